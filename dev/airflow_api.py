@@ -1,0 +1,194 @@
+"""Airflow's REST API, as far as a program needs it that starts DAG runs and watches them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+import requests
+
+from dev.processes import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+T = TypeVar("T")
+
+FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+
+
+def _nothing() -> None:
+    return None
+
+
+class AirflowApi:
+    """
+    A client for one Airflow.
+
+    :param url: the API server's address
+    :param check: called at every look of a wait; raises when waiting on makes no sense
+    """
+
+    def __init__(self, url: str, check: Callable[[], None] = _nothing) -> None:
+        self.url = url
+        self._check = check
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy between this machine and itself
+
+    def request(self, method: str, path: str, **arguments: Any) -> Any:
+        """Send one request below ``/api/v2`` and return the JSON that answers it."""
+        response = self._session.request(method, f"{self.url}/api/v2{path}", timeout=30, **arguments)
+        if not response.ok:
+            raise requests.HTTPError(
+                f"{method} {path} was answered {response.status_code}: {response.text[:500]}",
+                response=response,
+            )
+        return response.json() if response.content else None
+
+    def wait_for(self, look: Callable[[], T | None], timeout: float, what: str) -> T:
+        def checked_look() -> T | None:
+            self._check()
+            return look()
+
+        return wait_until(checked_look, timeout, what)
+
+    def health(self) -> dict[str, str | None]:
+        """Return the status of each part: metadatabase, scheduler, triggerer, dag_processor."""
+        return {part: state["status"] for part, state in self.request("GET", "/monitor/health").items()}
+
+    def wait_for_dag(self, dag_id: str, timeout: float = 90) -> None:
+        """Wait until the DAG processor has read the DAG; an import error ends the wait at once."""
+
+        def look() -> bool:
+            if errors := self.request("GET", "/importErrors")["import_errors"]:
+                report = [f"{error['filename']}:\n{error['stack_trace']}" for error in errors]
+                raise RuntimeError("\n".join(report))
+            try:
+                self.request("GET", f"/dags/{quote(dag_id)}")
+            except requests.HTTPError as error:
+                if error.response.status_code != requests.codes.not_found:
+                    raise
+                return False
+            return True
+
+        self.wait_for(look, timeout, f"the DAG {dag_id}")
+
+    def unpause(self, dag_id: str) -> None:
+        self.request("PATCH", f"/dags/{quote(dag_id)}", json={"is_paused": False})
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> DagRun:
+        """Start a run of the DAG, which is waited for and unpaused first."""
+        self.wait_for_dag(dag_id)
+        self.unpause(dag_id)
+        body = {"logical_date": None, "conf": dict(conf or {})}
+        run = self.request("POST", f"/dags/{quote(dag_id)}/dagRuns", json=body)
+        return DagRun(self, dag_id, run["dag_run_id"])
+
+
+@dataclass(frozen=True)
+class DagRun:
+    """One run of a DAG."""
+
+    api: AirflowApi = field(repr=False)
+    dag_id: str
+    dag_run_id: str
+
+    @property
+    def url(self) -> str:
+        """Where a person looks at it."""
+        return f"{self.api.url}/dags/{quote(self.dag_id)}/runs/{quote(self.dag_run_id)}"
+
+    @property
+    def _path(self) -> str:
+        return f"/dags/{quote(self.dag_id)}/dagRuns/{quote(self.dag_run_id)}"
+
+    def state(self) -> str:
+        return str(self.api.request("GET", self._path)["state"])
+
+    def wait(self, timeout: float) -> str:
+        """Wait for the run's end and return its state."""
+
+        def look() -> str | None:
+            state = self.state()
+            return state if state in ("success", "failed") else None
+
+        return self.api.wait_for(look, timeout, f"the end of {self.dag_run_id} of {self.dag_id}")
+
+    def task_states(self) -> dict[str, str | None]:
+        """Return the state of each task instance by task id; ``None`` is one that nobody has looked at."""
+        instances = self.api.request("GET", f"{self._path}/taskInstances")["task_instances"]
+        return {instance["task_id"]: instance["state"] for instance in instances}
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        """Return the task instance as the API gives it."""
+        instance: dict[str, Any] = self.api.request("GET", f"{self._path}/taskInstances/{quote(task_id)}")
+        return instance
+
+    def wait_for_task(self, task_id: str, states: str | Collection[str], timeout: float) -> dict[str, Any]:
+        """
+        Wait until the task instance is in one of the states.
+
+        A task that finishes in another state ends the wait at once, with the failed tasks' logs in the error.
+        """
+        wanted = {states} if isinstance(states, str) else set(states)
+
+        def look() -> dict[str, Any] | None:
+            instance = self.task(task_id)
+            if instance["state"] in wanted:
+                return instance
+            if instance["state"] in FINISHED:
+                wish = " or ".join(sorted(wanted))
+                raise AssertionError(f"{task_id} is {instance['state']}, not {wish}.\n{self.failures()}")
+            return None
+
+        what = f"{task_id} of {self.dag_id} to be {' or '.join(sorted(wanted))}"
+        return self.api.wait_for(look, timeout, what)
+
+    def xcom(self, task_id: str, key: str = "return_value") -> Any:
+        """Return the value that the task pushed, as JSON holds it."""
+        path = f"{self._path}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"
+        return self.api.request("GET", path, params={"deserialize": True})["value"]
+
+    def extra_links(self, task_id: str) -> dict[str, str | None]:
+        links: dict[str, str | None] = self.api.request(
+            "GET", f"{self._path}/taskInstances/{quote(task_id)}/links"
+        )["extra_links"]
+        return links
+
+    def log(self, task_id: str, try_number: int | None = None) -> str:
+        """Return the task's log of one try, the latest unless told, as readable lines."""
+        number = try_number or self.task(task_id)["try_number"]
+        answer = self.api.request(
+            "GET", f"{self._path}/taskInstances/{quote(task_id)}/logs/{number}", params={"full_content": True}
+        )
+        return "\n".join(_log_line(entry) for entry in answer["content"])
+
+    def failures(self, lines: int = 30) -> str:
+        """Return the names of the tasks that failed, each with the last lines of its log."""
+        failed = [task_id for task_id, state in self.task_states().items() if state == "failed"]
+        reports = (
+            f"{task_id} failed. Its log ends with:\n{self._log_end(task_id, lines)}" for task_id in failed
+        )
+        return "\n".join(reports) or "No task failed."
+
+    def _log_end(self, task_id: str, lines: int) -> str:
+        return "\n".join(self.log(task_id).splitlines()[-lines:])
+
+    def clear(self, task_id: str) -> None:
+        """Make the task run anew, whatever became of it."""
+        body = {"dry_run": False, "only_failed": False, "dag_run_id": self.dag_run_id, "task_ids": [task_id]}
+        self.api.request("POST", f"/dags/{quote(self.dag_id)}/clearTaskInstances", json=body)
+
+    def set_task_state(self, task_id: str, state: str) -> None:
+        """Mark the task ``success``, ``failed`` or ``skipped``, as a person does in the UI."""
+        self.api.request("PATCH", f"{self._path}/taskInstances/{quote(task_id)}", json={"new_state": state})
+
+
+def _log_line(entry: Mapping[str, Any] | str) -> str:
+    if isinstance(entry, str):
+        return entry
+    head = " ".join(str(part) for part in (entry.get("timestamp"), entry.get("level")) if part)
+    lines = [f"{head} {entry['event']}".lstrip()]
+    lines += [f"  {error['exc_type']}: {error['exc_value']}" for error in entry.get("error_detail") or ()]
+    return "\n".join(lines)

@@ -1,0 +1,183 @@
+"""
+Child processes that never outlive their parent's work.
+
+Each child leads a session of its own. Whatever it starts, also what moves to a process group of its own
+as Airflow's task processes do, stays in that session and is ended with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
+
+import psutil  # type: ignore[import-untyped]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from types import FrameType
+
+T = TypeVar("T")
+
+GRACE = 10.0
+
+
+class ProcessEndedError(RuntimeError):
+    """A child process ended although it was still needed."""
+
+
+class ChildProcess:
+    """
+    One program with its output in a file.
+
+    :param name: what to call it in messages
+    :param command: the program and its arguments
+    :param log: where its output goes
+    :param environment: its whole environment
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, log: Path, environment: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        if self._process is not None:
+            raise RuntimeError(f"{self.name} is running already.")
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Raise :class:`ProcessEndedError`, with the end of its log, if it was started and is gone."""
+        if self._process is not None and (code := self._process.poll()) is not None:
+            raise ProcessEndedError(
+                f"{self.name} ended with exit code {code}. Its log ends with:\n{self.tail()}"
+            )
+
+    def wait(self, timeout: float) -> None:
+        """Wait until it ends by itself, which must be with exit code 0."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} is not running.")
+        try:
+            code = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(
+                f"{self.name} did not end within {timeout:g} s. Its log ends with:\n{self.tail()}"
+            ) from None
+        if code:
+            self.check()
+        self.kill()
+
+    def tail(self, lines: int = 40) -> str:
+        """Return the last lines of its log."""
+        if not self.log.exists():
+            return "(no output)"
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) or "(no output)"
+
+    def terminate(self) -> None:
+        """Ask it and its children to end, and come back at once."""
+        if self._process is not None and self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it and everything of its session now, without a chance to clean up."""
+        if self._process is None:
+            return
+        while members := _session(self._process.pid):
+            for pid in members:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def has_ended(self) -> bool:
+        return self._process is None or (self._process.poll() is not None and not _session(self._process.pid))
+
+
+def end(processes: Iterable[ChildProcess], grace: float = GRACE) -> None:
+    """End all of them: politely first, by force after the grace."""
+    processes = list(processes)
+    with _undisturbed():
+        for process in processes:
+            process.terminate()
+        with suppress(TimeoutError):
+            wait_until(lambda: all(process.has_ended() for process in processes), grace, "the processes' end")
+        for process in processes:
+            process.kill()
+
+
+def wait_until(look: Callable[[], T | None], timeout: float, what: str, interval: float = 0.2) -> T:
+    """
+    Look again and again until the answer is true, and return that answer.
+
+    :param look: gives something true once the wait is over
+    :param timeout: seconds
+    :param what: what is waited for, for the error message
+    :param interval: seconds between two looks
+    """
+    deadline = time.monotonic() + timeout
+    while not (answer := look()):
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"Waited {timeout:g} s in vain for {what}.")
+        time.sleep(interval)
+    return answer
+
+
+@contextmanager
+def exit_on_termination() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, and leave every ``with`` block in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore a second Ctrl-C: an interrupted clean-up would leave processes behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _session(leader: int) -> list[int]:
+    """Return the ids of all running processes in the session that ``leader`` began."""
+    members = []
+    for process in psutil.process_iter(["status"]):
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) == leader and process.info["status"] != psutil.STATUS_ZOMBIE:
+                members.append(process.pid)
+    return members

@@ -1,0 +1,199 @@
+"""
+A real Airflow on this machine, for as long as a ``with`` block lasts.
+
+Scheduler, DAG processor, triggerer and API server run as processes of their own, with sqlite and a home
+directory of their own, so that a test can kill one of them and start it anew.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import requests
+
+from dev.airflow_api import AirflowApi
+from dev.processes import ChildProcess, end, exit_on_termination, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from dev.airflow_api import DagRun
+
+#: The parts, each by the name of its ``airflow`` command (Airflow 2.11 has ``webserver`` for ``api-server``).
+#: No log servers: they cannot be bound to the loopback address, and the API server reads logs from the disk.
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "api-server": (),
+    "scheduler": ("--skip-serve-logs",),
+    "dag-processor": (),
+    "triggerer": ("--skip-serve-logs",),
+}
+
+
+class RealAirflow:
+    """
+    Airflow, started on entering the ``with`` block and ended on leaving it, however it is left.
+
+    :param dags_folder: where the DAG files are
+    :param environment: more variables for every part, such as ``AIRFLOW_CONN_TALLYFY_DEFAULT``
+    :param executable: the ``airflow`` command of the environment to run, by default that of this Python
+    :param parallelism: how many tasks may run at once
+    :param keep_home: leave the home directory with all logs behind
+    """
+
+    def __init__(
+        self,
+        dags_folder: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        executable: Path | None = None,
+        parallelism: int = 4,
+        keep_home: bool = False,
+    ) -> None:
+        self._dags_folder = dags_folder
+        self._extra_environment = dict(environment or {})
+        self._executable = executable or Path(sys.executable).with_name("airflow")
+        self._parallelism = parallelism
+        self._keep_home = keep_home
+        self._parts: dict[str, ChildProcess] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(exit_on_termination())
+            self.home = Path(tempfile.mkdtemp(prefix="airflow-home-"))
+            if not self._keep_home:
+                stack.callback(shutil.rmtree, self.home, ignore_errors=True)
+            self.logs.mkdir()
+            stack.callback(self._end)
+            self._start()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def logs(self) -> Path:
+        """Where the parts and the tasks write their logs."""
+        return self.home / "logs"
+
+    @property
+    def database(self) -> Path:
+        """The metadata database, a sqlite file."""
+        return self.home / "airflow.db"
+
+    def trigger(self, dag_id: str, conf: Mapping[str, object] | None = None) -> DagRun:
+        """Start a run of the DAG."""
+        return self.api.trigger(dag_id, conf)
+
+    def start(self, part: str) -> None:
+        """Start a part again that was killed."""
+        self._parts[part].start()
+
+    def kill(self, part: str) -> None:
+        """End a part with all its processes by SIGKILL, as a machine that loses power does."""
+        self._parts[part].kill()
+
+    def wait_until_healthy(self, timeout: float = 120) -> None:
+        """Wait until every part says that it is well."""
+
+        def look() -> bool:
+            self._check()
+            try:
+                health = self.api.health()
+            except requests.RequestException:
+                return False
+            return len(health) == len(PARTS) and set(health.values()) == {"healthy"}
+
+        wait_until(look, timeout, "Airflow to be healthy")
+
+    def _start(self) -> None:
+        port, unused_port = _free_ports(2)
+        self.url = f"http://127.0.0.1:{port}"
+        environment = self._environment(port, unused_port)
+        migration = ChildProcess(
+            "airflow db migrate",
+            [str(self._executable), "db", "migrate"],
+            log=self.logs / "db-migrate.log",
+            environment=environment,
+        )
+        self._parts["db migrate"] = migration
+        migration.start()
+        migration.wait(timeout=120)
+        del self._parts["db migrate"]
+
+        for part, arguments in PARTS.items():
+            self._parts[part] = ChildProcess(
+                f"airflow {part}",
+                [str(self._executable), part, *arguments],
+                log=self.logs / f"{part}.log",
+                environment=environment,
+            )
+            self._parts[part].start()
+        self.api = AirflowApi(self.url, check=self._check)
+        self.wait_until_healthy()
+
+    def _check(self) -> None:
+        for part in self._parts.values():
+            part.check()
+
+    def _end(self) -> None:
+        end(self._parts.values())
+
+    def _environment(self, port: int, unused_port: int) -> dict[str, str]:
+        settings = {
+            "CORE__DAGS_FOLDER": str(self._dags_folder),
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__PARALLELISM": str(self._parallelism),
+            "CORE__LOAD_EXAMPLES": "False",
+            "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            # The default asks the name service, which may be slow or absent.
+            "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+            "API__BASE_URL": self.url,
+            "API__HOST": "127.0.0.1",
+            "API__PORT": str(port),
+            "API__WORKERS": "1",
+            # Nothing listens there; by default it might be the log server of somebody's own Airflow.
+            "LOGGING__WORKER_LOG_SERVER_PORT": str(unused_port),
+            "LOGGING__TRIGGER_LOG_SERVER_PORT": str(unused_port),
+            "DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(self.home / "bundles"),
+            "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
+            "DAG_PROCESSOR__PARSING_PROCESSES": "1",
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+            "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
+            # A dead triggerer's work is taken over after this time.
+            "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+            "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+        }
+        own = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+        return {
+            **own,
+            "PATH": os.pathsep.join([str(self._executable.parent), own.get("PATH", os.defpath)]),
+            "NO_PROXY": ",".join(filter(None, [own.get("NO_PROXY"), "127.0.0.1", "localhost"])),
+            "PYTHONUNBUFFERED": "1",
+            "AIRFLOW_HOME": str(self.home),
+            **{f"AIRFLOW__{name}": value for name, value in settings.items()},
+            **self._extra_environment,
+        }
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return loopback ports on which nothing listens now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in sockets]
