@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-GRACE = 10.0
+GRACE = 5.0
 
 
 class ProcessEndedError(RuntimeError):
@@ -91,10 +91,9 @@ class ChildProcess:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) or "(no output)"
 
     def terminate(self) -> None:
-        """Ask it and its children to end, and come back at once."""
-        if self._process is not None and self._process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGTERM)
+        """Ask it to end, and come back at once. It ends its own children, in the order that it knows."""
+        if self._process is not None:
+            self._process.terminate()
 
     def kill(self) -> None:
         """End it and everything of its session now, without a chance to clean up."""
