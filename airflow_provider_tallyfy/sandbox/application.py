@@ -1,0 +1,100 @@
+"""The application as a whole: every route in its place, and refusals answered the way Tallyfy answers them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from airflow_provider_tallyfy.sandbox.controls import Controls, ControlsMiddleware
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
+from airflow_provider_tallyfy.sandbox.routes import (
+    accounts,
+    activity,
+    checklists,
+    page,
+    people,
+    runs,
+    switches,
+    tasks,
+)
+from airflow_provider_tallyfy.sandbox.store import Store
+
+
+def build_application(store: Store, *, controls: Controls | None = None) -> FastAPI:
+    """Return the sandbox as an ASGI application.
+
+    :param store: what it shows and changes.
+    :param controls: the test controls, or ``None`` for a sandbox without them.
+    """
+    application = FastAPI(title="Tallyfy sandbox", openapi_url=None)
+    application.state.store = store
+    application.state.controls = controls
+    application.state.stopping = asyncio.Event()
+
+    api = APIRouter(prefix="/api")
+    # The tasks of the caller stand at /me/tasks, so they come before anything with a variable in that place.
+    for module in (accounts, checklists, runs, tasks, people, activity):
+        api.include_router(module.router)
+    api.include_router(accounts.oauth)
+    application.include_router(api)
+    application.include_router(accounts.oauth)
+    application.include_router(page.router)
+    application.mount("/page", page.files)
+    if controls is not None:
+        application.include_router(switches.router)
+        application.add_middleware(ControlsMiddleware, controls=controls)
+    application.add_middleware(RequestIdMiddleware)
+
+    application.add_exception_handler(RefusedError, _refuse)
+    application.add_exception_handler(RequestValidationError, _refuse_input)
+    application.add_exception_handler(HTTPException, _refuse_route)
+    return application
+
+
+class RequestIdMiddleware:
+    """Puts an ``X-Request-Id`` on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-Id"] = uuid.uuid4().hex
+            await send(message)
+
+        await self._app(scope, receive, send_with_id if scope["type"] == "http" else send)
+
+
+async def _refuse(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RefusedError):
+        raise error
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return JSONResponse(error.body, status_code=error.status, headers=headers)
+
+
+async def _refuse_input(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    errors: dict[str, list[str]] = {}
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"][1:]) or "body"
+        errors.setdefault(name, []).append(f"The {name} field is invalid: {problem['msg']}.")
+    return await _refuse(request, invalid(errors))
+
+
+async def _refuse_route(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == 404:
+        return await _refuse(request, RefusedError(404, "API endpoint not found", code="ENDPOINT_NOT_FOUND"))
+    return await _refuse(request, RefusedError(error.status_code, str(error.detail)))

@@ -1,0 +1,198 @@
+"""What requests may carry: one model per documented body. What a model does not name is ignored, as at Tallyfy."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+
+from airflow_provider_tallyfy.sandbox.clock import as_utc
+from airflow_provider_tallyfy.sandbox.model import FieldType, FormField, Option, Owners, TaskType, ThreadLabel
+
+
+def _map_from_php(value: Any) -> Any:
+    # PHP has one array type: an empty list is an empty map, and says "no answers".
+    return {} if value == [] else value
+
+
+Moment = Annotated[datetime, AfterValidator(as_utc)]
+Values = Annotated[dict[str, Any], BeforeValidator(_map_from_php)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Assignees(BaseModel):
+    """``owners`` of a task; each list that is left out is empty."""
+
+    users: list[int] = []
+    guests: list[str] = []
+    groups: list[str] = []
+
+    def owners(self) -> Owners:
+        """Return them as the store keeps them."""
+        return Owners(users=tuple(self.users), guests=tuple(self.guests), groups=tuple(self.groups))
+
+
+class TaskOverride(BaseModel):
+    """What a launch may change in one step's task."""
+
+    owners: Assignees | None = None
+    deadline: Moment | None = None
+
+
+class RunProperties(BaseModel):
+    """What both a launch and an update may set on a run."""
+
+    name: str | None = Field(None, max_length=550)
+    summary: str | None = None
+    owner_id: int | None = None
+    starred: bool | None = None
+    is_public: bool | None = None
+    users: list[int] | None = None
+    groups: list[str] | None = None
+    prerun: Values | None = None
+
+    def properties(self, *more: str) -> dict[str, Any]:
+        """Return what was given, apart from the kick-off values, by the run's attributes.
+
+        :param more: further attributes that a subclass adds.
+        """
+        names = ("name", "summary", "owner_id", "starred", "is_public", "users", "groups", *more)
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+
+
+class LaunchRun(RunProperties):
+    """``POST …/runs``."""
+
+    checklist_id: Text
+    user_id: int | None = None
+    parent_id: str | None = None
+    tasks: Annotated[dict[str, TaskOverride], BeforeValidator(_map_from_php)] | None = None
+    tags: list[str] | None = None
+    roles: Values | None = None
+    folders: list[str] | None = None
+
+
+class UpdateRun(RunProperties):
+    """``PUT …/runs/{run}``."""
+
+
+class CompleteTask(BaseModel):
+    """``POST …/completed-tasks``."""
+
+    task_id: Text
+    is_approved: bool | None = None
+    override_user: int | None = None
+
+
+class TaskProperties(BaseModel):
+    """What both a new one-off task and an update may set on a task."""
+
+    started_at: Moment | None = None
+    max_assignable: int | None = Field(None, ge=0)
+    prevent_guest_comment: bool | None = None
+    webhook: str | None = None
+    top_secret: bool | None = None
+
+    def properties(self, *more: str) -> dict[str, Any]:
+        """Return what was given, by the task's attributes.
+
+        :param more: further attributes that a subclass adds.
+        """
+        names = ("started_at", "max_assignable", "prevent_guest_comment", "webhook", "top_secret", *more)
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+class UpdateTask(TaskProperties):
+    """``PUT …/tasks/{task}``, of a run or one-off."""
+
+    title: str | None = Field(None, min_length=1, max_length=600)
+    summary: str | None = None
+    deadline: Moment | None = None
+    owners: Assignees | None = None
+    position: int | None = None
+    taskdata: Values | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Return what was given, apart from the form values."""
+        changes = self.properties("title", "summary", "deadline", "position")
+        if self.owners is not None:
+            changes["owners"] = self.owners.owners()
+        return changes
+
+
+class NewFormField(BaseModel):
+    """A form field of a new one-off task."""
+
+    label: Text
+    field_type: FieldType
+    required: bool
+    guidance: str | None = None
+    options: list[dict[str, Any]] = []
+
+    def form_field(self, field_id: str) -> FormField:
+        """Return it as the store keeps it.
+
+        :param field_id: its timeline id.
+        """
+        return FormField(
+            id=field_id,
+            alias=self.label.casefold().replace(" ", "-"),
+            label=self.label,
+            field_type=self.field_type,
+            required=self.required,
+            guidance=self.guidance,
+            options=tuple(
+                Option(int(option.get("id", position)), str(option.get("text", "")))
+                for position, option in enumerate(self.options, start=1)
+            ),
+        )
+
+
+class CreateTask(TaskProperties):
+    """``POST …/tasks``."""
+
+    title: str = Field(min_length=1, max_length=600)
+    task_type: TaskType
+    owners: Assignees
+    deadline: Moment
+    description: str | None = None
+    summary: str | None = None
+    everyone_must_complete: bool = False
+    can_complete_only_assignees: bool = False
+    tags: list[str] = []
+    form_fields: list[NewFormField] = []
+    run_id: str | None = None
+
+
+class WriteComment(BaseModel):
+    """``POST …/comment``, and ``PUT`` of one."""
+
+    content: Text
+    label: ThreadLabel = ThreadLabel.COMMENT
+    state: str = "open"
+    sent_to: list[int] = []
+
+
+class ReportIssue(BaseModel):
+    """``POST …/problem``."""
+
+    content: Text
+
+
+class ResolveIssue(BaseModel):
+    """``POST …/resolved-threads``."""
+
+    thread_id: Text
+    content: Text
+
+
+class InviteGuest(BaseModel):
+    """``POST …/guests``."""
+
+    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
+    first_name: str | None = None
+    last_name: str | None = None
+    company_name: str | None = None
+    phone_1: str | None = None

@@ -1,0 +1,211 @@
+"""Test controls: answers that go wrong on purpose, and a count of what was asked.
+
+They stand between the network and the API, so that the API knows nothing of them. What the web page asks for its
+own sake neither counts nor fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+PAGE_CLIENT = "SandboxPage"
+_WATCHED = re.compile(r"/(api|oauth)(/|$)")
+_IDENTIFIER = re.compile(r"(?<=/)(?:[0-9a-f]{32}|\d+|[^/@]+@[^/]+)(?=/|$)")
+_ORGANIZATION = re.compile(r"(?<=/organizations/)[^/]+")
+
+
+class FaultAction(StrEnum):
+    """What can go wrong with a request."""
+
+    STATUS = "status"
+    DELAY = "delay"
+    DROP = "drop"
+    APPLY_THEN_DROP = "apply_then_drop"
+    APPLY_THEN_STATUS = "apply_then_status"
+    TRUNCATE = "truncate"
+    MALFORMED = "malformed"
+
+
+class Fault(BaseModel):
+    """Which requests go wrong, how often, and how.
+
+    ``times`` is how many matches it strikes, ``None`` meaning until it is removed; ``after`` is how many it lets pass
+    first. ``status``, ``headers`` and ``body`` are the answer it gives instead; a body that is no text is JSON.
+    """
+
+    method: str = "*"
+    path: str = ""
+    times: int | None = Field(1, ge=1)
+    after: int = Field(0, ge=0)
+    action: FaultAction
+    status: int = Field(500, ge=200, le=599)
+    headers: dict[str, str] = {}
+    body: Any = None
+    delay: float = Field(0, ge=0)
+    matched: int = 0
+    struck: int = 0
+
+    @field_validator("path")
+    @classmethod
+    def _is_pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"path is not a regular expression: {error}") from error
+        return value
+
+    @model_validator(mode="after")
+    def _has_delay(self) -> Fault:
+        if self.action is FaultAction.DELAY and self.delay == 0:
+            raise ValueError("the action delay needs delay, in seconds")
+        return self
+
+    def strikes(self, method: str, path: str) -> bool:
+        """Count a request and tell whether this one goes wrong."""
+        if self.method not in ("*", method) or not re.search(self.path, path):
+            return False
+        if self.times is not None and self.struck >= self.times:
+            return False
+        self.matched += 1
+        if self.matched <= self.after:
+            return False
+        self.struck += 1
+        return True
+
+
+@dataclass
+class Controls:
+    """The faults that are set and the requests seen so far."""
+
+    faults: list[Fault] = field(default_factory=list)
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def statistics(self) -> dict[str, Any]:
+        """Return how many requests there were, by method and path, and by the shape of the path."""
+        routes: Counter[tuple[str, str]] = Counter()
+        for (method, path), count in self.requests.items():
+            routes[method, normalised(path)] += count
+        return {
+            "total": self.requests.total(),
+            "requests": _rows(self.requests),
+            "routes": _rows(routes),
+        }
+
+
+def normalised(path: str) -> str:
+    """Return a path with its ids replaced: ``/api/organizations/{organization}/runs/{id}``."""
+    return _IDENTIFIER.sub("{id}", _ORGANIZATION.sub("{organization}", path))
+
+
+class ControlsMiddleware:
+    """Counts each request to the API and lets the first fault that strikes have it.
+
+    :param app: the application behind it.
+    :param controls: the faults and the count.
+    """
+
+    def __init__(self, app: ASGIApp, controls: Controls) -> None:
+        self._app = app
+        self._controls = controls
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count a request and pass it on, or let a fault have it."""
+        if scope["type"] != "http" or not _WATCHED.match(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        if Headers(scope=scope).get("X-Tallyfy-Client") == PAGE_CLIENT:
+            await self._app(scope, receive, send)
+            return
+        method, path = scope["method"], scope["path"]
+        self._controls.requests[method, path] += 1
+        target = f"{path}?{scope['query_string'].decode()}" if scope["query_string"] else path
+        fault = next((fault for fault in self._controls.faults if fault.strikes(method, target)), None)
+        if fault is None:
+            await self._app(scope, receive, send)
+        else:
+            await self._strike(fault, scope, receive, send)
+
+    async def _strike(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        if fault.delay:
+            await asyncio.sleep(fault.delay)
+        match fault.action:
+            case FaultAction.DELAY:
+                await self._app(scope, receive, send)
+            case FaultAction.STATUS:
+                await _answer(fault, send)
+            case FaultAction.DROP:
+                await _drop(scope)
+            case FaultAction.APPLY_THEN_DROP:
+                await self._app(scope, receive, _discard)
+                await _drop(scope)
+            case FaultAction.APPLY_THEN_STATUS:
+                await self._app(scope, receive, _discard)
+                await _answer(fault, send)
+            case FaultAction.TRUNCATE:
+                await self._app(scope, receive, _Truncated(send))
+                await _drop(scope, flush=True)
+            case FaultAction.MALFORMED:
+                await _respond(
+                    send, 200, {"Content-Type": "text/html"}, b"<html><body>Bad gateway</body></html>"
+                )
+
+
+class _Truncated:
+    """Sends the headers as they are and only the first half of the body."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            body = message.get("body", b"")
+            message = {**message, "body": body[: len(body) // 2], "more_body": True}
+        await self._send(message)
+
+
+async def _answer(fault: Fault, send: Send) -> None:
+    if fault.body is None:
+        body, content_type = json.dumps({"message": "Injected by a test."}), "application/json"
+    elif isinstance(fault.body, str):
+        body, content_type = fault.body, "text/html"
+    else:
+        body, content_type = json.dumps(fault.body), "application/json"
+    await _respond(send, fault.status, {"Content-Type": content_type, **fault.headers}, body.encode())
+
+
+async def _respond(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    raw.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _discard(message: Message) -> None:
+    """Take an answer that nobody is to get."""
+
+
+async def _drop(scope: Scope, *, flush: bool = False) -> None:
+    # The server puts its connection there (see server.py): ASGI itself cannot leave a request unanswered.
+    transport = scope["state"]["transport"]
+    if flush:
+        transport.close()
+    else:
+        transport.abort()
+    # One turn of the loop, in which the server learns that the connection is gone.
+    await asyncio.sleep(0)
+
+
+def _rows(counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [
+        {"method": method, "path": path, "count": count} for (method, path), count in sorted(counts.items())
+    ]

@@ -1,0 +1,372 @@
+"""What the sandbox holds: templates never change and are frozen; runs, tasks and threads are the state that does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+
+class FieldType(StrEnum):
+    """The types of form fields whose values the documentation describes."""
+
+    TEXT = "text"
+    TEXTAREA = "textarea"
+    EMAIL = "email"
+    DATE = "date"
+    RADIO = "radio"
+    DROPDOWN = "dropdown"
+    MULTISELECT = "multiselect"
+    TABLE = "table"
+    ASSIGNEES_FORM = "assignees_form"
+    FILE = "file"
+
+
+class TaskType(StrEnum):
+    """The kinds of tasks; an approval cannot be completed without a decision."""
+
+    TASK = "task"
+    APPROVAL = "approval"
+    EXPIRING = "expiring"
+    EMAIL = "email"
+    EXPIRING_EMAIL = "expiring_email"
+
+
+class ThreadLabel(StrEnum):
+    """What a comment is; an open ``problem`` blocks completion until a ``resolve`` answers it."""
+
+    COMMENT = "comment"
+    PROBLEM = "problem"
+    RESOLVE = "resolve"
+    IMPROVEMENT = "improvement"
+    ADVICE = "advice"
+
+
+class Role(StrEnum):
+    """What a member may do; only an admin deletes for good, and a light member sees only their own work."""
+
+    ADMIN = "Admin"
+    STANDARD = "Standard"
+    LIGHT = "Light"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One choice of a radio, dropdown or multiselect field."""
+
+    id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table field."""
+
+    id: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class FormField:
+    """A kick-off field of a template or a capture of a step; its id is the timeline id that values are keyed by."""
+
+    id: str
+    alias: str
+    label: str
+    field_type: FieldType
+    required: bool = False
+    guidance: str | None = None
+    options: tuple[Option, ...] = ()
+    columns: tuple[Column, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Who a step or a task is assigned to."""
+
+    users: tuple[int, ...] = ()
+    guests: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.users or self.guests or self.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a template, from which each run makes one task."""
+
+    id: str
+    alias: str
+    title: str
+    position: int
+    summary: str = ""
+    step_type: TaskType = TaskType.TASK
+    captures: tuple[FormField, ...] = ()
+    owners: Owners = Owners()
+    start_after: timedelta = timedelta()
+    deadline_after: timedelta | None = timedelta(days=5)
+    can_complete_only_assignees: bool = False
+    hidden_by_default: bool = False
+
+
+class Subject(StrEnum):
+    """What a rule's condition looks at."""
+
+    PRERUN = "Prerun"
+    CAPTURE = "Capture"
+    STEP = "Step"
+
+
+class Operation(StrEnum):
+    """How a rule's condition compares."""
+
+    EQUALS = "equals"
+    NOT_EQUALS = "not_equals"
+    CONTAINS = "contains"
+    IS_EMPTY = "is_empty"
+    IS_NOT_EMPTY = "is_not_empty"
+    COMPLETED = "completed"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+class Verb(StrEnum):
+    """What a rule does with its step."""
+
+    SHOW = "show"
+    HIDE = "hide"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """The IF of a rule: a kick-off field, a capture or a step, and what must be true of it."""
+
+    subject: Subject
+    subject_id: str
+    operation: Operation
+    statement: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """IF all the conditions hold THEN show or hide one step."""
+
+    id: str
+    alias: str
+    conditions: tuple[Condition, ...]
+    verb: Verb
+    target_step_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checklist:
+    """A template."""
+
+    id: str
+    title: str
+    alias: str
+    created_at: datetime
+    summary: str = ""
+    guidance: str = ""
+    prerun: tuple[FormField, ...] = ()
+    steps: tuple[Step, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    type: str = "procedure"
+    owner_id: int = 1001
+    folder_id: str | None = None
+    tags: tuple[str, ...] = ()
+    starred: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user of the organization."""
+
+    id: int
+    email: str
+    first_name: str
+    last_name: str
+    role: Role
+    job_title: str | None = None
+
+    @property
+    def full_name(self) -> str:
+        """First and last name."""
+        return f"{self.first_name} {self.last_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A person outside the organization, known by their email address."""
+
+    id: int
+    email: str
+    created_at: datetime
+    first_name: str | None = None
+    last_name: str | None = None
+    company_name: str | None = None
+    phone_1: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Members and guests that work is assigned to together."""
+
+    id: str
+    name: str
+    created_at: datetime
+    description: str = ""
+    members: tuple[int, ...] = ()
+    guests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A label on templates and runs."""
+
+    id: str
+    title: str
+    color: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A place for templates (``checklist``) or for runs (``run``)."""
+
+    id: str
+    name: str
+    folder_type: str
+    position: int
+    parent_id: str | None = None
+
+
+@dataclass(slots=True)
+class Thread:
+    """A comment on a task or on a run."""
+
+    id: str
+    content: str
+    author_id: int
+    label: ThreadLabel
+    created_at: datetime
+    updated_at: datetime
+    task_id: str | None = None
+    run_id: str | None = None
+    state: str = "open"
+    sent_to: tuple[int, ...] = ()
+    resolve_id: str | None = None
+
+    @property
+    def is_open_issue(self) -> bool:
+        """Whether this is an issue that nobody has resolved yet."""
+        return self.label is ThreadLabel.PROBLEM and self.resolve_id is None
+
+
+@dataclass(slots=True)
+class Task:
+    """A step of a running process, or a one-off task when it has no run."""
+
+    id: str
+    increment_id: int
+    title: str
+    alias: str
+    task_type: TaskType
+    position: int
+    owners: Owners
+    created_at: datetime
+    last_updated: datetime
+    starter_id: int
+    started_at: datetime | None = None
+    deadline: datetime | None = None
+    run_id: str | None = None
+    checklist_id: str | None = None
+    step_id: str | None = None
+    summary: str = ""
+    captures: tuple[FormField, ...] = ()
+    taskdata: dict[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    threads: list[Thread] = field(default_factory=list)
+    hidden: bool = False
+    in_progress: bool = False
+    completed_at: datetime | None = None
+    completer_id: int | None = None
+    is_approved: bool | None = None
+    archived_at: datetime | None = None
+    webhook: str | None = None
+    max_assignable: int = 0
+    prevent_guest_comment: bool = False
+    can_complete_only_assignees: bool = False
+    everyone_must_complete: bool = False
+    top_secret: bool = False
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether somebody still has to complete it; a hidden task is nobody's work."""
+        return self.completed_at is None and not self.hidden
+
+    @property
+    def has_open_issue(self) -> bool:
+        """Whether an issue reported on it is unresolved."""
+        return any(thread.is_open_issue for thread in self.threads)
+
+
+@dataclass(slots=True)
+class Run:
+    """A running process."""
+
+    id: str
+    increment_id: int
+    checklist: Checklist
+    name: str
+    owner_id: int
+    started_by: int
+    created_at: datetime
+    last_updated: datetime
+    summary: str = ""
+    prerun: dict[str, Any] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    threads: list[Thread] = field(default_factory=list)
+    users: tuple[int, ...] = ()
+    groups: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    roles: dict[str, Any] = field(default_factory=dict)
+    starred: bool = False
+    is_public: bool = False
+    parent_id: str | None = None
+    archived_at: datetime | None = None
+    completed_at: datetime | None = None
+
+    @property
+    def has_open_issue(self) -> bool:
+        """Whether an issue reported on the run itself is unresolved; it blocks every task."""
+        return any(thread.is_open_issue for thread in self.threads)
+
+    @property
+    def visible_tasks(self) -> list[Task]:
+        """The tasks people see, in their order; an archived run's tasks are gone with it."""
+        if self.archived_at is not None:
+            return []
+        return sorted(
+            (task for task in self.tasks.values() if not task.hidden), key=lambda task: task.position
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One entry of the activity feed."""
+
+    id: int
+    verb: str
+    type: str
+    description: str
+    actor_id: int
+    auditable_type: str
+    auditable_id: str
+    parentable_type: str
+    parentable_id: str
+    created_at: datetime
+    text: str | None = None

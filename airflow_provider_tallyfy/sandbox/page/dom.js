@@ -1,0 +1,97 @@
+/**
+ * Building and patching the document. What is shown is built anew as elements for every change, then the page is
+ * made equal to them node by node: what stays the same stays the same node, with its focus and scroll position,
+ * and a control that a person has changed keeps what they entered. Text only ever becomes text nodes.
+ */
+
+/** Build an element; attributes that are null, undefined or false are left out, true means present. */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === true) element.setAttribute(name, "");
+    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** Make the children of `root` equal to `content`. */
+export function patch(root, ...content) {
+  const entered = controls(root).filter(isChanged).map((control) => [control, control.value, control.checked]);
+  const wanted = document.createElement(root.tagName);
+  wanted.append(...content.flat(Infinity).filter(Boolean));
+  patchChildren(root, wanted);
+  for (const [control, value, checked] of entered) {
+    if (!control.isConnected) continue;
+    if (control.type === "checkbox" || control.type === "radio") control.checked = checked;
+    else if (control.value !== value) control.value = value;
+  }
+}
+
+/** The inputs, text areas and selects within an element. */
+export function controls(root) {
+  return [...root.querySelectorAll("input, textarea, select")];
+}
+
+/** Whether a person has entered something else than what the page put there. */
+export function isChanged(control) {
+  if (control.type === "checkbox" || control.type === "radio") return control.checked !== control.defaultChecked;
+  if (control.tagName === "SELECT") return [...control.options].some((option) => option.selected !== option.defaultSelected);
+  return control.value !== control.defaultValue;
+}
+
+function keyOf(node) {
+  return node.nodeType === Node.ELEMENT_NODE ? node.getAttribute("data-key") : null;
+}
+
+function isSameThing(current, wanted) {
+  return current.nodeName === wanted.nodeName && keyOf(current) === keyOf(wanted);
+}
+
+function patchChildren(current, wanted) {
+  const keys = new Set([...wanted.children].map(keyOf));
+  for (const child of [...current.children]) {
+    if (keyOf(child) !== null && !keys.has(keyOf(child))) child.remove();
+  }
+  let position = current.firstChild;
+  for (const child of [...wanted.childNodes]) {
+    const match = findMatch(current, position, child);
+    if (match === null) {
+      current.insertBefore(child, position);
+      continue;
+    }
+    // What goes is taken out rather than what stays moved, since a moved element loses the focus.
+    while (position !== match && position !== null && keyOf(position) === null) position = removed(position);
+    if (match === position) position = position.nextSibling;
+    else current.insertBefore(match, position);
+    patchNode(match, child);
+  }
+  while (position !== null) position = removed(position);
+}
+
+function removed(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
+}
+
+function findMatch(parent, position, wanted) {
+  const key = keyOf(wanted);
+  if (key !== null) return [...parent.children].find((child) => keyOf(child) === key && isSameThing(child, wanted)) ?? null;
+  return position !== null && isSameThing(position, wanted) ? position : null;
+}
+
+function patchNode(current, wanted) {
+  if (current.nodeType !== Node.ELEMENT_NODE) {
+    if (current.data !== wanted.data) current.data = wanted.data;
+    return;
+  }
+  for (const { name } of [...current.attributes]) {
+    // Whether a section is open is the person's choice.
+    if (!wanted.hasAttribute(name) && name !== "open") current.removeAttribute(name);
+  }
+  for (const { name, value } of wanted.attributes) {
+    if (current.getAttribute(name) !== value) current.setAttribute(name, value);
+  }
+  patchChildren(current, wanted);
+}

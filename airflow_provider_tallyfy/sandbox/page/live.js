@@ -1,0 +1,34 @@
+/**
+ * Knowing at once that something changed. The server's event stream says so; while there is none, the page looks
+ * every two seconds by itself and tries to have the stream again, so that a restarted server is picked up.
+ */
+
+const LOOK_EVERY = 2000;
+
+/** Call `onChange` whenever something may have changed, and at once. */
+export function follow(onChange) {
+  let stream = null;
+  let timer = null;
+
+  function listen() {
+    stream = new EventSource("/_page/events");
+    stream.onopen = () => {
+      clearInterval(timer);
+      timer = null;
+    };
+    stream.onmessage = onChange;
+    stream.onerror = () => {
+      stream.close();
+      stream = null;
+      timer ??= setInterval(look, LOOK_EVERY);
+      onChange();
+    };
+  }
+
+  function look() {
+    onChange();
+    if (stream === null) listen();
+  }
+
+  look();
+}

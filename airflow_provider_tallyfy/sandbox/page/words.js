@@ -1,0 +1,104 @@
+/** How things are said to people: statuses, names, moments. */
+
+const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "always" });
+const UNITS = [["day", 86_400_000], ["hour", 3_600_000], ["minute", 60_000]];
+
+const RUN_STATUSES = {
+  active: "Running",
+  complete: "Finished",
+  delayed: "Delayed",
+  problem: "Has an issue",
+  issue: "Blocked by an issue",
+  improvement: "Improvement suggested",
+  archived: "Archived",
+};
+
+const TASK_STATUSES = {
+  "not-started": "Not started",
+  active: "To do",
+  "in-progress": "In progress",
+  completed: "Completed",
+  complete: "Completed",
+  "auto-skipped": "Hidden by a rule",
+  hasproblem: "Has an issue",
+};
+
+/** A run's status in words. */
+export function runStatus(run) {
+  return RUN_STATUSES[run.status] ?? run.status;
+}
+
+/** A task's status in words; of a decided approval, the decision. */
+export function taskStatus(task) {
+  if (isDone(task) && task.is_approved === true) return "Approved";
+  if (isDone(task) && task.is_approved === false) return "Rejected";
+  if (task.task_type === "approval" && isOpen(task) && task.status === "active") return "Waiting for approval";
+  return TASK_STATUSES[task.status] ?? task.status;
+}
+
+/** Whether somebody completed the task. */
+export function isDone(task) {
+  return task.completed_at !== null && task.completed_at !== undefined;
+}
+
+/** Whether a rule hides the task. */
+export function isHidden(task) {
+  return task.status === "auto-skipped";
+}
+
+/** Whether the task is still somebody's work. */
+export function isOpen(task) {
+  return !isDone(task) && !isHidden(task);
+}
+
+/** A moment of the API in the reader's own time zone and words. */
+export function when(text) {
+  const date = parsed(text);
+  return date === null ? "" : moment.format(date);
+}
+
+/** Whether a deadline has passed. */
+export function isPast(text) {
+  const date = parsed(text);
+  return date !== null && date < new Date();
+}
+
+/** A deadline's distance from now: `overdue by 2 days`, `in 3 hours`. */
+export function distance(text) {
+  const milliseconds = parsed(text) - Date.now();
+  const [unit, length] = UNITS.find(([, size]) => Math.abs(milliseconds) >= size) ?? ["minute", 60_000];
+  const amount = Math.round(milliseconds / length);
+  if (milliseconds >= 0) return relative.format(amount, unit);
+  const late = new Intl.NumberFormat("en", { style: "unit", unit, unitDisplay: "long" }).format(Math.max(1, -amount));
+  return `overdue by ${late}`;
+}
+
+/** How far a run is: `2 of 5 tasks done`. */
+export function progress(run) {
+  const { complete = 0, total = 0 } = run.progress ?? {};
+  return total === 0 ? "No tasks" : `${complete} of ${total} ${total === 1 ? "task" : "tasks"} done`;
+}
+
+/** The names of a task's owners, or that it has none. */
+export function ownerNames(owners, groups) {
+  const names = [
+    ...(owners?.users ?? []).map((user) => user.full_name ?? user.email ?? `user ${user.id ?? user}`),
+    ...(owners?.guests ?? []).map((guest) => guest.email ?? guest),
+    ...(owners?.groups ?? []).map((group) => groups.get(group.id ?? group)?.name ?? `group ${group.id ?? group}`),
+  ];
+  return names.length === 0 ? "Nobody yet" : names.join(", ");
+}
+
+/** `count` of something, with a plural. */
+export function counted(count, one, many = `${one}s`) {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}
+
+function parsed(text) {
+  if (typeof text !== "string" || text === "") return null;
+  // Dates without a zone are UTC at Tallyfy, and with a blank for the T in some answers.
+  const iso = text.replace(" ", "T");
+  const date = new Date(/(Z|[+-]\d\d:?\d\d)$/.test(iso) || !iso.includes("T") ? iso : `${iso}Z`);
+  return Number.isNaN(date.getTime()) ? null : date;
+}

@@ -1,0 +1,211 @@
+"""What may be done to a run: launch, update, archive, restore, delete for good, and when it is complete."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from airflow_provider_tallyfy.sandbox import fields
+from airflow_provider_tallyfy.sandbox.access import Caller
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
+from airflow_provider_tallyfy.sandbox.model import Checklist, Owners, Role, Run, Step, Task
+from airflow_provider_tallyfy.sandbox.rules import apply_rules
+from airflow_provider_tallyfy.sandbox.store import Store
+
+
+class RunStatus(StrEnum):
+    """What a run's status can be."""
+
+    ACTIVE = "active"
+    COMPLETE = "complete"
+    PROBLEM = "problem"
+    ISSUE = "issue"
+    DELAYED = "delayed"
+    ARCHIVED = "archived"
+
+
+def status(run: Run, now: datetime) -> RunStatus:
+    """Return a run's status; the first that fits, from the weightiest down."""
+    if run.archived_at is not None:
+        return RunStatus.ARCHIVED
+    if run.has_open_issue:
+        return RunStatus.ISSUE
+    pending = [task for task in run.tasks.values() if task.is_pending]
+    if any(task.has_open_issue for task in pending):
+        return RunStatus.PROBLEM
+    if run.completed_at is not None:
+        return RunStatus.COMPLETE
+    if any(task.deadline is not None and task.deadline < now for task in pending):
+        return RunStatus.DELAYED
+    return RunStatus.ACTIVE
+
+
+def launch(
+    store: Store,
+    caller: Caller,
+    checklist_id: str,
+    *,
+    name: str | None = None,
+    prerun: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    run_id: str | None = None,
+    **properties: Any,
+) -> Run:
+    """Start a process from a template.
+
+    :param overrides: owners and deadline by step id; a key that is no step's is dropped in silence.
+    :param run_id: the id, for seeded runs; drawn at random if not given.
+    :param properties: any of the attributes of :class:`Run` that the caller may choose.
+    """
+    checklist = store.checklists.get(checklist_id)
+    if checklist is None:
+        raise invalid({"checklist_id": ["The selected checklist id is invalid."]})
+    values = fields.accept(checklist.prerun, prerun or {}, surface="prerun", members=store.members)
+    fields.require(checklist.prerun, values, surface="prerun")
+    _check_properties(store, properties)
+    now = store.now()
+    run = Run(
+        id=run_id or store.new_id(),
+        increment_id=store.new_increment(),
+        checklist=checklist,
+        name=name or f"{checklist.title} - {now:%Y-%m-%d}",
+        prerun=values,
+        **{
+            "owner_id": caller.member.id,
+            "started_by": caller.member.id,
+            "created_at": now,
+            "last_updated": now,
+            **properties,
+        },
+    )
+    run.tasks = {task.id: task for task in _tasks(store, run, overrides or {})}
+    apply_rules(run)
+    store.runs[run.id] = run
+    store.tasks.update(run.tasks)
+    store.record("created", run, caller.member.id, f"Launched process: {run.name}")
+    settle(store, run)
+    store.changed()
+    return run
+
+
+def update(
+    store: Store, caller: Caller, run: Run, *, prerun: Mapping[str, Any] | None = None, **properties: Any
+) -> None:
+    """Change those properties and kick-off values of a run that are given."""
+    _check_properties(store, properties)
+    if prerun is not None:
+        values = fields.accept(run.checklist.prerun, prerun, surface="prerun", members=store.members)
+        fields.require(run.checklist.prerun, run.prerun | values, surface="prerun")
+        run.prerun |= values
+        apply_rules(run)
+    for attribute, value in properties.items():
+        setattr(run, attribute, value)
+    run.last_updated = store.now()
+    store.record("updated", run, caller.member.id, f"Updated process: {run.name}")
+    settle(store, run)
+    store.changed()
+
+
+def archive(store: Store, caller: Caller, run: Run) -> None:
+    """Put a run and its tasks out of sight; nothing is lost."""
+    if run.archived_at is None:
+        run.archived_at = run.last_updated = store.now()
+        store.record("archived", run, caller.member.id, f"Archived process: {run.name}")
+        store.changed()
+
+
+def activate(store: Store, caller: Caller, run: Run) -> None:
+    """Bring an archived run and its tasks back as they were."""
+    if run.archived_at is not None:
+        run.archived_at, run.last_updated = None, store.now()
+        store.record("unarchived", run, caller.member.id, f"Restored process: {run.name}")
+        store.changed()
+
+
+def delete(store: Store, caller: Caller, run: Run) -> None:
+    """Delete an archived run and its tasks for good; only an admin may."""
+    if caller.member.role is not Role.ADMIN:
+        raise RefusedError(403, "You don't have permission to delete this process.")
+    if run.archived_at is None:
+        raise RefusedError(422, "The process must be archived before it can be deleted permanently.")
+    if store.runs.pop(run.id, None) is None:
+        raise not_found()
+    for task_id in run.tasks:
+        del store.tasks[task_id]
+    store.record("deleted", run, caller.member.id, f"Deleted process: {run.name}")
+    store.changed()
+
+
+def settle(store: Store, run: Run) -> None:
+    """Complete a run when nothing visible is left to do, and make it active again when something is."""
+    done = bool(run.tasks) and not any(task.is_pending for task in run.tasks.values())
+    if done and run.completed_at is None:
+        run.completed_at = store.now()
+        store.record("completed", run, run.started_by, f"Completed process: {run.name}")
+    elif not done and run.completed_at is not None:
+        run.completed_at = None
+        store.record("re-opened", run, run.started_by, f"Reopened process: {run.name}")
+
+
+def _check_properties(store: Store, properties: Mapping[str, Any]) -> None:
+    errors: dict[str, list[str]] = {}
+    for attribute in ("owner_id", "started_by"):
+        if attribute in properties and properties[attribute] not in store.members:
+            errors[attribute] = ["The selected user is not a member of the organization."]
+    for attribute, known in (
+        ("users", store.members),
+        ("groups", store.groups),
+        ("tags", store.tags),
+        ("folders", store.folders),
+    ):
+        if any(key not in known for key in properties.get(attribute, ())):
+            errors[attribute] = [f"The selected {attribute} are invalid."]
+    parent_id = properties.get("parent_id")
+    if parent_id is not None and parent_id not in store.runs:
+        errors["parent_id"] = ["The selected parent id is invalid."]
+    if errors:
+        raise invalid(errors)
+
+
+def _tasks(store: Store, run: Run, overrides: Mapping[str, Mapping[str, Any]]) -> list[Task]:
+    errors: dict[str, list[str]] = {}
+    tasks = []
+    for step in run.checklist.steps:
+        override = overrides.get(step.id, {})
+        owners = override.get("owners") or step.owners or Owners(users=(run.started_by,))
+        errors |= {f"tasks.{step.id}.{key}": messages for key, messages in store.check_owners(owners).items()}
+        tasks.append(_task(store, run, run.checklist, step, owners, override.get("deadline")))
+    if errors:
+        raise invalid(errors)
+    return tasks
+
+
+def _task(
+    store: Store, run: Run, checklist: Checklist, step: Step, owners: Owners, deadline: datetime | None
+) -> Task:
+    if deadline is None and step.deadline_after is not None:
+        deadline = run.created_at + step.deadline_after
+    return Task(
+        # From the run and the step, so that a seeded run's tasks keep their ids too.
+        id=uuid.uuid5(uuid.NAMESPACE_OID, f"{run.id}/{step.id}").hex,
+        increment_id=store.new_increment(),
+        title=step.title,
+        alias=step.alias,
+        task_type=step.step_type,
+        position=step.position,
+        owners=owners,
+        created_at=run.created_at,
+        last_updated=run.created_at,
+        starter_id=run.started_by,
+        started_at=run.created_at + step.start_after,
+        deadline=deadline,
+        run_id=run.id,
+        checklist_id=checklist.id,
+        step_id=step.id,
+        summary=step.summary,
+        captures=step.captures,
+        can_complete_only_assignees=step.can_complete_only_assignees,
+    )

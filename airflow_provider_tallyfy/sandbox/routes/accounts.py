@@ -1,0 +1,62 @@
+"""Who one is, and tokens: ``/me``, the organization, ``/oauth/token`` and the user tokens of an application."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from airflow_provider_tallyfy.sandbox import access, listing
+from airflow_provider_tallyfy.sandbox import representation as show
+from airflow_provider_tallyfy.sandbox.errors import RefusedError
+from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, named_client
+
+router = APIRouter()
+oauth = APIRouter()
+
+
+@router.get("/me")
+@router.get("/organizations/{organization}/me")
+async def me(store: SandboxStore, caller: Member) -> JSONResponse:
+    """Show the member whose token it is."""
+    return JSONResponse({"data": show.member(store, caller.member)})
+
+
+@router.get("/me/organizations")
+async def my_organizations(
+    request: Request, store: SandboxStore, caller: Member, query: listing.Pages
+) -> JSONResponse:
+    """List the organizations of the caller: there is one."""
+    return JSONResponse(listing.page([store], show.organization, query, request.url))
+
+
+@router.get("/organizations/{organization}")
+async def organization(store: SandboxStore, caller: Member) -> JSONResponse:
+    """Show the organization."""
+    return JSONResponse({"data": show.organization(store)})
+
+
+@router.post("/applications/{organization}/users/{email}/token", dependencies=[Depends(named_client)])
+async def user_token(request: Request, store: SandboxStore, email: str) -> JSONResponse:
+    """Give an application a token that acts as a member."""
+    token = store.access.user_token(request.headers.get("Authorization"), email)
+    return JSONResponse(_bearer(token, access.USER_TOKEN_SECONDS))
+
+
+@oauth.post("/oauth/token")
+async def application_token(request: Request, store: SandboxStore) -> JSONResponse:
+    """Give an application its token for its credentials, which must be form-encoded."""
+    if not request.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):
+        raise RefusedError(400, "The request body must be form-encoded.", code="invalid_request")
+    form = {name: values[-1] for name, values in parse_qs((await request.body()).decode()).items()}
+    if form.get("grant_type") != "client_credentials":
+        raise RefusedError(
+            400, "The authorization grant type is not supported.", code="unsupported_grant_type"
+        )
+    token = store.access.application_token(form.get("client_id"), form.get("client_secret"))
+    return JSONResponse(_bearer(token, access.APPLICATION_TOKEN_SECONDS))
+
+
+def _bearer(token: str, seconds: int) -> dict[str, str | int]:
+    return {"token_type": "Bearer", "expires_in": seconds, "access_token": token}

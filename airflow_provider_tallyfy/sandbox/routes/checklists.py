@@ -1,0 +1,57 @@
+"""Templates: to be read, not written; the seeds make them."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from airflow_provider_tallyfy.sandbox import listing
+from airflow_provider_tallyfy.sandbox import representation as show
+from airflow_provider_tallyfy.sandbox.errors import not_found
+from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore
+
+router = APIRouter(prefix="/organizations/{organization}/checklists")
+
+
+@router.get("")
+async def list_checklists(
+    request: Request, store: SandboxStore, caller: Member, query: listing.Pages
+) -> JSONResponse:
+    """List the templates, searched by title."""
+    text = (query.q or "").casefold()
+    found = [checklist for checklist in store.checklists.values() if text in checklist.title.casefold()]
+    includes = show.Includes(query.with_)
+    return JSONResponse(
+        listing.page(found, lambda each: show.checklist(store, each, includes), query, request.url)
+    )
+
+
+@router.get("/{checklist_id}")
+async def get_checklist(
+    store: SandboxStore, caller: Member, checklist_id: str, query: listing.Pages
+) -> JSONResponse:
+    """Show a template with its kick-off fields."""
+    return JSONResponse(
+        {"data": show.checklist(store, store.checklist(checklist_id), show.Includes(query.with_))}
+    )
+
+
+@router.get("/{checklist_id}/steps")
+async def list_steps(
+    request: Request, store: SandboxStore, caller: Member, checklist_id: str, query: listing.Pages
+) -> JSONResponse:
+    """List a template's steps with their captures."""
+    checklist = store.checklist(checklist_id)
+    return JSONResponse(
+        listing.page(checklist.steps, lambda step: show.step(checklist, step), query, request.url)
+    )
+
+
+@router.get("/{checklist_id}/steps/{step_id}")
+async def get_step(store: SandboxStore, caller: Member, checklist_id: str, step_id: str) -> JSONResponse:
+    """Show a step with its captures."""
+    checklist = store.checklist(checklist_id)
+    for step in checklist.steps:
+        if step.id == step_id:
+            return JSONResponse({"data": show.step(checklist, step)})
+    raise not_found()

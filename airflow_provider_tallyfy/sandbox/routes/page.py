@@ -1,0 +1,74 @@
+"""What the web page needs beside the API: its static files, the sandbox's open door, and a call when things change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.staticfiles import StaticFiles
+
+from airflow_provider_tallyfy.sandbox.access import TOKEN
+from airflow_provider_tallyfy.sandbox.errors import not_found
+from airflow_provider_tallyfy.sandbox.routes.dependencies import SandboxStore
+from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
+
+_DIRECTORY = Path(__file__).parent.parent / "page"
+_RETRY_MILLISECONDS = 1000
+_KEEP_ALIVE_SECONDS = 15
+
+router = APIRouter()
+files = StaticFiles(directory=_DIRECTORY, check_dir=False)
+
+
+@router.get("/", include_in_schema=False)
+async def index() -> Response:
+    """Serve the page itself."""
+    page = _DIRECTORY / "index.html"
+    if not page.is_file():
+        raise not_found()
+    return FileResponse(page)
+
+
+@router.get("/_page/session")
+async def session(store: SandboxStore) -> JSONResponse:
+    """Tell the page how to call the API; there is nothing to log in to."""
+    return JSONResponse({"organization": ORGANIZATION, "token": TOKEN, "next_task": store.next_task_shape})
+
+
+@router.get("/_page/events")
+async def events(request: Request, store: SandboxStore) -> StreamingResponse:
+    """Send the store's version number now and whenever it changes, until the server stops."""
+    stopping: asyncio.Event = request.app.state.stopping
+    return StreamingResponse(
+        _versions(store, stopping), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
+
+
+async def _versions(store: Store, stopping: asyncio.Event) -> AsyncIterator[str]:
+    changed = asyncio.Event()
+    store.listeners.add(changed.set)
+    end = asyncio.ensure_future(stopping.wait())
+    try:
+        yield f"retry: {_RETRY_MILLISECONDS}\n\n"
+        yield _event(store)
+        while not stopping.is_set():
+            change = asyncio.ensure_future(changed.wait())
+            done, _ = await asyncio.wait(
+                {change, end}, timeout=_KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            change.cancel()
+            if change in done:
+                changed.clear()
+                yield _event(store)
+            elif not done:
+                yield ": still here\n\n"
+    finally:
+        end.cancel()
+        store.listeners.discard(changed.set)
+
+
+def _event(store: Store) -> str:
+    return f"id: {store.version}\ndata: {store.version}\n\n"

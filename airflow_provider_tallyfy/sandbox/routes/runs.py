@@ -1,0 +1,117 @@
+"""Runs: list, launch, show, update, archive, restore, delete for good, and comments and issues on them."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from airflow_provider_tallyfy.sandbox import bodies, listing, processes, threads
+from airflow_provider_tallyfy.sandbox import representation as show
+from airflow_provider_tallyfy.sandbox.model import ThreadLabel
+from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore
+
+router = APIRouter(prefix="/organizations/{organization}/runs")
+
+
+@router.get("")
+async def list_runs(
+    request: Request, store: SandboxStore, caller: Member, query: listing.RunFilters
+) -> JSONResponse:
+    """List the runs that the filters ask for."""
+    includes = show.Includes(query.with_)
+    return JSONResponse(
+        listing.page(
+            listing.runs(store, caller, query),
+            lambda run: show.run(store, run, includes, form_fields_values=query.form_fields_values),
+            query,
+            request.url,
+        )
+    )
+
+
+@router.post("")
+async def launch(store: SandboxStore, caller: Member, body: bodies.LaunchRun) -> JSONResponse:
+    """Start a process from a template."""
+    properties = body.properties("tags", "folders", "parent_id", "roles")
+    if body.user_id is not None:
+        properties["started_by"] = body.user_id
+    overrides = {
+        step_id: {"owners": override.owners and override.owners.owners(), "deadline": override.deadline}
+        for step_id, override in (body.tasks or {}).items()
+    }
+    run = processes.launch(
+        store, caller, body.checklist_id, prerun=body.prerun, overrides=overrides, **properties
+    )
+    return JSONResponse({"data": show.run(store, run)}, status_code=201)
+
+
+@router.get("/{run_id}")
+async def get_run(
+    store: SandboxStore, caller: Member, run_id: str, query: listing.RunFilters
+) -> JSONResponse:
+    """Show a run; an archived one too, with ``archived_at`` set and its tasks gone."""
+    run = store.run(run_id, caller)
+    includes = show.Includes(query.with_)
+    return JSONResponse({"data": show.run(store, run, includes, form_fields_values=query.form_fields_values)})
+
+
+@router.put("/{run_id}")
+async def update_run(
+    store: SandboxStore, caller: Member, run_id: str, body: bodies.UpdateRun
+) -> JSONResponse:
+    """Change a run's properties and kick-off values."""
+    run = store.run(run_id, caller)
+    processes.update(store, caller, run, prerun=body.prerun, **body.properties())
+    return JSONResponse({"data": show.run(store, run)})
+
+
+@router.delete("/{run_id}")
+async def archive_run(store: SandboxStore, caller: Member, run_id: str) -> JSONResponse:
+    """Archive a run."""
+    run = store.run(run_id, caller)
+    processes.archive(store, caller, run)
+    return JSONResponse({"data": show.run(store, run)})
+
+
+@router.put("/{run_id}/activate")
+async def activate_run(store: SandboxStore, caller: Member, run_id: str) -> JSONResponse:
+    """Restore an archived run."""
+    run = store.run(run_id, caller)
+    processes.activate(store, caller, run)
+    return JSONResponse({"data": show.run(store, run)})
+
+
+@router.delete("/{run_id}/delete")
+async def delete_run(store: SandboxStore, caller: Member, run_id: str) -> Response:
+    """Delete an archived run for good; the answer has an empty body, as documented."""
+    processes.delete(store, caller, store.run(run_id, caller))
+    return Response()
+
+
+@router.post("/{run_id}/comment")
+async def comment(
+    store: SandboxStore, caller: Member, run_id: str, body: bodies.WriteComment
+) -> JSONResponse:
+    """Write a comment on a run."""
+    run = store.run(run_id, caller)
+    thread = threads.comment(store, caller, run, body.content, label=body.label, state=body.state)
+    return JSONResponse({"data": show.thread(thread)}, status_code=201)
+
+
+@router.post("/{run_id}/problem")
+async def report_issue(
+    store: SandboxStore, caller: Member, run_id: str, body: bodies.ReportIssue
+) -> JSONResponse:
+    """Report an issue on a run; until it is resolved, none of its tasks can change."""
+    run = store.run(run_id, caller)
+    thread = threads.comment(store, caller, run, body.content, label=ThreadLabel.PROBLEM)
+    return JSONResponse({"data": show.thread(thread)}, status_code=201)
+
+
+@router.post("/{run_id}/resolved-threads")
+async def resolve_issue(
+    store: SandboxStore, caller: Member, run_id: str, body: bodies.ResolveIssue
+) -> JSONResponse:
+    """Resolve an issue on a run."""
+    thread = threads.resolve(store, caller, store.run(run_id, caller), body.thread_id, body.content)
+    return JSONResponse({"data": show.thread(thread)}, status_code=201)

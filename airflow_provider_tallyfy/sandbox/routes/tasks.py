@@ -1,0 +1,254 @@
+"""Tasks, of runs and one-off: list, show, update, complete, reopen, create, and comments and issues on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from airflow_provider_tallyfy.sandbox import bodies, listing, tasks, threads
+from airflow_provider_tallyfy.sandbox import representation as show
+from airflow_provider_tallyfy.sandbox.access import Caller
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
+from airflow_provider_tallyfy.sandbox.model import Task, ThreadLabel
+from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore
+from airflow_provider_tallyfy.sandbox.store import Store
+
+router = APIRouter(prefix="/organizations/{organization}")
+
+
+@router.get("/runs/{run_id}/tasks")
+async def list_run_tasks(
+    request: Request, store: SandboxStore, caller: Member, run_id: str, query: listing.TaskFilters
+) -> JSONResponse:
+    """List a run's tasks, those that rules hide among them; an archived run has none."""
+    run = store.run(run_id, caller)
+    if run.archived_at is not None:
+        raise not_found()
+    return _page(request, store, listing.run_tasks(store, run.tasks.values(), query, sort="position"), query)
+
+
+@router.get("/runs/{run_id}/tasks/{task_id}")
+async def get_run_task(
+    store: SandboxStore, caller: Member, run_id: str, task_id: str, query: listing.TaskFilters
+) -> JSONResponse:
+    """Show a task of a run."""
+    return _task(store, store.task(task_id, caller, run_id), query)
+
+
+@router.put("/runs/{run_id}/tasks/{task_id}")
+async def update_run_task(
+    store: SandboxStore, caller: Member, run_id: str, task_id: str, body: bodies.UpdateTask
+) -> JSONResponse:
+    """Change a task of a run, its form values among others."""
+    task = store.task(task_id, caller, run_id)
+    tasks.update(store, caller, task, taskdata=body.taskdata, **body.changes())
+    return _task(store, task)
+
+
+@router.post("/runs/{run_id}/completed-tasks")
+async def complete_run_task(
+    store: SandboxStore, caller: Member, run_id: str, body: bodies.CompleteTask
+) -> JSONResponse:
+    """Complete a task of a run; say which tasks the rules hid or showed thereby."""
+    store.run(run_id, caller)
+    task = store.task(body.task_id, caller, run_id)
+    changed = _complete(store, caller, task, body)
+    return JSONResponse(
+        {"data": {**show.task(store, task), "tasks_changed_by_rules": _statuses(store, changed)}}
+    )
+
+
+@router.delete("/runs/{run_id}/completed-tasks/{task_id}")
+async def reopen_run_task(store: SandboxStore, caller: Member, run_id: str, task_id: str) -> JSONResponse:
+    """Reopen a completed task of a run."""
+    task = store.task(task_id, caller, run_id)
+    tasks.reopen(store, caller, task)
+    return _task(store, task)
+
+
+@router.get("/tasks")
+async def list_tasks(
+    request: Request, store: SandboxStore, caller: Member, query: listing.TaskFilters
+) -> JSONResponse:
+    """List the organization's tasks."""
+    found = listing.organization_tasks(store, caller, query)
+    return _page(request, store, listing.run_tasks(store, found, query, sort="newest"), query)
+
+
+@router.get("/me/tasks")
+async def list_my_tasks(
+    request: Request, store: SandboxStore, caller: Member, query: listing.TaskFilters
+) -> JSONResponse:
+    """List the tasks assigned to the caller; without a status only the active ones, as at Tallyfy."""
+    query.status = query.status or "active"
+    mine = (
+        task
+        for task in listing.organization_tasks(store, caller, query)
+        if store.is_assigned(task, caller.member)
+    )
+    return _page(request, store, listing.run_tasks(store, mine, query, sort="deadline"), query)
+
+
+@router.post("/tasks")
+async def create_task(store: SandboxStore, caller: Member, body: bodies.CreateTask) -> JSONResponse:
+    """Create a one-off task."""
+    if any(tag not in store.tags for tag in body.tags):
+        raise invalid({"tags": ["The selected tags are invalid."]})
+    task = tasks.create(
+        store,
+        caller,
+        owners=body.owners.owners(),
+        run_id=body.run_id,
+        title=body.title,
+        task_type=body.task_type,
+        deadline=body.deadline,
+        summary=body.description or body.summary or "",
+        tags=tuple(body.tags),
+        captures=tuple(field.form_field(store.new_id()) for field in body.form_fields),
+        everyone_must_complete=body.everyone_must_complete,
+        can_complete_only_assignees=body.can_complete_only_assignees,
+        **body.properties(),
+    )
+    return JSONResponse({"data": show.task(store, task, with_summary=True)}, status_code=201)
+
+
+@router.get("/tasks/{task_id}")
+async def get_task(
+    store: SandboxStore, caller: Member, task_id: str, query: listing.TaskFilters
+) -> JSONResponse:
+    """Show any task, of a run or one-off."""
+    return _task(store, store.task(task_id, caller), query)
+
+
+@router.put("/tasks/{task_id}")
+async def update_task(
+    store: SandboxStore, caller: Member, task_id: str, body: bodies.UpdateTask
+) -> JSONResponse:
+    """Change a one-off task, for which title, deadline and owners must be sent each time."""
+    task = _one_off(store.task(task_id, caller))
+    missing = {
+        name: [f"The {name} field is required."]
+        for name in ("title", "deadline", "owners")
+        if getattr(body, name) is None
+    }
+    if missing:
+        raise invalid(missing)
+    tasks.update(store, caller, task, taskdata=body.taskdata, **body.changes())
+    return _task(store, task)
+
+
+@router.delete("/tasks/{task_id}")
+async def archive_task(store: SandboxStore, caller: Member, task_id: str) -> Response:
+    """Archive a one-off task."""
+    tasks.archive(store, caller, store.task(task_id, caller))
+    return Response(status_code=204)
+
+
+@router.put("/tasks/{task_id}/restore")
+async def restore_task(store: SandboxStore, caller: Member, task_id: str) -> JSONResponse:
+    """Restore an archived one-off task."""
+    return _task(store, tasks.restore(store, caller, task_id))
+
+
+@router.delete("/tasks/{task_id}/delete")
+async def delete_task(store: SandboxStore, caller: Member, task_id: str) -> Response:
+    """Delete a one-off task for good."""
+    tasks.delete(store, caller, task_id)
+    return Response(status_code=204)
+
+
+@router.post("/completed-tasks")
+async def complete_task(store: SandboxStore, caller: Member, body: bodies.CompleteTask) -> JSONResponse:
+    """Complete a one-off task."""
+    task = _one_off(store.task(body.task_id, caller))
+    _complete(store, caller, task, body)
+    return JSONResponse({"data": show.task(store, task)})
+
+
+@router.delete("/completed-tasks/{task_id}")
+async def reopen_task(store: SandboxStore, caller: Member, task_id: str) -> JSONResponse:
+    """Reopen a completed one-off task."""
+    task = _one_off(store.task(task_id, caller))
+    tasks.reopen(store, caller, task)
+    return _task(store, task)
+
+
+@router.post("/tasks/{task_id}/comment")
+async def comment(
+    store: SandboxStore, caller: Member, task_id: str, body: bodies.WriteComment
+) -> JSONResponse:
+    """Write a comment on a task; one with the label ``problem`` reports an issue."""
+    thread = threads.comment(
+        store,
+        caller,
+        store.task(task_id, caller),
+        body.content,
+        label=body.label,
+        state=body.state,
+        sent_to=tuple(body.sent_to),
+    )
+    return JSONResponse({"data": show.thread(thread)}, status_code=201)
+
+
+@router.put("/tasks/{task_id}/comment/{thread_id}")
+async def edit_comment(
+    store: SandboxStore, caller: Member, task_id: str, thread_id: str, body: bodies.WriteComment
+) -> JSONResponse:
+    """Change the text of a comment."""
+    thread = threads.edit(store, caller, store.task(task_id, caller), thread_id, body.content)
+    return JSONResponse({"data": show.thread(thread)})
+
+
+@router.delete("/tasks/{task_id}/comment/{thread_id}")
+async def delete_comment(store: SandboxStore, caller: Member, task_id: str, thread_id: str) -> Response:
+    """Delete a comment."""
+    threads.delete(store, caller, store.task(task_id, caller), thread_id)
+    return Response(status_code=204)
+
+
+@router.post("/tasks/{task_id}/problem")
+async def report_issue(
+    store: SandboxStore, caller: Member, task_id: str, body: bodies.ReportIssue
+) -> JSONResponse:
+    """Report an issue on a task; until it is resolved, the task cannot be completed."""
+    task = store.task(task_id, caller)
+    thread = threads.comment(store, caller, task, body.content, label=ThreadLabel.PROBLEM)
+    return JSONResponse({"data": show.thread(thread)}, status_code=201)
+
+
+@router.post("/tasks/{task_id}/resolved-threads")
+async def resolve_issue(
+    store: SandboxStore, caller: Member, task_id: str, body: bodies.ResolveIssue
+) -> JSONResponse:
+    """Resolve an issue on a task."""
+    thread = threads.resolve(store, caller, store.task(task_id, caller), body.thread_id, body.content)
+    return JSONResponse({"data": show.thread(thread)}, status_code=201)
+
+
+def _page(request: Request, store: Store, found: Sequence[Task], query: listing.TaskQuery) -> JSONResponse:
+    includes = show.Includes(query.with_)
+    return JSONResponse(
+        listing.page(found, lambda task: show.task(store, task, includes), query, request.url)
+    )
+
+
+def _task(store: Store, task: Task, query: listing.TaskQuery | None = None) -> JSONResponse:
+    includes = show.Includes(query.with_ if query else None)
+    return JSONResponse({"data": show.task(store, task, includes, with_summary=True)})
+
+
+def _complete(store: Store, caller: Caller, task: Task, body: bodies.CompleteTask) -> list[Task]:
+    return tasks.complete(store, caller, task, is_approved=body.is_approved, override_user=body.override_user)
+
+
+def _statuses(store: Store, changed: Sequence[Task]) -> dict[str, Any]:
+    return {task.id: {"title": task.title, "status": tasks.status(task, store.now())} for task in changed}
+
+
+def _one_off(task: Task) -> Task:
+    if task.run_id is not None:
+        raise RefusedError(404, "Resource not found", code="RESOURCE_NOT_FOUND")
+    return task

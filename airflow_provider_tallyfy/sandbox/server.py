@@ -1,0 +1,183 @@
+"""The sandbox on a socket: for ``python -m``, and in a thread of its own for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import FrameType, TracebackType
+from typing import TypeVar
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from airflow_provider_tallyfy.sandbox.application import build_application
+from airflow_provider_tallyfy.sandbox.controls import Controls
+from airflow_provider_tallyfy.sandbox.seeds import Seed, seeded_store
+from airflow_provider_tallyfy.sandbox.store import NextTaskShape, Store
+
+_Result = TypeVar("_Result")
+
+
+class DroppableProtocol(H11Protocol):
+    """HTTP as usual, with the connection within reach of the application, which can cut it off."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Put the connection where each of its requests finds it."""
+        self.app_state = {**self.app_state, "transport": transport}
+        super().connection_made(transport)
+
+
+class SandboxUvicorn(uvicorn.Server):
+    """A server that ends the page's event streams when it stops, instead of waiting for them.
+
+    :param store: what to serve.
+    :param test_controls: whether ``/_sandbox`` is there.
+    :param announce: called once, when the server listens.
+    """
+
+    def __init__(
+        self, store: Store, *, test_controls: bool, announce: Callable[[], None] | None = None
+    ) -> None:
+        self._application = build_application(store, controls=Controls() if test_controls else None)
+        self._announce = announce
+        super().__init__(
+            uvicorn.Config(
+                self._application,
+                http=DroppableProtocol,
+                log_level="critical",
+                lifespan="off",
+                timeout_graceful_shutdown=3,
+            )
+        )
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop when told to, and leave it at that: the signal does not end the process a second time."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, then say so."""
+        await super().startup(sockets=sockets)
+        if self.started and self._announce is not None:
+            self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the event streams, then all the rest."""
+        self._application.state.stopping.set()
+        await super().shutdown(sockets=sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    :param host: the address.
+    :param port: the port; 0 takes a free one.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class SandboxServer:
+    """A running sandbox for a test: real HTTP on a free loopback port, in a thread of this process.
+
+    .. code-block:: python
+
+        with SandboxServer() as sandbox:
+            requests.get(f"{sandbox.base_url}/me", headers=sandbox.headers)
+
+    :param next_task: the form of ``with=next_task``, ``collection`` or ``object``.
+    :param seed: what is in it, ``demo`` or ``empty``.
+    :param test_controls: whether ``/_sandbox`` is there.
+    :param port: the port; 0, the default, takes a free one.
+    """
+
+    def __init__(
+        self,
+        *,
+        next_task: NextTaskShape = "collection",
+        seed: Seed = "demo",
+        test_controls: bool = True,
+        port: int = 0,
+    ) -> None:
+        self.store: Store = seeded_store(seed, next_task_shape=next_task)
+        self._test_controls = test_controls
+        self._requested_port = port
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __enter__(self) -> SandboxServer:
+        self._listener = listen("127.0.0.1", self._requested_port)
+        self.port: int = self._listener.getsockname()[1]
+        listening: Future[None] = Future()
+        self._server = SandboxUvicorn(
+            self.store, test_controls=self._test_controls, announce=lambda: listening.set_result(None)
+        )
+        self._thread = threading.Thread(
+            target=self._serve, args=(listening,), name="tallyfy-sandbox", daemon=True
+        )
+        self._thread.start()
+        listening.result(timeout=30)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=30)
+        self._listener.close()
+
+    @property
+    def url(self) -> str:
+        """The server's root, where the page and the test controls are."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """The API's root, which is what a connection names as its host."""
+        return f"{self.url}/api"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that the API asks for."""
+        return {
+            "Authorization": "Bearer sandbox-token",
+            "Accept": "application/json",
+            "X-Tallyfy-Client": "APIClient",
+        }
+
+    def change(self, operation: Callable[[Store], _Result]) -> _Result:
+        """Run something on the store in the server's own thread, where it cannot meet a request half-way.
+
+        :param operation: what to do with the store; its result is returned.
+        """
+        if self._loop is None:
+            raise RuntimeError("The sandbox is not running: use it in a with statement.")
+
+        async def run() -> _Result:
+            return operation(self.store)
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=30)
+
+    def _serve(self, listening: Future[None]) -> None:
+        async def serve() -> None:
+            self._loop = asyncio.get_running_loop()
+            await self._server.serve(sockets=[self._listener])
+
+        try:
+            asyncio.run(serve())
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for the server
+            if not listening.done():
+                listening.set_exception(error)

@@ -1,0 +1,198 @@
+"""All that the sandbox knows, in memory: collections, look-ups, new ids, the activity feed and the hourly caps.
+
+It does no I/O and has no threads: it is used from one event loop, and a change is one function call without an
+``await``, so it is atomic. What may be done to runs, tasks and threads stands in modules of their own.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from airflow_provider_tallyfy.sandbox.access import Access, Caller
+from airflow_provider_tallyfy.sandbox.clock import Clock
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
+from airflow_provider_tallyfy.sandbox.model import (
+    Activity,
+    Checklist,
+    Folder,
+    Group,
+    Guest,
+    Member,
+    Owners,
+    Role,
+    Run,
+    Tag,
+    Task,
+)
+
+ORGANIZATION = "sandbox"
+_HOUR = timedelta(hours=1)
+
+NextTaskShape = Literal["collection", "object"]
+
+
+class HourlyCap(StrEnum):
+    """The actions that send mail and are therefore limited per hour and organization."""
+
+    COMMENT = "Comment"
+    GUEST_INVITE = "Guest Invite"
+
+
+HOURLY_LIMITS = {HourlyCap.COMMENT: 120, HourlyCap.GUEST_INVITE: 30}
+
+
+@dataclass
+class FeedFaults:
+    """How the activity feed may lie: entries appear late, or some never do."""
+
+    delay: float = 0
+    missing_verbs: frozenset[str] = frozenset()
+
+
+@dataclass
+class Store:
+    """The state of one sandbox.
+
+    :param next_task_shape: which of the two documented forms ``with=next_task`` takes.
+    """
+
+    next_task_shape: NextTaskShape = "collection"
+    clock: Clock = field(default_factory=Clock)
+    members: dict[int, Member] = field(default_factory=dict)
+    guests: dict[str, Guest] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
+    tags: dict[str, Tag] = field(default_factory=dict)
+    folders: dict[str, Folder] = field(default_factory=dict)
+    checklists: dict[str, Checklist] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    activities: list[Activity] = field(default_factory=list)
+    feed_faults: FeedFaults = field(default_factory=FeedFaults)
+    version: int = 0
+    listeners: set[Callable[[], None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.access = Access(self.clock, self.members)
+        self._increment = 1000
+        self._uses: dict[HourlyCap, deque[datetime]] = {cap: deque() for cap in HourlyCap}
+
+    def now(self) -> datetime:
+        """Return the sandbox's present moment."""
+        return self.clock.now()
+
+    def new_id(self) -> str:
+        """Return an id like Tallyfy's: 32 hexadecimal digits."""
+        return uuid.uuid4().hex
+
+    def new_increment(self) -> int:
+        """Return the next of the short numbers that people see."""
+        self._increment += 1
+        return self._increment
+
+    def changed(self) -> None:
+        """Tell the listeners that something is not as it was."""
+        self.version += 1
+        for listener in tuple(self.listeners):
+            listener()
+
+    def checklist(self, checklist_id: str) -> Checklist:
+        """Return a template, or refuse."""
+        if checklist_id not in self.checklists:
+            raise not_found()
+        return self.checklists[checklist_id]
+
+    def run(self, run_id: str, caller: Caller) -> Run:
+        """Return a run that the caller may see, or refuse."""
+        run = self.runs.get(run_id)
+        if run is None or not self.may_see(run, caller):
+            raise not_found()
+        return run
+
+    def task(self, task_id: str, caller: Caller, run_id: str | None = None) -> Task:
+        """Return a task that the caller may see, or refuse; an archived run's tasks are gone with it.
+
+        :param run_id: the run that the task must belong to, when the path names one.
+        """
+        task = self.tasks.get(task_id)
+        if task is None or task.archived_at is not None or (run_id is not None and task.run_id != run_id):
+            raise not_found()
+        if task.run_id is not None:
+            if self.run(task.run_id, caller).archived_at is not None:
+                raise not_found()
+        elif caller.member.role is Role.LIGHT and not self.is_assigned(task, caller.member):
+            raise not_found()
+        return task
+
+    def may_see(self, run: Run, caller: Caller) -> bool:
+        """Tell whether the caller sees a run; a light member sees only those they have a part in."""
+        member = caller.member
+        return (
+            member.role is not Role.LIGHT
+            or member.id in (run.owner_id, run.started_by, *run.users)
+            or any(self.is_assigned(task, member) for task in run.tasks.values())
+        )
+
+    def is_assigned(self, task: Task, member: Member) -> bool:
+        """Tell whether a task is a member's, by name or by group."""
+        return member.id in task.owners.users or any(
+            member.id in self.groups[group_id].members
+            for group_id in task.owners.groups
+            if group_id in self.groups
+        )
+
+    def check_owners(self, owners: Owners) -> dict[str, list[str]]:
+        """Return the validation errors of a set of assignees: members and groups must exist, guests are emails."""
+        errors = {}
+        if any(user not in self.members for user in owners.users):
+            errors["owners.users"] = ["The selected user is not a member of the organization."]
+        if any("@" not in guest for guest in owners.guests):
+            errors["owners.guests"] = ["Each guest must be a valid email address."]
+        if any(group not in self.groups for group in owners.groups):
+            errors["owners.groups"] = ["The selected group is invalid."]
+        return errors
+
+    def spend(self, cap: HourlyCap) -> None:
+        """Count one use of a capped action, or refuse when this hour's are used up."""
+        uses, now, limit = self._uses[cap], self.now(), HOURLY_LIMITS[cap]
+        while uses and uses[0] <= now - _HOUR:
+            uses.popleft()
+        if len(uses) >= limit:
+            raise RefusedError(
+                429,
+                f"You've reached the hourly limit for {cap} ({limit} per hour per organization). "
+                "Please try again later.",
+                code="RATE_LIMIT_EXCEEDED",
+                retry_after=math.ceil((uses[0] + _HOUR - now).total_seconds()),
+            )
+        uses.append(now)
+
+    def record(
+        self, verb: str, entity: Task | Run, actor_id: int, description: str, *, text: str | None = None
+    ) -> None:
+        """Write an entry into the activity feed."""
+        is_task = isinstance(entity, Task)
+        kind = "App\\Models\\Task" if is_task else "App\\Models\\Run"
+        run_id = entity.run_id if isinstance(entity, Task) else entity.id
+        category = "Comment" if verb in ("commented", "issue-reported", "issue-resolved") else None
+        self.activities.append(
+            Activity(
+                id=len(self.activities) + 1,
+                verb=verb,
+                type=category or ("Task" if is_task else "Process"),
+                description=description,
+                actor_id=actor_id,
+                auditable_type=kind,
+                auditable_id=entity.id,
+                parentable_type="App\\Models\\Run" if run_id else kind,
+                parentable_id=run_id or entity.id,
+                created_at=self.now(),
+                text=text,
+            )
+        )

@@ -1,0 +1,83 @@
+"""Comments and issues on tasks and runs; an open issue blocks completion until it is resolved."""
+
+from __future__ import annotations
+
+from airflow_provider_tallyfy.sandbox import tasks
+from airflow_provider_tallyfy.sandbox.access import Caller
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
+from airflow_provider_tallyfy.sandbox.model import Run, Task, Thread, ThreadLabel
+from airflow_provider_tallyfy.sandbox.store import HourlyCap, Store
+
+
+def comment(
+    store: Store,
+    caller: Caller,
+    subject: Task | Run,
+    content: str,
+    *,
+    label: ThreadLabel = ThreadLabel.COMMENT,
+    state: str = "open",
+    sent_to: tuple[int, ...] = (),
+) -> Thread:
+    """Write a comment; one with the label ``problem`` is an issue, and reopens a completed task."""
+    store.spend(HourlyCap.COMMENT)
+    now = store.now()
+    thread = Thread(
+        id=store.new_id(),
+        content=content,
+        author_id=caller.member.id,
+        label=label,
+        created_at=now,
+        updated_at=now,
+        task_id=subject.id if isinstance(subject, Task) else None,
+        run_id=subject.run_id if isinstance(subject, Task) else subject.id,
+        state=state,
+        sent_to=sent_to,
+    )
+    is_issue = label is ThreadLabel.PROBLEM
+    store.record(
+        "issue-reported" if is_issue else "commented", subject, caller.member.id, content, text=content
+    )
+    if is_issue and isinstance(subject, Task) and subject.completed_at is not None:
+        tasks.undo_completion(store, caller, subject)
+    subject.threads.append(thread)
+    store.changed()
+    return thread
+
+
+def resolve(store: Store, caller: Caller, subject: Task | Run, thread_id: str, content: str) -> Thread:
+    """Resolve an open issue with a comment that says how."""
+    issue = find(subject, thread_id)
+    if not issue.is_open_issue:
+        raise RefusedError(422, "This is not an open issue.")
+    answer = comment(store, caller, subject, content, label=ThreadLabel.RESOLVE)
+    issue.resolve_id = answer.id
+    issue.updated_at = store.now()
+    store.record("issue-resolved", subject, caller.member.id, content, text=content)
+    store.changed()
+    return answer
+
+
+def edit(store: Store, caller: Caller, subject: Task, thread_id: str, content: str) -> Thread:
+    """Replace the text of one's own comment."""
+    thread = find(subject, thread_id)
+    if thread.author_id != caller.member.id:
+        raise RefusedError(403, "Only its author can change a comment.")
+    thread.content, thread.updated_at = content, store.now()
+    store.changed()
+    return thread
+
+
+def delete(store: Store, caller: Caller, subject: Task, thread_id: str) -> None:
+    """Delete a comment."""
+    subject.threads.remove(find(subject, thread_id))
+    store.record("comment-deleted", subject, caller.member.id, "Deleted a comment")
+    store.changed()
+
+
+def find(subject: Task | Run, thread_id: str) -> Thread:
+    """Return one of a subject's threads, or refuse."""
+    for thread in subject.threads:
+        if thread.id == thread_id:
+            return thread
+    raise not_found()
