@@ -111,7 +111,7 @@ class RealAirflow:
         """Wait until every part says that it is well."""
 
         def look() -> bool:
-            self._check()
+            self.check()
             try:
                 health = self.api.health()
             except requests.RequestException:
@@ -143,10 +143,11 @@ class RealAirflow:
                 environment=environment,
             )
             self._parts[part].start()
-        self.api = AirflowApi(self.url, check=self._check)
+        self.api = AirflowApi(self.url, check=self.check)
         self.wait_until_healthy()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise, with the end of its log, if a part ended that nobody killed."""
         for part in self._parts.values():
             part.check()
 

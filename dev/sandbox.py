@@ -1,0 +1,157 @@
+"""A sandbox Tallyfy as a process of its own, and the person who works in it, both by plain HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from airflow_provider_tallyfy.sandbox.access import TOKEN
+from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
+from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
+from dev.processes import ChildProcess, end, exit_on_termination, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def running_sandbox(next_task: str = "collection") -> Iterator[SandboxClient]:
+    """
+    Run a sandbox with its demonstration data for as long as the ``with`` block lasts.
+
+    :param next_task: the shape in which a run's next task is answered, ``collection`` or ``object``
+    """
+    with exit_on_termination(), TemporaryDirectory(prefix="tallyfy-sandbox-") as folder:
+        process = ChildProcess(
+            "The sandbox",
+            [
+                *(sys.executable, "-m", "airflow_provider_tallyfy.sandbox", "--port", "0", "--seed", "demo"),
+                *("--next-task", next_task, "--test-controls"),
+            ],
+            log=Path(folder, "sandbox.log"),
+            environment={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+
+        def address() -> str | None:
+            process.check()
+            found = re.search(r"http://127\.0\.0\.1:\d+", process.log.read_text())
+            return found and found[0]
+
+        try:
+            process.start()
+            yield SandboxClient(wait_until(address, 30, "the sandbox to say its address"))
+        finally:
+            end([process])
+
+
+class SandboxClient:
+    """
+    What people do in Tallyfy, done through its REST API.
+
+    :param url: the sandbox's address
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy between this machine and itself
+        self._session.headers.update(
+            {
+                "Authorization": f"Bearer {TOKEN}",
+                "Accept": "application/json",
+                "X-Tallyfy-Client": "APIClient",
+            }
+        )
+
+    def connection(self, url: str | None = None) -> str:
+        """
+        Return the Airflow connection to the sandbox, as the value of an ``AIRFLOW_CONN_…`` variable.
+
+        :param url: the address to give to Airflow, if it is another one
+        """
+        return json.dumps(
+            {
+                "conn_type": "tallyfy",
+                "host": f"{url or self.url}/api",
+                "login": ORGANIZATION,
+                "password": TOKEN,
+                "extra": {"web_url": self.url},
+            }
+        )
+
+    def request(self, method: str, path: str, **arguments: Any) -> Any:
+        """Send one request below the organization and return the ``data`` that answers it."""
+        response = self._session.request(
+            method, f"{self.url}/api/organizations/{ORGANIZATION}{path}", timeout=30, **arguments
+        )
+        if not response.ok:
+            message = f"{method} {path} was answered {response.status_code}: {response.text[:500]}"
+            raise requests.HTTPError(message, response=response)
+        return response.json().get("data") if response.content else None
+
+    def launch(self, name: str) -> str:
+        """Start a process of the template for releases, with three tasks to do, and return its id."""
+        body = {"checklist_id": RELEASE_CHECKLIST_ID, "name": name}
+        return str(self.request("POST", "/runs", json=body)["id"])
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        run: dict[str, Any] = self.request("GET", f"/runs/{run_id}", params={"with": "next_task"})
+        return run
+
+    def tasks(self, run_id: str) -> list[dict[str, Any]]:
+        """Return the run's tasks in the order of their positions."""
+        params = {"per_page": "100", "sort": "position"}
+        tasks: list[dict[str, Any]] = self.request("GET", f"/runs/{run_id}/tasks", params=params)
+        return tasks
+
+    def task(self, run_id: str, task_id: str) -> dict[str, Any]:
+        params = {"with": "form_fields"}
+        task: dict[str, Any] = self.request("GET", f"/runs/{run_id}/tasks/{task_id}", params=params)
+        return task
+
+    def next_task(self, run_id: str) -> dict[str, Any] | None:
+        """Return the run's next task, whichever shape the sandbox gives it."""
+        answer = self.run(run_id)["next_task"]
+        if answer and "data" in answer:
+            return answer["data"][0] if answer["data"] else None
+        return answer or None
+
+    def complete(self, task: dict[str, Any]) -> None:
+        """Complete a task in its assignee's name; fill in what is required, and approve what is to be approved."""
+        path = f"/runs/{task['run_id']}"
+        values = {field["id"]: _answer(field) for field in task["form_fields"]["data"] if field["required"]}
+        self.request("PUT", f"{path}/tasks/{task['id']}", json={"taskdata": values})
+        body = {
+            "task_id": task["id"],
+            "is_approved": True,
+            "override_user": task["owners"]["users"][0]["id"],
+        }
+        self.request("POST", f"{path}/completed-tasks", json=body)
+
+    def complete_next(self, run_id: str) -> dict[str, Any] | None:
+        """Complete the run's next task and return what is next then."""
+        task = self.next_task(run_id)
+        if task is None:
+            raise ValueError(f"Run {run_id} has no task to complete.")
+        self.complete(self.task(run_id, task["id"]))
+        return self.next_task(run_id)
+
+    def archive(self, run_id: str) -> None:
+        self.request("DELETE", f"/runs/{run_id}")
+
+    def delete(self, run_id: str) -> None:
+        """Delete an archived process for good."""
+        self.request("DELETE", f"/runs/{run_id}/delete")
+
+
+def _answer(field: dict[str, Any]) -> str:
+    """Return a value for a field of the types ``text``, ``textarea`` and ``radio``."""
+    return str(field["options"][0]["text"]) if field["options"] else "Looks good to me."

@@ -1,0 +1,96 @@
+"""One real Airflow, and the sandboxes that its connections lead to, for all system tests of a session."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from dev.forwarder import Forwarder
+from dev.real_airflow import RealAirflow
+from dev.sandbox import running_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dev.airflow_api import DagRun
+    from dev.sandbox import SandboxClient
+
+DAGS = Path(__file__).parent / "dags"
+SOON = 60.0
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A process in the sandbox, and a DAG run whose task ``wait`` waits for its next task."""
+
+    sandbox: SandboxClient
+    run_id: str
+    first: dict[str, Any]
+    dag_run: DagRun
+
+    def until(self, *states: str) -> dict[str, Any]:
+        """Wait until the sensor's task instance is in one of the states, and return it."""
+        return self.dag_run.wait_for_task("wait", states, SOON)
+
+    def complete_next(self) -> dict[str, Any] | None:
+        """Do the work that is next, and return what is next then."""
+        return self.sandbox.complete_next(self.run_id)
+
+    def result(self) -> dict[str, Any]:
+        """Return what the sensor returned, after its success at the first try."""
+        assert self.until("success")["try_number"] == 1
+        result: dict[str, Any] = self.dag_run.xcom("wait")
+        return result
+
+    def log(self) -> str:
+        return self.dag_run.log("wait")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the system tests take place."""
+
+    airflow: RealAirflow
+    sandbox: SandboxClient
+    #: Answers a run's next task as an object, as Tallyfy did in 2025.
+    object_sandbox: SandboxClient
+    #: The connection ``tallyfy_outage`` leads to the sandbox through this.
+    forwarder: Forwarder
+
+    def wait_in(
+        self, dag_id: str, *, sandbox: SandboxClient | None = None, on_last_task: bool = False
+    ) -> Wait:
+        """
+        Start a process and a DAG run that waits for it.
+
+        :param sandbox: where; the usual one unless told
+        :param on_last_task: complete all tasks but the last one before
+        """
+        sandbox = sandbox or self.sandbox
+        run_id = sandbox.launch(f"Run for {dag_id}")
+        if on_last_task:
+            for _ in sandbox.tasks(run_id)[1:]:
+                sandbox.complete_next(run_id)
+        first = sandbox.next_task(run_id)
+        assert first is not None
+        return Wait(sandbox, run_id, first, self.airflow.trigger(dag_id, {"run_id": run_id}))
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(running_sandbox("collection"))
+        object_sandbox = stack.enter_context(running_sandbox("object"))
+        forwarder = stack.enter_context(Forwarder(urlsplit(sandbox.url).port or 0))
+        environment = {
+            "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
+            "AIRFLOW_CONN_TALLYFY_OBJECT": object_sandbox.connection(),
+            "AIRFLOW_CONN_TALLYFY_OUTAGE": sandbox.connection(forwarder.url),
+        }
+        airflow = stack.enter_context(RealAirflow(DAGS, environment=environment, parallelism=8))
+        yield Site(airflow, sandbox, object_sandbox, forwarder)

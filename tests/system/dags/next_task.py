@@ -1,0 +1,38 @@
+"""One DAG for each way in which the sensor can wait. Each reads a run first, then waits for its next task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, Param
+
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
+from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
+
+RUN_ID = "{{ params.run_id }}"
+
+
+def waiting_dag(name: str, *, tallyfy_conn_id: str = "tallyfy_default", **sensor_arguments: Any) -> DAG:
+    with DAG(f"next_task_{name}", schedule=None, params={"run_id": Param(type="string")}) as dag:
+        read_run = TallyfyGetRunOperator(task_id="read_run", run_id=RUN_ID, tallyfy_conn_id=tallyfy_conn_id)
+        wait = TallyfyNextTaskSensor(
+            task_id="wait",
+            run_id=RUN_ID,
+            tallyfy_conn_id=tallyfy_conn_id,
+            retries=2,
+            **{"from_task": read_run.output["next_task"], "poke_interval": 1, **sensor_arguments},
+        )
+        read_run >> wait
+    return dag
+
+
+deferred = waiting_dag("deferred", deferrable=True)
+deferred_object = waiting_dag("deferred_object", tallyfy_conn_id="tallyfy_object", deferrable=True)
+deferred_outage = waiting_dag("deferred_outage", tallyfy_conn_id="tallyfy_outage", deferrable=True)
+deferred_timeout = waiting_dag("deferred_timeout", deferrable=True, timeout=5)
+deferred_soft_fail = waiting_dag("deferred_soft_fail", deferrable=True, timeout=5, soft_fail=True)
+poke = waiting_dag("poke")
+reschedule = waiting_dag("reschedule", mode="reschedule", poke_interval=5)
+reschedule_first_look = waiting_dag(
+    "reschedule_first_look", mode="reschedule", poke_interval=5, from_task=None
+)

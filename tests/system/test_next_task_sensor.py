@@ -1,0 +1,238 @@
+"""
+TallyfyNextTaskSensor in a real Airflow, where scheduler, triggerer and workers are processes of their own.
+
+What other tests tell apart by moving a clock happens here for real, so each test takes some seconds.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import sqlite3
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from airflow_provider_tallyfy.sandbox.access import TOKEN
+from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
+
+if TYPE_CHECKING:
+    from conftest import Site, Wait
+
+    from dev.real_airflow import RealAirflow
+
+pytestmark = pytest.mark.system
+
+OUTAGE = 60.0
+
+
+@pytest.fixture(scope="module")
+def outage(site: Site) -> tuple[Wait, float]:
+    """A wait that lost Tallyfy, and the time when it did."""
+    wait = site.wait_in("next_task_deferred_outage")
+    wait.until("deferred")
+    site.forwarder.close()
+    return wait, time.monotonic()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _outage_lasts_meanwhile(outage: tuple[Wait, float]) -> None:
+    """Begin the outage before the first test, for its minute to pass while the other tests wait for theirs."""
+
+
+def test_completed_task_wakes_the_deferred_sensor(site: Site) -> None:
+    wait = site.wait_in("next_task_deferred")
+    wait.until("deferred")
+
+    following = wait.complete_next()
+
+    assert following is not None
+    result = wait.result()
+    assert result["from_task_id"] == wait.first["id"]
+    assert result["next_task"]["id"] == following["id"]
+
+
+@pytest.mark.parametrize("shape", ["collection", "object"])
+def test_end_of_the_run_wakes_the_deferred_sensor(site: Site, shape: str) -> None:
+    dag_id, sandbox = {
+        "collection": ("next_task_deferred", site.sandbox),
+        "object": ("next_task_deferred_object", site.object_sandbox),
+    }[shape]
+    wait = site.wait_in(dag_id, sandbox=sandbox, on_last_task=True)
+    wait.until("deferred")
+
+    assert wait.complete_next() is None
+
+    result = wait.result()
+    assert result["from_task_id"] == wait.first["id"]
+    assert result["next_task"] is None
+    assert result["run_status"] == "complete"
+
+
+def test_result_has_the_documented_keys_and_no_others(site: Site) -> None:
+    wait = site.wait_in("next_task_deferred")
+    wait.until("deferred")
+    following = wait.complete_next()
+    run = wait.sandbox.run(wait.run_id)
+
+    result = wait.result()
+
+    assert set(result) == {"run_id", "from_task_id", "next_task", "run_status", "progress"}
+    assert result["run_id"] == wait.run_id
+    assert result["from_task_id"] == wait.first["id"]
+    assert result["next_task"] == following
+    assert result["run_status"] == run["status"]
+    assert result["progress"] == run["progress"]
+
+
+def test_reschedule_notices_a_change_between_two_pokes(site: Site) -> None:
+    wait = site.wait_in("next_task_reschedule")
+    wait.until("up_for_reschedule")
+
+    following = wait.complete_next()
+
+    assert following is not None
+    result = wait.result()
+    assert result["from_task_id"] == wait.first["id"]
+    assert result["next_task"]["id"] == following["id"]
+
+
+def test_first_look_is_kept_over_a_reschedule_and_forgotten_after_success(site: Site) -> None:
+    wait = site.wait_in("next_task_reschedule_first_look")
+    wait.until("up_for_reschedule")
+
+    following = wait.complete_next()
+
+    assert following is not None
+    result = wait.result()
+    assert result["from_task_id"] == wait.first["id"]
+    assert result["next_task"]["id"] == following["id"]
+
+    wait.dag_run.clear("wait")  # waits anew now, to move on from the task that is next by now
+    wait.until("up_for_reschedule")
+    wait.complete_next()
+    wait.until("success")
+    assert wait.dag_run.xcom("wait")["from_task_id"] == following["id"]
+
+
+def test_poke_mode_notices_a_change(site: Site) -> None:
+    wait = site.wait_in("next_task_poke")
+    wait.until("running")
+
+    following = wait.complete_next()
+
+    assert following is not None
+    result = wait.result()
+    assert result["from_task_id"] == wait.first["id"]
+    assert result["next_task"]["id"] == following["id"]
+
+
+def test_archived_run_fails_the_task_without_retries(site: Site) -> None:
+    wait = site.wait_in("next_task_deferred")
+    wait.until("deferred")
+
+    wait.sandbox.archive(wait.run_id)
+
+    instance = wait.until("failed", "up_for_retry")
+    assert (instance["state"], instance["try_number"], instance["max_tries"]) == ("failed", 1, 2)
+    assert "archived" in wait.log()
+
+
+def test_deleted_run_fails_the_task_without_retries(site: Site) -> None:
+    wait = site.wait_in("next_task_deferred")
+    wait.until("deferred")
+
+    wait.sandbox.archive(wait.run_id)
+    wait.sandbox.delete(wait.run_id)
+
+    instance = wait.until("failed", "up_for_retry")
+    assert (instance["state"], instance["try_number"], instance["max_tries"]) == ("failed", 1, 2)
+    assert wait.run_id in wait.log()
+
+
+def test_timeout_fails_the_deferred_task_as_any_sensor_timeout_does(site: Site) -> None:
+    wait = site.wait_in("next_task_deferred_timeout")
+    wait.until("deferred")
+
+    instance = wait.until("failed", "up_for_retry")
+
+    assert (instance["state"], instance["try_number"], instance["max_tries"]) == ("failed", 1, 2)
+    assert "AirflowSensorTimeout" in wait.log()
+
+
+def test_timeout_with_soft_fail_skips_the_deferred_task(site: Site) -> None:
+    wait = site.wait_in("next_task_deferred_soft_fail")
+    wait.until("deferred")
+
+    assert wait.until("skipped", "failed")["state"] == "skipped"
+
+
+def test_get_run_pushes_the_run_and_links_to_it(site: Site) -> None:
+    wait = site.wait_in("next_task_poke")
+    wait.dag_run.wait_for_task("read_run", "success", 60)
+
+    run = wait.dag_run.xcom("read_run")
+    link = wait.dag_run.extra_links("read_run")
+    wait.complete_next()
+    wait.until("success")
+
+    assert run["id"] == wait.run_id
+    assert run["next_task"]["id"] == wait.first["id"]
+    assert link == {"Tallyfy process": f"{site.sandbox.url}/{ORGANIZATION}/processes/{wait.run_id}"}
+
+
+def test_deferred_sensor_outlives_an_outage(site: Site, outage: tuple[Wait, float]) -> None:
+    wait, began = outage
+    time.sleep(max(0.0, began + OUTAGE - time.monotonic()))
+    assert wait.dag_run.task("wait")["state"] == "deferred"
+
+    site.forwarder.open()
+    following = wait.complete_next()
+
+    assert following is not None
+    result = wait.result()
+    assert result["from_task_id"] == wait.first["id"]
+    assert result["next_task"]["id"] == following["id"]
+
+
+def test_deferred_sensor_outlives_its_triggerer(site: Site) -> None:
+    wait = site.wait_in("next_task_deferred")
+    wait.until("deferred")
+
+    site.airflow.kill("triggerer")
+    following = wait.complete_next()
+    site.airflow.start("triggerer")
+
+    assert following is not None
+    result = wait.result()
+    assert result["from_task_id"] == wait.first["id"]
+    assert result["next_task"]["id"] == following["id"]
+
+
+def test_token_is_in_no_log_nor_in_the_database(site: Site) -> None:
+    """Last, to see what all the tests before have left behind."""
+    wait = site.wait_in("next_task_deferred")
+    wait.until("deferred")
+    triggers = _triggers(site.airflow)
+    wait.complete_next()
+    wait.until("success")
+
+    assert wait.run_id in triggers
+    assert TOKEN not in triggers
+    files = [path for path in site.airflow.home.rglob("*") if path.is_file()]
+    assert any(wait.run_id.encode() in path.read_bytes() for path in files if path.suffix == ".log")
+    assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
+
+
+def _triggers(airflow: RealAirflow) -> str:
+    """Return the arguments of all triggers in the metadata database, decrypted."""
+    config = configparser.RawConfigParser()
+    config.read(airflow.home / "airflow.cfg")
+    fernet = Fernet(config["core"]["fernet_key"])
+    with closing(sqlite3.connect(airflow.database)) as database:
+        rows = database.execute("SELECT encrypted_kwargs FROM trigger").fetchall()
+    arguments: list[Any] = [json.loads(fernet.decrypt(kwargs.encode())) for (kwargs,) in rows]
+    return json.dumps(arguments)
