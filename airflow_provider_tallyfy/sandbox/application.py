@@ -21,6 +21,7 @@ from airflow_provider_tallyfy.sandbox.routes import (
     page,
     people,
     runs,
+    search,
     switches,
     tasks,
 )
@@ -33,14 +34,13 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
     :param store: what it shows and changes.
     :param controls: the test controls, or ``None`` for a sandbox without them.
     """
-    application = FastAPI(title="Tallyfy sandbox", openapi_url=None)
+    application = FastAPI(title="Tallyfy sandbox", openapi_url=None, redirect_slashes=False)
     application.state.store = store
     application.state.controls = controls
     application.state.stopping = asyncio.Event()
 
     api = APIRouter(prefix="/api")
-    # The tasks of the caller stand at /me/tasks, so they come before anything with a variable in that place.
-    for module in (accounts, checklists, runs, tasks, people, activity):
+    for module in (accounts, checklists, runs, tasks, people, activity, search):
         api.include_router(module.router)
     api.include_router(accounts.oauth)
     application.include_router(api)
@@ -50,7 +50,7 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
     if controls is not None:
         application.include_router(switches.router)
         application.add_middleware(ControlsMiddleware, controls=controls)
-    application.add_middleware(RequestIdMiddleware)
+    application.add_middleware(FrontDoorMiddleware)
 
     application.add_exception_handler(RefusedError, _refuse)
     application.add_exception_handler(RequestValidationError, _refuse_input)
@@ -58,8 +58,11 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
     return application
 
 
-class RequestIdMiddleware:
-    """Puts an ``X-Request-Id`` on every answer."""
+class FrontDoorMiddleware:
+    """Puts an ``X-Request-Id`` on every answer, and reads a ``+`` in a query as a plus.
+
+    The official SDK says that Tallyfy takes only ``%20`` for a space; a client that sends ``+`` finds out here.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -72,6 +75,8 @@ class RequestIdMiddleware:
                 MutableHeaders(scope=message)["X-Request-Id"] = uuid.uuid4().hex
             await send(message)
 
+        if scope["type"] == "http":
+            scope = {**scope, "query_string": scope["query_string"].replace(b"+", b"%2B")}
         await self._app(scope, receive, send_with_id if scope["type"] == "http" else send)
 
 

@@ -12,7 +12,7 @@ from starlette.datastructures import URL
 
 from airflow_provider_tallyfy.sandbox import processes, tasks
 from airflow_provider_tallyfy.sandbox.access import Caller
-from airflow_provider_tallyfy.sandbox.model import Activity, Owners, Run, Task
+from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Owners, Role, Run, Task
 from airflow_provider_tallyfy.sandbox.representation import is_due_soon, is_late
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -87,6 +87,15 @@ class TaskQuery(Paging):
     sort: str | None = Field(None, validation_alias=AliasChoices("sort", "sort_by"))
 
 
+class ChecklistQuery(Paging):
+    """The documented filters of the list of templates."""
+
+    folder: str | None = None
+    tag: str | None = None
+    type: str | None = None
+    starred: bool | None = None
+
+
 class FolderQuery(Paging):
     """The documented filter of the list of folders."""
 
@@ -115,6 +124,7 @@ class ActivityQuery(BaseModel):
 Pages = Annotated[Paging, Query()]
 RunFilters = Annotated[RunQuery, Query()]
 TaskFilters = Annotated[TaskQuery, Query()]
+ChecklistFilters = Annotated[ChecklistQuery, Query()]
 FolderFilters = Annotated[FolderQuery, Query()]
 ActivityFilters = Annotated[ActivityQuery, Query()]
 
@@ -145,6 +155,20 @@ def page(
     return {"data": data, "meta": {"pagination": pagination}}
 
 
+def checklists(store: Store, query: ChecklistQuery) -> list[Checklist]:
+    """Return the templates a query asks for."""
+    text = (query.q or "").casefold()
+    return [
+        checklist
+        for checklist in store.checklists.values()
+        if text in checklist.title.casefold()
+        and (query.folder is None or checklist.folder_id in _names(query.folder))
+        and (query.tag is None or query.tag in checklist.tags)
+        and query.type in (None, checklist.type)
+        and query.starred in (None, checklist.starred)
+    ]
+
+
 def runs(store: Store, caller: Caller, query: RunQuery) -> list[Run]:
     """Return the runs a query asks for, the newest first unless it says otherwise."""
     found = [run for run in store.runs.values() if store.may_see(run, caller)]
@@ -153,7 +177,7 @@ def runs(store: Store, caller: Caller, query: RunQuery) -> list[Run]:
     return _sorted_runs(found, query.sort or "-created_at")
 
 
-def run_tasks(store: Store, items: Iterable[Task], query: TaskQuery, *, sort: str) -> list[Task]:
+def tasks_found(store: Store, items: Iterable[Task], query: TaskQuery, *, sort: str) -> list[Task]:
     """Return those of some tasks that a query asks for.
 
     :param sort: the order, if the query names none.
@@ -164,8 +188,11 @@ def run_tasks(store: Store, items: Iterable[Task], query: TaskQuery, *, sort: st
     return _sorted_tasks(found, query.sort or sort)
 
 
-def organization_tasks(store: Store, caller: Caller, query: TaskQuery) -> Iterator[Task]:
-    """Return all the tasks there are for a caller: of runs and one-off, archived only where asked for."""
+def organization_tasks(store: Store, caller: Caller, archived_too: str | None = None) -> Iterator[Task]:
+    """Return all the tasks there are for a caller, of runs and one-off.
+
+    :param archived_too: ``true`` for those that are archived too, ``only`` for no others.
+    """
     for task in store.tasks.values():
         run = tasks.run_of(store, task)
         archived = task.archived_at is not None or (run is not None and run.archived_at is not None)
@@ -189,7 +216,7 @@ def activities(store: Store, query: ActivityQuery) -> list[Activity]:
 
 
 def _is_light(caller: Caller) -> bool:
-    return caller.member.role == "Light"
+    return caller.member.role is Role.LIGHT
 
 
 def _archive_wanted(wanted: str | None, archived: bool) -> bool:

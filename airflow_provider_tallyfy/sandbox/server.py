@@ -47,7 +47,7 @@ class SandboxUvicorn(uvicorn.Server):
             uvicorn.Config(
                 self._application,
                 http=DroppableProtocol,
-                log_level="critical",
+                log_level="error",
                 lifespan="off",
                 timeout_graceful_shutdown=3,
             )

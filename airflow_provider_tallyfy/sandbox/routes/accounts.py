@@ -11,6 +11,7 @@ from airflow_provider_tallyfy.sandbox import access, listing
 from airflow_provider_tallyfy.sandbox import representation as show
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
 from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, named_client
+from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
 
 router = APIRouter()
 oauth = APIRouter()
@@ -38,8 +39,10 @@ async def organization(store: SandboxStore, caller: Member) -> JSONResponse:
 
 
 @router.post("/applications/{organization}/users/{email}/token", dependencies=[Depends(named_client)])
-async def user_token(request: Request, store: SandboxStore, email: str) -> JSONResponse:
+async def user_token(request: Request, store: SandboxStore, organization: str, email: str) -> JSONResponse:
     """Give an application a token that acts as a member."""
+    if organization != ORGANIZATION:
+        raise RefusedError(403, "You don't have application's permissions for this organization!")
     token = store.access.user_token(request.headers.get("Authorization"), email)
     return JSONResponse(_bearer(token, access.USER_TOKEN_SECONDS))
 

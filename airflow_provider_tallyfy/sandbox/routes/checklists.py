@@ -15,11 +15,10 @@ router = APIRouter(prefix="/organizations/{organization}/checklists")
 
 @router.get("")
 async def list_checklists(
-    request: Request, store: SandboxStore, caller: Member, query: listing.Pages
+    request: Request, store: SandboxStore, caller: Member, query: listing.ChecklistFilters
 ) -> JSONResponse:
-    """List the templates, searched by title."""
-    text = (query.q or "").casefold()
-    found = [checklist for checklist in store.checklists.values() if text in checklist.title.casefold()]
+    """List the templates that the filters ask for."""
+    found = listing.checklists(store, query)
     includes = show.Includes(query.with_)
     return JSONResponse(
         listing.page(found, lambda each: show.checklist(store, each, includes), query, request.url)
@@ -33,6 +32,24 @@ async def get_checklist(
     """Show a template with its kick-off fields."""
     return JSONResponse(
         {"data": show.checklist(store, store.checklist(checklist_id), show.Includes(query.with_))}
+    )
+
+
+@router.get("/{checklist_id}/form-fields")
+async def get_form_fields(store: SandboxStore, caller: Member, checklist_id: str) -> JSONResponse:
+    """Show the fields of a template's kick-off form, and those of its steps."""
+    checklist = store.checklist(checklist_id)
+    return JSONResponse(
+        {
+            "data": {
+                "id": checklist.id,
+                "title": checklist.title,
+                "ko_form_fields": [show.form_field(field) for field in checklist.prerun],
+                "form_fields": [
+                    show.form_field(field) for step in checklist.steps for field in step.captures
+                ],
+            }
+        }
     )
 
 

@@ -25,6 +25,12 @@ async def list_users(
     return JSONResponse(listing.page(found, lambda user: show.member(store, user), query, request.url))
 
 
+@router.get("/users-list")
+async def list_all_users(store: SandboxStore, caller: Member) -> JSONResponse:
+    """List the members on one page."""
+    return JSONResponse({"data": [show.member(store, user) for user in store.members.values()]})
+
+
 @router.get("/users/{user_id}")
 async def get_user(store: SandboxStore, caller: Member, user_id: int) -> JSONResponse:
     """Show a member."""
@@ -41,6 +47,12 @@ async def list_guests(
     text = (query.q or "").casefold()
     found = [guest for guest in store.guests.values() if text in guest.email.casefold()]
     return JSONResponse(listing.page(found, show.guest, query, request.url))
+
+
+@router.get("/guests-list")
+async def list_all_guests(store: SandboxStore, caller: Member) -> JSONResponse:
+    """List the guests on one page."""
+    return JSONResponse({"data": [show.guest(guest) for guest in store.guests.values()]})
 
 
 @router.post("/guests")

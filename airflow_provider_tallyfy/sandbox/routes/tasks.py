@@ -27,7 +27,9 @@ async def list_run_tasks(
     run = store.run(run_id, caller)
     if run.archived_at is not None:
         raise not_found()
-    return _page(request, store, listing.run_tasks(store, run.tasks.values(), query, sort="position"), query)
+    return _page(
+        request, store, listing.tasks_found(store, run.tasks.values(), query, sort="position"), query
+    )
 
 
 @router.get("/runs/{run_id}/tasks/{task_id}")
@@ -74,8 +76,8 @@ async def list_tasks(
     request: Request, store: SandboxStore, caller: Member, query: listing.TaskFilters
 ) -> JSONResponse:
     """List the organization's tasks."""
-    found = listing.organization_tasks(store, caller, query)
-    return _page(request, store, listing.run_tasks(store, found, query, sort="newest"), query)
+    found = listing.organization_tasks(store, caller, query.archived)
+    return _page(request, store, listing.tasks_found(store, found, query, sort="newest"), query)
 
 
 @router.get("/me/tasks")
@@ -86,10 +88,39 @@ async def list_my_tasks(
     query.status = query.status or "active"
     mine = (
         task
-        for task in listing.organization_tasks(store, caller, query)
+        for task in listing.organization_tasks(store, caller, query.archived)
         if store.is_assigned(task, caller.member)
     )
-    return _page(request, store, listing.run_tasks(store, mine, query, sort="deadline"), query)
+    return _page(request, store, listing.tasks_found(store, mine, query, sort="deadline"), query)
+
+
+@router.get("/users/{user_id}/tasks")
+async def list_user_tasks(
+    request: Request, store: SandboxStore, caller: Member, user_id: int, query: listing.TaskFilters
+) -> JSONResponse:
+    """List the tasks assigned to a member."""
+    if user_id not in store.members:
+        raise not_found()
+    member = store.members[user_id]
+    theirs = (
+        task
+        for task in listing.organization_tasks(store, caller, query.archived)
+        if store.is_assigned(task, member)
+    )
+    return _page(request, store, listing.tasks_found(store, theirs, query, sort="newest"), query)
+
+
+@router.get("/guests/{email}/tasks")
+async def list_guest_tasks(
+    request: Request, store: SandboxStore, caller: Member, email: str, query: listing.TaskFilters
+) -> JSONResponse:
+    """List the tasks assigned to a guest."""
+    theirs = (
+        task
+        for task in listing.organization_tasks(store, caller, query.archived)
+        if email in task.owners.guests
+    )
+    return _page(request, store, listing.tasks_found(store, theirs, query, sort="newest"), query)
 
 
 @router.post("/tasks")
