@@ -197,11 +197,7 @@ def organization_tasks(store: Store, caller: Caller, archived_too: str | None = 
         run = tasks.run_of(store, task)
         archived = task.archived_at is not None or (run is not None and run.archived_at is not None)
         visible = store.is_assigned(task, caller.member) if run is None else store.may_see(run, caller)
-        if (
-            (visible or not _is_light(caller))
-            and _archive_wanted(query.archived, archived)
-            and not task.hidden
-        ):
+        if (visible or not _is_light(caller)) and _archive_wanted(archived_too, archived) and not task.hidden:
             yield task
 
 
