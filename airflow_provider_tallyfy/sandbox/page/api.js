@@ -21,7 +21,7 @@ export async function openSession() {
   return session;
 }
 
-/** Call an endpoint of the organization and return the parsed body. */
+/** Call an endpoint of the organization, or with a leading slash of the API, and return the parsed body. */
 export async function call(method, endpoint, { params = {}, body } = {}) {
   const given = Object.entries(params).filter(([, value]) => value !== undefined && value !== "");
   // %20 and not + for a space, as the API wants it.
@@ -32,7 +32,8 @@ export async function call(method, endpoint, { params = {}, body } = {}) {
     "X-Tallyfy-Client": "SandboxPage",
   };
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const url = `/api/organizations/${encodeURIComponent(session.organization)}/${endpoint}${query && `?${query}`}`;
+  const path = endpoint.startsWith("/") ? endpoint : `/organizations/${encodeURIComponent(session.organization)}/${endpoint}`;
+  const url = `/api${path}${query && `?${query}`}`;
   return answer(await send(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) }));
 }
 

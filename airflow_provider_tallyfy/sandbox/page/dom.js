@@ -40,6 +40,25 @@ export function isChanged(control) {
   return control.value !== control.defaultValue;
 }
 
+/** Remember what a form holds now; the function returned makes that the state a person's changes are counted from. */
+export function remember(form) {
+  const sent = controls(form).map((control) =>
+    [control, control.value, control.checked, [...(control.options ?? [])].map((option) => option.selected)]);
+  return () => {
+    for (const [control, value, checked, selected] of sent) {
+      if (control.type === "checkbox" || control.type === "radio") control.defaultChecked = checked;
+      else if (control.tagName === "SELECT") selected.forEach((each, index) => { control.options[index].defaultSelected = each; });
+      else control.defaultValue = value;
+    }
+    forgetTouches(form);
+  };
+}
+
+/** Let a form that is as the page made it follow the server again, although somebody typed in it. */
+export function forgetTouches(form) {
+  if (!controls(form).some(isChanged)) form.reset();
+}
+
 function keyOf(node) {
   return node.nodeType === Node.ELEMENT_NODE ? node.getAttribute("data-key") : null;
 }
