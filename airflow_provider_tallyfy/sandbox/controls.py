@@ -90,6 +90,11 @@ class Controls:
     faults: list[Fault] = field(default_factory=list)
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
 
+    def clear(self) -> None:
+        """Forget all faults and all requests."""
+        self.faults.clear()
+        self.requests.clear()
+
     def statistics(self) -> dict[str, Any]:
         """Return how many requests there were, by method and path, and by the shape of the path."""
         routes: Counter[tuple[str, str]] = Counter()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.datastructures import State
 from starlette.staticfiles import StaticFiles
 
 from airflow_provider_tallyfy.sandbox.access import TOKEN
@@ -39,22 +40,23 @@ async def session(store: SandboxStore) -> JSONResponse:
 
 
 @router.get("/_page/events")
-async def events(request: Request, store: SandboxStore) -> StreamingResponse:
+async def events(request: Request) -> StreamingResponse:
     """Send the store's version number now and whenever it changes, until the server stops."""
-    stopping: asyncio.Event = request.app.state.stopping
     return StreamingResponse(
-        _versions(store, stopping), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        _versions(request.app.state), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
     )
 
 
-async def _versions(store: Store, stopping: asyncio.Event) -> AsyncIterator[str]:
+async def _versions(state: State) -> AsyncIterator[str]:
     changed = asyncio.Event()
-    store.listeners.add(changed.set)
-    end = asyncio.ensure_future(stopping.wait())
+    # A reset puts another store in the place of this one, with the same listeners.
+    listeners = state.store.listeners
+    listeners.add(changed.set)
+    end = asyncio.ensure_future(state.stopping.wait())
     try:
         yield f"retry: {_RETRY_MILLISECONDS}\n\n"
-        yield _event(store)
-        while not stopping.is_set():
+        yield _event(state.store)
+        while not state.stopping.is_set():
             change = asyncio.ensure_future(changed.wait())
             done, _ = await asyncio.wait(
                 {change, end}, timeout=_KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
@@ -62,12 +64,12 @@ async def _versions(store: Store, stopping: asyncio.Event) -> AsyncIterator[str]
             change.cancel()
             if change in done:
                 changed.clear()
-                yield _event(store)
+                yield _event(state.store)
             elif not done:
                 yield ": still here\n\n"
     finally:
         end.cancel()
-        store.listeners.discard(changed.set)
+        listeners.discard(changed.set)
 
 
 def _event(store: Store) -> str:
