@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_tallyfy.sandbox.seeds import COMPLETE_RUN_ID, ONBOARDING_RUN_ID, SEEDED_RUN_ID
+
+DOCUMENTED_KEYS = {
+    *("id", "increment_id", "title", "run_id", "checklist_id", "step_id", "alias", "status", "status_label"),
+    *("task_type", "is_oneoff_task", "is_completable", "is_approved", "owners", "position", "started_at"),
+    *("deadline", "created_at", "last_updated", "completed_at", "archived_at", "starter_id", "completer_id"),
+    *("everyone_must_complete", "can_complete_only_assignees", "max_assignable", "webhook", "top_secret"),
+}
+ONE_OFF = {
+    "title": "Water the plants",
+    "task_type": "task",
+    "owners": {"users": [1001]},
+    "deadline": "2099-06-30T17:00:00Z",
+}
+
+
+def test_a_task_has_the_documented_keys(client):
+    task = client.tasks(SEEDED_RUN_ID)["approve_release"]
+    shown = client.data(f"/tasks/{task['id']}")
+    assert shown.keys() >= DOCUMENTED_KEYS
+    assert not shown.keys() & {"form_fields", "run", "step"}
+    assert "summary" not in task
+    assert shown["summary"] == "Say in the comment why version 2.4.0 may or may not go out."
+    assert client.data(f"/runs/{SEEDED_RUN_ID}/tasks/{task['id']}") == shown
+
+
+def test_with_adds_form_fields_run_and_step(client):
+    task_id = client.tasks(SEEDED_RUN_ID)["approve_release"]["id"]
+    asked = "form_fields,run,run.checklist,step,threads,threads_count,issues,tags,ko-form-fields,assets"
+    shown = client.data(f"/tasks/{task_id}", **{"with": asked})
+    [comment] = shown["form_fields"]["data"]
+    assert (comment["alias"], comment["field_type"], comment["required"], comment["value"]) == (
+        *("comment", "textarea"),
+        *(True, None),
+    )
+    assert shown["run"]["data"]["checklist"]["data"]["title"] == "Release approval"
+    assert shown["step"]["data"]["title"] == "Approve release"
+    assert shown["ko-form-fields"]["data"][0]["value"] == "2.4.0"
+
+
+def test_a_task_is_found_only_in_its_own_run(client):
+    task_id = client.tasks(SEEDED_RUN_ID)["approve_release"]["id"]
+    assert client.call("GET", f"/runs/{COMPLETE_RUN_ID}/tasks/{task_id}").status_code == 404
+    body = {"task_id": task_id, "is_approved": True}
+    assert client.post(f"/runs/{COMPLETE_RUN_ID}/completed-tasks", body).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("complete", {"prepare_release_notes"}),
+        ("incomplete", {"approve_release", "announce_release"}),
+        ("active", {"approve_release", "announce_release"}),
+        ("active_visible", {"approve_release", "announce_release"}),
+        ("inprogress", set()),
+        ("not-started", set()),
+        ("overdue", set()),
+        ("due_soon", set()),
+        ("hasproblem", set()),
+    ],
+)
+def test_filter_by_status(client, status, expected):
+    assert {task["alias"] for task in client.data(f"/runs/{SEEDED_RUN_ID}/tasks", status=status)} == expected
+
+
+def test_hidden_tasks_are_listed_but_cannot_be_filtered_for(client):
+    assert client.tasks(ONBOARDING_RUN_ID)["decline_customer"]["status"] == "auto-skipped"
+    refused = client.call("GET", f"/runs/{ONBOARDING_RUN_ID}/tasks", params={"status": "auto-skipped"})
+    assert refused.status_code == 422
+
+
+def test_filters_by_time_follow_the_clock(client):
+    def overdue(status):
+        return [task["alias"] for task in client.data(f"/runs/{SEEDED_RUN_ID}/tasks", status=status)]
+
+    client.advance(days=1)
+    assert overdue("due_soon") == ["approve_release"]
+    client.advance(days=1)
+    assert overdue("overdue") == ["approve_release"]
+    assert client.data(f"/runs/{SEEDED_RUN_ID}")["late_tasks"] == 1
+    assert client.data(f"/runs/{SEEDED_RUN_ID}")["status"] == "delayed"
+
+
+def test_a_task_starts_by_the_clock(client):
+    assert client.tasks(ONBOARDING_RUN_ID)["welcome_call"]["status"] == "not-started"
+    client.advance(days=5)
+    assert client.tasks(ONBOARDING_RUN_ID)["welcome_call"]["status"] == "active"
+
+
+def test_sorting_and_paging(client):
+    path = f"/runs/{ONBOARDING_RUN_ID}/tasks"
+
+    def order(**params):
+        return [task["position"] for task in client.data(path, **params)]
+
+    assert order() == order(sort="position") == [1, 2, 3, 4, 5, 6]
+    assert order(sort="-position") == [6, 5, 4, 3, 2, 1]
+    assert order(sort="deadline") == [1, 4, 2, 6, 3, 5]
+    answer = client.get(path, per_page=4, page=2)
+    assert [task["position"] for task in answer["data"]] == [5, 6]
+    assert answer["meta"]["pagination"]["total_pages"] == 2
+
+
+def test_filters_by_owner_and_deadline(client):
+    path = f"/runs/{ONBOARDING_RUN_ID}/tasks"
+    task = client.tasks(ONBOARDING_RUN_ID)["set_up_account"]
+    day = task["deadline"][:10]
+
+    def aliases(**params):
+        return {task["alias"] for task in client.data(path, **params)}
+
+    assert aliases(owners="1004") == {"set_up_account"}
+    assert aliases(guests="client@example.org") == {"welcome_call"}
+    assert aliases(groups=f"5eed0007{2:024x}") == {"security_review"}
+    assert aliases(unassigned="true") == set()
+    assert aliases(deadline_on=day) == {"set_up_account"}
+    assert aliases(deadline_after=day) == {"welcome_call"}
+    assert "set_up_account" not in aliases(deadline_before=day)
+    assert aliases(deadline_start_range=day, deadline_end_range=day) == {"set_up_account"}
+
+
+def test_complete_moves_the_run_on(client):
+    run = client.launch()
+    answer = client.complete(run["id"], "prepare_release_notes")
+    task = answer.json()["data"]
+    assert answer.status_code == 200
+    assert (task["status"], task["completer_id"], task["tasks_changed_by_rules"]) == ("completed", 1001, {})
+    assert task["completed_at"] is not None
+    assert client.data(f"/runs/{run['id']}")["progress"] == {"complete": 1, "total": 3, "percent": 33}
+
+
+def test_a_run_is_complete_when_nothing_is_left_and_active_again_when_something_is_reopened(client):
+    client.decide(SEEDED_RUN_ID, is_approved=True)
+    client.complete(SEEDED_RUN_ID, "announce_release")
+    run = client.data(f"/runs/{SEEDED_RUN_ID}")
+    assert (run["status"], run["progress"]["percent"]) == ("complete", 100)
+    assert run["completed_at"] is not None
+
+    task_id = client.tasks(SEEDED_RUN_ID)["announce_release"]["id"]
+    reopened = client.delete(f"/runs/{SEEDED_RUN_ID}/completed-tasks/{task_id}").json()["data"]
+    assert reopened["status"] == "in-progress"
+    assert [
+        reopened[key] for key in ("completed_at", "completer_id", "completer_guest_id", "is_approved")
+    ] == [None] * 4
+    run = client.data(f"/runs/{SEEDED_RUN_ID}")
+    assert (run["status"], run["completed_at"], run["progress"]["complete"]) == ("active", None, 2)
+
+
+def test_a_completed_task_is_completed_only_once_and_not_changed(client):
+    task_id = client.tasks(SEEDED_RUN_ID)["prepare_release_notes"]["id"]
+    refused = client.post(f"/runs/{SEEDED_RUN_ID}/completed-tasks", {"task_id": task_id})
+    assert refused.status_code == 422
+    assert "already completed" in refused.json()["message"]
+    assert client.put(f"/runs/{SEEDED_RUN_ID}/tasks/{task_id}", {"title": "Other"}).status_code == 422
+
+
+def test_what_is_not_completed_cannot_be_reopened(client):
+    task_id = client.tasks(SEEDED_RUN_ID)["approve_release"]["id"]
+    assert client.delete(f"/runs/{SEEDED_RUN_ID}/completed-tasks/{task_id}").status_code == 422
+
+
+def test_an_approval_needs_a_decision_and_its_required_fields(client):
+    task = client.tasks(SEEDED_RUN_ID)["approve_release"]
+    undecided = client.complete(SEEDED_RUN_ID, "approve_release")
+    assert (undecided.status_code, list(undecided.json()["errors"])) == (422, ["is_approved"])
+    empty = client.complete(SEEDED_RUN_ID, "approve_release", is_approved=False)
+    assert empty.status_code == 422
+    assert empty.json()["message"] == "Comment is required"
+    assert client.data(f"/tasks/{task['id']}")["completed_at"] is None
+
+
+@pytest.mark.parametrize("is_approved", [True, False])
+def test_the_decision_is_kept_until_the_task_is_reopened(client, is_approved):
+    client.decide(SEEDED_RUN_ID, is_approved=is_approved)
+    task = client.tasks(SEEDED_RUN_ID)["approve_release"]
+    assert (task["status"], task["is_approved"]) == ("completed", is_approved)
+    client.delete(f"/runs/{SEEDED_RUN_ID}/completed-tasks/{task['id']}")
+    assert client.tasks(SEEDED_RUN_ID)["approve_release"]["is_approved"] is None
+
+
+def test_a_decision_on_an_ordinary_task_is_ignored(client):
+    run = client.launch()
+    assert (
+        client.complete(run["id"], "prepare_release_notes", is_approved=True).json()["data"]["is_approved"]
+        is None
+    )
+
+
+def test_somebody_else_can_be_recorded_as_the_completer(client):
+    run = client.launch()
+    refused = client.complete(run["id"], "prepare_release_notes", override_user=7)
+    assert (refused.status_code, list(refused.json()["errors"])) == (422, ["override_user"])
+    done = client.complete(run["id"], "prepare_release_notes", override_user=1003).json()["data"]
+    assert done["completer_id"] == 1003
+
+
+def test_update_a_task_of_a_run(client):
+    task = client.tasks(SEEDED_RUN_ID)["approve_release"]
+    change = {
+        "title": "Decide",
+        "deadline": "2099-07-01 09:00:00",
+        "owners": {"users": [1003]},
+        "summary": "Now.",
+        "position": 9,
+    }
+    changed = client.put(f"/runs/{SEEDED_RUN_ID}/tasks/{task['id']}", change).json()["data"]
+    assert (changed["title"], changed["deadline"]) == ("Decide", "2099-07-01T09:00:00.000Z")
+    assert (changed["summary"], changed["position"]) == ("Now.", 9)
+    assert [user["id"] for user in changed["owners"]["users"]] == [1003]
+    assert changed["owners"]["groups"] == []  # owners replace, they do not merge
+
+
+@pytest.mark.parametrize(
+    ("owners", "field"),
+    [
+        ({"users": [5]}, "owners.users"),
+        ({"guests": ["nobody"]}, "owners.guests"),
+        ({"groups": ["no"]}, "owners.groups"),
+    ],
+)
+def test_owners_must_exist(client, owners, field):
+    task = client.tasks(SEEDED_RUN_ID)["approve_release"]
+    refused = client.put(f"/runs/{SEEDED_RUN_ID}/tasks/{task['id']}", {"owners": owners})
+    assert (refused.status_code, list(refused.json()["errors"])) == (422, [field])
+
+
+def test_a_one_off_task_from_creation_to_deletion(client):
+    created = client.post("/tasks", ONE_OFF)
+    assert created.status_code == 201
+    task = created.json()["data"]
+    assert (task["run_id"], task["step_id"], task["is_oneoff_task"]) == (None, None, True)
+    assert task["status"] == "not-started"
+    path = f"/tasks/{task['id']}"
+
+    # For a one-off task these three are required at each update.
+    missing = client.put(path, {"title": "Feed the cat"})
+    assert (missing.status_code, set(missing.json()["errors"])) == (422, {"deadline", "owners"})
+    changed = {**ONE_OFF, "title": "Feed the cat"}
+    assert client.put(path, changed).json()["data"]["title"] == "Feed the cat"
+
+    done = client.post("/completed-tasks", {"task_id": task["id"]}).json()["data"]
+    assert done["status"] == "completed"
+    assert "tasks_changed_by_rules" not in done
+    assert client.delete(f"/completed-tasks/{task['id']}").json()["data"]["status"] == "in-progress"
+
+    assert client.delete(path).status_code == 204
+    assert client.call("GET", path).status_code == 404
+    assert client.put(f"{path}/restore").status_code == 200
+    assert client.delete(f"{path}/delete").status_code == 204
+    assert client.put(f"{path}/restore").status_code == 404
+
+
+def test_a_one_off_task_can_have_form_fields(client):
+    fields = [
+        {
+            "label": "Pot size",
+            "field_type": "radio",
+            "required": True,
+            "options": [{"text": "S"}, {"text": "L"}],
+        }
+    ]
+    task = client.post("/tasks", {**ONE_OFF, "form_fields": fields}).json()["data"]
+    body = {"task_id": task["id"]}
+    assert client.post("/completed-tasks", body).status_code == 422
+    [field] = client.data(f"/tasks/{task['id']}", **{"with": "form_fields"})["form_fields"]["data"]
+    client.put(f"/tasks/{task['id']}", {**ONE_OFF, "taskdata": {field["id"]: "L"}})
+    assert client.post("/completed-tasks", body).status_code == 200
+
+
+def test_a_one_off_task_in_a_run_counts_for_it(client):
+    client.post("/tasks", {**ONE_OFF, "run_id": SEEDED_RUN_ID})
+    assert client.data(f"/runs/{SEEDED_RUN_ID}")["progress"]["total"] == 4
+
+
+@pytest.mark.parametrize("field", ["title", "task_type", "owners", "deadline"])
+def test_a_one_off_task_needs_all_that_is_documented(client, field):
+    refused = client.post("/tasks", {key: value for key, value in ONE_OFF.items() if key != field})
+    assert (refused.status_code, list(refused.json()["errors"])) == (422, [field])
+
+
+def test_a_task_of_a_run_is_no_one_off_task(client):
+    task_id = client.tasks(SEEDED_RUN_ID)["approve_release"]["id"]
+    assert client.post("/completed-tasks", {"task_id": task_id, "is_approved": True}).status_code == 404
+    assert client.put(f"/tasks/{task_id}", ONE_OFF).status_code == 404
+    assert client.delete(f"/tasks/{task_id}").status_code == 422
+
+
+def test_the_organizations_tasks(client):
+    client.post("/tasks", ONE_OFF)
+    everything = client.data("/tasks", without_pagination="true")
+    assert (
+        len(everything) == 12
+    )  # three of each release, five of the onboarding that are not hidden, the new one
+    assert [task["title"] for task in client.data("/tasks", is_oneoff="true")] == ["Water the plants"]
+    assert len(client.data("/tasks", q="approve release")) == 2
+    newest = client.data("/tasks", sort="completed_newest", status="complete")
+    assert newest[0]["run_id"] == SEEDED_RUN_ID
+    client.delete(f"/runs/{SEEDED_RUN_ID}")
+    assert len(client.data("/tasks", without_pagination="true")) == 9
+    assert len(client.data("/tasks", archived="only")) == 3
+
+
+def test_somebodys_tasks(client, light_client):
+    assert [task["alias"] for task in light_client.data("/me/tasks")] == ["set_up_account"]
+    mine = client.data("/me/tasks")
+    assert {task["alias"] for task in mine} == {"review_contract", "approve_release"}
+    assert len(client.data("/me/tasks", status="all")) == 3  # of the finished release too
+    assert [task["alias"] for task in client.data("/users/1004/tasks")] == ["set_up_account"]
+    assert client.call("GET", "/users/1/tasks").status_code == 404
+    assert {task["alias"] for task in client.data("/guests/client@example.org/tasks")} == {"welcome_call"}
