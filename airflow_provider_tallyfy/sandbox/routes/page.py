@@ -25,8 +25,9 @@ files = StaticFiles(directory=_DIRECTORY, check_dir=False)
 
 
 @router.get("/", include_in_schema=False)
+@router.get(f"/{ORGANIZATION}/processes/{{run_id}}", include_in_schema=False)
 async def index() -> Response:
-    """Serve the page itself."""
+    """Serve the page itself, also where people look at a process in Tallyfy's own app."""
     page = _DIRECTORY / "index.html"
     if not page.is_file():
         raise not_found()
