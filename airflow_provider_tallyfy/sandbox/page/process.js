@@ -187,7 +187,7 @@ function buttons(task, isNext) {
 
 /** Which task a button is for, to those who do not see where it stands. */
 function named(task) {
-  return h("span", { class: "visually-hidden" }, `: ${task.title}`);
+  return h("span", { class: "visually-hidden" }, ` “${task.title}”`);
 }
 
 function threads(task) {

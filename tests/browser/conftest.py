@@ -1,0 +1,124 @@
+"""A sandbox of its own for each test, and a person who looks at it in an installed Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from dev.sandbox import SandboxClient
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+# Playwright gives each launch a profile directory of its own and removes it.
+_ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass
+class Screen:
+    """The page as somebody sees it.
+
+    :param page: the browser's tab.
+    :param url: where the sandbox is.
+    """
+
+    page: Page
+    url: str
+    errors: list[str] = field(default_factory=list)
+    expected_errors: list[str] = field(default_factory=list)
+
+    def open_list(self) -> None:
+        self.page.goto(self.url)
+        self.page.get_by_role("heading", name="Processes").wait_for()
+
+    def open_process(self, run_id: str) -> None:
+        self.page.goto(f"{self.url}/#/processes/{run_id}")
+        self.page.locator(".task").first.wait_for()
+
+    def process(self, name: str) -> Locator:
+        """Return a process's row in the list."""
+        return self.page.locator(".process").filter(has=self.page.get_by_role("link", name=name, exact=True))
+
+    def task(self, title: str) -> Locator:
+        """Return a task's card."""
+        return self.page.locator(".task").filter(has=self.page.get_by_role("heading", name=title, exact=True))
+
+    def button(self, title: str, name: str) -> Locator:
+        """Return a button of a task's card."""
+        return self.task(title).get_by_role("button", name=f"{name} “{title}”", exact=True)
+
+    def status(self, title: str) -> Locator:
+        return self.task(title).locator(".badge[data-status]").first
+
+    def expect_refusals(self) -> None:
+        """Say that the browser may report requests that the server refused."""
+        self.expected_errors.append("the server responded with a status of 422")
+
+    def expect_outage(self) -> None:
+        """Say that the browser may report that nobody answers."""
+        self.expected_errors.append("net::ERR_")
+
+    @property
+    def unexpected_errors(self) -> list[str]:
+        return [
+            error for error in self.errors if not any(expected in error for expected in self.expected_errors)
+        ]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
+    if executable is None:
+        pytest.fail(
+            "No Chromium is installed. Install Debian's with `apt-get install chromium`, or name "
+            "an executable in the environment variable CHROMIUM."
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def sandbox() -> Iterator[SandboxServer]:
+    with SandboxServer() as server:
+        yield server
+
+
+@pytest.fixture
+def client(sandbox: SandboxServer) -> SandboxClient:
+    """Somebody else, who works in the same Tallyfy over its API."""
+    return SandboxClient(sandbox.url)
+
+
+@pytest.fixture
+def context_options() -> dict[str, object]:
+    """How the browser is set up; a test can be parametrized with other options."""
+    return {}
+
+
+@pytest.fixture
+def screen(browser: Browser, sandbox: SandboxServer, context_options: dict[str, object]) -> Iterator[Screen]:
+    """The page, which must not report an error that the test does not expect."""
+    options = {"locale": "en-US", "timezone_id": "UTC", "viewport": {"width": 1200, "height": 800}}
+    context = browser.new_context(**{**options, **context_options})
+    context.set_default_timeout(10_000)
+    screen = Screen(context.new_page(), sandbox.url)
+    screen.page.on("console", lambda message: message.type == "error" and screen.errors.append(message.text))
+    screen.page.on("pageerror", lambda error: screen.errors.append(str(error)))
+    yield screen
+    context.close()
+    assert screen.unexpected_errors == []
