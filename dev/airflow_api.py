@@ -132,18 +132,21 @@ class DagRun:
         A task that finishes in another state ends the wait at once, with the failed tasks' logs in the error.
         """
         wanted = {states} if isinstance(states, str) else set(states)
+        wish = f"{task_id} of {self.dag_id} to be {' or '.join(sorted(wanted))}"
 
         def look() -> dict[str, Any] | None:
             instance = self.task(task_id)
             if instance["state"] in wanted:
                 return instance
             if instance["state"] in FINISHED:
-                wish = " or ".join(sorted(wanted))
-                raise AssertionError(f"{task_id} is {instance['state']}, not {wish}.\n{self.failures()}")
+                raise AssertionError(f"Waited for {wish}, but it is {instance['state']}.\n{self.failures()}")
             return None
 
-        what = f"{task_id} of {self.dag_id} to be {' or '.join(sorted(wanted))}"
-        return self.api.wait_for(look, timeout, what)
+        try:
+            return self.api.wait_for(look, timeout, wish)
+        except TimeoutError as error:
+            error.add_note(f"It is {self.task(task_id)['state']}. Its log:\n{self.log(task_id)}")
+            raise
 
     def xcom(self, task_id: str, key: str = "return_value") -> Any:
         """Return the value that the task pushed, as JSON holds it."""

@@ -132,7 +132,8 @@ class Person:
             self._view.say(f"[yellow]You completed [bold]{self.title}[/][/]")
         elif time.monotonic() >= self._turn_ends:
             name = task["owners"]["users"][0]["full_name"]
-            self._view.say(f"[yellow]{name} completes [bold]{self.title}[/][/]")
+            verb = "approves" if task["task_type"] == "approval" else "completes"
+            self._view.say(f"[yellow]{name} {verb} [bold]{self.title}[/][/]")
             self._sandbox.complete(task)
         else:
             return
@@ -170,7 +171,7 @@ def _follow(view: View, sandbox: SandboxClient, dag_run: DagRun, person: Person,
         state = dag_run.state()  # read first: the task states that follow are then the last ones
         for task_id, now in dag_run.task_states().items():
             if now is not None and now != states.get(task_id):
-                view.say(f"[bold]{task_id}[/] is {_coloured(now)}")
+                view.say(f"[bold]{task_id}[/] → {_coloured(now)}")
                 if now == "deferred":
                     deferred.add(task_id)
                     person.take_turn()
