@@ -1,0 +1,166 @@
+"""
+How Tallyfy's answers are read.
+
+The rule held here: an answer is read for what it says, in every shape that Tallyfy documents, or it is refused with
+:class:`UnreadableAnswerError`. Nothing is guessed, and an unreadable page never counts as 'no more items'.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+class UnreadableAnswerError(ValueError):
+    """An answer does not have any shape that Tallyfy documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    One page of a list.
+
+    :param items: the objects on it.
+    :param is_last: whether no page follows.
+    """
+
+    items: tuple[dict[str, Any], ...]
+    is_last: bool
+
+
+def read_body(content: bytes) -> Any:
+    """
+    Return the JSON value that a body holds, or ``None`` for an empty body.
+
+    :raises UnreadableAnswerError: where it is no JSON.
+    """
+    if not content.strip():
+        return None
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableAnswerError(
+            f"the body is no JSON ({type(error).__name__}); it begins with {_shown(content)}"
+        ) from None
+
+
+def read_item(body: Any) -> dict[str, Any]:
+    """
+    Return the object of an answer for one item: ``{"data": {…}}``.
+
+    :raises UnreadableAnswerError: where there is none.
+    """
+    data = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(data, dict):
+        raise UnreadableAnswerError(
+            f"an object under 'data' was expected, but there is {_kind_of_data(body)}"
+        )
+    return data
+
+
+def read_run(body: Any) -> dict[str, Any]:
+    """
+    Return the run of an answer, with ``next_task`` as ``None`` or one task; all else is as Tallyfy sent it.
+
+    :raises UnreadableAnswerError: where there is no run, or its ``next_task`` cannot be read.
+    """
+    return with_one_next_task(read_item(body))
+
+
+def with_one_next_task(run: dict[str, Any]) -> dict[str, Any]:
+    """Return the run with its ``next_task`` as ``None`` or one task object."""
+    return {**run, "next_task": read_next_task(run.get("next_task"))}
+
+
+def read_next_task(value: Any) -> dict[str, Any] | None:
+    """
+    Return the next task that a run's ``next_task`` names, or ``None`` where nothing is left to do.
+
+    Tallyfy's own sources give three answers: an object or ``null`` (documentation of 2025-10), a collection
+    ``{"data": […]}`` that is empty at the end (documentation since 2026-03), and an object or ``[]``
+    (webhooks; one page says ``{}``). All of them are taken, and so is a missing one.
+
+    :raises UnreadableAnswerError: where it has another shape, or the task has no id.
+    """
+    if isinstance(value, dict) and "id" not in value and "data" in value:
+        value = value["data"]
+    if value is None or value in ({}, []):
+        return None
+    if isinstance(value, list):
+        value = value[0]
+    if not isinstance(value, dict) or not is_id(value.get("id")):
+        raise UnreadableAnswerError(f"'next_task' is neither empty nor a task with an id, but {_kind(value)}")
+    return value
+
+
+def is_id(value: Any) -> bool:
+    """Tell whether a value from an answer can be an id: a non-empty string or a whole number."""
+    return (isinstance(value, str) and value != "") or (
+        isinstance(value, int) and not isinstance(value, bool)
+    )
+
+
+def read_page(body: Any, number: int) -> Page:
+    """
+    Return one page of an answer for a list: ``{"data": […], "meta": {"pagination": {…}}}``.
+
+    A list without ``meta`` is its only page. The last page is told by ``current_page`` and ``total_pages``, and where
+    ``total_pages`` is absent, by an empty ``links.next``; ``links`` is ``[]`` when it is empty.
+
+    :param number: the page that was asked for, from 1.
+    :raises UnreadableAnswerError: where it is no list of objects, or it cannot be told whether a page follows.
+    """
+    data = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+        raise UnreadableAnswerError(
+            f"a list of objects under 'data' was expected, but there is {_kind_of_data(body)}"
+        )
+    return Page(tuple(data), _is_last_page(body.get("meta"), number))
+
+
+def _is_last_page(meta: Any, number: int) -> bool:
+    if meta is None or meta in ({}, []):
+        return True
+    pagination = meta.get("pagination") if isinstance(meta, dict) else None
+    if not isinstance(pagination, dict):
+        raise UnreadableAnswerError(f"'meta.pagination' is {_kind(pagination)}")
+    current = _whole_number(pagination.get("current_page", number), "current_page")
+    if current != number:
+        raise UnreadableAnswerError(f"page {number} was asked for, but page {current} came")
+    if pagination.get("total_pages") is not None:
+        return current >= _whole_number(pagination["total_pages"], "total_pages")
+    links = pagination.get("links") or {}
+    if not isinstance(links, dict):
+        raise UnreadableAnswerError(f"'meta.pagination.links' is {_kind(links)}")
+    return not links.get("next")
+
+
+def _whole_number(value: Any, name: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    raise UnreadableAnswerError(f"'{name}' is {_kind(value)}, not a whole number")
+
+
+def _kind_of_data(body: Any) -> str:
+    if isinstance(body, dict):
+        return f"'data' of {_kind(body['data'])}" if "data" in body else "an object without 'data'"
+    return _kind(body)
+
+
+def _kind(value: Any) -> str:
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
+    return "nothing" if value is None else names.get(type(value), type(value).__name__)
+
+
+def _shown(content: bytes) -> str:
+    return repr(content[:40].decode("utf-8", "replace"))

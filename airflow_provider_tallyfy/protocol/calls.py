@@ -1,0 +1,191 @@
+"""
+The calls that are made to Tallyfy, as values.
+
+Each function returns one :class:`Call`; nothing is sent here. Method, path and parameters are those of Tallyfy's API
+documentation (pages "Code samples" of 2026-08).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from airflow_provider_tallyfy.protocol.addresses import endpoint_path, identifier, organization_path, segment
+
+HEADERS: Mapping[str, str] = {
+    "Accept": "application/json",
+    # Without it Tallyfy answers 401 or 'endpoint not found' (documentation, every page of the code samples).
+    "X-Tallyfy-Client": "APIClient",
+}
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+PER_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """
+    One request to the API.
+
+    :param method: in capitals.
+    :param path: from the API's root, quoted, beginning with ``/``.
+    :param params: the query, in order, without what was left out.
+    :param json: the body, or ``None`` for none.
+    :param form: a form-encoded body instead; the token endpoint takes only that.
+    """
+
+    method: str
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    json: Any = None
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+
+    @property
+    def target(self) -> str:
+        """Path and query. Tallyfy does not take ``+`` for a blank (official SDK), so it is ``%20``."""
+        return f"{self.path}?{urlencode(self.params, quote_via=quote)}" if self.params else self.path
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it can be sent again although an earlier attempt may have been carried out."""
+        return self.method == "GET" or self.form is not None
+
+    def page(self, number: int) -> Call:
+        """Return the same call for one page of its list."""
+        paging = {"per_page": str(PER_PAGE)} | dict(self.params) | {"page": str(number)}
+        return Call(self.method, self.path, tuple(paging.items()), self.json, self.form)
+
+
+def call(
+    method: str,
+    endpoint: str,
+    organization: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    json: Any = None,
+) -> Call:
+    """
+    Return a call of any endpoint.
+
+    :param method: one of GET, POST, PUT, PATCH, DELETE, in any case.
+    :param endpoint: see :func:`~airflow_provider_tallyfy.protocol.addresses.endpoint_path`.
+    :param params: query parameters; ``None`` leaves one out, booleans become ``true`` and ``false``, and a list
+        becomes one comma-separated value.
+    :raises ValueError: where the method or the endpoint cannot be used.
+    """
+    verb = method.upper() if isinstance(method, str) else ""
+    if verb not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, but is {method!r}.")
+    return Call(verb, endpoint_path(endpoint, organization), _query(params or {}), json)
+
+
+def get_run(organization: str, run_id: str, with_: Iterable[str] | str, form_fields_values: bool) -> Call:
+    """Read one run (`Get process`)."""
+    return call(
+        "GET",
+        f"runs/{identifier(run_id, 'run_id')}",
+        organization,
+        params={
+            "with": include_names(with_) or None,
+            "form_fields_values": True if form_fields_values else None,
+        },
+    )
+
+
+def get_tasks(organization: str, run_id: str, params: Mapping[str, Any]) -> Call:
+    """List the tasks of a run (`List process tasks`)."""
+    return call("GET", f"runs/{identifier(run_id, 'run_id')}/tasks", organization, params=_with(params))
+
+
+def list_runs(organization: str, filters: Mapping[str, Any]) -> Call:
+    """List the runs of the organization (`List processes`)."""
+    return call("GET", "runs", organization, params=_with(filters))
+
+
+def launch_run(organization: str, checklist_id: str, values: Mapping[str, Any]) -> Call:
+    """Launch a run of a template (`Launch process`). ``None`` values are left out."""
+    body = {"checklist_id": identifier(checklist_id, "checklist_id"), **_present(values)}
+    return call("POST", "runs", organization, json=body)
+
+
+def update_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Call:
+    """Change a task of a run, its form values among others (`Update task`). ``None`` values are left out."""
+    path = f"runs/{identifier(run_id, 'run_id')}/tasks/{identifier(task_id, 'task_id')}"
+    return call("PUT", path, organization, json=_present(values))
+
+
+def complete_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Call:
+    """Complete, approve or reject a task of a run (`Complete task`). ``None`` values are left out."""
+    path = f"runs/{identifier(run_id, 'run_id')}/completed-tasks"
+    body = {"task_id": identifier(task_id, "task_id"), **_present(values)}
+    return call("POST", path, organization, json=body)
+
+
+def application_token(client_id: str, client_secret: str) -> Call:
+    """Ask for an application's token; sent to the token URL itself (`Third-party application API access`)."""
+    return Call(
+        "POST",
+        "",
+        form={
+            "grant_type": "client_credentials",
+            "client_id": client_id,
+            "client_secret": client_secret,
+            "scope": "*",
+        },
+    )
+
+
+def person_token(organization: str, user_email: str) -> Call:
+    """Exchange an application's token for a person's (`Third-party application API access`)."""
+    path = f"/applications/{segment(organization, 'organization')}/users/{segment(user_email, 'user_email')}/token"
+    # An empty form, not JSON null: like the application's token, asking twice does no harm.
+    return Call("POST", path, form={})
+
+
+def me() -> Call:
+    """Read who the token belongs to."""
+    return Call("GET", "/me")
+
+
+def get_organization(organization: str) -> Call:
+    """Read the organization."""
+    return Call("GET", organization_path(organization))
+
+
+def include_names(with_: Iterable[str] | str) -> tuple[str, ...]:
+    """
+    Return the names that ``with`` asks for.
+
+    :param with_: a sequence of names, or one comma-separated string.
+    :raises ValueError: where a name is not a string.
+    """
+    names = with_.split(",") if isinstance(with_, str) else tuple(with_)
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("with_ must be a sequence of names such as ('next_task', 'tasks'), or one string.")
+    return tuple(stripped for name in names if (stripped := name.strip()))
+
+
+def _with(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Take ``with_`` for ``with``, which is a keyword in Python."""
+    renamed = dict(params)
+    if "with_" in renamed:
+        renamed["with"] = include_names(renamed.pop("with_")) or None
+    return renamed
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _query(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, _query_value(value)) for name, value in params.items() if value is not None)
+
+
+def _query_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ",".join(_query_value(item) for item in value)
+    return str(value)
