@@ -1,0 +1,75 @@
+"""The errors that the provider raises. Every one is a :class:`TallyfyError`, and none ever holds a token."""
+
+from __future__ import annotations
+
+from airflow.providers.common.compat.sdk import AirflowException
+
+
+class TallyfyError(AirflowException):
+    """
+    Something between Airflow and Tallyfy went wrong.
+
+    :param message: what was asked, what came back, and what to do.
+    :param status: the HTTP status of the answer, or ``None`` where none came.
+    :param tallyfy_message: Tallyfy's own words, or ``None`` where it said nothing that can be read.
+    :param request_id: Tallyfy's id of the request, to quote to its support.
+    :param retry_after: the seconds that Tallyfy asked to wait, or ``None``.
+    :param is_from_tallyfy: ``False`` where the answer is a page that is not Tallyfy's, such as a proxy's.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        tallyfy_message: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        is_from_tallyfy: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.tallyfy_message = tallyfy_message
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.is_from_tallyfy = is_from_tallyfy
+
+
+class TallyfyConfigurationError(TallyfyError, ValueError):
+    """The Airflow connection cannot be used as it is; nothing was sent."""
+
+
+class TallyfyAuthError(TallyfyError):
+    """401: the token is missing, wrong, expired, or ended when its owner logged out of Tallyfy."""
+
+
+class TallyfyPermissionError(TallyfyError):
+    """403: the person behind the token may not do this."""
+
+
+class TallyfyNotFoundError(TallyfyError):
+    """404: there is no such thing, or it is not visible to the person behind the token."""
+
+
+class TallyfyValidationError(TallyfyError):
+    """400, 409 or 422: Tallyfy understood and declined; nothing was changed."""
+
+
+class TallyfyRateLimitError(TallyfyError):
+    """429, and still so after the retries: too many requests. Declined, so nothing was changed."""
+
+
+class TallyfyServerError(TallyfyError):
+    """5xx on a read, and still so after the retries."""
+
+
+class TallyfyConnectionError(TallyfyError):
+    """Nothing came back, and it is certain that nothing was changed: a read, or a request that was never sent."""
+
+
+class TallyfyResponseError(TallyfyError):
+    """An answer came that cannot be read."""
+
+
+class TallyfyIndeterminateError(TallyfyError):
+    """A write may or may not have been applied: look in Tallyfy before it is sent again."""

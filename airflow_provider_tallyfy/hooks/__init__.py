@@ -1,0 +1,1 @@
+"""An Airflow connection becomes an authenticated session with Tallyfy."""

@@ -1,0 +1,147 @@
+"""What an Airflow connection of type ``tallyfy`` says, checked once and named plainly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
+from airflow_provider_tallyfy.protocol import addresses
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+DEFAULT_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class TallyfyConnection:
+    """
+    The settings of a connection.
+
+    :param conn_id: the connection's id, for messages.
+    :param api_url: base URL of the API, without a slash at its end.
+    :param web_url: where people look, without a slash at its end.
+    :param organization: the organization's id.
+    :param access_token: a person's token, or ``None`` where an application's credentials are given.
+    :param client_id: an application's id, with its ``client_secret``.
+    :param user_email: the person an application acts as.
+    :param token_url: where an application gets its token.
+    :param timeout: seconds to wait for a connection, and then for each part of an answer.
+    :param verify: whether certificates are checked, or the path of a CA bundle to check them by.
+    """
+
+    conn_id: str
+    api_url: str
+    web_url: str
+    organization: str
+    access_token: str | None = field(repr=False)
+    client_id: str | None
+    client_secret: str | None = field(repr=False)
+    user_email: str | None
+    token_url: str
+    timeout: float
+    verify: bool | str
+
+    @classmethod
+    def read(cls, conn_id: str, connection: Connection) -> TallyfyConnection:
+        """
+        Read an Airflow connection.
+
+        :raises TallyfyConfigurationError: names the connection and the field that is missing or cannot be used.
+        """
+        extra = connection.extra_dejson
+        try:
+            allow_http = _truth(extra, "allow_http", default=False)
+            api_url = addresses.api_url(
+                connection.host, connection.port, connection.schema, allow_http=allow_http
+            )
+            client_id = _text(extra, "client_id")
+            return cls(
+                conn_id=conn_id,
+                api_url=api_url,
+                web_url=_web_url(_text(extra, "web_url") or addresses.DEFAULT_WEB_URL),
+                organization=addresses.identifier(
+                    _required(connection.login, "login (the organization id)"), "login (the organization id)"
+                ),
+                access_token=None
+                if client_id
+                else _secret(connection.password, "password (the access token)"),
+                client_id=client_id,
+                client_secret=_secret(extra.get("client_secret"), "extra 'client_secret'")
+                if client_id
+                else None,
+                user_email=_text(extra, "user_email"),
+                token_url=addresses.checked_url(
+                    _text(extra, "token_url") or addresses.token_url(api_url),
+                    "extra 'token_url'",
+                    allow_http=allow_http,
+                ),
+                timeout=_seconds(extra, "timeout", DEFAULT_TIMEOUT),
+                verify=_verify(extra.get("verify")),
+            )
+        except ValueError as error:
+            raise TallyfyConfigurationError(f"Connection {conn_id!r} cannot be used: {error}") from None
+
+
+def _required(value: object, field_name: str) -> object:
+    if value is None or value == "":
+        raise ValueError(f"{field_name} is missing.")
+    return value
+
+
+def _secret(value: object, field_name: str) -> str:
+    """Return a secret that can stand in a header; the error must not show it."""
+    _required(value, field_name)
+    if not isinstance(value, str):
+        raise ValueError(f"{field_name} must be a text, but is of type {type(value).__name__}.")
+    stripped = value.strip()
+    if not stripped or not all("!" <= character <= "~" for character in stripped):
+        raise ValueError(f"{field_name} holds blanks or characters that no token has. Copy it again.")
+    return stripped
+
+
+def _text(extra: dict[str, Any], name: str) -> str | None:
+    value = extra.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"extra {name!r} must be a text, but is of type {type(value).__name__}.")
+    return value.strip()
+
+
+def _truth(extra: dict[str, Any], name: str, *, default: bool) -> bool:
+    """Read true or false; a connection given as a URI has them as text."""
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise ValueError(f"extra {name!r} must be true or false.")
+
+
+def _verify(value: object) -> bool | str:
+    if isinstance(value, str) and value.lower() not in ("true", "false", ""):
+        return value
+    return _truth({"verify": value}, "verify", default=True)
+
+
+def _seconds(extra: dict[str, Any], name: str, default: float) -> float:
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if isinstance(value, bool) or not 0 < seconds < math.inf:
+        raise ValueError(f"extra {name!r} must be a number of seconds above 0.")
+    return seconds
+
+
+def _web_url(url: str) -> str:
+    # No token goes there, so plain http may be anywhere.
+    return addresses.checked_url(url, "extra 'web_url'", allow_http=True)

@@ -1,0 +1,123 @@
+"""Where a token comes from: written in the connection, or got for an application and renewed before it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from airflow.providers.common.compat.sdk import mask_secret
+
+from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
+from airflow_provider_tallyfy.hooks.transport import BearerAuth, Transport, no_auth
+from airflow_provider_tallyfy.protocol import calls
+from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
+
+_RENEW_BEFORE_END = 300.0
+
+
+class Credentials(Protocol):
+    """What a hook needs to know of its credentials."""
+
+    def token(self) -> str:
+        """Return a token that is good now, fetching one if need be."""
+
+    def renew(self) -> bool:
+        """Give up the token after a 401; tell whether another one can be had."""
+
+    def secrets(self) -> Iterator[str]:
+        """Give everything that must not be shown."""
+
+
+class AccessToken:
+    """
+    A person's token, as it stands in the connection.
+
+    :param access_token: the token.
+    """
+
+    def __init__(self, access_token: str) -> None:
+        self._access_token = access_token
+        mask_secret(access_token)
+
+    def token(self) -> str:
+        """Return the token."""
+        return self._access_token
+
+    def renew(self) -> bool:
+        """Tell that there is no other: a new one comes only with the connection."""
+        return False
+
+    def secrets(self) -> Iterator[str]:
+        """Give the token."""
+        yield self._access_token
+
+
+@dataclass(frozen=True, slots=True)
+class _IssuedToken:
+    access_token: str
+    renew_at: float  # on the monotonic clock, which no change of the wall clock moves
+
+
+class ApplicationToken:
+    """
+    A token got with an application's id and secret, and exchanged for a person's where one is named.
+
+    Facts from Tallyfy's page "Third-party application API access": an application's token lasts 7 days, a person's 90,
+    and neither can be refreshed, so it is asked for again.
+
+    :param connection: holds ``client_id``, ``client_secret``, ``token_url`` and ``user_email``.
+    :param transport: sends the requests.
+    """
+
+    def __init__(self, connection: TallyfyConnection, transport: Transport) -> None:
+        self._connection = connection
+        self._transport = transport
+        self._issued: _IssuedToken | None = None
+        mask_secret(connection.client_secret)
+
+    def token(self) -> str:
+        """Return the token, fetching one where there is none that lasts."""
+        if self._issued is None or time.monotonic() >= self._issued.renew_at:
+            self._issued = self._fetch()
+        return self._issued.access_token
+
+    def renew(self) -> bool:
+        """Forget the token, so that another one is fetched."""
+        self._issued = None
+        return True
+
+    def secrets(self) -> Iterator[str]:
+        """Give the client's secret, and the token where there is one."""
+        if self._connection.client_secret:
+            yield self._connection.client_secret
+        if self._issued:
+            yield self._issued.access_token
+
+    def _fetch(self) -> _IssuedToken:
+        connection = self._connection
+        call = calls.application_token(connection.client_id or "", connection.client_secret or "")
+        issued = self._transport.send(call, _read_token, auth=no_auth, url=connection.token_url)
+        if connection.user_email:
+            auth = BearerAuth(connection.api_url, _always(issued.access_token))
+            call = calls.person_token(connection.organization, connection.user_email)
+            issued = self._transport.send(call, _read_token, auth=auth)
+        return issued
+
+
+def _always(token: str) -> Callable[[], str]:
+    return lambda: token
+
+
+def _read_token(body: Any) -> _IssuedToken:
+    """Read ``{"access_token": "…", "expires_in": seconds}``, in an envelope or not."""
+    data = body.get("data", body) if isinstance(body, dict) else None
+    token = data.get("access_token") if isinstance(data, dict) else None
+    lasts = data.get("expires_in") if isinstance(data, dict) else None
+    if not isinstance(token, str) or not token:
+        raise UnreadableAnswerError("it has no 'access_token'")
+    if isinstance(lasts, bool) or not isinstance(lasts, (int, float)) or lasts <= 0:
+        raise UnreadableAnswerError("its 'expires_in' is not a number of seconds above 0")
+    mask_secret(token)
+    return _IssuedToken(token, time.monotonic() + max(lasts - _RENEW_BEFORE_END, lasts / 2))

@@ -1,0 +1,292 @@
+"""The hook: everything the provider asks of Tallyfy goes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+from airflow.providers.common.compat.connection import get_async_connection
+from airflow.providers.common.compat.sdk import AirflowException, BaseHook
+
+from airflow_provider_tallyfy.exceptions import TallyfyAuthError
+from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
+from airflow_provider_tallyfy.hooks.credentials import AccessToken, ApplicationToken, Credentials
+from airflow_provider_tallyfy.hooks.transport import DEFAULT_RETRIES, BearerAuth, TallyfySession, Transport
+from airflow_provider_tallyfy.protocol import addresses, calls
+from airflow_provider_tallyfy.protocol.answers import read_item, read_page, read_run, with_one_next_task
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+T = TypeVar("T")
+
+
+class TallyfyHook(BaseHook):
+    """
+    Talk to Tallyfy's REST API.
+
+    Reads are repeated after 429, 5xx and broken connections, with growing pauses; a write is repeated only where it
+    is certain that it was not applied, and otherwise raises
+    :class:`~airflow_provider_tallyfy.exceptions.TallyfyIndeterminateError`. Every method raises a
+    :class:`~airflow_provider_tallyfy.exceptions.TallyfyError` of the kind that fits, and ``ValueError`` for an
+    argument that cannot be sent.
+
+    :param tallyfy_conn_id: id of an Airflow connection of type ``tallyfy``.
+    :param retries: how often one call may be repeated; 0 for never.
+    """
+
+    conn_name_attr = "tallyfy_conn_id"
+    default_conn_name = "tallyfy_default"
+    conn_type = "tallyfy"
+    hook_name = "Tallyfy"
+
+    def __init__(self, tallyfy_conn_id: str = default_conn_name, *, retries: int = DEFAULT_RETRIES) -> None:
+        super().__init__()
+        self.tallyfy_conn_id = tallyfy_conn_id
+        self.retries = retries
+
+    @classmethod
+    async def with_connection_read(
+        cls, tallyfy_conn_id: str, *, retries: int = DEFAULT_RETRIES
+    ) -> TallyfyHook:
+        """
+        Return a hook whose connection was read without blocking the event loop.
+
+        Its other methods block, and are to be called from a thread.
+        """
+        hook = cls(tallyfy_conn_id, retries=retries)
+        hook.use(await get_async_connection(tallyfy_conn_id, hook))
+        return hook
+
+    def use(self, connection: Connection) -> None:
+        """Take a connection that was read already."""
+        self.connection = TallyfyConnection.read(self.tallyfy_conn_id, connection)
+
+    @cached_property
+    def connection(self) -> TallyfyConnection:
+        """The settings; Airflow's connection is read at the first use, and kept for the life of the hook."""
+        return TallyfyConnection.read(self.tallyfy_conn_id, self.get_connection(self.tallyfy_conn_id))
+
+    def get_conn(self) -> requests.Session:
+        """
+        Return the session: it sends the token to the API's origin and the headers that Tallyfy requires.
+
+        It bounds the time of each request, but it does not repeat any; :meth:`request` does.
+        """
+        return self._session
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        session = TallyfySession(self.connection)
+        session.auth = BearerAuth(self.connection.api_url, lambda: self._credentials.token())
+        return session
+
+    @cached_property
+    def _transport(self) -> Transport:
+        return Transport(
+            self._session,
+            self.connection,
+            secrets=lambda: self._credentials.secrets(),
+            retries=self.retries,
+            log=self.log,
+        )
+
+    @cached_property
+    def _credentials(self) -> Credentials:
+        if self.connection.access_token is not None:
+            return AccessToken(self.connection.access_token)
+        return ApplicationToken(self.connection, self._transport)
+
+    def _send(self, call: calls.Call, read: Callable[[Any], T]) -> T:
+        try:
+            return self._transport.send(call, read)
+        except TallyfyAuthError:
+            # A 401 was declined, so even a write can be sent again.
+            if not self._credentials.renew():
+                raise
+            return self._transport.send(call, read)
+
+    def _pages(self, call: calls.Call) -> Iterator[dict[str, Any]]:
+        if call.params and ("without_pagination", "true") in call.params:
+            yield from self._send(call, lambda body: read_page(body, 1)).items
+            return
+        number = 1
+        while True:
+            page = self._send(call.page(number), lambda body, number=number: read_page(body, number))  # type: ignore[misc]
+            yield from page.items
+            if page.is_last:
+                return
+            number += 1
+
+    @property
+    def _organization(self) -> str:
+        return self.connection.organization
+
+    def request(
+        self, method: str, endpoint: str, *, params: Mapping[str, Any] | None = None, json: Any = None
+    ) -> Any:
+        """
+        Send any request and return the parsed body, envelope and all; ``None`` where the body is empty.
+
+        :param method: GET, POST, PUT, PATCH or DELETE.
+        :param endpoint: relative to the organization (``runs/abc/tasks``), or absolute from the API's root when it
+            begins with ``/`` (``/me``). Written without quoting and without a query.
+        :param params: query parameters; ``None`` leaves one out, a list becomes one comma-separated value.
+        :param json: the body.
+        """
+        return self._send(
+            calls.call(method, endpoint, self._organization, params=params, json=json), lambda body: body
+        )
+
+    def paginate(self, endpoint: str, **params: Any) -> Iterator[dict[str, Any]]:
+        """
+        Give every item of a list, page by page as they are taken.
+
+        :param endpoint: as for :meth:`request`.
+        :param params: query parameters; ``per_page`` is 100, Tallyfy's largest, unless given.
+        """
+        return self._pages(calls.call("GET", endpoint, self._organization, params=params))
+
+    def get_run(
+        self,
+        run_id: str,
+        *,
+        with_: Iterable[str] | str = ("next_task",),
+        form_fields_values: bool = False,
+    ) -> dict[str, Any]:
+        """
+        Return a run as Tallyfy has it, but ``next_task`` is always ``None`` or one task, whichever shape came in.
+
+        :param run_id: the run's id.
+        :param with_: what to include, as a sequence of names or one comma-separated string. Tallyfy knows
+            ``checklist, tasks, tags, assets, next_task, permissions, tasks_meta, ko_form_fields, form_fields, stages,
+            folders, member_watchers, guest_watchers`` (page "Get process"). Where ``next_task`` is not among them,
+            Tallyfy is not asked, and ``next_task`` is ``None`` whatever is left to do.
+        :param form_fields_values: include the values of all form fields.
+        """
+        return self._send(calls.get_run(self._organization, run_id, with_, form_fields_values), read_run)
+
+    def get_next_task(self, run_id: str) -> dict[str, Any] | None:
+        """Return the run's next task, or ``None`` where nothing is left to do."""
+        next_task: dict[str, Any] | None = self.get_run(run_id)["next_task"]
+        return next_task
+
+    def list_runs(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """
+        Give the runs of the organization, with ``next_task`` read as in :meth:`get_run`.
+
+        :param filters: ``q, status, owners, checklist_id, folder, tag, groups, type, starred, archived, sort`` and
+            ``with_`` (page "List processes").
+        """
+        return map(with_one_next_task, self._pages(calls.list_runs(self._organization, filters)))
+
+    def get_tasks(self, run_id: str, **filters: Any) -> list[dict[str, Any]]:
+        """
+        Return the tasks of a run.
+
+        :param run_id: the run's id.
+        :param filters: ``status, owners, groups, guests, sort`` and ``with_`` (page "List process tasks").
+        """
+        return list(self._pages(calls.get_tasks(self._organization, run_id, filters)))
+
+    def launch_run(
+        self,
+        checklist_id: str,
+        *,
+        name: str | None = None,
+        prerun: Mapping[str, Any] | None = None,
+        **values: Any,
+    ) -> dict[str, Any]:
+        """
+        Launch a run of a template and return it.
+
+        :param checklist_id: the template's id.
+        :param name: the run's name, at most 550 characters.
+        :param prerun: kick-off values by the field's timeline id, encoded as Tallyfy wants them. A key that matches
+            no field is dropped by Tallyfy in silence.
+        :param values: ``summary, owner_id, starred, is_public, parent_id, tasks, tags, users, groups, roles, folders``
+            (page "Launch process").
+        :raises TallyfyIndeterminateError: the run may or may not have been launched.
+        """
+        values = {"name": name, "prerun": prerun, **values}
+        return self._send(calls.launch_run(self._organization, checklist_id, values), read_run)
+
+    def update_task(
+        self, run_id: str, task_id: str, *, taskdata: Mapping[str, Any] | None = None, **values: Any
+    ) -> dict[str, Any]:
+        """
+        Change a task of a run and return it.
+
+        :param run_id: the run's id.
+        :param task_id: the task's id.
+        :param taskdata: form values by the field's timeline id, encoded as Tallyfy wants them. A key that matches no
+            field is dropped by Tallyfy in silence.
+        :param values: ``title, summary, deadline, owners`` and others (page "Update task").
+        :raises TallyfyIndeterminateError: the change may or may not have been applied.
+        """
+        values = {"taskdata": taskdata, **values}
+        return self._send(calls.update_task(self._organization, run_id, task_id, values), read_item)
+
+    def complete_task(
+        self, run_id: str, task_id: str, *, is_approved: bool | None = None, override_user: int | None = None
+    ) -> dict[str, Any]:
+        """
+        Complete a task of a run and return it.
+
+        :param run_id: the run's id.
+        :param task_id: the task's id.
+        :param is_approved: ``True`` approves and ``False`` rejects; required on approvals, and ignored elsewhere.
+        :param override_user: id of the person to record as the one who did it.
+        :raises TallyfyValidationError: it is completed already, a required field is empty, or an issue is open.
+        :raises TallyfyIndeterminateError: it may or may not have been completed.
+        """
+        values = {"is_approved": is_approved, "override_user": override_user}
+        return self._send(calls.complete_task(self._organization, run_id, task_id, values), read_item)
+
+    def run_url(self, run_id: str) -> str:
+        """Return the page on which people see the run."""
+        return addresses.run_url(self.connection.web_url, self._organization, run_id)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask Tallyfy who the token belongs to and whether it sees the organization; return success and a sentence."""
+        try:
+            person = self._send(calls.me(), read_item)
+            organization = self._send(calls.get_organization(self._organization), read_item)
+        except (AirflowException, ValueError) as error:
+            return False, str(error)
+        name = person.get("full_name") or person.get("username") or person.get("email") or person.get("id")
+        return True, f"Connected to {organization.get('name') or self._organization} as {name}."
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Describe the connection form to Airflow 2.11; newer ones take it from the provider's info."""
+        from airflow_provider_tallyfy import get_provider_info
+
+        behaviour: dict[str, Any] = get_provider_info()["connection-types"][0]["ui-field-behaviour"]
+        return {name.replace("-", "_"): value for name, value in behaviour.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the extra fields of the connection form for Airflow 2.11."""
+        from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+        from flask_babel import lazy_gettext
+        from wtforms import BooleanField, FloatField, PasswordField, StringField
+
+        from airflow_provider_tallyfy import get_provider_info
+
+        fields: dict[str, dict[str, Any]] = get_provider_info()["connection-types"][0]["conn-fields"]
+
+        def widget(described: dict[str, Any]) -> Any:
+            text = {"label": lazy_gettext(described["label"]), "description": described["description"]}
+            kind, secret = described["schema"]["type"][0], described["schema"].get("format") == "password"
+            if kind == "boolean":
+                return BooleanField(**text)
+            if kind == "number":
+                return FloatField(**text, widget=BS3TextFieldWidget())
+            if secret:
+                return PasswordField(**text, widget=BS3PasswordFieldWidget())
+            return StringField(**text, widget=BS3TextFieldWidget())
+
+        return {name: widget(described) for name, described in fields.items()}

@@ -1,0 +1,363 @@
+"""
+How a call goes out and its answer comes in: the one place that sends, retries, and bounds.
+
+The rule held here: a read is repeated after 429, 5xx and broken connections; a write only where it is certain that
+it was not applied (429, or nothing was sent). Any other doubt about a write is a
+:class:`~airflow_provider_tallyfy.exceptions.TallyfyIndeterminateError`, since Tallyfy knows no idempotency key.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+
+import requests
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    InvalidHeader,
+    MaxRetryError,
+    NewConnectionError,
+)
+from urllib3.util.retry import Retry
+
+from airflow_provider_tallyfy import exceptions
+from airflow_provider_tallyfy.protocol import addresses
+from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_body
+from airflow_provider_tallyfy.protocol.calls import HEADERS, Call
+from airflow_provider_tallyfy.protocol.failures import Failure, FailureKind, read_failure
+
+if TYPE_CHECKING:
+    from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
+
+T = TypeVar("T")
+
+
+class Log(Protocol):
+    """What is needed of a logger: Airflow 2 has the standard library's, Airflow 3 one of its own."""
+
+    def warning(self, msg: str, /, *args: object) -> Any:
+        """Take a line."""
+
+
+DEFAULT_RETRIES = 4
+LONGEST_PAUSE = 120.0
+"""Seconds that one ``Retry-After`` or back-off may hold a caller."""
+LARGEST_ANSWER = 64 * 1024 * 1024
+"""Bytes of a body, uncompressed."""
+LONGEST_ANSWER = 300.0
+"""Seconds in which a body must have arrived, however steadily it trickles."""
+_CHUNK = 64 * 1024
+
+
+class RedirectRefusedError(requests.RequestException):
+    """Tallyfy redirected to another origin, where the token must not go."""
+
+
+class TallyfySession(requests.Session):
+    """A session that sends the required headers, and stays at the origin it was made for."""
+
+    def __init__(self, connection: TallyfyConnection) -> None:
+        super().__init__()
+        self.headers.update(HEADERS)
+        self.verify = connection.verify
+        self._origins = {addresses.origin(connection.api_url), addresses.origin(connection.token_url)}
+        self._timeout = connection.timeout
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request, within the connection's timeout unless another one is given."""
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = self._timeout
+        return super().request(*args, **kwargs)
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return where a redirect leads, if it leads no further than this origin."""
+        target = super().get_redirect_target(resp)
+        if target is None:
+            return None
+        here = addresses.origin(resp.url)
+        there = addresses.origin(requests.compat.urljoin(resp.url, target))
+        if there != here:
+            raise RedirectRefusedError(f"redirected to {there[0]}://{there[1]}", response=resp)
+        return target
+
+
+class BearerAuth(requests.auth.AuthBase):
+    """
+    Put the token on requests to the API, and on no other.
+
+    As an ``auth`` it also keeps ``requests`` from taking a password out of a ``.netrc`` file.
+    """
+
+    def __init__(self, api_url: str, token: Callable[[], str]) -> None:
+        self._origin = addresses.origin(api_url)
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the header where the request goes to the API."""
+        if addresses.origin(request.url or "") == self._origin:
+            request.headers["Authorization"] = f"Bearer {self._token()}"
+        return request
+
+
+def no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave a request without a token."""
+    return request
+
+
+class RetryPolicy(Retry):
+    """urllib3's policy, with this API's rule for writes, jitter, and a ceiling on ``Retry-After``."""
+
+    @classmethod
+    def of(cls, call: Call, retries: int) -> RetryPolicy:
+        """Return the policy for one call."""
+        return cls(
+            total=retries,
+            allowed_methods=None if call.is_repeatable else {"GET"},
+            status_forcelist=range(500, 600),
+            backoff_factor=1,
+        )
+
+    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
+        """Tell whether a status allows another attempt; 429 was declined, so it does for every method."""
+        return status_code == 429 or super().is_retry(method, status_code, has_retry_after)
+
+    def pause(self, retry_after: float | None) -> float:
+        """Return the seconds to wait before the next attempt."""
+        wanted = self.get_backoff_time() if retry_after is None else retry_after
+        return min(wanted + random.uniform(0, 1), LONGEST_PAUSE)  # noqa: S311 (spreads load, hides nothing)
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """Return what ``Retry-After`` asks for, in seconds or as a date; ``None`` where it is absent or unreadable."""
+    try:
+        return Retry().parse_retry_after(headers["Retry-After"])
+    except (KeyError, InvalidHeader, OverflowError, ValueError):
+        return None
+
+
+class Transport:
+    """
+    Sends calls through a session.
+
+    :param session: where they go through.
+    :param connection: whose calls they are.
+    :param secrets: gives the secrets that no message may hold.
+    :param retries: how often a call may be repeated.
+    :param log: takes a line for every repetition.
+    """
+
+    def __init__(
+        self,
+        session: requests.Session,
+        connection: TallyfyConnection,
+        *,
+        secrets: Callable[[], Iterator[str]],
+        retries: int,
+        log: Log,
+    ) -> None:
+        self._session = session
+        self._connection = connection
+        self._secrets = secrets
+        self._retries = retries
+        self._log = log
+
+    def send(self, call: Call, read: Callable[[Any], T], *, auth: Any = None, url: str | None = None) -> T:
+        """
+        Send a call and return what ``read`` makes of the parsed body.
+
+        :param auth: in place of the session's own.
+        :param url: in place of the API's URL and the call's path.
+        :raises TallyfyError: one of its kinds, for anything but an answer that could be read.
+        """
+        policy = RetryPolicy.of(call, self._retries)
+        while True:
+            retry_after = None
+            try:
+                response = self._attempt(call, auth, url)
+                content = _body(response) if response.status_code != 204 else b""
+            except (requests.RequestException, HTTPError, OSError) as error:
+                failure: Failure | Exception = error
+                may_repeat = not isinstance(error, requests.TooManyRedirects | RedirectRefusedError) and (
+                    _was_not_sent(error) if not call.is_repeatable else not _is_hopeless(error)
+                )
+            except AnswerTooLargeError as error:
+                self._unreadable(call, str(error))
+            else:
+                if response.status_code < 300:
+                    return self._read(call, read, content)
+                failure = read_failure(response.status_code, response.headers, content)
+                retry_after = retry_after_seconds(response.headers)
+                may_repeat = policy.is_retry(call.method, failure.status)
+            if not may_repeat or not policy.total:
+                self._give_up(call, failure, retry_after)
+            policy = policy.increment(call.method, call.path)
+            pause = policy.pause(retry_after)
+            self._log.warning("%s; trying again in %.1f s", self._what_happened(call, failure), pause)
+            time.sleep(pause)
+
+    def _attempt(self, call: Call, auth: Any, url: str | None) -> requests.Response:
+        return self._session.request(
+            call.method,
+            url or self._connection.api_url + call.target,
+            json=call.json,
+            data=call.form,
+            auth=auth,
+            # A redirected write could arrive as a GET; only a read can follow without changing its meaning.
+            allow_redirects=call.method == "GET",
+            stream=True,
+        )
+
+    def _read(self, call: Call, read: Callable[[Any], T], content: bytes) -> T:
+        try:
+            return read(read_body(content))
+        except UnreadableAnswerError as error:
+            self._unreadable(call, str(error))
+
+    def _unreadable(self, call: Call, reason: str) -> NoReturn:
+        what = (
+            f"{call.method} {call.path} was answered, but the answer cannot be read: {self._clean(reason)}."
+        )
+        if call.is_repeatable:
+            raise exceptions.TallyfyResponseError(
+                f"{what} Check that the host of connection {self._connection.conn_id!r} is Tallyfy's API, "
+                f"and that no proxy answers in its place."
+            )
+        raise exceptions.TallyfyIndeterminateError(f"{what} {_LOOK_FIRST}")
+
+    def _give_up(self, call: Call, failure: Failure | Exception, retry_after: float | None) -> NoReturn:
+        what = self._what_happened(call, failure)
+        if not isinstance(failure, Failure):
+            if isinstance(failure, RedirectRefusedError | requests.TooManyRedirects):
+                raise exceptions.TallyfyResponseError(
+                    f"{what}. The token is not taken there: set the host of connection "
+                    f"{self._connection.conn_id!r} to the API's final address."
+                )
+            if call.is_repeatable or _was_not_sent(failure):
+                raise exceptions.TallyfyConnectionError(
+                    f"{what}. Check the host of connection {self._connection.conn_id!r}, its extra 'verify', "
+                    f"and the network between."
+                )
+            raise exceptions.TallyfyIndeterminateError(f"{what}. {_LOOK_FIRST}")
+        error_class, advice = _KINDS[failure.kind]
+        if failure.kind is FailureKind.SERVER and not call.is_repeatable:
+            error_class, advice = exceptions.TallyfyIndeterminateError, _LOOK_FIRST
+        raise error_class(
+            f"{what}. {advice.format(conn_id=self._connection.conn_id)}",
+            status=failure.status,
+            tallyfy_message=self._clean(failure.message) if failure.message else None,
+            request_id=failure.request_id,
+            retry_after=retry_after,
+            is_from_tallyfy=failure.is_from_tallyfy,
+        )
+
+    def _what_happened(self, call: Call, failure: Failure | Exception) -> str:
+        asked = f"{call.method} {call.path or self._connection.token_url}"
+        if not isinstance(failure, Failure):
+            return f"{asked} got no answer: {self._clean(_reason(failure))}"
+        said = f", saying: {self._clean(failure.message)}" if failure.message else ""
+        request = f" (request id {self._clean(failure.request_id)})" if failure.request_id else ""
+        return f"{asked} was answered with {failure.status}{said}{request}"
+
+    def _clean(self, text: str | None) -> str:
+        """Take every secret out of a text that came from elsewhere."""
+        cleaned = text or ""
+        for secret in self._secrets():
+            cleaned = cleaned.replace(secret, "***")
+        return cleaned
+
+
+class AnswerTooLargeError(Exception):
+    """A body went over its bounds in size or time."""
+
+
+def _body(response: requests.Response) -> bytes:
+    """Read a body within its bounds, and give its connection back."""
+    read_some = getattr(response.raw, "read1", None) or response.raw.read  # urllib3 1.26 has no read1
+    ends_at = time.monotonic() + LONGEST_ANSWER
+    content = bytearray()
+    with response:
+        while chunk := read_some(_CHUNK, decode_content=True):
+            content += chunk
+            if len(content) > LARGEST_ANSWER:
+                raise AnswerTooLargeError(f"it is larger than {LARGEST_ANSWER // 1024 // 1024} MiB")
+            if time.monotonic() > ends_at:
+                raise AnswerTooLargeError(f"it had not arrived whole after {LONGEST_ANSWER:.0f} s")
+    return bytes(content)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Give an error and what ``requests`` and urllib3 wrapped in it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        inner = getattr(seen, "reason", None) or getattr(seen, "original_error", None)
+        if not isinstance(inner, BaseException):
+            inner = next((part for part in seen.args if isinstance(part, BaseException)), None)
+        seen = inner if inner is not seen else None
+
+
+def _was_not_sent(error: BaseException) -> bool:
+    """Tell whether it is certain that nothing of the request reached Tallyfy."""
+    if _is_malformed(error) or isinstance(error, requests.ConnectTimeout):
+        return True
+    return any(
+        isinstance(cause, NewConnectionError | ConnectTimeoutError | ssl.SSLCertVerificationError)
+        for cause in _causes(error)
+    )
+
+
+def _is_malformed(error: BaseException) -> bool:
+    """Tell whether ``requests`` could not even make the request: its errors of that kind are ``ValueError`` too."""
+    return isinstance(error, requests.RequestException) and isinstance(error, ValueError)
+
+
+def _is_hopeless(error: BaseException) -> bool:
+    """Tell whether another attempt can only fail in the same way."""
+    return _is_malformed(error) or any(isinstance(c, ssl.SSLCertVerificationError) for c in _causes(error))
+
+
+def _reason(error: BaseException) -> str:
+    """Say in a few words what went wrong on the way; a malformed header's own text would show its value."""
+    if _is_malformed(error):
+        return f"the request could not be made ({type(error).__name__})"
+    *_, innermost = (cause for cause in _causes(error) if not isinstance(cause, MaxRetryError))
+    return f"{type(innermost).__name__}: {innermost}".rstrip(": ")
+
+
+_LOOK_FIRST = "It may have been applied: look in Tallyfy before it is sent again."
+
+_KINDS: Mapping[FailureKind, tuple[type[exceptions.TallyfyError], str]] = {
+    FailureKind.AUTHENTICATION: (
+        exceptions.TallyfyAuthError,
+        "Check the credentials of connection {conn_id!r}: a personal token lasts six months, and ends at once when "
+        "its owner logs out of Tallyfy.",
+    ),
+    FailureKind.PERMISSION: (
+        exceptions.TallyfyPermissionError,
+        "The person behind the token of connection {conn_id!r} may not do this; ask an administrator of the "
+        "organization.",
+    ),
+    FailureKind.NOT_FOUND: (
+        exceptions.TallyfyNotFoundError,
+        "There is no such thing, or the person behind the token of connection {conn_id!r} does not see it; check "
+        "the id, and the connection's organization and host.",
+    ),
+    FailureKind.VALIDATION: (
+        exceptions.TallyfyValidationError,
+        "Nothing was changed; correct what was sent.",
+    ),
+    FailureKind.RATE_LIMIT: (
+        exceptions.TallyfyRateLimitError,
+        "Nothing was changed; send fewer requests, or let Airflow retry the task later.",
+    ),
+    FailureKind.SERVER: (exceptions.TallyfyServerError, "Nothing was changed; try again later."),
+    FailureKind.REDIRECT: (
+        exceptions.TallyfyResponseError,
+        "A redirect is not followed here: set the host of connection {conn_id!r} to the API's final address.",
+    ),
+    FailureKind.OTHER: (exceptions.TallyfyError, "Nothing was changed; check what was sent."),
+}
