@@ -1,0 +1,35 @@
+"""How the end of a wait travels from the triggerer to the worker: as plain JSON in the trigger's event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_tallyfy import exceptions
+from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused
+
+
+def to_event(verdict: Over | Lost | Refused) -> dict[str, Any]:
+    """Return the event that tells a verdict."""
+    if isinstance(verdict, Over):
+        return {"outcome": "over", "result": verdict.result}
+    if isinstance(verdict, Lost):
+        return {"outcome": "lost", "reason": verdict.reason}
+    return {"outcome": "refused", "error": type(verdict.error).__name__, "message": str(verdict.error)}
+
+
+def from_event(event: Mapping[str, Any] | None) -> Over | Lost | Refused:
+    """
+    Return the verdict that an event tells.
+
+    :raises ValueError: where it is no event of :func:`to_event`, as after a change of the provider's version.
+    """
+    match event:
+        case {"outcome": "over", "result": result}:
+            return Over(result)
+        case {"outcome": "lost", "reason": reason}:
+            return Lost(reason)
+        case {"outcome": "refused", "error": name, "message": message}:
+            error_class = getattr(exceptions, name, exceptions.TallyfyError)
+            return Refused(error_class(message))
+    raise ValueError(f"The trigger sent an event that is not understood, of type {type(event).__name__}.")

@@ -1,0 +1,75 @@
+"""
+The rule of the next task: a wait is over as soon as another task is next, or none is left.
+
+The task to move on from (the *baseline*) is either named by the caller or taken from the first run that is seen. From
+then on it never changes: the condition that carries it is what is kept and handed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_tallyfy.protocol.addresses import identifier
+from airflow_provider_tallyfy.waiting.verdicts import Over, Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class NextTaskCondition:
+    """
+    Another task is next than the baseline, or none is.
+
+    :param from_task_id: the baseline; ``None`` takes the task that is next at the first sight.
+    """
+
+    from_task_id: str | None = None
+
+    @property
+    def with_(self) -> tuple[str, ...]:
+        """Only the next task is needed beside the run itself."""
+        return ("next_task",)
+
+    def met_by(self, run: dict[str, Any]) -> Waiting | Over:
+        """Decide on a run, as the hook gives it."""
+        next_task = run["next_task"]
+        next_id = None if next_task is None else str(next_task["id"])
+        if next_id is not None and self.from_task_id in (None, next_id):
+            return Waiting(NextTaskCondition(next_id))
+        return Over(
+            {
+                "run_id": run.get("id"),
+                "from_task_id": self.from_task_id,
+                "next_task": next_task,
+                "run_status": run.get("status"),
+                "progress": run.get("progress"),
+            }
+        )
+
+
+def from_task_id(from_task: object) -> str | None:
+    """
+    Return the id of the task that a caller names to move on from, or ``None`` where none is named.
+
+    :param from_task: a task's id, the task object itself, or nothing: ``None``, an empty text or object.
+    :raises ValueError: where it is anything else.
+    """
+    # 'None' is what Jinja makes of None; no task has that id.
+    if from_task is None or from_task in ("", "None", {}):
+        return None
+    if isinstance(from_task, Mapping):
+        if "id" not in from_task:
+            raise ValueError(
+                "from_task is an object without 'id'; pass a task object of Tallyfy, or a task's id."
+            )
+        return _id(from_task["id"], "from_task['id']")
+    if isinstance(from_task, str) and from_task.lstrip().startswith("{"):
+        raise ValueError(
+            "from_task is a task object that a template turned into text. Pass get_run.output['next_task'], "
+            "or let the template end in ['next_task']['id'], or set render_template_as_native_obj=True on the DAG."
+        )
+    return _id(from_task, "from_task")
+
+
+def _id(value: object, field: str) -> str:
+    return identifier(str(value) if isinstance(value, int) and not isinstance(value, bool) else value, field)

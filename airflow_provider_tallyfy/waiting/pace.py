@@ -1,0 +1,44 @@
+"""How long to wait before the next look."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+LONGEST_PAUSE = 900.0
+"""Seconds that one ``Retry-After`` may delay a look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """
+    The pace of a wait, with the meaning that Airflow's sensors give to these words.
+
+    :param poke_interval: seconds between two looks.
+    :param exponential_backoff: let that time double from look to look.
+    :param max_wait: seconds that it does not go beyond, or ``None``.
+    """
+
+    poke_interval: float
+    exponential_backoff: bool = False
+    max_wait: float | None = None
+
+    def after_look(self, count: int) -> float:
+        """
+        Return the seconds to wait after look number ``count``, the first being 1.
+
+        Airflow's own formula: half the interval first, doubling, with as much again by chance, at least a second.
+        """
+        if not self.exponential_backoff:
+            return self.poke_interval
+        base = max(self.poke_interval * 2.0 ** min(count - 2, 60), 1.0)
+        return min(base * random.uniform(1, 2), self.max_wait or float("inf"))  # noqa: S311 (spreads load)
+
+    def after_failure(self, count: int, retry_after: float | None) -> float:
+        """
+        Return the seconds to wait after failure number ``count`` in a row, the first being 1.
+
+        Sooner than after a look, since the last look told nothing; but never sooner than Tallyfy asked.
+        """
+        soon = min(2.0 ** min(count - 1, 60), max(self.poke_interval, 1.0)) * random.uniform(1, 1.5)  # noqa: S311
+        return max(soon, min(retry_after or 0.0, LONGEST_PAUSE))

@@ -1,0 +1,63 @@
+"""One readable line of what a look saw: how much is done, what is next, who has it, when it is due."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+
+def described(run: Mapping[str, Any]) -> str:
+    """Return the line for a run, as the hook gives it. Values of unknown shape are left out, never an error."""
+    parts = [_progress(run.get("progress"))]
+    next_task = run.get("next_task")
+    if isinstance(next_task, Mapping):
+        title = next_task.get("title") or "untitled"
+        parts.append(f"next is '{title}' ({next_task.get('id')})")
+        if "owners" in next_task:
+            parts.append(_owners(next_task["owners"]))
+        parts.append(_deadline(next_task.get("deadline")))
+    else:
+        parts.append("no task is left")
+    return "; ".join(part for part in parts if part)
+
+
+def _progress(progress: Any) -> str:
+    if isinstance(progress, Mapping) and "complete" in progress and "total" in progress:
+        return f"{progress['complete']} of {progress['total']} tasks are done"
+    if isinstance(progress, (int, float)) and not isinstance(progress, bool):
+        return f"{progress:g} % is done"
+    return ""
+
+
+def _owners(owners: Any) -> str:
+    """Users are ids, guests are e-mail addresses, groups are ids; some answers have objects in their place."""
+    if not isinstance(owners, Mapping):
+        return ""
+    kinds = {"users": "user", "guests": "guest", "groups": "group"}
+    names = [
+        f"{word} {_name(owner)}"
+        for kind, word in kinds.items()
+        if isinstance(owners.get(kind), list)
+        for owner in owners[kind]
+    ]
+    return f"with {', '.join(names)}" if names else "with nobody"
+
+
+def _name(owner: Any) -> str:
+    if isinstance(owner, Mapping):
+        return str(
+            next((owner[key] for key in ("full_name", "name", "email", "id") if owner.get(key)), "unknown")
+        )
+    return str(owner)
+
+
+def _deadline(deadline: Any) -> str:
+    if not isinstance(deadline, str) or not deadline:
+        return ""
+    try:
+        moment = datetime.fromisoformat(deadline)
+    except ValueError:
+        return f"due {deadline}"
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return f"due {moment:%Y-%m-%d %H:%M} UTC"

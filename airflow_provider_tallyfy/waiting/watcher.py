@@ -1,0 +1,74 @@
+"""
+The watcher: looks at a run again and again, for waits that live in the triggerer.
+
+Here each wait looks for itself. What a wait needs of it is only :func:`watch`, so that one watcher can come to look for
+many waits at once without any of them noticing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+from airflow.providers.common.compat.sdk import AirflowException
+from asgiref.sync import sync_to_async
+
+from airflow_provider_tallyfy.exceptions import TallyfyConnectionError
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+from airflow_provider_tallyfy.waiting.looks import Blank, Look, is_refusal, look
+from airflow_provider_tallyfy.waiting.pace import Pace
+
+_LOOKS_AT_ONCE = 4
+
+# Looks of their own threads: those of Airflow and of other triggers must not wait behind a Tallyfy that hangs.
+_threads = ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="tallyfy-look")
+_look_in_thread = sync_to_async(look, thread_sensitive=False, executor=_threads)
+
+
+async def watch(tallyfy_conn_id: str, run_id: str, with_: tuple[str, ...], pace: Pace) -> AsyncIterator[Look]:
+    """
+    Look at a run, at the given pace, for as long as somebody wants the next look.
+
+    The connection is read at the start, and again whenever Tallyfy refuses the token, before that refusal is told:
+    a token that was replaced in Airflow meanwhile is taken up. Never raises, and never blocks the event loop.
+
+    :param tallyfy_conn_id: id of the Airflow connection.
+    :param run_id: the run's id.
+    :param with_: what to include.
+    :param pace: how long to wait between looks.
+    """
+    hook: TallyfyHook | None = None
+    looks = failures = 0
+    while True:
+        hook, seen = await _look(hook, tallyfy_conn_id, run_id, with_)
+        if is_refusal(seen):
+            hook, seen = await _look(None, tallyfy_conn_id, run_id, with_)
+        yield seen
+        if isinstance(seen, Blank):
+            failures += 1
+            await asyncio.sleep(pace.after_failure(failures, seen.error.retry_after))
+        else:
+            looks, failures = looks + 1, 0
+            await asyncio.sleep(pace.after_look(looks))
+
+
+async def _look(
+    hook: TallyfyHook | None, tallyfy_conn_id: str, run_id: str, with_: tuple[str, ...]
+) -> tuple[TallyfyHook | None, Look]:
+    """Look once; a connection that cannot be read is one more reason to see nothing for now."""
+    if hook is None:
+        try:
+            # The wait itself repeats, at its own pace; a call that did so too would hold a thread meanwhile.
+            hook = await TallyfyHook.with_connection_read(tallyfy_conn_id, retries=0)
+        except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything, and must not end a wait)
+            return None, Blank(unread_connection(tallyfy_conn_id, error))
+    return hook, await _look_in_thread(hook, run_id, with_)
+
+
+def unread_connection(tallyfy_conn_id: str, error: Exception) -> TallyfyConnectionError:
+    """Return the error for a connection that could not be read; only Airflow's own words are safe to show."""
+    reason = f": {error}" if isinstance(error, AirflowException) else ""
+    return TallyfyConnectionError(
+        f"Connection {tallyfy_conn_id!r} could not be read from Airflow ({type(error).__name__}{reason})"
+    )
