@@ -1,0 +1,29 @@
+"""The link from a task to the process in Tallyfy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
+
+RUN_URL_KEY = "tallyfy_run_url"
+
+
+class TallyfyProcessLink(BaseOperatorLink):
+    """Leads to the page on which people see the run."""
+
+    name = "Tallyfy process"
+    # The task pushes the address under this key itself, so the link is there while it still waits.
+    xcom_key = RUN_URL_KEY
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address, or an empty text while the task has not said it."""
+        return XCom.get_value(ti_key=ti_key, key=RUN_URL_KEY) or ""
+
+
+def push_run_url(context: Context, url: str) -> None:
+    """Say where people see the run that this task is about."""
+    context["ti"].xcom_push(key=RUN_URL_KEY, value=url)

@@ -1,0 +1,184 @@
+"""Sensors that wait for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
+from airflow_provider_tallyfy.sensors import baseline
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, TaskDeferralTimeout
+from airflow_provider_tallyfy.waiting.events import from_event
+from airflow_provider_tallyfy.waiting.looks import Look, Sight, is_refusal, look
+from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
+from airflow_provider_tallyfy.waiting.report import described
+from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Unseen, Waiting, judge
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+
+
+class TallyfyNextTaskSensor(BaseSensorOperator):
+    """
+    Wait until another task of a run is next than the one to move on from, or none is left.
+
+    Returns ``{"run_id", "from_task_id", "next_task": {…} | None, "run_status", "progress"}``, where ``next_task`` and
+    ``progress`` are Tallyfy's own objects (API page "Get process"). On today's API the next task is the open one with
+    the earliest deadline, so it also becomes another one when a deadline moves, or a task is added, hidden or reopened.
+
+    A wait goes on through 429, 5xx, time-outs and broken connections, until its ``timeout``. ``timeout``,
+    ``soft_fail``, ``never_fail``, ``silent_fail``, ``exponential_backoff`` and ``max_wait`` mean what they mean on
+    every sensor, in every mode.
+
+    :param run_id: id of the run. (templated)
+    :param from_task: the task to move on from: its id, or the task object itself, so that
+        ``from_task=get_run.output["next_task"]`` works as it stands. Not given, ``None`` or empty: the task that is
+        next at the sensor's first look, which is kept until the sensor succeeds. (templated)
+    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
+    :raises AirflowFailException: the run is archived or gone; the task fails without retries.
+    :raises TallyfyAuthError: 401, and again after the connection was read anew. Likewise
+        :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
+    :raises ValueError: ``from_task`` names no task; or, on Airflow before 3.3, ``mode="reschedule"`` without
+        ``from_task``, since there nothing keeps the first look's task from one poke to the next.
+    """
+
+    template_fields: Sequence[str] = ("run_id", "from_task", "tallyfy_conn_id")
+    operator_extra_links = (TallyfyProcessLink(),)
+    ui_color = "#d9efe3"
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        from_task: str | Mapping[str, Any] | None = None,
+        tallyfy_conn_id: str = "tallyfy_default",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.run_id = run_id
+        self.from_task = from_task
+        self.tallyfy_conn_id = tallyfy_conn_id
+        self.deferrable = deferrable
+        self._condition: NextTaskCondition | None = None
+        if from_task is None and self._forgets_between_pokes:
+            raise ValueError(
+                f"Task {self.task_id!r}: mode='reschedule' needs from_task on Airflow before 3.3, where nothing keeps "
+                "the first look's task from one poke to the next, so that a change between them would be missed. "
+                "Write from_task=get_run.output['next_task'] after a TallyfyGetRunOperator, or deferrable=True."
+            )
+
+    @property
+    def _forgets_between_pokes(self) -> bool:
+        return self.reschedule and not self.deferrable and not AIRFLOW_V_3_3_PLUS
+
+    @cached_property
+    def hook(self) -> TallyfyHook:
+        """The hook, made at the first use: DAG files are parsed all day, and need no ``requests`` for that."""
+        from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+
+        return TallyfyHook(self.tallyfy_conn_id)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
+        condition = self._condition
+        if condition is None:
+            push_run_url(context, self.hook.run_url(self.run_id))
+            condition = NextTaskCondition(
+                from_task_id(self.from_task) or baseline.recall(context, self.run_id)
+            )
+        seen = self._look(condition.with_)
+        if isinstance(seen, Sight):
+            self.log.info("Run %s: %s", self.run_id, described(seen.run))
+        verdict = judge(condition, self.run_id, seen)
+        match verdict:
+            case Waiting(NextTaskCondition() as met_later):
+                if condition.from_task_id is None:
+                    self._keep(context, met_later)
+                condition = met_later
+            case Unseen(error):
+                self.log.warning("This look failed; the wait goes on: %s", error)
+            case Refused(error) if self.silent_fail and self.deferrable:
+                self.log.error("This look was refused; the wait goes on because of silent_fail: %s", error)
+            case Over() | Lost() | Refused():
+                return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, verdict))
+        self._condition = condition
+        if self.deferrable:
+            self._defer(condition)
+        return PokeReturnValue(is_done=False)
+
+    def _look(self, with_: tuple[str, ...]) -> Look:
+        seen = look(self.hook, self.run_id, with_)
+        if is_refusal(seen):
+            del self.hook  # the next one reads the connection anew
+            seen = look(self.hook, self.run_id, with_)
+        return seen
+
+    def _keep(self, context: Context, condition: NextTaskCondition) -> None:
+        """Keep the task that was found at the first look, where Airflow can."""
+        if condition.from_task_id is None:
+            return
+        self.log.info("Waiting to move on from task %s", condition.from_task_id)
+        if not baseline.keep(context, self.run_id, condition.from_task_id) and self._forgets_between_pokes:
+            raise AirflowFailException(
+                "from_task came out empty, and on Airflow before 3.3 nothing keeps the first look's task from one "
+                "reschedule to the next. Use deferrable=True or mode='poke', or pass a task in from_task."
+            )
+
+    def _defer(self, condition: NextTaskCondition) -> None:
+        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
+
+        self.defer(
+            trigger=TallyfyNextTaskTrigger(
+                tallyfy_conn_id=self.tallyfy_conn_id,
+                run_id=self.run_id,
+                from_task_id=condition.from_task_id,
+                poke_interval=self.poke_interval,
+                exponential_backoff=self.exponential_backoff,
+                max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+                silent_fail=self.silent_fail,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout),
+        )
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Take up what the trigger saw."""
+        return self._conclude(context, from_event(event))
+
+    def _conclude(self, context: Context, verdict: Over | Lost | Refused) -> dict[str, Any]:
+        """End the wait as the verdict says, in whatever mode it was held."""
+        if isinstance(verdict, Lost):
+            raise AirflowFailException(verdict.reason)
+        if isinstance(verdict, Refused):
+            raise verdict.error
+        baseline.forget(context)
+        return verdict.result
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Give a timeout and ``never_fail`` in deferrable mode their meaning on Airflow versions that do not."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException:
+            raise
+        except AirflowException as error:
+            if self.never_fail:
+                raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
+            if isinstance(error, TaskDeferralTimeout):
+                raise AirflowSensorTimeout(*error.args) from error
+            raise
