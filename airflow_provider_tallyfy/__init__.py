@@ -1,4 +1,4 @@
-"""The Apache Airflow provider for Tallyfy."""
+"""The Apache Airflow provider for Tallyfy: pipelines that wait for people."""
 
 from __future__ import annotations
 
@@ -9,4 +9,73 @@ __version__ = "0.1.0"
 
 def get_provider_info() -> dict[str, Any]:
     """Describe this provider to Airflow (entry point ``apache_airflow_provider``)."""
-    return {"package-name": "airflow-provider-tallyfy", "name": "Tallyfy", "versions": [__version__]}
+
+    def modules(*kinds: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "integration-name": "Tallyfy",
+                "python-modules": [f"airflow_provider_tallyfy.{kind}.tallyfy" for kind in kinds],
+            }
+        ]
+
+    def field(label: str, description: str, kind: str = "string", **schema: Any) -> dict[str, Any]:
+        return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}
+
+    return {
+        "package-name": "airflow-provider-tallyfy",
+        "name": "Tallyfy",
+        "description": "`Tallyfy <https://tallyfy.com/>`__ runs processes that people carry out.\n",
+        "versions": [__version__],
+        "integrations": [
+            {"integration-name": "Tallyfy", "external-doc-url": "https://tallyfy.com/", "tags": ["service"]}
+        ],
+        "hooks": modules("hooks"),
+        "operators": modules("operators"),
+        "sensors": modules("sensors"),
+        "triggers": modules("triggers"),
+        "extra-links": ["airflow_provider_tallyfy.operators.links.TallyfyProcessLink"],
+        "connection-types": [
+            {
+                "connection-type": "tallyfy",
+                "hook-class-name": "airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook",
+                "hook-name": "Tallyfy",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["port", "schema"],
+                    "relabeling": {"host": "API URL", "login": "Organization ID", "password": "Access token"},
+                    "placeholders": {
+                        "host": "https://go.tallyfy.com/api",
+                        "login": "Organization ID, from Tallyfy > Settings > Organization",
+                        "password": "Access token, from Tallyfy > Settings > Integrations > REST API",
+                    },
+                },
+                "conn-fields": {
+                    "timeout": field(
+                        "Timeout (seconds)",
+                        "How long to wait for a connection, and for each part of an answer. Default: 30.",
+                        "number",
+                    ),
+                    "verify": field(
+                        "Verify certificates", "true, false, or the path of a CA bundle. Default: true."
+                    ),
+                    "allow_http": field(
+                        "Allow plain http",
+                        "Let the token go unencrypted to another machine. Only for a network you trust.",
+                        "boolean",
+                    ),
+                    "web_url": field(
+                        "Web URL", "Where people look; links lead there. Default: https://go.tallyfy.com."
+                    ),
+                    "client_id": field(
+                        "Client ID",
+                        "An application's id, from Tallyfy's support, in place of an access token.",
+                    ),
+                    "client_secret": field("Client secret", "The application's secret.", format="password"),
+                    "user_email": field("User e-mail", "The person that the application acts as."),
+                    "token_url": field(
+                        "Token URL",
+                        "Where an application gets its token. Default: /oauth/token of the API's host.",
+                    ),
+                },
+            }
+        ],
+    }
