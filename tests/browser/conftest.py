@@ -46,7 +46,7 @@ class Screen:
 
     def open_process(self, run_id: str) -> None:
         self.page.goto(f"{self.url}/#/processes/{run_id}")
-        self.page.locator(".task").first.wait_for()
+        self.page.locator(".process-header code", has_text=run_id).wait_for()
 
     def process(self, name: str) -> Locator:
         """Return a process's row in the list."""

@@ -47,7 +47,7 @@ LOW_CONTRASTS = """() => {
 
 @pytest.mark.parametrize("context_options", [PHONE])
 def test_nothing_is_wider_than_a_phone(screen, client):
-    run_id = client.launch("A-name-that-has-no-place-where-a-line-could-be-broken-" * 4)
+    run_id = client.launch("Anamewithoutaplacewherealinecouldbebroken" * 4)
     narrow = "() => document.documentElement.scrollWidth <= innerWidth"
     screen.open_list()
     assert screen.page.evaluate(narrow)

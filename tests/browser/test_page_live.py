@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_RUN_ID, SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from dev.processes import wait_until
 from dev.sandbox import SandboxClient
 
 pytestmark = pytest.mark.browser
@@ -58,13 +59,14 @@ def test_somebody_elses_changes_appear_and_leave_typed_text_focus_and_scroll_alo
     screen.page.keyboard.type("x")
     expect(notes).to_have_value("half a sentencxe")
 
-    screen.button(COLLECT, "Save").click()
-    expect(screen.task(COLLECT)).not_to_contain_text("Not saved yet")
-    taskdata = client.tasks(ONBOARDING_RUN_ID)[0]["taskdata"]
-    assert taskdata[fields["Notes"]] == "half a sentencxe"
-    assert taskdata[fields["Plan"]] == "Enterprise"
-    # Not touched here, so not sent.
-    assert taskdata[fields["Customer name"]] == "Globex Corporation"
+    with screen.page.expect_request(lambda request: request.method == "PUT") as sent:
+        screen.button(COLLECT, "Save").click()
+    # What was not touched here is not sent.
+    assert sent.value.post_data_json["taskdata"] == {
+        fields["Notes"]: "half a sentencxe",
+        fields["Plan"]: "Enterprise",
+        fields["Region"]: {"id": 2, "text": "Americas", "value": None},
+    }
 
 
 def test_a_saved_field_follows_the_server_again(screen, client):
@@ -107,7 +109,7 @@ def test_an_open_section_stays_open(screen, client):
     approval = client.tasks(SEEDED_RUN_ID)[1]
     client.request("POST", f"/tasks/{approval['id']}/comment", json={"content": "Hello?"})
 
-    expect(task.locator(".thread")).to_contain_text("Hello?")
+    expect(task.get_by_text("Hello?")).to_be_visible()
     expect(task.get_by_label("Write a comment")).to_have_value("a draft")
 
 
@@ -141,3 +143,22 @@ def test_without_an_event_stream_the_page_looks_by_itself(screen, client):
     client.launch("Release 9.0.0")
 
     expect(screen.process("Release 9.0.0")).to_be_visible()
+
+
+def test_a_tab_that_nobody_sees_does_not_listen_and_catches_up_when_seen(screen, sandbox, client):
+    hide = "hidden => { Object.defineProperty(document, 'hidden', { configurable: true, value: hidden }); "
+    hide += "document.dispatchEvent(new Event('visibilitychange')); }"
+    screen.open_list()
+    wait_until(lambda: _listeners(sandbox) == 1, 10, "the page to listen")
+
+    screen.page.evaluate(hide, True)
+    wait_until(lambda: _listeners(sandbox) == 0, 10, "the page to stop listening")
+    client.launch("Release 9.0.0")
+    screen.page.evaluate(hide, False)
+
+    expect(screen.process("Release 9.0.0")).to_be_visible()
+    wait_until(lambda: _listeners(sandbox) == 1, 10, "the page to listen again")
+
+
+def _listeners(sandbox):
+    return sandbox.change(lambda store: len(store.listeners))

@@ -75,10 +75,10 @@ def test_a_completed_task_is_reopened(screen, client):
 def test_a_hidden_task_is_greyed_and_says_why(screen):
     screen.open_process(ONBOARDING_RUN_ID)
 
-    hidden = screen.task("Tell the customer that the contract was declined")
+    title = "Tell the customer that the contract was declined"
+    hidden = screen.task(title)
 
-    expect(hidden).to_contain_text("Hidden by a rule")
-    expect(hidden.get_by_role("button")).to_have_count(0)
+    expect(hidden).to_have_text(f"{title}Hidden by a ruleChiara Riccialias decline_customer")
     visible = screen.task("Set up account").get_by_role("heading")
     assert _colour(hidden.get_by_role("heading")) != _colour(visible)
 

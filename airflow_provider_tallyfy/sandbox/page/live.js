@@ -1,6 +1,8 @@
 /**
  * Knowing at once that something changed. The server's event stream says so; while there is none, the page looks
  * every two seconds by itself and tries to have the stream again, so that a restarted server is picked up.
+ *
+ * A tab that nobody sees does not listen: a browser has six connections to one server, for all tabs together.
  */
 
 const LOOK_EVERY = 2000;
@@ -12,14 +14,10 @@ export function follow(onChange) {
 
   function listen() {
     stream = new EventSource("/_page/events");
-    stream.onopen = () => {
-      clearInterval(timer);
-      timer = null;
-    };
+    stream.onopen = stopLooking;
     stream.onmessage = onChange;
     stream.onerror = () => {
-      stream.close();
-      stream = null;
+      stopListening();
       timer ??= setInterval(look, LOOK_EVERY);
       onChange();
     };
@@ -30,5 +28,20 @@ export function follow(onChange) {
     if (stream === null) listen();
   }
 
+  function stopListening() {
+    stream?.close();
+    stream = null;
+  }
+
+  function stopLooking() {
+    clearInterval(timer);
+    timer = null;
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    stopListening();
+    stopLooking();
+    if (!document.hidden) look();
+  });
   look();
 }

@@ -17,6 +17,7 @@ const EVENTS_TOGETHER = 150;
 const SEARCH_PAUSE = 200;
 const ANNOUNCED_FOR = 6000;
 const CLOCK_TICK = 30_000;
+const RETRY_AFTER = 2000;
 
 const main = document.getElementById("main");
 const dialog = document.getElementById("launch");
@@ -25,7 +26,7 @@ const announcements = document.getElementById("announcements");
 
 let session = null;
 let directory = new Directory();
-let shown = null; // { address, module, loaded }: what the document shows
+let shown = null; // { runId, module, loaded }: what the document shows
 let launching = null; // the state of the launch dialog
 let listScroll = 0;
 const problems = new Map(); // what the server refused, by task or run id: { message, fields }
@@ -33,28 +34,33 @@ const busy = new Set(); // ids with an action under way
 
 // ---------------------------------------------------------------- what is shown
 
-function address() {
-  const found = /^#\/processes\/([^/?]+)/.exec(location.hash);
-  return found === null ? { key: "list", runId: null } : { key: found[1], runId: decodeURIComponent(found[1]) };
+/** The id of the process that the address asks for; `null` for the list. */
+function addressed() {
+  return /^#\/processes\/([^/?]+)/.exec(location.hash)?.[1] ?? null;
 }
 
+let retryTimer = null;
+
 async function look() {
-  const wanted = address();
-  const module = wanted.runId === null ? processList : process;
+  const runId = addressed();
+  const module = runId === null ? processList : process;
+  clearTimeout(retryTimer);
   try {
     if (session === null) await begin();
-    const loaded = await (wanted.runId === null ? processList.load(session) : process.load(wanted.runId));
-    if (wanted.key !== address().key) return;
+    const loaded = await (runId === null ? processList.load(session) : process.load(runId));
+    if (runId !== addressed()) return;
     const before = shown;
-    shown = { address: wanted, module, loaded };
+    shown = { runId, module, loaded };
     reportOutage(null);
     render();
-    if (before?.address.key === wanted.key) announce(module.changes(before.loaded, loaded));
+    if (before !== null && before.runId === runId) announce(module.changes(before.loaded, loaded));
     else arrive(before);
   } catch (error) {
     if (!(error instanceof Refusal || error instanceof Unreachable)) throw error;
+    // A restarted sandbox may have another token and other people.
     session = null;
     reportOutage(error);
+    retryTimer = setTimeout(refreshSoon, RETRY_AFTER);
   }
 }
 
@@ -96,7 +102,7 @@ function render() {
   const focused = document.activeElement;
   const home = focused.closest("[data-focus-home]");
   if (shown !== null) {
-    const { address: { runId }, module, loaded } = shown;
+    const { runId, module, loaded } = shown;
     patch(main, module.view(loaded, { directory, problems, busy, runId }));
     document.title = `${module.title(loaded)} · Tallyfy sandbox`;
   }
@@ -106,7 +112,7 @@ function render() {
 }
 
 function arrive(before) {
-  scrollTo(0, shown.address.runId === null ? listScroll : 0);
+  scrollTo(0, shown.runId === null ? listScroll : 0);
   if (before !== null && !dialog.open) document.getElementById("page-title").focus({ preventScroll: true });
 }
 
@@ -166,13 +172,17 @@ function shownTask(taskId) {
   return shown.loaded.tasks.find(({ id }) => id === taskId);
 }
 
+function runEndpoint(rest = "") {
+  return `runs/${encodeURIComponent(shown.runId)}${rest}`;
+}
+
 async function save(taskId) {
   const form = process.taskForm(taskId);
   if (form === null) return false;
   const taskdata = changedValues(form, shownTask(taskId).form_fields.data, "taskdata");
   if (Object.keys(taskdata).length === 0) return false;
   const accept = remember(form);
-  await call("PUT", `runs/${shown.address.key}/tasks/${taskId}`, { body: { taskdata } });
+  await call("PUT", runEndpoint(`/tasks/${taskId}`), { body: { taskdata } });
   accept();
   return true;
 }
@@ -188,7 +198,7 @@ function changedValues(form, fields, surface) {
 function complete(taskId, decision = {}) {
   return perform(taskId, async () => {
     await save(taskId);
-    await call("POST", `runs/${shown.address.key}/completed-tasks`, { body: { task_id: taskId, ...decision } });
+    await call("POST", runEndpoint("/completed-tasks"), { body: { task_id: taskId, ...decision } });
   });
 }
 
@@ -205,11 +215,11 @@ const actions = {
   complete: ({ task }) => complete(task),
   approve: ({ task }) => complete(task, { is_approved: true }),
   reject: ({ task }) => complete(task, { is_approved: false }),
-  reopen: ({ task }) => perform(task, () => call("DELETE", `runs/${shown.address.key}/completed-tasks/${task}`)),
+  reopen: ({ task }) => perform(task, () => call("DELETE", runEndpoint(`/completed-tasks/${task}`))),
   resolve: ({ task, thread }) => perform(task, () =>
     call("POST", `tasks/${task}/resolved-threads`, { body: { thread_id: thread, content: "Resolved." } })),
-  archive: () => perform(shown.address.runId, () => call("DELETE", `runs/${shown.address.key}`)),
-  restore: () => perform(shown.address.runId, () => call("PUT", `runs/${shown.address.key}/activate`)),
+  archive: () => perform(shown.runId, () => call("DELETE", runEndpoint())),
+  restore: () => perform(shown.runId, () => call("PUT", runEndpoint("/activate"))),
   async "open-launch"() {
     try {
       launching ??= await launch.load();
@@ -306,7 +316,7 @@ document.addEventListener("focusout", ({ target }) => {
 });
 
 addEventListener("hashchange", () => {
-  if (shown?.address.runId === null) listScroll = scrollY;
+  if (shown?.runId === null) listScroll = scrollY;
   problems.clear();
   refresh();
 });
