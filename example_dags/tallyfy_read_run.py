@@ -1,0 +1,40 @@
+"""
+Read a Tallyfy process and use what people have done so far.
+
+It runs as it is against the sandbox; for a process of your own, pass its id as the parameter `run_id`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# On Airflow 3 alone, this can be `from airflow.sdk import ...`; written so, it runs on 2.11 too.
+from airflow.providers.common.compat.sdk import Param, dag, task
+
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
+
+SEEDED_RUN = "5eed5eed5eed5eed5eed5eed5eed5eed"
+
+
+@dag(
+    schedule=None,
+    catchup=False,
+    tags=["tallyfy", "example"],
+    doc_md=__doc__,
+    params={"run_id": Param(SEEDED_RUN, type="string", description="Id of the process in Tallyfy.")},
+)
+def tallyfy_read_run() -> None:
+    read_run = TallyfyGetRunOperator(task_id="read_run", run_id="{{ params.run_id }}", with_="next_task,tasks")
+
+    @task
+    def summarize(run: dict[str, Any]) -> str:
+        tasks = run["tasks"]["data"]
+        done = sum(task["completed_at"] is not None for task in tasks)
+        next_task = run["next_task"]
+        what_next = f"'{next_task['title']}' is next" if next_task else "nothing is left to do"
+        return f"{run['name']} is {run['status']}: {done} of {len(tasks)} tasks are done, and {what_next}."
+
+    summarize(read_run.output)
+
+
+tallyfy_read_run()

@@ -1,0 +1,51 @@
+"""
+Wait until people have moved a Tallyfy process on to its next task.
+
+`read_run` reads the process; `wait_for_next_task` waits until the task that was next then no longer is. It waits in the
+triggerer, so it holds no worker, be it for a minute or a month. It runs as it is against the sandbox; for a process of
+your own, pass its id as the parameter `run_id`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+# On Airflow 3 alone, this can be `from airflow.sdk import ...`; written so, it runs on 2.11 too.
+from airflow.providers.common.compat.sdk import Param, dag, task
+
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
+from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
+
+SEEDED_RUN = "5eed5eed5eed5eed5eed5eed5eed5eed"
+
+
+@dag(
+    schedule=None,
+    catchup=False,
+    tags=["tallyfy", "example"],
+    doc_md=__doc__,
+    params={"run_id": Param(SEEDED_RUN, type="string", description="Id of the process in Tallyfy.")},
+)
+def tallyfy_wait_for_next_task() -> None:
+    read_run = TallyfyGetRunOperator(task_id="read_run", run_id="{{ params.run_id }}")
+
+    wait_for_next_task = TallyfyNextTaskSensor(
+        task_id="wait_for_next_task",
+        run_id="{{ params.run_id }}",
+        from_task=read_run.output["next_task"],
+        deferrable=True,
+        poke_interval=timedelta(seconds=5),
+        timeout=timedelta(days=30),
+    )
+
+    @task
+    def report(moved_on: dict[str, Any]) -> str:
+        next_task = moved_on["next_task"]
+        what_next = f"'{next_task['title']}' is next" if next_task else "nothing is left to do"
+        return f"The process is {moved_on['run_status']}, and {what_next}."
+
+    report(wait_for_next_task.output)
+
+
+tallyfy_wait_for_next_task()
