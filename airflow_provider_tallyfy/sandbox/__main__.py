@@ -62,7 +62,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--port", type=int, default=8090, help="port; 0 takes a free one (default: %(default)s)"
+        "--port", type=_port, default=8090, help="port; 0 takes a free one (default: %(default)s)"
     )
     parser.add_argument(
         "--next-task",
@@ -77,6 +77,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--test-controls", action="store_true", help="switch on /_sandbox: faults, statistics, clock"
     )
     return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError(f"{port} is no port: give a number from 0 to 65535")
+    return port
 
 
 def _welcome(url: str) -> str:

@@ -12,7 +12,7 @@ from starlette.datastructures import URL
 
 from airflow_provider_tallyfy.sandbox import processes, tasks
 from airflow_provider_tallyfy.sandbox.access import Caller
-from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Owners, Role, Run, Task
+from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Owners, Run, Task
 from airflow_provider_tallyfy.sandbox.representation import is_due_soon, is_late
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -194,10 +194,9 @@ def organization_tasks(store: Store, caller: Caller, archived_too: str | None = 
     :param archived_too: ``true`` for those that are archived too, ``only`` for no others.
     """
     for task in store.tasks.values():
-        run = tasks.run_of(store, task)
+        run = store.run_of(task)
         archived = task.archived_at is not None or (run is not None and run.archived_at is not None)
-        visible = store.is_assigned(task, caller.member) if run is None else store.may_see(run, caller)
-        if (visible or not _is_light(caller)) and _archive_wanted(archived_too, archived) and not task.hidden:
+        if not task.hidden and _archive_wanted(archived_too, archived) and store.may_see_task(task, caller):
             yield task
 
 
@@ -209,10 +208,6 @@ def activities(store: Store, query: ActivityQuery) -> list[Activity]:
     if query.sort != "created_at":
         found.reverse()
     return found
-
-
-def _is_light(caller: Caller) -> bool:
-    return caller.member.role is Role.LIGHT
 
 
 def _archive_wanted(wanted: str | None, archived: bool) -> bool:

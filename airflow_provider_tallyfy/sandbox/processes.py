@@ -11,7 +11,7 @@ from typing import Any
 from airflow_provider_tallyfy.sandbox import fields
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import Checklist, Owners, Role, Run, Step, Task
+from airflow_provider_tallyfy.sandbox.model import Owners, Role, Run, Step, Task
 from airflow_provider_tallyfy.sandbox.rules import apply_rules
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -177,15 +177,13 @@ def _tasks(store: Store, run: Run, overrides: Mapping[str, Mapping[str, Any]]) -
         override = overrides.get(step.id, {})
         owners = override.get("owners") or step.owners or Owners(users=(run.started_by,))
         errors |= {f"tasks.{step.id}.{key}": messages for key, messages in store.check_owners(owners).items()}
-        tasks.append(_task(store, run, run.checklist, step, owners, override.get("deadline")))
+        tasks.append(_task(store, run, step, owners, override.get("deadline")))
     if errors:
         raise invalid(errors)
     return tasks
 
 
-def _task(
-    store: Store, run: Run, checklist: Checklist, step: Step, owners: Owners, deadline: datetime | None
-) -> Task:
+def _task(store: Store, run: Run, step: Step, owners: Owners, deadline: datetime | None) -> Task:
     if deadline is None and step.deadline_after is not None:
         deadline = run.created_at + step.deadline_after
     return Task(
@@ -203,7 +201,7 @@ def _task(
         started_at=run.created_at + step.start_after,
         deadline=deadline,
         run_id=run.id,
-        checklist_id=checklist.id,
+        checklist_id=run.checklist.id,
         step_id=step.id,
         summary=step.summary,
         captures=step.captures,

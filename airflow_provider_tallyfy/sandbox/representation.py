@@ -158,7 +158,7 @@ def task(store: Store, item: Task, includes: Includes = NOTHING, *, with_summary
     """Show a task; its summary only where one task is asked for, or by ``with=summary``."""
     now = store.now()
     status = tasks.status(item, now)
-    belongs_to = tasks.run_of(store, item)
+    belongs_to = store.run_of(item)
     shown: JSON = {
         "id": item.id,
         "increment_id": item.increment_id,
@@ -548,7 +548,7 @@ def _next_by_position(store: Store, pending: list[Task]) -> JSON | None:
 
 
 def _filled(store: Store, item: Task, text: str) -> str:
-    belongs_to = tasks.run_of(store, item)
+    belongs_to = store.run_of(item)
     if belongs_to is None or "{{" not in text:
         return text
     form_fields = [

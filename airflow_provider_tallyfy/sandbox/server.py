@@ -140,6 +140,8 @@ class SandboxServer:
         self._server.should_exit = True
         self._thread.join(timeout=30)
         self._listener.close()
+        if self._thread.is_alive():
+            raise RuntimeError("The sandbox did not stop within 30 seconds.")
 
     @property
     def url(self) -> str:

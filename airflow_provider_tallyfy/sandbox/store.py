@@ -123,12 +123,14 @@ class Store:
         task = self.tasks.get(task_id)
         if task is None or task.archived_at is not None or (run_id is not None and task.run_id != run_id):
             raise not_found()
-        if task.run_id is not None:
-            if self.run(task.run_id, caller).archived_at is not None:
-                raise not_found()
-        elif caller.member.role is Role.LIGHT and not self.is_assigned(task, caller.member):
+        run = self.run_of(task)
+        if not self.may_see_task(task, caller) or (run is not None and run.archived_at is not None):
             raise not_found()
         return task
+
+    def run_of(self, task: Task) -> Run | None:
+        """Return the run a task belongs to; a one-off task has none."""
+        return None if task.run_id is None else self.runs[task.run_id]
 
     def may_see(self, run: Run, caller: Caller) -> bool:
         """Tell whether the caller sees a run; a light member sees only those they have a part in."""
@@ -138,6 +140,13 @@ class Store:
             or member.id in (run.owner_id, run.started_by, *run.users)
             or any(self.is_assigned(task, member) for task in run.tasks.values())
         )
+
+    def may_see_task(self, task: Task, caller: Caller) -> bool:
+        """Tell whether the caller sees a task; a light member sees those of their runs, and their own."""
+        run = self.run_of(task)
+        if run is not None:
+            return self.may_see(run, caller)
+        return caller.member.role is not Role.LIGHT or self.is_assigned(task, caller.member)
 
     def is_assigned(self, task: Task, member: Member) -> bool:
         """Tell whether a task is a member's, by name or by group."""

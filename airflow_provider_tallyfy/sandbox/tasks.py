@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_tallyfy.sandbox import fields, processes
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import Owners, Run, Task, TaskType
+from airflow_provider_tallyfy.sandbox.model import Owners, Task, TaskType
 from airflow_provider_tallyfy.sandbox.rules import apply_rules
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -43,13 +43,8 @@ def status(task: Task, now: datetime) -> TaskStatus:
 
 def is_completable(store: Store, task: Task) -> bool:
     """Tell whether nothing but the caller's rights and missing values stands against completing a task."""
-    run = run_of(store, task)
+    run = store.run_of(task)
     return task.is_pending and not task.has_open_issue and not (run is not None and run.has_open_issue)
-
-
-def run_of(store: Store, task: Task) -> Run | None:
-    """Return the run a task belongs to; a one-off task has none."""
-    return None if task.run_id is None else store.runs[task.run_id]
 
 
 def complete(
@@ -184,7 +179,7 @@ def _refuse_in_run(task: Task) -> None:
 
 
 def _refuse_while_issue_open(store: Store, task: Task, *, of_run_only: bool = False) -> None:
-    run = run_of(store, task)
+    run = store.run_of(task)
     if run is not None and run.has_open_issue:
         raise RefusedError(
             409, "The process has an open issue; its tasks cannot change until it is resolved."
@@ -194,7 +189,7 @@ def _refuse_while_issue_open(store: Store, task: Task, *, of_run_only: bool = Fa
 
 
 def _follow_up(store: Store, caller: Caller, task: Task) -> list[Task]:
-    run = run_of(store, task)
+    run = store.run_of(task)
     changed: list[Task] = []
     if run is not None:
         changed = apply_rules(run)

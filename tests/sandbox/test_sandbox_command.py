@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import pytest
 import requests
 
+from airflow_provider_tallyfy.sandbox.server import listen
+
 COMMAND = [sys.executable, "-m", "airflow_provider_tallyfy.sandbox"]
 
 
@@ -56,7 +58,8 @@ def test_it_says_how_to_reach_it_and_ends_quietly(number):
         )
         assert requests.get(f"{base.removesuffix('/api')}/_sandbox/stats", timeout=10).status_code == 404
         with requests.get(f"{base.removesuffix('/api')}/_page/events", stream=True, timeout=10) as stream:
-            next(stream.iter_lines(chunk_size=1))
+            lines = stream.iter_lines(chunk_size=1)
+            next(lines)
             process.send_signal(number)
             output, errors = process.communicate(timeout=10)
         assert (process.returncode, errors) == (0, "")
@@ -97,6 +100,21 @@ def test_a_port_that_is_taken_is_an_error_that_says_what_to_do():
     assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
     assert "--port" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("port", ["70000", "-1", "http"])
+def test_what_is_no_port_is_refused(port):
+    ended = subprocess.run(
+        [*COMMAND, f"--port={port}"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "argument --port" in ended.stderr
+
+
+def test_answers_are_not_held_back():
+    # Only a socket that names its protocol gets TCP_NODELAY from asyncio, without which each answer takes 40 ms.
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])

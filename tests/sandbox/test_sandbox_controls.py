@@ -214,7 +214,7 @@ def test_many_runs_at_once(client):
 
 def test_a_token_can_be_rotated(client):
     client.control("POST", "/tokens", {"token": "fresh", "user_id": 1002, "expires_in": 60})
-    client.control("DELETE", "/tokens/sandbox-token")
+    client.control("DELETE", "/tokens", {"token": "sandbox-token"})
     assert client.call("GET", RUN).status_code == 401
     client.session.headers["Authorization"] = "Bearer fresh"
     assert client.call("GET", RUN).status_code == 200

@@ -74,7 +74,8 @@ def test_an_open_stream_does_not_keep_the_server_from_stopping():
 
 def test_a_reader_that_goes_away_is_forgotten(sandbox, client):
     with open_stream(sandbox) as stream:
-        next(versions(stream))
+        received = versions(stream)
+        next(received)
         assert sandbox.change(lambda store: len(store.listeners)) >= 1
     # The server learns of it when it next writes.
     for _ in range(50):

@@ -66,6 +66,12 @@ class GrantToken(BaseModel):
     expires_in: int | None = None
 
 
+class RevokeToken(BaseModel):
+    """The token that is to be worthless."""
+
+    token: str
+
+
 @router.get("/faults")
 async def list_faults(controls: TestControls) -> JSONResponse:
     """List the faults with how often each matched and struck."""
@@ -143,10 +149,10 @@ async def grant_token(store: SandboxStore, body: GrantToken) -> JSONResponse:
     return JSONResponse(body.model_dump(exclude={"token"}), status_code=201)
 
 
-@router.delete("/tokens/{token}")
-async def revoke_token(store: SandboxStore, token: str) -> Response:
+@router.delete("/tokens")
+async def revoke_token(store: SandboxStore, body: RevokeToken) -> Response:
     """Make a token worthless, as a person's log-out does."""
-    store.access.revoke(token)
+    store.access.revoke(body.token)
     return Response(status_code=204)
 
 
