@@ -6,7 +6,7 @@ RUN = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed-$(AIRFLOW_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-browser lint format types screenshots build clean
+.PHONY: help install demo test test-browser lint format types screenshots constraints build clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -24,7 +24,7 @@ demo: $(INSTALLED) ## A real Airflow waits for a (simulated) person; KEEP=1 lets
 	$(RUN) -m dev.demo $(if $(KEEP),--keep) $(if $(DEMO),--dag $(DEMO))
 
 test: $(INSTALLED) ## Unit, integration and system tests, with coverage
-	$(RUN) -m dev.test -m 'not browser'
+	$(RUN) -m pytest -m 'not browser' --cov
 
 test-browser: $(INSTALLED) ## Tests of the sandbox's page; needs Chromium (Debian: apt-get install chromium)
 	$(RUN) -m pytest -m browser tests/browser
@@ -42,6 +42,12 @@ types: $(INSTALLED) ## Check types
 
 screenshots: $(INSTALLED) ## Make the pictures of the README anew; needs Chromium
 	$(RUN) -m dev.screenshots
+
+constraints: ## Pin anew what a fresh resolution gives for AIRFLOW_VERSION
+	$(PYTHON) -m venv --clear .venv-constraints
+	.venv-constraints/bin/pip install --quiet --editable '.[dev]' 'apache-airflow==$(AIRFLOW_VERSION)'
+	.venv-constraints/bin/pip freeze --exclude-editable | grep '==' > constraints/airflow-$(AIRFLOW_VERSION).txt
+	rm -rf .venv-constraints
 
 build: $(INSTALLED) ## Build the wheel into dist/
 	$(RUN) -m pip wheel --quiet --no-deps --wheel-dir dist .

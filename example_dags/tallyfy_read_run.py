@@ -24,7 +24,9 @@ SEEDED_RUN = "5eed5eed5eed5eed5eed5eed5eed5eed"
     params={"run_id": Param(SEEDED_RUN, type="string", description="Id of the process in Tallyfy.")},
 )
 def tallyfy_read_run() -> None:
-    read_run = TallyfyGetRunOperator(task_id="read_run", run_id="{{ params.run_id }}", with_="next_task,tasks")
+    read_run = TallyfyGetRunOperator(
+        task_id="read_run", run_id="{{ params.run_id }}", with_="next_task,tasks"
+    )
 
     @task
     def summarize(run: dict[str, Any]) -> str:

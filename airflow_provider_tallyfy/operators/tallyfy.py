@@ -20,7 +20,8 @@ class TallyfyGetRunOperator(BaseOperator):
     """
     Read a run and return it, so that it is the task's XCom.
 
-    The run is Tallyfy's own object (API page "Get process"), with ``next_task`` always ``None`` or one task.
+    The run is Tallyfy's own object (API page "Get process"), with ``next_task`` always ``None`` or one task. That task
+    is pushed under the key ``next_task`` too, which is what ``get_run.output["next_task"]`` asks for.
 
     :param run_id: id of the run. (templated)
     :param with_: what to include, as a sequence of names or one comma-separated string; see
@@ -59,4 +60,6 @@ class TallyfyGetRunOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run and return it."""
         push_run_url(context, self.hook.run_url(self.run_id))
-        return self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
+        run = self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
+        context["ti"].xcom_push(key="next_task", value=run["next_task"])
+        return run
