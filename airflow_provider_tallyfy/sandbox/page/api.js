@@ -32,7 +32,9 @@ export async function call(method, endpoint, { params = {}, body } = {}) {
     "X-Tallyfy-Client": "SandboxPage",
   };
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const path = endpoint.startsWith("/") ? endpoint : `/organizations/${encodeURIComponent(session.organization)}/${endpoint}`;
+  const path = endpoint.startsWith("/")
+    ? endpoint
+    : `/organizations/${encodeURIComponent(session.organization)}/${endpoint}`;
   const url = `/api${path}${query && `?${query}`}`;
   return answer(await send(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) }));
 }

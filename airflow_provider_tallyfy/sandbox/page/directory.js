@@ -34,7 +34,8 @@ export class Directory {
     for (const text of typed) {
       const wanted = text.toLowerCase();
       const user = [...this.users.values()].find(
-        (each) => [each.full_name, each.email].some((name) => name?.toLowerCase() === wanted) || String(each.id) === text,
+        (each) =>
+          [each.full_name, each.email].some((name) => name?.toLowerCase() === wanted) || String(each.id) === text,
       );
       const group = [...this.groups.values()].find((each) => each.name.toLowerCase() === wanted || each.id === text);
       if (user !== undefined) found.users.push(user.id);

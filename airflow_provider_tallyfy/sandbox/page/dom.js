@@ -11,13 +11,17 @@ export function h(tag, attributes = {}, ...children) {
     if (value === true) element.setAttribute(name, "");
     else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
 /** Make the children of `root` equal to `content`. */
 export function patch(root, ...content) {
-  const entered = controls(root).filter(isChanged).map((control) => [control, control.value, control.checked]);
+  const entered = controls(root)
+    .filter(isChanged)
+    .map((control) => [control, control.value, control.checked]);
   const wanted = document.createElement(root.tagName);
   wanted.append(...content.flat(Infinity).filter(Boolean));
   patchChildren(root, wanted);
@@ -36,18 +40,26 @@ export function controls(root) {
 /** Whether a person has entered something else than what the page put there. */
 export function isChanged(control) {
   if (control.type === "checkbox" || control.type === "radio") return control.checked !== control.defaultChecked;
-  if (control.tagName === "SELECT") return [...control.options].some((option) => option.selected !== option.defaultSelected);
+  if (control.tagName === "SELECT")
+    return [...control.options].some((option) => option.selected !== option.defaultSelected);
   return control.value !== control.defaultValue;
 }
 
 /** Remember what a form holds now; the function returned makes that the state a person's changes are counted from. */
 export function remember(form) {
-  const sent = controls(form).map((control) =>
-    [control, control.value, control.checked, [...(control.options ?? [])].map((option) => option.selected)]);
+  const sent = controls(form).map((control) => [
+    control,
+    control.value,
+    control.checked,
+    [...(control.options ?? [])].map((option) => option.selected),
+  ]);
   return () => {
     for (const [control, value, checked, selected] of sent) {
       if (control.type === "checkbox" || control.type === "radio") control.defaultChecked = checked;
-      else if (control.tagName === "SELECT") selected.forEach((each, index) => { control.options[index].defaultSelected = each; });
+      else if (control.tagName === "SELECT")
+        selected.forEach((each, index) => {
+          control.options[index].defaultSelected = each;
+        });
       else control.defaultValue = value;
     }
     forgetTouches(form);
@@ -96,7 +108,8 @@ function removed(node) {
 
 function findMatch(parent, position, wanted) {
   const key = keyOf(wanted);
-  if (key !== null) return [...parent.children].find((child) => keyOf(child) === key && isSameThing(child, wanted)) ?? null;
+  if (key !== null)
+    return [...parent.children].find((child) => keyOf(child) === key && isSameThing(child, wanted)) ?? null;
   return position !== null && isSameThing(position, wanted) ? position : null;
 }
 

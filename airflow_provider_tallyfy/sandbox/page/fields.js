@@ -51,7 +51,13 @@ export function fieldElement(prefix, field, { value, problem, directory }) {
   const group = GROUPS[field.field_type];
   if (group !== undefined) {
     const groupState = { "aria-describedby": state["aria-describedby"] };
-    return h("fieldset", { ...shell, ...groupState, id }, h("legend", {}, labelOf(field)), group(id, field, value, problem), notes);
+    return h(
+      "fieldset",
+      { ...shell, ...groupState, id },
+      h("legend", {}, labelOf(field)),
+      group(id, field, value, problem),
+      notes,
+    );
   }
   const control = h("div", { class: "control", "data-key": "control" }, single(field, state, value, directory));
   return h("div", shell, h("label", { for: id }, labelOf(field)), control, notes);
@@ -80,7 +86,10 @@ export function shownValue(field, value, directory) {
     case "dropdown":
       return value.text ?? "";
     case "multiselect":
-      return value.filter((option) => option.selected === true).map((option) => option.text).join(", ");
+      return value
+        .filter((option) => option.selected === true)
+        .map((option) => option.text)
+        .join(", ");
     case "table":
       return field.columns.map((column, index) => `${column.label}: ${value[index] ?? ""}`).join("\n");
     case "date":
@@ -93,24 +102,51 @@ export function shownValue(field, value, directory) {
 }
 
 const GROUPS = {
-  radio: (id, field, value, problem) =>
-    choices(id, field, "radio", problem, (option) => option.text === value),
+  radio: (id, field, value, problem) => choices(id, field, "radio", problem, (option) => option.text === value),
   multiselect: (id, field, value, problem) => {
     const selected = new Set((value ?? []).filter((option) => option.selected === true).map((option) => option.id));
     return choices(id, field, "checkbox", problem, (option) => selected.has(option.id));
   },
   table: (id, field, value, problem) =>
-    h("div", { class: "columns" }, field.columns.map((column, index) =>
-      h("label", { "data-key": column.id },
-        h("span", {}, column.label),
-        h("input", { type: "text", name: `${id}-${column.id}`, value: asLine(value?.[index]), "aria-invalid": problem ? "true" : null, autocomplete: "off" })))),
+    h(
+      "div",
+      { class: "columns" },
+      field.columns.map((column, index) =>
+        h(
+          "label",
+          { "data-key": column.id },
+          h("span", {}, column.label),
+          h("input", {
+            type: "text",
+            name: `${id}-${column.id}`,
+            value: asLine(value?.[index]),
+            "aria-invalid": problem ? "true" : null,
+            autocomplete: "off",
+          }),
+        ),
+      ),
+    ),
 };
 
 function choices(id, field, type, problem, isChosen) {
-  return h("div", { class: "choices" }, field.options.map((option) =>
-    h("label", { class: "choice", "data-key": option.id },
-      h("input", { type, name: id, value: String(option.id), checked: isChosen(option), "aria-invalid": problem ? "true" : null }),
-      h("span", {}, option.text))));
+  return h(
+    "div",
+    { class: "choices" },
+    field.options.map((option) =>
+      h(
+        "label",
+        { class: "choice", "data-key": option.id },
+        h("input", {
+          type,
+          name: id,
+          value: String(option.id),
+          checked: isChosen(option),
+          "aria-invalid": problem ? "true" : null,
+        }),
+        h("span", {}, option.text),
+      ),
+    ),
+  );
 }
 
 function single(field, state, value, directory) {
@@ -118,9 +154,14 @@ function single(field, state, value, directory) {
     return h("textarea", { ...state, rows: 3 }, String(value ?? "").replace(/\r\n?/g, "\n"));
   }
   if (field.field_type === "dropdown") {
-    return h("select", state,
+    return h(
+      "select",
+      state,
       h("option", { value: "", selected: !value }, "Choose…"),
-      field.options.map((option) => h("option", { value: String(option.id), selected: option.id === value?.id }, option.text)));
+      field.options.map((option) =>
+        h("option", { value: String(option.id), selected: option.id === value?.id }, option.text),
+      ),
+    );
   }
   const kind = SINGLE[field.field_type] ?? SINGLE.text;
   return h("input", { ...state, type: kind.type, value: kind.show(value, directory) });
@@ -159,5 +200,8 @@ function asLine(value) {
 }
 
 function names(text) {
-  return text.split(",").map((name) => name.trim()).filter(Boolean);
+  return text
+    .split(",")
+    .map((name) => name.trim())
+    .filter(Boolean);
 }

@@ -70,10 +70,20 @@ async function begin() {
   session = opened;
   directory = known;
   document.getElementById("acting").textContent = `Acting as ${me.full_name ?? `${me.first_name} ${me.last_name}`}`;
-  patch(document.getElementById("bottom"),
+  patch(
+    document.getElementById("bottom"),
     h("p", {}, "The stand-in for Tallyfy's own app, on this machine. What is in it is gone when the sandbox stops."),
-    h("p", {}, "API ", h("code", {}, `${location.origin}/api`), " · organization ", h("code", {}, session.organization),
-      " · next_task as ", h("code", {}, session.next_task)));
+    h(
+      "p",
+      {},
+      "API ",
+      h("code", {}, `${location.origin}/api`),
+      " · organization ",
+      h("code", {}, session.organization),
+      " · next_task as ",
+      h("code", {}, session.next_task),
+    ),
+  );
 }
 
 let looking = null;
@@ -82,10 +92,16 @@ let nextLook = null;
 /** Fetch and show the present state; resolves when a look that began after this call is over. */
 function refresh() {
   if (looking === null) {
-    looking = look().finally(() => { looking = null; });
+    looking = look().finally(() => {
+      looking = null;
+    });
     return looking;
   }
-  nextLook ??= looking.finally(() => { nextLook = null; }).then(refresh, refresh);
+  nextLook ??= looking
+    .finally(() => {
+      nextLook = null;
+    })
+    .then(refresh, refresh);
   return nextLook;
 }
 
@@ -108,7 +124,8 @@ function render() {
   }
   patch(dialog, launching === null ? [] : launch.view(launching, { directory }));
   // A button that is gone takes the focus with it: it goes to the heading of where it was.
-  if (!focused.isConnected) (home?.isConnected ? home : main).querySelector("[tabindex='-1']")?.focus({ preventScroll: true });
+  if (!focused.isConnected)
+    (home?.isConnected ? home : main).querySelector("[tabindex='-1']")?.focus({ preventScroll: true });
 }
 
 function arrive(before) {
@@ -128,7 +145,9 @@ function announce(sentences) {
   if (sentences.length === 0) return;
   announcements.textContent = sentences.slice(0, 3).join(" ");
   clearTimeout(announceTimer);
-  announceTimer = setTimeout(() => { announcements.textContent = ""; }, ANNOUNCED_FOR);
+  announceTimer = setTimeout(() => {
+    announcements.textContent = "";
+  }, ANNOUNCED_FOR);
 }
 
 // ---------------------------------------------------------------- what a person does
@@ -216,8 +235,10 @@ const actions = {
   approve: ({ task }) => complete(task, { is_approved: true }),
   reject: ({ task }) => complete(task, { is_approved: false }),
   reopen: ({ task }) => perform(task, () => call("DELETE", runEndpoint(`/completed-tasks/${task}`))),
-  resolve: ({ task, thread }) => perform(task, () =>
-    call("POST", `tasks/${task}/resolved-threads`, { body: { thread_id: thread, content: "Resolved." } })),
+  resolve: ({ task, thread }) =>
+    perform(task, () =>
+      call("POST", `tasks/${task}/resolved-threads`, { body: { thread_id: thread, content: "Resolved." } }),
+    ),
   archive: () => perform(shown.runId, () => call("DELETE", runEndpoint())),
   restore: () => perform(shown.runId, () => call("PUT", runEndpoint("/activate"))),
   async "open-launch"() {
@@ -240,9 +261,10 @@ const actions = {
 
 const submissions = {
   search: () => refresh(),
-  save: ({ dataset: { task } }) => perform(task, async () => {
-    announce([(await save(task)) ? "Saved." : "Nothing has changed since it was saved."]);
-  }),
+  save: ({ dataset: { task } }) =>
+    perform(task, async () => {
+      announce([(await save(task)) ? "Saved." : "Nothing has changed since it was saved."]);
+    }),
   comment(form) {
     const { task } = form.dataset;
     return perform(task, async () => {
@@ -259,7 +281,9 @@ const submissions = {
     try {
       const prerun = changedValues(form, checklist.prerun, "prerun");
       const name = form.elements.name.value.trim();
-      const { data } = await call("POST", "runs", { body: { checklist_id: checklist.id, prerun, ...(name && { name }) } });
+      const { data } = await call("POST", "runs", {
+        body: { checklist_id: checklist.id, prerun, ...(name && { name }) },
+      });
       launching = null;
       dialog.close();
       location.hash = `#/processes/${encodeURIComponent(data.id)}`;

@@ -8,7 +8,11 @@ const PAGE_SIZE = 50;
 
 /** The filters, by the API's own statuses; a running process has one of three. */
 const FILTERS = {
-  running: { label: "Running", statuses: ["active", "delayed", "problem"], empty: "No process is running. Launch one here, or run a DAG that does." },
+  running: {
+    label: "Running",
+    statuses: ["active", "delayed", "problem"],
+    empty: "No process is running. Launch one here, or run a DAG that does.",
+  },
   finished: { label: "Finished", statuses: ["complete"], empty: "No process is finished yet." },
   archived: { label: "Archived", statuses: ["archived"], empty: "No process is archived." },
 };
@@ -33,13 +37,22 @@ export async function load(session) {
   const includes = session.next_task === "object" ? "next_task,tasks" : "next_task";
   const counts = {};
   let runs = [];
-  await Promise.all(Object.entries(FILTERS).map(async ([name, { statuses }]) => {
-    const isShown = name === filter;
-    const lists = await Promise.all(statuses.map((status) =>
-      list("runs", { status, q: query, sort: "-created_at", with: isShown ? includes : undefined }, isShown ? most : 1)));
-    counts[name] = lists.reduce((sum, { total }) => sum + total, 0);
-    if (isShown) runs = lists.flatMap(({ items }) => items);
-  }));
+  await Promise.all(
+    Object.entries(FILTERS).map(async ([name, { statuses }]) => {
+      const isShown = name === filter;
+      const lists = await Promise.all(
+        statuses.map((status) =>
+          list(
+            "runs",
+            { status, q: query, sort: "-created_at", with: isShown ? includes : undefined },
+            isShown ? most : 1,
+          ),
+        ),
+      );
+      counts[name] = lists.reduce((sum, { total }) => sum + total, 0);
+      if (isShown) runs = lists.flatMap(({ items }) => items);
+    }),
+  );
   runs.sort((one, other) => other.created_at.localeCompare(one.created_at));
   return { filter, query, counts, runs: runs.slice(0, most) };
 }
@@ -52,21 +65,63 @@ export function title() {
 /** The list as elements. */
 export function view({ filter, query, counts, runs }, { directory }) {
   return [
-    h("div", { class: "heading", "data-key": "heading" },
+    h(
+      "div",
+      { class: "heading", "data-key": "heading" },
       h("h1", { tabindex: "-1", id: "page-title" }, "Processes"),
-      h("form", { role: "search", "data-submit": "search", class: "search" },
+      h(
+        "form",
+        { role: "search", "data-submit": "search", class: "search" },
         h("label", { class: "visually-hidden", for: "search" }, "Search processes by name"),
-        h("input", { type: "search", id: "search", name: "search", value: query, placeholder: "Search by name", autocomplete: "off", "data-input": "search" }))),
-    h("nav", { class: "filters", "aria-label": "Which processes", "data-key": "filters" },
+        h("input", {
+          type: "search",
+          id: "search",
+          name: "search",
+          value: query,
+          placeholder: "Search by name",
+          autocomplete: "off",
+          "data-input": "search",
+        }),
+      ),
+    ),
+    h(
+      "nav",
+      { class: "filters", "aria-label": "Which processes", "data-key": "filters" },
       Object.entries(FILTERS).map(([name, { label }]) =>
-        h("button", { type: "button", class: "filter", "data-action": "filter", "data-filter": name, "data-key": name, "aria-pressed": String(name === filter) },
-          label, " ", h("span", { class: "count" }, String(counts[name]))))),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "filter",
+            "data-action": "filter",
+            "data-filter": name,
+            "data-key": name,
+            "aria-pressed": String(name === filter),
+          },
+          label,
+          " ",
+          h("span", { class: "count" }, String(counts[name])),
+        ),
+      ),
+    ),
     runs.length === 0
-      ? h("p", { class: "empty", "data-key": "empty" }, query ? `Nothing here is called “${query}”.` : FILTERS[filter].empty)
-      : h("ul", { class: "processes", "data-key": "processes" }, runs.map((run) => row(run, directory))),
-    counts[filter] > runs.length && h("p", { class: "more", "data-key": "more" },
-      h("span", {}, `${runs.length} of ${counted(counts[filter], "process", "processes")} shown`),
-      h("button", { type: "button", class: "button", "data-action": "more" }, "Show more")),
+      ? h(
+          "p",
+          { class: "empty", "data-key": "empty" },
+          query ? `Nothing here is called “${query}”.` : FILTERS[filter].empty,
+        )
+      : h(
+          "ul",
+          { class: "processes", "data-key": "processes" },
+          runs.map((run) => row(run, directory)),
+        ),
+    counts[filter] > runs.length &&
+      h(
+        "p",
+        { class: "more", "data-key": "more" },
+        h("span", {}, `${runs.length} of ${counted(counts[filter], "process", "processes")} shown`),
+        h("button", { type: "button", class: "button", "data-action": "more" }, "Show more"),
+      ),
   ];
 }
 
@@ -84,29 +139,57 @@ export function changes(before, after) {
 
 function row(run, directory) {
   const { complete = 0, total = 0 } = run.progress;
-  return h("li", { class: "process", "data-key": run.id, "data-run": run.id },
-    h("div", { class: "process-what" },
+  return h(
+    "li",
+    { class: "process", "data-key": run.id, "data-run": run.id },
+    h(
+      "div",
+      { class: "process-what" },
       h("h2", {}, h("a", { href: `#/processes/${encodeURIComponent(run.id)}` }, run.name)),
-      h("p", { class: "quiet" }, run.checklist_title)),
-    h("div", { class: "process-state" },
-      h("p", { class: "progress" },
-        h("span", { class: "badge", "data-status": run.status }, runStatus(run)), h("span", {}, progress(run))),
-      h("progress", { value: String(complete), max: String(Math.max(total, 1)), "aria-label": `Progress of ${run.name}` })),
-    h("div", { class: "process-next" }, next(run, directory)));
+      h("p", { class: "quiet" }, run.checklist_title),
+    ),
+    h(
+      "div",
+      { class: "process-state" },
+      h(
+        "p",
+        { class: "progress" },
+        h("span", { class: "badge", "data-status": run.status }, runStatus(run)),
+        h("span", {}, progress(run)),
+      ),
+      h("progress", {
+        value: String(complete),
+        max: String(Math.max(total, 1)),
+        "aria-label": `Progress of ${run.name}`,
+      }),
+    ),
+    h("div", { class: "process-next" }, next(run, directory)),
+  );
 }
 
 function next(run, directory) {
   const task = nextTask(run);
   if (run.archived_at) return h("p", { class: "quiet" }, `Archived ${when(run.archived_at)}`);
-  if (task === null) return h("p", { class: "quiet" }, run.completed_at ? `Finished ${when(run.completed_at)}` : "Nothing left to do");
+  if (task === null)
+    return h("p", { class: "quiet" }, run.completed_at ? `Finished ${when(run.completed_at)}` : "Nothing left to do");
   const owners = task.owners ?? run.tasks?.data.find(({ id }) => id === task.id)?.owners;
   return [
     h("p", { class: "next-title" }, h("span", { class: "quiet" }, "Next: "), task.title),
-    h("p", { class: "quiet" }, ownerNames(owners, directory.groups), task.deadline && " · ", task.deadline && due(task.deadline)),
+    h(
+      "p",
+      { class: "quiet" },
+      ownerNames(owners, directory.groups),
+      task.deadline && " · ",
+      task.deadline && due(task.deadline),
+    ),
   ];
 }
 
 /** A deadline with its distance, marked when it has passed. */
 export function due(deadline) {
-  return h("time", { datetime: deadline, class: isPast(deadline) ? "late" : null }, `due ${when(deadline)}, ${distance(deadline)}`);
+  return h(
+    "time",
+    { datetime: deadline, class: isPast(deadline) ? "late" : null },
+    `due ${when(deadline)}, ${distance(deadline)}`,
+  );
 }

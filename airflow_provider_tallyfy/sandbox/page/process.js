@@ -34,11 +34,24 @@ export function view(loaded, context) {
   return [
     h("p", { class: "back", "data-key": "back" }, h("a", { href: "#/" }, "← All processes")),
     header(run, context),
-    run.has_open_issue && h("p", { class: "notice", "data-key": "issue" }, "This process has an open issue. Its tasks cannot change until it is resolved."),
+    run.has_open_issue &&
+      h(
+        "p",
+        { class: "notice", "data-key": "issue" },
+        "This process has an open issue. Its tasks cannot change until it is resolved.",
+      ),
     kickOff(run, context),
     run.archived_at
-      ? h("p", { class: "empty", "data-key": "archived" }, "This process is archived and its tasks are out of sight. They come back as they were when it is restored.")
-      : h("ol", { class: "tasks", "aria-label": "Tasks", "data-key": "tasks" }, tasks.map((task) => taskCard(task, nextTask(run), context))),
+      ? h(
+          "p",
+          { class: "empty", "data-key": "archived" },
+          "This process is archived and its tasks are out of sight. They come back as they were when it is restored.",
+        )
+      : h(
+          "ol",
+          { class: "tasks", "aria-label": "Tasks", "data-key": "tasks" },
+          tasks.map((task) => taskCard(task, nextTask(run), context)),
+        ),
   ];
 }
 
@@ -66,68 +79,131 @@ function missing(runId) {
   return [
     h("p", { class: "back", "data-key": "back" }, h("a", { href: "#/" }, "← All processes")),
     h("h1", { tabindex: "-1", id: "page-title" }, "No such process"),
-    h("p", { class: "empty", "data-key": "missing" }, "This sandbox has no process with the id ", h("code", {}, runId),
-      ". What is in a sandbox is gone when it stops."),
+    h(
+      "p",
+      { class: "empty", "data-key": "missing" },
+      "This sandbox has no process with the id ",
+      h("code", {}, runId),
+      ". What is in a sandbox is gone when it stops.",
+    ),
   ];
 }
 
 function header(run, { directory, problems }) {
   const { complete = 0, total = 0 } = run.progress;
   const archived = Boolean(run.archived_at);
-  return h("header", { class: "process-header", "data-key": "header", "data-focus-home": true },
-    h("div", { class: "heading" },
+  return h(
+    "header",
+    { class: "process-header", "data-key": "header", "data-focus-home": true },
+    h(
+      "div",
+      { class: "heading" },
       h("h1", { tabindex: "-1", id: "page-title" }, run.name),
-      h("div", { class: "actions" },
-        h("button", { type: "button", class: "button", "data-action": archived ? "restore" : "archive", "data-key": archived ? "restore" : "archive" },
-          archived ? "Restore" : "Archive"))),
-    problems.has(run.id) && h("p", { class: "refusal", role: "alert", "data-key": "refusal" }, problems.get(run.id).message),
+      h(
+        "div",
+        { class: "actions" },
+        h(
+          "button",
+          {
+            type: "button",
+            class: "button",
+            "data-action": archived ? "restore" : "archive",
+            "data-key": archived ? "restore" : "archive",
+          },
+          archived ? "Restore" : "Archive",
+        ),
+      ),
+    ),
+    problems.has(run.id) &&
+      h("p", { class: "refusal", role: "alert", "data-key": "refusal" }, problems.get(run.id).message),
     run.summary && h("p", { class: "summary", "data-key": "summary" }, run.summary),
-    h("p", { class: "quiet", "data-key": "facts" },
-      run.checklist_title, " · launched by ", directory.name(run.started_by), " ", when(run.started_at),
-      run.completed_at && ` · finished ${when(run.completed_at)}`),
+    h(
+      "p",
+      { class: "quiet", "data-key": "facts" },
+      run.checklist_title,
+      " · launched by ",
+      directory.name(run.started_by),
+      " ",
+      when(run.started_at),
+      run.completed_at && ` · finished ${when(run.completed_at)}`,
+    ),
     h("p", { class: "quiet", "data-key": "id" }, "run_id ", h("code", {}, run.id)),
-    h("div", { class: "progress wide", "data-key": `progress-${run.id}` },
+    h(
+      "div",
+      { class: "progress wide", "data-key": `progress-${run.id}` },
       h("span", { class: "badge", "data-status": run.status }, runStatus(run)),
       h("span", {}, progress(run)),
-      h("progress", { value: String(complete), max: String(Math.max(total, 1)), "aria-label": "Progress" })));
+      h("progress", { value: String(complete), max: String(Math.max(total, 1)), "aria-label": "Progress" }),
+    ),
+  );
 }
 
 function kickOff(run, { directory }) {
   const fields = run.ko_form_fields?.data ?? [];
   if (fields.length === 0) return null;
-  return h("details", { class: "kick-off", "data-key": "kick-off" },
+  return h(
+    "details",
+    { class: "kick-off", "data-key": "kick-off" },
     h("summary", {}, "Kick-off form ", h("span", { class: "quiet" }, counted(fields.length, "field"))),
-    values(fields, directory));
+    values(fields, directory),
+  );
 }
 
 function values(fields, directory) {
-  return h("dl", { class: "values" }, fields.map((field) => {
-    const text = shownValue(field, field.value, directory);
-    return h("div", { "data-key": field.id, "data-field": field.id }, h("dt", {}, field.label), h("dd", { class: text ? null : "quiet" }, text || "—"));
-  }));
+  return h(
+    "dl",
+    { class: "values" },
+    fields.map((field) => {
+      const text = shownValue(field, field.value, directory);
+      return h(
+        "div",
+        { "data-key": field.id, "data-field": field.id },
+        h("dt", {}, field.label),
+        h("dd", { class: text ? null : "quiet" }, text || "—"),
+      );
+    }),
+  );
 }
 
 function taskCard(task, next, context) {
   const hidden = isHidden(task);
   const problem = context.problems.get(task.id) ?? {};
   const isNext = task.id === next?.id;
-  return h("li", {
-      class: "task", id: `task-${task.id}`, "data-key": task.id, "data-task": task.id, "data-focus-home": true,
-      "data-status": task.status, "data-next": isNext, "data-done": isDone(task), "aria-busy": context.busy.has(task.id) ? "true" : null,
+  return h(
+    "li",
+    {
+      class: "task",
+      id: `task-${task.id}`,
+      "data-key": task.id,
+      "data-task": task.id,
+      "data-focus-home": true,
+      "data-status": task.status,
+      "data-next": isNext,
+      "data-done": isDone(task),
+      "aria-busy": context.busy.has(task.id) ? "true" : null,
     },
-    h("div", { class: "task-head", "data-key": "head" },
+    h(
+      "div",
+      { class: "task-head", "data-key": "head" },
       h("span", { class: "marker", "aria-hidden": "true" }),
       h("h2", { tabindex: "-1" }, task.title),
-      h("p", { class: "badges" },
+      h(
+        "p",
+        { class: "badges" },
         isNext && h("span", { class: "badge next", "data-key": "next" }, "Next"),
-        task.task_type === "approval" && isKindUnsaid(task) && h("span", { class: "badge kind", "data-key": "kind" }, "Approval"),
-        h("span", { class: "badge", "data-key": "status", "data-status": decided(task) }, taskStatus(task)))),
+        task.task_type === "approval" &&
+          isKindUnsaid(task) &&
+          h("span", { class: "badge kind", "data-key": "kind" }, "Approval"),
+        h("span", { class: "badge", "data-key": "status", "data-status": decided(task) }, taskStatus(task)),
+      ),
+    ),
     facts(task, context),
     task.summary && h("p", { class: "summary", "data-key": "summary" }, task.summary),
     hidden ? null : form(task, problem, context),
     problem.message && h("p", { class: "refusal", role: "alert", "data-key": "refusal" }, problem.message),
     hidden ? null : buttons(task, isNext),
-    hidden ? null : comments(task, context));
+    hidden ? null : comments(task, context),
+  );
 }
 
 /** Whether an approval's status does not say by itself that it is one. */
@@ -142,23 +218,55 @@ function decided(task) {
 
 function facts(task, { directory }) {
   const people = ownerNames(task.owners, directory.groups);
-  return h("p", { class: "quiet facts", "data-key": "facts" },
+  return h(
+    "p",
+    { class: "quiet facts", "data-key": "facts" },
     h("span", { class: "owners" }, people),
-    isDone(task) && h("span", {}, `done ${when(task.completed_at)}${task.completer_id ? ` by ${directory.name(task.completer_id)}` : ""}`),
+    isDone(task) &&
+      h(
+        "span",
+        {},
+        `done ${when(task.completed_at)}${task.completer_id ? ` by ${directory.name(task.completer_id)}` : ""}`,
+      ),
     isOpen(task) && task.deadline && h("span", {}, due(task.deadline)),
     task.status === "not-started" && task.started_at && h("span", {}, `starts ${when(task.started_at)}`),
-    h("span", {}, "alias ", h("code", {}, task.alias)));
+    h("span", {}, "alias ", h("code", {}, task.alias)),
+  );
 }
 
 function form(task, problem, context) {
   const fields = task.form_fields?.data ?? [];
   if (fields.length === 0) return null;
   if (isDone(task) && !hasUnsaved(task.id)) return values(fields, context.directory);
-  return h("form", { id: `form-${task.id}`, class: "form", "data-key": "form", "data-submit": "save", "data-task": task.id, novalidate: true, "aria-label": `Form of ${task.title}` },
-    h("div", { class: "fields", "data-key": "fields" }, fields.map((field) =>
-      fieldElement(task.id, field, { value: field.value, problem: problem.fields?.[field.id], directory: context.directory }))),
-    isDone(task) && h("p", { class: "notice", "data-key": "kept" },
-      "The task was completed meanwhile. What you entered is kept here and can be saved once the task is reopened."));
+  return h(
+    "form",
+    {
+      id: `form-${task.id}`,
+      class: "form",
+      "data-key": "form",
+      "data-submit": "save",
+      "data-task": task.id,
+      novalidate: true,
+      "aria-label": `Form of ${task.title}`,
+    },
+    h(
+      "div",
+      { class: "fields", "data-key": "fields" },
+      fields.map((field) =>
+        fieldElement(task.id, field, {
+          value: field.value,
+          problem: problem.fields?.[field.id],
+          directory: context.directory,
+        }),
+      ),
+    ),
+    isDone(task) &&
+      h(
+        "p",
+        { class: "notice", "data-key": "kept" },
+        "The task was completed meanwhile. What you entered is kept here and can be saved once the task is reopened.",
+      ),
+  );
 }
 
 /** Whether a person entered something in a task's form that is not saved. */
@@ -169,19 +277,41 @@ export function hasUnsaved(taskId) {
 
 function buttons(task, isNext) {
   const button = (action, label, kind = "") =>
-    h("button", { type: "button", class: `button ${kind}`.trim(), "data-action": action, "data-key": action, "data-task": task.id }, label, named(task));
+    h(
+      "button",
+      {
+        type: "button",
+        class: `button ${kind}`.trim(),
+        "data-action": action,
+        "data-key": action,
+        "data-task": task.id,
+      },
+      label,
+      named(task),
+    );
   if (isDone(task)) return h("div", { class: "actions", "data-key": "actions" }, button("reopen", "Reopen"));
   const main = isNext ? "primary" : "";
-  const ending = task.task_type === "approval"
-    ? [button("approve", "Approve", main), button("reject", "Reject", "danger")]
-    : [button("complete", "Complete", main)];
+  const ending =
+    task.task_type === "approval"
+      ? [button("approve", "Approve", main), button("reject", "Reject", "danger")]
+      : [button("complete", "Complete", main)];
   const hasForm = task.form_fields?.data.length > 0;
   return [
-    task.is_completable === false && h("p", { class: "notice", "data-key": "blocked" }, "An open issue keeps this task from being completed."),
-    h("div", { class: "actions", "data-key": "actions" },
+    task.is_completable === false &&
+      h("p", { class: "notice", "data-key": "blocked" }, "An open issue keeps this task from being completed."),
+    h(
+      "div",
+      { class: "actions", "data-key": "actions" },
       task.is_completable !== false && ending,
-      hasForm && h("button", { type: "submit", class: "button", form: `form-${task.id}`, "data-key": "save" }, "Save", named(task)),
-      hasForm && h("span", { class: "quiet", "data-key": "unsaved" }, hasUnsaved(task.id) ? "Not saved yet" : "")),
+      hasForm &&
+        h(
+          "button",
+          { type: "submit", class: "button", form: `form-${task.id}`, "data-key": "save" },
+          "Save",
+          named(task),
+        ),
+      hasForm && h("span", { class: "quiet", "data-key": "unsaved" }, hasUnsaved(task.id) ? "Not saved yet" : ""),
+    ),
   ];
 }
 
@@ -199,22 +329,57 @@ const LABELS = { problem: "Issue", resolve: "Resolved", improvement: "Improvemen
 function comments(task, { directory }) {
   const id = `comment-${task.id}`;
   const written = threads(task);
-  return h("details", { class: "comments", "data-key": "comments" },
+  return h(
+    "details",
+    { class: "comments", "data-key": "comments" },
     h("summary", {}, "Comments ", h("span", { class: "count" }, String(written.length)), named(task)),
-    written.length > 0 && h("ul", { class: "threads", "data-key": "threads" }, written.map((thread) => comment(task, thread, directory))),
-    h("form", { class: "form", "data-key": "comment", "data-submit": "comment", "data-task": task.id, novalidate: true },
-      h("div", { class: "field" },
+    written.length > 0 &&
+      h(
+        "ul",
+        { class: "threads", "data-key": "threads" },
+        written.map((thread) => comment(task, thread, directory)),
+      ),
+    h(
+      "form",
+      { class: "form", "data-key": "comment", "data-submit": "comment", "data-task": task.id, novalidate: true },
+      h(
+        "div",
+        { class: "field" },
         h("label", { for: id }, "Write a comment"),
-        h("textarea", { id, name: "content", rows: 2, autocomplete: "off" })),
-      h("p", {}, h("button", { type: "submit", class: "button" }, "Add comment"))));
+        h("textarea", { id, name: "content", rows: 2, autocomplete: "off" }),
+      ),
+      h("p", {}, h("button", { type: "submit", class: "button" }, "Add comment")),
+    ),
+  );
 }
 
 function comment(task, thread, directory) {
   const isOpenIssue = thread.label === "problem" && !thread.resolve_id;
-  return h("li", { "data-key": thread.id, class: "thread" },
-    h("p", { class: "quiet" },
-      h("strong", {}, directory.name(thread.author_id)), " · ", h("time", { datetime: thread.created_at }, when(thread.created_at)),
-      LABELS[thread.label] && h("span", { class: "badge", "data-status": isOpenIssue ? "hasproblem" : thread.label }, LABELS[thread.label])),
+  return h(
+    "li",
+    { "data-key": thread.id, class: "thread" },
+    h(
+      "p",
+      { class: "quiet" },
+      h("strong", {}, directory.name(thread.author_id)),
+      " · ",
+      h("time", { datetime: thread.created_at }, when(thread.created_at)),
+      LABELS[thread.label] &&
+        h("span", { class: "badge", "data-status": isOpenIssue ? "hasproblem" : thread.label }, LABELS[thread.label]),
+    ),
     h("p", { class: "said" }, thread.content),
-    isOpenIssue && h("button", { type: "button", class: "button small", "data-action": "resolve", "data-task": task.id, "data-thread": thread.id, "data-key": "resolve" }, "Mark as resolved"));
+    isOpenIssue &&
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button small",
+          "data-action": "resolve",
+          "data-task": task.id,
+          "data-thread": thread.id,
+          "data-key": "resolve",
+        },
+        "Mark as resolved",
+      ),
+  );
 }

@@ -2,7 +2,11 @@
 
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "always" });
-const UNITS = [["day", 86_400_000], ["hour", 3_600_000], ["minute", 60_000]];
+const UNITS = [
+  ["day", 86_400_000],
+  ["hour", 3_600_000],
+  ["minute", 60_000],
+];
 
 const RUN_STATUSES = {
   active: "Running",
