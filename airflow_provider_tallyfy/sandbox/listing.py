@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Query
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import BaseModel, Field
 from starlette.datastructures import URL
 
 from airflow_provider_tallyfy.sandbox import processes, tasks
@@ -27,7 +27,6 @@ class Paging(BaseModel):
     page: int = Field(1, ge=1)
     per_page: int = Field(10, ge=1)
     without_pagination: bool = False
-    with_: str | None = Field(None, alias="with")
     q: str | None = None
 
 
@@ -39,7 +38,8 @@ class RunQuery(Paging):
         | None
     ) = None
     owners: str | None = None
-    checklist_id: str | None = Field(None, validation_alias=AliasChoices("checklist_id", "blueprint_id"))
+    checklist_id: str | None = None
+    blueprint_id: str | None = None
     folder: str | None = None
     tag: str | None = None
     tag_ids: str | None = None
@@ -48,7 +48,8 @@ class RunQuery(Paging):
     type: str | None = None
     starred: bool | None = None
     archived: str | None = None
-    sort: str | None = Field(None, validation_alias=AliasChoices("sort", "sort_by"))
+    sort: str | None = None
+    sort_by: str | None = None
     form_fields_values: bool = False
 
 
@@ -84,7 +85,8 @@ class TaskQuery(Paging):
     deadline_after: date | None = None
     deadline_start_range: date | None = None
     deadline_end_range: date | None = None
-    sort: str | None = Field(None, validation_alias=AliasChoices("sort", "sort_by"))
+    sort: str | None = None
+    sort_by: str | None = None
 
 
 class ChecklistQuery(Paging):
@@ -174,7 +176,7 @@ def runs(store: Store, caller: Caller, query: RunQuery) -> list[Run]:
     found = [run for run in store.runs.values() if store.may_see(run, caller)]
     for condition in _run_conditions(store, query):
         found = [run for run in found if condition(run)]
-    return _sorted_runs(found, query.sort or "-created_at")
+    return _sorted_runs(found, query.sort or query.sort_by or "-created_at")
 
 
 def tasks_found(store: Store, items: Iterable[Task], query: TaskQuery, *, sort: str) -> list[Task]:
@@ -185,7 +187,7 @@ def tasks_found(store: Store, items: Iterable[Task], query: TaskQuery, *, sort: 
     found = list(items)
     for condition in _task_conditions(store, query):
         found = [task for task in found if condition(task)]
-    return _sorted_tasks(found, query.sort or sort)
+    return _sorted_tasks(found, query.sort or query.sort_by or sort)
 
 
 def organization_tasks(store: Store, caller: Caller, archived_too: str | None = None) -> Iterator[Task]:
@@ -241,8 +243,8 @@ def _run_conditions(store: Store, query: RunQuery) -> Iterator[Callable[[Run], b
     if query.q:
         text = query.q.casefold()
         yield lambda run: text in run.name.casefold()
-    if query.checklist_id:
-        yield lambda run: run.checklist.id == query.checklist_id
+    if checklist_id := query.checklist_id or query.blueprint_id:
+        yield lambda run: run.checklist.id == checklist_id
     if users := _names(query.owners):
         yield (
             lambda run: (

@@ -8,18 +8,17 @@ from fastapi.responses import JSONResponse
 from airflow_provider_tallyfy.sandbox import listing
 from airflow_provider_tallyfy.sandbox import representation as show
 from airflow_provider_tallyfy.sandbox.errors import not_found
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore
+from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, With
 
 router = APIRouter(prefix="/organizations/{organization}/checklists")
 
 
 @router.get("")
 async def list_checklists(
-    request: Request, store: SandboxStore, caller: Member, query: listing.ChecklistFilters
+    request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.ChecklistFilters
 ) -> JSONResponse:
     """List the templates that the filters ask for."""
     found = listing.checklists(store, query)
-    includes = show.Includes(query.with_)
     return JSONResponse(
         listing.page(found, lambda each: show.checklist(store, each, includes), query, request.url)
     )
@@ -27,12 +26,10 @@ async def list_checklists(
 
 @router.get("/{checklist_id}")
 async def get_checklist(
-    store: SandboxStore, caller: Member, checklist_id: str, query: listing.Pages
+    store: SandboxStore, caller: Member, checklist_id: str, includes: With
 ) -> JSONResponse:
     """Show a template with its kick-off fields."""
-    return JSONResponse(
-        {"data": show.checklist(store, store.checklist(checklist_id), show.Includes(query.with_))}
-    )
+    return JSONResponse({"data": show.checklist(store, store.checklist(checklist_id), includes)})
 
 
 @router.get("/{checklist_id}/form-fields")

@@ -1,4 +1,4 @@
-"""What every handler is given: the store, and the member who calls, or a refusal."""
+"""What handlers are given: the store, the member who calls or a refusal, and what ``with`` asks for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
+from airflow_provider_tallyfy.sandbox.representation import Includes
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
 
 
@@ -30,5 +31,11 @@ async def _caller(request: Request, store: SandboxStore) -> Caller:
     return Caller(member)
 
 
+async def _includes(request: Request) -> Includes:
+    # Read by hand: "with" cannot be the name of a parameter, and not every FastAPI honours an alias in a query model.
+    return Includes(request.query_params.get("with"))
+
+
 SandboxStore = Annotated[Store, Depends(_store)]
 Member = Annotated[Caller, Depends(_caller)]
+With = Annotated[Includes, Depends(_includes)]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.datastructures import State
 from starlette.staticfiles import StaticFiles
 
 from airflow_provider_tallyfy.sandbox.access import TOKEN
@@ -44,11 +43,12 @@ async def session(store: SandboxStore) -> JSONResponse:
 async def events(request: Request) -> StreamingResponse:
     """Send the store's version number now and whenever it changes, until the server stops."""
     return StreamingResponse(
-        _versions(request.app.state), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        _versions(request), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
     )
 
 
-async def _versions(state: State) -> AsyncIterator[str]:
+async def _versions(request: Request) -> AsyncIterator[str]:
+    state = request.app.state
     changed = asyncio.Event()
     # A reset puts another store in the place of this one, with the same listeners.
     listeners = state.store.listeners
@@ -63,6 +63,8 @@ async def _versions(state: State) -> AsyncIterator[str]:
                 {change, end}, timeout=_KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
             change.cancel()
+            if await request.is_disconnected():
+                return
             if change in done:
                 changed.clear()
                 yield _event(state.store)

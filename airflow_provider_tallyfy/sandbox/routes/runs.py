@@ -8,17 +8,16 @@ from fastapi.responses import JSONResponse
 from airflow_provider_tallyfy.sandbox import bodies, listing, processes, threads
 from airflow_provider_tallyfy.sandbox import representation as show
 from airflow_provider_tallyfy.sandbox.model import ThreadLabel
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore
+from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, With
 
 router = APIRouter(prefix="/organizations/{organization}/runs")
 
 
 @router.get("")
 async def list_runs(
-    request: Request, store: SandboxStore, caller: Member, query: listing.RunFilters
+    request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.RunFilters
 ) -> JSONResponse:
     """List the runs that the filters ask for."""
-    includes = show.Includes(query.with_)
     return JSONResponse(
         listing.page(
             listing.runs(store, caller, query),
@@ -47,12 +46,11 @@ async def launch(store: SandboxStore, caller: Member, body: bodies.LaunchRun) ->
 
 @router.get("/{run_id}")
 async def get_run(
-    store: SandboxStore, caller: Member, run_id: str, query: listing.RunFilters
+    store: SandboxStore, caller: Member, run_id: str, includes: With, form_fields_values: bool = False
 ) -> JSONResponse:
     """Show a run; an archived one too, with ``archived_at`` set and its tasks gone."""
     run = store.run(run_id, caller)
-    includes = show.Includes(query.with_)
-    return JSONResponse({"data": show.run(store, run, includes, form_fields_values=query.form_fields_values)})
+    return JSONResponse({"data": show.run(store, run, includes, form_fields_values=form_fields_values)})
 
 
 @router.put("/{run_id}")

@@ -13,7 +13,7 @@ from airflow_provider_tallyfy.sandbox import representation as show
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
 from airflow_provider_tallyfy.sandbox.model import Task, ThreadLabel
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore
+from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, With
 from airflow_provider_tallyfy.sandbox.store import Store
 
 router = APIRouter(prefix="/organizations/{organization}")
@@ -21,23 +21,32 @@ router = APIRouter(prefix="/organizations/{organization}")
 
 @router.get("/runs/{run_id}/tasks")
 async def list_run_tasks(
-    request: Request, store: SandboxStore, caller: Member, run_id: str, query: listing.TaskFilters
+    request: Request,
+    store: SandboxStore,
+    caller: Member,
+    run_id: str,
+    includes: With,
+    query: listing.TaskFilters,
 ) -> JSONResponse:
     """List a run's tasks, those that rules hide among them; an archived run has none."""
     run = store.run(run_id, caller)
     if run.archived_at is not None:
         raise not_found()
     return _page(
-        request, store, listing.tasks_found(store, run.tasks.values(), query, sort="position"), query
+        request,
+        store,
+        listing.tasks_found(store, run.tasks.values(), query, sort="position"),
+        includes,
+        query,
     )
 
 
 @router.get("/runs/{run_id}/tasks/{task_id}")
 async def get_run_task(
-    store: SandboxStore, caller: Member, run_id: str, task_id: str, query: listing.TaskFilters
+    store: SandboxStore, caller: Member, run_id: str, task_id: str, includes: With
 ) -> JSONResponse:
     """Show a task of a run."""
-    return _task(store, store.task(task_id, caller, run_id), query)
+    return _task(store, store.task(task_id, caller, run_id), includes)
 
 
 @router.put("/runs/{run_id}/tasks/{task_id}")
@@ -73,16 +82,16 @@ async def reopen_run_task(store: SandboxStore, caller: Member, run_id: str, task
 
 @router.get("/tasks")
 async def list_tasks(
-    request: Request, store: SandboxStore, caller: Member, query: listing.TaskFilters
+    request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.TaskFilters
 ) -> JSONResponse:
     """List the organization's tasks."""
     found = listing.organization_tasks(store, caller, query.archived)
-    return _page(request, store, listing.tasks_found(store, found, query, sort="newest"), query)
+    return _page(request, store, listing.tasks_found(store, found, query, sort="newest"), includes, query)
 
 
 @router.get("/me/tasks")
 async def list_my_tasks(
-    request: Request, store: SandboxStore, caller: Member, query: listing.TaskFilters
+    request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.TaskFilters
 ) -> JSONResponse:
     """List the tasks assigned to the caller; without a status only the active ones, as at Tallyfy."""
     query.status = query.status or "active"
@@ -91,12 +100,17 @@ async def list_my_tasks(
         for task in listing.organization_tasks(store, caller, query.archived)
         if store.is_assigned(task, caller.member)
     )
-    return _page(request, store, listing.tasks_found(store, mine, query, sort="deadline"), query)
+    return _page(request, store, listing.tasks_found(store, mine, query, sort="deadline"), includes, query)
 
 
 @router.get("/users/{user_id}/tasks")
 async def list_user_tasks(
-    request: Request, store: SandboxStore, caller: Member, user_id: int, query: listing.TaskFilters
+    request: Request,
+    store: SandboxStore,
+    caller: Member,
+    user_id: int,
+    includes: With,
+    query: listing.TaskFilters,
 ) -> JSONResponse:
     """List the tasks assigned to a member."""
     if user_id not in store.members:
@@ -107,12 +121,17 @@ async def list_user_tasks(
         for task in listing.organization_tasks(store, caller, query.archived)
         if store.is_assigned(task, member)
     )
-    return _page(request, store, listing.tasks_found(store, theirs, query, sort="newest"), query)
+    return _page(request, store, listing.tasks_found(store, theirs, query, sort="newest"), includes, query)
 
 
 @router.get("/guests/{email}/tasks")
 async def list_guest_tasks(
-    request: Request, store: SandboxStore, caller: Member, email: str, query: listing.TaskFilters
+    request: Request,
+    store: SandboxStore,
+    caller: Member,
+    email: str,
+    includes: With,
+    query: listing.TaskFilters,
 ) -> JSONResponse:
     """List the tasks assigned to a guest."""
     theirs = (
@@ -120,7 +139,7 @@ async def list_guest_tasks(
         for task in listing.organization_tasks(store, caller, query.archived)
         if email in task.owners.guests
     )
-    return _page(request, store, listing.tasks_found(store, theirs, query, sort="newest"), query)
+    return _page(request, store, listing.tasks_found(store, theirs, query, sort="newest"), includes, query)
 
 
 @router.post("/tasks")
@@ -147,11 +166,9 @@ async def create_task(store: SandboxStore, caller: Member, body: bodies.CreateTa
 
 
 @router.get("/tasks/{task_id}")
-async def get_task(
-    store: SandboxStore, caller: Member, task_id: str, query: listing.TaskFilters
-) -> JSONResponse:
+async def get_task(store: SandboxStore, caller: Member, task_id: str, includes: With) -> JSONResponse:
     """Show any task, of a run or one-off."""
-    return _task(store, store.task(task_id, caller), query)
+    return _task(store, store.task(task_id, caller), includes)
 
 
 @router.put("/tasks/{task_id}")
@@ -259,15 +276,15 @@ async def resolve_issue(
     return JSONResponse({"data": show.thread(thread)}, status_code=201)
 
 
-def _page(request: Request, store: Store, found: Sequence[Task], query: listing.TaskQuery) -> JSONResponse:
-    includes = show.Includes(query.with_)
+def _page(
+    request: Request, store: Store, found: Sequence[Task], includes: show.Includes, query: listing.TaskQuery
+) -> JSONResponse:
     return JSONResponse(
         listing.page(found, lambda task: show.task(store, task, includes), query, request.url)
     )
 
 
-def _task(store: Store, task: Task, query: listing.TaskQuery | None = None) -> JSONResponse:
-    includes = show.Includes(query.with_ if query else None)
+def _task(store: Store, task: Task, includes: show.Includes = show.NOTHING) -> JSONResponse:
     return JSONResponse({"data": show.task(store, task, includes, with_summary=True)})
 
 
