@@ -117,8 +117,17 @@ class DagRun:
 
     def task_states(self) -> dict[str, str | None]:
         """Return the state of each task instance by task id; ``None`` is one that nobody has looked at."""
-        instances = self.api.request("GET", f"{self._path}/taskInstances")["task_instances"]
-        return {instance["task_id"]: instance["state"] for instance in instances}
+        return {instance["task_id"]: instance["state"] for instance in self._task_instances()}
+
+    def operators(self) -> dict[str, str]:
+        """Return the name of each task's operator by task id."""
+        return {instance["task_id"]: instance["operator_name"] for instance in self._task_instances()}
+
+    def _task_instances(self) -> list[dict[str, Any]]:
+        instances: list[dict[str, Any]] = self.api.request("GET", f"{self._path}/taskInstances")[
+            "task_instances"
+        ]
+        return instances
 
     def task(self, task_id: str) -> dict[str, Any]:
         """Return the task instance as the API gives it."""

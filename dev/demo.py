@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from importlib.metadata import version
@@ -192,10 +193,13 @@ def _follow(view: View, sandbox: SandboxClient, dag_run: DagRun, person: Person,
         return False
     for task_id in states:
         _show_result(view, dag_run, task_id)
-    if not deferred:
-        view.say("[red]Every task succeeded, but no sensor was seen deferred.[/]")
+    sensors = {task_id for task_id, operator in dag_run.operators().items() if operator.endswith("Sensor")}
+    if not_deferred := sensors - deferred:
+        view.say(f"[red]Every task succeeded, but {', '.join(not_deferred)} was not seen deferred.[/]")
         return False
-    view.say(f"[green]Every task succeeded; {', '.join(deferred)} was deferred while it waited.[/]")
+    view.say(
+        "[green]Every task succeeded[/]" + "".join(f", {name} deferred while it waited" for name in sensors)
+    )
     return True
 
 
@@ -224,7 +228,7 @@ def main() -> int:
             return 0 if run(arguments.dag, keep=arguments.keep) else 1
     except KeyboardInterrupt:
         print("Ended; nothing is left running.", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
     except (RuntimeError, TimeoutError, requests.RequestException) as error:
         print(f"The demo failed. {error}", file=sys.stderr)
         return 1

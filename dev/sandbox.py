@@ -87,6 +87,10 @@ class SandboxClient:
             }
         )
 
+    def process_url(self, run_id: str) -> str:
+        """Return where people look at the run."""
+        return f"{self.url}/{ORGANIZATION}/processes/{run_id}"
+
     def request(self, method: str, path: str, **arguments: Any) -> Any:
         """Send one request below the organization and return the ``data`` that answers it."""
         response = self._session.request(

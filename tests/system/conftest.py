@@ -30,12 +30,17 @@ class Wait:
 
     sandbox: SandboxClient
     run_id: str
-    first: dict[str, Any]
+    first: dict[str, Any] | None
     dag_run: DagRun
 
     def until(self, *states: str) -> dict[str, Any]:
         """Wait until the sensor's task instance is in one of the states, and return it."""
         return self.dag_run.wait_for_task("wait", states, SOON)
+
+    @property
+    def first_id(self) -> str | None:
+        """The id of the task that was next when the DAG run began."""
+        return self.first["id"] if self.first else None
 
     def complete_next(self) -> dict[str, Any] | None:
         """Do the work that is next, and return what is next then."""
@@ -62,22 +67,18 @@ class Site:
     #: The connection ``tallyfy_outage`` leads to the sandbox through this.
     forwarder: Forwarder
 
-    def wait_in(
-        self, dag_id: str, *, sandbox: SandboxClient | None = None, on_last_task: bool = False
-    ) -> Wait:
+    def wait_in(self, dag_id: str, *, sandbox: SandboxClient | None = None, done: int = 0) -> Wait:
         """
         Start a process and a DAG run that waits for it.
 
         :param sandbox: where; the usual one unless told
-        :param on_last_task: complete all tasks but the last one before
+        :param done: how many of the process's three tasks to complete before
         """
         sandbox = sandbox or self.sandbox
         run_id = sandbox.launch(f"Run for {dag_id}")
-        if on_last_task:
-            for _ in sandbox.tasks(run_id)[1:]:
-                sandbox.complete_next(run_id)
+        for _ in range(done):
+            sandbox.complete_next(run_id)
         first = sandbox.next_task(run_id)
-        assert first is not None
         return Wait(sandbox, run_id, first, self.airflow.trigger(dag_id, {"run_id": run_id}))
 
 

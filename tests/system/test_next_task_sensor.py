@@ -48,7 +48,7 @@ def test_completed_task_wakes_the_deferred_sensor(site: Site) -> None:
 
     assert following is not None
     result = wait.result()
-    assert result["from_task_id"] == wait.first["id"]
+    assert result["from_task_id"] == wait.first_id
     assert result["next_task"]["id"] == following["id"]
 
 
@@ -58,13 +58,13 @@ def test_end_of_the_run_wakes_the_deferred_sensor(site: Site, shape: str) -> Non
         "collection": ("next_task_deferred", site.sandbox),
         "object": ("next_task_deferred_object", site.object_sandbox),
     }[shape]
-    wait = site.wait_in(dag_id, sandbox=sandbox, on_last_task=True)
+    wait = site.wait_in(dag_id, sandbox=sandbox, done=2)
     wait.until("deferred")
 
     assert wait.complete_next() is None
 
     result = wait.result()
-    assert result["from_task_id"] == wait.first["id"]
+    assert result["from_task_id"] == wait.first_id
     assert result["next_task"] is None
     assert result["run_status"] == "complete"
 
@@ -79,7 +79,7 @@ def test_result_has_the_documented_keys_and_no_others(site: Site) -> None:
 
     assert set(result) == {"run_id", "from_task_id", "next_task", "run_status", "progress"}
     assert result["run_id"] == wait.run_id
-    assert result["from_task_id"] == wait.first["id"]
+    assert result["from_task_id"] == wait.first_id
     assert result["next_task"] == following
     assert result["run_status"] == run["status"]
     assert result["progress"] == run["progress"]
@@ -93,7 +93,7 @@ def test_reschedule_notices_a_change_between_two_pokes(site: Site) -> None:
 
     assert following is not None
     result = wait.result()
-    assert result["from_task_id"] == wait.first["id"]
+    assert result["from_task_id"] == wait.first_id
     assert result["next_task"]["id"] == following["id"]
 
 
@@ -105,7 +105,7 @@ def test_first_look_is_kept_over_a_reschedule_and_forgotten_after_success(site: 
 
     assert following is not None
     result = wait.result()
-    assert result["from_task_id"] == wait.first["id"]
+    assert result["from_task_id"] == wait.first_id
     assert result["next_task"]["id"] == following["id"]
 
     wait.dag_run.clear("wait")  # waits anew now, to move on from the task that is next by now
@@ -123,8 +123,19 @@ def test_poke_mode_notices_a_change(site: Site) -> None:
 
     assert following is not None
     result = wait.result()
-    assert result["from_task_id"] == wait.first["id"]
+    assert result["from_task_id"] == wait.first_id
     assert result["next_task"]["id"] == following["id"]
+
+
+def test_run_that_is_complete_ends_the_wait_at_once(site: Site) -> None:
+    wait = site.wait_in("next_task_deferred", done=3)
+
+    result = wait.result()
+
+    assert wait.dag_run.xcom("read_run")["next_task"] is None
+    assert result["from_task_id"] is None
+    assert result["next_task"] is None
+    assert result["run_status"] == "complete"
 
 
 def test_archived_run_fails_the_task_without_retries(site: Site) -> None:
@@ -177,7 +188,7 @@ def test_get_run_pushes_the_run_and_links_to_it(site: Site) -> None:
     wait.until("success")
 
     assert run["id"] == wait.run_id
-    assert run["next_task"]["id"] == wait.first["id"]
+    assert run["next_task"]["id"] == wait.first_id
     assert link == {"Tallyfy process": f"{site.sandbox.url}/{ORGANIZATION}/processes/{wait.run_id}"}
 
 
@@ -191,7 +202,7 @@ def test_deferred_sensor_outlives_an_outage(site: Site, outage: tuple[Wait, floa
 
     assert following is not None
     result = wait.result()
-    assert result["from_task_id"] == wait.first["id"]
+    assert result["from_task_id"] == wait.first_id
     assert result["next_task"]["id"] == following["id"]
 
 
@@ -205,7 +216,7 @@ def test_deferred_sensor_outlives_its_triggerer(site: Site) -> None:
 
     assert following is not None
     result = wait.result()
-    assert result["from_task_id"] == wait.first["id"]
+    assert result["from_task_id"] == wait.first_id
     assert result["next_task"]["id"] == following["id"]
 
 
