@@ -70,7 +70,6 @@ class LaunchRun(RunProperties):
     parent_id: str | None = None
     tasks: Annotated[dict[str, TaskOverride], BeforeValidator(_map_from_php)] | None = None
     tags: list[str] | None = None
-    roles: Values | None = None
     folders: list[str] | None = None
 
 

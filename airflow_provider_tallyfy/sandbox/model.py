@@ -333,7 +333,6 @@ class Run:
     groups: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
-    roles: dict[str, Any] = field(default_factory=dict)
     starred: bool = False
     is_public: bool = False
     parent_id: str | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_tallyfy.sandbox import fields
 from airflow_provider_tallyfy.sandbox.access import Caller
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
 from airflow_provider_tallyfy.sandbox.model import Owners, Role, Run, Step, Task
 from airflow_provider_tallyfy.sandbox.rules import apply_rules
 from airflow_provider_tallyfy.sandbox.store import Store
@@ -131,8 +131,7 @@ def delete(store: Store, caller: Caller, run: Run) -> None:
         raise RefusedError(403, "You don't have permission to delete this process.")
     if run.archived_at is None:
         raise RefusedError(422, "The process must be archived before it can be deleted permanently.")
-    if store.runs.pop(run.id, None) is None:
-        raise not_found()
+    del store.runs[run.id]
     for task_id in run.tasks:
         del store.tasks[task_id]
     store.record("deleted", run, caller.member.id, f"Deleted process: {run.name}")

@@ -129,3 +129,39 @@ def test_how_a_field_is_compared(operation, statement, holds, subject):
     run.checklist = replace(run.checklist, rules=(rule,))
     apply_rules(run)
     assert target.hidden is holds
+
+
+@pytest.mark.parametrize(
+    ("operation", "is_approved", "holds"),
+    [
+        (Operation.COMPLETED, True, True),
+        (Operation.COMPLETED, False, True),
+        (Operation.APPROVED, True, True),
+        (Operation.APPROVED, False, False),
+        (Operation.REJECTED, True, False),
+        (Operation.REJECTED, False, True),
+        (Operation.EQUALS, True, False),
+    ],
+)
+def test_how_a_step_is_judged_once_it_is_completed(operation, is_approved, holds):
+    run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
+    review, target, *_ = (task for task in run.tasks.values() if task.alias != "collect_documents")
+    condition = Condition(Subject.STEP, review.step_id, operation)
+    run.checklist = replace(run.checklist, rules=(Rule("r", "r", (condition,), Verb.HIDE, target.step_id),))
+    apply_rules(run)
+    assert not target.hidden
+    review.completed_at, review.is_approved = run.created_at, is_approved
+    apply_rules(run)
+    assert target.hidden is holds
+
+
+def test_a_condition_on_what_is_not_there_never_holds():
+    run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
+    target = next(iter(run.tasks.values()))
+    for subject, operation in ((Subject.STEP, Operation.COMPLETED), (Subject.CAPTURE, Operation.IS_EMPTY)):
+        condition = Condition(subject, "f" * 32, operation)
+        run.checklist = replace(
+            run.checklist, rules=(Rule("r", "r", (condition,), Verb.HIDE, target.step_id),)
+        )
+        apply_rules(run)
+        assert not target.hidden

@@ -134,6 +134,16 @@ def test_a_launch_with_bad_input_is_refused_and_launches_nothing(client, change,
     assert client.get("/runs")["meta"]["pagination"]["total"] == before
 
 
+def test_a_launch_whose_overrides_name_a_stranger_is_refused(client):
+    step = client.data(f"/checklists/{RELEASE_CHECKLIST_ID}/steps")[0]
+    tasks = {step["id"]: {"owners": {"users": [77]}}}
+    refused = client.post("/runs", {"checklist_id": RELEASE_CHECKLIST_ID, "tasks": tasks})
+    assert (refused.status_code, list(refused.json()["errors"])) == (
+        422,
+        [f"tasks.{step['id']}.owners.users"],
+    )
+
+
 def test_a_php_client_may_send_an_empty_list_for_an_empty_map(client):
     client.launch(prerun=[], tasks=[])
 

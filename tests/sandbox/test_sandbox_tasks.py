@@ -289,6 +289,34 @@ def test_a_task_of_a_run_is_no_one_off_task(client):
     assert client.delete(f"/tasks/{task_id}").status_code == 422
 
 
+def test_a_one_off_task_may_be_for_its_assignees_only(client):
+    task = client.post(
+        "/tasks", {**ONE_OFF, "owners": {"users": [1002]}, "can_complete_only_assignees": True}
+    )
+    body = {"task_id": task.json()["data"]["id"]}
+    assert client.post("/completed-tasks", body).status_code == 403
+    path = f"/tasks/{body['task_id']}"
+    client.put(path, {**ONE_OFF, "owners": {"groups": [f"5eed0007{1:024x}"]}})  # Ada is in this group
+    assert client.post("/completed-tasks", body).status_code == 200
+
+
+@pytest.mark.parametrize("change", [{"owners": {"users": [5]}}, {"tags": ["none"]}, {"task_type": "chore"}])
+def test_a_one_off_task_with_bad_input_is_refused(client, change):
+    assert client.post("/tasks", {**ONE_OFF, **change}).status_code == 422
+
+
+def test_a_one_off_task_that_is_not_there_cannot_be_deleted(client):
+    assert client.delete("/tasks/none/delete").status_code == 404
+
+
+def test_the_tags_of_a_one_off_task(client):
+    tag = f"5eed0008{1:024x}"
+    task = client.post("/tasks", {**ONE_OFF, "tags": [tag]}).json()["data"]
+    shown = client.data(f"/tasks/{task['id']}", **{"with": "tags"})
+    assert [each["title"] for each in shown["tags"]["data"]] == ["Urgent"]
+    assert [each["id"] for each in client.data("/tasks", tag="Urgent")] == [task["id"]]
+
+
 def test_the_organizations_tasks(client):
     client.post("/tasks", ONE_OFF)
     everything = client.data("/tasks", without_pagination="true")

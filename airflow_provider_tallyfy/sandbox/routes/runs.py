@@ -31,7 +31,7 @@ async def list_runs(
 @router.post("")
 async def launch(store: SandboxStore, caller: Member, body: bodies.LaunchRun) -> JSONResponse:
     """Start a process from a template."""
-    properties = body.properties("tags", "folders", "parent_id", "roles")
+    properties = body.properties("tags", "folders", "parent_id")
     if body.user_id is not None:
         properties["started_by"] = body.user_id
     overrides = {

@@ -13,10 +13,10 @@ from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.bodies import Moment
 from airflow_provider_tallyfy.sandbox.clock import as_text
 from airflow_provider_tallyfy.sandbox.controls import Controls, Fault
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
+from airflow_provider_tallyfy.sandbox.errors import invalid
 from airflow_provider_tallyfy.sandbox.routes.dependencies import SandboxStore
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
-from airflow_provider_tallyfy.sandbox.store import FeedFaults, Store
+from airflow_provider_tallyfy.sandbox.store import FeedFaults
 
 router = APIRouter(prefix="/_sandbox")
 
@@ -125,7 +125,7 @@ async def move_clock(store: SandboxStore, body: MoveClock) -> JSONResponse:
 @router.post("/runs")
 async def create_runs(store: SandboxStore, body: CreateRuns) -> JSONResponse:
     """Launch many runs at once."""
-    caller = _first_member(store)
+    caller = Caller(next(iter(store.members.values())))
     runs = [
         processes.launch(store, caller, body.checklist_id, name=f"{body.name} {number}", prerun=body.prerun)
         for number in range(1, body.count + 1)
@@ -154,9 +154,3 @@ async def revoke_token(store: SandboxStore, body: RevokeToken) -> Response:
     """Make a token worthless, as a person's log-out does."""
     store.access.revoke(body.token)
     return Response(status_code=204)
-
-
-def _first_member(store: Store) -> Caller:
-    if not store.members:
-        raise RefusedError(409, "The sandbox has no member who could launch a run.")
-    return Caller(next(iter(store.members.values())))
