@@ -34,8 +34,10 @@ class Wait:
     dag_run: DagRun
 
     def until(self, *states: str) -> dict[str, Any]:
-        """Wait until the sensor's task instance is in one of the states, and return it."""
-        return self.dag_run.wait_for_task("wait", states, SOON)
+        """Wait until the sensor's task instance is in one of the states, and return it; a retry is a failure."""
+        instance = self.dag_run.wait_for_task("wait", {*states, "up_for_retry"}, SOON)
+        assert instance["state"] in states, self.log()
+        return instance
 
     @property
     def first_id(self) -> str | None:
