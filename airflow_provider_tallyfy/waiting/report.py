@@ -19,7 +19,8 @@ def described(run: Mapping[str, Any]) -> str:
         parts.append(_deadline(next_task.get("deadline")))
     else:
         parts.append("no task is left")
-    return "; ".join(part for part in parts if part)
+    # Whatever stands in a title, the line stays one line.
+    return " ".join("; ".join(part for part in parts if part).split())
 
 
 def _progress(progress: Any) -> str:

@@ -8,8 +8,9 @@ many waits at once without any of them noticing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowException
 from asgiref.sync import sync_to_async
@@ -19,11 +20,21 @@ from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.waiting.looks import Blank, Look, is_refusal, look
 from airflow_provider_tallyfy.waiting.pace import Pace
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _LOOKS_AT_ONCE = 4
 
 # Looks of their own threads: those of Airflow and of other triggers must not wait behind a Tallyfy that hangs.
 _threads = ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="tallyfy-look")
-_look_in_thread = sync_to_async(look, thread_sensitive=False, executor=_threads)
+
+
+def in_thread(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """Return a function that runs in one of the looks' threads, and is awaited."""
+    return sync_to_async(function, thread_sensitive=False, executor=_threads)
+
+
+_look_in_thread = in_thread(look)
 
 
 async def watch(tallyfy_conn_id: str, run_id: str, with_: tuple[str, ...], pace: Pace) -> AsyncIterator[Look]:

@@ -1,0 +1,298 @@
+"""The trigger, run as the triggerer runs it, against the sandbox's real server. Pauses take no time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from contextlib import suppress
+from types import SimpleNamespace
+
+import pytest
+import requests
+
+from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
+from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
+from airflow_provider_tallyfy.waiting import looks, watcher
+
+LONGEST = 30.0
+
+
+@pytest.fixture(params=["collection", "object"])
+def sandbox(request, monkeypatch):
+    with SandboxServer(next_task=request.param, test_controls=True) as server:
+        connect(monkeypatch, server)
+        yield server
+
+
+def connect(monkeypatch, server, password="sandbox-token"):  # noqa: S107
+    settings = {
+        "conn_type": "tallyfy",
+        "host": server.base_url,
+        "login": "sandbox",
+        "password": password,
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(settings))
+
+
+class People:
+    """Somebody who works in the sandbox."""
+
+    def __init__(self, server):
+        self.server = server
+        self.headers = dict(server.headers)
+
+    def call(self, method, path, **arguments):
+        url = f"{self.server.base_url}/organizations/sandbox{path}"
+        response = requests.request(method, url, headers=self.headers, timeout=10, **arguments)
+        response.raise_for_status()
+        return response.json()["data"] if response.content else None
+
+    def next_task_id(self):
+        value = self.call("GET", f"/runs/{SEEDED_RUN_ID}", params={"with": "next_task"})["next_task"]
+        task = value["data"][0] if "data" in value else value
+        return task["id"]
+
+    def complete_next(self):
+        task = self.call(
+            "GET", f"/runs/{SEEDED_RUN_ID}/tasks/{self.next_task_id()}", params={"with": "form_fields"}
+        )
+        values = {field["id"]: "fine" for field in task["form_fields"]["data"] if field["required"]}
+        self.call("PUT", f"/runs/{SEEDED_RUN_ID}/tasks/{task['id']}", json={"taskdata": values})
+        done = {"task_id": task["id"], "is_approved": True}
+        self.call("POST", f"/runs/{SEEDED_RUN_ID}/completed-tasks", json=done)
+
+    def faults(self, *faults):
+        requests.post(f"{self.server.url}/_sandbox/faults", json=list(faults), timeout=10).raise_for_status()
+
+    def archive(self):
+        self.call("DELETE", f"/runs/{SEEDED_RUN_ID}")
+
+    def delete(self):
+        self.archive()
+        self.call("DELETE", f"/runs/{SEEDED_RUN_ID}/delete")
+
+
+@pytest.fixture
+def people(sandbox):
+    return People(sandbox)
+
+
+@pytest.fixture
+def triggered(monkeypatch, caplog):
+    """Run a trigger until it fires. After each pause that it takes, the next of the given acts is done."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("trigger"))
+    pauses: list[float] = []
+
+    def run(*acts, **arguments):
+        remaining = iter(acts)
+
+        async def no_time(seconds):
+            pauses.append(seconds)
+            if act := next(remaining, None):
+                await asyncio.to_thread(act)
+            await asyncio.sleep(0)
+
+        async def first_event():
+            with monkeypatch.context() as patched:
+                patched.setattr(watcher, "asyncio", SimpleNamespace(sleep=no_time))  # not the sandbox's
+                event = await anext(trigger(**arguments).run())
+                return event.payload
+
+        async def in_time():
+            return await asyncio.wait_for(first_event(), LONGEST)
+
+        return asyncio.run(in_time())
+
+    run.pauses = pauses
+    return run
+
+
+def trigger(**arguments):
+    return TallyfyNextTaskTrigger(
+        **{
+            "tallyfy_conn_id": "tallyfy_default",
+            "run_id": SEEDED_RUN_ID,
+            "from_task_id": None,
+            "poke_interval": 60.0,
+            **arguments,
+        }
+    )
+
+
+def test_a_completed_task_wakes_it(people, triggered):
+    before = people.next_task_id()
+    event = triggered(None, people.complete_next)
+    assert event["outcome"] == "over"
+    assert event["result"]["from_task_id"] == before
+    assert event["result"]["next_task"]["id"] == people.next_task_id() != before
+    assert triggered.pauses == [60.0, 60.0]
+
+
+def test_the_end_of_the_run_wakes_it(people, triggered):
+    people.complete_next()
+    event = triggered(people.complete_next)
+    assert event["result"]["next_task"] is None
+    assert event["result"]["run_status"] == "complete"
+
+
+def test_it_sees_a_change_that_was_made_while_no_triggerer_ran(people, triggered):
+    before = people.next_task_id()
+    _, arguments = trigger(from_task_id=before).serialize()
+    people.complete_next()
+    assert triggered(**arguments)["result"]["from_task_id"] == before
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"action": "status", "status": 429, "headers": {"Retry-After": "7"}},
+        {"action": "status", "status": 503},
+        {"action": "status", "status": 502, "body": "<html>Bad gateway</html>"},
+        {"action": "status", "status": 404, "body": "<html>Not here</html>"},
+        {"action": "drop"},
+        {"action": "truncate"},
+        {"action": "malformed"},
+    ],
+    ids=lambda action: "-".join(str(action[part]) for part in ("action", "status") if part in action),
+)
+def test_it_outlives_whatever_passes(people, triggered, caplog, action):
+    people.faults({"method": "GET", "path": "/runs/", "times": 5, **action})
+    event = triggered(None, None, None, None, None, None, people.complete_next)
+    assert event["outcome"] == "over"
+    assert len(triggered.pauses) == 7
+    if "headers" in action:
+        assert all(pause >= 7 for pause in triggered.pauses[:5])
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 3  # the 1st, 2nd and 4th
+    assert "after 5 failed looks" in caplog.text
+    assert "sandbox-token" not in caplog.text
+
+
+def test_it_outlives_a_stopped_tallyfy(monkeypatch, triggered):
+    with SandboxServer() as first:
+        connect(monkeypatch, first)
+        baseline = People(first).next_task_id()
+        port = int(first.url.rsplit(":", 1)[1])
+    second = SandboxServer(port=port)
+
+    def restart():
+        second.__enter__()
+        People(second).complete_next()
+
+    try:
+        event = triggered(None, None, None, restart, from_task_id=baseline)
+    finally:
+        second.__exit__(None, None, None)
+    assert event["result"]["from_task_id"] == baseline
+
+
+def test_it_ends_when_the_run_is_archived(people, triggered):
+    event = triggered(None, people.archive)
+    assert event["outcome"] == "lost"
+    assert "archived" in event["reason"]
+
+
+def test_it_ends_when_the_run_is_deleted(people, triggered):
+    event = triggered(None, people.delete)
+    assert event["outcome"] == "lost"
+    assert "gone" in event["reason"]
+
+
+def test_a_rotated_token_does_not_end_it(sandbox, people, triggered, monkeypatch):
+    tokens = f"{sandbox.url}/_sandbox/tokens"
+    complete_next = people.complete_next
+
+    def rotate():
+        requests.post(tokens, json={"token": "next-token", "user_id": 1002}, timeout=10).raise_for_status()
+        requests.delete(tokens, json={"token": "sandbox-token"}, timeout=10).raise_for_status()
+        people.headers["Authorization"] = "Bearer next-token"
+        connect(monkeypatch, sandbox, "next-token")
+
+    assert triggered(None, rotate, None, complete_next)["outcome"] == "over"
+
+
+def test_a_token_that_stays_refused_ends_it_in_words_without_the_token(people, triggered, caplog):
+    body = {"message": "Unauthenticated: sandbox-token"}
+    refused = {"method": "GET", "path": "/runs/", "times": 2, "action": "status", "status": 401, "body": body}
+    event = triggered(None, lambda: people.faults(refused))
+    assert event["outcome"] == "refused"
+    assert event["error"] == "TallyfyAuthError"
+    assert "Unauthenticated: ***" in event["message"]
+    assert "Check the credentials of connection 'tallyfy_default'" in event["message"]
+    assert "sandbox-token" not in json.dumps(event) + caplog.text
+
+
+def test_with_silent_fail_a_refusal_is_outlived(people, triggered):
+    refused = {
+        "method": "GET",
+        "path": "/runs/",
+        "times": 4,
+        "action": "status",
+        "status": 403,
+        "body": {"message": "Forbidden"},
+    }
+    people.faults(refused)
+    assert triggered(None, None, None, people.complete_next, silent_fail=True)["outcome"] == "over"
+
+
+def test_it_outlives_a_connection_that_cannot_be_read(people, triggered, monkeypatch, caplog):
+    secret_value = "postgres://user:password@secrets"
+    works = watcher.TallyfyHook.with_connection_read
+    failures = iter([OSError(secret_value)] * 3)
+
+    async def fails(*arguments, **options):
+        if error := next(failures, None):
+            raise error
+        return await works(*arguments, **options)
+
+    monkeypatch.setattr(watcher.TallyfyHook, "with_connection_read", fails)
+    assert triggered(None, None, None, people.complete_next)["outcome"] == "over"
+    assert "could not be read from Airflow (OSError)" in caplog.text
+    assert secret_value not in caplog.text
+
+
+def test_a_look_never_holds_up_the_event_loop(people, monkeypatch):
+    """The look ends only when the loop has run meanwhile: a loop that waits for it never comes to that."""
+    loop_has_run = threading.Event()
+    look = looks.look
+
+    def look_when_the_loop_has_run(*arguments):
+        assert loop_has_run.wait(LONGEST), "the event loop stood still"
+        return look(*arguments)
+
+    monkeypatch.setattr(watcher, "_look_in_thread", watcher.in_thread(look_when_the_loop_has_run))
+
+    async def first_look():
+        seen = watcher.watch("tallyfy_default", SEEDED_RUN_ID, ("next_task",), watcher.Pace(60))
+        waiting = asyncio.ensure_future(anext(seen))
+        await asyncio.sleep(0)
+        loop_has_run.set()
+        return await waiting
+
+    assert isinstance(asyncio.run(first_look()), looks.Sight)
+
+
+def test_a_cancelled_wait_ends_at_once_and_raises_nothing_else(people):
+    async def cancelled():
+        waiting = asyncio.ensure_future(anext(trigger().run()))
+        await asyncio.sleep(0.2)
+        waiting.cancel()
+        with suppress(asyncio.CancelledError):
+            await waiting
+        return waiting.cancelled()
+
+    assert asyncio.run(cancelled())
+
+
+def test_its_arguments_hold_all_it_needs_and_no_secret(people, triggered):
+    path, arguments = trigger(
+        from_task_id="x", exponential_backoff=True, max_wait=5.0, silent_fail=True
+    ).serialize()
+    assert path == "airflow_provider_tallyfy.triggers.tallyfy.TallyfyNextTaskTrigger"
+    assert json.loads(json.dumps(arguments)) == arguments
+    assert TallyfyNextTaskTrigger(**arguments).serialize() == (path, arguments)
+    assert "token" not in json.dumps(arguments)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError
+from airflow_provider_tallyfy.operators.links import TallyfyProcessLink
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
+
+API = "https://tallyfy.test/api/organizations/acme"
+
+
+def test_it_returns_the_run_with_one_next_task(connection, context, requests_mock):
+    requests_mock.get(
+        f"{API}/runs/r1",
+        json={"data": {"id": "r1", "name": "Onboarding", "next_task": {"data": [{"id": "t1"}]}}},
+    )
+    operator = TallyfyGetRunOperator(
+        task_id="read", run_id="r1", with_="next_task, tasks", form_fields_values=True
+    )
+
+    assert operator.execute(context) == {"id": "r1", "name": "Onboarding", "next_task": {"id": "t1"}}
+    assert requests_mock.last_request.qs == {"with": ["next_task,tasks"], "form_fields_values": ["true"]}
+
+
+@pytest.mark.parametrize(("answer", "pushed"), [([{"id": "t1"}], {"id": "t1"}), ([], None)])
+def test_the_next_task_is_pushed_under_its_own_key(connection, context, requests_mock, answer, pushed):
+    """``output["next_task"]`` asks for that key; Airflow fails a task that asks for a key nobody pushed."""
+    requests_mock.get(f"{API}/runs/r1", json={"data": {"id": "r1", "next_task": {"data": answer}}})
+    TallyfyGetRunOperator(task_id="read", run_id="r1").execute(context)
+    assert context["ti"].xcoms["next_task"] == pushed
+    assert "next_task" in context["ti"].xcoms
+
+
+def test_its_link_leads_to_the_process_even_if_the_read_fails(connection, context, requests_mock):
+    requests_mock.get(f"{API}/runs/r1", status_code=404, json={"message": "Not found"})
+    with pytest.raises(TallyfyNotFoundError):
+        TallyfyGetRunOperator(task_id="read", run_id="r1").execute(context)
+    (link,) = TallyfyGetRunOperator.operator_extra_links
+    assert link == TallyfyProcessLink()
+    assert link.name == "Tallyfy process"
+    assert context["ti"].xcoms[link.xcom_key] == "https://go.tallyfy.com/acme/processes/r1"
+
+
+def test_what_is_templated():
+    assert TallyfyGetRunOperator.template_fields == ("run_id", "with_", "tallyfy_conn_id")
+
+
+def test_a_run_id_that_is_none_is_refused_in_words(connection, context):
+    with pytest.raises(ValueError, match=r"run_id must be a Tallyfy id .* is missing"):
+        TallyfyGetRunOperator(task_id="read", run_id=None).execute(context)

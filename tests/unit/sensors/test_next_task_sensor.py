@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import copy
+import logging
+from datetime import timedelta
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
+
+from airflow_provider_tallyfy import exceptions
+from airflow_provider_tallyfy.sensors import tallyfy as sensors_module
+from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
+
+RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
+
+
+def answer(next_task_id, **fields):
+    tasks = [] if next_task_id is None else [{"id": next_task_id, "title": "Sign"}]
+    progress = {"complete": 1, "total": 2, "percent": 50}
+    return {
+        "json": {
+            "data": {"id": "r1", "status": "active", "progress": progress, "next_task": {"data": tasks}}
+            | fields
+        }
+    }
+
+
+def sensor(**arguments):
+    return TallyfyNextTaskSensor(**{"task_id": "wait", "run_id": "r1", "poke_interval": 0.01, **arguments})
+
+
+@pytest.fixture
+def tallyfy(connection, requests_mock, monkeypatch):
+    """Let Tallyfy give these answers, one for each request; the last one stays."""
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+
+    def answers(*these):
+        return requests_mock.get(RUN, list(these))
+
+    return answers
+
+
+UNAVAILABLE = {"status_code": 503}
+MOVED = {
+    "run_id": "r1",
+    "from_task_id": "a",
+    "next_task": {"id": "b", "title": "Sign"},
+    "run_status": "active",
+    "progress": {"complete": 1, "total": 2, "percent": 50},
+}
+
+
+LOST = {"outcome": "lost", "reason": "archived"}
+REFUSED = {"outcome": "refused", "error": "TallyfyAuthError", "message": "401"}
+
+
+class TestPoke:
+    def test_it_returns_what_changed(self, tallyfy, context):
+        tallyfy(answer("a"), answer("a"), answer("b"))
+        assert sensor().execute(context) == MOVED
+
+    def test_the_end_of_the_run_is_a_change(self, tallyfy, context):
+        tallyfy(answer("a"), answer(None, status="complete"))
+        result = sensor().execute(context)
+        assert (result["next_task"], result["run_status"]) == (None, "complete")
+
+    @pytest.mark.parametrize("from_task", ["a", {"id": "a", "title": "Sign"}])
+    def test_a_change_before_the_first_look_is_seen(self, tallyfy, context, from_task):
+        tallyfy(answer("b"))
+        assert sensor(from_task=from_task).execute(context) == MOVED
+
+    @pytest.mark.parametrize("from_task", [None, "", "None", {}])
+    def test_an_empty_from_task_takes_the_task_of_the_first_look(self, tallyfy, context, from_task):
+        tallyfy(answer("a"), answer("b"))
+        assert sensor(from_task=from_task).execute(context)["from_task_id"] == "a"
+
+    def test_each_look_is_one_line(self, tallyfy, context, caplog, monkeypatch):
+        tallyfy(answer("a"), answer("a"), answer("b"))
+        caplog.set_level(logging.INFO)
+        monkeypatch.setattr(TallyfyNextTaskSensor, "log", logging.getLogger("looks"))
+        sensor().execute(context)
+        lines = [r.getMessage() for r in caplog.records if r.getMessage().startswith("Run r1:")]
+        assert lines == [
+            "Run r1: 1 of 2 tasks are done; next is 'Sign' (a)",
+            "Run r1: 1 of 2 tasks are done; next is 'Sign' (a)",
+            "Run r1: 1 of 2 tasks are done; next is 'Sign' (b)",
+        ]
+
+    @pytest.mark.parametrize(
+        "trouble", [UNAVAILABLE, {"status_code": 429}, {"exc": ConnectionResetError}, {"text": "<html>"}]
+    )
+    def test_trouble_that_passes_ends_nothing(self, tallyfy, context, trouble):
+        tallyfy(answer("a"), *[trouble] * 12, answer("b"))
+        assert sensor().execute(context) == MOVED
+
+    def test_trouble_at_the_first_look_takes_no_baseline(self, tallyfy, context):
+        tallyfy(*[UNAVAILABLE] * 12, answer("a"), answer("b"))
+        assert sensor().execute(context) == MOVED
+
+    def test_an_archived_run_fails_without_retries(self, tallyfy, context):
+        tallyfy(answer("a"), answer("a", archived_at="2026-01-01T00:00:00Z"))
+        with pytest.raises(AirflowFailException, match="Run r1 was archived"):
+            sensor().execute(context)
+
+    def test_a_run_that_is_gone_fails_without_retries(self, tallyfy, context):
+        tallyfy(answer("a"), {"status_code": 404, "json": {"message": "No query results"}})
+        with pytest.raises(AirflowFailException, match=r"Run r1 is gone .* No query results"):
+            sensor().execute(context)
+
+    @pytest.mark.parametrize(
+        ("status", "kind"), [(401, exceptions.TallyfyAuthError), (403, exceptions.TallyfyPermissionError)]
+    )
+    def test_a_refusal_fails_only_after_the_connection_was_read_again(
+        self, tallyfy, context, monkeypatch, status, kind
+    ):
+        looks = tallyfy(answer("a"), {"status_code": status})
+        waiting = sensor()
+        with pytest.raises(kind) as refusal:
+            waiting.execute(context)
+        assert not isinstance(refusal.value, AirflowFailException)
+        assert looks.call_count == 3
+
+    def test_a_rotated_token_is_taken_up(self, tallyfy, context, monkeypatch, requests_mock):
+        requests_mock.get(RUN, [answer("a"), {"status_code": 401}])
+        requests_mock.get(RUN, request_headers={"Authorization": "Bearer new"}, **answer("b"))
+        waiting = sensor()
+        assert not waiting.poke(context)
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", "tallyfy://acme:new@tallyfy.test")
+        assert waiting.poke(context).xcom_value == MOVED
+
+    def test_it_times_out_in_an_outage(self, tallyfy, context):
+        tallyfy(UNAVAILABLE)
+        with pytest.raises(AirflowSensorTimeout):
+            sensor(timeout=0).execute(context)
+
+    def test_soft_fail_skips_on_timeout_and_on_a_lost_run(self, tallyfy, context):
+        tallyfy(answer("a"), answer("a", status="archived"))
+        with pytest.raises(AirflowSkipException):
+            sensor(soft_fail=True).execute(context)
+        with pytest.raises(AirflowSkipException):
+            sensor(soft_fail=True, timeout=0).execute(context)
+
+    def test_never_fail_skips_on_a_refusal(self, tallyfy, context):
+        tallyfy({"status_code": 401})
+        with pytest.raises(AirflowSkipException):
+            sensor(never_fail=True).execute(context)
+
+    def test_silent_fail_outlives_a_refusal(self, tallyfy, context):
+        tallyfy(answer("a"), {"status_code": 401}, {"status_code": 401}, answer("b"))
+        assert sensor(silent_fail=True).execute(context) == MOVED
+
+    def test_it_links_to_the_process(self, tallyfy, context):
+        tallyfy(answer("a"), answer("b"))
+        sensor().execute(context)
+        assert context["ti"].xcoms == {"tallyfy_run_url": "https://go.tallyfy.com/acme/processes/r1"}
+
+
+class TestBaseline:
+    """What the first look found outlives whatever happens to the task, until it succeeds."""
+
+    def test_it_outlives_a_reschedule_and_a_retry(self, tallyfy, context):
+        tallyfy(answer("a"), answer("b"))
+        assert not sensor(mode="reschedule").poke(context)
+        assert sensor(mode="reschedule").poke(context).xcom_value == MOVED
+
+    def test_it_goes_when_the_sensor_succeeds(self, tallyfy, context):
+        tallyfy(answer("a"), answer("b"))
+        sensor().execute(context)
+        assert context["task_state_store"].kept == {}
+        tallyfy(answer("b"), answer("c"))
+        assert sensor().execute(context)["from_task_id"] == "b"
+
+    def test_it_is_the_run_s_own(self, tallyfy, context, requests_mock):
+        tallyfy(answer("a"))
+        assert not sensor().poke(context)
+        requests_mock.get(RUN.replace("r1", "r2"), **answer("b"))
+        assert not sensor(run_id="r2").poke(context)
+
+    def test_a_task_that_is_named_goes_before_it(self, tallyfy, context):
+        tallyfy(answer("a"))
+        assert not sensor().poke(context)
+        assert sensor(from_task="x").poke(context).xcom_value["from_task_id"] == "x"
+
+    def test_it_outlives_a_retry_of_a_deferred_task(self, tallyfy, context):
+        tallyfy(answer("a"), answer("b"))
+        with pytest.raises(TaskDeferred):
+            sensor(deferrable=True).execute(context)
+        assert sensor(deferrable=True).execute(context) == MOVED
+
+    def test_a_failed_task_keeps_it(self, tallyfy, context):
+        tallyfy(answer("a"), {"status_code": 401})
+        with pytest.raises(exceptions.TallyfyAuthError):
+            sensor().execute(context)
+        tallyfy(answer("b"))
+        assert sensor().execute(context) == MOVED
+
+
+class TestDeferrable:
+    def deferred(self, context, **arguments):
+        with pytest.raises(TaskDeferred) as deferral:
+            sensor(deferrable=True, **arguments).execute(context)
+        return deferral.value
+
+    def test_it_does_not_defer_when_it_is_over_already(self, tallyfy, context):
+        tallyfy(answer("b"))
+        assert sensor(deferrable=True, from_task="a").execute(context) == MOVED
+
+    def test_the_baseline_travels_with_the_trigger(self, tallyfy, context):
+        tallyfy(answer("a"))
+        deferral = self.deferred(
+            context,
+            poke_interval=timedelta(minutes=2),
+            timeout=timedelta(days=3),
+            exponential_backoff=True,
+            max_wait=timedelta(hours=1),
+        )
+        assert deferral.timeout == timedelta(days=3)
+        assert deferral.method_name == "execute_complete"
+        assert deferral.trigger.serialize() == (
+            "airflow_provider_tallyfy.triggers.tallyfy.TallyfyNextTaskTrigger",
+            {
+                "tallyfy_conn_id": "tallyfy_default",
+                "run_id": "r1",
+                "from_task_id": "a",
+                "poke_interval": 120.0,
+                "exponential_backoff": True,
+                "max_wait": 3600.0,
+                "silent_fail": False,
+            },
+        )
+
+    def test_it_defers_through_an_outage_at_the_first_look(self, tallyfy, context):
+        tallyfy(UNAVAILABLE)
+        assert self.deferred(context).trigger.from_task_id is None
+
+    def test_it_defers_through_a_refusal_only_with_silent_fail(self, tallyfy, context):
+        tallyfy({"status_code": 403})
+        assert self.deferred(context, silent_fail=True).trigger.silent_fail is True
+        with pytest.raises(exceptions.TallyfyPermissionError):
+            sensor(deferrable=True).execute(context)
+
+    def resumed(self, context, event, **arguments):
+        return sensor(deferrable=True, **arguments).resume_execution(
+            "execute_complete", {"event": event}, context
+        )
+
+    def test_it_returns_what_the_trigger_saw_and_forgets_the_baseline(self, tallyfy, context):
+        tallyfy(answer("a"))
+        self.deferred(context)
+        assert self.resumed(context, {"outcome": "over", "result": MOVED}) == MOVED
+        assert context["task_state_store"].kept == {}
+
+    def test_a_lost_run_fails_without_retries(self, context):
+        with pytest.raises(AirflowFailException, match="archived"):
+            self.resumed(context, LOST)
+
+    def test_a_refusal_fails_with_its_own_kind(self, context):
+        with pytest.raises(exceptions.TallyfyAuthError, match="401"):
+            self.resumed(context, REFUSED)
+
+    @pytest.mark.parametrize("meaning", ["soft_fail", "never_fail"])
+    @pytest.mark.parametrize("event", [LOST, REFUSED])
+    def test_soft_fail_and_never_fail_skip(self, context, event, meaning):
+        with pytest.raises(AirflowSkipException):
+            self.resumed(context, event, **{meaning: True})
+
+    @pytest.mark.parametrize(
+        ("arguments", "ends_as"),
+        [
+            ({}, AirflowSensorTimeout),
+            ({"soft_fail": True}, AirflowSkipException),
+            ({"never_fail": True}, AirflowSkipException),
+        ],
+    )
+    def test_a_timeout_in_the_triggerer_is_the_sensor_s_own(self, context, arguments, ends_as):
+        # So Airflow resumes a task whose trigger ran out of time.
+        with pytest.raises(ends_as):
+            sensor(deferrable=True, **arguments).resume_execution(
+                "__fail__", {"error": "Trigger timeout"}, context
+            )
+
+
+class TestArguments:
+    def test_what_is_templated(self):
+        assert TallyfyNextTaskSensor.template_fields == ("run_id", "from_task", "tallyfy_conn_id")
+
+    def test_reschedule_without_from_task_is_refused_before_airflow_3_3(self, monkeypatch):
+        monkeypatch.setattr(sensors_module, "AIRFLOW_V_3_3_PLUS", False)
+        with pytest.raises(
+            ValueError, match=r"'wait': mode='reschedule' needs from_task .* Write from_task="
+        ):
+            sensor(mode="reschedule")
+        sensor(mode="reschedule", from_task="a")
+        sensor(mode="reschedule", deferrable=True)
+        sensor()
+
+    def test_reschedule_with_an_empty_from_task_fails_before_airflow_3_3(self, monkeypatch, tallyfy, context):
+        monkeypatch.setattr(sensors_module, "AIRFLOW_V_3_3_PLUS", False)
+        tallyfy(answer("a"))
+        rescheduled = sensor(mode="reschedule", from_task="{{ empty }}")
+        rescheduled.from_task = ""
+        del context["task_state_store"]
+        with pytest.raises(AirflowFailException, match="from_task came out empty"):
+            rescheduled.execute(context)
+
+    def test_poke_without_a_state_store_keeps_the_baseline_for_the_try(self, tallyfy, context):
+        tallyfy(answer("a"), answer("b"))
+        del context["task_state_store"]
+        assert sensor().execute(context) == MOVED
+
+    def test_a_template_that_made_text_of_a_task_is_refused(self, tallyfy, context):
+        tallyfy(answer("a"))
+        with pytest.raises(ValueError, match="turned into text"):
+            sensor(from_task="{'id': 'a'}").execute(context)
+
+    def test_it_can_be_copied_as_airflow_does(self):
+        assert copy.copy(sensor(from_task="a")).from_task == "a"
+
+    def test_errors_of_tallyfy_are_airflow_s(self):
+        assert issubclass(exceptions.TallyfyError, AirflowException)

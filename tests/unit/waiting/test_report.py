@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_tallyfy.waiting.report import described
+
+TASK = {"id": "t1", "title": "Sign contract"}
+
+
+@pytest.mark.parametrize(
+    ("run", "line"),
+    [
+        (
+            {"progress": {"complete": 3, "total": 7}, "next_task": None},
+            "3 of 7 tasks are done; no task is left",
+        ),
+        ({"progress": 40, "next_task": TASK}, "40 % is done; next is 'Sign contract' (t1)"),
+        (
+            {
+                "progress": {"complete": 0, "total": 2},
+                "next_task": TASK
+                | {
+                    "owners": {"users": [1002], "guests": ["ann@example.com"], "groups": []},
+                    "deadline": "2026-11-26T15:00:00.000Z",
+                },
+            },
+            "0 of 2 tasks are done; next is 'Sign contract' (t1); with user 1002, guest ann@example.com; "
+            "due 2026-11-26 15:00 UTC",
+        ),
+        (
+            {"next_task": TASK | {"owners": {"users": [{"id": 5, "full_name": "Maria Lopez"}]}}},
+            "next is 'Sign contract' (t1); with user Maria Lopez",
+        ),
+        (
+            {"next_task": TASK | {"owners": {"users": []}, "deadline": "2026-11-26T15:00:00+02:00"}},
+            "next is 'Sign contract' (t1); with nobody; due 2026-11-26 13:00 UTC",
+        ),
+        ({"next_task": {"id": "t1", "deadline": "soon"}}, "next is 'untitled' (t1); due soon"),
+    ],
+)
+def test_a_look_is_told_in_one_line(run, line):
+    assert described(run) == line
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "progress": json_values,
+            "next_task": st.none()
+            | st.fixed_dictionaries(
+                {"id": st.text(), "title": json_values, "owners": json_values, "deadline": json_values}
+            ),
+        }
+    )
+)
+def test_no_value_of_the_api_breaks_the_line(run):
+    assert "\n" not in described(run)
+
+
+def test_a_title_with_line_breaks_stays_in_its_line():
+    assert (
+        described({"next_task": {"id": "t", "title": "a\nERROR forged\r\nline"}})
+        == "next is 'a ERROR forged line' (t)"
+    )

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_tallyfy import exceptions
+from airflow_provider_tallyfy.waiting.events import from_event, to_event
+from airflow_provider_tallyfy.waiting.looks import Blank, Sight
+from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
+from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Unseen, Waiting, judge
+
+
+def judged(look):
+    return judge(NextTaskCondition("a"), "run", look)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.TallyfyRateLimitError("429", retry_after=5),
+        exceptions.TallyfyServerError("503"),
+        exceptions.TallyfyConnectionError("refused"),
+        exceptions.TallyfyResponseError("unreadable"),
+        exceptions.TallyfyNotFoundError("a proxy's 404", is_from_tallyfy=False),
+        exceptions.TallyfyPermissionError("a firewall's 403", is_from_tallyfy=False),
+    ],
+    ids=str,
+)
+def test_what_passes_ends_nothing(error):
+    assert judged(Blank(error)) == Unseen(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.TallyfyAuthError("401"),
+        exceptions.TallyfyPermissionError("403"),
+        exceptions.TallyfyValidationError("422"),
+        exceptions.TallyfyConfigurationError("no organization"),
+        exceptions.TallyfyError("405"),
+    ],
+    ids=str,
+)
+def test_a_refusal_is_told(error):
+    assert judged(Blank(error)) == Refused(error)
+
+
+def test_a_run_that_is_gone_is_lost():
+    verdict = judged(Blank(exceptions.TallyfyNotFoundError("404")))
+    assert isinstance(verdict, Lost)
+    assert verdict.reason.startswith("Run run is gone from Tallyfy")
+
+
+@pytest.mark.parametrize("mark", [{"archived_at": "2026-01-01T00:00:00Z"}, {"status": "archived"}])
+def test_an_archived_run_is_lost_even_if_its_next_task_differs(mark):
+    verdict = judged(Sight({"id": "run", "next_task": None, **mark}))
+    assert isinstance(verdict, Lost)
+    assert "archived" in verdict.reason
+
+
+def test_a_run_is_left_to_the_condition():
+    assert judged(Sight({"next_task": {"id": "a"}})) == Waiting(NextTaskCondition("a"))
+
+
+@pytest.mark.parametrize("verdict", [Over({"next_task": None}), Lost("archived")])
+def test_an_event_tells_the_verdict(verdict):
+    assert from_event(to_event(verdict)) == verdict
+
+
+def test_an_event_tells_the_kind_of_a_refusal():
+    told = from_event(to_event(Refused(exceptions.TallyfyPermissionError("not yours", status=403))))
+    assert isinstance(told, Refused)
+    assert type(told.error) is exceptions.TallyfyPermissionError
+    assert str(told.error) == "not yours"
+
+
+@pytest.mark.parametrize("event", [None, {}, {"outcome": "new"}, {"outcome": "over"}])
+def test_another_event_is_refused(event):
+    with pytest.raises(ValueError, match="not understood"):
+        from_event(event)
