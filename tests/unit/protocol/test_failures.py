@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_provider_tallyfy.protocol.failures import FailureKind, read_failure
+
+
+def said(body, status=422):
+    return read_failure(status, {}, json.dumps(body).encode()).message
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (301, FailureKind.REDIRECT),
+        (304, FailureKind.REDIRECT),
+        (308, FailureKind.REDIRECT),
+        (400, FailureKind.VALIDATION),
+        (401, FailureKind.AUTHENTICATION),
+        (402, FailureKind.OTHER),
+        (403, FailureKind.PERMISSION),
+        (404, FailureKind.NOT_FOUND),
+        (405, FailureKind.OTHER),
+        (409, FailureKind.VALIDATION),
+        (410, FailureKind.NOT_FOUND),
+        (413, FailureKind.OTHER),
+        (422, FailureKind.VALIDATION),
+        (429, FailureKind.RATE_LIMIT),
+        (500, FailureKind.SERVER),
+        (502, FailureKind.SERVER),
+        (503, FailureKind.SERVER),
+        (504, FailureKind.SERVER),
+        (507, FailureKind.SERVER),
+        (599, FailureKind.SERVER),
+    ],
+)
+def test_the_status_decides(status, kind):
+    failure = read_failure(status, {}, b'{"message": "200 OK"}')
+    assert (failure.kind, failure.status) == (kind, status)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"message": "No."}, "No."),
+        ({"error": True, "message": "No.", "code": "NO"}, "No."),
+        ({"message": "  Two\n lines "}, "Two lines"),
+        (
+            {"error": "invalid_client", "error_description": "Client authentication failed"},
+            "Client authentication failed",
+        ),
+        ({"error": "invalid_client"}, "invalid_client"),
+        (
+            {
+                "error": "invalid_client",
+                "error_description": "Failed",
+                "message": "Client authentication failed",
+            },
+            "Client authentication failed",
+        ),
+        (
+            {
+                "message": "The given data was invalid.",
+                "errors": {"name": ["Too long.", "Too dull."], "users": "None"},
+            },
+            "The given data was invalid. (name: Too long. Too dull.; users: None)",
+        ),
+        ({"errors": {"name": ["Too long."]}}, "name: Too long."),
+        ({"message": "No.", "errors": []}, "No."),
+        ({"message": "No.", "errors": {}}, "No."),
+        ({"message": "", "error": "Not at all."}, "Not at all."),
+        ({"message": ""}, None),
+        ({"message": None, "error": True}, None),
+        ({"message": 12}, None),
+        ({}, None),
+        ([], None),
+        ("No.", None),
+        (None, None),
+    ],
+)
+def test_tallyfys_words(body, message):
+    assert said(body) == message
+
+
+def test_a_long_message_is_cut():
+    assert said({"message": "x" * 10_000}).startswith("xxx")
+    assert len(said({"message": "x" * 10_000})) <= 501
+    assert len(said({"errors": {str(number): ["Wrong."] for number in range(1000)}})) <= 501
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<html><h1>502 Bad Gateway</h1></html>", b"upstream timed out", b"\xff\xfe", b'{"message": "cu'],
+)
+def test_a_proxys_page_says_nothing_and_is_not_tallyfys(content):
+    failure = read_failure(502, {}, content)
+    assert (failure.message, failure.is_from_tallyfy) == (None, False)
+
+
+def test_an_error_of_the_api_is_tallyfys():
+    assert read_failure(404, {}, b'{"message": "Not found."}').is_from_tallyfy
+
+
+@pytest.mark.parametrize("content", [b"", b"  \n"])
+def test_an_empty_body_is_a_proxys_too(content):
+    """Tallyfy's own errors have a message; a wait must not end for good because of a proxy's bare 404."""
+    failure = read_failure(404, {}, content)
+    assert (failure.message, failure.is_from_tallyfy) == (None, False)
+
+
+def test_the_request_id_is_kept():
+    assert read_failure(500, {"X-Request-Id": "r-1"}, b"").request_id == "r-1"
+    assert read_failure(500, {}, b"").request_id is None

@@ -1,0 +1,62 @@
+"""What importing costs: DAG files are parsed all day, and the protocol is to stand without Airflow and sockets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def modules_after(*imports: str) -> set[str]:
+    """Import in a fresh interpreter, and tell all that was loaded."""
+    code = "\n".join([*imports, "import json, sys", "print(json.dumps(sorted(sys.modules)))"])
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(json.loads(shown.stdout.splitlines()[-1]))
+
+
+PROTOCOL = [
+    f"airflow_provider_tallyfy.protocol{module}"
+    for module in ("", ".addresses", ".answers", ".calls", ".failures")
+]
+
+
+def test_the_protocol_needs_neither_airflow_nor_sockets():
+    loaded = modules_after(*(f"import {name}" for name in PROTOCOL))
+    assert set(PROTOCOL) <= loaded
+    banned = (
+        "airflow",
+        "requests",
+        "urllib3",
+        "httpx",
+        "aiohttp",
+        "asyncio",
+        "socket",
+        "_socket",
+        "ssl",
+        "http.client",
+    )
+    assert [name for name in banned if name in loaded] == []
+    own = {name for name in loaded if name.startswith("airflow_provider_tallyfy")}
+    assert own == {"airflow_provider_tallyfy", *PROTOCOL}
+
+
+BASES = """
+from airflow.providers.common.compat.sdk import (
+    AirflowException, BaseOperator, BaseOperatorLink, BaseSensorOperator, PokeReturnValue, XCom, conf
+)
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["airflow_provider_tallyfy.operators.tallyfy", "airflow_provider_tallyfy.sensors.tallyfy"]
+)
+def test_what_dag_files_import_adds_no_network_to_airflows_base_classes(module):
+    added = modules_after(BASES, f"import {module}") - modules_after(BASES)
+    assert module in added
+    assert not {name.split(".")[0] for name in added} - {"airflow", "airflow_provider_tallyfy"}
+    assert "airflow_provider_tallyfy.hooks.tallyfy" not in added
+    assert not [name for name in added if name.startswith("airflow_provider_tallyfy.sandbox")]
