@@ -144,12 +144,11 @@ class Person:
 def run(dag_id: str, *, keep: bool) -> bool:
     """Run the demo and tell whether it passed."""
     with View() as view:
-        view.say(
-            f"Runs {dag_id} in a real Airflow {version('apache-airflow')} against a sandbox Tallyfy, "
-            "on this machine only, and ends both: about a minute."
-        )
+        view.say(f"Runs {dag_id} in a real Airflow {version('apache-airflow')} against a sandbox Tallyfy.")
+        view.say("All of it is on this machine, takes about a minute, and is ended afterwards.")
         with running_sandbox() as sandbox:
             view.say(f"The sandbox is up: {sandbox.url}")
+            view.say("Airflow is starting.")
             environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
             with RealAirflow(EXAMPLES, environment=environment) as airflow:
                 view.say(f"Airflow is up, with its scheduler, triggerer and API server: {airflow.url}")
@@ -178,7 +177,9 @@ def _follow(view: View, sandbox: SandboxClient, dag_run: DagRun, person: Person,
                     person.take_turn()
                     view.say(f"It holds no worker now. It waits for somebody to complete {person.title}.")
                     if keep:
-                        view.say(f"[bold]Your turn[/], for {PATIENCE:g} s: do it at {sandbox.url}")
+                        view.say(
+                            f"[bold]Your turn[/], for {PATIENCE:g} s: do it at {sandbox.process_url(SEEDED_RUN_ID)}"
+                        )
                         view.say(f"Airflow's view of it is at {dag_run.url}")
             states[task_id] = now
         person.act()

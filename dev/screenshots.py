@@ -71,6 +71,7 @@ def take_graph(context: BrowserContext, dag_run: DagRun, path: Path) -> None:
 def take_sandbox(context: BrowserContext, url: str, path: Path) -> None:
     """Take the sandbox's page with the process open that the DAG waits for."""
     page = context.new_page()
+    page.set_viewport_size({"width": 1280, "height": 900})  # room for the approval's buttons
     page.goto(url)
     page.get_by_role("heading", name="Approve release").wait_for()
     _take(page, path)
