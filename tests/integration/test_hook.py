@@ -1,0 +1,367 @@
+"""The hook against the sandbox's real server: real sockets, and answers that break off. Pauses take no time."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+
+import pytest
+import requests
+
+from airflow_provider_tallyfy.exceptions import (
+    TallyfyAuthError,
+    TallyfyConnectionError,
+    TallyfyError,
+    TallyfyIndeterminateError,
+    TallyfyNotFoundError,
+    TallyfyPermissionError,
+    TallyfyRateLimitError,
+    TallyfyResponseError,
+    TallyfyServerError,
+    TallyfyValidationError,
+)
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+from airflow_provider_tallyfy.sandbox.seeds import (
+    COMPLETE_RUN_ID,
+    ONBOARDING_CHECKLIST_ID,
+    RELEASE_CHECKLIST_ID,
+    SEEDED_RUN_ID,
+)
+from airflow_provider_tallyfy.sandbox.server import SandboxServer
+
+RUN_PATH = f"/api/organizations/sandbox/runs/{SEEDED_RUN_ID}"
+
+
+@pytest.fixture(scope="module", params=["collection", "object"])
+def either_server(request):
+    with SandboxServer(next_task=request.param) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server():
+    with SandboxServer() as server:
+        yield server
+
+
+@pytest.fixture
+def sandbox(server):
+    server.reset()
+    return server
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch):
+    """The pauses that the hook would have made."""
+    made = []
+    monkeypatch.setattr(time, "sleep", made.append)
+    return made
+
+
+@pytest.fixture
+def connect(monkeypatch):
+    def connect(sandbox, extra=None, **fields):
+        described = {
+            "conn_type": "tallyfy",
+            "host": sandbox.base_url,
+            "login": "sandbox",
+            "password": "sandbox-token",
+            "extra": {"timeout": 10, **(extra or {})},
+            **fields,
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
+        return TallyfyHook()
+
+    return connect
+
+
+@pytest.fixture
+def hook(connect, sandbox):
+    hook = connect(sandbox)
+    with hook.get_conn():
+        yield hook
+
+
+@pytest.fixture
+def fault(sandbox):
+    """Let requests go wrong."""
+
+    def fault(action, **more):
+        answer = requests.post(
+            f"{sandbox.url}/_sandbox/faults", json=[{"action": action, **more}], timeout=10
+        )
+        assert answer.status_code == 200, answer.text
+
+    return fault
+
+
+def asked(sandbox, method, path):
+    """How many requests for this path arrived."""
+    shown = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()
+    return sum(row["count"] for row in shown["requests"] if (row["method"], row["path"]) == (method, path))
+
+
+def launched(sandbox, name):
+    return sandbox.change(lambda store: sum(run.name == name for run in store.runs.values()))
+
+
+class TestRuns:
+    def test_a_run_from_its_first_task_to_its_last(self, either_server, connect):
+        either_server.reset()
+        hook = connect(either_server)
+        with hook.get_conn():
+            run = hook.launch_run(ONBOARDING_CHECKLIST_ID, name="From first to last")
+            seen = []
+            for _ in range(20):
+                task = hook.get_next_task(run["id"])
+                if task is None:
+                    break
+                seen.append(task["id"])
+                self.complete(hook, run["id"], task["id"])
+            assert task is None
+            assert len(seen) == len(set(seen)) > 1
+            finished = hook.get_run(run["id"], with_="next_task,tasks")
+            assert (finished["next_task"], finished["status"]) == (None, "complete")
+            assert set(seen) <= {task["id"] for task in finished["tasks"]["data"]}
+
+    @staticmethod
+    def complete(hook, run_id, task_id):
+        [task] = [t for t in hook.get_tasks(run_id, with_="form_fields") if t["id"] == task_id]
+        taskdata = {field["id"]: "Done." for field in task["form_fields"]["data"] if field["required"]}
+        if taskdata:
+            hook.update_task(run_id, task_id, taskdata=taskdata)
+        is_approved = True if task["task_type"] != "task" else None
+        hook.complete_task(run_id, task_id, is_approved=is_approved)
+
+    def test_the_run_is_what_the_api_says_but_for_its_next_task(self, either_server, connect):
+        either_server.reset()
+        hook = connect(either_server)
+        with hook.get_conn():
+            raw = hook.request("GET", f"runs/{SEEDED_RUN_ID}", params={"with": "next_task"})["data"]
+            run = hook.get_run(SEEDED_RUN_ID)
+            assert run["next_task"]["id"] in json.dumps(raw["next_task"])
+            assert {**run, "next_task": None} == {**raw, "next_task": None}
+            assert hook.get_run(COMPLETE_RUN_ID)["next_task"] is None
+
+    def test_several_pages(self, hook, sandbox):
+        requests.post(f"{sandbox.url}/_sandbox/runs", json={"count": 230, "name": "Many more"}, timeout=30)
+        runs = list(hook.list_runs(q="Many more", with_=["next_task"]))
+        assert len({run["id"] for run in runs}) == len(runs) == 230
+        assert all(run["next_task"]["id"] for run in runs)
+        assert asked(sandbox, "GET", "/api/organizations/sandbox/runs") == 3
+        assert len(list(hook.list_runs(q="Many more", per_page=50))) == 230
+        assert list(hook.list_runs(q="There is none of this name")) == []
+
+    def test_completing_and_reopening(self, hook):
+        task = hook.get_next_task(SEEDED_RUN_ID)
+        TestRuns.complete(hook, SEEDED_RUN_ID, task["id"])
+        assert hook.get_next_task(SEEDED_RUN_ID) != task
+        with pytest.raises(TallyfyValidationError, match="Nothing was changed"):
+            hook.complete_task(SEEDED_RUN_ID, task["id"])
+        hook.request("DELETE", f"runs/{SEEDED_RUN_ID}/completed-tasks/{task['id']}")
+        assert hook.get_next_task(SEEDED_RUN_ID)["id"] == task["id"]
+
+    def test_what_is_not_there(self, hook):
+        with pytest.raises(TallyfyNotFoundError) as error:
+            hook.get_run("f" * 32)
+        assert error.value.status == 404
+        assert error.value.request_id in str(error.value)
+
+    def test_parameters_arrive_as_they_were_given(self, hook):
+        name = "100% of A&B + ünïcödé / #1?"
+        run = hook.launch_run(RELEASE_CHECKLIST_ID, name=name)
+        assert [found["id"] for found in hook.list_runs(q=name)] == [run["id"]]
+
+
+class TestFaults:
+    def test_a_connection_that_breaks_off_before_the_answer(self, hook, sandbox, fault, pauses):
+        fault("drop", method="GET", times=3)
+        assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
+        assert (asked(sandbox, "GET", RUN_PATH), len(pauses)) == (4, 3)
+
+    def test_one_that_breaks_off_for_good(self, hook, sandbox, fault):
+        fault("drop", method="GET", times=None)
+        with pytest.raises(TallyfyConnectionError, match="got no answer"):
+            hook.get_run(SEEDED_RUN_ID)
+        assert asked(sandbox, "GET", RUN_PATH) == 5
+
+    @pytest.mark.parametrize(("action", "was_applied"), [("drop", 0), ("apply_then_drop", 1)])
+    def test_a_write_that_breaks_off_is_sent_once(self, hook, sandbox, fault, pauses, action, was_applied):
+        fault(action, method="POST")
+        with pytest.raises(TallyfyIndeterminateError, match="may have been applied: look in Tallyfy"):
+            hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
+        assert asked(sandbox, "POST", "/api/organizations/sandbox/runs") == 1
+        assert launched(sandbox, "Once") == was_applied
+        assert pauses == []
+
+    @pytest.mark.parametrize(
+        ("action", "more"),
+        [
+            ("truncate", {}),
+            ("malformed", {}),
+            ("apply_then_status", {"status": 502}),
+            ("status", {"status": 503}),
+        ],
+    )
+    def test_a_write_whose_answer_tells_nothing_is_sent_once(
+        self, hook, sandbox, fault, pauses, action, more
+    ):
+        fault(action, method="POST", **more)
+        with pytest.raises(TallyfyIndeterminateError):
+            hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
+        assert asked(sandbox, "POST", "/api/organizations/sandbox/runs") == 1
+        assert pauses == []
+
+    def test_a_body_that_breaks_off(self, hook, sandbox, fault, pauses):
+        fault("truncate", method="GET", times=2)
+        assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
+        assert (asked(sandbox, "GET", RUN_PATH), len(pauses)) == (3, 2)
+        fault("truncate", method="GET", times=None)
+        with pytest.raises(TallyfyConnectionError):
+            hook.get_run(SEEDED_RUN_ID)
+
+    def test_a_page_of_a_proxy(self, hook, fault, pauses):
+        fault("malformed", method="GET")
+        with pytest.raises(TallyfyResponseError, match="Bad gateway"):
+            hook.get_run(SEEDED_RUN_ID)
+        assert pauses == []
+
+    def test_a_server_that_fails(self, hook, fault):
+        fault("status", status=503, times=4)
+        assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
+        fault("status", status=503, times=None)
+        with pytest.raises(TallyfyServerError):
+            hook.get_run(SEEDED_RUN_ID)
+
+    def test_too_many_requests(self, hook, sandbox, fault, pauses):
+        fault("status", status=429, headers={"Retry-After": "7"}, times=2)
+        hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
+        assert launched(sandbox, "Once") == 1
+        assert [int(pause) for pause in pauses] == [7, 7]
+        fault("status", status=429, headers={"Retry-After": "7"}, times=None)
+        with pytest.raises(TallyfyRateLimitError) as error:
+            hook.launch_run(RELEASE_CHECKLIST_ID, name="Never")
+        assert error.value.retry_after == 7
+        assert launched(sandbox, "Never") == 0
+
+    def test_an_answer_that_takes_too_long(self, connect, sandbox, fault):
+        hook = connect(sandbox, {"timeout": 0.1})
+        fault("delay", delay=0.5, method="GET")
+        with hook.get_conn():
+            assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
+            assert asked(sandbox, "GET", RUN_PATH) == 2
+            fault("delay", delay=0.5, method="POST")
+            with pytest.raises(TallyfyIndeterminateError, match="timed out"):
+                hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
+
+    @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+    def test_a_server_that_is_not_there_changed_nothing(self, connect, method, pauses):
+        with SandboxServer() as gone:
+            hook = connect(gone)
+        with hook.get_conn(), pytest.raises(TallyfyConnectionError, match="refused"):
+            hook.request(method, "runs")
+        assert len(pauses) == 4
+
+    def test_a_host_that_speaks_no_tls(self, connect, sandbox):
+        hook = connect(sandbox, host=f"https://127.0.0.1:{sandbox.port}/api")
+        with hook.get_conn(), pytest.raises(TallyfyConnectionError, match="SSL"):
+            hook.get_run(SEEDED_RUN_ID)
+
+    def test_a_host_that_never_answers(self, connect, sandbox):
+        """It takes the connection, and says nothing."""
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            host = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+            hook = connect(sandbox, {"timeout": 0.05}, host=host)
+            with hook.get_conn():
+                with pytest.raises(TallyfyConnectionError, match="timed out"):
+                    hook.get_run("r1")
+                with pytest.raises(TallyfyIndeterminateError):
+                    hook.launch_run("c1")
+
+    def test_a_token_that_ended(self, hook, sandbox):
+        hook.get_run(SEEDED_RUN_ID)
+        requests.delete(f"{sandbox.url}/_sandbox/tokens", json={"token": "sandbox-token"}, timeout=10)
+        with pytest.raises(TallyfyAuthError, match="Check the credentials of connection"):
+            hook.get_run(SEEDED_RUN_ID)
+
+    def test_an_answer_without_a_body_leaves_the_connection_as_good_as_new(self, hook, fault):
+        fault("status", status=204, method="DELETE", body="")
+        assert hook.request("DELETE", f"runs/{SEEDED_RUN_ID}") is None
+        pool = hook.get_conn().get_adapter("http://").poolmanager.pools
+        [connections] = [pool[key] for key in pool.keys()]  # noqa: SIM118 - a pool container gives no values
+        hook.get_run(SEEDED_RUN_ID)
+        assert connections.num_connections == 1
+
+
+class TestCredentials:
+    APPLICATION = {"client_id": "sandbox-client", "client_secret": "sandbox-secret"}
+
+    def test_an_application_as_a_person(self, connect, sandbox):
+        hook = connect(sandbox, {**self.APPLICATION, "user_email": "ben@example.com"}, password=None)
+        with hook.get_conn():
+            assert hook.request("GET", "/me")["data"]["email"] == "ben@example.com"
+            assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
+            assert hook.test_connection()[0]
+        assert asked(sandbox, "POST", "/oauth/token") == 1
+
+    def test_an_application_that_is_nobody(self, connect, sandbox):
+        hook = connect(sandbox, self.APPLICATION, password=None)
+        with hook.get_conn(), pytest.raises(TallyfyPermissionError, match="needs a user's token"):
+            hook.get_run(SEEDED_RUN_ID)
+
+    def test_a_token_that_ended_is_renewed(self, connect, sandbox):
+        hook = connect(sandbox, {**self.APPLICATION, "user_email": "ben@example.com"}, password=None)
+        with hook.get_conn():
+            hook.get_run(SEEDED_RUN_ID)
+            token = (
+                hook.get_conn()
+                .auth(requests.Request("GET", sandbox.base_url).prepare())
+                .headers["Authorization"]
+            )
+            body = {"token": token.removeprefix("Bearer ")}
+            requests.delete(f"{sandbox.url}/_sandbox/tokens", json=body, timeout=10)
+            hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
+        assert launched(sandbox, "Once") == 1
+        assert asked(sandbox, "POST", "/oauth/token") == 2
+
+    @pytest.mark.parametrize(
+        ("change", "kind"),
+        [
+            ({"client_secret": "wrong-secret"}, TallyfyAuthError),
+            ({"user_email": "nobody@example.com"}, TallyfyNotFoundError),
+            ({"token_url": "{url}/there/is/nothing"}, TallyfyError),
+        ],
+    )
+    def test_what_is_wrong_with_them_is_told(self, connect, sandbox, change, kind):
+        change = {name: value.format(url=sandbox.url) for name, value in change.items()}
+        hook = connect(sandbox, {**self.APPLICATION, **change}, password=None)
+        with hook.get_conn(), pytest.raises(kind, match="token"):
+            hook.get_run(SEEDED_RUN_ID)
+
+    def test_the_token_urls_errors_pass_too(self, connect, sandbox, fault):
+        hook = connect(sandbox, {**self.APPLICATION, "user_email": "ben@example.com"}, password=None)
+        fault("drop", path="/oauth/token", times=2)
+        fault("status", status=503, path="/applications/", times=1)
+        with hook.get_conn():
+            assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
+
+
+class TestTestConnection:
+    def test_it_says_who_it_is(self, hook):
+        assert hook.test_connection() == (True, "Connected to Tallyfy sandbox as Ada Okafor.")
+
+    @pytest.mark.parametrize(
+        ("fields", "said"),
+        [
+            ({"password": "wrong"}, "GET /me was answered with 401, saying: Unauthenticated."),
+            ({"login": "other"}, "GET /organizations/other was answered with 403"),
+            ({"host": "http://127.0.0.1:9/api"}, "refused"),
+        ],
+    )
+    def test_it_says_what_is_wrong(self, connect, sandbox, fields, said):
+        hook = connect(sandbox, **fields)
+        good, message = hook.test_connection()
+        hook.get_conn().close()
+        assert not good
+        assert said in message

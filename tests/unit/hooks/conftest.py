@@ -1,0 +1,96 @@
+"""A hook on a connection of a test's choice, a clock that tests move, and the pauses that would have been made."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import traceback
+
+import pytest
+
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+
+TOKEN = "personal-token-that-nobody-may-see"
+SECRET = "client-secret-that-nobody-may-see"
+
+
+class Clock:
+    """The monotonic clock; pauses move it."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.pauses = []
+
+    def sleep(self, seconds):
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(time, "sleep", clock.sleep)
+    return clock
+
+
+@pytest.fixture
+def pauses(clock):
+    return clock.pauses
+
+
+@pytest.fixture(autouse=True)
+def log(monkeypatch, caplog):
+    """All log records, those of requests and urllib3 too."""
+    monkeypatch.setattr(TallyfyHook, "log", logging.getLogger("hook-under-test"))
+    caplog.set_level(logging.DEBUG)
+    return caplog
+
+
+@pytest.fixture
+def connect(monkeypatch):
+    """Give a hook on a connection with these fields; the extra's are named by keyword."""
+
+    def connect(extra=None, *, retries=4, **fields):
+        described = {
+            "conn_type": "tallyfy",
+            "host": "https://tallyfy.test/api",
+            "login": "acme",
+            "password": TOKEN,
+            **fields,
+        }
+        described = {name: value for name, value in described.items() if value is not None}
+        if extra is not None:
+            described["extra"] = extra
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
+        return TallyfyHook(retries=retries)
+
+    return connect
+
+
+@pytest.fixture
+def hook(connect):
+    return connect()
+
+
+@pytest.fixture
+def application(connect):
+    """A hook that gets its tokens with an application's id and secret."""
+
+    def application(**extra):
+        return connect({"client_id": "the-client", "client_secret": SECRET, **extra}, password=None)
+
+    return application
+
+
+@pytest.fixture
+def everything_shown(log):
+    """All that a person or a log may come to see of an error."""
+
+    def everything_shown(error):
+        parts = [str(error), repr(error), repr(vars(error)), *traceback.format_exception(error)]
+        parts += [record.getMessage() for record in log.records]
+        return "\n".join(parts)
+
+    return everything_shown

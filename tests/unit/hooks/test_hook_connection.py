@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError, TallyfyError
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+
+TOKEN = "personal-token-that-nobody-may-see"
+SECRET = "client-secret-that-nobody-may-see"
+
+
+@pytest.fixture
+def from_uri(monkeypatch):
+    def from_uri(uri):
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", uri)
+        return TallyfyHook().connection
+
+    return from_uri
+
+
+class TestUri:
+    def test_the_shortest_is_tallyfys_own_cloud(self, from_uri):
+        connection = from_uri(f"tallyfy://acme:{TOKEN}@")
+        assert connection.api_url == "https://go.tallyfy.com/api"
+        assert connection.web_url == "https://go.tallyfy.com"
+        assert connection.token_url == "https://go.tallyfy.com/oauth/token"
+        assert (connection.organization, connection.access_token) == ("acme", TOKEN)
+        assert (connection.timeout, connection.verify) == (30.0, True)
+        assert (connection.client_id, connection.client_secret, connection.user_email) == (None, None, None)
+
+    @pytest.mark.parametrize(
+        ("place", "api_url"),
+        [
+            ("tallyfy.test", "https://tallyfy.test/api"),
+            ("tallyfy.test:8443", "https://tallyfy.test:8443/api"),
+            ("127.0.0.1:8090/http", "http://127.0.0.1:8090/api"),
+            ("https%3A%2F%2Fapi.tallyfy.com", "https://api.tallyfy.com"),
+            ("http%3A%2F%2F127.0.0.1%3A8090%2Fapi", "http://127.0.0.1:8090/api"),
+            ("[::1]:8090/http", "http://[::1]:8090/api"),
+        ],
+    )
+    def test_host_port_and_schema(self, from_uri, place, api_url):
+        assert from_uri(f"tallyfy://acme:{TOKEN}@{place}").api_url == api_url
+
+    def test_the_extra_as_text(self, from_uri):
+        connection = from_uri(
+            f"tallyfy://acme:{TOKEN}@tallyfy.test/http?allow_http=true&timeout=2.5&verify=false"
+            "&web_url=https%3A%2F%2Fpeople.test%2F"
+        )
+        assert connection.api_url == "http://tallyfy.test/api"
+        assert (connection.timeout, connection.verify) == (2.5, False)
+        assert connection.web_url == "https://people.test"
+
+    def test_a_token_with_marks_that_a_uri_quotes(self, from_uri):
+        assert from_uri("tallyfy://acme:1%7Cab%2Fc%3D%3D@").access_token == "1|ab/c=="
+
+
+class TestJson:
+    def test_an_application_instead_of_a_token(self, connect):
+        extra = {
+            "client_id": "the-client",
+            "client_secret": f" {SECRET}\n",
+            "user_email": "ada@example.com",
+            "token_url": "https://account.tallyfy.com/oauth/token",
+            "timeout": 5,
+            "verify": "/etc/ssl/certs/own.pem",
+        }
+        connection = connect(extra, password=None).connection
+        assert (connection.access_token, connection.client_id) == (None, "the-client")
+        assert (connection.client_secret, connection.user_email) == (SECRET, "ada@example.com")
+        assert connection.token_url == "https://account.tallyfy.com/oauth/token"
+        assert (connection.timeout, connection.verify) == (5.0, "/etc/ssl/certs/own.pem")
+
+    def test_empty_fields_are_as_good_as_absent(self, connect):
+        """The connection form stores what was left empty as an empty text or null."""
+        names = (
+            "timeout",
+            "verify",
+            "allow_http",
+            "web_url",
+            "client_id",
+            "client_secret",
+            "user_email",
+            "token_url",
+        )
+        for empty in ("", None):
+            connection = connect(dict.fromkeys(names, empty), host="", schema="").connection
+            assert connection == connect(host=None).connection
+
+    def test_a_token_copied_with_blanks_around_it(self, connect):
+        assert connect(password=f" {TOKEN}\n").connection.access_token == TOKEN
+
+    @pytest.mark.parametrize(
+        ("given", "verify"),
+        [(True, True), (False, False), ("true", True), ("False", False), ("", True), ("/ca.pem", "/ca.pem")],
+    )
+    def test_verify(self, connect, given, verify):
+        assert connect({"verify": given}).connection.verify == verify
+
+    def test_it_is_read_at_the_first_use_and_kept(self, connect, monkeypatch):
+        hook = connect()
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", f"tallyfy://other:{TOKEN}@")
+        first = hook.connection
+        assert first.organization == "other"
+        monkeypatch.delenv("AIRFLOW_CONN_TALLYFY_DEFAULT")
+        assert hook.connection is first
+
+    def test_another_connection_id(self, monkeypatch):
+        monkeypatch.setenv("AIRFLOW_CONN_SECOND", f"tallyfy://acme:{TOKEN}@")
+        assert TallyfyHook("second").connection.conn_id == "second"
+
+    def test_reading_it_without_blocking_an_event_loop(self, connect):
+        connect()
+        hook = asyncio.run(TallyfyHook.with_connection_read("tallyfy_default", retries=0))
+        assert (hook.connection.organization, hook.retries) == ("acme", 0)
+
+    def test_no_connection_is_airflows_own_error(self, monkeypatch):
+        monkeypatch.delenv("AIRFLOW_CONN_TALLYFY_DEFAULT", raising=False)
+        hook = TallyfyHook("nobody_made_this")
+        with pytest.raises(AirflowNotFoundException, match="nobody_made_this"):
+            hook.get_run("r1")
+
+
+class TestBadFields:
+    def refused(self, hook):
+        with pytest.raises(TallyfyConfigurationError) as error:
+            _ = hook.connection
+        assert str(error.value).startswith("Connection 'tallyfy_default' cannot be used: ")
+        assert TOKEN not in str(error.value)
+        assert SECRET not in str(error.value)
+        assert isinstance(error.value, TallyfyError)
+        return str(error.value)
+
+    @pytest.mark.parametrize(
+        ("fields", "named"),
+        [
+            ({"login": None}, "login (the organization id) is missing"),
+            ({"login": ""}, "login (the organization id) is missing"),
+            ({"login": "acme/other"}, "login (the organization id) must be a Tallyfy id"),
+            ({"login": "acme\n"}, "login (the organization id) must be a Tallyfy id"),
+            ({"password": None}, "password (the access token) is missing"),
+            ({"password": ""}, "password (the access token) is missing"),
+            ({"password": " \n"}, "password (the access token) "),
+            ({"password": f"{TOKEN}\nX-Evil: 1"}, "password (the access token) "),
+            ({"password": f"{TOKEN} {TOKEN}"}, "password (the access token) "),
+            ({"password": f"{TOKEN}é"}, "password (the access token) "),
+            ({"host": "http://tallyfy.test"}, "host is plain http to tallyfy.test"),
+            ({"host": "ftp://tallyfy.test"}, "host "),
+            ({"host": f"https://acme:{TOKEN}@tallyfy.test"}, "host "),
+            ({"host": "https://tallyfy.test:99999"}, "host "),
+            ({"host": "https://[::1"}, "host "),
+            ({"host": "tallyfy.test", "schema": "gopher"}, "schema"),
+        ],
+    )
+    def test_fields(self, connect, fields, named):
+        assert named in self.refused(connect(**fields))
+
+    @pytest.mark.parametrize(
+        ("extra", "named"),
+        [
+            *[({"timeout": bad}, "extra 'timeout'") for bad in (0, -1, "soon", "nan", "inf", True, [], {})],
+            ({"timeout": 10**400}, "extra 'timeout'"),
+            ({"timeout": 1e300}, "extra 'timeout'"),
+            *[({"verify": bad}, "extra 'verify'") for bad in (0, 1, [], {})],
+            *[({"allow_http": bad}, "extra 'allow_http'") for bad in (1, "yes", [])],
+            *[({"web_url": bad}, "extra 'web_url'") for bad in ("people.test", "javascript:alert(1)", 7)],
+            *[
+                ({"token_url": bad}, "extra 'token_url'")
+                for bad in ("/oauth/token", "http://tallyfy.test/t", 7)
+            ],
+            ({"token_url": "https://tallyfy.test:99999/oauth/token"}, "extra 'token_url'"),
+            ({"token_url": f"https://app:{SECRET}@tallyfy.test/oauth/token"}, "extra 'token_url'"),
+            ({"client_id": 7}, "extra 'client_id'"),
+            ({"client_id": "the-client"}, "extra 'client_secret' is missing"),
+            ({"client_id": "the-client", "client_secret": 7}, "extra 'client_secret'"),
+            ({"client_id": "the-client", "client_secret": f"{SECRET} {SECRET}"}, "extra 'client_secret'"),
+            ({"user_email": ["ada@example.com"]}, "extra 'user_email'"),
+        ],
+    )
+    def test_the_extra(self, connect, extra, named):
+        assert named in self.refused(connect(extra))
+
+    def test_an_extra_that_is_no_object(self, connect):
+        assert "extra" in self.refused(connect("[1, 2]"))
+
+    def test_a_secret_without_its_id_says_what_is_missing(self, connect):
+        assert "client_id" in self.refused(connect({"client_secret": SECRET}, password=None))
+
+    def test_a_token_in_the_wrong_field_is_not_shown(self, connect):
+        """A token has dots or bars, and so is refused as the organization's id; it stays secret all the same."""
+        token = "eyJ0eXAiOiJKV1Qi.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
+        assert token[:16] not in self.refused(connect(login=token))
+
+    def test_bad_fields_come_out_of_every_method(self, connect):
+        hook = connect(password=None)
+        for use in (
+            lambda: hook.get_run("r1"),
+            hook.get_conn,
+            lambda: hook.run_url("r1"),
+            lambda: hook.list_runs(),
+        ):
+            with pytest.raises(TallyfyConfigurationError, match="password"):
+                use()
+
+    def test_what_the_settings_show_of_themselves(self, connect):
+        assert TOKEN not in repr(connect().connection)
+        extra = {"client_id": "the-client", "client_secret": SECRET}
+        assert SECRET not in repr(connect(extra, password=None).connection)

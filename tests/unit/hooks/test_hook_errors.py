@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import pytest
+import requests
+from airflow.providers.common.compat.sdk import AirflowException
+
+from airflow_provider_tallyfy import exceptions
+
+RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
+PATH = "/organizations/acme/runs/r1"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    ("status", "kind", "advice"),
+    [
+        (400, exceptions.TallyfyValidationError, "correct what was sent"),
+        (401, exceptions.TallyfyAuthError, "Check the credentials of connection 'tallyfy_default'"),
+        (402, exceptions.TallyfyError, "check what was sent"),
+        (403, exceptions.TallyfyPermissionError, "may not do this; ask an administrator"),
+        (404, exceptions.TallyfyNotFoundError, "check the id, and the connection's organization and host"),
+        (409, exceptions.TallyfyValidationError, "correct what was sent"),
+        (410, exceptions.TallyfyNotFoundError, "check the id"),
+        (413, exceptions.TallyfyError, "check what was sent"),
+        (418, exceptions.TallyfyError, "check what was sent"),
+        (422, exceptions.TallyfyValidationError, "Nothing was changed; correct what was sent"),
+        (429, exceptions.TallyfyRateLimitError, "send fewer requests"),
+    ],
+)
+def test_a_refusal_says_what_was_asked_what_came_and_what_to_do(
+    hook, requests_mock, method, status, kind, advice
+):
+    body = {"message": "It is so.", "errors": {"name": ["Too long."]}}
+    requests_mock.request(method, RUN, status_code=status, json=body, headers={"X-Request-Id": "q-1"})
+    with pytest.raises(exceptions.TallyfyError) as error:
+        hook.request(method, "runs/r1", params={"q": "not in the text"})
+    assert type(error.value) is kind
+    said = (
+        f"{method} {PATH} was answered with {status}, saying: It is so. (name: Too long.) (request id q-1). "
+    )
+    assert str(error.value).startswith(said)
+    assert advice in str(error.value).removeprefix(said)
+    assert error.value.status == status
+    assert error.value.tallyfy_message == "It is so. (name: Too long.)"
+    assert error.value.request_id == "q-1"
+    assert error.value.is_from_tallyfy
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "advice"),
+    [
+        ("GET", exceptions.TallyfyServerError, "try again later"),
+        ("POST", exceptions.TallyfyIndeterminateError, "It may have been applied: look in Tallyfy"),
+    ],
+)
+def test_a_failing_server(hook, requests_mock, method, kind, advice):
+    requests_mock.request(
+        method, RUN, status_code=502, text="<html>Bad gateway</html>", headers={"X-Request-Id": "q-1"}
+    )
+    with pytest.raises(exceptions.TallyfyError) as error:
+        hook.request(method, "runs/r1")
+    assert type(error.value) is kind
+    assert str(error.value).startswith(f"{method} {PATH} was answered with 502 (request id q-1). ")
+    assert advice in str(error.value)
+    assert (error.value.tallyfy_message, error.value.is_from_tallyfy) == (None, False)
+
+
+def test_no_answer(hook, requests_mock):
+    requests_mock.get(RUN, exc=requests.ReadTimeout("Read timed out."))
+    with pytest.raises(exceptions.TallyfyConnectionError) as error:
+        hook.get_run("r1")
+    said = str(error.value)
+    assert said.startswith(f"GET {PATH} got no answer: ReadTimeout: Read timed out.")
+    assert (
+        "Check the host of connection 'tallyfy_default', its extra 'verify', and the network between." in said
+    )
+    assert (error.value.status, error.value.tallyfy_message, error.value.request_id) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "advice"),
+    [
+        (
+            "GET",
+            exceptions.TallyfyResponseError,
+            "Check that the host of connection 'tallyfy_default' is Tallyfy's API",
+        ),
+        ("POST", exceptions.TallyfyIndeterminateError, "It may have been applied: look in Tallyfy"),
+    ],
+)
+def test_an_answer_that_cannot_be_read(hook, requests_mock, method, kind, advice):
+    requests_mock.request(method, RUN, text="<html>Log in</html>", headers={"X-Request-Id": "q-1"})
+    with pytest.raises(exceptions.TallyfyError) as error:
+        hook.request(method, "runs/r1")
+    assert type(error.value) is kind
+    said = str(error.value)
+    assert said.startswith(f"{method} {PATH} was answered")
+    assert "the body is no JSON" in said
+    assert "<html>Log in" in said
+    assert advice in said
+
+
+def test_an_answer_that_cannot_be_read_has_a_status_and_a_request_id_too(hook, requests_mock):
+    requests_mock.get(RUN, text="<html>Log in</html>", headers={"X-Request-Id": "q-1"})
+    with pytest.raises(exceptions.TallyfyResponseError, match=r"200.*q-1") as error:
+        hook.get_run("r1")
+    assert (error.value.status, error.value.request_id) == (200, "q-1")
+
+
+def test_a_message_cannot_fill_the_log(hook, requests_mock):
+    body = {"message": "x" * 100_000}
+    requests_mock.get(RUN, status_code=422, json=body, headers={"X-Request-Id": "q" * 100_000})
+    with pytest.raises(exceptions.TallyfyValidationError) as error:
+        hook.get_run("r1")
+    assert len(str(error.value)) < 2000
+
+
+def test_every_kind_is_an_airflow_exception():
+    kinds = [
+        kind
+        for kind in vars(exceptions).values()
+        if isinstance(kind, type) and kind.__module__ == exceptions.__name__
+    ]
+    assert len(kinds) == 11
+    for kind in kinds:
+        assert issubclass(kind, exceptions.TallyfyError)
+        assert issubclass(kind, AirflowException)
+        assert str(kind("No.", status=422)) == "No."
+
+
+def test_a_bad_argument_is_a_value_error_and_nothing_is_sent(hook, requests_mock):
+    for use in (
+        lambda: hook.get_run("../other"),
+        lambda: hook.get_run("r1", with_=[1]),
+        lambda: hook.get_tasks("a/b"),
+        lambda: hook.launch_run(None),
+        lambda: hook.update_task("r1", "a b"),
+        lambda: hook.complete_task("r1", 7),
+        lambda: hook.request("HEAD", "runs"),
+        lambda: hook.request("GET", "runs?q=a"),
+        lambda: hook.request("GET", "https://other.test/"),
+        lambda: hook.paginate("../me"),
+        lambda: hook.run_url("r1\n"),
+    ):
+        with pytest.raises(ValueError, match="must be"):
+            use()
+    assert requests_mock.call_count == 0

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from airflow_provider_tallyfy.exceptions import TallyfyIndeterminateError, TallyfyResponseError
+
+ROOT = "https://tallyfy.test/api"
+RUNS = f"{ROOT}/organizations/acme/runs"
+RUN = f"{RUNS}/r1"
+TASK = {"id": "t1", "title": "Sign"}
+
+
+def page(number, of, items):
+    pagination = {"current_page": number, "total_pages": of, "per_page": 100, "links": []}
+    return {"json": {"data": items, "meta": {"pagination": pagination}}}
+
+
+def asked(mocked):
+    """Path and query of each request, as they went out."""
+    return [request.url.removeprefix(ROOT) for request in mocked.request_history]
+
+
+class TestGetRun:
+    @pytest.mark.parametrize(
+        ("came", "next_task"),
+        [
+            (None, None),
+            ([], None),
+            ({}, None),
+            ({"data": []}, None),
+            ({"data": None}, None),
+            (TASK, TASK),
+            ([TASK], TASK),
+            ({"data": TASK}, TASK),
+            ({"data": [TASK]}, TASK),
+        ],
+    )
+    def test_its_next_task_is_none_or_one_and_the_rest_is_untouched(
+        self, hook, requests_mock, came, next_task
+    ):
+        run = {"id": "r1", "progress": {"percent": 50}, "tasks": {"data": [TASK]}, "extra": None}
+        requests_mock.get(RUN, json={"data": {**run, "next_task": came}})
+        assert hook.get_run("r1") == {**run, "next_task": next_task}
+        assert hook.get_next_task("r1") == next_task
+        assert asked(requests_mock) == ["/organizations/acme/runs/r1?with=next_task"] * 2
+
+    def test_what_is_asked_for(self, hook, requests_mock):
+        requests_mock.get(RUN, json={"data": {"id": "r1"}})
+        hook.get_run("r1", with_=["next_task", "tasks"], form_fields_values=True)
+        hook.get_run("r1", with_="tags, tasks")
+        assert hook.get_run("r1", with_=()) == {"id": "r1", "next_task": None}
+        assert asked(requests_mock) == [
+            "/organizations/acme/runs/r1?with=next_task%2Ctasks&form_fields_values=true",
+            "/organizations/acme/runs/r1?with=tags%2Ctasks",
+            "/organizations/acme/runs/r1",
+        ]
+
+    def test_a_next_task_of_no_known_shape_is_not_the_end(self, hook, requests_mock):
+        requests_mock.get(RUN, json={"data": {"id": "r1", "next_task": {"title": "Sign"}}})
+        with pytest.raises(TallyfyResponseError, match="'next_task' is neither empty nor a task with an id"):
+            hook.get_next_task("r1")
+
+
+class TestLists:
+    def test_all_pages_as_they_are_taken(self, hook, requests_mock):
+        requests_mock.get(
+            RUNS, [page(1, 3, [{"id": "a"}, {"id": "b"}]), page(2, 3, [{"id": "c"}]), page(3, 3, [])]
+        )
+        runs = hook.list_runs(q="two words", starred=True, owners=[1, 2], status=None)
+        assert requests_mock.call_count == 0
+        assert next(runs)["id"] == "a"
+        assert requests_mock.call_count == 1
+        assert [run["id"] for run in runs] == ["b", "c"]
+        query = "/organizations/acme/runs?per_page=100&q=two%20words&starred=true&owners=1%2C2&page="
+        assert asked(requests_mock) == [f"{query}{number}" for number in (1, 2, 3)]
+
+    def test_runs_have_one_next_task_or_none(self, hook, requests_mock):
+        requests_mock.get(RUNS, **page(1, 1, [{"id": "a", "next_task": {"data": [TASK]}}, {"id": "b"}]))
+        assert list(hook.list_runs(with_=["next_task"])) == [
+            {"id": "a", "next_task": TASK},
+            {"id": "b", "next_task": None},
+        ]
+        assert requests_mock.last_request.qs["with"] == ["next_task"]
+
+    def test_a_run_in_a_list_that_cannot_be_read_is_an_answer_that_cannot_be_read(self, hook, requests_mock):
+        requests_mock.get(RUNS, **page(1, 1, [{"id": "a", "next_task": "t1"}]))
+        with pytest.raises(TallyfyResponseError, match="'next_task'"):
+            list(hook.list_runs())
+
+    def test_by_links_where_the_number_of_pages_is_not_told(self, hook, requests_mock):
+        more = {
+            "json": {"data": [{"id": "a"}], "meta": {"pagination": {"links": {"next": f"{RUNS}?page=2"}}}}
+        }
+        end = {"json": {"data": [{"id": "b"}], "meta": {"pagination": {"links": []}}}}
+        requests_mock.get(RUNS, [more, end])
+        assert [item["id"] for item in hook.paginate("runs")] == ["a", "b"]
+
+    @pytest.mark.parametrize(
+        "second",
+        [
+            {"text": "<html>"},
+            {"json": {"data": {}}},
+            {"json": {"message": "Oops."}},
+            page(1, 2, [{"id": "a"}]),
+        ],
+    )
+    def test_an_unreadable_page_is_not_the_end(self, hook, requests_mock, second):
+        requests_mock.get(RUNS, [page(1, 2, [{"id": "a"}]), second])
+        taken = []
+        with pytest.raises(TallyfyResponseError, match="GET /organizations/acme/runs was answered"):
+            taken.extend(item["id"] for item in hook.paginate("runs"))
+        assert requests_mock.call_count == 2
+
+    def test_a_server_that_gives_the_same_page_for_ever_is_found_out(self, hook, requests_mock):
+        again = {"data": [{"id": "a"}], "meta": {"pagination": {"links": {"next": f"{RUNS}?page=2"}}}}
+        requests_mock.get(RUNS, json=again)
+        with pytest.raises(TallyfyResponseError):
+            list(itertools.islice(hook.paginate("runs"), 50))
+
+    def test_without_pagination(self, hook, requests_mock):
+        requests_mock.get(f"{RUN}/tasks", json={"data": [TASK]})
+        assert hook.get_tasks("r1", without_pagination=True) == [TASK]
+        assert asked(requests_mock) == ["/organizations/acme/runs/r1/tasks?without_pagination=true"]
+
+    def test_the_tasks_of_a_run(self, hook, requests_mock):
+        requests_mock.get(f"{RUN}/tasks", [page(1, 2, [TASK]), page(2, 2, [{"id": "t2"}])])
+        assert hook.get_tasks("r1", status="active", with_="form_fields") == [TASK, {"id": "t2"}]
+        query = "/organizations/acme/runs/r1/tasks?per_page=100&status=active&with=form_fields&page="
+        assert asked(requests_mock) == [f"{query}1", f"{query}2"]
+
+    def test_any_list(self, hook, requests_mock):
+        requests_mock.get(f"{ROOT}/me/organizations", **page(1, 1, [{"id": "acme"}]))
+        assert list(hook.paginate("/me/organizations", per_page=10)) == [{"id": "acme"}]
+        assert asked(requests_mock) == ["/me/organizations?per_page=10&page=1"]
+
+    def test_with_is_spelled_the_same_for_any_list(self, hook, requests_mock):
+        requests_mock.get(RUNS, **page(1, 1, []))
+        list(hook.paginate("runs", with_=["next_task"]))
+        assert requests_mock.last_request.qs["with"] == ["next_task"]
+
+
+class TestWrites:
+    def test_launch_run(self, hook, requests_mock):
+        requests_mock.post(RUNS, status_code=201, json={"data": {"id": "r2", "next_task": {"data": [TASK]}}})
+        launched = hook.launch_run("c1", name="Release", prerun={"f": "v"}, tags=["a"], summary=None)
+        assert launched == {"id": "r2", "next_task": TASK}
+        assert requests_mock.last_request.json() == {
+            "checklist_id": "c1",
+            "name": "Release",
+            "prerun": {"f": "v"},
+            "tags": ["a"],
+        }
+        assert requests_mock.last_request.headers["Content-Type"] == "application/json"
+
+    def test_update_task(self, hook, requests_mock):
+        requests_mock.put(f"{RUN}/tasks/t1", json={"data": TASK})
+        assert hook.update_task("r1", "t1", taskdata={"f": ""}, deadline=None, title="Sign") == TASK
+        assert requests_mock.last_request.json() == {"taskdata": {"f": ""}, "title": "Sign"}
+
+    @pytest.mark.parametrize(
+        ("arguments", "body"),
+        [
+            ({}, {"task_id": "t1"}),
+            ({"is_approved": False}, {"task_id": "t1", "is_approved": False}),
+            (
+                {"is_approved": True, "override_user": 7},
+                {"task_id": "t1", "is_approved": True, "override_user": 7},
+            ),
+        ],
+    )
+    def test_complete_task(self, hook, requests_mock, arguments, body):
+        requests_mock.post(f"{RUN}/completed-tasks", json={"data": TASK})
+        assert hook.complete_task("r1", "t1", **arguments) == TASK
+        assert requests_mock.last_request.json() == body
+
+    def test_a_write_whose_answer_has_no_item_may_have_been_applied(self, hook, requests_mock):
+        requests_mock.post(RUNS, status_code=201, json={"data": []})
+        with pytest.raises(
+            TallyfyIndeterminateError, match=r"POST /organizations/acme/runs .* cannot be read"
+        ):
+            hook.launch_run("c1")
+
+
+class TestRequest:
+    @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "delete"])
+    def test_the_parsed_body_envelope_and_all(self, hook, requests_mock, method):
+        requests_mock.request(method.upper(), RUN, json={"data": {"id": "r1"}, "meta": {}})
+        assert hook.request(method, "runs/r1") == {"data": {"id": "r1"}, "meta": {}}
+
+    @pytest.mark.parametrize(
+        ("endpoint", "url"),
+        [
+            ("runs", "/organizations/acme/runs"),
+            ("/me", "/me"),
+            ("users/ada@example.com", "/organizations/acme/users/ada%40example.com"),
+            ("runs/%2e%2e/%2e%2e/me", "/organizations/acme/runs/%252e%252e/%252e%252e/me"),
+        ],
+    )
+    def test_endpoints(self, hook, requests_mock, endpoint, url):
+        requests_mock.get(f"{ROOT}{url}", json=[])
+        assert hook.request("GET", endpoint) == []
+        assert asked(requests_mock) == [url]
+
+    def test_parameters_and_body(self, hook, requests_mock):
+        requests_mock.post(RUNS, json=None)
+        hook.request(
+            "POST", "runs", params={"q": "a b", "left_out": None, "on": True}, json={"a": [None, 1.5]}
+        )
+        assert asked(requests_mock) == ["/organizations/acme/runs?q=a%20b&on=true"]
+        assert requests_mock.last_request.json() == {"a": [None, 1.5]}
+
+    def test_no_body_unless_there_is_one(self, hook, requests_mock):
+        requests_mock.delete(RUN, status_code=204)
+        assert hook.request("DELETE", "runs/r1") is None
+        assert requests_mock.last_request.body is None
+        assert "Content-Type" not in requests_mock.last_request.headers
+
+    @pytest.mark.parametrize(
+        "answer", [{"status_code": 204}, {"text": ""}, {"text": " \n"}, {"text": "null"}]
+    )
+    def test_an_empty_body_is_none(self, hook, requests_mock, answer):
+        requests_mock.put(RUN, **answer)
+        assert hook.request("PUT", "runs/r1", json={}) is None
+        assert requests_mock.last_request.json() == {}
+
+
+class TestRunUrl:
+    def test_where_people_look(self, connect):
+        assert connect().run_url("r1") == "https://go.tallyfy.com/acme/processes/r1"
+        assert (
+            connect({"web_url": "http://people.test/"}).run_url("r1")
+            == "http://people.test/acme/processes/r1"
+        )
+
+
+class TestTestConnection:
+    @pytest.fixture
+    def tallyfy(self, requests_mock):
+        requests_mock.get(f"{ROOT}/organizations/acme", json={"data": {"id": "acme", "name": "Acme Inc."}})
+        requests_mock.get(f"{ROOT}/me", json={"data": {"id": 7, "full_name": "Ada Okafor"}})
+        return requests_mock
+
+    def test_it_says_who_it_is(self, hook, tallyfy):
+        assert hook.test_connection() == (True, "Connected to Acme Inc. as Ada Okafor.")
+
+    @pytest.mark.parametrize(
+        ("person", "name"),
+        [
+            ({"id": 7, "username": "ada"}, "ada"),
+            ({"id": 7, "email": "ada@example.com"}, "ada@example.com"),
+            ({"id": 7}, "7"),
+        ],
+    )
+    def test_by_what_there_is(self, hook, tallyfy, person, name):
+        tallyfy.get(f"{ROOT}/me", json={"data": person})
+        tallyfy.get(f"{ROOT}/organizations/acme", json={"data": {"id": "acme"}})
+        assert hook.test_connection() == (True, f"Connected to acme as {name}.")
+
+    @pytest.mark.parametrize("place", ["/me", "/organizations/acme"])
+    @pytest.mark.parametrize(
+        ("answer", "said"),
+        [
+            ({"status_code": 401, "json": {"message": "Unauthenticated."}}, "saying: Unauthenticated."),
+            ({"status_code": 403}, "answered with 403"),
+            ({"status_code": 404}, "answered with 404"),
+            ({"status_code": 503}, "answered with 503"),
+            ({"text": "<html>"}, "cannot be read"),
+            ({"json": []}, "cannot be read"),
+        ],
+    )
+    def test_it_says_what_failed(self, hook, tallyfy, place, answer, said):
+        tallyfy.get(f"{ROOT}{place}", **answer)
+        good, message = hook.test_connection()
+        assert not good
+        assert f"GET {place} " in message
+        assert said in message
+
+    def test_a_connection_that_cannot_be_used(self, connect):
+        good, message = connect(password=None).test_connection()
+        assert not good
+        assert (
+            "Connection 'tallyfy_default' cannot be used: password (the access token) is missing" in message
+        )
+
+    def test_a_connection_that_is_not_there(self, hook, monkeypatch):
+        monkeypatch.delenv("AIRFLOW_CONN_TALLYFY_DEFAULT")
+        good, message = hook.test_connection()
+        assert not good
+        assert "tallyfy_default" in message

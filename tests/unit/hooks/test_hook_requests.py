@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import gzip
+import io
+import json
+
+import pytest
+import requests
+from requests_mock import ANY
+
+from airflow_provider_tallyfy.exceptions import (
+    TallyfyIndeterminateError,
+    TallyfyPermissionError,
+    TallyfyResponseError,
+)
+from airflow_provider_tallyfy.hooks import transport
+
+TOKEN = "personal-token-that-nobody-may-see"
+ORGANIZATION = "https://tallyfy.test/api/organizations/acme"
+RUN = f"{ORGANIZATION}/runs/r1"
+RUN_BODY = {"data": {"id": "r1", "name": "Release", "next_task": {"data": [{"id": "t1"}]}}}
+
+
+class TestWhatIsSent:
+    def test_headers(self, hook, requests_mock):
+        requests_mock.get(RUN, json=RUN_BODY)
+        hook.get_run("r1")
+        headers = requests_mock.last_request.headers
+        assert headers["Authorization"] == f"Bearer {TOKEN}"
+        assert headers["Accept"] == "application/json"
+        assert headers["X-Tallyfy-Client"] == "APIClient"
+
+    def test_the_connections_timeout_and_verify(self, connect, requests_mock, monkeypatch):
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+        monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+        requests_mock.get(RUN, json=RUN_BODY)
+        connect({"timeout": 2.5, "verify": False}).get_run("r1")
+        assert (requests_mock.last_request.timeout, requests_mock.last_request.verify) == (2.5, False)
+
+    @pytest.mark.parametrize("verify", [False, "/own-ca.pem"])
+    def test_the_connections_verify_goes_before_the_environments(
+        self, connect, requests_mock, monkeypatch, verify
+    ):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/everybodys-ca.pem")
+        requests_mock.get(RUN, json=RUN_BODY)
+        connect({"verify": verify}).get_run("r1")
+        assert requests_mock.last_request.verify == verify
+
+    def test_a_session_of_ones_own_use(self, hook, requests_mock):
+        requests_mock.get("https://tallyfy.test/api/me", json={})
+        requests_mock.get("https://other.test/", json={})
+        session = hook.get_conn()
+        assert isinstance(session, requests.Session)
+        assert hook.get_conn() is session
+        session.get("https://tallyfy.test/api/me")
+        assert requests_mock.last_request.headers["Authorization"] == f"Bearer {TOKEN}"
+        assert requests_mock.last_request.timeout == 30.0
+        session.get("https://tallyfy.test/api/me", timeout=1)
+        assert requests_mock.last_request.timeout == 1
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://other.test/",
+            "http://tallyfy.test/api/me",
+            "https://tallyfy.test:8443/api/me",
+            "https://tallyfy.test.other.test/",
+            "https://sub.tallyfy.test/",
+        ],
+    )
+    def test_the_token_goes_nowhere_else(self, hook, requests_mock, url):
+        requests_mock.get(url, json={})
+        hook.get_conn().get(url)
+        assert "Authorization" not in requests_mock.last_request.headers
+
+    def test_a_netrc_file_is_not_used(self, hook, requests_mock, monkeypatch, tmp_path):
+        netrc = tmp_path / "netrc"
+        netrc.write_text("machine tallyfy.test login ada password other-secret\ndefault login a password b\n")
+        monkeypatch.setenv("NETRC", str(netrc))
+        requests_mock.get(RUN, [{"status_code": 302, "headers": {"Location": f"{RUN}x"}}])
+        requests_mock.get(f"{RUN}x", json=RUN_BODY)
+        hook.get_run("r1")
+        sent = [request.headers["Authorization"] for request in requests_mock.request_history]
+        assert sent == [f"Bearer {TOKEN}"] * 2
+
+
+class TestRedirects:
+    def test_a_read_follows_one_to_the_same_origin_with_its_token(self, hook, requests_mock):
+        requests_mock.get(RUN, status_code=301, headers={"Location": "/api/v2/runs/r1"})
+        requests_mock.get("https://tallyfy.test/api/v2/runs/r1", json=RUN_BODY)
+        assert hook.get_run("r1")["id"] == "r1"
+        assert requests_mock.last_request.headers["Authorization"] == f"Bearer {TOKEN}"
+
+    @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+    @pytest.mark.parametrize(
+        "location",
+        [
+            "https://other.test/",
+            "http://tallyfy.test/api/me",
+            "//other.test/",
+            "https://tallyfy.test:8443/",
+            "https://tallyfy.test@other.test/",
+        ],
+    )
+    def test_none_is_followed_to_another_origin(self, hook, requests_mock, method, location, pauses):
+        requests_mock.request(ANY, ANY, json=RUN_BODY)
+        requests_mock.request(method, f"{ORGANIZATION}/runs", status_code=307, headers={"Location": location})
+        with pytest.raises(TallyfyResponseError, match=r"set the host of connection 'tallyfy_default'"):
+            hook.request(method, "runs")
+        assert [request.url for request in requests_mock.request_history] == [f"{ORGANIZATION}/runs"]
+        assert pauses == []
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+    def test_a_write_follows_none_at_all(self, hook, requests_mock, status, method):
+        requests_mock.request(ANY, ANY, json=RUN_BODY)
+        requests_mock.request(
+            method, f"{ORGANIZATION}/runs", status_code=status, headers={"Location": "/api/x"}
+        )
+        with pytest.raises(
+            TallyfyResponseError, match=f"answered with {status}.* A redirect is not followed here"
+        ):
+            hook.request(method, "runs", json={})
+        assert requests_mock.call_count == 1
+
+    def test_a_loop_ends(self, hook, requests_mock, pauses):
+        requests_mock.get(RUN, status_code=302, headers={"Location": RUN})
+        with pytest.raises(TallyfyResponseError, match="redirects"):
+            hook.get_run("r1")
+        assert requests_mock.call_count <= 31
+        assert pauses == []
+
+    @pytest.mark.parametrize(
+        "location", ["https://tallyfy.test:99999/", "https://tallyfy.test:port/", "https://[::1"]
+    )
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_one_that_leads_nowhere_is_an_answer_that_cannot_be_read(
+        self, hook, requests_mock, method, location
+    ):
+        requests_mock.request(method, RUN, status_code=302, headers={"Location": location})
+        with pytest.raises(TallyfyResponseError):
+            hook.request(method, "runs/r1")
+
+    def test_one_without_a_place_is_a_refusal(self, hook, requests_mock):
+        requests_mock.get(RUN, status_code=302)
+        with pytest.raises(TallyfyResponseError, match="answered with 302"):
+            hook.get_run("r1")
+
+    def test_a_session_of_ones_own_use_follows_none_away_either(self, hook, requests_mock):
+        requests_mock.get(
+            "https://tallyfy.test/api/me", status_code=302, headers={"Location": "https://other.test/"}
+        )
+        with pytest.raises(requests.RequestException, match=r"redirected to https://other\.test"):
+            hook.get_conn().get("https://tallyfy.test/api/me")
+        assert requests_mock.call_count == 1
+
+
+class TestBounds:
+    @pytest.mark.parametrize("compressed", [False, True])
+    def test_an_answer_that_is_too_large(self, hook, requests_mock, monkeypatch, pauses, compressed):
+        monkeypatch.setattr(transport, "LARGEST_ANSWER", 1024 * 1024)
+        content = b'{"data": {"name": "' + b"x" * 2 * 1024 * 1024 + b'"}}'
+        if compressed:
+            content = gzip.compress(content)
+            assert len(content) < 10_000
+        headers = {"Content-Encoding": "gzip"} if compressed else {}
+        requests_mock.register_uri(ANY, RUN, content=content, headers=headers)
+        with pytest.raises(
+            TallyfyResponseError, match=r"GET /organizations/acme/runs/r1 .* larger than 1 MiB"
+        ):
+            hook.get_run("r1")
+        with pytest.raises(TallyfyIndeterminateError, match=r"larger than 1 MiB\. It may have been applied"):
+            hook.request("PUT", "runs/r1", json={})
+        assert pauses == []
+
+    def test_an_answer_that_trickles(self, hook, requests_mock, clock):
+        class Trickle(io.BytesIO):
+            def read1(self, size=-1):
+                clock.now += 20
+                return super().read1(min(size, 1))
+
+        requests_mock.get(RUN, body=Trickle(b'{"data": {"id": "r1"}}' + b" " * 1000))
+        before = clock.now
+        with pytest.raises(TallyfyResponseError, match="had not arrived whole after 300 s"):
+            hook.get_run("r1")
+        assert 300 < clock.now - before < 350
+
+    def test_a_compressed_answer_is_read(self, hook, requests_mock):
+        content = gzip.compress(json.dumps(RUN_BODY).encode())
+        requests_mock.get(RUN, content=content, headers={"Content-Encoding": "gzip"})
+        assert hook.get_run("r1")["name"] == "Release"
+
+    def test_a_large_page_that_explains_a_refusal_does_not_hide_it(self, hook, requests_mock, monkeypatch):
+        monkeypatch.setattr(transport, "LARGEST_ANSWER", 1024)
+        requests_mock.post(f"{ORGANIZATION}/runs", status_code=403, text="<html>" + "x" * 5000)
+        with pytest.raises(TallyfyPermissionError):
+            hook.launch_run("c1")

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+import requests
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    MaxRetryError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from airflow_provider_tallyfy.exceptions import (
+    TallyfyConnectionError,
+    TallyfyError,
+    TallyfyIndeterminateError,
+    TallyfyRateLimitError,
+    TallyfyResponseError,
+    TallyfyServerError,
+    TallyfyValidationError,
+)
+from airflow_provider_tallyfy.hooks import transport
+
+RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
+GOOD = {"json": {"data": {"id": "r1"}}}
+WRITES = ["POST", "PUT", "PATCH", "DELETE"]
+
+
+def wrapped(reason):
+    """What requests makes of an error of urllib3."""
+    return requests.ConnectionError(MaxRetryError(None, "/api", reason=reason))
+
+
+def refused_certificate():
+    reason = SSLError(ssl.SSLCertVerificationError(1, "certificate verify failed: self-signed certificate"))
+    return requests.exceptions.SSLError(MaxRetryError(None, "/api", reason=reason))
+
+
+# Nothing of the request reached Tallyfy.
+NOT_SENT = [
+    requests.ConnectTimeout("timed out"),
+    requests.ConnectTimeout(MaxRetryError(None, "/api", reason=ConnectTimeoutError("timed out"))),
+    wrapped(NewConnectionError(None, "[Errno 111] Connection refused")),
+    requests.exceptions.ProxyError(MaxRetryError(None, "/api", reason=NewConnectionError(None, "refused"))),
+]
+# It may have.
+SENT_PERHAPS = [
+    requests.ReadTimeout("timed out"),
+    wrapped(ReadTimeoutError(None, "/api", "timed out")),
+    requests.ConnectionError(
+        ProtocolError("Connection aborted.", ConnectionResetError(104, "reset by peer"))
+    ),
+    requests.ConnectionError(ProtocolError("Connection aborted.", BrokenPipeError(32, "broken pipe"))),
+    requests.ConnectionError("closed without a response"),
+    requests.exceptions.ChunkedEncodingError("incomplete"),
+    requests.exceptions.SSLError("unexpected end"),
+    ConnectionResetError(104, "reset by peer"),
+    TimeoutError("timed out"),
+    ProtocolError("incomplete"),
+]
+
+
+def named(errors):
+    return [pytest.param(error, id=f"{number}-{type(error).__name__}") for number, error in enumerate(errors)]
+
+
+def assert_growing(pauses):
+    """Each pause is about twice the one before; up to a second each is drawn at random."""
+    assert len(pauses) == 4
+    for pause, least in zip(pauses, [0, 2, 4, 8], strict=True):
+        assert least <= pause <= least + 1
+
+
+class TestReads:
+    @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 507, 599])
+    def test_a_status_that_passes(self, hook, requests_mock, pauses, status):
+        requests_mock.get(RUN, [{"status_code": status}] * 4 + [GOOD])
+        assert hook.get_run("r1")["id"] == "r1"
+        assert requests_mock.call_count == 5
+        assert_growing(pauses)
+
+    @pytest.mark.parametrize("error", named(NOT_SENT + SENT_PERHAPS))
+    def test_a_broken_connection_that_passes(self, hook, requests_mock, pauses, error):
+        requests_mock.get(RUN, [{"exc": error}] * 4 + [GOOD])
+        assert hook.get_run("r1")["id"] == "r1"
+        assert_growing(pauses)
+
+    @pytest.mark.parametrize(
+        ("trouble", "error"),
+        [
+            ({"status_code": 429}, TallyfyRateLimitError),
+            ({"status_code": 503}, TallyfyServerError),
+            ({"exc": requests.ReadTimeout("timed out")}, TallyfyConnectionError),
+        ],
+    )
+    def test_trouble_that_stays_is_told_after_as_many_retries_as_were_asked_for(
+        self, connect, requests_mock, pauses, trouble, error
+    ):
+        requests_mock.get(RUN, [trouble])
+        for retries in (4, 1, 0):
+            requests_mock.reset_mock()
+            pauses.clear()
+            with pytest.raises(error):
+                connect(retries=retries).get_run("r1")
+            assert (requests_mock.call_count, len(pauses)) == (retries + 1, retries)
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 410, 422])
+    def test_a_refusal_is_not_repeated(self, hook, requests_mock, pauses, status):
+        requests_mock.get(RUN, status_code=status)
+        with pytest.raises(TallyfyError):
+            hook.get_run("r1")
+        assert (requests_mock.call_count, pauses) == (1, [])
+
+    @pytest.mark.parametrize("text", ["<html>Log in</html>", "", "[]", '{"data": {"next_task": 7}}'])
+    def test_an_unreadable_answer_is_not_repeated(self, hook, requests_mock, pauses, text):
+        requests_mock.get(RUN, text=text)
+        with pytest.raises(TallyfyResponseError):
+            hook.get_run("r1")
+        assert (requests_mock.call_count, pauses) == (1, [])
+
+    def test_fewer_retries_than_none_are_refused(self, connect):
+        with pytest.raises(ValueError, match="retries"):
+            connect(retries=-1).get_run("r1")
+
+    def test_every_repetition_is_one_line_of_the_log(self, hook, requests_mock, log):
+        troubles = [
+            {"status_code": 503, "json": {"message": "Maintenance."}, "headers": {"X-Request-Id": "q-1"}},
+            {"exc": requests.ReadTimeout("read timed out")},
+        ]
+        requests_mock.get(RUN, [*troubles, GOOD])
+        hook.get_run("r1")
+        first, second = [r.getMessage() for r in log.records if r.name == "hook-under-test"]
+        answered = (
+            "GET /organizations/acme/runs/r1 was answered with 503, saying: Maintenance. (request id q-1)"
+        )
+        assert first.startswith(f"{answered}; trying again in 0.")
+        assert second.startswith(
+            "GET /organizations/acme/runs/r1 got no answer: ReadTimeout: read timed out; trying"
+        )
+
+
+class TestRetryAfter:
+    @pytest.mark.parametrize(("given", "seconds"), [("7", 7), ("0", 0), (" 30 ", 30)])
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_in_seconds(self, hook, requests_mock, pauses, status, given, seconds):
+        requests_mock.get(RUN, [{"status_code": status, "headers": {"Retry-After": given}}, GOOD])
+        hook.get_run("r1")
+        assert len(pauses) == 1
+        assert seconds <= pauses[0] <= seconds + 1
+
+    def test_as_a_date(self, hook, requests_mock, pauses):
+        moment = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+        requests_mock.get(RUN, [{"status_code": 429, "headers": {"Retry-After": moment}}, GOOD])
+        hook.get_run("r1")
+        assert 50 <= pauses[0] <= 62
+
+    def test_a_date_that_has_passed_is_now(self, hook, requests_mock, pauses):
+        moment = "Wed, 21 Oct 2015 07:28:00 GMT"
+        requests_mock.get(RUN, [{"status_code": 429, "headers": {"Retry-After": moment}}, GOOD])
+        hook.get_run("r1")
+        assert pauses[0] <= 1
+
+    @pytest.mark.parametrize(
+        "given",
+        ["", "soon", "-5", "1.5", "9" * 5000, "2026-01-01", "7, 8"],
+    )
+    def test_a_malformed_one_is_as_good_as_none(self, hook, requests_mock, pauses, given):
+        requests_mock.get(RUN, [{"status_code": 429, "headers": {"Retry-After": given}}, GOOD])
+        hook.get_run("r1")
+        assert pauses[0] <= 1
+
+    @pytest.mark.parametrize("given", ["121", "86400", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+    def test_none_holds_a_caller_for_longer_than_the_ceiling(self, hook, requests_mock, pauses, given):
+        requests_mock.get(RUN, [{"status_code": 429, "headers": {"Retry-After": given}}, GOOD])
+        hook.get_run("r1")
+        assert pauses == [transport.LONGEST_PAUSE]
+        assert transport.LONGEST_PAUSE == 120
+
+    def test_the_error_tells_it(self, connect, requests_mock):
+        requests_mock.get(RUN, status_code=429, headers={"Retry-After": "7"})
+        with pytest.raises(TallyfyRateLimitError) as error:
+            connect(retries=0).get_run("r1")
+        assert error.value.retry_after == 7
+
+
+@pytest.mark.parametrize("method", WRITES)
+class TestWrites:
+    def test_too_many_requests_was_declined_and_is_repeated(self, hook, requests_mock, pauses, method):
+        answers = [{"status_code": 429, "headers": {"Retry-After": "3"}}, {"status_code": 429}, GOOD]
+        requests_mock.request(method, RUN, answers)
+        assert hook.request(method, "runs/r1", json={"a": 1}) == GOOD["json"]
+        assert [request.json() for request in requests_mock.request_history] == [{"a": 1}] * 3
+        assert 3 <= pauses[0] <= 4
+
+    def test_too_many_for_good(self, hook, requests_mock, method):
+        requests_mock.request(method, RUN, status_code=429)
+        with pytest.raises(TallyfyRateLimitError, match="Nothing was changed"):
+            hook.request(method, "runs/r1")
+        assert requests_mock.call_count == 5
+
+    @pytest.mark.parametrize("error", named(NOT_SENT))
+    def test_what_was_never_sent_is_repeated(self, hook, requests_mock, pauses, method, error):
+        requests_mock.request(method, RUN, [{"exc": error}, GOOD])
+        assert hook.request(method, "runs/r1") == GOOD["json"]
+        assert len(pauses) == 1
+
+    @pytest.mark.parametrize("error", named(NOT_SENT))
+    def test_what_was_never_sent_for_good_was_not_applied(self, hook, requests_mock, method, error):
+        requests_mock.request(method, RUN, exc=error)
+        with pytest.raises(TallyfyConnectionError):
+            hook.request(method, "runs/r1")
+        assert requests_mock.call_count == 5
+
+    @pytest.mark.parametrize("error", named(SENT_PERHAPS))
+    def test_what_may_have_been_sent_is_not_repeated(self, hook, requests_mock, pauses, method, error):
+        requests_mock.request(method, RUN, exc=error)
+        with pytest.raises(TallyfyIndeterminateError, match="may have been applied: look in Tallyfy") as told:
+            hook.request(method, "runs/r1")
+        assert str(told.value).startswith(f"{method} /organizations/acme/runs/r1 got no answer: ")
+        assert (requests_mock.call_count, pauses) == (1, [])
+
+    @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 507, 599])
+    def test_a_server_error_is_not_repeated(self, hook, requests_mock, pauses, method, status):
+        requests_mock.request(method, RUN, status_code=status, json={"message": "Oops."})
+        with pytest.raises(TallyfyIndeterminateError, match="may have been applied: look in Tallyfy") as told:
+            hook.request(method, "runs/r1")
+        assert (told.value.status, told.value.tallyfy_message) == (status, "Oops.")
+        assert (requests_mock.call_count, pauses) == (1, [])
+
+    @pytest.mark.parametrize("text", ["<html>Log in</html>", '{"data": '])
+    def test_an_unreadable_answer_is_not_repeated(self, hook, requests_mock, pauses, method, text):
+        requests_mock.request(method, RUN, text=text)
+        with pytest.raises(
+            TallyfyIndeterminateError, match=f"{method} .* cannot be read.* may have been applied"
+        ):
+            hook.request(method, "runs/r1")
+        assert (requests_mock.call_count, pauses) == (1, [])
+
+    @pytest.mark.parametrize("status", [400, 409, 422])
+    def test_a_refusal_is_not_repeated(self, hook, requests_mock, pauses, method, status):
+        requests_mock.request(method, RUN, status_code=status)
+        with pytest.raises(TallyfyValidationError, match="Nothing was changed"):
+            hook.request(method, "runs/r1")
+        assert (requests_mock.call_count, pauses) == (1, [])
+
+
+@pytest.mark.parametrize("method", ["GET", *WRITES])
+class TestHopeless:
+    """Another attempt can only fail in the same way, and nothing was sent."""
+
+    def test_a_certificate_that_is_not_trusted(self, hook, requests_mock, pauses, method):
+        requests_mock.request(method, RUN, exc=refused_certificate())
+        with pytest.raises(TallyfyConnectionError, match=r"certificate verify failed.*extra 'verify'"):
+            hook.request(method, "runs/r1")
+        assert (requests_mock.call_count, pauses) == (1, [])
+
+    @pytest.mark.parametrize("kind", [requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader])
+    def test_a_request_that_cannot_be_made(self, hook, requests_mock, pauses, method, kind):
+        requests_mock.request(method, RUN, exc=kind("not shown"))
+        with pytest.raises(TallyfyConnectionError, match="the request could not be made") as told:
+            hook.request(method, "runs/r1")
+        assert "not shown" not in str(told.value)
+        assert (requests_mock.call_count, pauses) == (1, [])
+
+    def test_a_ca_bundle_that_is_not_there(self, connect, pauses, method):
+        hook = connect({"verify": "/there/is/no/such.pem"}, host="https://127.0.0.1:9")
+        with pytest.raises(TallyfyError, match=r"/there/is/no/such\.pem.*extra 'verify'") as told:
+            hook.request(method, "runs/r1")
+        assert not isinstance(told.value, TallyfyIndeterminateError)
+        assert pauses == []
+
+    @pytest.mark.parametrize(
+        "value", [float("nan"), float("inf"), object(), {1, 2}, datetime(2026, 1, 1, tzinfo=UTC)]
+    )
+    def test_a_body_that_json_cannot_hold(self, hook, requests_mock, pauses, method, value):
+        requests_mock.request(method, RUN, **GOOD)
+        with pytest.raises(ValueError, match="json"):
+            hook.request(method, "runs/r1", json={"due": value})
+        assert (requests_mock.call_count, pauses) == (0, [])

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from pkgutil import resolve_name
+
+import airflow
+import jsonschema
+import pytest
+from airflow.providers_manager import ProvidersManager
+
+from airflow_provider_tallyfy import __version__, get_provider_info
+from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+
+SCHEMAS = Path(airflow.__file__).parent
+[CONNECTION_TYPE] = get_provider_info()["connection-types"]
+STANDARD_FIELDS = {"host", "login", "password", "port", "schema", "description", "extra"}
+
+
+def test_it_is_what_airflow_takes_at_runtime():
+    schema = json.loads((SCHEMAS / "provider_info.schema.json").read_text())
+    jsonschema.Draft7Validator.check_schema(schema)
+    jsonschema.validate(get_provider_info(), schema)
+    assert set(get_provider_info()) <= {*schema["properties"], "versions"}
+
+
+def test_every_part_is_what_airflows_own_providers_describe():
+    schema = json.loads((SCHEMAS / "provider.yaml.schema.json").read_text())
+    for name, part in get_provider_info().items():
+        if name != "versions":
+            jsonschema.validate({name: part}, {**schema, "required": []})
+
+
+def test_the_version_is_the_distributions():
+    assert get_provider_info()["versions"] == [__version__]
+
+
+def test_all_that_is_named_can_be_imported():
+    info = get_provider_info()
+    for kind in ("hooks", "operators", "sensors", "triggers"):
+        for described in info[kind]:
+            assert described["integration-name"] in {
+                known["integration-name"] for known in info["integrations"]
+            }
+            for module in described["python-modules"]:
+                resolve_name(module)
+    for name in (*info["extra-links"], CONNECTION_TYPE["hook-class-name"]):
+        resolve_name(name)
+
+
+class TestConnectionForm:
+    def test_it_agrees_with_the_hook(self):
+        assert CONNECTION_TYPE["connection-type"] == TallyfyHook.conn_type == "tallyfy"
+        assert CONNECTION_TYPE["hook-name"] == TallyfyHook.hook_name
+        assert resolve_name(CONNECTION_TYPE["hook-class-name"]) is TallyfyHook
+        assert (TallyfyHook.default_conn_name, TallyfyHook.conn_name_attr) == (
+            "tallyfy_default",
+            "tallyfy_conn_id",
+        )
+
+    def test_what_it_hides_and_renames_is_there(self):
+        behaviour = CONNECTION_TYPE["ui-field-behaviour"]
+        hidden, renamed = set(behaviour["hidden-fields"]), set(behaviour["relabeling"])
+        assert hidden <= STANDARD_FIELDS
+        assert renamed <= STANDARD_FIELDS - hidden
+        assert (
+            set(behaviour["placeholders"]) <= (STANDARD_FIELDS | set(CONNECTION_TYPE["conn-fields"])) - hidden
+        )
+
+    def test_airflow_2_sees_the_same(self):
+        behaviour = CONNECTION_TYPE["ui-field-behaviour"]
+        assert TallyfyHook.get_ui_field_behaviour() == {
+            "hidden_fields": behaviour["hidden-fields"],
+            "relabeling": behaviour["relabeling"],
+            "placeholders": behaviour["placeholders"],
+        }
+
+    @pytest.mark.parametrize("name", sorted(CONNECTION_TYPE["conn-fields"]))
+    def test_every_field_is_read(self, connect, name):
+        """A value of no kind that fits any field is refused by the very name the form gives."""
+        extra = {"client_id": "the-client", "client_secret": "s", name: {"no": "such"}}
+        with pytest.raises(ValueError, match=f"extra '{name}'"):
+            TallyfyConnection.read(
+                "tallyfy_default", connect(extra, password=None).get_connection("tallyfy_default")
+            )
+
+    def test_the_clients_secret_is_hidden_while_it_is_typed(self):
+        fields = CONNECTION_TYPE["conn-fields"]
+        assert [name for name, field in fields.items() if field["schema"].get("format") == "password"] == [
+            "client_secret"
+        ]
+
+
+class TestDiscovery:
+    """The installed distribution, as Airflow finds it."""
+
+    def test_the_provider(self):
+        provider = ProvidersManager().providers["airflow-provider-tallyfy"]
+        assert provider.version == __version__
+        assert provider.data["name"] == "Tallyfy"
+
+    def test_the_connection_type(self):
+        found = ProvidersManager().hooks["tallyfy"]
+        assert found.hook_class_name == "airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook"
+        assert found.connection_id_attribute_name == "tallyfy_conn_id"
+        assert (found.package_name, found.hook_name) == ("airflow-provider-tallyfy", "Tallyfy")
+
+    def test_the_link(self):
+        names = ProvidersManager().extra_links_class_names
+        assert "airflow_provider_tallyfy.operators.links.TallyfyProcessLink" in names
+
+    def test_a_connection_of_the_type_gives_the_hook(self, connect):
+        connection = connect().get_connection("tallyfy_default")
+        assert isinstance(connection.get_hook(), TallyfyHook)
