@@ -24,12 +24,12 @@ from airflow_provider_tallyfy.exceptions import (
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.sandbox.seeds import (
     COMPLETE_RUN_ID,
-    ONBOARDING_CHECKLIST_ID,
     RELEASE_CHECKLIST_ID,
     SEEDED_RUN_ID,
 )
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 
+APPLICATION = {"client_id": "sandbox-client", "client_secret": "sandbox-secret"}
 RUN_PATH = f"/api/organizations/sandbox/runs/{SEEDED_RUN_ID}"
 
 
@@ -111,7 +111,7 @@ class TestRuns:
         either_server.reset()
         hook = connect(either_server)
         with hook.get_conn():
-            run = hook.launch_run(ONBOARDING_CHECKLIST_ID, name="From first to last")
+            run = hook.launch_run(RELEASE_CHECKLIST_ID, name="From first to last")
             seen = []
             for _ in range(20):
                 task = hook.get_next_task(run["id"])
@@ -295,10 +295,8 @@ class TestFaults:
 
 
 class TestCredentials:
-    APPLICATION = {"client_id": "sandbox-client", "client_secret": "sandbox-secret"}
-
     def test_an_application_as_a_person(self, connect, sandbox):
-        hook = connect(sandbox, {**self.APPLICATION, "user_email": "ben@example.com"}, password=None)
+        hook = connect(sandbox, {**APPLICATION, "user_email": "ben@example.com"}, password=None)
         with hook.get_conn():
             assert hook.request("GET", "/me")["data"]["email"] == "ben@example.com"
             assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
@@ -306,12 +304,12 @@ class TestCredentials:
         assert asked(sandbox, "POST", "/oauth/token") == 1
 
     def test_an_application_that_is_nobody(self, connect, sandbox):
-        hook = connect(sandbox, self.APPLICATION, password=None)
+        hook = connect(sandbox, APPLICATION, password=None)
         with hook.get_conn(), pytest.raises(TallyfyPermissionError, match="needs a user's token"):
             hook.get_run(SEEDED_RUN_ID)
 
     def test_a_token_that_ended_is_renewed(self, connect, sandbox):
-        hook = connect(sandbox, {**self.APPLICATION, "user_email": "ben@example.com"}, password=None)
+        hook = connect(sandbox, {**APPLICATION, "user_email": "ben@example.com"}, password=None)
         with hook.get_conn():
             hook.get_run(SEEDED_RUN_ID)
             token = (
@@ -335,12 +333,12 @@ class TestCredentials:
     )
     def test_what_is_wrong_with_them_is_told(self, connect, sandbox, change, kind):
         change = {name: value.format(url=sandbox.url) for name, value in change.items()}
-        hook = connect(sandbox, {**self.APPLICATION, **change}, password=None)
+        hook = connect(sandbox, {**APPLICATION, **change}, password=None)
         with hook.get_conn(), pytest.raises(kind, match="token"):
             hook.get_run(SEEDED_RUN_ID)
 
     def test_the_token_urls_errors_pass_too(self, connect, sandbox, fault):
-        hook = connect(sandbox, {**self.APPLICATION, "user_email": "ben@example.com"}, password=None)
+        hook = connect(sandbox, {**APPLICATION, "user_email": "ben@example.com"}, password=None)
         fault("drop", path="/oauth/token", times=2)
         fault("status", status=503, path="/applications/", times=1)
         with hook.get_conn():

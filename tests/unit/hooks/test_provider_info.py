@@ -100,6 +100,9 @@ class TestDiscovery:
         assert provider.version == __version__
         assert provider.data["name"] == "Tallyfy"
 
+    @pytest.mark.filterwarnings(
+        "ignore:ProvidersManager.hooks is deprecated"
+    )  # what replaces it is not in Airflow 2
     def test_the_connection_type(self):
         found = ProvidersManager().hooks["tallyfy"]
         assert found.hook_class_name == "airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook"
