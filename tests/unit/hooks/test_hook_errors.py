@@ -115,6 +115,22 @@ def test_a_message_cannot_fill_the_log(hook, requests_mock):
     assert len(str(error.value)) < 2000
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status_code": 422, "json": {"message": "No.\n2026-01-01 ERROR forged"}},
+        {"status_code": 422, "headers": {"X-Request-Id": "q-1\n2026-01-01 ERROR forged"}},
+        {"text": "<html>\n2026-01-01 ERROR forged"},
+        {"exc": requests.ConnectionError("BadStatusLine: x\r\n2026-01-01 ERROR forged\n")},
+    ],
+)
+def test_what_came_from_elsewhere_stays_on_one_line(connect, requests_mock, answer):
+    requests_mock.get(RUN, [answer])
+    with pytest.raises(exceptions.TallyfyError) as error:
+        connect(retries=0).get_run("r1")
+    assert "\n" not in str(error.value)
+
+
 def test_every_kind_is_an_airflow_exception():
     kinds = [
         kind

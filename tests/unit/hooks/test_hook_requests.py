@@ -131,7 +131,8 @@ class TestRedirects:
         assert pauses == []
 
     @pytest.mark.parametrize(
-        "location", ["https://tallyfy.test:99999/", "https://tallyfy.test:port/", "https://[::1"]
+        "location",
+        ["https://tallyfy.test:99999/", "https://tallyfy.test:port/", "https://[::1", "https://\xff.test/"],
     )
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_one_that_leads_nowhere_is_an_answer_that_cannot_be_read(

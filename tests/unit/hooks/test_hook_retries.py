@@ -267,6 +267,13 @@ class TestHopeless:
         assert "not shown" not in str(told.value)
         assert (requests_mock.call_count, pauses) == (1, [])
 
+    def test_a_host_that_no_name_server_can_know(self, connect, pauses, method):
+        hook = connect({"allow_http": True}, host=f"http://{'a' * 70}.localhost/api")
+        with pytest.raises(TallyfyError) as told:
+            hook.request(method, "runs/r1")
+        assert not isinstance(told.value, TallyfyIndeterminateError)
+        assert pauses == []
+
     def test_a_ca_bundle_that_is_not_there(self, connect, pauses, method):
         hook = connect({"verify": "/there/is/no/such.pem"}, host="https://127.0.0.1:9")
         with pytest.raises(TallyfyError, match=r"/there/is/no/such\.pem.*extra 'verify'") as told:

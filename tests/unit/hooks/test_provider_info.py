@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from pkgutil import resolve_name
+from types import SimpleNamespace
 
 import airflow
 import jsonschema
@@ -75,6 +77,25 @@ class TestConnectionForm:
             "relabeling": behaviour["relabeling"],
             "placeholders": behaviour["placeholders"],
         }
+
+    def test_the_fields_of_airflow_2s_form_may_be_left_empty(self, monkeypatch):
+        """What Airflow 2 makes its form of is not in Airflow 3: these stand in for it, and keep what they are given."""
+        made = {
+            name: type(name, (SimpleNamespace,), {})
+            for name in ("BooleanField", "FloatField", "PasswordField", "StringField", "Optional")
+        }
+        widgets = SimpleNamespace(BS3TextFieldWidget=object, BS3PasswordFieldWidget=object)
+        monkeypatch.setitem(sys.modules, "wtforms", SimpleNamespace(**made))
+        monkeypatch.setitem(sys.modules, "wtforms.validators", SimpleNamespace(Optional=made["Optional"]))
+        monkeypatch.setitem(sys.modules, "flask_appbuilder.fieldwidgets", widgets)
+        monkeypatch.setitem(sys.modules, "flask_babel", SimpleNamespace(lazy_gettext=str))
+        fields = TallyfyHook.get_connection_form_widgets()
+        assert set(fields) == set(CONNECTION_TYPE["conn-fields"])
+        assert isinstance(fields["client_secret"], made["PasswordField"])
+        assert isinstance(fields["allow_http"], made["BooleanField"])
+        # A number's field refuses an empty text, and then the whole form cannot be saved, unless it is optional.
+        assert isinstance(fields["timeout"], made["FloatField"])
+        assert [type(one) for one in getattr(fields["timeout"], "validators", [])] == [made["Optional"]]
 
     @pytest.mark.parametrize("name", sorted(CONNECTION_TYPE["conn-fields"]))
     def test_every_field_is_read(self, connect, name):
