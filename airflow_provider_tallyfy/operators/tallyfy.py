@@ -20,14 +20,15 @@ class TallyfyGetRunOperator(BaseOperator):
     """
     Read a run and return it, so that it is the task's XCom.
 
-    The run is Tallyfy's own object (API page "Get process"), with ``next_task`` always ``None`` or one task. That task
-    is pushed under the key ``next_task`` too, which is what ``get_run.output["next_task"]`` asks for.
+    The run is Tallyfy's own object (API page "Get process"), with ``next_task`` always ``None`` or one task.
 
     :param run_id: id of the run. (templated)
     :param with_: what to include, as a sequence of names or one comma-separated string; see
         :meth:`~airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook.get_run`. (templated)
     :param form_fields_values: include the values of all form fields.
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param multiple_outputs: push each field of the run under its own key too, so that downstream tasks can take
+        ``get_run.output["next_task"]``, ``get_run.output["status"]`` and so on.
     :raises TallyfyNotFoundError: there is no such run, or the connection's person does not see it.
     """
 
@@ -42,9 +43,11 @@ class TallyfyGetRunOperator(BaseOperator):
         with_: Sequence[str] | str = ("next_task",),
         form_fields_values: bool = False,
         tallyfy_conn_id: str = "tallyfy_default",
+        # Without it, Airflow fails a task that takes a key whose value is None, as next_task is in the end.
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.run_id = run_id
         self.with_ = with_
         self.form_fields_values = form_fields_values
@@ -60,6 +63,4 @@ class TallyfyGetRunOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run and return it."""
         push_run_url(context, self.hook.run_url(self.run_id))
-        run = self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
-        context["ti"].xcom_push(key="next_task", value=run["next_task"])
-        return run
+        return self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)

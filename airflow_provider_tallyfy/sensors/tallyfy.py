@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -19,7 +20,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.sensors import baseline
-from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, TaskDeferralTimeout
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, is_deferral_timeout
 from airflow_provider_tallyfy.waiting.events import from_event
 from airflow_provider_tallyfy.waiting.looks import Look, Sight, is_refusal, look
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
@@ -107,10 +108,10 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
             self.log.info("Run %s: %s", self.run_id, described(seen.run))
         verdict = judge(condition, self.run_id, seen)
         match verdict:
-            case Waiting(NextTaskCondition() as met_later):
-                if condition.from_task_id is None:
-                    self._keep(context, met_later)
-                condition = met_later
+            case Waiting(NextTaskCondition() as learned):
+                if learned != condition:
+                    self._keep(context, learned)
+                condition = learned
             case Unseen(error):
                 self.log.warning("This look failed; the wait goes on: %s", error)
             case Refused(error) if self.silent_fail and self.deferrable:
@@ -119,7 +120,8 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
                 return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, verdict))
         self._condition = condition
         if self.deferrable:
-            self._defer(condition)
+            now = time.time()
+            self._defer(condition, now + self.timeout, looked_at=now if isinstance(seen, Sight) else None)
         return PokeReturnValue(is_done=False)
 
     def _look(self, with_: tuple[str, ...]) -> Look:
@@ -130,7 +132,7 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
         return seen
 
     def _keep(self, context: Context, condition: NextTaskCondition) -> None:
-        """Keep the task that was found at the first look, where Airflow can."""
+        """Keep the task that was next at the first sight, where Airflow can."""
         if condition.from_task_id is None:
             return
         self.log.info("Waiting to move on from task %s", condition.from_task_id)
@@ -140,7 +142,8 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
                 "reschedule to the next. Use deferrable=True or mode='poke', or pass a task in from_task."
             )
 
-    def _defer(self, condition: NextTaskCondition) -> None:
+    def _defer(self, condition: NextTaskCondition, ends_at: float, *, looked_at: float | None) -> NoReturn:
+        """Wait on in the triggerer; times are in seconds since the epoch."""
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 
         self.defer(
@@ -151,15 +154,23 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
                 poke_interval=self.poke_interval,
                 exponential_backoff=self.exponential_backoff,
                 max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+                looked_at=looked_at,
                 silent_fail=self.silent_fail,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout),
+            kwargs={"ends_at": ends_at},
+            # At least a second: no timeout at all is what some versions take a zero for.
+            timeout=timedelta(seconds=max(min(ends_at - time.time(), self.timeout), 1)),
         )
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: Mapping[str, Any], ends_at: float) -> dict[str, Any]:
         """Take up what the trigger saw."""
-        return self._conclude(context, from_event(event))
+        verdict = from_event(event)
+        if isinstance(verdict, Waiting):
+            learned = NextTaskCondition(**verdict.condition.as_json())
+            self._keep(context, learned)
+            self._defer(learned, ends_at, looked_at=time.time())
+        return self._conclude(context, verdict)
 
     def _conclude(self, context: Context, verdict: Over | Lost | Refused) -> dict[str, Any]:
         """End the wait as the verdict says, in whatever mode it was held."""
@@ -179,6 +190,6 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
         except AirflowException as error:
             if self.never_fail:
                 raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
-            if isinstance(error, TaskDeferralTimeout):
+            if is_deferral_timeout(error):
                 raise AirflowSensorTimeout(*error.args) from error
             raise

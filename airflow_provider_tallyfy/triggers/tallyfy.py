@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,15 +17,18 @@ class TallyfyNextTaskTrigger(BaseTrigger):
     """
     Fires once, as soon as another task of a run is next, none is left, or it is certain that neither will come.
 
+    Without ``from_task_id`` it fires at the first sight of a task, for the sensor to keep that one and wait on.
+
     Everything it needs to begin anew after a restart of the triggerer is in its arguments, and no secret is.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: id of the run.
-    :param from_task_id: id of the task to move on from; ``None`` takes the one that is next at the first look, which
-        is lost with the triggerer.
+    :param from_task_id: id of the task to move on from, or ``None`` while it is not known.
     :param poke_interval: seconds between two looks.
     :param exponential_backoff: let that time double from look to look; it begins anew after a restart.
     :param max_wait: seconds that it does not go beyond, or ``None``.
+    :param looked_at: when the sensor looked before it deferred, in seconds since the epoch, so that the next look comes
+        an interval later; at once where that has passed, as after a restart.
     :param silent_fail: go on even when Tallyfy refuses the connection's credentials.
     """
 
@@ -37,6 +41,7 @@ class TallyfyNextTaskTrigger(BaseTrigger):
         poke_interval: float,
         exponential_backoff: bool = False,
         max_wait: float | None = None,
+        looked_at: float | None = None,
         silent_fail: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -46,6 +51,7 @@ class TallyfyNextTaskTrigger(BaseTrigger):
         self.poke_interval = poke_interval
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
+        self.looked_at = looked_at
         self.silent_fail = silent_fail
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -57,6 +63,7 @@ class TallyfyNextTaskTrigger(BaseTrigger):
             "poke_interval",
             "exponential_backoff",
             "max_wait",
+            "looked_at",
             "silent_fail",
         )
         return (
@@ -68,12 +75,14 @@ class TallyfyNextTaskTrigger(BaseTrigger):
         """Wait, and fire one event."""
         from airflow_provider_tallyfy.waiting.wait import wait
 
+        pace = Pace(self.poke_interval, self.exponential_backoff, self.max_wait)
         verdict = await wait(
             self.tallyfy_conn_id,
             self.run_id,
             NextTaskCondition(self.from_task_id),
-            Pace(self.poke_interval, self.exponential_backoff, self.max_wait),
+            pace,
             self.log,
+            first_look_in=pace.until_first_look(self.looked_at, time.time()),
             outlives_refusals=self.silent_fail,
         )
         yield TriggerEvent(to_event(verdict))

@@ -1,4 +1,4 @@
-"""How the end of a wait travels from the triggerer to the worker: as plain JSON in the trigger's event."""
+"""How a verdict travels from the triggerer to the worker: as plain JSON in the trigger's event."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_tallyfy import exceptions
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused
+from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
+from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Waiting
 
 
-def to_event(verdict: Over | Lost | Refused) -> dict[str, Any]:
+def to_event(verdict: Over | Lost | Refused | Waiting) -> dict[str, Any]:
     """Return the event that tells a verdict."""
     if isinstance(verdict, Over):
         return {"outcome": "over", "result": verdict.result}
     if isinstance(verdict, Lost):
         return {"outcome": "lost", "reason": verdict.reason}
+    if isinstance(verdict, Waiting):
+        return {"outcome": "waiting", "condition": verdict.condition.as_json()}
     return {"outcome": "refused", "error": type(verdict.error).__name__, "message": str(verdict.error)}
 
 
-def from_event(event: Mapping[str, Any] | None) -> Over | Lost | Refused:
+def from_event(event: Mapping[str, Any] | None) -> Over | Lost | Refused | Waiting:
     """
     Return the verdict that an event tells.
 
@@ -29,6 +32,8 @@ def from_event(event: Mapping[str, Any] | None) -> Over | Lost | Refused:
             return Over(result)
         case {"outcome": "lost", "reason": reason}:
             return Lost(reason)
+        case {"outcome": "waiting", "condition": {"from_task_id": str(from_task_id)}}:
+            return Waiting(NextTaskCondition(from_task_id))
         case {"outcome": "refused", "error": name, "message": message}:
             error_class = getattr(exceptions, name, exceptions.TallyfyError)
             return Refused(error_class(message))

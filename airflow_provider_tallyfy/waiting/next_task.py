@@ -30,6 +30,10 @@ class NextTaskCondition:
         """Only the next task is needed beside the run itself."""
         return ("next_task",)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the baseline."""
+        return {"from_task_id": self.from_task_id}
+
     def met_by(self, run: dict[str, Any]) -> Waiting | Over:
         """Decide on a run, as the hook gives it."""
         next_task = run["next_task"]

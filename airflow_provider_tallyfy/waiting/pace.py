@@ -34,6 +34,19 @@ class Pace:
         base = max(self.poke_interval * 2.0 ** min(count - 2, 60), 1.0)
         return min(base * random.uniform(1, 2), self.max_wait or float("inf"))  # noqa: S311 (spreads load)
 
+    def until_first_look(self, looked_at: float | None, now: float) -> float:
+        """
+        Return the seconds to wait before the first look of a wait that was handed over.
+
+        None, if the interval has passed since whoever handed it over looked; a restarted triggerer is not to lose time.
+
+        :param looked_at: when that was, in seconds since the epoch; ``None`` for never.
+        :param now: the same for now. A clock that jumped makes the pause no longer than the interval.
+        """
+        if looked_at is None:
+            return 0.0
+        return min(max(looked_at + self.poke_interval - now, 0.0), self.poke_interval)
+
     def after_failure(self, count: int, retry_after: float | None) -> float:
         """
         Return the seconds to wait after failure number ``count`` in a row, the first being 1.

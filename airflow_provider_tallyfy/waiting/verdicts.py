@@ -87,6 +87,9 @@ class Condition(Protocol):
     def with_(self) -> tuple[str, ...]:
         """What has to be included when the run is read."""
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the condition as plain JSON, to be kept."""
+
     def met_by(self, run: dict[str, Any]) -> Waiting | Over:
         """Decide on a run that is neither archived nor gone."""
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from airflow_provider_tallyfy.waiting.looks import Sight
 from airflow_provider_tallyfy.waiting.pace import Pace
 from airflow_provider_tallyfy.waiting.report import described
-from airflow_provider_tallyfy.waiting.verdicts import Condition, Lost, Over, Refused, Waiting, judge
+from airflow_provider_tallyfy.waiting.verdicts import Condition, Lost, Over, Refused, Unseen, Waiting, judge
 from airflow_provider_tallyfy.waiting.watcher import watch
 
 
@@ -33,20 +33,25 @@ async def wait(
     pace: Pace,
     log: Log,
     *,
+    first_look_in: float = 0.0,
     outlives_refusals: bool = False,
-) -> Over | Lost | Refused:
+) -> Over | Lost | Refused | Waiting:
     """
     Wait until a condition is met, can never be met any more, or Tallyfy does not let this connection look.
+
+    A condition that learned something from what was seen ends it too: a triggerer forgets all when it restarts, so
+    the task has to keep what was learned, and then wait on.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: the run's id.
     :param condition: what to wait for.
     :param pace: how often to look.
     :param log: takes one line for every look that saw the run, and few for those that did not.
+    :param first_look_in: seconds before the first look.
     :param outlives_refusals: go on even then, as a sensor with ``silent_fail`` does.
     """
     failures = 0
-    async for seen in watch(tallyfy_conn_id, run_id, condition.with_, pace):
+    async for seen in watch(tallyfy_conn_id, run_id, condition.with_, pace, first_look_in):
         if isinstance(seen, Sight):
             log.info("Run %s: %s", run_id, described(seen.run))
             if failures:
@@ -55,12 +60,10 @@ async def wait(
                 )
             failures = 0
         verdict = judge(condition, run_id, seen)
-        if isinstance(verdict, Waiting):
-            condition = verdict.condition
-        elif isinstance(verdict, Over | Lost) or (isinstance(verdict, Refused) and not outlives_refusals):
-            return verdict
-        else:
+        if isinstance(verdict, Unseen) or (outlives_refusals and isinstance(verdict, Refused)):
             failures += 1
             if failures.bit_count() == 1:
                 log.warning("Look %d in a row failed; the wait goes on: %s", failures, verdict.error)
+        elif verdict != Waiting(condition):
+            return verdict
     raise AssertionError("watch() never ends by itself")  # pragma: no cover

@@ -37,7 +37,9 @@ def in_thread(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
 _look_in_thread = in_thread(look)
 
 
-async def watch(tallyfy_conn_id: str, run_id: str, with_: tuple[str, ...], pace: Pace) -> AsyncIterator[Look]:
+async def watch(
+    tallyfy_conn_id: str, run_id: str, with_: tuple[str, ...], pace: Pace, first_look_in: float = 0.0
+) -> AsyncIterator[Look]:
     """
     Look at a run, at the given pace, for as long as somebody wants the next look.
 
@@ -48,9 +50,12 @@ async def watch(tallyfy_conn_id: str, run_id: str, with_: tuple[str, ...], pace:
     :param run_id: the run's id.
     :param with_: what to include.
     :param pace: how long to wait between looks.
+    :param first_look_in: seconds before the first one.
     """
     hook: TallyfyHook | None = None
     looks = failures = 0
+    if first_look_in:
+        await asyncio.sleep(first_look_in)
     while True:
         hook, seen = await _look(hook, tallyfy_conn_id, run_id, with_)
         if is_refusal(seen):

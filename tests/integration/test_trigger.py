@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import threading
+import time
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.waiting import looks, watcher
 
 LONGEST = 30.0
+SEEDED_NEXT_TASK_ID = "fe1f19fb78ae59688cb843354eb32649"
 
 
 @pytest.fixture(params=["collection", "object"])
@@ -88,6 +90,7 @@ def triggered(monkeypatch, caplog):
     pauses: list[float] = []
 
     def run(*acts, **arguments):
+        arguments.setdefault("from_task_id", SEEDED_NEXT_TASK_ID)
         remaining = iter(acts)
 
         async def no_time(seconds):
@@ -134,7 +137,7 @@ def test_a_completed_task_wakes_it(people, triggered):
 
 def test_the_end_of_the_run_wakes_it(people, triggered):
     people.complete_next()
-    event = triggered(people.complete_next)
+    event = triggered(people.complete_next, from_task_id=people.next_task_id())
     assert event["result"]["next_task"] is None
     assert event["result"]["run_status"] == "complete"
 
@@ -175,7 +178,6 @@ def test_it_outlives_whatever_passes(people, triggered, caplog, action):
 def test_it_outlives_a_stopped_tallyfy(monkeypatch, triggered):
     with SandboxServer() as first:
         connect(monkeypatch, first)
-        baseline = People(first).next_task_id()
         port = int(first.url.rsplit(":", 1)[1])
     second = SandboxServer(port=port)
 
@@ -184,10 +186,21 @@ def test_it_outlives_a_stopped_tallyfy(monkeypatch, triggered):
         People(second).complete_next()
 
     try:
-        event = triggered(None, None, None, restart, from_task_id=baseline)
+        event = triggered(None, None, None, restart)
     finally:
         second.__exit__(None, None, None)
-    assert event["result"]["from_task_id"] == baseline
+    assert event["result"]["from_task_id"] == SEEDED_NEXT_TASK_ID
+
+
+def test_without_a_task_to_move_on_from_it_hands_back_the_one_it_sees(people, triggered):
+    event = triggered(people.complete_next, from_task_id=None)
+    assert event == {"outcome": "waiting", "condition": {"from_task_id": SEEDED_NEXT_TASK_ID}}
+
+
+def test_it_looks_an_interval_after_the_sensor_did(people, triggered):
+    triggered(people.complete_next, looked_at=time.time())
+    assert 59 < triggered.pauses[0] <= 60
+    assert len(triggered.pauses) == 1
 
 
 def test_it_ends_when_the_run_is_archived(people, triggered):
@@ -278,7 +291,7 @@ def test_a_look_never_holds_up_the_event_loop(people, monkeypatch):
 
 def test_a_cancelled_wait_ends_at_once_and_raises_nothing_else(people):
     async def cancelled():
-        waiting = asyncio.ensure_future(anext(trigger().run()))
+        waiting = asyncio.ensure_future(anext(trigger(from_task_id=SEEDED_NEXT_TASK_ID).run()))
         await asyncio.sleep(0.2)
         waiting.cancel()
         with suppress(asyncio.CancelledError):

@@ -22,13 +22,12 @@ def test_it_returns_the_run_with_one_next_task(connection, context, requests_moc
     assert requests_mock.last_request.qs == {"with": ["next_task,tasks"], "form_fields_values": ["true"]}
 
 
-@pytest.mark.parametrize(("answer", "pushed"), [([{"id": "t1"}], {"id": "t1"}), ([], None)])
-def test_the_next_task_is_pushed_under_its_own_key(connection, context, requests_mock, answer, pushed):
-    """``output["next_task"]`` asks for that key; Airflow fails a task that asks for a key nobody pushed."""
-    requests_mock.get(f"{API}/runs/r1", json={"data": {"id": "r1", "next_task": {"data": answer}}})
-    TallyfyGetRunOperator(task_id="read", run_id="r1").execute(context)
-    assert context["ti"].xcoms["next_task"] == pushed
-    assert "next_task" in context["ti"].xcoms
+def test_each_field_is_an_output_of_its_own_unless_told_otherwise():
+    """Airflow resolves ``output["next_task"]`` to a pushed ``None`` only for multiple outputs."""
+    assert TallyfyGetRunOperator(task_id="read", run_id="r1").multiple_outputs is True
+    assert (
+        TallyfyGetRunOperator(task_id="read", run_id="r1", multiple_outputs=False).multiple_outputs is False
+    )
 
 
 def test_its_link_leads_to_the_process_even_if_the_read_fails(connection, context, requests_mock):

@@ -3,8 +3,10 @@ from __future__ import annotations
 import copy
 import logging
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
+from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
@@ -13,10 +15,13 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
-from airflow_provider_tallyfy import exceptions
+from airflow_provider_tallyfy import exceptions, version_compat
+from airflow_provider_tallyfy.sensors import baseline
 from airflow_provider_tallyfy.sensors import tallyfy as sensors_module
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
 
+# What Airflow resumes a task with when its trigger ran out of time.
+TRIGGER_TIMEOUT = "Trigger/execution timeout" if airflow_version.startswith("2.") else "Trigger timeout"
 RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
 
 
@@ -54,6 +59,14 @@ MOVED = {
     "run_status": "active",
     "progress": {"complete": 1, "total": 2, "percent": 50},
 }
+
+
+@pytest.fixture
+def state_store(monkeypatch):
+    """Airflow has a task state store, as since 3.3."""
+    monkeypatch.setattr(sensors_module, "AIRFLOW_V_3_3_PLUS", True)
+    monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
+    monkeypatch.setattr(baseline, "never_expire", lambda: None)
 
 
 LOST = {"outcome": "lost", "reason": "archived"}
@@ -161,6 +174,7 @@ class TestPoke:
         assert context["ti"].xcoms == {"tallyfy_run_url": "https://go.tallyfy.com/acme/processes/r1"}
 
 
+@pytest.mark.usefixtures("state_store")
 class TestBaseline:
     """What the first look found outlives whatever happens to the task, until it succeeds."""
 
@@ -211,7 +225,14 @@ class TestDeferrable:
         tallyfy(answer("b"))
         assert sensor(deferrable=True, from_task="a").execute(context) == MOVED
 
-    def test_the_baseline_travels_with_the_trigger(self, tallyfy, context):
+    @pytest.fixture(autouse=True)
+    def clock(self, monkeypatch):
+        """A wall clock that stands still until it is moved."""
+        clock = SimpleNamespace(now=1_800_000_000.0, time=lambda: clock.now)
+        monkeypatch.setattr(sensors_module, "time", clock)
+        return clock
+
+    def test_the_baseline_travels_with_the_trigger(self, tallyfy, context, clock):
         tallyfy(answer("a"))
         deferral = self.deferred(
             context,
@@ -231,13 +252,31 @@ class TestDeferrable:
                 "poke_interval": 120.0,
                 "exponential_backoff": True,
                 "max_wait": 3600.0,
+                "looked_at": clock.now,
                 "silent_fail": False,
             },
         )
 
     def test_it_defers_through_an_outage_at_the_first_look(self, tallyfy, context):
         tallyfy(UNAVAILABLE)
-        assert self.deferred(context).trigger.from_task_id is None
+        trigger = self.deferred(context).trigger
+        assert (trigger.from_task_id, trigger.looked_at) == (None, None)
+
+    @pytest.mark.usefixtures("state_store")
+    def test_what_the_trigger_saw_first_is_kept_and_waited_on(self, tallyfy, context, clock):
+        """A triggerer forgets what it learned; only what travels in the arguments outlives it."""
+        tallyfy(UNAVAILABLE)
+        first = self.deferred(context, timeout=100)
+        clock.now += 70
+        event = {"outcome": "waiting", "condition": {"from_task_id": "a"}}
+        with pytest.raises(TaskDeferred) as deferral:
+            sensor(deferrable=True, timeout=100).resume_execution(
+                first.method_name, {**first.kwargs, "event": event}, context
+            )
+        assert deferral.value.trigger.from_task_id == "a"
+        assert deferral.value.trigger.looked_at == clock.now
+        assert deferral.value.timeout == timedelta(seconds=30)
+        assert baseline.recall(context, "r1") == "a"
 
     def test_it_defers_through_a_refusal_only_with_silent_fail(self, tallyfy, context):
         tallyfy({"status_code": 403})
@@ -247,7 +286,7 @@ class TestDeferrable:
 
     def resumed(self, context, event, **arguments):
         return sensor(deferrable=True, **arguments).resume_execution(
-            "execute_complete", {"event": event}, context
+            "execute_complete", {"event": event, "ends_at": 1_900_000_000.0}, context
         )
 
     def test_it_returns_what_the_trigger_saw_and_forgets_the_baseline(self, tallyfy, context):
@@ -282,7 +321,7 @@ class TestDeferrable:
         # So Airflow resumes a task whose trigger ran out of time.
         with pytest.raises(ends_as):
             sensor(deferrable=True, **arguments).resume_execution(
-                "__fail__", {"error": "Trigger timeout"}, context
+                "__fail__", {"error": TRIGGER_TIMEOUT}, context
             )
 
 
@@ -307,7 +346,7 @@ class TestArguments:
         rescheduled.from_task = ""
         del context["task_state_store"]
         with pytest.raises(AirflowFailException, match="from_task came out empty"):
-            rescheduled.execute(context)
+            rescheduled.poke(context)
 
     def test_poke_without_a_state_store_keeps_the_baseline_for_the_try(self, tallyfy, context):
         tallyfy(answer("a"), answer("b"))

@@ -35,3 +35,18 @@ def test_tallyfy_is_not_asked_sooner_than_it_says_within_a_ceiling(asked, waits)
 
 def test_a_pace_of_zero_does_not_become_a_busy_loop_in_an_outage():
     assert Pace(0).after_failure(5, None) >= 1
+
+
+@pytest.mark.parametrize(
+    ("looked_at", "pause"),
+    [
+        (None, 0),  # nobody has looked yet
+        (1000, 60),  # just now
+        (970, 30),
+        (940, 0),  # an interval ago
+        (0, 0),  # long ago: the triggerer was away
+        (5000, 60),  # in the future: a clock jumped
+    ],
+)
+def test_a_wait_that_was_handed_over_looks_an_interval_after_the_last_look(looked_at, pause):
+    assert Pace(60).until_first_look(looked_at, now=1000) == pause

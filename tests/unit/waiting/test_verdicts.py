@@ -61,7 +61,9 @@ def test_a_run_is_left_to_the_condition():
     assert judged(Sight({"next_task": {"id": "a"}})) == Waiting(NextTaskCondition("a"))
 
 
-@pytest.mark.parametrize("verdict", [Over({"next_task": None}), Lost("archived")])
+@pytest.mark.parametrize(
+    "verdict", [Over({"next_task": None}), Lost("archived"), Waiting(NextTaskCondition("a"))]
+)
 def test_an_event_tells_the_verdict(verdict):
     assert from_event(to_event(verdict)) == verdict
 
@@ -73,7 +75,9 @@ def test_an_event_tells_the_kind_of_a_refusal():
     assert str(told.error) == "not yours"
 
 
-@pytest.mark.parametrize("event", [None, {}, {"outcome": "new"}, {"outcome": "over"}])
+@pytest.mark.parametrize(
+    "event", [None, {}, {"outcome": "new"}, {"outcome": "over"}, {"outcome": "waiting", "condition": {}}]
+)
 def test_another_event_is_refused(event):
     with pytest.raises(ValueError, match="not understood"):
         from_event(event)

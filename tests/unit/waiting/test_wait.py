@@ -12,7 +12,7 @@ from airflow_provider_tallyfy.waiting import wait as wait_module
 from airflow_provider_tallyfy.waiting.looks import Blank, Sight
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.pace import Pace
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused
+from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Waiting
 
 DOWN = Blank(exceptions.TallyfyConnectionError("nothing came back"))
 REFUSED = Blank(exceptions.TallyfyAuthError("401"))
@@ -46,10 +46,12 @@ def test_it_ends_with_the_first_change(waited):
     assert verdict.result["from_task_id"] == "a"
 
 
-def test_the_baseline_of_the_first_sight_is_kept_through_failures(waited):
-    verdict = waited([DOWN, seen("x"), DOWN, seen("x"), seen("y")], from_task_id=None)
-    assert isinstance(verdict, Over)
-    assert verdict.result["from_task_id"] == "x"
+def test_the_baseline_of_the_first_sight_is_handed_back_to_be_kept(waited):
+    assert waited([DOWN, seen("x"), seen("y")], from_task_id=None) == Waiting(NextTaskCondition("x"))
+
+
+def test_without_a_baseline_a_run_with_nothing_left_is_over(waited):
+    assert isinstance(waited([seen(None)], from_task_id=None), Over)
 
 
 def test_an_outage_is_told_in_few_lines_and_so_is_its_end(waited, caplog):
