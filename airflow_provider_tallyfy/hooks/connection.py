@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 DEFAULT_TIMEOUT = 30.0
+_LONGEST_TIMEOUT = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +53,22 @@ class TallyfyConnection:
 
         :raises TallyfyConfigurationError: names the connection and the field that is missing or cannot be used.
         """
-        extra = connection.extra_dejson
         try:
+            extra = connection.extra_dejson
+            if not isinstance(extra, dict):
+                raise ValueError("extra must be a JSON object.")
             allow_http = _truth(extra, "allow_http", default=False)
             api_url = addresses.api_url(
                 connection.host, connection.port, connection.schema, allow_http=allow_http
             )
             client_id = _text(extra, "client_id")
+            if extra.get("client_secret") and not client_id:
+                raise ValueError("extra 'client_secret' needs extra 'client_id'.")
             return cls(
                 conn_id=conn_id,
                 api_url=api_url,
                 web_url=_web_url(_text(extra, "web_url") or addresses.DEFAULT_WEB_URL),
-                organization=addresses.identifier(
-                    _required(connection.login, "login (the organization id)"), "login (the organization id)"
-                ),
+                organization=_organization(connection.login),
                 access_token=None
                 if client_id
                 else _secret(connection.password, "password (the access token)"),
@@ -91,13 +95,26 @@ def _required(value: object, field_name: str) -> object:
     return value
 
 
+def _organization(login: object) -> str:
+    """Return the organization's id; a token that was pasted here by mistake must not be shown."""
+    _required(login, "login (the organization id)")
+    if not addresses.is_identifier(login):
+        raise ValueError("login (the organization id) must be 1 to 255 letters, digits, '_' or '-'.")
+    return login
+
+
+def is_token(text: str) -> bool:
+    """Tell whether a text can be a token: it goes into a header, so it must not hold blanks or line breaks."""
+    return text != "" and all("!" <= character <= "~" for character in text)
+
+
 def _secret(value: object, field_name: str) -> str:
     """Return a secret that can stand in a header; the error must not show it."""
     _required(value, field_name)
     if not isinstance(value, str):
         raise ValueError(f"{field_name} must be a text, but is of type {type(value).__name__}.")
     stripped = value.strip()
-    if not stripped or not all("!" <= character <= "~" for character in stripped):
+    if not is_token(stripped):
         raise ValueError(f"{field_name} holds blanks or characters that no token has. Copy it again.")
     return stripped
 
@@ -125,6 +142,8 @@ def _truth(extra: dict[str, Any], name: str, *, default: bool) -> bool:
 
 def _verify(value: object) -> bool | str:
     if isinstance(value, str) and value.lower() not in ("true", "false", ""):
+        if not Path(value).exists():
+            raise ValueError(f"extra 'verify' names a CA bundle that is not on this machine: {value}")
         return value
     return _truth({"verify": value}, "verify", default=True)
 
@@ -135,10 +154,10 @@ def _seconds(extra: dict[str, Any], name: str, default: float) -> float:
         return default
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
-    if isinstance(value, bool) or not 0 < seconds < math.inf:
-        raise ValueError(f"extra {name!r} must be a number of seconds above 0.")
+    if isinstance(value, bool) or not 0 < seconds <= _LONGEST_TIMEOUT:
+        raise ValueError(f"extra {name!r} must be a number of seconds above 0, up to {_LONGEST_TIMEOUT:.0f}.")
     return seconds
 
 

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 
 from airflow.providers.common.compat.sdk import mask_secret
 
-from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
+from airflow_provider_tallyfy.hooks.connection import TallyfyConnection, is_token
 from airflow_provider_tallyfy.hooks.transport import BearerAuth, Transport, no_auth
 from airflow_provider_tallyfy.protocol import calls
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 
 _RENEW_BEFORE_END = 300.0
+_LONGEST_LIFE = 100 * 365 * 86400
 
 
 class Credentials(Protocol):
@@ -75,6 +76,7 @@ class ApplicationToken:
         self._connection = connection
         self._transport = transport
         self._issued: _IssuedToken | None = None
+        self._secrets = {connection.client_secret or ""}
         mask_secret(connection.client_secret)
 
     def token(self) -> str:
@@ -89,20 +91,23 @@ class ApplicationToken:
         return True
 
     def secrets(self) -> Iterator[str]:
-        """Give the client's secret, and the token where there is one."""
-        if self._connection.client_secret:
-            yield self._connection.client_secret
-        if self._issued:
-            yield self._issued.access_token
+        """Give the client's secret, and every token that was issued."""
+        yield from self._secrets
 
     def _fetch(self) -> _IssuedToken:
         connection = self._connection
         call = calls.application_token(connection.client_id or "", connection.client_secret or "")
-        issued = self._transport.send(call, _read_token, auth=no_auth, url=connection.token_url)
+        issued = self._issue(call, auth=no_auth, url=connection.token_url)
         if connection.user_email:
             auth = BearerAuth(connection.api_url, _always(issued.access_token))
             call = calls.person_token(connection.organization, connection.user_email)
-            issued = self._transport.send(call, _read_token, auth=auth)
+            issued = self._issue(call, auth=auth)
+        return issued
+
+    def _issue(self, call: calls.Call, *, auth: Any, url: str | None = None) -> _IssuedToken:
+        issued = self._transport.send(call, _read_token, auth=auth, url=url)
+        mask_secret(issued.access_token)
+        self._secrets.add(issued.access_token)
         return issued
 
 
@@ -115,9 +120,8 @@ def _read_token(body: Any) -> _IssuedToken:
     data = body.get("data", body) if isinstance(body, dict) else None
     token = data.get("access_token") if isinstance(data, dict) else None
     lasts = data.get("expires_in") if isinstance(data, dict) else None
-    if not isinstance(token, str) or not token:
-        raise UnreadableAnswerError("it has no 'access_token'")
-    if isinstance(lasts, bool) or not isinstance(lasts, (int, float)) or lasts <= 0:
+    if not isinstance(token, str) or not is_token(token):
+        raise UnreadableAnswerError("it has no 'access_token' that can be one")
+    if isinstance(lasts, bool) or not isinstance(lasts, (int, float)) or not 0 < lasts < _LONGEST_LIFE:
         raise UnreadableAnswerError("its 'expires_in' is not a number of seconds above 0")
-    mask_secret(token)
     return _IssuedToken(token, time.monotonic() + max(lasts - _RENEW_BEFORE_END, lasts / 2))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
@@ -15,7 +16,13 @@ from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 from airflow_provider_tallyfy.hooks.credentials import AccessToken, ApplicationToken, Credentials
 from airflow_provider_tallyfy.hooks.transport import DEFAULT_RETRIES, BearerAuth, TallyfySession, Transport
 from airflow_provider_tallyfy.protocol import addresses, calls
-from airflow_provider_tallyfy.protocol.answers import read_item, read_page, read_run, with_one_next_task
+from airflow_provider_tallyfy.protocol.answers import (
+    read_item,
+    read_list,
+    read_page,
+    read_run,
+    with_one_next_task,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -44,6 +51,8 @@ class TallyfyHook(BaseHook):
 
     def __init__(self, tallyfy_conn_id: str = default_conn_name, *, retries: int = DEFAULT_RETRIES) -> None:
         super().__init__()
+        if retries < 0:
+            raise ValueError("retries must be 0 or more.")
         self.tallyfy_conn_id = tallyfy_conn_id
         self.retries = retries
 
@@ -100,25 +109,32 @@ class TallyfyHook(BaseHook):
         return ApplicationToken(self.connection, self._transport)
 
     def _send(self, call: calls.Call, read: Callable[[Any], T]) -> T:
+        self._credentials.token()  # a refusal to issue one is no reason to ask for another
         try:
             return self._transport.send(call, read)
         except TallyfyAuthError:
             # A 401 was declined, so even a write can be sent again.
             if not self._credentials.renew():
                 raise
-            return self._transport.send(call, read)
+        return self._transport.send(call, read)
 
-    def _pages(self, call: calls.Call) -> Iterator[dict[str, Any]]:
-        if call.params and ("without_pagination", "true") in call.params:
-            yield from self._send(call, lambda body: read_page(body, 1)).items
+    def _pages(
+        self, call: calls.Call, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    ) -> Iterator[dict[str, Any]]:
+        """Give every item of a list, as ``read`` makes it, page by page as they are taken."""
+        asked = dict(call.params)
+        if asked.get("without_pagination") == "true":
+            yield from self._send(call, partial(read_list, read=read))
             return
-        number = 1
-        while True:
-            page = self._send(call.page(number), lambda body, number=number: read_page(body, number))  # type: ignore[misc]
+        previous: tuple[dict[str, Any], ...] = ()
+        for number in count(1):
+            page = self._send(
+                call.page(number), partial(read_page, number=number, previous=previous, read=read)
+            )
             yield from page.items
             if page.is_last:
                 return
-            number += 1
+            previous = page.items
 
     @property
     def _organization(self) -> str:
@@ -180,7 +196,7 @@ class TallyfyHook(BaseHook):
         :param filters: ``q, status, owners, checklist_id, folder, tag, groups, type, starred, archived, sort`` and
             ``with_`` (page "List processes").
         """
-        return map(with_one_next_task, self._pages(calls.list_runs(self._organization, filters)))
+        return self._pages(calls.list_runs(self._organization, filters), with_one_next_task)
 
     def get_tasks(self, run_id: str, **filters: Any) -> list[dict[str, Any]]:
         """
@@ -273,6 +289,7 @@ class TallyfyHook(BaseHook):
         from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
         from flask_babel import lazy_gettext
         from wtforms import BooleanField, FloatField, PasswordField, StringField
+        from wtforms.validators import Optional
 
         from airflow_provider_tallyfy import get_provider_info
 
@@ -284,7 +301,7 @@ class TallyfyHook(BaseHook):
             if kind == "boolean":
                 return BooleanField(**text)
             if kind == "number":
-                return FloatField(**text, widget=BS3TextFieldWidget())
+                return FloatField(**text, widget=BS3TextFieldWidget(), validators=[Optional()])
             if secret:
                 return PasswordField(**text, widget=BS3PasswordFieldWidget())
             return StringField(**text, widget=BS3TextFieldWidget())

@@ -12,6 +12,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 import requests
@@ -51,38 +52,38 @@ LARGEST_ANSWER = 64 * 1024 * 1024
 LONGEST_ANSWER = 300.0
 """Seconds in which a body must have arrived, however steadily it trickles."""
 _CHUNK = 64 * 1024
-
-
-class RedirectRefusedError(requests.RequestException):
-    """Tallyfy redirected to another origin, where the token must not go."""
+_LONGEST_MESSAGE = 500
+_LONGEST_REQUEST_ID = 100
 
 
 class TallyfySession(requests.Session):
-    """A session that sends the required headers, and stays at the origin it was made for."""
+    """
+    A session that sends the required headers, and follows no redirect.
+
+    The API has none, so one leads elsewhere, where neither the token nor what is written must go.
+    """
 
     def __init__(self, connection: TallyfyConnection) -> None:
         super().__init__()
         self.headers.update(HEADERS)
         self.verify = connection.verify
-        self._origins = {addresses.origin(connection.api_url), addresses.origin(connection.token_url)}
         self._timeout = connection.timeout
 
-    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send a request, within the connection's timeout unless another one is given."""
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self._timeout
-        return super().request(*args, **kwargs)
+        return super().send(request, **kwargs)
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return where a redirect leads, if it leads no further than this origin."""
-        target = super().get_redirect_target(resp)
-        if target is None:
-            return None
-        here = addresses.origin(resp.url)
-        there = addresses.origin(requests.compat.urljoin(resp.url, target))
-        if there != here:
-            raise RedirectRefusedError(f"redirected to {there[0]}://{there[1]}", response=resp)
-        return target
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """Let the connection's own ``verify`` go before ``REQUESTS_CA_BUNDLE``."""
+        if verify is None and self.verify is not True:
+            verify = self.verify
+        return super().merge_environment_settings(url, proxies, stream, verify, cert)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Lead nowhere."""
+        return
 
 
 class BearerAuth(requests.auth.AuthBase):
@@ -178,18 +179,16 @@ class Transport:
             retry_after = None
             try:
                 response = self._attempt(call, auth, url)
-                content = _body(response) if response.status_code != 204 else b""
+                content = _body(response)
+            except AnswerTooLargeError as error:
+                self._unreadable(call, str(error), response)
             except (requests.RequestException, HTTPError, OSError) as error:
                 failure: Failure | Exception = error
-                may_repeat = not isinstance(error, requests.TooManyRedirects | RedirectRefusedError) and (
-                    _was_not_sent(error) if not call.is_repeatable else not _is_hopeless(error)
-                )
-            except AnswerTooLargeError as error:
-                self._unreadable(call, str(error))
+                may_repeat = not _is_hopeless(error) and (call.is_repeatable or _was_not_sent(error))
             else:
                 if response.status_code < 300:
-                    return self._read(call, read, content)
-                failure = read_failure(response.status_code, response.headers, content)
+                    return self._read(call, read, content, response)
+                failure = self._cleaned(read_failure(response.status_code, response.headers, content))
                 retry_after = retry_after_seconds(response.headers)
                 may_repeat = policy.is_retry(call.method, failure.status)
             if not may_repeat or not policy.total:
@@ -206,36 +205,33 @@ class Transport:
             json=call.json,
             data=call.form,
             auth=auth,
-            # A redirected write could arrive as a GET; only a read can follow without changing its meaning.
-            allow_redirects=call.method == "GET",
             stream=True,
         )
 
-    def _read(self, call: Call, read: Callable[[Any], T], content: bytes) -> T:
+    def _read(self, call: Call, read: Callable[[Any], T], content: bytes, response: requests.Response) -> T:
         try:
             return read(read_body(content))
         except UnreadableAnswerError as error:
-            self._unreadable(call, str(error))
+            reason = str(error)
+        # Not within the except: what could not be read would stand in the traceback.
+        return self._unreadable(call, reason, response)
 
-    def _unreadable(self, call: Call, reason: str) -> NoReturn:
-        what = (
-            f"{call.method} {call.path} was answered, but the answer cannot be read: {self._clean(reason)}."
-        )
-        if call.is_repeatable:
-            raise exceptions.TallyfyResponseError(
-                f"{what} Check that the host of connection {self._connection.conn_id!r} is Tallyfy's API, "
-                f"and that no proxy answers in its place."
-            )
-        raise exceptions.TallyfyIndeterminateError(f"{what} {_LOOK_FIRST}")
+    def _unreadable(self, call: Call, reason: str, response: requests.Response) -> NoReturn:
+        request_id = self._clean(response.headers.get("X-Request-Id"), _LONGEST_REQUEST_ID) or None
+        named = f" (request id {request_id})" if request_id else ""
+        what = f"{self._asked(call)} was answered with {response.status_code}{named}, but that cannot be read: {reason}"
+        told: dict[str, Any] = {"status": response.status_code, "request_id": request_id}
+        if not call.is_repeatable:
+            raise exceptions.TallyfyIndeterminateError(f"{what}. {_LOOK_FIRST}", **told) from None
+        raise exceptions.TallyfyResponseError(
+            f"{what}. Check that the host of connection {self._connection.conn_id!r} is Tallyfy's API, and that no "
+            f"proxy answers in its place.",
+            **told,
+        ) from None
 
     def _give_up(self, call: Call, failure: Failure | Exception, retry_after: float | None) -> NoReturn:
         what = self._what_happened(call, failure)
         if not isinstance(failure, Failure):
-            if isinstance(failure, RedirectRefusedError | requests.TooManyRedirects):
-                raise exceptions.TallyfyResponseError(
-                    f"{what}. The token is not taken there: set the host of connection "
-                    f"{self._connection.conn_id!r} to the API's final address."
-                )
             if call.is_repeatable or _was_not_sent(failure):
                 raise exceptions.TallyfyConnectionError(
                     f"{what}. Check the host of connection {self._connection.conn_id!r}, its extra 'verify', "
@@ -248,26 +244,37 @@ class Transport:
         raise error_class(
             f"{what}. {advice.format(conn_id=self._connection.conn_id)}",
             status=failure.status,
-            tallyfy_message=self._clean(failure.message) if failure.message else None,
+            tallyfy_message=failure.message,
             request_id=failure.request_id,
             retry_after=retry_after,
             is_from_tallyfy=failure.is_from_tallyfy,
         )
 
-    def _what_happened(self, call: Call, failure: Failure | Exception) -> str:
-        asked = f"{call.method} {call.path or self._connection.token_url}"
-        if not isinstance(failure, Failure):
-            return f"{asked} got no answer: {self._clean(_reason(failure))}"
-        said = f", saying: {self._clean(failure.message)}" if failure.message else ""
-        request = f" (request id {self._clean(failure.request_id)})" if failure.request_id else ""
-        return f"{asked} was answered with {failure.status}{said}{request}"
+    def _asked(self, call: Call) -> str:
+        return f"{call.method} {call.path or self._connection.token_url}"
 
-    def _clean(self, text: str | None) -> str:
-        """Take every secret out of a text that came from elsewhere."""
+    def _what_happened(self, call: Call, failure: Failure | Exception) -> str:
+        if not isinstance(failure, Failure):
+            return f"{self._asked(call)} got no answer: {self._clean(_reason(failure), _LONGEST_MESSAGE)}"
+        said = f", saying: {failure.message}" if failure.message else ""
+        request = f" (request id {failure.request_id})" if failure.request_id else ""
+        return f"{self._asked(call)} was answered with {failure.status}{said}{request}"
+
+    def _cleaned(self, failure: Failure) -> Failure:
+        return replace(
+            failure,
+            message=self._clean(failure.message, _LONGEST_MESSAGE) or None,
+            request_id=self._clean(failure.request_id, _LONGEST_REQUEST_ID) or None,
+        )
+
+    def _clean(self, text: str | None, longest: int) -> str:
+        """Make one short line of a text that came from elsewhere; cut last, or half of a secret would stay."""
         cleaned = text or ""
         for secret in self._secrets():
-            cleaned = cleaned.replace(secret, "***")
-        return cleaned
+            if secret:
+                cleaned = cleaned.replace(secret, "***")
+        cleaned = "".join(character if character.isprintable() else " " for character in cleaned)
+        return " ".join(cleaned.split())[:longest]
 
 
 class AnswerTooLargeError(Exception):
@@ -275,16 +282,21 @@ class AnswerTooLargeError(Exception):
 
 
 def _body(response: requests.Response) -> bytes:
-    """Read a body within its bounds, and give its connection back."""
+    """Read a body within its bounds, and give its connection back; of a refusal, the beginning is enough."""
     read_some = getattr(response.raw, "read1", None) or response.raw.read  # urllib3 1.26 has no read1
     ends_at = time.monotonic() + LONGEST_ANSWER
+    is_refusal = response.status_code >= 300
+    largest = _CHUNK if is_refusal else LARGEST_ANSWER
     content = bytearray()
     with response:
         while chunk := read_some(_CHUNK, decode_content=True):
             content += chunk
-            if len(content) > LARGEST_ANSWER:
-                raise AnswerTooLargeError(f"it is larger than {LARGEST_ANSWER // 1024 // 1024} MiB")
-            if time.monotonic() > ends_at:
+            is_large, is_late = len(content) > largest, time.monotonic() > ends_at
+            if is_refusal and (is_large or is_late):
+                break
+            if is_large:
+                raise AnswerTooLargeError(f"it is larger than {largest // 1024 // 1024} MiB")
+            if is_late:
                 raise AnswerTooLargeError(f"it had not arrived whole after {LONGEST_ANSWER:.0f} s")
     return bytes(content)
 
@@ -311,8 +323,8 @@ def _was_not_sent(error: BaseException) -> bool:
 
 
 def _is_malformed(error: BaseException) -> bool:
-    """Tell whether ``requests`` could not even make the request: its errors of that kind are ``ValueError`` too."""
-    return isinstance(error, requests.RequestException) and isinstance(error, ValueError)
+    """Tell whether the request could not even be made: such errors of requests and urllib3 are ``ValueError``."""
+    return isinstance(error, requests.RequestException | HTTPError) and isinstance(error, ValueError)
 
 
 def _is_hopeless(error: BaseException) -> bool:
@@ -333,8 +345,8 @@ _LOOK_FIRST = "It may have been applied: look in Tallyfy before it is sent again
 _KINDS: Mapping[FailureKind, tuple[type[exceptions.TallyfyError], str]] = {
     FailureKind.AUTHENTICATION: (
         exceptions.TallyfyAuthError,
-        "Check the credentials of connection {conn_id!r}: a personal token lasts six months, and ends at once when "
-        "its owner logs out of Tallyfy.",
+        "Check the credentials of connection {conn_id!r}. A person's token lasts six months, and ends at once when "
+        "that person logs out of Tallyfy.",
     ),
     FailureKind.PERMISSION: (
         exceptions.TallyfyPermissionError,

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import quote, urlsplit
+from typing import TypeGuard
+from urllib.parse import SplitResult, quote, urlsplit
 
 DEFAULT_API_URL = "https://go.tallyfy.com/api"
 DEFAULT_WEB_URL = "https://go.tallyfy.com"
 
 # The official SDK accepts exactly these ids (tallyfy 3.1.0, validation.py).
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
+_BLANK_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _FORBIDDEN_IN_ENDPOINT = re.compile(r"[\\?#\x00-\x20\x7f]")
+
+
+def is_identifier(value: object) -> TypeGuard[str]:
+    """Tell whether ``value`` can be a Tallyfy id."""
+    return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
 def identifier(value: object, field: str) -> str:
@@ -27,7 +34,7 @@ def identifier(value: object, field: str) -> str:
     :param field: what the caller calls it, for the error.
     :raises ValueError: where it is anything else.
     """
-    if isinstance(value, str) and _IDENTIFIER.fullmatch(value):
+    if is_identifier(value):
         return value
     raise ValueError(
         f"{field} must be a Tallyfy id (1 to 255 letters, digits, '_' or '-'), but is {_described(value)}. "
@@ -43,7 +50,10 @@ def segment(value: object, field: str) -> str:
     """
     if not isinstance(value, str) or value in ("", ".", ".."):
         raise ValueError(f"{field} must be a non-empty string, but is {_described(value)}.")
-    return quote(value, safe="")
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError:
+        raise ValueError(f"{field} holds characters that cannot stand in an address.") from None
 
 
 def endpoint_path(endpoint: object, organization: str) -> str:
@@ -88,36 +98,48 @@ def api_url(host: str | None, port: int | None, schema: str | None, *, allow_htt
     """
     if not host and not port and not schema:
         return DEFAULT_API_URL
-    given = host or urlsplit(DEFAULT_API_URL).netloc
-    full_url = "://" in given
-    parts = urlsplit(given if full_url else f"{schema or 'https'}://{given}")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("host must not hold credentials, a query or a fragment.")
-    try:
-        named_port = parts.port or port
-    except ValueError:
-        raise ValueError("host names a port that is no number between 0 and 65535.") from None
-    hostname = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
-    netloc = f"{hostname}:{named_port}" if named_port else hostname
-    path = parts.path.rstrip("/") if full_url or parts.path else "/api"
-    return checked_url(f"{parts.scheme}://{netloc}{path}", "host", allow_http=allow_http)
+    schema = (schema or "https").lower()
+    if schema not in ("https", "http"):
+        raise ValueError("schema must be https or http; what comes after the host belongs into host.")
+    if port is not None and not 0 < port < 65536:
+        raise ValueError("port must be between 1 and 65535.")
+    given = (host or urlsplit(DEFAULT_API_URL).netloc).strip()
+    is_url = "://" in given
+    if given.count(":") > 1 and not is_url and "[" not in given:
+        given = f"[{given}]"  # an IPv6 address, as Airflow gives it
+    parts = _checked(given if is_url else f"{schema}://{given}", "host", allow_http=allow_http)
+    netloc = parts.netloc if parts.port or not port else f"{parts.netloc}:{port}"
+    path = parts.path if is_url or parts.path else "/api"
+    return f"{parts.scheme}://{netloc}{path}".rstrip("/")
 
 
 def checked_url(url: str, field: str, *, allow_http: bool = False) -> str:
     """
     Return ``url`` without a slash at its end, if a token may be sent there.
 
-    :raises ValueError: where it is no http(s) URL, or is plain http to another machine than this one.
+    :raises ValueError: where it is no http(s) URL, carries credentials, or is plain http to another machine.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
+    return _checked(url, field, allow_http=allow_http).geturl().rstrip("/")
+
+
+def _checked(url: str, field: str, *, allow_http: bool) -> SplitResult:
+    if _BLANK_OR_CONTROL.search(url):
+        raise ValueError(f"{field} holds blanks or control characters.")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"{field} is no URL: its host or port cannot be read.") from None
+    if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
         raise ValueError(f"{field} must be an https URL or a host name.")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(f"{field} must not hold credentials, a query or a fragment.")
     if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
         raise ValueError(
             f"{field} is plain http to {parts.hostname}, which would send the token in clear text. "
             f"Use https, or set the extra 'allow_http' to true if that network is trusted."
         )
-    return url.rstrip("/")
+    return parts
 
 
 def is_loopback(hostname: str) -> bool:

@@ -8,6 +8,7 @@ The rule held here: an answer is read for what it says, in every shape that Tall
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,9 +41,8 @@ def read_body(content: bytes) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise UnreadableAnswerError(
-            f"the body is no JSON ({type(error).__name__}); it begins with {_shown(content)}"
-        ) from None
+        kind = "a page of HTML or XML" if content.lstrip().startswith(b"<") else "no JSON"
+        raise UnreadableAnswerError(f"the body is {kind} ({type(error).__name__})") from None
 
 
 def read_item(body: Any) -> dict[str, Any]:
@@ -101,7 +101,12 @@ def is_id(value: Any) -> bool:
     )
 
 
-def read_page(body: Any, number: int) -> Page:
+def read_page(
+    body: Any,
+    number: int,
+    previous: tuple[dict[str, Any], ...] = (),
+    read: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> Page:
     """
     Return one page of an answer for a list: ``{"data": […], "meta": {"pagination": {…}}}``.
 
@@ -109,14 +114,31 @@ def read_page(body: Any, number: int) -> Page:
     ``total_pages`` is absent, by an empty ``links.next``; ``links`` is ``[]`` when it is empty.
 
     :param number: the page that was asked for, from 1.
+    :param previous: the items of the page before; the same ones again mean that the list would never end.
+    :param read: what is made of each item.
     :raises UnreadableAnswerError: where it is no list of objects, or it cannot be told whether a page follows.
+    """
+    items = read_list(body, read)
+    if items and items == previous:
+        raise UnreadableAnswerError(f"page {number} is the page before once more")
+    return Page(items, _is_last_page(body.get("meta"), number))
+
+
+def read_list(
+    body: Any, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
+) -> tuple[dict[str, Any], ...]:
+    """
+    Return the items of an answer for a list, whatever it says of pages.
+
+    :param read: what is made of each item.
+    :raises UnreadableAnswerError: where it is no list of objects.
     """
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
         raise UnreadableAnswerError(
             f"a list of objects under 'data' was expected, but there is {_kind_of_data(body)}"
         )
-    return Page(tuple(data), _is_last_page(body.get("meta"), number))
+    return tuple(map(read, data))
 
 
 def _is_last_page(meta: Any, number: int) -> bool:
@@ -130,10 +152,12 @@ def _is_last_page(meta: Any, number: int) -> bool:
         raise UnreadableAnswerError(f"page {number} was asked for, but page {current} came")
     if pagination.get("total_pages") is not None:
         return current >= _whole_number(pagination["total_pages"], "total_pages")
-    links = pagination.get("links") or {}
-    if not isinstance(links, dict):
-        raise UnreadableAnswerError(f"'meta.pagination.links' is {_kind(links)}")
-    return not links.get("next")
+    links = pagination.get("links")
+    if links != [] and not isinstance(links, dict):
+        raise UnreadableAnswerError(
+            f"neither 'total_pages' nor 'links' tells whether a page follows page {number}"
+        )
+    return not links or not links.get("next")
 
 
 def _whole_number(value: Any, name: str) -> int:
@@ -160,7 +184,3 @@ def _kind(value: Any) -> str:
         float: "a number",
     }
     return "nothing" if value is None else names.get(type(value), type(value).__name__)
-
-
-def _shown(content: bytes) -> str:
-    return repr(content[:40].decode("utf-8", "replace"))

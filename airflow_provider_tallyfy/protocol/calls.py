@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from json import dumps
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -73,11 +75,15 @@ def call(
     :param endpoint: see :func:`~airflow_provider_tallyfy.protocol.addresses.endpoint_path`.
     :param params: query parameters; ``None`` leaves one out, booleans become ``true`` and ``false``, and a list
         becomes one comma-separated value.
-    :raises ValueError: where the method or the endpoint cannot be used.
+    :raises ValueError: where the method, the endpoint, a parameter or the body cannot be sent.
     """
     verb = method.upper() if isinstance(method, str) else ""
     if verb not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, but is {method!r}.")
+    try:
+        dumps(json, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"json cannot be sent as JSON: {error}") from None
     return Call(verb, endpoint_path(endpoint, organization), _query(params or {}), json)
 
 
@@ -88,7 +94,7 @@ def get_run(organization: str, run_id: str, with_: Iterable[str] | str, form_fie
         f"runs/{identifier(run_id, 'run_id')}",
         organization,
         params={
-            "with": include_names(with_) or None,
+            "with_": with_,
             "form_fields_values": True if form_fields_values else None,
         },
     )
@@ -96,12 +102,12 @@ def get_run(organization: str, run_id: str, with_: Iterable[str] | str, form_fie
 
 def get_tasks(organization: str, run_id: str, params: Mapping[str, Any]) -> Call:
     """List the tasks of a run (`List process tasks`)."""
-    return call("GET", f"runs/{identifier(run_id, 'run_id')}/tasks", organization, params=_with(params))
+    return call("GET", f"runs/{identifier(run_id, 'run_id')}/tasks", organization, params=params)
 
 
 def list_runs(organization: str, filters: Mapping[str, Any]) -> Call:
     """List the runs of the organization (`List processes`)."""
-    return call("GET", "runs", organization, params=_with(filters))
+    return call("GET", "runs", organization, params=filters)
 
 
 def launch_run(organization: str, checklist_id: str, values: Mapping[str, Any]) -> Call:
@@ -154,25 +160,19 @@ def get_organization(organization: str) -> Call:
     return Call("GET", organization_path(organization))
 
 
-def include_names(with_: Iterable[str] | str) -> tuple[str, ...]:
+def include_names(with_: Iterable[str] | str | None) -> tuple[str, ...]:
     """
     Return the names that ``with`` asks for.
 
-    :param with_: a sequence of names, or one comma-separated string.
-    :raises ValueError: where a name is not a string.
+    :param with_: a sequence of names, or one comma-separated string; ``None`` for none.
+    :raises ValueError: where it is anything else.
     """
-    names = with_.split(",") if isinstance(with_, str) else tuple(with_)
+    if with_ is not None and not isinstance(with_, Iterable):
+        raise ValueError(f"with_ must be a sequence of names, or one string, not {type(with_).__name__}.")
+    names = with_.split(",") if isinstance(with_, str) else list(with_ or ())
     if not all(isinstance(name, str) for name in names):
         raise ValueError("with_ must be a sequence of names such as ('next_task', 'tasks'), or one string.")
     return tuple(stripped for name in names if (stripped := name.strip()))
-
-
-def _with(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Take ``with_`` for ``with``, which is a keyword in Python."""
-    renamed = dict(params)
-    if "with_" in renamed:
-        renamed["with"] = include_names(renamed.pop("with_")) or None
-    return renamed
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,12 +180,25 @@ def _present(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _query(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, _query_value(value)) for name, value in params.items() if value is not None)
+    """Return the query; ``with_`` stands for ``with``, which is a keyword in Python."""
+    pairs = []
+    for name, value in params.items():
+        if name in ("with_", "with"):
+            name, value = "with", ",".join(include_names(value)) or None
+        if value is not None:
+            pairs.append((name, _query_value(name, value)))
+    return tuple(pairs)
 
 
-def _query_value(value: Any) -> str:
+def _query_value(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return ",".join(_query_value(item) for item in value)
-    return str(value)
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, (list, tuple)) and not any(isinstance(item, (list, tuple)) for item in value):
+        return ",".join(_query_value(name, item) for item in value)
+    raise ValueError(
+        f"params[{name!r}] must be text, a number, a boolean, a date or a list, not {type(value).__name__}."
+    )

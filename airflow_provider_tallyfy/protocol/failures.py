@@ -14,8 +14,6 @@ from typing import Any
 
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_body
 
-_LONGEST_MESSAGE = 500
-
 
 class FailureKind(Enum):
     """The kinds of failure that a caller can tell apart."""
@@ -39,7 +37,8 @@ class Failure:
     :param status: the HTTP status.
     :param message: Tallyfy's own words, or ``None`` where the body has none.
     :param request_id: from ``X-Request-Id``, to quote to Tallyfy's support.
-    :param is_from_tallyfy: whether the body is one of Tallyfy's; a proxy's HTML page is not.
+    :param is_from_tallyfy: whether it can be Tallyfy's; a proxy's HTML page cannot. An empty body can be either's, and
+        then the status is all there is.
     """
 
     kind: FailureKind
@@ -85,16 +84,14 @@ def _message(body: Any) -> str | None:
     """Join what the known error bodies say: ``message``, ``errors`` by field, and OAuth's ``error_description``."""
     if not isinstance(body, dict):
         return None
-    said = next(
-        (body[key] for key in ("message", "error_description", "error") if isinstance(body.get(key), str)), ""
-    )
+    candidates = (body.get(key) for key in ("message", "error_description", "error"))
+    said = next((text for text in candidates if isinstance(text, str) and text.strip()), "")
     errors = body.get("errors")
     if isinstance(errors, dict) and errors:
         details = "; ".join(f"{field}: {_joined(texts)}" for field, texts in errors.items())
         said = f"{said} ({details})" if said else details
-    said = " ".join(said.split())
-    return said[:_LONGEST_MESSAGE] or None
+    return said or None
 
 
 def _joined(texts: Any) -> str:
-    return " ".join(str(text) for text in texts) if isinstance(texts, list) else str(texts)
+    return " ".join(text for text in (texts if isinstance(texts, list) else [texts]) if isinstance(text, str))
