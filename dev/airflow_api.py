@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
 
 from dev.processes import wait_until
 
@@ -35,6 +37,9 @@ class AirflowApi:
         self._check = check
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy between this machine and itself
+        # sqlite refuses a write that meets another one, and the API server then answers 500, having done nothing.
+        patience = Retry(total=6, status_forcelist={500}, allowed_methods=None, backoff_factor=0.2)
+        self._session.mount("http://", HTTPAdapter(max_retries=patience))
 
     def request(self, method: str, path: str, **arguments: Any) -> Any:
         """Send one request below ``/api/v2`` and return the JSON that answers it."""
@@ -156,6 +161,15 @@ class DagRun:
         except TimeoutError as error:
             error.add_note(f"It is {self.task(task_id)['state']}. Its log:\n{self.log(task_id)}")
             raise
+
+    def wait_for_mapped_tasks(self, task_id: str, state: str, *, number: int, timeout: float) -> None:
+        """Wait until so many of a mapped task's instances are in a state."""
+
+        def are_there() -> bool:
+            instances = self._task_instances()
+            return [i["state"] for i in instances if i["task_id"] == task_id].count(state) == number
+
+        self.api.wait_for(are_there, timeout, f"{number} instances of {task_id} to be {state}")
 
     def xcom(self, task_id: str, key: str = "return_value") -> Any:
         """Return the value that the task pushed, as JSON holds it."""

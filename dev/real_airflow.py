@@ -124,6 +124,9 @@ class RealAirflow:
         port, unused_port = _free_ports(2)
         self.url = f"http://127.0.0.1:{port}"
         environment = self._environment(port, unused_port)
+        # Airflow finds modules in this folder. The default of 5 s is short for a machine that is busy.
+        (self.home / "config").mkdir()
+        (self.home / "config" / "sqlite_patience.py").write_text("CONNECT_ARGS = {'timeout': 60}\n")
         migration = ChildProcess(
             "airflow db migrate",
             [str(self._executable), "db", "migrate"],
@@ -156,6 +159,7 @@ class RealAirflow:
 
     def _environment(self, port: int, unused_port: int) -> dict[str, str]:
         settings = {
+            "DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "sqlite_patience.CONNECT_ARGS",
             "CORE__DAGS_FOLDER": str(self._dags_folder),
             "CORE__EXECUTOR": "LocalExecutor",
             "CORE__PARALLELISM": str(self._parallelism),

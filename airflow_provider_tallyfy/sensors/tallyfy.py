@@ -163,13 +163,16 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
             timeout=timedelta(seconds=max(min(ends_at - time.time(), self.timeout), 1)),
         )
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any], ends_at: float) -> dict[str, Any]:
-        """Take up what the trigger saw."""
+    def execute_complete(
+        self, context: Context, event: Mapping[str, Any] | None = None, ends_at: float | None = None
+    ) -> dict[str, Any]:
+        """Take up what the trigger saw; ``dag.test()`` passes on nothing else."""
         verdict = from_event(event)
         if isinstance(verdict, Waiting):
             learned = NextTaskCondition(**verdict.condition.as_json())
             self._keep(context, learned)
-            self._defer(learned, ends_at, looked_at=time.time())
+            now = time.time()
+            self._defer(learned, now + self.timeout if ends_at is None else ends_at, looked_at=now)
         return self._conclude(context, verdict)
 
     def _conclude(self, context: Context, verdict: Over | Lost | Refused) -> dict[str, Any]:

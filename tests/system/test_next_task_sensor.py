@@ -127,6 +127,19 @@ def test_poke_mode_notices_a_change(site: Site) -> None:
     assert result["next_task"]["id"] == following["id"]
 
 
+def test_mapped_sensors_keep_a_baseline_each(site: Site) -> None:
+    ids = [site.sandbox.launch(f"Mapped run {number}") for number in range(3)]
+    first = {run_id: site.sandbox.next_task(run_id) for run_id in ids}
+    dag_run = site.airflow.trigger("next_task_mapped", {"run_ids": ids})
+    dag_run.wait_for_mapped_tasks("wait_each", "deferred", number=3, timeout=60)
+
+    for run_id in reversed(ids):
+        site.sandbox.complete_next(run_id)
+
+    assert dag_run.wait(timeout=90) == "success", dag_run.failures()
+    assert dag_run.xcom("collect") == {run_id: task and task["id"] for run_id, task in first.items()}
+
+
 def test_run_that_is_complete_ends_the_wait_at_once(site: Site) -> None:
     wait = site.wait_in("next_task_deferred", done=3)
 

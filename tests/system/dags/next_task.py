@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Param, task
 
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
@@ -36,3 +36,20 @@ reschedule = waiting_dag("reschedule", mode="reschedule", poke_interval=5)
 reschedule_first_look = waiting_dag(
     "reschedule_first_look", mode="reschedule", poke_interval=5, from_task=None
 )
+
+
+with DAG("next_task_mapped", schedule=None, params={"run_ids": Param(type="array")}) as mapped:
+
+    @task
+    def run_ids(params: dict[str, Any]) -> list[str]:
+        return list(params["run_ids"])
+
+    @task
+    def collect(results: list[dict[str, Any]]) -> dict[str, Any]:
+        return {result["run_id"]: result["from_task_id"] for result in results}
+
+    read_each = TallyfyGetRunOperator.partial(task_id="read_run").expand(run_id=run_ids())
+    wait_each = TallyfyNextTaskSensor.partial(
+        task_id="wait_each", deferrable=True, poke_interval=1, retries=2
+    ).expand_kwargs(read_each.output.map(lambda run: {"run_id": run["id"], "from_task": run["next_task"]}))
+    collect(wait_each.output)
