@@ -277,9 +277,7 @@ class TestPlainHttp:
             "HTTP://tallyfy.test/api",
             "http://[fe80::1]/api",
             "http://127.0.0.1.tallyfy.test/api",
-            "http://localhost@tallyfy.test/api",
-            "http://127.0.0.1\\@tallyfy.test/api",
-            "http://localhost\t.tallyfy.test/api",
+            "http://localhost.tallyfy.test/api",
         ],
     )
     def test_plain_http_to_another_machine_is_refused_unless_allowed(self, url):
@@ -287,6 +285,27 @@ class TestPlainHttp:
             ValueError, match=r"^host is plain http to .* clear text\. Use https.*'allow_http'"
         ):
             addresses.checked_url(url, "host")
+
+    @pytest.mark.parametrize(
+        ("url", "reason"),
+        [
+            ("http://localhost@tallyfy.test/api", "must not hold credentials, a query or a fragment"),
+            ("http://ada:secret@tallyfy.test/api", "must not hold credentials, a query or a fragment"),
+            ("http://127.0.0.1\\@tallyfy.test/api", "must not hold credentials, a query or a fragment"),
+            ("http://localhost\t.tallyfy.test/api", "holds blanks or control characters"),
+            ("http://localhost .tallyfy.test/api", "holds blanks or control characters"),
+            ("http://localhost\x7f.tallyfy.test/api", "holds blanks or control characters"),
+        ],
+    )
+    @pytest.mark.parametrize("allow_http", [False, True])
+    def test_what_only_looks_like_this_machine_has_a_reason_of_its_own(self, url, reason, allow_http):
+        for check in (
+            lambda: addresses.checked_url(url, "host", allow_http=allow_http),
+            lambda: addresses.api_url(url, None, None, allow_http=allow_http),
+        ):
+            with pytest.raises(ValueError, match=f"^host {reason}") as error:
+                check()
+            assert "secret" not in str(error.value)
 
     def test_it_can_be_allowed(self):
         assert (

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import traceback
 
 import pytest
 
@@ -10,6 +11,7 @@ from airflow_provider_tallyfy.protocol.answers import (
     is_id,
     read_body,
     read_item,
+    read_list,
     read_next_task,
     read_page,
     read_run,
@@ -41,8 +43,8 @@ class TestBody:
     @pytest.mark.parametrize(
         "content",
         [
-            b"<html>Bad gateway</html>",
             b"OK",
+            b"Bad gateway <html>",
             b'{"data": ',
             b'{"data": {}} trailing',
             b"\xff\xfe\xfd",
@@ -52,14 +54,21 @@ class TestBody:
         ],
     )
     def test_anything_else_is_unreadable(self, content):
-        with pytest.raises(UnreadableAnswerError, match="the body is no JSON"):
+        with pytest.raises(UnreadableAnswerError, match=r"^the body is no JSON \("):
             read_body(content)
 
-    def test_only_the_beginning_is_shown(self):
+    @pytest.mark.parametrize(
+        "content", [b"<html>Bad gateway</html>", b"\r\n <!DOCTYPE html>", b'<?xml version="1.0"?><Error/>']
+    )
+    def test_a_page_is_called_one(self, content):
+        with pytest.raises(UnreadableAnswerError, match=r"^the body is a page of HTML or XML \("):
+            read_body(content)
+
+    @pytest.mark.parametrize("content", [b"<p>shown-to-nobody", b"shown-to-nobody", b'{"a": shown-to-nobody'])
+    def test_what_it_holds_is_never_shown(self, content):
         with pytest.raises(UnreadableAnswerError) as error:
-            read_body(b"<html>" + b"x" * 10_000)
-        assert "<html>xxx" in str(error.value)
-        assert len(str(error.value)) < 200
+            read_body(content)
+        assert "shown-to-nobody" not in "".join(traceback.format_exception(error.value))
 
 
 class TestItem:
@@ -276,6 +285,27 @@ class TestPage:
     def test_where_it_cannot_be_told_whether_a_page_follows_it_is_unreadable(self, meta):
         with pytest.raises(UnreadableAnswerError):
             read_page({"data": [{"id": "a"}], "meta": meta}, 1)
+
+    @pytest.mark.parametrize("pagination", [{"total_pages": 9}, {"links": {"next": "?page=3"}}])
+    def test_the_page_before_once_more_is_unreadable(self, pagination):
+        first = read_page(page(2, **pagination), 1)
+        with pytest.raises(UnreadableAnswerError, match="page 2 is the page before once more"):
+            read_page(page(2, **pagination), 2, first.items)
+        assert read_page(page(3, **pagination), 2, first.items).items[:2] == first.items
+
+    def test_an_empty_page_after_an_empty_page_is_none(self):
+        assert read_page(page(0, total_pages=9), 2, ()).items == ()
+
+    def test_each_item_is_made_into_what_was_asked_for(self):
+        body = {"data": [{"id": "r1", "next_task": [TASK]}]}
+        expected = ({"id": "r1", "next_task": TASK},)
+        assert read_page(body, 1, read=with_one_next_task).items == expected
+        assert read_list(body, with_one_next_task) == expected
+
+    def test_a_whole_list_needs_no_pagination_to_be_read(self):
+        assert read_list({"data": [TASK], "meta": {"pagination": "text"}}) == (TASK,)
+        with pytest.raises(UnreadableAnswerError, match="a list of objects under 'data' was expected"):
+            read_list({"data": [None]})
 
     def test_neither_total_pages_nor_links_tells_nothing(self):
         """100 of 250 came: to take them for all would lose 150 in silence."""

@@ -136,7 +136,7 @@ def test_any_body_is_read_or_refused_and_any_failure_is_read(content):
         read_body(content)
     failure = read_failure(422, {}, content)
     assert failure.status == 422
-    assert failure.message is None or 0 < len(failure.message) <= 501
+    assert failure.message is None or (isinstance(failure.message, str) and failure.message)
 
 
 def _encoded(value):
