@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
@@ -59,20 +60,22 @@ class TestUri:
 
 
 class TestJson:
-    def test_an_application_instead_of_a_token(self, connect):
+    def test_an_application_instead_of_a_token(self, connect, tmp_path):
+        own_ca = tmp_path / "own.pem"
+        own_ca.touch()
         extra = {
             "client_id": "the-client",
             "client_secret": f" {SECRET}\n",
             "user_email": "ada@example.com",
             "token_url": "https://account.tallyfy.com/oauth/token",
             "timeout": 5,
-            "verify": "/etc/ssl/certs/own.pem",
+            "verify": str(own_ca),
         }
         connection = connect(extra, password=None).connection
         assert (connection.access_token, connection.client_id) == (None, "the-client")
         assert (connection.client_secret, connection.user_email) == (SECRET, "ada@example.com")
         assert connection.token_url == "https://account.tallyfy.com/oauth/token"
-        assert (connection.timeout, connection.verify) == (5.0, "/etc/ssl/certs/own.pem")
+        assert (connection.timeout, connection.verify) == (5.0, str(own_ca))
 
     def test_empty_fields_are_as_good_as_absent(self, connect):
         """The connection form stores what was left empty as an empty text or null."""
@@ -95,10 +98,16 @@ class TestJson:
 
     @pytest.mark.parametrize(
         ("given", "verify"),
-        [(True, True), (False, False), ("true", True), ("False", False), ("", True), ("/ca.pem", "/ca.pem")],
+        [(True, True), (False, False), ("true", True), ("False", False), ("", True), (None, True)],
     )
     def test_verify(self, connect, given, verify):
-        assert connect({"verify": given}).connection.verify == verify
+        assert connect({"verify": given}).connection.verify is verify
+
+    def test_verify_by_a_bundle_or_a_directory_of_ones_own(self, connect, tmp_path):
+        bundle = tmp_path / "ca.pem"
+        bundle.touch()
+        for path in (bundle, tmp_path):
+            assert connect({"verify": str(path)}).connection.verify == str(path)
 
     def test_it_is_read_at_the_first_use_and_kept(self, connect, monkeypatch):
         hook = connect()
@@ -139,8 +148,13 @@ class TestBadFields:
         [
             ({"login": None}, "login (the organization id) is missing"),
             ({"login": ""}, "login (the organization id) is missing"),
-            ({"login": "acme/other"}, "login (the organization id) must be a Tallyfy id"),
-            ({"login": "acme\n"}, "login (the organization id) must be a Tallyfy id"),
+            *[
+                (
+                    {"login": bad},
+                    "login (the organization id) must be 1 to 255 letters, digits, '_' or '-'.",
+                )
+                for bad in ("acme/other", "acme\n", " acme", "..", "é", "x" * 256, f"{TOKEN}|")
+            ],
             ({"password": None}, "password (the access token) is missing"),
             ({"password": ""}, "password (the access token) is missing"),
             ({"password": " \n"}, "password (the access token) "),
@@ -165,6 +179,10 @@ class TestBadFields:
             ({"timeout": 10**400}, "extra 'timeout'"),
             ({"timeout": 1e300}, "extra 'timeout'"),
             *[({"verify": bad}, "extra 'verify'") for bad in (0, 1, [], {})],
+            *[
+                ({"verify": bad}, f"extra 'verify' names a CA bundle that is not on this machine: {bad}")
+                for bad in ("/there/is/no/such.pem", "yes")
+            ],
             *[({"allow_http": bad}, "extra 'allow_http'") for bad in (1, "yes", [])],
             *[({"web_url": bad}, "extra 'web_url'") for bad in ("people.test", "javascript:alert(1)", 7)],
             *[
@@ -191,8 +209,10 @@ class TestBadFields:
 
     def test_a_token_in_the_wrong_field_is_not_shown(self, connect):
         """A token has dots or bars, and so is refused as the organization's id; it stays secret all the same."""
-        token = "eyJ0eXAiOiJKV1Qi.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
-        assert token[:16] not in self.refused(connect(login=token))
+        for token in ("eyJ0eXAiOiJKV1Qi.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "17|b8f3c2a9d4e5"):
+            refusal = self.refused(connect(login=token))
+            assert "login (the organization id) must be" in refusal
+            assert not [part for part in re.split(r"[.|]", token) if len(part) > 2 and part in refusal]
 
     def test_bad_fields_come_out_of_every_method(self, connect):
         hook = connect(password=None)

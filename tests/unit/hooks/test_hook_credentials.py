@@ -158,7 +158,10 @@ class Test401:
 
     def test_a_token_from_the_connection_cannot_be_renewed(self, hook, requests_mock):
         requests_mock.get(RUN, status_code=401)
-        with pytest.raises(TallyfyAuthError, match="a personal token lasts six months"):
+        with pytest.raises(
+            TallyfyAuthError,
+            match=r"Check the credentials of connection 'tallyfy_default'\. A person's token lasts six months",
+        ):
             hook.get_run("r1")
         assert requests_mock.call_count == 1
 

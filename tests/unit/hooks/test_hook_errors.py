@@ -89,15 +89,26 @@ def test_no_answer(hook, requests_mock):
     ],
 )
 def test_an_answer_that_cannot_be_read(hook, requests_mock, method, kind, advice):
-    requests_mock.request(method, RUN, text="<html>Log in</html>", headers={"X-Request-Id": "q-1"})
-    with pytest.raises(exceptions.TallyfyError) as error:
+    for text, what in {"<html>Log in</html>": "a page of HTML or XML", "Log in": "no JSON"}.items():
+        requests_mock.request(method, RUN, text=text, headers={"X-Request-Id": "q-1"})
+        with pytest.raises(exceptions.TallyfyError) as error:
+            hook.request(method, "runs/r1")
+        assert type(error.value) is kind
+        said = str(error.value)
+        assert said.startswith(
+            f"{method} {PATH} was answered with 200 (request id q-1), but that cannot be read: the body is {what}"
+        )
+        assert advice in said
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("text", ["<html>nobody's business", "nobody's business", '{"a": nobody\'s business'])
+def test_what_an_unreadable_answer_holds_is_not_shown(hook, requests_mock, everything_shown, method, text):
+    requests_mock.request(method, RUN, text=text)
+    with pytest.raises(exceptions.TallyfyError, match="cannot be read") as error:
         hook.request(method, "runs/r1")
-    assert type(error.value) is kind
-    said = str(error.value)
-    assert said.startswith(f"{method} {PATH} was answered")
-    assert "the body is no JSON" in said
-    assert "<html>Log in" in said
-    assert advice in said
+    assert "business" not in everything_shown(error.value)
+    assert error.value.__context__ is None  # the parser's error has the whole body
 
 
 def test_an_answer_that_cannot_be_read_has_a_status_and_a_request_id_too(hook, requests_mock):
@@ -112,7 +123,46 @@ def test_a_message_cannot_fill_the_log(hook, requests_mock):
     requests_mock.get(RUN, status_code=422, json=body, headers={"X-Request-Id": "q" * 100_000})
     with pytest.raises(exceptions.TallyfyValidationError) as error:
         hook.get_run("r1")
-    assert len(str(error.value)) < 2000
+    assert error.value.tallyfy_message == "x" * 500
+    assert error.value.request_id == "q" * 100
+    assert len(str(error.value)) < 1000
+
+
+def test_a_long_message_is_made_one_line_and_then_cut(hook, requests_mock):
+    requests_mock.get(RUN, status_code=422, json={"message": " \r\nToo\u2028 \x00\tlong." * 1000})
+    with pytest.raises(exceptions.TallyfyValidationError) as error:
+        hook.get_run("r1")
+    expected = ("Too long. " * 1000)[:500]
+    assert error.value.tallyfy_message == expected
+    assert f"was answered with 422, saying: {expected}. " in str(error.value)
+
+
+def test_a_long_message_is_one_short_line_of_the_log_too(hook, requests_mock, log):
+    message = "Maintenance.\n" + "x" * 10_000
+    requests_mock.get(
+        RUN, [{"status_code": 503, "json": {"message": message}}, {"json": {"data": {"id": "r1"}}}]
+    )
+    hook.get_run("r1")
+    [line] = [record.getMessage() for record in log.records if record.name == "hook-under-test"]
+    assert f"saying: Maintenance. {'x' * 487}; trying again" in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_from_tallyfy"),
+    [
+        ({}, True),
+        ({"text": " \n"}, True),
+        ({"json": {"message": "Not found."}}, True),
+        ({"text": "<html>Not found"}, False),
+        ({"text": "no healthy upstream"}, False),
+    ],
+)
+def test_only_a_page_that_is_no_json_is_a_proxys(hook, requests_mock, answer, is_from_tallyfy):
+    requests_mock.get(RUN, status_code=404, **answer)
+    with pytest.raises(exceptions.TallyfyNotFoundError) as error:
+        hook.get_run("r1")
+    assert error.value.is_from_tallyfy is is_from_tallyfy
 
 
 @pytest.mark.parametrize(

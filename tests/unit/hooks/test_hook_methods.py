@@ -116,8 +116,9 @@ class TestLists:
     def test_a_server_that_gives_the_same_page_for_ever_is_found_out(self, hook, requests_mock):
         again = {"data": [{"id": "a"}], "meta": {"pagination": {"links": {"next": f"{RUNS}?page=2"}}}}
         requests_mock.get(RUNS, json=again)
-        with pytest.raises(TallyfyResponseError):
+        with pytest.raises(TallyfyResponseError, match="page 2 is the page before once more"):
             list(itertools.islice(hook.paginate("runs"), 50))
+        assert requests_mock.call_count == 2
 
     def test_without_pagination(self, hook, requests_mock):
         requests_mock.get(f"{RUN}/tasks", json={"data": [TASK]})

@@ -76,6 +76,16 @@ def test_all_of_them_when_a_person_is_acted_for(application, requests_mock, ever
     assert secret[:12] not in everything_shown(error.value)
 
 
+@pytest.mark.parametrize("echo", KINDS)
+def test_a_token_that_was_renewed_stays_secret(application, requests_mock, everything_shown, echo):
+    answers = [{"json": {"access_token": token, "expires_in": 604_800}} for token in (ISSUED, PERSONS)]
+    requests_mock.post(OAUTH, answers)
+    requests_mock.get(RUN, [{"status_code": 401}, echoes(ISSUED)[echo]])
+    with pytest.raises(TallyfyError) as error:
+        application().get_run("r1")
+    assert ISSUED[:12] not in everything_shown(error.value)
+
+
 def test_a_token_that_cannot_stand_in_a_header_is_refused_unshown(
     application, requests_mock, everything_shown
 ):
