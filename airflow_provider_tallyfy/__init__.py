@@ -52,7 +52,7 @@ def get_provider_info() -> dict[str, Any]:
                     "timeout": field(
                         "Timeout (seconds)",
                         "How long to wait for a connection, and for each part of an answer. Default: 30.",
-                        "number",
+                        "integer",
                     ),
                     "verify": field(
                         "Verify certificates", "true, false, or the path of a CA bundle. Default: true."

@@ -14,7 +14,7 @@ class TallyfyError(AirflowException):
     :param tallyfy_message: Tallyfy's own words, or ``None`` where it said nothing that can be read.
     :param request_id: Tallyfy's id of the request, to quote to its support.
     :param retry_after: the seconds that Tallyfy asked to wait, or ``None``.
-    :param is_from_tallyfy: ``False`` where the answer is a page that is not Tallyfy's, such as a proxy's.
+    :param is_from_tallyfy: ``False`` where an answer's body is not one of Tallyfy's: a proxy's page, or nothing.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class TallyfyRateLimitError(TallyfyError):
 
 
 class TallyfyServerError(TallyfyError):
-    """5xx on a read, and still so after the retries."""
+    """5xx (or 408, 421, 425) on a read, and still so after the retries."""
 
 
 class TallyfyConnectionError(TallyfyError):

@@ -15,7 +15,7 @@ AIRFLOW_V_3_3_PLUS = Version(Version(airflow_version).base_version) >= Version("
 
 def task_state_store(context: Context) -> Any | None:
     """Return the store that outlives a reschedule and a retry, which Airflow has since 3.3; otherwise ``None``."""
-    return dict(context).get("task_state_store") if AIRFLOW_V_3_3_PLUS else None
+    return context.get("task_state_store") if AIRFLOW_V_3_3_PLUS else None
 
 
 def never_expire() -> Any:

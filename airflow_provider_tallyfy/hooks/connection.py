@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,10 +143,21 @@ def _truth(extra: dict[str, Any], name: str, *, default: bool) -> bool:
 
 def _verify(value: object) -> bool | str:
     if isinstance(value, str) and value.lower() not in ("true", "false", ""):
-        if not Path(value).exists():
-            raise ValueError(f"extra 'verify' names a CA bundle that is not on this machine: {value}")
+        _check_bundle(value)
         return value
     return _truth({"verify": value}, "verify", default=True)
+
+
+def _check_bundle(path: str) -> None:
+    """Refuse a CA bundle that cannot be loaded here; requests would fail over it at every call, and in other words."""
+    try:
+        is_folder = Path(path).is_dir()
+        ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"extra 'verify' is neither true nor false, nor the path of a CA bundle that can be read on this machine "
+            f"({type(error).__name__})."
+        ) from None
 
 
 def _seconds(extra: dict[str, Any], name: str, default: float) -> float:

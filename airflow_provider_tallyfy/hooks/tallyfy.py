@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import requests
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
+from asgiref.sync import sync_to_async
 
 from airflow_provider_tallyfy.exceptions import TallyfyAuthError
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
@@ -66,7 +67,9 @@ class TallyfyHook(BaseHook):
         Its other methods block, and are to be called from a thread.
         """
         hook = cls(tallyfy_conn_id, retries=retries)
-        hook.use(await get_async_connection(tallyfy_conn_id, hook))
+        connection = await get_async_connection(tallyfy_conn_id, hook)
+        # Reading the extras lets Airflow mask them, which may talk to its supervisor.
+        await sync_to_async(hook.use, thread_sensitive=False)(connection)
         return hook
 
     def use(self, connection: Connection) -> None:
@@ -288,7 +291,7 @@ class TallyfyHook(BaseHook):
         """Return the extra fields of the connection form for Airflow 2.11."""
         from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
         from flask_babel import lazy_gettext
-        from wtforms import BooleanField, FloatField, PasswordField, StringField
+        from wtforms import BooleanField, IntegerField, PasswordField, StringField
         from wtforms.validators import Optional
 
         from airflow_provider_tallyfy import get_provider_info
@@ -300,8 +303,8 @@ class TallyfyHook(BaseHook):
             kind, secret = described["schema"]["type"][0], described["schema"].get("format") == "password"
             if kind == "boolean":
                 return BooleanField(**text)
-            if kind == "number":
-                return FloatField(**text, widget=BS3TextFieldWidget(), validators=[Optional()])
+            if kind == "integer":
+                return IntegerField(**text, widget=BS3TextFieldWidget(), validators=[Optional()])
             if secret:
                 return PasswordField(**text, widget=BS3PasswordFieldWidget())
             return StringField(**text, widget=BS3TextFieldWidget())

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import (
@@ -30,6 +31,7 @@ from airflow_provider_tallyfy.protocol import addresses
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_body
 from airflow_provider_tallyfy.protocol.calls import HEADERS, Call
 from airflow_provider_tallyfy.protocol.failures import Failure, FailureKind, read_failure
+from airflow_provider_tallyfy.protocol.text import one_line
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
@@ -67,6 +69,8 @@ class TallyfySession(requests.Session):
         super().__init__()
         self.headers.update(HEADERS)
         self.verify = connection.verify
+        # What goes to this machine itself must not leave it for a proxy.
+        self.trust_env = not addresses.is_loopback(urlsplit(connection.api_url).hostname or "")
         self._timeout = connection.timeout
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
@@ -129,7 +133,7 @@ class RetryPolicy(Retry):
     def pause(self, retry_after: float | None) -> float:
         """Return the seconds to wait before the next attempt."""
         wanted = self.get_backoff_time() if retry_after is None else retry_after
-        return min(wanted + random.uniform(0, 1), LONGEST_PAUSE)  # noqa: S311 (spreads load, hides nothing)
+        return min(min(wanted, LONGEST_PAUSE) + random.uniform(0, 1), LONGEST_PAUSE)  # noqa: S311 (spreads load, hides nothing)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
@@ -273,8 +277,7 @@ class Transport:
         for secret in self._secrets():
             if secret:
                 cleaned = cleaned.replace(secret, "***")
-        cleaned = "".join(character if character.isprintable() else " " for character in cleaned)
-        return " ".join(cleaned.split())[:longest]
+        return one_line(cleaned)[:longest]
 
 
 class AnswerTooLargeError(Exception):

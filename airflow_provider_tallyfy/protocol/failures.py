@@ -37,8 +37,7 @@ class Failure:
     :param status: the HTTP status.
     :param message: Tallyfy's own words, or ``None`` where the body has none.
     :param request_id: from ``X-Request-Id``, to quote to Tallyfy's support.
-    :param is_from_tallyfy: whether it can be Tallyfy's; a proxy's HTML page cannot. An empty body can be either's, and
-        then the status is all there is.
+    :param is_from_tallyfy: whether the body is one of Tallyfy's; HTML or nothing comes from a proxy in between.
     """
 
     kind: FailureKind
@@ -57,9 +56,9 @@ def read_failure(status: int, headers: Mapping[str, str], content: bytes) -> Fai
     """
     try:
         body = read_body(content)
-        is_from_tallyfy = True
     except UnreadableAnswerError:
-        body, is_from_tallyfy = None, False
+        body = None
+    is_from_tallyfy = isinstance(body, dict)
     return Failure(_kind_of(status), status, _message(body), headers.get("X-Request-Id"), is_from_tallyfy)
 
 
@@ -75,7 +74,8 @@ def _kind_of(status: int) -> FailureKind:
             return FailureKind.VALIDATION
         case 429:
             return FailureKind.RATE_LIMIT
-    if status >= 500:
+    # 408, 421 and 425 say, like a 5xx, that this attempt failed, and nothing about what was asked for.
+    if status >= 500 or status in (408, 421, 425):
         return FailureKind.SERVER
     return FailureKind.REDIRECT if status < 400 else FailureKind.OTHER
 

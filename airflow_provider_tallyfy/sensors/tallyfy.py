@@ -22,7 +22,7 @@ from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_ru
 from airflow_provider_tallyfy.sensors import baseline
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, is_deferral_timeout
 from airflow_provider_tallyfy.waiting.events import from_event
-from airflow_provider_tallyfy.waiting.looks import Look, Sight, is_refusal, look
+from airflow_provider_tallyfy.waiting.looks import Blank, Look, Sight, look
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
 from airflow_provider_tallyfy.waiting.report import described
 from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Unseen, Waiting, judge
@@ -77,6 +77,7 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
         self.tallyfy_conn_id = tallyfy_conn_id
         self.deferrable = deferrable
         self._condition: NextTaskCondition | None = None
+        self._has_link = False
         if from_task is None and self._forgets_between_pokes:
             raise ValueError(
                 f"Task {self.task_id!r}: mode='reschedule' needs from_task on Airflow before 3.3, where nothing keeps "
@@ -93,22 +94,26 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
         """The hook, made at the first use: DAG files are parsed all day, and need no ``requests`` for that."""
         from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
-        return TallyfyHook(self.tallyfy_conn_id)
+        # The wait itself repeats, at its own pace.
+        return TallyfyHook(self.tallyfy_conn_id, retries=0)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
+        started_at = time.time()
         condition = self._condition
         if condition is None:
-            push_run_url(context, self.hook.run_url(self.run_id))
             condition = NextTaskCondition(
                 from_task_id(self.from_task) or baseline.recall(context, self.run_id)
             )
         seen = self._look(condition.with_)
         if isinstance(seen, Sight):
             self.log.info("Run %s: %s", self.run_id, described(seen.run))
+            if not self._has_link:
+                push_run_url(context, self.hook.run_url(self.run_id))
+                self._has_link = True
         verdict = judge(condition, self.run_id, seen)
         match verdict:
-            case Waiting(NextTaskCondition() as learned):
+            case Waiting(learned):
                 if learned != condition:
                     self._keep(context, learned)
                 condition = learned
@@ -120,15 +125,17 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
                 return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, verdict))
         self._condition = condition
         if self.deferrable:
-            now = time.time()
-            self._defer(condition, now + self.timeout, looked_at=now if isinstance(seen, Sight) else None)
+            looked_at = started_at if isinstance(seen, Sight) else None
+            self._defer(condition, started_at + self.timeout, looked_at=looked_at)
         return PokeReturnValue(is_done=False)
 
     def _look(self, with_: tuple[str, ...]) -> Look:
         seen = look(self.hook, self.run_id, with_)
-        if is_refusal(seen):
+        if isinstance(seen, Blank) and seen.is_refusal:
             del self.hook  # the next one reads the connection anew
             seen = look(self.hook, self.run_id, with_)
+        if isinstance(seen, Blank) and seen.may_be_the_connections_fault:
+            del self.hook
         return seen
 
     def _keep(self, context: Context, condition: NextTaskCondition) -> None:
@@ -155,6 +162,7 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
                 exponential_backoff=self.exponential_backoff,
                 max_wait=self.max_wait.total_seconds() if self.max_wait else None,
                 looked_at=looked_at,
+                ends_at=ends_at,
                 silent_fail=self.silent_fail,
             ),
             method_name="execute_complete",
@@ -169,10 +177,9 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
         """Take up what the trigger saw; ``dag.test()`` passes on nothing else."""
         verdict = from_event(event)
         if isinstance(verdict, Waiting):
-            learned = NextTaskCondition(**verdict.condition.as_json())
-            self._keep(context, learned)
+            self._keep(context, verdict.condition)
             now = time.time()
-            self._defer(learned, now + self.timeout if ends_at is None else ends_at, looked_at=now)
+            self._defer(verdict.condition, now + self.timeout if ends_at is None else ends_at, looked_at=now)
         return self._conclude(context, verdict)
 
     def _conclude(self, context: Context, verdict: Over | Lost | Refused) -> dict[str, Any]:

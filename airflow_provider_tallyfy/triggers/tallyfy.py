@@ -29,6 +29,7 @@ class TallyfyNextTaskTrigger(BaseTrigger):
     :param max_wait: seconds that it does not go beyond, or ``None``.
     :param looked_at: when the sensor looked before it deferred, in seconds since the epoch, so that the next look comes
         an interval later; at once where that has passed, as after a restart.
+    :param ends_at: when the sensor times out, likewise, so that a last look comes shortly before.
     :param silent_fail: go on even when Tallyfy refuses the connection's credentials.
     """
 
@@ -42,6 +43,7 @@ class TallyfyNextTaskTrigger(BaseTrigger):
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         looked_at: float | None = None,
+        ends_at: float | None = None,
         silent_fail: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -52,6 +54,7 @@ class TallyfyNextTaskTrigger(BaseTrigger):
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
         self.looked_at = looked_at
+        self.ends_at = ends_at
         self.silent_fail = silent_fail
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -64,6 +67,7 @@ class TallyfyNextTaskTrigger(BaseTrigger):
             "exponential_backoff",
             "max_wait",
             "looked_at",
+            "ends_at",
             "silent_fail",
         )
         return (
@@ -75,7 +79,7 @@ class TallyfyNextTaskTrigger(BaseTrigger):
         """Wait, and fire one event."""
         from airflow_provider_tallyfy.waiting.wait import wait
 
-        pace = Pace(self.poke_interval, self.exponential_backoff, self.max_wait)
+        pace = Pace(self.poke_interval, self.exponential_backoff, self.max_wait, self.ends_at)
         verdict = await wait(
             self.tallyfy_conn_id,
             self.run_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,23 @@ from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Waiting
 
 
-def to_event(verdict: Over | Lost | Refused | Waiting) -> dict[str, Any]:
-    """Return the event that tells a verdict."""
+def to_event(verdict: Over | Lost | Refused | Waiting[Any]) -> dict[str, Any]:
+    """
+    Return the event that tells a verdict.
+
+    Airflow sends it as msgpack and keeps it as JSON. A value that fits neither (half a surrogate pair, a number above
+    64 bits, NaN) would end the whole triggerer, with everybody's waits; it is sent in the nearest form that fits.
+    """
+    text = json.dumps(_event(verdict), ensure_ascii=False).encode("utf-8", "replace")
+    event: dict[str, Any] = json.loads(text, parse_int=_integer, parse_constant=lambda _: None)
+    return event
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 19 else float(digits)
+
+
+def _event(verdict: Over | Lost | Refused | Waiting[Any]) -> dict[str, Any]:
     if isinstance(verdict, Over):
         return {"outcome": "over", "result": verdict.result}
     if isinstance(verdict, Lost):
@@ -21,11 +37,11 @@ def to_event(verdict: Over | Lost | Refused | Waiting) -> dict[str, Any]:
     return {"outcome": "refused", "error": type(verdict.error).__name__, "message": str(verdict.error)}
 
 
-def from_event(event: Mapping[str, Any] | None) -> Over | Lost | Refused | Waiting:
+def from_event(event: Mapping[str, Any] | None) -> Over | Lost | Refused | Waiting[NextTaskCondition]:
     """
     Return the verdict that an event tells.
 
-    :raises ValueError: where it is no event of :func:`to_event`, as after a change of the provider's version.
+    :raises TallyfyError: where it is no event of :func:`to_event`, as after a change of the provider's version.
     """
     match event:
         case {"outcome": "over", "result": result}:
@@ -37,4 +53,6 @@ def from_event(event: Mapping[str, Any] | None) -> Over | Lost | Refused | Waiti
         case {"outcome": "refused", "error": name, "message": message}:
             error_class = getattr(exceptions, name, exceptions.TallyfyError)
             return Refused(error_class(message))
-    raise ValueError(f"The trigger sent an event that is not understood, of type {type(event).__name__}.")
+    raise exceptions.TallyfyError(
+        f"The trigger sent an event that is not understood, of type {type(event).__name__}. Clear the task."
+    )

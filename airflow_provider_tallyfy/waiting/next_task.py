@@ -34,7 +34,7 @@ class NextTaskCondition:
         """Return the baseline."""
         return {"from_task_id": self.from_task_id}
 
-    def met_by(self, run: dict[str, Any]) -> Waiting | Over:
+    def met_by(self, run: dict[str, Any]) -> Waiting[NextTaskCondition] | Over:
         """Decide on a run, as the hook gives it."""
         next_task = run["next_task"]
         next_id = None if next_task is None else str(next_task["id"])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-LONGEST_PAUSE = 900.0
+LONGEST_RETRY_AFTER = 900.0
 """Seconds that one ``Retry-After`` may delay a look."""
+LAST_LOOK_BEFORE_END = 5.0
+"""Seconds before the wait's timeout: enough for the look, and for what it saw to arrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +19,14 @@ class Pace:
     :param poke_interval: seconds between two looks.
     :param exponential_backoff: let that time double from look to look.
     :param max_wait: seconds that it does not go beyond, or ``None``.
+    :param ends_at: when the wait times out, in seconds since the epoch; ``None`` for never. The last look comes shortly
+        before, however long the pause would be.
     """
 
     poke_interval: float
     exponential_backoff: bool = False
     max_wait: float | None = None
+    ends_at: float | None = None
 
     def after_look(self, count: int) -> float:
         """
@@ -47,6 +52,13 @@ class Pace:
             return 0.0
         return min(max(looked_at + self.poke_interval - now, 0.0), self.poke_interval)
 
+    def not_beyond_the_end(self, pause: float, now: float) -> float:
+        """Return ``pause``, or less where the wait would time out meanwhile, so that one more look is made."""
+        if self.ends_at is None:
+            return pause
+        last_look_in = self.ends_at - LAST_LOOK_BEFORE_END - now
+        return last_look_in if 0 < last_look_in < pause else pause
+
     def after_failure(self, count: int, retry_after: float | None) -> float:
         """
         Return the seconds to wait after failure number ``count`` in a row, the first being 1.
@@ -54,4 +66,4 @@ class Pace:
         Sooner than after a look, since the last look told nothing; but never sooner than Tallyfy asked.
         """
         soon = min(2.0 ** min(count - 1, 60), max(self.poke_interval, 1.0)) * random.uniform(1, 1.5)  # noqa: S311
-        return max(soon, min(retry_after or 0.0, LONGEST_PAUSE))
+        return max(soon, min(retry_after or 0.0, LONGEST_RETRY_AFTER))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_provider_tallyfy.protocol.text import one_line
+
 
 def described(run: Mapping[str, Any]) -> str:
     """Return the line for a run, as the hook gives it. Values of unknown shape are left out, never an error."""
@@ -19,8 +21,7 @@ def described(run: Mapping[str, Any]) -> str:
         parts.append(_deadline(next_task.get("deadline")))
     else:
         parts.append("no task is left")
-    # Whatever stands in a title, the line stays one line.
-    return " ".join("; ".join(part for part in parts if part).split())
+    return one_line("; ".join(part for part in parts if part))
 
 
 def _progress(progress: Any) -> str:

@@ -2,35 +2,31 @@
 What a look means for a wait.
 
 The rule held here: a wait ends only on what Tallyfy itself said. A run that is archived or gone can never move on, so
-that ends it; and so does a refusal, once whoever looks has read the connection anew. Everything else (429, 5xx,
-time-outs, broken connections, a proxy's page) says nothing about the run, and ends nothing.
+that ends it (unless it was complete before: that is an end too); and so does a refusal, once whoever looks has read
+the connection anew. Everything else (429, 5xx, time-outs, broken connections, a proxy's 404) says nothing about the
+run, and ends nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, Self, TypeVar
 
-from airflow_provider_tallyfy.exceptions import (
-    TallyfyConnectionError,
-    TallyfyError,
-    TallyfyNotFoundError,
-    TallyfyRateLimitError,
-    TallyfyResponseError,
-    TallyfyServerError,
-)
+from airflow_provider_tallyfy.exceptions import TallyfyError
 from airflow_provider_tallyfy.waiting.looks import Blank, Look
+
+C = TypeVar("C", bound="Condition")
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Generic[C]):
     """
     Not yet.
 
     :param condition: what to wait for from now on.
     """
 
-    condition: Condition
+    condition: C
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +73,6 @@ class Unseen:
     error: TallyfyError
 
 
-Verdict = Waiting | Over | Lost | Refused | Unseen
-
-
 class Condition(Protocol):
     """What a wait is for."""
 
@@ -90,26 +83,20 @@ class Condition(Protocol):
     def as_json(self) -> dict[str, Any]:
         """Return the condition as plain JSON, to be kept."""
 
-    def met_by(self, run: dict[str, Any]) -> Waiting | Over:
+    def met_by(self, run: dict[str, Any]) -> Waiting[Self] | Over:
         """Decide on a run that is neither archived nor gone."""
 
 
-_PASSING = (TallyfyRateLimitError, TallyfyServerError, TallyfyConnectionError, TallyfyResponseError)
-
-
-def judge(condition: Condition, run_id: str, look: Look) -> Verdict:
+def judge(condition: C, run_id: str, look: Look) -> Waiting[C] | Over | Lost | Refused | Unseen:
     """Return what a look at a run means for a wait."""
     if isinstance(look, Blank):
-        return _judge_failure(run_id, look.error)
+        if look.is_passing:
+            return Unseen(look.error)
+        if look.is_refusal:
+            return Refused(look.error)
+        return Lost(f"Run {run_id} is gone from Tallyfy, or not visible to this connection. {look.error}")
     run = look.run
-    if run.get("archived_at") or run.get("status") == "archived":
+    is_archived = run.get("archived_at") or run.get("status") == "archived"
+    if is_archived and not run.get("completed_at"):
         return Lost(f"Run {run_id} was archived in Tallyfy while it was waited for; it will not move on.")
     return condition.met_by(run)
-
-
-def _judge_failure(run_id: str, error: TallyfyError) -> Verdict:
-    if isinstance(error, _PASSING) or not error.is_from_tallyfy:
-        return Unseen(error)
-    if isinstance(error, TallyfyNotFoundError):
-        return Lost(f"Run {run_id} is gone from Tallyfy, or not visible to this connection. {error}")
-    return Refused(error)

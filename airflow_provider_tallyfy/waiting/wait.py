@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from airflow_provider_tallyfy.waiting.looks import Sight
 from airflow_provider_tallyfy.waiting.pace import Pace
 from airflow_provider_tallyfy.waiting.report import described
-from airflow_provider_tallyfy.waiting.verdicts import Condition, Lost, Over, Refused, Unseen, Waiting, judge
+from airflow_provider_tallyfy.waiting.verdicts import C, Lost, Over, Refused, Unseen, Waiting, judge
 from airflow_provider_tallyfy.waiting.watcher import watch
 
 
@@ -29,13 +29,13 @@ class Log(Protocol):
 async def wait(
     tallyfy_conn_id: str,
     run_id: str,
-    condition: Condition,
+    condition: C,
     pace: Pace,
     log: Log,
     *,
     first_look_in: float = 0.0,
     outlives_refusals: bool = False,
-) -> Over | Lost | Refused | Waiting:
+) -> Over | Lost | Refused | Waiting[C]:
     """
     Wait until a condition is met, can never be met any more, or Tallyfy does not let this connection look.
 

@@ -8,22 +8,21 @@ many waits at once without any of them noticing.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from airflow.providers.common.compat.sdk import AirflowException
 from asgiref.sync import sync_to_async
 
-from airflow_provider_tallyfy.exceptions import TallyfyConnectionError
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-from airflow_provider_tallyfy.waiting.looks import Blank, Look, is_refusal, look
+from airflow_provider_tallyfy.waiting.looks import Blank, Look, look, unread_connection
 from airflow_provider_tallyfy.waiting.pace import Pace
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_LOOKS_AT_ONCE = 4
+_LOOKS_AT_ONCE = 16
 
 # Looks of their own threads: those of Airflow and of other triggers must not wait behind a Tallyfy that hangs.
 _threads = ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="tallyfy-look")
@@ -34,17 +33,15 @@ def in_thread(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
     return sync_to_async(function, thread_sensitive=False, executor=_threads)
 
 
-_look_in_thread = in_thread(look)
-
-
 async def watch(
     tallyfy_conn_id: str, run_id: str, with_: tuple[str, ...], pace: Pace, first_look_in: float = 0.0
 ) -> AsyncIterator[Look]:
     """
     Look at a run, at the given pace, for as long as somebody wants the next look.
 
-    The connection is read at the start, and again whenever Tallyfy refuses the token, before that refusal is told:
-    a token that was replaced in Airflow meanwhile is taken up. Never raises, and never blocks the event loop.
+    The connection is read at the start, and anew after every look that failed for another reason than a 429: what was
+    mended in Airflow meanwhile is taken up. After a refusal that look comes at once, before the refusal is told.
+    Never raises, and never blocks the event loop.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: the run's id.
@@ -54,19 +51,22 @@ async def watch(
     """
     hook: TallyfyHook | None = None
     looks = failures = 0
-    if first_look_in:
-        await asyncio.sleep(first_look_in)
+    pause = first_look_in
     while True:
+        if pause:
+            await asyncio.sleep(pace.not_beyond_the_end(pause, time.time()))
         hook, seen = await _look(hook, tallyfy_conn_id, run_id, with_)
-        if is_refusal(seen):
+        if isinstance(seen, Blank) and seen.is_refusal:
             hook, seen = await _look(None, tallyfy_conn_id, run_id, with_)
         yield seen
         if isinstance(seen, Blank):
             failures += 1
-            await asyncio.sleep(pace.after_failure(failures, seen.error.retry_after))
+            pause = pace.after_failure(failures, seen.error.retry_after)
+            if seen.may_be_the_connections_fault:
+                hook = None
         else:
             looks, failures = looks + 1, 0
-            await asyncio.sleep(pace.after_look(looks))
+            pause = pace.after_look(looks)
 
 
 async def _look(
@@ -77,14 +77,17 @@ async def _look(
         try:
             # The wait itself repeats, at its own pace; a call that did so too would hold a thread meanwhile.
             hook = await TallyfyHook.with_connection_read(tallyfy_conn_id, retries=0)
-        except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything, and must not end a wait)
+        except Exception as error:  # noqa: BLE001 (whatever it is, an exception here would end the wait)
             return None, Blank(unread_connection(tallyfy_conn_id, error))
     return hook, await _look_in_thread(hook, run_id, with_)
 
 
-def unread_connection(tallyfy_conn_id: str, error: Exception) -> TallyfyConnectionError:
-    """Return the error for a connection that could not be read; only Airflow's own words are safe to show."""
-    reason = f": {error}" if isinstance(error, AirflowException) else ""
-    return TallyfyConnectionError(
-        f"Connection {tallyfy_conn_id!r} could not be read from Airflow ({type(error).__name__}{reason})"
-    )
+def _look_and_hang_up(hook: TallyfyHook, run_id: str, with_: tuple[str, ...]) -> Look:
+    """Look, and keep no socket open until the next look, for which it would be stale."""
+    try:
+        return look(hook, run_id, with_)
+    finally:
+        hook.get_conn().close()
+
+
+_look_in_thread = in_thread(_look_and_hang_up)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -197,6 +198,15 @@ def test_without_a_task_to_move_on_from_it_hands_back_the_one_it_sees(people, tr
     assert event == {"outcome": "waiting", "condition": {"from_task_id": SEEDED_NEXT_TASK_ID}}
 
 
+def test_a_connection_that_was_mended_meanwhile_is_taken_up(sandbox, people, triggered, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/api"
+    people.complete_next()
+    connect(monkeypatch, SimpleNamespace(base_url=url))
+    assert triggered(None, lambda: connect(monkeypatch, sandbox))["outcome"] == "over"
+    assert len(triggered.pauses) == 2
+
+
 def test_it_looks_an_interval_after_the_sensor_did(people, triggered):
     triggered(people.complete_next, looked_at=time.time())
     assert 59 < triggered.pauses[0] <= 60
@@ -271,11 +281,10 @@ def test_it_outlives_a_connection_that_cannot_be_read(people, triggered, monkeyp
 def test_a_look_never_holds_up_the_event_loop(people, monkeypatch):
     """The look ends only when the loop has run meanwhile: a loop that waits for it never comes to that."""
     loop_has_run = threading.Event()
-    look = looks.look
 
     def look_when_the_loop_has_run(*arguments):
         assert loop_has_run.wait(LONGEST), "the event loop stood still"
-        return look(*arguments)
+        return looks.look(*arguments)
 
     monkeypatch.setattr(watcher, "_look_in_thread", watcher.in_thread(look_when_the_loop_has_run))
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 
+import certifi
 import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
@@ -62,7 +64,7 @@ class TestUri:
 class TestJson:
     def test_an_application_instead_of_a_token(self, connect, tmp_path):
         own_ca = tmp_path / "own.pem"
-        own_ca.touch()
+        own_ca.write_text(Path(certifi.where()).read_text())
         extra = {
             "client_id": "the-client",
             "client_secret": f" {SECRET}\n",
@@ -105,7 +107,7 @@ class TestJson:
 
     def test_verify_by_a_bundle_or_a_directory_of_ones_own(self, connect, tmp_path):
         bundle = tmp_path / "ca.pem"
-        bundle.touch()
+        bundle.write_text(Path(certifi.where()).read_text())
         for path in (bundle, tmp_path):
             assert connect({"verify": str(path)}).connection.verify == str(path)
 
@@ -180,8 +182,13 @@ class TestBadFields:
             ({"timeout": 1e300}, "extra 'timeout'"),
             *[({"verify": bad}, "extra 'verify'") for bad in (0, 1, [], {})],
             *[
-                ({"verify": bad}, f"extra 'verify' names a CA bundle that is not on this machine: {bad}")
-                for bad in ("/there/is/no/such.pem", "yes")
+                ({"verify": bad}, "extra 'verify' is neither true nor false, nor the path of a CA bundle")
+                for bad in (
+                    "/there/is/no/such.pem",
+                    "yes",
+                    "-----BEGIN CERTIFICATE-----\n" + 5000 * "x",
+                    "/dev/null",
+                )
             ],
             *[({"allow_http": bad}, "extra 'allow_http'") for bad in (1, "yes", [])],
             *[({"web_url": bad}, "extra 'web_url'") for bad in ("people.test", "javascript:alert(1)", 7)],

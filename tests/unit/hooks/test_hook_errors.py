@@ -151,14 +151,14 @@ def test_a_long_message_is_one_short_line_of_the_log_too(hook, requests_mock, lo
 @pytest.mark.parametrize(
     ("answer", "is_from_tallyfy"),
     [
-        ({}, True),
-        ({"text": " \n"}, True),
+        ({}, False),
+        ({"text": " \n"}, False),
         ({"json": {"message": "Not found."}}, True),
         ({"text": "<html>Not found"}, False),
         ({"text": "no healthy upstream"}, False),
     ],
 )
-def test_only_a_page_that_is_no_json_is_a_proxys(hook, requests_mock, answer, is_from_tallyfy):
+def test_only_an_object_is_in_tallyfys_own_words(hook, requests_mock, answer, is_from_tallyfy):
     requests_mock.get(RUN, status_code=404, **answer)
     with pytest.raises(exceptions.TallyfyNotFoundError) as error:
         hook.get_run("r1")

@@ -3,7 +3,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from pathlib import Path
 
+import certifi
 import pytest
 import requests
 from requests_mock import ANY
@@ -53,7 +55,7 @@ class TestWhatIsSent:
         self, connect, requests_mock, monkeypatch, tmp_path
     ):
         own_ca = tmp_path / "own-ca.pem"
-        own_ca.touch()
+        own_ca.write_text(Path(certifi.where()).read_text())
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/everybodys-ca.pem")
         requests_mock.get(RUN, json=RUN_BODY)
         for verify in (False, str(own_ca)):

@@ -139,7 +139,7 @@ class TestReads:
         answered = (
             "GET /organizations/acme/runs/r1 was answered with 503, saying: Maintenance. (request id q-1)"
         )
-        assert first.startswith(f"{answered}; trying again in 0.")
+        assert first.startswith(f"{answered}; trying again in ")
         assert second.startswith(
             "GET /organizations/acme/runs/r1 got no answer: ReadTimeout: read timed out; trying"
         )
@@ -279,7 +279,7 @@ class TestHopeless:
         hook = connect({"verify": "/there/is/no/such.pem"}, host="https://127.0.0.1:9")
         with pytest.raises(
             TallyfyConfigurationError,
-            match=r"extra 'verify' names a CA bundle that is not on this machine: /there/is/no/such\.pem",
+            match=r"extra 'verify' is neither true nor false, nor the path of a CA bundle",
         ):
             hook.request(method, "runs/r1")
         assert pauses == []

@@ -79,10 +79,13 @@ class TestConnectionForm:
         }
 
     def test_the_fields_of_airflow_2s_form_may_be_left_empty(self, monkeypatch):
-        """What Airflow 2 makes its form of is not in Airflow 3: these stand in for it, and keep what they are given."""
+        """What Airflow 2 makes its form of is not in Airflow 3: these stand in for it, and keep what they are given.
+
+        They are all the kinds of fields that Airflow 2.11 takes; with any other it drops the connection type.
+        """
         made = {
             name: type(name, (SimpleNamespace,), {})
-            for name in ("BooleanField", "FloatField", "PasswordField", "StringField", "Optional")
+            for name in ("BooleanField", "IntegerField", "PasswordField", "StringField", "Optional")
         }
         widgets = SimpleNamespace(BS3TextFieldWidget=object, BS3PasswordFieldWidget=object)
         monkeypatch.setitem(sys.modules, "wtforms", SimpleNamespace(**made))
@@ -94,7 +97,7 @@ class TestConnectionForm:
         assert isinstance(fields["client_secret"], made["PasswordField"])
         assert isinstance(fields["allow_http"], made["BooleanField"])
         # A number's field refuses an empty text, and then the whole form cannot be saved, unless it is optional.
-        assert isinstance(fields["timeout"], made["FloatField"])
+        assert isinstance(fields["timeout"], made["IntegerField"])
         assert [type(one) for one in getattr(fields["timeout"], "validators", [])] == [made["Optional"]]
 
     @pytest.mark.parametrize("name", sorted(CONNECTION_TYPE["conn-fields"]))

@@ -108,11 +108,10 @@ def test_an_error_of_the_api_is_tallyfys():
     assert read_failure(404, {}, b'{"message": "Not found."}').is_from_tallyfy
 
 
-@pytest.mark.parametrize("content", [b"", b"  \n"])
-def test_an_empty_body_may_be_tallyfys(content):
-    """The status is all there is."""
+@pytest.mark.parametrize("content", [b"", b"  \n", b'"Not found"', b"[]", b"null"])
+def test_a_body_that_is_no_object_is_not_tallyfys(content):
     failure = read_failure(404, {}, content)
-    assert (failure.message, failure.is_from_tallyfy) == (None, True)
+    assert (failure.message, failure.is_from_tallyfy) == (None, False)
 
 
 def test_the_request_id_is_kept():

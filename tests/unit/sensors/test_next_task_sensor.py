@@ -4,18 +4,21 @@ import copy
 import logging
 from datetime import timedelta
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
+    AirflowNotFoundException,
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferred,
 )
 
 from airflow_provider_tallyfy import exceptions, version_compat
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.sensors import baseline
 from airflow_provider_tallyfy.sensors import tallyfy as sensors_module
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
@@ -122,7 +125,8 @@ class TestPoke:
             sensor().execute(context)
 
     def test_a_run_that_is_gone_fails_without_retries(self, tallyfy, context):
-        tallyfy(answer("a"), {"status_code": 404, "json": {"message": "No query results"}})
+        proxys = {"status_code": 404}
+        tallyfy(answer("a"), proxys, {"status_code": 404, "json": {"message": "No query results"}})
         with pytest.raises(AirflowFailException, match=r"Run r1 is gone .* No query results"):
             sensor().execute(context)
 
@@ -146,6 +150,28 @@ class TestPoke:
         assert not waiting.poke(context)
         monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", "tallyfy://acme:new@tallyfy.test")
         assert waiting.poke(context).xcom_value == MOVED
+
+    def test_a_connection_that_was_mended_meanwhile_is_taken_up(
+        self, tallyfy, context, monkeypatch, requests_mock
+    ):
+        requests_mock.get(RUN, **UNAVAILABLE)
+        requests_mock.get(RUN.replace("tallyfy.test", "mended.test"), **answer("b"))
+        waiting = sensor(from_task="a")
+        assert not waiting.poke(context)
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", "tallyfy://acme:token@mended.test")
+        assert waiting.poke(context).xcom_value == MOVED
+
+    def test_a_secrets_backend_that_is_down_ends_nothing(self, tallyfy, context, monkeypatch):
+        tallyfy(answer("b"))
+        waiting = sensor(from_task="a")
+        with monkeypatch.context() as down:
+            down.setattr(TallyfyHook, "get_connection", Mock(side_effect=OSError("vault: s3cret")))
+            assert not waiting.poke(context)
+        assert waiting.poke(context).xcom_value == MOVED
+
+    def test_a_connection_that_is_not_there_is_told_at_once(self, context):
+        with pytest.raises(AirflowNotFoundException, match="nowhere"):
+            sensor(tallyfy_conn_id="nowhere").execute(context)
 
     def test_it_times_out_in_an_outage(self, tallyfy, context):
         tallyfy(UNAVAILABLE)
@@ -253,6 +279,7 @@ class TestDeferrable:
                 "exponential_backoff": True,
                 "max_wait": 3600.0,
                 "looked_at": clock.now,
+                "ends_at": clock.now + 3 * 86400,
                 "silent_fail": False,
             },
         )

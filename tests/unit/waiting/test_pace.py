@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tallyfy.waiting.pace import LONGEST_PAUSE, Pace
+from airflow_provider_tallyfy.waiting.pace import LONGEST_RETRY_AFTER, Pace
 
 
 def test_a_steady_pace():
@@ -28,7 +28,7 @@ def test_after_a_failure_the_next_look_comes_soon_and_then_at_the_usual_pace():
     assert 60 <= pace.after_failure(100_000, None) <= 90
 
 
-@pytest.mark.parametrize(("asked", "waits"), [(30, 30), (86_400, LONGEST_PAUSE)])
+@pytest.mark.parametrize(("asked", "waits"), [(30, 30), (86_400, LONGEST_RETRY_AFTER)])
 def test_tallyfy_is_not_asked_sooner_than_it_says_within_a_ceiling(asked, waits):
     assert Pace(1).after_failure(1, asked) == waits
 
@@ -50,3 +50,20 @@ def test_a_pace_of_zero_does_not_become_a_busy_loop_in_an_outage():
 )
 def test_a_wait_that_was_handed_over_looks_an_interval_after_the_last_look(looked_at, pause):
     assert Pace(60).until_first_look(looked_at, now=1000) == pause
+
+
+@pytest.mark.parametrize(
+    ("now", "pause"),
+    [
+        (0, 600),  # the end is far
+        (500, 495),  # one more look, shortly before the end
+        (996, 600),  # that look was made; the end may come
+        (2000, 600),  # past the end, as after a clock jumped
+    ],
+)
+def test_the_last_look_comes_shortly_before_the_wait_times_out(now, pause):
+    assert Pace(60, ends_at=1000).not_beyond_the_end(600, now) == pause
+
+
+def test_without_an_end_no_pause_is_cut():
+    assert Pace(60).not_beyond_the_end(600, now=0) == 600

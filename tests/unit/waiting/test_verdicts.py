@@ -21,7 +21,6 @@ def judged(look):
         exceptions.TallyfyConnectionError("refused"),
         exceptions.TallyfyResponseError("unreadable"),
         exceptions.TallyfyNotFoundError("a proxy's 404", is_from_tallyfy=False),
-        exceptions.TallyfyPermissionError("a firewall's 403", is_from_tallyfy=False),
     ],
     ids=str,
 )
@@ -57,6 +56,28 @@ def test_an_archived_run_is_lost_even_if_its_next_task_differs(mark):
     assert "archived" in verdict.reason
 
 
+def test_a_run_that_was_complete_before_it_was_archived_is_at_its_end():
+    done = {"id": "run", "next_task": None, "completed_at": "2026-01-01", "archived_at": "2026-01-02"}
+    assert isinstance(judged(Sight(done)), Over)
+
+
+def test_a_value_that_airflow_cannot_carry_is_sent_in_the_nearest_form():
+    """What msgpack or JSON refuses would end the triggerer, and with it everybody's waits."""
+    odd = {"title": "cut \ud83d", "position": 2**64, "weight": float("nan"), "share": float("inf")}
+    event = to_event(Over({"next_task": odd}))
+    assert event["result"]["next_task"] == {
+        "title": "cut ?",
+        "position": 2.0**64,
+        "weight": None,
+        "share": None,
+    }
+
+
+def test_an_ordinary_value_is_sent_as_it_is():
+    result = {"next_task": {"title": "Ünïcode 🎉", "position": 2**53, "weight": 0.5, "owners": {"users": []}}}
+    assert to_event(Over(result))["result"] == result
+
+
 def test_a_run_is_left_to_the_condition():
     assert judged(Sight({"next_task": {"id": "a"}})) == Waiting(NextTaskCondition("a"))
 
@@ -79,5 +100,5 @@ def test_an_event_tells_the_kind_of_a_refusal():
     "event", [None, {}, {"outcome": "new"}, {"outcome": "over"}, {"outcome": "waiting", "condition": {}}]
 )
 def test_another_event_is_refused(event):
-    with pytest.raises(ValueError, match="not understood"):
+    with pytest.raises(exceptions.TallyfyError, match="not understood"):
         from_event(event)
