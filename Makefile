@@ -1,7 +1,7 @@
 # Every target makes what it needs first; `make` alone tells what there is.
 PYTHON ?= python3
 AIRFLOW_VERSION ?= 3.3.2
-VENV ?= .venv
+VENV ?= .venv$(if $(filter-out 3.3.2,$(AIRFLOW_VERSION)),-$(AIRFLOW_VERSION))
 RUN = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed-$(AIRFLOW_VERSION)
 
