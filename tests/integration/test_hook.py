@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -22,6 +23,7 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyServerError,
     TallyfyValidationError,
 )
+from airflow_provider_tallyfy.hooks import transport
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.sandbox.seeds import (
     COMPLETE_RUN_ID,
@@ -56,7 +58,7 @@ def sandbox(server):
 def pauses(monkeypatch):
     """The pauses that the hook would have made."""
     made = []
-    monkeypatch.setattr(time, "sleep", made.append)
+    monkeypatch.setattr(transport, "time", SimpleNamespace(monotonic=time.monotonic, sleep=made.append))
     return made
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 import traceback
+from types import SimpleNamespace
 
 import pytest
 
+from airflow_provider_tallyfy.hooks import credentials, transport
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
 TOKEN = "personal-token-that-nobody-may-see"
@@ -30,8 +31,10 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
-    monkeypatch.setattr(time, "sleep", clock.sleep)
+    # Only the hook's own: a server of another test may live on in this process, by the real clock.
+    time = SimpleNamespace(monotonic=lambda: clock.now, sleep=clock.sleep)
+    monkeypatch.setattr(transport, "time", time)
+    monkeypatch.setattr(credentials, "time", time)
     return clock
 
 
