@@ -7,6 +7,7 @@ import requests
 
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from dev.processes import wait_until
 
 
 def open_stream(sandbox: SandboxServer) -> requests.Response:
@@ -77,9 +78,9 @@ def test_a_reader_that_goes_away_is_forgotten(sandbox, client):
         received = versions(stream)
         next(received)
         assert sandbox.change(lambda store: len(store.listeners)) >= 1
-    # The server learns of it when it next writes.
-    for _ in range(50):
-        client.launch()
-        if sandbox.change(lambda store: len(store.listeners)) == 0:
-            break
-    assert sandbox.change(lambda store: len(store.listeners)) == 0
+
+    def is_forgotten():
+        client.launch()  # the server learns of it when it next writes
+        return sandbox.change(lambda store: len(store.listeners)) == 0
+
+    wait_until(is_forgotten, 20, "the reader to be forgotten")
