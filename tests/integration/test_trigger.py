@@ -208,9 +208,32 @@ def test_a_connection_that_was_mended_meanwhile_is_taken_up(sandbox, people, tri
 
 
 def test_it_looks_an_interval_after_the_sensor_did(people, triggered):
-    triggered(people.complete_next, looked_at=time.time())
-    assert 59 < triggered.pauses[0] <= 60
+    triggered(people.complete_next, looked_at=time.time() - 20)
+    assert 35 < triggered.pauses[0] <= 40
     assert len(triggered.pauses) == 1
+
+
+def test_its_last_look_comes_shortly_before_the_sensor_times_out(people, triggered):
+    triggered(None, people.complete_next, looked_at=None, ends_at=time.time() + 30)
+    assert 20 < triggered.pauses[0] <= 25
+
+
+def test_it_holds_no_socket_between_two_looks(people, monkeypatch):
+    hooks = []
+    read = watcher.TallyfyHook.with_connection_read
+
+    async def remember(*arguments, **options):
+        hooks.append(await read(*arguments, **options))
+        return hooks[-1]
+
+    monkeypatch.setattr(watcher.TallyfyHook, "with_connection_read", remember)
+
+    async def first_look():
+        return await anext(watcher.watch("tallyfy_default", SEEDED_RUN_ID, ("next_task",), watcher.Pace(60)))
+
+    assert isinstance(asyncio.run(first_look()), looks.Sight)
+    (hook,) = hooks
+    assert len(hook.get_conn().get_adapter(people.server.url).poolmanager.pools) == 0
 
 
 def test_it_ends_when_the_run_is_archived(people, triggered):
