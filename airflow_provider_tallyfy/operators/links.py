@@ -25,5 +25,6 @@ class TallyfyProcessLink(BaseOperatorLink):
 
 
 def push_run_url(context: Context, url: str) -> None:
-    """Say where people see the run that this task is about."""
-    context["ti"].xcom_push(key=RUN_URL_KEY, value=url)
+    """Say where people see the run that this task is about, unless it is called by hand, without a task instance."""
+    if (task_instance := context.get("ti")) is not None:
+        task_instance.xcom_push(key=RUN_URL_KEY, value=url)

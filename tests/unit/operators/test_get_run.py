@@ -47,3 +47,8 @@ def test_what_is_templated():
 def test_a_run_id_that_is_none_is_refused_in_words(connection, context):
     with pytest.raises(ValueError, match=r"run_id must be a Tallyfy id .* is missing"):
         TallyfyGetRunOperator(task_id="read", run_id=None).execute(context)
+
+
+def test_it_can_be_called_by_hand(connection, requests_mock):
+    requests_mock.get(f"{API}/runs/r1", json={"data": {"id": "r1", "next_task": None}})
+    assert TallyfyGetRunOperator(task_id="read", run_id="r1").execute({}) == {"id": "r1", "next_task": None}
