@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from playwright.sync_api import sync_playwright
-
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
+from dev.chromium import running_chromium
 from dev.demo import DEFAULT_DAG, EXAMPLES
 from dev.real_airflow import RealAirflow
 from dev.sandbox import running_sandbox
@@ -25,30 +22,16 @@ if TYPE_CHECKING:
     from dev.airflow_api import DagRun
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
-CHROMIUM_ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @contextmanager
 def browser() -> Iterator[BrowserContext]:
-    """Start the installed Chromium: the one that ``CHROMIUM`` names, or the first on the path."""
-    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if executable is None:
-        raise RuntimeError(
-            "No Chromium was found. Install one, or name it in the environment variable CHROMIUM."
-        )
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
-        with chromium, chromium.new_context(viewport={"width": 1280, "height": 720}) as context:
-            yield context
+    """Give a window of the installed Chromium, in the size of the pictures."""
+    with (
+        running_chromium() as chromium,
+        chromium.new_context(viewport={"width": 1280, "height": 720}) as context,
+    ):
+        yield context
 
 
 def take_grid(context: BrowserContext, dag_run: DagRun, path: Path) -> None:

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page
 
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from dev.chromium import running_chromium
 from dev.sandbox import SandboxClient
-
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-# Playwright gives each launch a profile directory of its own and removes it.
-_ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @dataclass
@@ -80,16 +66,8 @@ class Screen:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
-    if executable is None:
-        pytest.fail(
-            "No Chromium is installed. Install Debian's with `apt-get install chromium`, or name "
-            "an executable in the environment variable CHROMIUM."
-        )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
