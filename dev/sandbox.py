@@ -63,13 +63,12 @@ class SandboxClient:
         self.url = url
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy between this machine and itself
-        self._session.headers.update(
-            {
-                "Authorization": f"Bearer {TOKEN}",
-                "Accept": "application/json",
-                "X-Tallyfy-Client": "APIClient",
-            }
-        )
+        self._session.headers.update({"Accept": "application/json", "X-Tallyfy-Client": "APIClient"})
+        self.use(TOKEN)
+
+    def use(self, token: str) -> None:
+        """Act with another token from now on."""
+        self._session.headers["Authorization"] = f"Bearer {token}"
 
     def connection(self, url: str | None = None) -> str:
         """

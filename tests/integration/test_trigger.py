@@ -18,6 +18,7 @@ from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.waiting import looks, watcher
+from dev.sandbox import SandboxClient
 
 LONGEST = 30.0
 SEEDED_NEXT_TASK_ID = "fe1f19fb78ae59688cb843354eb32649"
@@ -41,41 +42,26 @@ def connect(monkeypatch, server, password="sandbox-token"):  # noqa: S107
 
 
 class People:
-    """Somebody who works in the sandbox."""
+    """Whoever works on the seeded run."""
 
     def __init__(self, server):
-        self.server = server
-        self.headers = dict(server.headers)
-
-    def call(self, method, path, **arguments):
-        url = f"{self.server.base_url}/organizations/sandbox{path}"
-        response = requests.request(method, url, headers=self.headers, timeout=10, **arguments)
-        response.raise_for_status()
-        return response.json()["data"] if response.content else None
+        self.client = SandboxClient(server.url)
 
     def next_task_id(self):
-        value = self.call("GET", f"/runs/{SEEDED_RUN_ID}", params={"with": "next_task"})["next_task"]
-        task = value["data"][0] if "data" in value else value
-        return task["id"]
+        return self.client.next_task(SEEDED_RUN_ID)["id"]
 
     def complete_next(self):
-        task = self.call(
-            "GET", f"/runs/{SEEDED_RUN_ID}/tasks/{self.next_task_id()}", params={"with": "form_fields"}
-        )
-        values = {field["id"]: "fine" for field in task["form_fields"]["data"] if field["required"]}
-        self.call("PUT", f"/runs/{SEEDED_RUN_ID}/tasks/{task['id']}", json={"taskdata": values})
-        done = {"task_id": task["id"], "is_approved": True}
-        self.call("POST", f"/runs/{SEEDED_RUN_ID}/completed-tasks", json=done)
-
-    def faults(self, *faults):
-        requests.post(f"{self.server.url}/_sandbox/faults", json=list(faults), timeout=10).raise_for_status()
+        self.client.complete_next(SEEDED_RUN_ID)
 
     def archive(self):
-        self.call("DELETE", f"/runs/{SEEDED_RUN_ID}")
+        self.client.archive(SEEDED_RUN_ID)
 
     def delete(self):
         self.archive()
-        self.call("DELETE", f"/runs/{SEEDED_RUN_ID}/delete")
+        self.client.delete(SEEDED_RUN_ID)
+
+    def faults(self, fault):
+        requests.post(f"{self.client.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
 
 
 @pytest.fixture
@@ -233,7 +219,7 @@ def test_it_holds_no_socket_between_two_looks(people, monkeypatch):
 
     assert isinstance(asyncio.run(first_look()), looks.Sight)
     (hook,) = hooks
-    assert len(hook.get_conn().get_adapter(people.server.url).poolmanager.pools) == 0
+    assert len(hook.get_conn().get_adapter(people.client.url).poolmanager.pools) == 0
 
 
 def test_it_ends_when_the_run_is_archived(people, triggered):
@@ -255,7 +241,7 @@ def test_a_rotated_token_does_not_end_it(sandbox, people, triggered, monkeypatch
     def rotate():
         requests.post(tokens, json={"token": "next-token", "user_id": 1002}, timeout=10).raise_for_status()
         requests.delete(tokens, json={"token": "sandbox-token"}, timeout=10).raise_for_status()
-        people.headers["Authorization"] = "Bearer next-token"
+        people.client.use("next-token")
         connect(monkeypatch, sandbox, "next-token")
 
     assert triggered(None, rotate, None, complete_next)["outcome"] == "over"
