@@ -54,6 +54,15 @@ class Wait:
         result: dict[str, Any] = self.dag_run.xcom("wait")
         return result
 
+    def moves_on(self) -> dict[str, Any]:
+        """Do the work that is next, check that the sensor tells that change, and return what is next then."""
+        following = self.complete_next()
+        assert following is not None
+        result = self.result()
+        assert result["from_task_id"] == self.first_id
+        assert result["next_task"]["id"] == following["id"]
+        return following
+
     def log(self) -> str:
         return self.dag_run.log("wait")
 

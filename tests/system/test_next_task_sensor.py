@@ -44,12 +44,7 @@ def test_completed_task_wakes_the_deferred_sensor(site: Site) -> None:
     wait = site.wait_in("next_task_deferred")
     wait.until("deferred")
 
-    following = wait.complete_next()
-
-    assert following is not None
-    result = wait.result()
-    assert result["from_task_id"] == wait.first_id
-    assert result["next_task"]["id"] == following["id"]
+    wait.moves_on()
 
 
 @pytest.mark.parametrize("shape", ["collection", "object"])
@@ -89,24 +84,14 @@ def test_reschedule_notices_a_change_between_two_pokes(site: Site) -> None:
     wait = site.wait_in("next_task_reschedule")
     wait.until("up_for_reschedule")
 
-    following = wait.complete_next()
-
-    assert following is not None
-    result = wait.result()
-    assert result["from_task_id"] == wait.first_id
-    assert result["next_task"]["id"] == following["id"]
+    wait.moves_on()
 
 
 def test_first_look_is_kept_over_a_reschedule_and_forgotten_after_success(site: Site) -> None:
     wait = site.wait_in("next_task_reschedule_first_look")
     wait.until("up_for_reschedule")
 
-    following = wait.complete_next()
-
-    assert following is not None
-    result = wait.result()
-    assert result["from_task_id"] == wait.first_id
-    assert result["next_task"]["id"] == following["id"]
+    following = wait.moves_on()
 
     wait.dag_run.clear("wait")  # waits anew now, to move on from the task that is next by now
     wait.until("up_for_reschedule")
@@ -119,12 +104,7 @@ def test_poke_mode_notices_a_change(site: Site) -> None:
     wait = site.wait_in("next_task_poke")
     wait.until("running")
 
-    following = wait.complete_next()
-
-    assert following is not None
-    result = wait.result()
-    assert result["from_task_id"] == wait.first_id
-    assert result["next_task"]["id"] == following["id"]
+    wait.moves_on()
 
 
 def test_mapped_sensors_keep_a_baseline_each(site: Site) -> None:
@@ -211,12 +191,7 @@ def test_deferred_sensor_outlives_an_outage(site: Site, outage: tuple[Wait, floa
     assert wait.dag_run.task("wait")["state"] == "deferred"
 
     site.forwarder.open()
-    following = wait.complete_next()
-
-    assert following is not None
-    result = wait.result()
-    assert result["from_task_id"] == wait.first_id
-    assert result["next_task"]["id"] == following["id"]
+    wait.moves_on()
 
 
 def test_deferred_sensor_outlives_its_triggerer(site: Site) -> None:
