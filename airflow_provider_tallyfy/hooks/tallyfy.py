@@ -102,7 +102,7 @@ class TallyfyHook(BaseHook):
             self.connection,
             secrets=lambda: self._credentials.secrets(),
             retries=self.retries,
-            log=self.log,
+            warn=self.log.warning,
         )
 
     @cached_property

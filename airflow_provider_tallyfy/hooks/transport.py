@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -37,13 +37,6 @@ if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 
 T = TypeVar("T")
-
-
-class Log(Protocol):
-    """What is needed of a logger: Airflow 2 has the standard library's, Airflow 3 one of its own."""
-
-    def warning(self, msg: str, /, *args: object) -> Any:
-        """Take a line."""
 
 
 DEFAULT_RETRIES = 4
@@ -152,7 +145,7 @@ class Transport:
     :param connection: whose calls they are.
     :param secrets: gives the secrets that no message may hold.
     :param retries: how often a call may be repeated.
-    :param log: takes a line for every repetition.
+    :param warn: takes a line for every repetition, as a logger's ``warning`` does.
     """
 
     def __init__(
@@ -162,13 +155,13 @@ class Transport:
         *,
         secrets: Callable[[], Iterator[str]],
         retries: int,
-        log: Log,
+        warn: Callable[..., object],
     ) -> None:
         self._session = session
         self._connection = connection
         self._secrets = secrets
         self._retries = retries
-        self._log = log
+        self._warn = warn
 
     def send(self, call: Call, read: Callable[[Any], T], *, auth: Any = None, url: str | None = None) -> T:
         """
@@ -199,7 +192,7 @@ class Transport:
                 self._give_up(call, failure, retry_after)
             policy = policy.increment(call.method, call.path)
             pause = policy.pause(retry_after)
-            self._log.warning("%s; trying again in %.1f s", self._what_happened(call, failure), pause)
+            self._warn("%s; trying again in %.1f s", self._what_happened(call, failure), pause)
             time.sleep(pause)
 
     def _attempt(self, call: Call, auth: Any, url: str | None) -> requests.Response:

@@ -41,13 +41,14 @@ async def watch(
 
     The connection is read at the start, and anew after every look that failed for another reason than a 429: what was
     mended in Airflow meanwhile is taken up. After a refusal that look comes at once, before the refusal is told.
-    Never raises, and never blocks the event loop.
+    Nothing that Tallyfy, the network or a secrets backend does makes it raise, and it never blocks the event loop.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: the run's id.
     :param with_: what to include.
     :param pace: how long to wait between looks.
     :param first_look_in: seconds before the first one.
+    :raises ValueError: ``run_id`` can be no id.
     """
     hook: TallyfyHook | None = None
     looks = failures = 0
