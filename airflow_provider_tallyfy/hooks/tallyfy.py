@@ -18,6 +18,9 @@ from airflow_provider_tallyfy.hooks.credentials import AccessToken, ApplicationT
 from airflow_provider_tallyfy.hooks.transport import DEFAULT_RETRIES, BearerAuth, TallyfySession, Transport
 from airflow_provider_tallyfy.protocol import addresses, calls
 from airflow_provider_tallyfy.protocol.answers import (
+    Activity,
+    Page,
+    read_activities,
     read_item,
     read_list,
     read_page,
@@ -131,13 +134,20 @@ class TallyfyHook(BaseHook):
             return
         previous: tuple[dict[str, Any], ...] = ()
         for number in count(1):
-            page = self._send(
-                call.page(number), partial(read_page, number=number, previous=previous, read=read)
-            )
+            page = self._page(call, number, read, previous)
             yield from page.items
             if page.is_last:
                 return
             previous = page.items
+
+    def _page(
+        self,
+        call: calls.Call,
+        number: int,
+        read: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+        previous: tuple[dict[str, Any], ...] = (),
+    ) -> Page[dict[str, Any]]:
+        return self._send(call.page(number), partial(read_page, number=number, previous=previous, read=read))
 
     @property
     def _organization(self) -> str:
@@ -200,6 +210,27 @@ class TallyfyHook(BaseHook):
             ``with_`` (page "List processes").
         """
         return self._pages(calls.list_runs(self._organization, filters), with_one_next_task)
+
+    def get_runs_page(self, number: int, **filters: Any) -> Page[dict[str, Any]]:
+        """
+        Return one page of the runs that :meth:`list_runs` gives, 100 at most.
+
+        :param number: of the page, from 1.
+        :param filters: as for :meth:`list_runs`.
+        """
+        return self._page(calls.list_runs(self._organization, filters), number, with_one_next_task)
+
+    def get_activities_page(self, number: int) -> Page[Activity]:
+        """
+        Return one page of the organization's activity feed, the newest first, 100 entries at most.
+
+        Tallyfy shows each person only what they may see (page "Get activity feed for a process").
+
+        :param number: of the page, from 1.
+        :raises TallyfyPermissionError: the person behind the token may not see it.
+        """
+        call = calls.list_activities(self._organization).page(number)
+        return self._send(call, partial(read_activities, number=number))
 
     def get_tasks(self, run_id: str, **filters: Any) -> list[dict[str, Any]]:
         """

@@ -10,24 +10,44 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any, Generic, TypeVar
 
 
 class UnreadableAnswerError(ValueError):
     """An answer does not have any shape that Tallyfy documents."""
 
 
+Item = TypeVar("Item")
+
+
 @dataclass(frozen=True, slots=True)
-class Page:
+class Page(Generic[Item]):
     """
     One page of a list.
 
-    :param items: the objects on it.
+    :param items: what is on it.
     :param is_last: whether no page follows.
+    :param total_pages: how many pages the list has, or ``None`` where the answer does not say.
     """
 
-    items: tuple[dict[str, Any], ...]
+    items: tuple[Item, ...]
     is_last: bool
+    total_pages: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """
+    An entry of the activity feed: something happened.
+
+    :param id: the entry's id.
+    :param run_id: the run that it happened to, or to one of whose tasks; ``None`` where it was neither.
+    """
+
+    id: str
+    run_id: str | None
 
 
 def read_body(content: bytes) -> Any:
@@ -106,7 +126,7 @@ def read_page(
     number: int,
     previous: tuple[dict[str, Any], ...] = (),
     read: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-) -> Page:
+) -> Page[dict[str, Any]]:
     """
     Return one page of an answer for a list: ``{"data": […], "meta": {"pagination": {…}}}``.
 
@@ -121,7 +141,46 @@ def read_page(
     items = read_list(body, read)
     if items and items == previous:
         raise UnreadableAnswerError(f"page {number} is the page before once more")
-    return Page(items, _is_last_page(body.get("meta"), number))
+    meta = body.get("meta")
+    return Page(items, _is_last_page(meta, number), _total_pages(meta))
+
+
+def read_activities(body: Any, number: int) -> Page[Activity]:
+    """
+    Return one page of the activity feed, which was asked for with the newest first.
+
+    Page "Get activity feed for a process": an entry names what was acted upon (``auditable``) and what that belongs to
+    (``parentable``) by model class and id.
+
+    :param number: the page that was asked for, from 1.
+    :raises UnreadableAnswerError: where it is no page, an entry has no id, or they come in another order.
+    """
+    page = read_page(body, number)
+    moments = [moment for item in page.items if (moment := _moment(item.get("created_at"))) is not None]
+    if any(first < second for first, second in pairwise(moments)):
+        raise UnreadableAnswerError("its entries do not come with the newest first")
+    return Page(tuple(map(_activity, page.items)), page.is_last, page.total_pages)
+
+
+def _activity(item: dict[str, Any]) -> Activity:
+    if not is_id(item.get("id")):
+        raise UnreadableAnswerError("an entry has no id")
+    runs = (
+        item.get(f"{whose}_id")
+        for whose in ("parentable", "auditable")
+        if str(item.get(f"{whose}_type")).endswith("Run")
+    )
+    run_id = next((run_id for run_id in runs if is_id(run_id)), None)
+    return Activity(str(item["id"]), None if run_id is None else str(run_id))
+
+
+def _moment(value: Any) -> datetime | None:
+    """Read a time of Tallyfy's, ISO 8601 with or without milliseconds; one without a zone is in UTC."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def read_list(
@@ -158,6 +217,11 @@ def _is_last_page(meta: Any, number: int) -> bool:
             f"neither 'total_pages' nor 'links' tells whether a page follows page {number}"
         )
     return not links or not links.get("next")
+
+
+def _total_pages(meta: Any) -> int | None:
+    total = meta.get("pagination", {}).get("total_pages") if isinstance(meta, dict) else None
+    return None if total is None else _whole_number(total, "total_pages")
 
 
 def _whole_number(value: Any, name: str) -> int:

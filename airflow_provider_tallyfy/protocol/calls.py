@@ -110,6 +110,11 @@ def list_runs(organization: str, filters: Mapping[str, Any]) -> Call:
     return call("GET", "runs", organization, params=filters)
 
 
+def list_activities(organization: str) -> Call:
+    """List what happened in the organization, the newest first (`Get activity feed for a process`)."""
+    return call("GET", "activity-feeds", organization, params={"sort": "-created_at"})
+
+
 def launch_run(organization: str, checklist_id: str, values: Mapping[str, Any]) -> Call:
     """Launch a run of a template (`Launch process`). ``None`` values are left out."""
     body = {"checklist_id": identifier(checklist_id, "checklist_id"), **_present(values)}

@@ -22,8 +22,10 @@ from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_ru
 from airflow_provider_tallyfy.sensors import baseline
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, is_deferral_timeout
 from airflow_provider_tallyfy.waiting.events import from_event
-from airflow_provider_tallyfy.waiting.looks import Blank, Look, Sight, look
+from airflow_provider_tallyfy.waiting.looks import Blank, Look, Sight
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
+from airflow_provider_tallyfy.waiting.questions import AskRun
+from airflow_provider_tallyfy.waiting.reader import Reader
 from airflow_provider_tallyfy.waiting.report import described
 from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Unseen, Waiting, judge
 
@@ -90,12 +92,13 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
         return self.reschedule and not self.deferrable and not AIRFLOW_V_3_3_PLUS
 
     @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self.tallyfy_conn_id)
+
+    @property
     def hook(self) -> TallyfyHook:
         """The hook, made at the first use: DAG files are parsed all day, and need no ``requests`` for that."""
-        from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-
-        # The wait itself repeats, at its own pace.
-        return TallyfyHook(self.tallyfy_conn_id, retries=0)
+        return self._reader.hook
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
@@ -130,13 +133,8 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
         return PokeReturnValue(is_done=False)
 
     def _look(self, with_: tuple[str, ...]) -> Look:
-        seen = look(self.hook, self.run_id, with_)
-        if isinstance(seen, Blank) and seen.is_refusal:
-            del self.hook  # the next one reads the connection anew
-            seen = look(self.hook, self.run_id, with_)
-        if isinstance(seen, Blank) and seen.may_be_the_connections_fault:
-            del self.hook
-        return seen
+        run = self._reader.ask(AskRun(self.run_id, with_))
+        return run if isinstance(run, Blank) else Sight(run)
 
     def _keep(self, context: Context, condition: NextTaskCondition) -> None:
         """Keep the task that was next at the first sight, where Airflow can."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -86,7 +85,7 @@ class TallyfyNextTaskTrigger(BaseTrigger):
             NextTaskCondition(self.from_task_id),
             pace,
             self.log,
-            first_look_in=pace.until_first_look(self.looked_at, time.time()),
+            looked_at=self.looked_at,
             outlives_refusals=self.silent_fail,
         )
         yield TriggerEvent(to_event(verdict))

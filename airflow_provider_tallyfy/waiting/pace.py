@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from math import inf
 
 LONGEST_RETRY_AFTER = 900.0
 """Seconds that one ``Retry-After`` may delay a look."""
@@ -52,12 +53,10 @@ class Pace:
             return 0.0
         return min(max(looked_at + self.poke_interval - now, 0.0), self.poke_interval)
 
-    def not_beyond_the_end(self, pause: float, now: float) -> float:
-        """Return ``pause``, or less where the wait would time out meanwhile, so that one more look is made."""
-        if self.ends_at is None:
-            return pause
-        last_look_in = self.ends_at - LAST_LOOK_BEFORE_END - now
-        return last_look_in if 0 < last_look_in < pause else pause
+    def until_last_look(self, now: float) -> float:
+        """Return the seconds until the look shortly before the wait times out; infinity where there is none to come."""
+        left = inf if self.ends_at is None else self.ends_at - LAST_LOOK_BEFORE_END - now
+        return left if left > 0 else inf
 
     def after_failure(self, count: int, retry_after: float | None) -> float:
         """

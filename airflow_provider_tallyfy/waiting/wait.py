@@ -13,7 +13,7 @@ from airflow_provider_tallyfy.waiting.looks import Sight
 from airflow_provider_tallyfy.waiting.pace import Pace
 from airflow_provider_tallyfy.waiting.report import described
 from airflow_provider_tallyfy.waiting.verdicts import C, Lost, Over, Refused, Unseen, Waiting, judge
-from airflow_provider_tallyfy.waiting.watcher import watch
+from airflow_provider_tallyfy.waiting.watcher import watching
 
 
 class Log(Protocol):
@@ -33,7 +33,7 @@ async def wait(
     pace: Pace,
     log: Log,
     *,
-    first_look_in: float = 0.0,
+    looked_at: float | None = None,
     outlives_refusals: bool = False,
 ) -> Over | Lost | Refused | Waiting[C]:
     """
@@ -47,23 +47,29 @@ async def wait(
     :param condition: what to wait for.
     :param pace: how often to look.
     :param log: takes one line for every look that saw the run, and few for those that did not.
-    :param first_look_in: seconds before the first look.
+    :param looked_at: when a worker looked at the run, in seconds since the epoch; ``None`` for never.
     :param outlives_refusals: go on even then, as a sensor with ``silent_fail`` does.
     """
-    failures = 0
-    async for seen in watch(tallyfy_conn_id, run_id, condition.with_, pace, first_look_in):
-        if isinstance(seen, Sight):
-            log.info("Run %s: %s", run_id, described(seen.run))
-            if failures:
-                log.info(
-                    "Tallyfy is seen again after %d failed looks; the wait went on all the time", failures
-                )
-            failures = 0
-        verdict = judge(condition, run_id, seen)
-        if isinstance(verdict, Unseen) or (outlives_refusals and isinstance(verdict, Refused)):
-            failures += 1
-            if failures.bit_count() == 1:
-                log.warning("Look %d in a row failed; the wait goes on: %s", failures, verdict.error)
-        elif verdict != Waiting(condition):
-            return verdict
-    raise AssertionError("watch() never ends by itself")  # pragma: no cover
+    with watching(tallyfy_conn_id, run_id, condition.with_, pace, looked_at) as member:
+        failures = 0
+        while True:
+            seen = await member.next_look()
+            verdict = judge(condition, run_id, seen)
+            if isinstance(verdict, Unseen) or (outlives_refusals and isinstance(verdict, Refused)):
+                failures += 1
+                if failures.bit_count() == 1:
+                    log.warning("Look %d in a row failed; the wait goes on: %s", failures, verdict.error)
+                continue
+            is_over = verdict != Waiting(condition)
+            if isinstance(seen, Sight):
+                if is_over and seen.is_from_list:
+                    member.confirm()
+                    continue
+                log.info("Run %s: %s", run_id, described(seen.run))
+                if failures:
+                    log.info(
+                        "Tallyfy is seen again after %d failed looks; the wait went on all the time", failures
+                    )
+                failures = 0
+            if is_over:
+                return verdict

@@ -1,94 +1,236 @@
 """
-The watcher: looks at a run again and again, for waits that live in the triggerer.
+The watcher: looks at runs for all the waits of one connection that live in this triggerer.
 
-Here each wait looks for itself. What a wait needs of it is only :func:`watch`, so that one watcher can come to look for
-many waits at once without any of them noticing.
+A wait's way through it: :func:`watching` makes the wait a member of its connection's :class:`Watcher`, which is there
+from the first wait to the last. The watcher asks its :class:`~airflow_provider_tallyfy.waiting.plan.Plan` what to ask
+of Tallyfy next, asks it, one question at a time, in a thread of the watcher's own, hands the answer to the plan, and
+tells each wait what the plan says it is to be told. The wait takes that from :meth:`Member.next_look`, decides, writes
+its own log, and leaves.
+
+What is decided here: nothing. How often and how to look is the plan's; what a look means is the wait's
+(:mod:`.verdicts`); when a connection is read anew is the reader's (:mod:`.reader`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from contextlib import contextmanager, suppress
+from math import inf
+from typing import Any
+from weakref import WeakKeyDictionary
 
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from asgiref.sync import sync_to_async
 
-from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-from airflow_provider_tallyfy.waiting.looks import Blank, Look, look, unread_connection
+from airflow_provider_tallyfy.exceptions import TallyfyResponseError
+from airflow_provider_tallyfy.waiting.looks import Blank, Look
 from airflow_provider_tallyfy.waiting.pace import Pace
+from airflow_provider_tallyfy.waiting.plan import Plan, Watch
+from airflow_provider_tallyfy.waiting.questions import Question
+from airflow_provider_tallyfy.waiting.reader import Reader, unread_connection
 
-P = ParamSpec("P")
-T = TypeVar("T")
+GATHERING = 0.5
+"""Seconds before the first look, so that waits that begin together are looked for together."""
+LONGEST_IDLE = 15.0
+"""Seconds for which a socket is kept open without use."""
+LONGEST_TRUSTED = 3600.0
+"""Seconds after which a connection that works is read anew, too."""
+_CONNECTIONS_AT_ONCE = 16
+_AFTER_A_STUMBLE = 10.0
 
-_LOOKS_AT_ONCE = 16
+logger = logging.getLogger(__name__)
 
-# Looks of their own threads: those of Airflow and of other triggers must not wait behind a Tallyfy that hangs.
-_threads = ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="tallyfy-look")
-
-
-def in_thread(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
-    """Return a function that runs in one of the looks' threads, and is awaited."""
-    return sync_to_async(function, thread_sensitive=False, executor=_threads)
+# Looks have threads of their own: Airflow's and other triggers' must not wait behind a Tallyfy that hangs.
+_threads = ThreadPoolExecutor(_CONNECTIONS_AT_ONCE, thread_name_prefix="tallyfy-watcher")
 
 
-async def watch(
-    tallyfy_conn_id: str, run_id: str, with_: tuple[str, ...], pace: Pace, first_look_in: float = 0.0
-) -> AsyncIterator[Look]:
+class Clock:
+    """The time by which a watcher lives: its event loop's, which no change of the wall clock moves."""
+
+    def now(self) -> float:
+        """Return the seconds since some moment of the past."""
+        return asyncio.get_running_loop().time()
+
+    async def wait(self, event: asyncio.Event, until: float) -> None:
+        """Wait for an event, but not beyond a moment."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(None if until == inf else until):
+                await event.wait()
+
+
+class Member(Watch):
+    """A wait's place at the watcher."""
+
+    __slots__ = ("_arrival", "_looks", "_watcher")
+
+    def __init__(self, watcher: Watcher, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._watcher = watcher
+        self._looks: deque[Look] | None = None
+        self._arrival: asyncio.Future[None] | None = None
+
+    def tell(self, look: Look) -> None:
+        """Hand over what was seen."""
+        if self._looks is None:
+            self._looks = deque()
+        self._looks.append(look)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    async def next_look(self) -> Look:
+        """Return what was seen next; every look is told, in order."""
+        while not self._looks:
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        look = self._looks.popleft()
+        if not self._looks:
+            # A wait is idle nearly always, and there may be thousands.
+            self._looks = self._arrival = None
+        return look
+
+    def confirm(self) -> None:
+        """Ask for the run to be read by itself, at once, since what a list showed looks like news."""
+        self._watcher.confirm(self)
+
+
+class Watcher:
     """
-    Look at a run, at the given pace, for as long as somebody wants the next look.
+    Looks for all the waits of one connection.
 
-    The connection is read at the start, and anew after every look that failed for another reason than a 429: what was
-    mended in Airflow meanwhile is taken up. After a refusal that look comes at once, before the refusal is told.
+    :param tallyfy_conn_id: id of the Airflow connection.
+    :param clock: the time it lives by.
+    """
+
+    def __init__(self, tallyfy_conn_id: str, clock: Clock | None = None) -> None:
+        self._conn_id = tallyfy_conn_id
+        self.clock = clock or Clock()
+        self._plan = Plan()
+        self._reader = Reader(tallyfy_conn_id)
+        self._trusted_until = inf
+        self._has_joined = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits."""
+        return not self._plan
+
+    def join(self, member: Member, looked_at: float) -> None:
+        """Begin to look for a wait; ``looked_at`` is when a worker did, by this watcher's clock, ``-inf`` for never."""
+        self._plan.join(member, looked_at)
+        self._wake()
+        if self._task is None or self._task.done():
+            # In a context of its own, or it would write into the log of the wait that happens to come first.
+            self._task = asyncio.create_task(
+                self._watch(), name=f"tallyfy watcher of {self._conn_id}", context=contextvars.Context()
+            )
+
+    def leave(self, member: Member) -> None:
+        """Look for a wait no more; after the last one, the watcher ends."""
+        self._plan.leave(member)
+        if self.is_idle and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def confirm(self, member: Member) -> None:
+        """Read a wait's run by itself, at once."""
+        self._plan.confirm(member)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._has_joined.set()
+
+    async def _watch(self) -> None:
+        try:
+            while self._plan:
+                try:
+                    await self._step()
+                except Exception:
+                    logger.exception("The watcher of %r stumbled; its waits go on", self._conn_id)
+                    await self._begin_anew()
+        finally:
+            # In a thread, since a question may be under way in another.
+            _threads.submit(self._reader.hang_up)
+
+    async def _step(self) -> None:
+        """Ask one question, or wait until there is one."""
+        self._has_joined.clear()
+        asked_at = self.clock.now()
+        question = self._plan.next_question(asked_at)
+        if isinstance(question, float):
+            if question - asked_at > LONGEST_IDLE or asked_at > self._trusted_until:
+                await _hang_up(self._reader)
+            await self.clock.wait(self._has_joined, question)
+            return
+        used_before = self._reader.connection
+        answer = await self._ask(question)
+        if self._reader.connection != used_before:
+            self._trusted_until = self.clock.now() + LONGEST_TRUSTED
+            if used_before is not None:
+                self._plan.forget()
+        for member, look in self._plan.answered(question, answer, asked_at, self.clock.now()):
+            member.tell(look)
+
+    async def _ask(self, question: Question) -> Any:
+        try:
+            return await _ask(self._reader, question)
+        except AirflowNotFoundException as error:
+            # It was there when the wait began, or a secrets backend is down: nothing that ends a wait.
+            return Blank(unread_connection(self._conn_id, error))
+
+    async def _begin_anew(self) -> None:
+        stumbled = Blank(TallyfyResponseError("The watcher stumbled; the triggerer's own log says over what"))
+        watches = list(self._plan.watches())
+        self._plan = Plan()
+        for watch in watches:
+            self._plan.join(watch)
+            watch.tell(stumbled)
+        await self.clock.wait(asyncio.Event(), self.clock.now() + _AFTER_A_STUMBLE)
+
+
+_ask = sync_to_async(Reader.ask, thread_sensitive=False, executor=_threads)
+_hang_up = sync_to_async(Reader.hang_up, thread_sensitive=False, executor=_threads)
+
+# A process has one event loop in a triggerer, and one after the other in tests.
+_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Watcher]] = WeakKeyDictionary()
+
+
+@contextmanager
+def watching(
+    tallyfy_conn_id: str, run_id: str, with_: tuple[str, ...], pace: Pace, looked_at: float | None = None
+) -> Iterator[Member]:
+    """
+    Have a run looked at for as long as the ``with`` block lasts.
+
     Nothing that Tallyfy, the network or a secrets backend does makes it raise, and it never blocks the event loop.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: the run's id.
     :param with_: what to include.
-    :param pace: how long to wait between looks.
-    :param first_look_in: seconds before the first one.
-    :raises ValueError: ``run_id`` can be no id.
+    :param pace: how often to look.
+    :param looked_at: when a worker looked at the run, in seconds since the epoch; ``None`` for never.
     """
-    hook: TallyfyHook | None = None
-    looks = failures = 0
-    pause = first_look_in
-    while True:
-        if pause:
-            await asyncio.sleep(pace.not_beyond_the_end(pause, time.time()))
-        hook, seen = await _look(hook, tallyfy_conn_id, run_id, with_)
-        if isinstance(seen, Blank) and seen.is_refusal:
-            hook, seen = await _look(None, tallyfy_conn_id, run_id, with_)
-        yield seen
-        if isinstance(seen, Blank):
-            failures += 1
-            pause = pace.after_failure(failures, seen.error.retry_after)
-            if seen.may_be_the_connections_fault:
-                hook = None
-        else:
-            looks, failures = looks + 1, 0
-            pause = pace.after_look(looks)
-
-
-async def _look(
-    hook: TallyfyHook | None, tallyfy_conn_id: str, run_id: str, with_: tuple[str, ...]
-) -> tuple[TallyfyHook | None, Look]:
-    """Look once; a connection that cannot be read is one more reason to see nothing for now."""
-    if hook is None:
-        try:
-            # The wait itself repeats, at its own pace; a call that did so too would hold a thread meanwhile.
-            hook = await TallyfyHook.with_connection_read(tallyfy_conn_id, retries=0)
-        except Exception as error:  # noqa: BLE001 (whatever it is, an exception here would end the wait)
-            return None, Blank(unread_connection(tallyfy_conn_id, error))
-    return hook, await _look_in_thread(hook, run_id, with_)
-
-
-def _look_and_hang_up(hook: TallyfyHook, run_id: str, with_: tuple[str, ...]) -> Look:
-    """Look, and keep no socket open until the next look, for which it would be stale."""
+    watchers = _watchers.setdefault(asyncio.get_running_loop(), {})
+    watcher = watchers.setdefault(tallyfy_conn_id, Watcher(tallyfy_conn_id))
+    now, epoch_now = watcher.clock.now(), time.time()
+    member = Member(
+        watcher,
+        run_id,
+        with_,
+        pace,
+        begins_at=now + max(pace.until_first_look(looked_at, epoch_now), GATHERING),
+        last_look_at=now + pace.until_last_look(epoch_now),
+    )
+    watcher.join(member, -inf if looked_at is None else now - max(epoch_now - looked_at, 0.0))
     try:
-        return look(hook, run_id, with_)
+        yield member
     finally:
-        hook.get_conn().close()
-
-
-_look_in_thread = in_thread(_look_and_hang_up)
+        watcher.leave(member)
+        if watcher.is_idle and watchers.get(tallyfy_conn_id) is watcher:
+            del watchers[tallyfy_conn_id]

@@ -14,10 +14,12 @@ from types import SimpleNamespace
 import pytest
 import requests
 
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.waiting import looks, watcher
+from airflow_provider_tallyfy.waiting.pace import Pace
 from dev.sandbox import SandboxClient
 
 LONGEST = 30.0
@@ -69,26 +71,43 @@ def people(sandbox):
     return People(sandbox)
 
 
+class MovedClock:
+    """The watcher's clock: a pause takes no time, and is the moment for whatever people do meanwhile."""
+
+    def __init__(self, acts):
+        self.pauses = []
+        self._acts = iter(acts)
+        self._now = 1000.0
+
+    def now(self):
+        return self._now
+
+    async def wait(self, event, until):
+        for _ in range(10):  # turns of the loop, in which the waits take what they were told
+            if event.is_set():
+                return
+            await asyncio.sleep(0)
+        self.pauses.append(until - self._now)
+        self._now = until
+        if act := next(self._acts, None):
+            await asyncio.to_thread(act)
+
+
 @pytest.fixture
 def triggered(monkeypatch, caplog):
-    """Run a trigger until it fires. After each pause that it takes, the next of the given acts is done."""
+    """Run a trigger until it fires. In each pause before a look, the next of the given acts is done."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("trigger"))
-    pauses: list[float] = []
 
     def run(*acts, **arguments):
         arguments.setdefault("from_task_id", SEEDED_NEXT_TASK_ID)
-        remaining = iter(acts)
-
-        async def no_time(seconds):
-            pauses.append(seconds)
-            if act := next(remaining, None):
-                await asyncio.to_thread(act)
-            await asyncio.sleep(0)
+        clock = MovedClock(acts)
+        run.pauses = clock.pauses
 
         async def first_event():
             with monkeypatch.context() as patched:
-                patched.setattr(watcher, "asyncio", SimpleNamespace(sleep=no_time))  # not the sandbox's
+                patched.setattr(watcher, "Clock", lambda: clock)
+                patched.setattr(watcher, "GATHERING", 0.0)
                 event = await anext(trigger(**arguments).run())
                 return event.payload
 
@@ -97,7 +116,6 @@ def triggered(monkeypatch, caplog):
 
         return asyncio.run(in_time())
 
-    run.pauses = pauses
     return run
 
 
@@ -204,22 +222,17 @@ def test_its_last_look_comes_shortly_before_the_sensor_times_out(people, trigger
     assert 20 < triggered.pauses[0] <= 25
 
 
-def test_it_holds_no_socket_between_two_looks(people, monkeypatch):
-    hooks = []
-    read = watcher.TallyfyHook.with_connection_read
+def test_it_holds_no_socket_through_a_long_pause(sandbox, people, triggered):
+    sockets = sandbox._server.server_state.connections
 
-    async def remember(*arguments, **options):
-        hooks.append(await read(*arguments, **options))
-        return hooks[-1]
+    def all_are_closed():
+        ends_at = time.monotonic() + LONGEST
+        while sockets and time.monotonic() < ends_at:
+            time.sleep(0.01)
+        assert not sockets
+        people.complete_next()
 
-    monkeypatch.setattr(watcher.TallyfyHook, "with_connection_read", remember)
-
-    async def first_look():
-        return await anext(watcher.watch("tallyfy_default", SEEDED_RUN_ID, ("next_task",), watcher.Pace(60)))
-
-    assert isinstance(asyncio.run(first_look()), looks.Sight)
-    (hook,) = hooks
-    assert len(hook.get_conn().get_adapter(people.client.url).poolmanager.pools) == 0
+    assert triggered(all_are_closed)["outcome"] == "over"
 
 
 def test_it_ends_when_the_run_is_archived(people, triggered):
@@ -273,15 +286,15 @@ def test_with_silent_fail_a_refusal_is_outlived(people, triggered):
 
 def test_it_outlives_a_connection_that_cannot_be_read(people, triggered, monkeypatch, caplog):
     secret_value = "postgres://user:password@secrets"
-    works = watcher.TallyfyHook.with_connection_read
+    works = TallyfyHook.get_connection
     failures = iter([OSError(secret_value)] * 3)
 
-    async def fails(*arguments, **options):
+    def fails(conn_id):
         if error := next(failures, None):
             raise error
-        return await works(*arguments, **options)
+        return works(conn_id)
 
-    monkeypatch.setattr(watcher.TallyfyHook, "with_connection_read", fails)
+    monkeypatch.setattr(TallyfyHook, "get_connection", staticmethod(fails))
     assert triggered(None, None, None, people.complete_next)["outcome"] == "over"
     assert "could not be read from Airflow (OSError)" in caplog.text
     assert secret_value not in caplog.text
@@ -291,18 +304,21 @@ def test_a_look_never_holds_up_the_event_loop(people, monkeypatch):
     """The look ends only when the loop has run meanwhile: a loop that waits for it never comes to that."""
     loop_has_run = threading.Event()
 
-    def look_when_the_loop_has_run(*arguments):
-        assert loop_has_run.wait(LONGEST), "the event loop stood still"
-        return looks.look(*arguments)
+    get_run = TallyfyHook.get_run
 
-    monkeypatch.setattr(watcher, "_look_in_thread", watcher.in_thread(look_when_the_loop_has_run))
+    def look_when_the_loop_has_run(*arguments, **options):
+        assert loop_has_run.wait(LONGEST), "the event loop stood still"
+        return get_run(*arguments, **options)
+
+    monkeypatch.setattr(TallyfyHook, "get_run", look_when_the_loop_has_run)
+    monkeypatch.setattr(watcher, "GATHERING", 0.0)
 
     async def first_look():
-        seen = watcher.watch("tallyfy_default", SEEDED_RUN_ID, ("next_task",), watcher.Pace(60))
-        waiting = asyncio.ensure_future(anext(seen))
-        await asyncio.sleep(0)
-        loop_has_run.set()
-        return await waiting
+        with watcher.watching("tallyfy_default", SEEDED_RUN_ID, ("next_task",), Pace(60)) as member:
+            looking = asyncio.ensure_future(member.next_look())
+            await asyncio.sleep(0)
+            loop_has_run.set()
+            return await looking
 
     assert isinstance(asyncio.run(first_look()), looks.Sight)
 

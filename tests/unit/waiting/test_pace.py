@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from airflow_provider_tallyfy.waiting.pace import LONGEST_RETRY_AFTER, Pace
@@ -55,15 +57,15 @@ def test_a_wait_that_was_handed_over_looks_an_interval_after_the_last_look(looke
 @pytest.mark.parametrize(
     ("now", "pause"),
     [
-        (0, 600),  # the end is far
-        (500, 495),  # one more look, shortly before the end
-        (996, 600),  # that look was made; the end may come
-        (2000, 600),  # past the end, as after a clock jumped
+        (0, 995),
+        (500, 495),
+        (996, inf),  # that look was made; the end may come
+        (2000, inf),  # past the end, as after a clock jumped
     ],
 )
 def test_the_last_look_comes_shortly_before_the_wait_times_out(now, pause):
-    assert Pace(60, ends_at=1000).not_beyond_the_end(600, now) == pause
+    assert Pace(60, ends_at=1000).until_last_look(now) == pause
 
 
-def test_without_an_end_no_pause_is_cut():
-    assert Pace(60).not_beyond_the_end(600, now=0) == 600
+def test_without_an_end_there_is_no_last_look():
+    assert Pace(60).until_last_look(now=0) == inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import nullcontext
 
 import pytest
 
@@ -18,18 +19,29 @@ DOWN = Blank(exceptions.TallyfyConnectionError("nothing came back"))
 REFUSED = Blank(exceptions.TallyfyAuthError("401"))
 
 
-def seen(next_task_id, **fields):
-    return Sight({"id": "run", "next_task": next_task_id and {"id": next_task_id}, **fields})
+def seen(next_task_id, *, is_from_list=False, **fields):
+    return Sight({"id": "run", "next_task": next_task_id and {"id": next_task_id}, **fields}, is_from_list)
+
+
+class Member:
+    """A place at a watcher that shows what the test chooses."""
+
+    def __init__(self, looks):
+        self._looks = iter(looks)
+        self.confirmed = 0
+
+    async def next_look(self):
+        return next(self._looks)
+
+    def confirm(self):
+        self.confirmed += 1
 
 
 @pytest.fixture
 def waited(monkeypatch, caplog):
     def wait(looks, from_task_id="a", **options):
-        async def watch(*_):
-            for look in looks:
-                yield look
-
-        monkeypatch.setattr(wait_module, "watch", watch)
+        wait.member = Member(looks)
+        monkeypatch.setattr(wait_module, "watching", lambda *_: nullcontext(wait.member))
         caplog.set_level(logging.INFO)
         log = logging.getLogger("test_wait")
         return asyncio.run(
@@ -78,3 +90,26 @@ def test_a_lost_run_ends_it(waited):
 def test_a_refusal_ends_it_unless_it_is_to_be_outlived(waited):
     assert waited([seen("a"), REFUSED]) == Refused(REFUSED.error)
     assert isinstance(waited([REFUSED, REFUSED, seen("b")], outlives_refusals=True), Over)
+
+
+def test_what_looks_new_in_a_list_is_read_by_itself_before_it_ends_the_wait(waited, caplog):
+    listed_b, listed_end = seen("b", is_from_list=True), seen(None, is_from_list=True)
+    verdict = waited([listed_b, seen("a"), listed_end, seen("c")])
+    assert waited.member.confirmed == 2
+    assert verdict.result["next_task"] == {"id": "c"}
+    assert [record.getMessage() for record in caplog.records] == [
+        "Run run: next is 'untitled' (a)",
+        "Run run: next is 'untitled' (c)",
+    ]
+
+
+def test_what_is_not_new_in_a_list_is_a_look_like_any_other(waited, caplog):
+    waited([seen("a", is_from_list=True), seen(None)])
+    assert waited.member.confirmed == 0
+    assert len(caplog.records) == 2
+
+
+def test_a_baseline_is_not_taken_from_a_list(waited):
+    assert waited([seen("x", is_from_list=True), seen("y")], from_task_id=None) == Waiting(
+        NextTaskCondition("y")
+    )

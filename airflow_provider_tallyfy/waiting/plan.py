@@ -1,0 +1,581 @@
+"""
+What to ask of Tallyfy next, so that every wait is served with the fewest requests. It does no I/O and has no clock.
+
+The rules held here:
+
+- **Few runs** are read each by itself. **Many** are found in a list, 100 a page, while that takes fewer requests than
+  reading by itself what is still wanted. **Very many** are not read at all while the activity feed says nothing of
+  them: a look is then one request, and one more for each run that the feed tells of.
+- Whatever the feed says, a run is read at least every :data:`LONGEST_UNREAD` seconds (or at its wait's own pace, where
+  that is slower). That is the bound on what a feed can hide.
+- A list can only show that nothing is new. What looks like news is read by itself before a wait decides on it.
+- A wait is told only what was asked for after its first look was due.
+- An outage is everybody's: all waits are told of it, and all pause. So does a 429.
+- An endpoint that disappoints is given up for :data:`GIVEN_UP_FOR` seconds, with one line in the log.
+
+All times are seconds on one monotonic clock, which callers pass in.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from abc import ABC, abstractmethod
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from math import inf
+from typing import Any
+
+from airflow_provider_tallyfy.protocol.answers import Activity, Page
+from airflow_provider_tallyfy.waiting.feed import REMEMBERED, Feed
+from airflow_provider_tallyfy.waiting.looks import Blank, Look, Sight
+from airflow_provider_tallyfy.waiting.pace import Pace
+from airflow_provider_tallyfy.waiting.questions import IN_LISTS, AskFeed, AskList, AskRun, Listing, Question
+
+FEW = 3
+"""So many requests a look are not worth saving."""
+LONGEST_UNREAD = 300.0
+"""Seconds after which a run is read whether or not the feed tells of it."""
+SHORTEST_PAUSE = 1.0
+"""Seconds between two looks at a run, however short its waits' ``poke_interval`` is."""
+GIVEN_UP_FOR = 3600.0
+"""Seconds for which an endpoint that disappointed is left alone, and for which the length of a list is believed."""
+CLOCKS_APART = 60.0
+"""Seconds by which a worker's clock may differ from the triggerer's before it costs a request."""
+_OPEN_STATUSES = ("active", "delayed", "problem")
+_IN_A_ROW = 3
+_CLOSE_TOGETHER = 0.1  # of the shortest interval
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Watch(ABC):
+    """
+    One wait's wish to see a run again and again.
+
+    :param run_id: the run's id.
+    :param with_: what has to be included.
+    :param pace: how often to look.
+    :param begins_at: when its first look is due.
+    :param last_look_at: when to look whatever the pace says, since the wait ends soon after.
+    """
+
+    run_id: str
+    with_: tuple[str, ...]
+    pace: Pace
+    begins_at: float
+    last_look_at: float = inf
+    due_at: float = field(init=False)
+    looks: int = 0
+    read_at: float = -inf
+    read_with: float = -inf  # when the looks began that were made together with that one
+
+    def __post_init__(self) -> None:
+        self.due_at = self.begins_at
+
+    @property
+    def interval(self) -> float:
+        """Seconds between its looks, as far as they are regular."""
+        return max(self.pace.poke_interval, SHORTEST_PAUSE)
+
+    @abstractmethod
+    def tell(self, look: Look) -> None:
+        """Take what was seen."""
+
+    def was_read(self, asked_at: float, phase: float) -> None:
+        """Take note that the run was read; ``phase`` is when the looks began that were made together with it."""
+        self.read_at, self.read_with = asked_at, phase
+        if self.due_at <= asked_at + _CLOSE_TOGETHER * self.interval:
+            self.looks += 1
+        if self.last_look_at <= asked_at:
+            self.last_look_at = inf
+        pause = max(self.pace.after_look(max(self.looks, 1)), SHORTEST_PAUSE)
+        # All that was read together falls due together, unless reading took longer than half the pause.
+        self.due_at = max(phase, asked_at - pause / 2) + pause
+
+
+@dataclass(slots=True, eq=False)
+class _WatchedRun:
+    run_id: str
+    watches: list[Watch] = field(default_factory=list)
+    due_at: float = inf
+    is_hinted: bool = False  # the feed told of it
+    is_news: bool = False  # it looked new in a list
+    is_watched_closely: bool = False  # the feed told of it, and nothing was new yet
+    failures: int = 0
+    retry_at: float = -inf
+    status: str | None = None
+    checklist_id: str | None = None
+    tried: tuple[str, ...] = ()  # the statuses in whose lists it was not found, since it was last seen
+    face: Any = None
+    listed_next: str | None = None
+    face_seen_at: float = -inf
+
+    @property
+    def with_(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for watch in self.watches for name in watch.with_))
+
+    @property
+    def is_listable(self) -> bool:
+        return not self.is_news and set(self.with_) <= set(IN_LISTS)
+
+    def status_to_try(self) -> str | None:
+        """Return the status in whose list it may stand, the last seen one first."""
+        statuses = dict.fromkeys((self.status or _OPEN_STATUSES[0], *_OPEN_STATUSES))
+        return next((status for status in statuses if status not in self.tried), None)
+
+
+@dataclass(slots=True, eq=False)
+class _Course:
+    """A way to read many runs: through the pages of a list, or (without one) each by itself."""
+
+    listing: Listing | None
+    wanted: dict[str, None]
+    began_at: float
+    page: int = 1
+    pages: int | None = None
+    found: int = 0
+    not_before: float = -inf
+
+    @property
+    def pays(self) -> bool:
+        """Whether going on takes fewer requests than reading by itself what is still wanted."""
+        if self.listing is None or not self.wanted:
+            return bool(self.wanted)
+        if self.pages is None:
+            return self.page == 1 or self.found >= self.page - 1
+        return 0 < self.pages - self.page + 1 < len(self.wanted)
+
+
+class Plan:
+    """
+    Decides what to ask next for all the waits of one connection, and whom to tell what came back.
+
+    Whoever does the asking calls :meth:`next_question`, asks it, hands the answer to :meth:`answered`, and does that
+    again; one question at a time.
+    """
+
+    def __init__(self) -> None:
+        self._runs: dict[str, _WatchedRun] = {}
+        self._agenda: list[tuple[float, int, _WatchedRun]] = []
+        self._numbers = count()
+        self._unread: dict[str, _WatchedRun] = {}
+        self._course: _Course | None = None
+        self._sizes: dict[Listing, int] = {}
+        self._sizes_since = -inf
+        self._feed = Feed()
+        self._feed_due_at = inf
+        self._paused_until = -inf
+        self._outages = 0
+        self._failing: set[str] = set()
+        self._troubles: Counter[str] = Counter()
+        self._given_up: dict[str, float] = {}
+        self._contradictions = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._runs)
+
+    def watches(self) -> Iterator[Watch]:
+        """Give everybody who waits."""
+        for run in self._runs.values():
+            yield from run.watches
+
+    # Who waits.
+
+    def join(self, watch: Watch, looked_at: float = -inf) -> None:
+        """
+        Take up a wait.
+
+        :param looked_at: when a worker looked at the run for it, so that only what came after is new to it.
+        """
+        run = self._runs.setdefault(watch.run_id, _WatchedRun(watch.run_id))
+        since = looked_at - CLOCKS_APART
+        if self._feed.covers(since) and not self._feed.told_of(watch.run_id, since):
+            watch.read_at = watch.read_with = looked_at
+        run.watches.append(watch)
+        self._schedule(run)
+        if not self._feed.is_followed:
+            # Many waits come at once, when a triggerer starts; the feed is best followed before they are read.
+            self._feed_due_at = min(self._feed_due_at, watch.begins_at)
+
+    def leave(self, watch: Watch) -> None:
+        """Forget a wait; leaving twice does no harm."""
+        run = self._runs.get(watch.run_id)
+        if run is None or watch not in run.watches:
+            return
+        run.watches.remove(watch)
+        if not run.watches:
+            self._take_off(run)
+            run.due_at = inf
+            del self._runs[watch.run_id]
+
+    def confirm(self, watch: Watch) -> None:
+        """Have a run that looked new in a list read by itself, now."""
+        run = self._runs.get(watch.run_id)
+        if run is not None:
+            run.is_news = True
+            self._schedule(run)
+
+    # What to ask.
+
+    def next_question(self, now: float) -> Question | float:
+        """Return what to ask now, or until when there is nothing to ask, unless somebody joins."""
+        if not self._runs or now < self._paused_until:
+            return self._paused_until if self._runs else inf
+        if now >= self._feed_due_at and (question := self._feed_question(now)) is not None:
+            return question
+        self._gather(now)
+        wake_at = min(self._feed_due_at, self._next_due())
+        if self._unread:
+            read = self._read_question(now)
+            return min(read, wake_at) if isinstance(read, float) else read
+        return wake_at
+
+    def _feed_question(self, now: float) -> Question | None:
+        if self._feed.page > 1 or self._wants_feed(now):
+            return AskFeed(self._feed.page)
+        self._stop_feed()
+        self._feed_due_at = now + self._shortest_interval()
+        return None
+
+    def _wants_feed(self, now: float) -> bool:
+        return (
+            not self._is_given_up("feed", now)
+            and self._shortest_interval() < LONGEST_UNREAD
+            and self._requests_a_look(now) > FEW
+        )
+
+    def _requests_a_look(self, now: float) -> int:
+        """Return how many requests it takes to read every run, as far as is known."""
+        if self._is_given_up("list", now):
+            return len(self._runs)
+        by_status = Counter(run.status or _OPEN_STATUSES[0] for run in self._runs.values())
+        return sum(min(number, self._pages(status, number)) for status, number in by_status.items())
+
+    def _pages(self, status: str, unknown: int) -> int:
+        """Return the pages of the shortest known way through a status."""
+        narrowed = [pages for listing, pages in self._sizes.items() if listing.status == status]
+        return self._sizes.get(Listing(status), sum(narrowed) or unknown)
+
+    def _gather(self, now: float) -> None:
+        """Put what is due on the list of what is to be read, with all that falls due soon after."""
+        if not self._agenda or self._agenda[0][0] > now:
+            return
+        soon = now + (0 if self._unread else _CLOSE_TOGETHER * self._shortest_interval())
+        not_yet = []
+        while self._agenda and self._agenda[0][0] <= soon:
+            entry = heapq.heappop(self._agenda)
+            due_at, _, run = entry
+            if due_at != run.due_at:
+                continue  # it was put off, or has left
+            if due_at > now and not any(watch.begins_at <= now for watch in run.watches):
+                not_yet.append(entry)
+                continue
+            run.due_at = -inf
+            self._unread[run.run_id] = run
+        for entry in not_yet:
+            heapq.heappush(self._agenda, entry)
+
+    def _next_due(self) -> float:
+        while self._agenda and self._agenda[0][0] != self._agenda[0][2].due_at:
+            heapq.heappop(self._agenda)
+        return self._agenda[0][0] if self._agenda else inf
+
+    def _read_question(self, now: float) -> Question | float:
+        course = self._course
+        late = len(self._unread) - len(course.wanted) if course is not None else 0
+        if course is None or not course.pays or (course.listing is None and late > FEW):
+            course = self._next_course(now)
+            late = 0
+        if 0 < late <= FEW:
+            # What fell due meanwhile need not wait until a long list has been read.
+            return self._ask(
+                next(run for run in reversed(self._unread.values()) if run.run_id not in course.wanted)
+            )
+        if course.listing is None:
+            return self._ask(self._unread[next(iter(course.wanted))])
+        return course.not_before if course.not_before > now else AskList(course.listing, course.page)
+
+    def _ask(self, run: _WatchedRun) -> AskRun:
+        return AskRun(run.run_id, run.with_)
+
+    def _next_course(self, now: float) -> _Course:
+        """Choose how to read what is to be read."""
+        if self._course is not None and self._course.listing is not None:
+            for run_id in self._course.wanted:
+                self._runs[run_id].tried += (self._course.listing.status,)
+        self._course = self._through_a_list(now) or _Course(None, dict.fromkeys(self._alone_in_order()), now)
+        return self._course
+
+    def _alone_in_order(self) -> Iterable[str]:
+        return sorted(self._unread, key=lambda run_id: not self._unread[run_id].is_hinted)
+
+    def _through_a_list(self, now: float) -> _Course | None:
+        """Return the list that shows most of the runs that are to be read, where it takes fewer requests."""
+        if self._is_given_up("list", now):
+            return None
+        if now - self._sizes_since > GIVEN_UP_FOR:
+            self._sizes, self._sizes_since = {}, now
+        by_status: defaultdict[str, list[_WatchedRun]] = defaultdict(list)
+        for run in self._unread.values():
+            if run.is_listable and (status := run.status_to_try()) is not None:
+                by_status[status].append(run)
+        for status, runs in sorted(by_status.items(), key=lambda item: -len(item[1])):
+            listing, wanted = self._narrowed(status, runs)
+            if len(wanted) > FEW and self._sizes.get(listing, 1) < len(wanted):
+                pages = self._sizes.get(listing)
+                return _Course(listing, dict.fromkeys(run.run_id for run in wanted), now, pages=pages)
+        return None
+
+    def _narrowed(self, status: str, runs: list[_WatchedRun]) -> tuple[Listing, list[_WatchedRun]]:
+        """Return the list of the status, or of one template where all the templates' lists have fewer pages."""
+        whole = Listing(status)
+        templates = Counter(run.checklist_id for run in runs)
+        pages = sum(self._sizes.get(Listing(status, template), 1) for template in templates)
+        if None in templates or pages >= self._sizes.get(whole, 1):
+            return whole, runs
+        ((template, _),) = templates.most_common(1)
+        return Listing(status, template), [run for run in runs if run.checklist_id == template]
+
+    # What came back.
+
+    def answered(
+        self,
+        question: Question,
+        answer: dict[str, Any] | Page[dict[str, Any]] | Page[Activity] | Blank,
+        asked_at: float,
+        now: float,
+    ) -> list[tuple[Watch, Look]]:
+        """Take the answer to a question, and return whom to tell what."""
+        if isinstance(answer, Blank):
+            return self._failed(question, answer, asked_at, now)
+        self._outages = 0
+        self._failing.clear()
+        match question, answer:
+            case AskRun(run_id), dict():
+                run = self._runs.get(run_id)
+                return [] if run is None else self._saw_by_itself(run, answer, asked_at)
+            case AskList(), Page():
+                return self._saw_list(question, answer, asked_at)  # type: ignore[arg-type]
+            case AskFeed(), Page():
+                self._heard(answer, asked_at, now)  # type: ignore[arg-type]
+        return []
+
+    def _saw_by_itself(
+        self, run: _WatchedRun, seen: dict[str, Any], asked_at: float
+    ) -> list[tuple[Watch, Look]]:
+        face = _face(seen)
+        is_changed = run.face is not None and face != run.face
+        is_untold = self._feed.covers(run.face_seen_at) and not self._feed.told_of(
+            run.run_id, run.face_seen_at
+        )
+        if is_changed and is_untold and asked_at - run.face_seen_at < REMEMBERED:
+            self._feed.expect(run.run_id, asked_at)
+        if run.is_news:
+            self._weigh_list(run.listed_next == _next_id(seen), asked_at)
+        run.is_watched_closely = run.is_hinted and not is_changed
+        run.is_hinted = run.is_news = False
+        run.face, run.face_seen_at = face, asked_at
+        return self._saw(run, Sight(seen), asked_at)
+
+    def _saw_list(
+        self, question: AskList, page: Page[dict[str, Any]], asked_at: float
+    ) -> list[tuple[Watch, Look]]:
+        self._troubles["list"] = 0
+        told: list[tuple[Watch, Look]] = []
+        course = self._course
+        if course is not None and course.listing != question.listing:
+            course = None
+        if page.total_pages is not None or page.is_last:
+            pages = max(1, page.total_pages or question.page)
+            self._sizes[question.listing] = pages
+            if course is not None:
+                course.pages = pages
+        for seen in page.items:
+            run = self._runs.get(str(seen.get("id")))
+            if run is None or not run.is_listable:
+                continue
+            if course is not None and run.run_id in course.wanted:
+                course.found += 1
+            run.listed_next = _next_id(seen)
+            if _face(seen) == run.face:
+                run.face_seen_at = asked_at
+            run.is_watched_closely, run.is_hinted = run.is_hinted, False
+            told += self._saw(run, Sight(seen, is_from_list=True), asked_at)
+        if course is not None:
+            course.page += 1
+        return told
+
+    def _saw(self, run: _WatchedRun, sight: Sight, asked_at: float) -> list[tuple[Watch, Look]]:
+        phase = self._course.began_at if self._course is not None else asked_at
+        self._take_off(run)
+        run.failures, run.tried = 0, ()
+        run.status, run.checklist_id = (_text(sight.run.get(name)) for name in ("status", "checklist_id"))
+        told: list[tuple[Watch, Look]] = []
+        for watch in run.watches:
+            if watch.begins_at <= asked_at:
+                watch.was_read(asked_at, phase)
+                told.append((watch, sight))
+        self._schedule(run)
+        return told
+
+    def _weigh_list(self, is_right: bool, now: float) -> None:
+        self._contradictions = 0 if is_right else self._contradictions + 1
+        if self._contradictions >= _IN_A_ROW:
+            self._contradictions = 0
+            self._give_up("list", "it shows other next tasks than the runs themselves", now)
+
+    def _heard(self, page: Page[Activity], asked_at: float, now: float) -> None:
+        self._troubles["feed"] = 0
+        since = self._feed.since
+        for run_id in self._feed.read(page, now):
+            if (run := self._runs.get(run_id)) is not None:
+                run.is_hinted = True
+                self._schedule(run)
+        if self._feed.page > 1:
+            return
+        self._feed_due_at = asked_at + self._shortest_interval()
+        if (complaint := self._feed.complaint(now)) is not None:
+            self._give_up("feed", complaint, now)
+        elif self._feed.since != since:
+            self._schedule_all()
+
+    def _failed(
+        self, question: Question, blank: Blank, asked_at: float, now: float
+    ) -> list[tuple[Watch, Look]]:
+        if not blank.is_passing:
+            self._outages = 0
+        else:
+            self._failing.add(question.run_id if isinstance(question, AskRun) else type(question).__name__)
+        if blank.is_everybodys or len(self._failing) >= _IN_A_ROW:
+            self._outages += 1
+            self._paused_until = now + self._pause_after(self._outages, blank, self.watches())
+            return [(watch, blank) for watch in self.watches() if watch.begins_at <= asked_at]
+        match question:
+            case AskRun(run_id):
+                return self._failed_run(run_id, blank, asked_at, now)
+            case AskList():
+                return self._failed_list(blank, asked_at, now)
+            case AskFeed():
+                if self._is_too_much("feed", blank, now):
+                    return []
+                self._feed_due_at = now + self._pause_after(self._troubles["feed"], blank, self.watches())
+        return []
+
+    def _failed_run(self, run_id: str, blank: Blank, asked_at: float, now: float) -> list[tuple[Watch, Look]]:
+        run = self._runs.get(run_id)
+        if run is None:
+            return []
+        self._take_off(run)
+        run.failures += 1
+        run.retry_at = now + self._pause_after(run.failures, blank, run.watches)
+        self._schedule(run)
+        return [(watch, blank) for watch in run.watches if watch.begins_at <= asked_at]
+
+    def _failed_list(self, blank: Blank, asked_at: float, now: float) -> list[tuple[Watch, Look]]:
+        course = self._course
+        if self._is_too_much("list", blank, now) or course is None:
+            return []
+        course.not_before = now + self._pause_after(self._troubles["list"], blank, self.watches())
+        wanted = [self._runs[run_id] for run_id in course.wanted]
+        return [(watch, blank) for run in wanted for watch in run.watches if watch.begins_at <= asked_at]
+
+    def _is_too_much(self, endpoint: str, blank: Blank, now: float) -> bool:
+        """Count a failure of the list or the feed, and give it up where that was one too many."""
+        self._troubles[endpoint] += 1
+        if blank.is_passing and self._troubles[endpoint] < _IN_A_ROW:
+            return False
+        self._give_up(endpoint, str(blank.error), now)
+        return True
+
+    def _pause_after(self, failures: int, blank: Blank, watches: Iterable[Watch]) -> float:
+        shortest = min((watch.interval for watch in watches), default=SHORTEST_PAUSE)
+        return Pace(shortest).after_failure(failures, blank.error.retry_after)
+
+    def _give_up(self, endpoint: str, why: str, now: float) -> None:
+        ways = {"list": "the list of runs", "feed": "the activity feed"}
+        logger.warning(
+            "Tallyfy's %s is not used for the next %.0f minutes, and waits go on without it: %s",
+            ways[endpoint],
+            GIVEN_UP_FOR / 60,
+            why,
+        )
+        self._given_up[endpoint] = now + GIVEN_UP_FOR
+        self._troubles[endpoint] = 0
+        self._failing.discard({"list": AskList, "feed": AskFeed}[endpoint].__name__)
+        if endpoint == "feed":
+            self._stop_feed()
+            self._feed_due_at = now + self._shortest_interval()
+        elif self._course is not None and self._course.listing is not None:
+            self._course = None
+
+    def _is_given_up(self, endpoint: str, now: float) -> bool:
+        return now < self._given_up.get(endpoint, -inf)
+
+    def forget(self) -> None:
+        """Forget what was learned of Tallyfy, since another person or another organization looks from now on."""
+        self._sizes.clear()
+        self._given_up.clear()
+        self._troubles.clear()
+        self._course = None
+        for run in self._runs.values():
+            run.face, run.face_seen_at, run.tried = None, -inf, ()
+        self._stop_feed()
+        self._feed_due_at = -inf
+
+    # When what is due.
+
+    def _stop_feed(self) -> None:
+        was_followed = self._feed.is_followed
+        self._feed.stop()
+        if was_followed:
+            self._schedule_all()
+
+    def _schedule_all(self) -> None:
+        for run in self._runs.values():
+            self._schedule(run)
+
+    def _schedule(self, run: _WatchedRun) -> None:
+        if run.run_id in self._unread:
+            return
+        due_at = run.retry_at if run.failures else min(self._due(run, watch) for watch in run.watches)
+        if due_at != run.due_at:
+            run.due_at = due_at
+            heapq.heappush(self._agenda, (due_at, next(self._numbers), run))
+
+    def _due(self, run: _WatchedRun, watch: Watch) -> float:
+        due_at = watch.due_at
+        if run.is_hinted or run.is_news:
+            due_at = watch.begins_at
+        elif self._feed.covers(watch.read_at) and not run.is_watched_closely:
+            due_at = max(due_at, watch.read_with + LONGEST_UNREAD)
+        return max(min(due_at, watch.last_look_at), watch.begins_at)
+
+    def _take_off(self, run: _WatchedRun) -> None:
+        """Take a run off the list of what is to be read."""
+        self._unread.pop(run.run_id, None)
+        if self._course is not None:
+            self._course.wanted.pop(run.run_id, None)
+
+    def _shortest_interval(self) -> float:
+        return min((watch.interval for watch in self.watches()), default=SHORTEST_PAUSE)
+
+
+def _face(run: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what changes when people do something to a run; its status also changes by the passing of time."""
+    progress = run.get("progress")
+    if isinstance(progress, Mapping):
+        progress = (progress.get("complete"), progress.get("total"))
+    return _next_id(run), progress, run.get("completed_at"), run.get("archived_at")
+
+
+def _next_id(run: Mapping[str, Any]) -> str | None:
+    next_task = run.get("next_task")
+    return str(next_task["id"]) if isinstance(next_task, Mapping) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,90 @@
+"""
+One line to Tallyfy for somebody who looks again and again: a sensor in its worker, or the watcher in the triggerer.
+
+The rule held here: a connection is not trusted for ever. After a refusal it is read anew from Airflow and the same is
+asked once more at once; after any other failure but a 429 it is read anew for what is asked next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
+
+from airflow_provider_tallyfy.exceptions import TallyfyConnectionError, TallyfyError
+from airflow_provider_tallyfy.waiting.looks import Blank
+
+if TYPE_CHECKING:
+    from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
+    from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+
+T = TypeVar("T")
+
+
+class Reader:
+    """
+    Asks Tallyfy through a connection of Airflow's. Its methods block.
+
+    :param tallyfy_conn_id: id of the Airflow connection.
+    """
+
+    def __init__(self, tallyfy_conn_id: str) -> None:
+        self.tallyfy_conn_id = tallyfy_conn_id
+        self._hook: TallyfyHook | None = None
+        self.connection: TallyfyConnection | None = None
+        """The settings that were last read, or ``None`` before."""
+
+    @property
+    def hook(self) -> TallyfyHook:
+        """The hook, made at the first use: DAG files are parsed all day, and need no ``requests`` for that."""
+        if self._hook is None:
+            from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+
+            # Whoever looks again and again repeats at its own pace.
+            self._hook = TallyfyHook(self.tallyfy_conn_id, retries=0)
+        return self._hook
+
+    def ask(self, question: Callable[[TallyfyHook], T]) -> T | Blank:
+        """
+        Return the answer to a question, or why there is none.
+
+        :param question: asks one thing of the hook.
+        :raises AirflowNotFoundException: there is no such connection.
+        """
+        answer = self._ask_once(question)
+        if isinstance(answer, Blank) and answer.is_refusal:
+            self.hang_up()
+            answer = self._ask_once(question)
+        if isinstance(answer, Blank) and answer.may_be_the_connections_fault:
+            self.hang_up()
+        return answer
+
+    def hang_up(self) -> None:
+        """Close the sockets, and read the connection anew when something is asked next."""
+        hook, self._hook = self._hook, None
+        if hook is not None and "connection" in vars(hook):
+            hook.get_conn().close()
+
+    def _ask_once(self, question: Callable[[TallyfyHook], T]) -> T | Blank:
+        try:
+            # Read now, to tell Airflow's trouble from Tallyfy's.
+            self.connection = self.hook.connection
+        except AirflowNotFoundException:
+            raise
+        except TallyfyError as error:
+            return Blank(error)
+        except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything)
+            return Blank(unread_connection(self.tallyfy_conn_id, error))
+        try:
+            return question(self.hook)
+        except TallyfyError as error:
+            return Blank(error)
+
+
+def unread_connection(tallyfy_conn_id: str, error: Exception) -> TallyfyConnectionError:
+    """Return the error for a connection that could not be read; only Airflow's own words are safe to show."""
+    reason = f": {error}" if isinstance(error, AirflowException) else ""
+    return TallyfyConnectionError(
+        f"Connection {tallyfy_conn_id!r} could not be read from Airflow ({type(error).__name__}{reason})"
+    )
