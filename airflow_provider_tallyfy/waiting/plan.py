@@ -45,6 +45,7 @@ GIVEN_UP_FOR = 3600.0
 CLOCKS_APART = 60.0
 """Seconds by which a worker's clock may differ from the triggerer's before it costs a request."""
 _OPEN_STATUSES = ("active", "delayed", "problem")
+_UNKNOWN_PAGES = 5  # what a list is taken for until its first page tells
 _IN_A_ROW = 3
 _CLOSE_TOGETHER = 0.1  # of the shortest interval
 
@@ -110,9 +111,11 @@ class _WatchedRun:
     status: str | None = None
     checklist_id: str | None = None
     tried: tuple[str, ...] = ()  # the statuses in whose lists it was not found, since it was last seen
-    face: Any = None
-    listed_next: str | None = None
-    face_seen_at: float = -inf
+    next_id: str | None = None
+    seen_at: float = -inf
+    face: tuple[Any, ...] | None = None  # as it was when read by itself
+    face_at: float = -inf
+    listed_next_id: str | None = None
 
     @property
     def with_(self) -> tuple[str, ...]:
@@ -123,9 +126,28 @@ class _WatchedRun:
         return not self.is_news and set(self.with_) <= set(IN_LISTS)
 
     def status_to_try(self) -> str | None:
-        """Return the status in whose list it may stand, the last seen one first."""
-        statuses = dict.fromkeys((self.status or _OPEN_STATUSES[0], *_OPEN_STATUSES))
+        """Return the status in whose list it stands; before it was ever seen, each of those in which it may."""
+        statuses = _OPEN_STATUSES if self.status is None else (self.status,)
         return next((status for status in statuses if status not in self.tried), None)
+
+    def takes(self, seen: Mapping[str, Any], asked_at: float) -> float | None:
+        """Take what was read by itself; return since when it must have changed, or ``None`` if it has not."""
+        next_id, face = _next_id(seen), _face(seen)
+        since = None
+        if self.face is not None and face != self.face:
+            since = self.face_at
+        if self.seen_at != -inf and next_id != self.next_id:
+            since = self.seen_at
+        self.next_id, self.seen_at, self.face, self.face_at = next_id, asked_at, face, asked_at
+        return since
+
+    def takes_from_list(self, seen: Mapping[str, Any], asked_at: float) -> None:
+        """Take what a list showed, as far as it is not news."""
+        self.listed_next_id = next_id = _next_id(seen)
+        if next_id is not None and (self.seen_at == -inf or next_id == self.next_id):
+            self.next_id, self.seen_at = next_id, asked_at
+        if self.face == _face(seen):
+            self.face_at = asked_at
 
 
 @dataclass(slots=True, eq=False)
@@ -139,6 +161,11 @@ class _Course:
     pages: int | None = None
     found: int = 0
     not_before: float = -inf
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the list was walked to its end."""
+        return self.pages is not None and self.page > self.pages
 
     @property
     def pays(self) -> bool:
@@ -163,6 +190,7 @@ class Plan:
         self._agenda: list[tuple[float, int, _WatchedRun]] = []
         self._numbers = count()
         self._unread: dict[str, _WatchedRun] = {}
+        self._turns: dict[str, int] = {}
         self._course: _Course | None = None
         self._sizes: dict[Listing, int] = {}
         self._sizes_since = -inf
@@ -225,14 +253,21 @@ class Plan:
         """Return what to ask now, or until when there is nothing to ask, unless somebody joins."""
         if not self._runs or now < self._paused_until:
             return self._paused_until if self._runs else inf
-        if now >= self._feed_due_at and (question := self._feed_question(now)) is not None:
-            return question
+        questions: dict[str, Question] = {}
+        if now >= self._feed_due_at and (of_feed := self._feed_question(now)) is not None:
+            questions["feed"] = of_feed
         self._gather(now)
         wake_at = min(self._feed_due_at, self._next_due())
         if self._unread:
-            read = self._read_question(now)
-            return min(read, wake_at) if isinstance(read, float) else read
-        return wake_at
+            questions |= self._read_questions(now)
+            if self._course is not None and self._course.not_before > now:
+                wake_at = min(wake_at, self._course.not_before)
+        if not questions:
+            return wake_at
+        # In turn, so that none keeps another waiting for ever, however slowly Tallyfy answers.
+        kind = min(questions, key=lambda kind: self._turns.get(kind, -1))
+        self._turns[kind] = next(self._numbers)
+        return questions[kind]
 
     def _feed_question(self, now: float) -> Question | None:
         if self._feed.page > 1 or self._wants_feed(now):
@@ -284,20 +319,23 @@ class Plan:
             heapq.heappop(self._agenda)
         return self._agenda[0][0] if self._agenda else inf
 
-    def _read_question(self, now: float) -> Question | float:
+    def _read_questions(self, now: float) -> dict[str, Question]:
+        """Return the next question of the course through what is to be read, and one that cannot wait for its end."""
         course = self._course
         late = len(self._unread) - len(course.wanted) if course is not None else 0
         if course is None or not course.pays or (course.listing is None and late > FEW):
-            course = self._next_course(now)
-            late = 0
+            course, late = self._next_course(now), 0
+        questions: dict[str, Question] = {}
         if 0 < late <= FEW:
-            # What fell due meanwhile need not wait until a long list has been read.
-            return self._ask(
-                next(run for run in reversed(self._unread.values()) if run.run_id not in course.wanted)
+            fell_due_since = (
+                run for run in reversed(self._unread.values()) if run.run_id not in course.wanted
             )
+            questions["late"] = self._ask(next(fell_due_since))
         if course.listing is None:
-            return self._ask(self._unread[next(iter(course.wanted))])
-        return course.not_before if course.not_before > now else AskList(course.listing, course.page)
+            questions["course"] = self._ask(self._unread[next(iter(course.wanted))])
+        elif course.not_before <= now:
+            questions["course"] = AskList(course.listing, course.page)
+        return questions
 
     def _ask(self, run: _WatchedRun) -> AskRun:
         return AskRun(run.run_id, run.with_)
@@ -305,8 +343,10 @@ class Plan:
     def _next_course(self, now: float) -> _Course:
         """Choose how to read what is to be read."""
         if self._course is not None and self._course.listing is not None:
+            # Not in the whole list: perhaps in another. Not in a part of it: to be read by themselves.
+            tried = (self._course.listing.status,) if self._course.is_at_end else _OPEN_STATUSES
             for run_id in self._course.wanted:
-                self._runs[run_id].tried += (self._course.listing.status,)
+                self._runs[run_id].tried += tried
         self._course = self._through_a_list(now) or _Course(None, dict.fromkeys(self._alone_in_order()), now)
         return self._course
 
@@ -325,7 +365,7 @@ class Plan:
                 by_status[status].append(run)
         for status, runs in sorted(by_status.items(), key=lambda item: -len(item[1])):
             listing, wanted = self._narrowed(status, runs)
-            if len(wanted) > FEW and self._sizes.get(listing, 1) < len(wanted):
+            if len(wanted) > FEW and self._sizes.get(listing, _UNKNOWN_PAGES) < len(wanted):
                 pages = self._sizes.get(listing)
                 return _Course(listing, dict.fromkeys(run.run_id for run in wanted), now, pages=pages)
         return None
@@ -334,8 +374,8 @@ class Plan:
         """Return the list of the status, or of one template where all the templates' lists have fewer pages."""
         whole = Listing(status)
         templates = Counter(run.checklist_id for run in runs)
-        pages = sum(self._sizes.get(Listing(status, template), 1) for template in templates)
-        if None in templates or pages >= self._sizes.get(whole, 1):
+        pages = sum(self._sizes.get(Listing(status, template), _UNKNOWN_PAGES) for template in templates)
+        if None in templates or pages >= self._sizes.get(whole, _UNKNOWN_PAGES):
             return whole, runs
         ((template, _),) = templates.most_common(1)
         return Listing(status, template), [run for run in runs if run.checklist_id == template]
@@ -367,18 +407,18 @@ class Plan:
     def _saw_by_itself(
         self, run: _WatchedRun, seen: dict[str, Any], asked_at: float
     ) -> list[tuple[Watch, Look]]:
-        face = _face(seen)
-        is_changed = run.face is not None and face != run.face
-        is_untold = self._feed.covers(run.face_seen_at) and not self._feed.told_of(
-            run.run_id, run.face_seen_at
-        )
-        if is_changed and is_untold and asked_at - run.face_seen_at < REMEMBERED:
-            self._feed.expect(run.run_id, asked_at)
         if run.is_news:
-            self._weigh_list(run.listed_next == _next_id(seen), asked_at)
-        run.is_watched_closely = run.is_hinted and not is_changed
+            self._weigh_list(run.listed_next_id == _next_id(seen), asked_at)
+        changed_after = run.takes(seen, asked_at)
+        if (
+            changed_after is not None
+            and asked_at - changed_after < REMEMBERED
+            and self._feed.covers(changed_after)
+            and not self._feed.told_of(run.run_id, changed_after)
+        ):
+            self._feed.expect(run.run_id, asked_at)
+        run.is_watched_closely = run.is_hinted and changed_after is None
         run.is_hinted = run.is_news = False
-        run.face, run.face_seen_at = face, asked_at
         return self._saw(run, Sight(seen), asked_at)
 
     def _saw_list(
@@ -400,9 +440,7 @@ class Plan:
                 continue
             if course is not None and run.run_id in course.wanted:
                 course.found += 1
-            run.listed_next = _next_id(seen)
-            if _face(seen) == run.face:
-                run.face_seen_at = asked_at
+            run.takes_from_list(seen, asked_at)
             run.is_watched_closely, run.is_hinted = run.is_hinted, False
             told += self._saw(run, Sight(seen, is_from_list=True), asked_at)
         if course is not None:
@@ -423,6 +461,8 @@ class Plan:
         return told
 
     def _weigh_list(self, is_right: bool, now: float) -> None:
+        if self._is_given_up("list", now):
+            return
         self._contradictions = 0 if is_right else self._contradictions + 1
         if self._contradictions >= _IN_A_ROW:
             self._contradictions = 0
@@ -496,10 +536,10 @@ class Plan:
         return Pace(shortest).after_failure(failures, blank.error.retry_after)
 
     def _give_up(self, endpoint: str, why: str, now: float) -> None:
-        ways = {"list": "the list of runs", "feed": "the activity feed"}
+        names = {"list": "list of runs", "feed": "activity feed"}
         logger.warning(
             "Tallyfy's %s is not used for the next %.0f minutes, and waits go on without it: %s",
-            ways[endpoint],
+            names[endpoint],
             GIVEN_UP_FOR / 60,
             why,
         )
@@ -522,7 +562,7 @@ class Plan:
         self._troubles.clear()
         self._course = None
         for run in self._runs.values():
-            run.face, run.face_seen_at, run.tried = None, -inf, ()
+            run.face, run.seen_at, run.tried = None, -inf, ()
         self._stop_feed()
         self._feed_due_at = -inf
 

@@ -1,0 +1,225 @@
+"""A Tallyfy of plain values, people who work on its runs, and waits that a plan serves; time passes only as told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import count
+from math import inf
+
+from airflow_provider_tallyfy import exceptions
+from airflow_provider_tallyfy.protocol.answers import Activity, Page
+from airflow_provider_tallyfy.waiting.looks import Blank, Sight
+from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
+from airflow_provider_tallyfy.waiting.pace import Pace
+from airflow_provider_tallyfy.waiting.plan import Plan, Watch
+from airflow_provider_tallyfy.waiting.questions import AskFeed, AskList, AskRun
+from airflow_provider_tallyfy.waiting.verdicts import Refused, Unseen, Waiting, judge
+
+PER_PAGE = 100
+LATENCY = 0.05
+INTERVAL = 10.0
+START = 1000.0
+
+DOWN = exceptions.TallyfyConnectionError("nothing came back")
+UNAVAILABLE = exceptions.TallyfyServerError("503", status=503)
+UNREADABLE = exceptions.TallyfyResponseError("HTML came back")
+FORBIDDEN = exceptions.TallyfyPermissionError("403", status=403)
+GONE = exceptions.TallyfyNotFoundError("404", status=404)
+UNAUTHENTICATED = exceptions.TallyfyAuthError("401", status=401)
+
+
+def too_many(retry_after=30.0):
+    return exceptions.TallyfyRateLimitError("429", status=429, retry_after=retry_after)
+
+
+@dataclass(eq=False)
+class Run:
+    """A run whose tasks are completed one after the other."""
+
+    id: str
+    checklist_id: str = "template"
+    status: str = "active"
+    done: int = 0
+    total: int = 1000
+    changed_at: float = -inf
+    archived: bool = False
+
+    @property
+    def next_id(self):
+        return f"{self.id}-{self.done}" if self.done < self.total else None
+
+    def shown(self):
+        return {
+            "id": self.id,
+            "checklist_id": self.checklist_id,
+            "status": "complete" if self.next_id is None else self.status,
+            "progress": {"complete": self.done, "total": self.total},
+            "completed_at": "2026-01-01" if self.next_id is None else None,
+            "archived_at": "2026-01-01" if self.archived else None,
+            "next_task": self.next_id and {"id": self.next_id},
+        }
+
+
+@dataclass
+class Tallyfy:
+    """What answers; its faults are set as attributes, and :attr:`broken` gives the next errors, by kind of question."""
+
+    runs: dict[str, Run] = field(default_factory=dict)
+    entries: list[tuple[float, Activity]] = field(default_factory=list)
+    asked: list[tuple[float, object]] = field(default_factory=list)
+    broken: dict[str, exceptions.TallyfyError] = field(default_factory=dict)
+    broken_runs: dict[str, exceptions.TallyfyError] = field(default_factory=dict)
+    feed_delay: float = 0.0
+    feed_lies: bool = False
+    list_is_stale: bool = False
+    list_lacks_next_task: bool = False
+    numbers: count = field(default_factory=lambda: count(1))
+
+    def requests(self, kind=None, since=-inf):
+        return sum(at >= since and isinstance(question, kind or object) for at, question in self.asked)
+
+    def kinds(self, since=-inf):
+        return Counter(type(question).__name__ for at, question in self.asked if at >= since)
+
+    def happened(self, run_id, now):
+        if not self.feed_lies:
+            self.entries.append((now + self.feed_delay, Activity(str(next(self.numbers)), run_id)))
+
+    def answer(self, question, now):
+        self.asked.append((now, question))
+        kind = type(question).__name__
+        if kind in self.broken or "all" in self.broken:
+            return Blank(self.broken.get("all") or self.broken[kind])
+        match question:
+            case AskRun(run_id):
+                if run_id in self.broken_runs:
+                    return Blank(self.broken_runs[run_id])
+                return self.runs[run_id].shown() if run_id in self.runs else Blank(GONE)
+            case AskList(listing, page):
+                return self._list(listing, page)
+            case AskFeed(page):
+                return self._feed(page, now)
+
+    def _list(self, listing, number):
+        found = [
+            run
+            for run in reversed(self.runs.values())
+            if not run.archived
+            and (run.status if run.done < run.total else "complete") == listing.status
+            and listing.checklist_id in (None, run.checklist_id)
+        ]
+        return _page(found, number, self._listed)
+
+    def _listed(self, run):
+        shown = run.shown()
+        if self.list_lacks_next_task:
+            shown["next_task"] = None
+        return shown
+
+    def _feed(self, number, now):
+        published = sorted((entry for entry in self.entries if entry[0] <= now), key=lambda entry: -entry[0])
+        return _page([activity for _, activity in published], number)
+
+
+def _page(items, number, show=lambda item: item):
+    pages = max(1, -(-len(items) // PER_PAGE))
+    shown = tuple(map(show, items[(number - 1) * PER_PAGE : number * PER_PAGE]))
+    return Page(shown, number >= pages, pages)
+
+
+class Wait(Watch):
+    """A wait, deciding as the one in the triggerer does."""
+
+    def __init__(self, simulation, run, *, with_=("next_task",), looked_at=-inf, **pace):
+        pace = Pace(**{"poke_interval": INTERVAL, **pace})
+        now = simulation.now
+        begins_at = (
+            now
+            if looked_at == -inf
+            else min(max(looked_at + pace.poke_interval, now), now + pace.poke_interval)
+        )
+        super().__init__(run.id, with_, pace, begins_at)
+        self.simulation = simulation
+        self.baseline = run.next_id
+        self.began_at = now
+        self.looked_at = looked_at
+        self.sights, self.blanks = [], []
+        self.over_at = None
+        self.outlives_refusals = False
+
+    def tell(self, look):
+        assert self.over_at is None, "told after it was over"
+        assert self.simulation.asked_at >= self.begins_at, "told what was asked for before it began"
+        (self.sights if isinstance(look, Sight) else self.blanks).append(look)
+        condition = NextTaskCondition(self.baseline)
+        verdict = judge(condition, self.run_id, look)
+        if isinstance(verdict, Unseen) or (self.outlives_refusals and isinstance(verdict, Refused)):
+            return
+        if verdict == Waiting(condition):
+            return
+        if isinstance(look, Sight) and look.is_from_list:
+            self.simulation.plan.confirm(self)
+            return
+        self.over_at = self.simulation.now
+        self.verdict = verdict
+        self.simulation.plan.leave(self)
+
+
+class Simulation:
+    """A plan at work."""
+
+    def __init__(self, runs=0, *, templates=1, latency=LATENCY):
+        self.now = START
+        self.latency = latency
+        self.asked_at = START
+        self.tallyfy = Tallyfy()
+        self.plan = Plan()
+        self.waits: list[Wait] = []
+        for number in range(runs):
+            self.launch(checklist_id=f"template-{number % templates}")
+
+    def launch(self, **fields):
+        run = Run(f"run{len(self.tallyfy.runs)}", **fields)
+        self.tallyfy.runs[run.id] = run
+        return run
+
+    def run(self, number):
+        return self.tallyfy.runs[f"run{number}"]
+
+    def wait_for(self, *runs, **options):
+        """Begin a wait for each of the runs."""
+        begun = []
+        for run in runs or self.tallyfy.runs.values():
+            wait = Wait(self, run, **options)
+            self.plan.join(wait, wait.looked_at)
+            begun.append(wait)
+        self.waits += begun
+        return begun[0] if len(begun) == 1 else begun
+
+    def complete(self, run):
+        """Somebody completes the next task."""
+        run.done += 1
+        run.changed_at = self.now
+        self.tallyfy.happened(run.id, self.now)
+
+    def comment(self, run):
+        """Somebody writes a comment, which changes nothing that is waited for."""
+        self.tallyfy.happened(run.id, self.now)
+
+    def step(self, until):
+        """Ask one question, or let time pass until there is one, but not beyond ``until``."""
+        question = self.plan.next_question(self.now)
+        if isinstance(question, float):
+            self.now = min(max(question, self.now), until)
+            return
+        self.asked_at = self.now
+        answer = self.tallyfy.answer(question, self.now)
+        self.now += self.latency
+        for watch, look in self.plan.answered(question, answer, self.asked_at, self.now):
+            watch.tell(look)
+
+    def pass_time(self, seconds):
+        until = self.now + seconds
+        while self.now < until:
+            self.step(until)

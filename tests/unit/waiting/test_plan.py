@@ -1,0 +1,522 @@
+"""What the plan asks for, on a Tallyfy of plain values and a clock of its own."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from airflow_provider_tallyfy.waiting.feed import LONGEST_LATENESS
+from airflow_provider_tallyfy.waiting.looks import Blank
+from airflow_provider_tallyfy.waiting.plan import GIVEN_UP_FOR, LONGEST_UNREAD
+from airflow_provider_tallyfy.waiting.questions import AskFeed, AskList, AskRun, Listing
+from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused
+
+from .simulation import (
+    DOWN,
+    FORBIDDEN,
+    INTERVAL,
+    LATENCY,
+    START,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+    UNREADABLE,
+    Simulation,
+    too_many,
+)
+
+SETTLED = 3.0
+"""Seconds in which even two thousand runs are read once."""
+
+
+def followed(runs=1000, **options):
+    """A simulation with so many waits that the feed is followed, and all of them looked at once."""
+    simulation = Simulation(runs, **options)
+    simulation.wait_for()
+    simulation.pass_time(SETTLED)
+    return simulation
+
+
+def without_feed(runs=1000):
+    """The same where the person behind the token may not see the feed."""
+    simulation = Simulation(runs)
+    simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+    simulation.wait_for()
+    simulation.pass_time(SETTLED)
+    return simulation
+
+
+class TestFewWaits:
+    def test_each_run_is_read_by_itself(self):
+        simulation = Simulation(500)
+        simulation.wait_for(*(simulation.run(number) for number in range(3)))
+        simulation.pass_time(60)
+        assert simulation.tallyfy.kinds() == {"AskRun": 3 * 6}
+
+    def test_a_run_that_five_tasks_wait_for_is_read_once(self):
+        simulation = Simulation(1)
+        for _ in range(5):
+            simulation.wait_for(simulation.run(0))
+        simulation.pass_time(60)
+        assert simulation.tallyfy.requests() == 6
+        assert all(len(wait.sights) == 6 for wait in simulation.waits)
+
+    def test_looks_that_fall_due_close_together_are_made_together(self):
+        simulation = Simulation(1)
+        for _ in range(5):
+            simulation.wait_for(simulation.run(0))
+            simulation.pass_time(2)
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(60)
+        assert simulation.tallyfy.requests() == 6
+
+    def test_each_wait_is_looked_for_at_its_own_pace(self):
+        simulation = Simulation(2)
+        quick = simulation.wait_for(simulation.run(0), poke_interval=5)
+        slow = simulation.wait_for(simulation.run(1), poke_interval=20)
+        simulation.pass_time(60)
+        assert (len(quick.sights), len(slow.sights)) == (12, 3)
+
+    def test_a_pace_of_zero_is_a_second(self):
+        simulation = Simulation(1)
+        simulation.wait_for(simulation.run(0), poke_interval=0)
+        simulation.pass_time(10)
+        assert simulation.tallyfy.requests() <= 11
+
+    def test_exponential_backoff_is_the_wait_s_own(self):
+        simulation = Simulation(1)
+        backing_off = simulation.wait_for(simulation.run(0), exponential_backoff=True, poke_interval=10)
+        simulation.pass_time(1000)
+        assert 4 <= len(backing_off.sights) <= 9
+
+    def test_a_look_is_made_shortly_before_the_end(self):
+        simulation = Simulation(1)
+        wait = simulation.wait_for(simulation.run(0), poke_interval=3600)
+        wait.last_look_at = START + 95
+        simulation.plan.leave(wait)
+        simulation.plan.join(wait)
+        simulation.pass_time(100)
+        assert [at for at, _ in simulation.tallyfy.asked] == pytest.approx([START, START + 95])
+
+
+class TestManyWaits:
+    def test_they_are_found_in_the_list_when_that_takes_fewer_requests(self):
+        simulation = without_feed(1000)
+        assert simulation.tallyfy.kinds() == {"AskFeed": 1, "AskList": 10}
+        assert all(len(wait.sights) == 1 for wait in simulation.waits)
+
+    def test_the_list_is_not_walked_where_it_takes_more(self):
+        simulation = Simulation(2000)
+        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.wait_for(*(simulation.run(number) for number in range(10)))
+        simulation.pass_time(60)
+        assert (
+            simulation.tallyfy.requests(AskList) == 2
+        )  # to learn how long it is, and how long for the template
+        assert simulation.tallyfy.requests(AskRun) == 10 * 6
+
+    def test_the_list_is_walked_no_farther_than_it_pays(self):
+        simulation = Simulation(2000)
+        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.wait_for(*(simulation.run(1999 - number) for number in range(60)))
+        simulation.pass_time(SETTLED)
+        assert simulation.tallyfy.kinds() == {"AskFeed": 1, "AskList": 1}
+
+    def test_the_list_is_narrowed_to_a_template_where_that_helps(self):
+        simulation = Simulation(2000, templates=20)
+        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        of_one_template = [
+            run for run in simulation.tallyfy.runs.values() if run.checklist_id == "template-7"
+        ]
+        simulation.wait_for(*of_one_template)
+        simulation.pass_time(SETTLED)
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(60)
+        assert {question for _, question in simulation.tallyfy.asked} == {
+            AskList(Listing("active", "template-7"), 1)
+        }
+
+    def test_runs_are_looked_for_in_the_list_of_their_status(self):
+        simulation = Simulation(1000)
+        for run in simulation.tallyfy.runs.values():
+            run.status = "delayed"
+        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.wait_for()
+        simulation.pass_time(SETTLED)
+        # The list of active runs is empty, which takes a request to know.
+        assert simulation.tallyfy.kinds() == {"AskFeed": 1, "AskList": 11}
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(INTERVAL)
+        assert simulation.tallyfy.kinds() == {"AskList": 10}
+
+    def test_what_the_list_does_not_show_is_read_by_itself(self):
+        simulation = without_feed(1000)
+        done, archived = simulation.waits[3], simulation.waits[4]
+        simulation.run(3).done = simulation.run(3).total
+        simulation.run(4).archived = True
+        simulation.pass_time(INTERVAL + 1)
+        assert isinstance(done.verdict, Over)
+        assert isinstance(archived.verdict, Lost)
+
+    def test_what_looks_new_in_the_list_is_read_by_itself(self):
+        simulation = without_feed(1000)
+        simulation.complete(simulation.run(3))
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(INTERVAL + 1)
+        assert isinstance(simulation.waits[3].verdict, Over)
+        assert simulation.tallyfy.kinds() == {"AskList": 10, "AskRun": 1}
+
+    def test_a_list_that_lacks_next_tasks_wakes_nobody_and_is_given_up(self, caplog):
+        simulation = Simulation(100)
+        simulation.tallyfy.list_lacks_next_task = True
+        simulation.wait_for()
+        simulation.pass_time(120)
+        assert all(wait.over_at is None for wait in simulation.waits)
+        assert simulation.tallyfy.requests(AskList, since=START + 20) == 0
+        assert len(warnings(caplog)) == 1
+        assert "list of runs is not used" in warnings(caplog)[0]
+
+    def test_a_wait_that_needs_more_than_a_list_shows_has_its_run_read_by_itself(self):
+        simulation = Simulation(100)
+        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.wait_for()
+        simulation.wait_for(simulation.run(5), with_=("tasks",))
+        simulation.pass_time(SETTLED)
+        asked = [question for _, question in simulation.tallyfy.asked if isinstance(question, AskRun)]
+        assert asked == [AskRun("run5", ("next_task", "tasks"))]
+
+    def test_a_page_that_fails_halfway_is_asked_for_again(self):
+        simulation = Simulation(1000)
+        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.wait_for()
+        simulation.pass_time(0.3)
+        unread = [wait for wait in simulation.waits if not wait.sights]
+        assert 0 < len(unread) < 1000
+        simulation.tallyfy.broken["AskList"] = UNAVAILABLE
+        simulation.pass_time(0.5)
+        assert [wait for wait in simulation.waits if wait.blanks] == unread
+        del simulation.tallyfy.broken["AskList"]
+        simulation.pass_time(SETTLED)
+        assert all(len(wait.sights) == 1 for wait in simulation.waits)
+        assert simulation.tallyfy.kinds() == {"AskFeed": 1, "AskList": 11}
+
+    @pytest.mark.parametrize("error", [UNAVAILABLE, UNREADABLE, FORBIDDEN])
+    def test_a_list_that_keeps_failing_is_given_up_for_a_while(self, error, caplog):
+        simulation = Simulation(50)
+        simulation.tallyfy.broken = {"AskFeed": FORBIDDEN, "AskList": error}
+        simulation.wait_for()
+        simulation.pass_time(60)
+        assert simulation.tallyfy.requests(AskList) == (1 if error is FORBIDDEN else 3)
+        assert all(wait.sights for wait in simulation.waits)
+        assert len([line for line in warnings(caplog) if "list of runs" in line]) == 1
+        simulation.tallyfy.broken.clear()
+        simulation.pass_time(GIVEN_UP_FOR)
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(60)
+        assert simulation.tallyfy.kinds() == {"AskList": 6}  # one page: no need for the feed
+
+
+class TestVeryManyWaits:
+    def test_a_look_is_one_request_and_one_for_each_change(self):
+        simulation = followed(1000)
+        assert simulation.tallyfy.kinds() == {"AskFeed": 1, "AskList": 10}
+        simulation.tallyfy.asked.clear()
+        for number in range(20):
+            simulation.pass_time(3)
+            simulation.complete(simulation.run(number * 7))
+        simulation.pass_time(INTERVAL)
+        assert simulation.tallyfy.kinds() == {"AskFeed": 7, "AskRun": 20}
+        assert sum(wait.over_at is not None for wait in simulation.waits) == 20
+
+    def test_five_times_as_many_cost_the_same(self):
+        simulation = followed(5000)
+        simulation.pass_time(5)
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(60)
+        assert simulation.tallyfy.kinds() == {"AskFeed": 6}
+
+    def test_a_change_is_seen_at_the_next_look(self):
+        simulation = followed(1000)
+        simulation.pass_time(2.5)
+        simulation.complete(simulation.run(500))
+        simulation.pass_time(INTERVAL + 1)
+        assert simulation.waits[500].over_at - simulation.run(500).changed_at <= INTERVAL + 2 * LATENCY
+
+    def test_every_run_is_read_now_and_then_whatever_the_feed_says(self):
+        simulation = followed(1000)
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(LONGEST_UNREAD)
+        assert simulation.tallyfy.requests(AskList) == 10
+        assert all(len(wait.sights) == 2 for wait in simulation.waits)
+
+    def test_a_change_that_the_feed_does_not_tell_is_seen_within_the_bound(self):
+        simulation = followed(1000)
+        simulation.tallyfy.feed_lies = True
+        simulation.complete(simulation.run(500))
+        simulation.pass_time(LONGEST_UNREAD + 1)
+        assert isinstance(simulation.waits[500].verdict, Over)
+
+    def test_a_feed_that_lacks_an_entry_is_given_up(self, caplog):
+        simulation = followed(1000)
+        simulation.tallyfy.feed_lies = True
+        simulation.complete(simulation.run(500))
+        simulation.pass_time(LONGEST_UNREAD + LONGEST_LATENESS + INTERVAL)
+        assert len(warnings(caplog)) == 1
+        assert "activity feed is not used for the next 60 minutes" in warnings(caplog)[0]
+        assert "run500" in warnings(caplog)[0]
+        simulation.complete(simulation.run(600))
+        simulation.pass_time(INTERVAL + 2)
+        assert isinstance(simulation.waits[600].verdict, Over)
+
+    def test_a_feed_that_is_late_is_followed_nevertheless(self, caplog):
+        simulation = followed(1000)
+        simulation.tallyfy.feed_delay = 30
+        for number in range(20):
+            simulation.complete(simulation.run(number))
+            simulation.pass_time(20)
+        simulation.pass_time(60)
+        delays = [
+            simulation.waits[number].over_at - simulation.run(number).changed_at for number in range(20)
+        ]
+        assert max(delays) <= 30 + INTERVAL + 1
+        assert warnings(caplog) == []
+
+    def test_a_late_entry_counts_though_newer_ones_were_read(self):
+        simulation = followed(1000)
+        simulation.tallyfy.feed_delay = 15
+        simulation.complete(simulation.run(1))
+        simulation.tallyfy.feed_delay = 0
+        simulation.comment(simulation.run(2))
+        simulation.pass_time(30)
+        assert simulation.waits[1].over_at is not None
+
+    @pytest.mark.parametrize("error", [FORBIDDEN, UNREADABLE, UNAVAILABLE])
+    def test_a_feed_that_fails_is_given_up_and_the_list_walked(self, error, caplog):
+        simulation = Simulation(400)
+        simulation.tallyfy.broken["AskFeed"] = error
+        simulation.wait_for()
+        simulation.pass_time(60)
+        assert len(warnings(caplog)) == 1
+        assert "waits go on without it" in warnings(caplog)[0]
+        assert simulation.tallyfy.requests(AskFeed) == (1 if error is FORBIDDEN else 3)
+        assert simulation.tallyfy.requests(AskList) == 24
+        simulation.tallyfy.broken.clear()
+        simulation.pass_time(GIVEN_UP_FOR)
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(60)
+        assert simulation.tallyfy.requests(AskList) == 0
+
+    def test_a_feed_of_a_busy_organization_is_read_to_where_it_was(self):
+        simulation = followed(1000)
+        simulation.complete(simulation.run(500))
+        for _ in range(250):
+            simulation.tallyfy.happened("elsewhere", simulation.now)
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(INTERVAL)
+        assert simulation.tallyfy.kinds() == {"AskFeed": 3, "AskRun": 1}
+        assert simulation.waits[500].over_at is not None
+
+    def test_a_feed_that_cannot_be_read_to_where_it_was_makes_every_run_be_read(self, caplog):
+        simulation = followed(1000)
+        simulation.complete(simulation.run(500))
+        for _ in range(5):
+            for _ in range(700):
+                simulation.tallyfy.happened("elsewhere", simulation.now)
+            simulation.pass_time(INTERVAL)
+        assert simulation.waits[500].over_at - simulation.run(500).changed_at < 2 * INTERVAL
+        assert len(warnings(caplog)) == 1  # it is given up: more trouble than help
+
+    def test_a_run_that_the_feed_told_of_is_looked_at_twice_if_nothing_is_new(self):
+        """The entry may be quicker than the change."""
+        simulation = followed(1000)
+        simulation.comment(simulation.run(500))
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(10 * INTERVAL)
+        assert simulation.tallyfy.requests(AskRun) == 2
+
+    def test_a_small_organization_s_list_is_read_and_not_its_feed(self):
+        simulation = Simulation(200)
+        simulation.wait_for()
+        simulation.pass_time(SETTLED)
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(60)
+        assert simulation.tallyfy.kinds() == {"AskList": 12}
+
+    def test_what_a_worker_has_just_looked_at_is_read_only_when_the_feed_tells_of_it(self):
+        simulation = followed(1000)
+        simulation.pass_time(120)
+        runs = [simulation.launch() for _ in range(50)]
+        simulation.tallyfy.asked.clear()
+        waits = simulation.wait_for(*runs, looked_at=simulation.now - 1)
+        simulation.pass_time(60)
+        assert simulation.tallyfy.kinds() == {"AskFeed": 6}
+        simulation.complete(runs[7])
+        simulation.pass_time(INTERVAL + 1)
+        assert waits[7].over_at is not None
+
+    def test_what_changed_between_a_worker_s_look_and_the_wait_is_seen(self):
+        simulation = followed(1000)
+        simulation.pass_time(120)
+        run = simulation.run(500)
+        baseline, looked_at = run.next_id, simulation.now - 1
+        simulation.complete(run)
+        simulation.pass_time(INTERVAL + 1)  # the feed has told of it by now
+        wait = simulation.wait_for(run, looked_at=looked_at)
+        wait.baseline = baseline
+        simulation.pass_time(1)
+        assert wait.over_at is not None
+
+    def test_what_a_worker_looked_at_long_ago_is_read(self):
+        simulation = followed(1000)
+        simulation.pass_time(120)
+        simulation.tallyfy.asked.clear()
+        simulation.wait_for(simulation.launch(), looked_at=simulation.now - 86400)
+        simulation.pass_time(1)
+        assert simulation.tallyfy.requests(AskRun) == 1
+
+    def test_a_deadline_that_passes_is_no_lie_of_the_feed_s(self, caplog):
+        simulation = followed(400)
+        for number in range(400):
+            simulation.run(number).status = "delayed"
+        simulation.pass_time(2 * LONGEST_UNREAD)
+        assert warnings(caplog) == []
+
+
+class TestSlowTallyfy:
+    """Looks may take longer than the time in which they are due again; then all get their turn."""
+
+    def test_a_list_is_read_to_its_end_although_other_runs_keep_falling_due(self):
+        simulation = Simulation(400, latency=3)
+        quick = [simulation.launch(checklist_id="quick", status="problem") for _ in range(3)]
+        simulation.wait_for(*quick, poke_interval=1)
+        simulation.pass_time(30)
+        simulation.wait_for(*list(simulation.tallyfy.runs.values())[:400])
+        simulation.pass_time(120)
+        assert all(wait.sights for wait in simulation.waits)
+
+    def test_every_run_is_read_where_there_is_time_for_half_of_them(self):
+        simulation = Simulation(100, latency=0.2)
+        simulation.tallyfy.broken = {"AskFeed": FORBIDDEN, "AskList": FORBIDDEN}
+        simulation.wait_for()
+        simulation.pass_time(200)
+        assert min(len(wait.sights) for wait in simulation.waits) >= 5
+
+    def test_the_feed_is_looked_at_although_it_tells_of_more_than_can_be_read(self):
+        simulation = followed(1000)
+        simulation.latency = 2
+        for _ in range(60):
+            for number in range(20):
+                simulation.comment(simulation.run(number))
+            simulation.pass_time(1)
+        assert simulation.tallyfy.requests(AskFeed, since=START + SETTLED) >= 5
+        assert simulation.tallyfy.requests(AskRun, since=START + SETTLED) >= 5
+
+
+class TestOutages:
+    @pytest.mark.parametrize("error", [DOWN, UNAVAILABLE, too_many()])
+    @pytest.mark.parametrize("runs", [1, 1000])
+    def test_they_end_nothing_and_take_few_requests(self, error, runs):
+        simulation = Simulation(runs)
+        simulation.wait_for()
+        simulation.pass_time(SETTLED)
+        simulation.tallyfy.broken["all"] = error
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(600)
+        assert simulation.tallyfy.requests() < 100
+        assert all(wait.over_at is None and wait.blanks for wait in simulation.waits)
+        simulation.complete(simulation.run(0))
+        del simulation.tallyfy.broken["all"]
+        simulation.pass_time(30 + INTERVAL + SETTLED)
+        assert simulation.waits[0].over_at is not None
+
+    def test_all_pause_for_as_long_as_tallyfy_says(self):
+        simulation = Simulation(3)
+        simulation.wait_for()
+        simulation.tallyfy.broken["all"] = too_many(120)
+        simulation.pass_time(1)
+        simulation.tallyfy.broken.clear()
+        simulation.pass_time(118)
+        assert simulation.tallyfy.requests() == 1
+        assert all(len(wait.blanks) == 1 for wait in simulation.waits)
+        simulation.pass_time(5)
+        assert all(len(wait.sights) == 1 for wait in simulation.waits)
+
+    def test_one_run_that_cannot_be_read_holds_nobody_else_up(self):
+        simulation = Simulation(3)
+        simulation.tallyfy.broken_runs["run1"] = UNAVAILABLE
+        simulation.wait_for()
+        simulation.pass_time(60)
+        assert all(len(simulation.waits[number].sights) >= 6 for number in (0, 2))
+        assert simulation.waits[1].over_at is None
+        assert 3 <= len(simulation.waits[1].blanks) <= 12
+
+    def test_a_refusal_of_the_token_is_told_to_all(self):
+        simulation = Simulation(3)
+        simulation.tallyfy.broken["all"] = UNAUTHENTICATED
+        simulation.wait_for()
+        simulation.pass_time(1)
+        assert all(isinstance(wait.verdict, Refused) for wait in simulation.waits)
+        assert not simulation.plan
+
+    def test_a_refusal_of_one_run_is_told_to_those_who_wait_for_it(self):
+        simulation = Simulation(3)
+        simulation.tallyfy.broken_runs["run1"] = FORBIDDEN
+        simulation.wait_for()
+        simulation.pass_time(1)
+        assert [wait.over_at is None for wait in simulation.waits] == [True, False, True]
+
+
+class TestMembership:
+    def test_nobody_is_told_what_was_asked_for_before_they_came(self):
+        simulation = Simulation(1)
+        simulation.wait_for(simulation.run(0))
+        question = simulation.plan.next_question(simulation.now)
+        asked_at, simulation.now = simulation.now, simulation.now + LATENCY
+        late = simulation.wait_for(simulation.run(0))
+        answer = simulation.tallyfy.answer(question, asked_at)
+        told = simulation.plan.answered(question, answer, asked_at, simulation.now)
+        assert [watch for watch, _ in told] == [simulation.waits[0]]
+        simulation.pass_time(1)
+        assert len(late.sights) == 1
+
+    def test_a_wait_that_leaves_in_the_middle_of_a_look_leaves_no_trace(self):
+        simulation = Simulation(1000)
+        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        waits = simulation.wait_for()
+        simulation.pass_time(0.3)  # within the list
+        question = simulation.plan.next_question(simulation.now)
+        for wait in waits:
+            simulation.plan.leave(wait)
+            simulation.plan.leave(wait)
+        answer = simulation.tallyfy.answer(question, simulation.now)
+        assert simulation.plan.answered(question, answer, simulation.now, simulation.now + 1) == []
+        assert not simulation.plan
+        assert simulation.plan.next_question(simulation.now) == float("inf")
+
+    def test_one_of_two_leaves_and_the_other_goes_on(self):
+        simulation = Simulation(1)
+        first, second = simulation.wait_for(simulation.run(0)), simulation.wait_for(simulation.run(0))
+        simulation.pass_time(1)
+        simulation.plan.leave(first)
+        simulation.pass_time(20)
+        assert (len(first.sights), len(second.sights)) == (1, 3)
+
+    def test_a_blank_look_is_not_a_sight(self):
+        assert not hasattr(Blank(DOWN), "run")
+
+    def test_what_was_learned_is_forgotten_when_another_person_looks(self):
+        simulation = followed(1000)
+        simulation.tallyfy.feed_lies = True
+        simulation.complete(simulation.run(500))
+        simulation.plan.forget()
+        simulation.pass_time(INTERVAL + SETTLED)
+        assert simulation.waits[500].over_at is not None
+
+
+@pytest.fixture(autouse=True)
+def _log(caplog):
+    caplog.set_level(logging.INFO)
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

@@ -1,0 +1,167 @@
+"""
+No interleaving of changes, faults and looks loses a change, or wakes a wait without one.
+
+hypothesis plays Tallyfy, the network, the people and the triggerer against a plan, and looks after every step whether
+what is promised still holds. A wait on a run that has moved on must end within the bound, counted from when the run
+moved on and Tallyfy could be reached.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from airflow_provider_tallyfy.waiting.feed import LONGEST_LATENESS
+from airflow_provider_tallyfy.waiting.plan import LONGEST_UNREAD
+
+from .simulation import (
+    DOWN,
+    FORBIDDEN,
+    GONE,
+    INTERVAL,
+    UNAVAILABLE,
+    UNREADABLE,
+    Simulation,
+    too_many,
+)
+
+RUNS = 450  # five pages of them: enough for the feed to be followed
+LONGEST_PAUSE = 45.0
+"""Seconds for which a fault may go on holding looks up after it is mended: back-off, or what a 429 asked for."""
+LONGEST_ROUND = 25.0
+"""Seconds that it takes to read every run by itself."""
+BOUND = LONGEST_UNREAD + LONGEST_PAUSE + LONGEST_ROUND + INTERVAL
+PASSING = (DOWN, UNAVAILABLE, UNREADABLE, too_many())
+
+runs = st.integers(0, RUNS - 1)
+
+
+class PlanMachine(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.simulation = Simulation(RUNS, templates=3)
+        self.simulation.wait_for(*list(self.simulation.tallyfy.runs.values())[::2])
+        self.tallyfy = self.simulation.tallyfy
+        self.mended_at = self.simulation.now
+
+    # People.
+
+    @rule(number=runs)
+    def somebody_completes_a_task(self, number):
+        self.simulation.complete(self.simulation.run(number))
+
+    @rule(number=runs)
+    def somebody_completes_a_task_and_the_feed_lacks_it(self, number):
+        lies, self.tallyfy.feed_lies = self.tallyfy.feed_lies, True
+        self.simulation.complete(self.simulation.run(number))
+        self.tallyfy.feed_lies = lies
+
+    @rule(number=runs)
+    def somebody_writes_a_comment(self, number):
+        self.simulation.comment(self.simulation.run(number))
+
+    @rule(entries=st.integers(1, 700))
+    def much_happens_elsewhere(self, entries):
+        for _ in range(entries):
+            self.tallyfy.happened("elsewhere", self.simulation.now)
+
+    @rule(number=runs)
+    def a_deadline_passes(self, number):
+        self.simulation.run(number).status = "delayed"
+
+    @rule()
+    def a_process_is_launched(self):
+        self.simulation.launch()
+
+    # The triggerer.
+
+    @rule(number=runs, seconds_ago=st.sampled_from([None, 0.0, 2.0, 30.0, 86400.0]))
+    def a_wait_begins(self, number, seconds_ago):
+        run = self.simulation.run(number)
+        looked_at = -inf if seconds_ago is None else self.simulation.now - seconds_ago
+        wait = self.simulation.wait_for(run, looked_at=looked_at)
+        if looked_at < run.changed_at:  # the worker saw the run as it was before
+            wait.baseline = f"{run.id}-{run.done - 1}"
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.waiting)
+    def a_wait_is_cancelled(self, data):
+        wait = data.draw(st.sampled_from(self.waiting))
+        self.simulation.plan.leave(wait)
+        self.simulation.waits.remove(wait)
+
+    @rule()
+    def the_connection_is_changed(self):
+        self.simulation.plan.forget()
+
+    # Tallyfy and the network.
+
+    @rule(kind=st.sampled_from(["AskRun", "AskList", "AskFeed", "all"]), error=st.sampled_from(PASSING))
+    def something_fails(self, kind, error):
+        self.tallyfy.broken[kind] = error
+
+    @rule(kind=st.sampled_from(["AskList", "AskFeed"]), error=st.sampled_from([FORBIDDEN, GONE]))
+    def an_endpoint_is_refused(self, kind, error):
+        self.tallyfy.broken[kind] = error
+
+    @rule()
+    def all_works_again(self):
+        if self.tallyfy.broken:
+            self.tallyfy.broken.clear()
+            self.mended_at = self.simulation.now
+
+    @rule(seconds=st.sampled_from([0.0, 5.0, 40.0, 3 * LONGEST_LATENESS]))
+    def the_feed_is_late(self, seconds):
+        self.tallyfy.feed_delay = seconds
+
+    # Time.
+
+    @rule(questions=st.integers(1, 12))
+    def a_few_questions_are_asked(self, questions):
+        for _ in range(questions):
+            self.simulation.step(self.simulation.now + INTERVAL)
+
+    @rule(seconds=st.sampled_from([1.0, INTERVAL, 60.0, LONGEST_UNREAD]))
+    def time_passes(self, seconds):
+        self.simulation.pass_time(seconds)
+
+    # What is promised.
+
+    @property
+    def waiting(self):
+        return [wait for wait in self.simulation.waits if wait.over_at is None]
+
+    @property
+    def is_reachable(self):
+        return not {"all", "AskRun"} & self.tallyfy.broken.keys()
+
+    @invariant()
+    def nobody_is_woken_without_a_change(self):
+        for wait in self.simulation.waits:
+            assert wait.over_at is None or wait.baseline != self.tallyfy.runs[wait.run_id].next_id
+
+    @invariant()
+    def no_change_is_seen_later_than_the_bound(self):
+        if not self.is_reachable:
+            return
+        for wait in self.waiting:
+            run = self.tallyfy.runs[wait.run_id]
+            if wait.baseline != run.next_id:
+                since = max(run.changed_at, wait.begins_at, self.mended_at)
+                assert self.simulation.now - since <= BOUND, wait
+
+    def teardown(self):
+        self.all_works_again()
+        self.simulation.pass_time(BOUND)
+        self.nobody_is_woken_without_a_change()
+        for wait in self.waiting:
+            assert wait.baseline == self.tallyfy.runs[wait.run_id].next_id, (wait, self.simulation.now)
+
+
+TestPlanLosesNothing = PlanMachine.TestCase
+TestPlanLosesNothing.settings = settings(
+    max_examples=150, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
