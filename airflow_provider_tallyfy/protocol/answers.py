@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeGuard, TypeVar
 
 
 class UnreadableAnswerError(ValueError):
@@ -114,7 +114,7 @@ def read_next_task(value: Any) -> dict[str, Any] | None:
     return value
 
 
-def is_id(value: Any) -> bool:
+def is_id(value: Any) -> TypeGuard[int | str]:
     """Tell whether a value from an answer can be an id: a non-empty string or a whole number."""
     return (isinstance(value, str) and value != "") or (
         isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,244 @@
+"""
+Who work is given to: members of the organization, guests, and groups.
+
+Tallyfy takes ``{"users": [12345], "guests": ["guest@example.com"], "groups": ["group_id"]}`` (pages "Launch process"
+and "Update task"). The rule held here: an e-mail address that is a member's means the member, any other means a guest;
+and what is to be looked up is looked up in a directory that the caller brings along.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral
+from typing import Any, TypeVar
+
+from airflow_provider_tallyfy.protocol.addresses import is_identifier
+from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
+from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
+from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from airflow_provider_tallyfy.protocol.text import described, listed, quoted
+
+T = TypeVar("T")
+
+KINDS = ("users", "guests", "groups")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user of the organization."""
+
+    id: int
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """People that work is given to together."""
+
+    id: int | str
+    name: str
+
+
+@dataclass(frozen=True)
+class Directory:
+    """The members and groups of the organization, all of them."""
+
+    members: tuple[Member, ...] = ()
+    groups: tuple[Group, ...] = ()
+
+    def member(self, name: str) -> Member:
+        """
+        Return the member with this id or e-mail address.
+
+        :raises UnfitValueError: where there is none, or more than one.
+        """
+        known = [member.email for member in self.members]
+        return _only(self._members.matches(name), name, "member", known, lambda member: str(member.id))
+
+    def group(self, name: str) -> Group:
+        """
+        Return the group with this id or name.
+
+        :raises UnfitValueError: where there is none, or more than one.
+        """
+        known = [quoted(group.name) for group in self.groups]
+        return _only(self._groups.matches(name), name, "group", known, lambda group: str(group.id))
+
+    def has_member(self, email: str) -> bool:
+        """Tell whether an e-mail address is a member's."""
+        return bool(self._members.matches(email))
+
+    @cached_property
+    def _members(self) -> Index[Member]:
+        return index(
+            self.members, Rank(lambda member: (str(member.id),)), Rank(lambda member: (member.email,), folded)
+        )
+
+    @cached_property
+    def _groups(self) -> Index[Group]:
+        return index(
+            self.groups,
+            Rank(lambda group: (str(group.id),)),
+            Rank(lambda group: (group.name,)),
+            Rank(lambda group: (group.name,), folded),
+        )
+
+
+def read_directory(
+    members: Iterable[Mapping[str, Any]], groups: Iterable[Mapping[str, Any]] = ()
+) -> Directory:
+    """
+    Return the directory that the API's lists of members and groups make (pages "List members" and "List groups").
+
+    :raises UnreadableAnswerError: where one of them has no id.
+    """
+    return Directory(
+        tuple(Member(_user_id(item), str(item.get("email") or "")) for item in members),
+        tuple(Group(_id(item), str(item.get("name") or "")) for item in groups),
+    )
+
+
+def is_email(value: object) -> bool:
+    """Tell whether a value is an e-mail address."""
+    return isinstance(value, str) and value.isprintable() and _EMAIL.fullmatch(value.strip()) is not None
+
+
+def needs_directory(assignees: Any) -> bool:
+    """Tell whether there is anything in a value for assignees that must be looked up in a directory."""
+    return any(
+        isinstance(entry, str) and kind != "guests" and _number(entry) is None
+        for kind, entry in _entries(assignees)
+    )
+
+
+def encode_assignees(assignees: Any, directory: Directory | None = None) -> dict[str, list[Any]]:
+    """
+    Return assignees as Tallyfy takes them.
+
+    :param assignees: one or more of: a member's id, an e-mail address, a group's id or name; or a mapping with lists of
+        them under ``users``, ``guests`` and ``groups``, of which none has to be there.
+    :param directory: where e-mail addresses and groups are looked up. Without it, a group's id is taken as it is, and
+        so are the e-mail addresses under ``guests``.
+    :raises UnfitValueError: for what is none of these, or cannot be looked up.
+    """
+    encoded: dict[str, list[Any]] = {kind: [] for kind in KINDS}
+    problems: list[str] = []
+    for kind, entry in _entries(assignees):
+        try:
+            encoded_as, name = _encoded(kind, entry, directory)
+        except UnfitValueError as error:
+            problems.extend(error.problems)
+            continue
+        if name not in encoded[encoded_as]:
+            encoded[encoded_as].append(name)
+    if problems:
+        raise UnfitValueError(*problems)
+    return encoded
+
+
+def _entries(assignees: Any) -> Iterator[tuple[str | None, Any]]:
+    """Give each of the assignees with the list that it stands under, if it does."""
+    if isinstance(assignees, Mapping) and "id" not in assignees:
+        for kind, entries in assignees.items():
+            for entry in _each(entries if entries is not None else ()):
+                yield str(kind), entry
+    else:
+        for entry in _each(assignees):
+            yield None, entry
+
+
+def _each(entries: Any) -> Iterable[Any]:
+    several = isinstance(entries, (Sequence, Set)) and not isinstance(entries, (str, bytes, bytearray))
+    return entries if several else (entries,)
+
+
+def _encoded(kind: str | None, entry: Any, directory: Directory | None) -> tuple[str, Any]:
+    # In what Tallyfy answers, a user is an object with an id.
+    entry = entry["id"] if isinstance(entry, Mapping) and is_id(entry.get("id")) else entry
+    match kind or _kind_of(entry, directory):
+        case "users":
+            return "users", _user(entry, directory)
+        case "guests":
+            return "guests", _guest(entry)
+        case "groups":
+            return "groups", _group(entry, directory)
+    raise UnfitValueError(f"'{kind}' is none of the lists {', '.join(KINDS)}")
+
+
+def _kind_of(entry: Any, directory: Directory | None) -> str:
+    if _number(entry) is not None:
+        return "users"
+    if not isinstance(entry, str):
+        raise UnfitValueError(
+            f"an assignee is a member's id, an e-mail address, or a group's id or name, not {described(entry)}"
+        )
+    if "@" not in entry:
+        return "groups"
+    if directory is None:
+        raise UnfitValueError(f"whether {quoted(entry)} is a member's is not known without the members")
+    return "users" if directory.has_member(entry) else "guests"
+
+
+def _user(entry: Any, directory: Directory | None) -> int:
+    number = _number(entry)
+    if number is None and not isinstance(entry, str):
+        raise UnfitValueError(f"a member is named by id or e-mail address, not by {described(entry)}")
+    if directory is not None:
+        return directory.member(str(entry) if number is None else str(number)).id
+    if number is None:
+        raise UnfitValueError(f"the member {quoted(entry)} cannot be looked up without the members")
+    return number
+
+
+def _guest(entry: Any) -> str:
+    if not is_email(entry):
+        raise UnfitValueError(f"a guest is named by e-mail address, not by {described(entry)}")
+    return str(entry).strip()
+
+
+def _group(entry: Any, directory: Directory | None) -> int | str:
+    if not is_id(entry):
+        raise UnfitValueError(f"a group is named by id or name, not by {described(entry)}")
+    if directory is not None:
+        return directory.group(str(entry)).id
+    if isinstance(entry, str) and not is_identifier(entry):
+        raise UnfitValueError(f"the group {quoted(entry)} cannot be looked up without the groups")
+    group: int | str = entry
+    return group
+
+
+def _number(entry: Any) -> int | None:
+    """Return a member's id where the entry is one: a positive whole number, as the official SDK has it."""
+    if isinstance(entry, Integral) and not isinstance(entry, bool):
+        return int(entry) if 0 < int(entry) < 10**18 else None
+    if isinstance(entry, str) and entry.isascii() and entry.isdigit() and len(entry) < 19:
+        return int(entry)
+    return None
+
+
+def _only(found: tuple[T, ...], name: str, what: str, known: list[str], named: Callable[[T], str]) -> T:
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UnfitValueError(f"{quoted(name)} is no {what}; there are {listed(known) or 'none'}")
+    raise UnfitValueError(
+        f"{quoted(name)} is the name of {len(found)} {what}s; say one of the ids {listed(map(named, found))}"
+    )
+
+
+def _user_id(item: Mapping[str, Any]) -> int:
+    number = _number(item.get("id"))
+    if number is None:
+        raise UnreadableAnswerError("a member has no id")
+    return number
+
+
+def _id(item: Mapping[str, Any]) -> int | str:
+    identifier: int | str | None = item.get("id")
+    if identifier is None or not is_id(identifier):
+        raise UnreadableAnswerError("a group has no id")
+    return identifier
