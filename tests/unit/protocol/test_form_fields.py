@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
+from airflow_provider_tallyfy.protocol.form_fields import (
+    Column,
+    FormField,
+    Option,
+    by_name,
+    keys,
+    read_form_fields,
+    read_kickoff_fields,
+    read_task_fields,
+    stored_values,
+)
+from tests.unit.protocol.forms_of_tests import field, form
+
+PLAN = {
+    "id": "f1",
+    "alias": "plan",
+    "label": "Plan",
+    "field_type": "radio",
+    "required": True,
+    "options": [{"id": 1, "text": "Gold", "value": None, "required": False}],
+}
+READ = FormField("f1", "plan", "Plan", "radio", required=True, options=(Option(1, "Gold"),))
+
+
+@pytest.mark.parametrize("value", [[PLAN], {"data": [PLAN]}, [PLAN, PLAN], {"data": [PLAN], "meta": {}}])
+def test_a_list_of_fields_in_each_shape(value):
+    assert read_form_fields(value) == (READ,)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "", {"data": []}, {"data": None}])
+def test_no_fields(value):
+    assert read_form_fields(value) == ()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "f1",
+        5,
+        [None],
+        ["f1"],
+        {"data": {"id": "f1"}},
+        [{**PLAN, "id": None}],
+        [{**PLAN, "id": ""}],
+        [{**PLAN, "field_type": None}],
+        [{**PLAN, "options": "Gold"}],
+        [{**PLAN, "options": ["Gold"]}],
+        [{**PLAN, "options": [{"text": "Gold"}]}],
+        [{**PLAN, "columns": [{"label": "A"}]}],
+    ],
+)
+def test_what_is_no_list_of_fields_is_refused(value):
+    with pytest.raises(UnreadableAnswerError):
+        read_form_fields(value)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, {}),
+        ({"options": None, "columns": None, "alias": None, "required": None}, {"alias": ""}),
+        ({"options": {"data": [{"id": "a", "text": 5}]}}, {"options": (Option("a", "5"),)}),
+        ({"options": [{"id": 1, "text": None}]}, {"options": (Option(1, ""),)}),
+        ({"columns": [{"id": 1, "label": "Item"}]}, {"columns": (Column(1, "Item"),)}),
+        ({"required": 1}, {"required": True}),
+        ({"required": "1"}, {"required": True}),
+        ({"required": "0"}, {}),
+        ({"required": 0}, {}),
+        ({"default_value_enabled": True, "default_value": "x"}, {"has_default": True}),
+        ({"default_value_enabled": False, "default_value": "x"}, {}),
+        ({"default_value_enabled": True, "default_value": ""}, {}),
+        ({"default_value_enabled": True}, {}),
+    ],
+)
+def test_what_a_field_says_of_itself(more, expected):
+    plain = {"id": "f1", "alias": "it", "label": "It", "field_type": "text"}
+    assert field(**more) == FormField(**{**plain, **expected})
+
+
+def test_the_forms_of_templates_and_tasks():
+    assert read_kickoff_fields({"id": "c1", "prerun": [PLAN]}) == (READ,)
+    assert read_kickoff_fields({"id": "c1"}) == ()
+    assert read_task_fields({"id": "t1", "form_fields": {"data": [PLAN]}}) == (READ,)
+    assert read_task_fields({"id": "t1", "captures": [PLAN]}) == (READ,)
+    assert read_task_fields({"id": "t1"}) == ()
+
+
+def test_the_values_of_a_task_stand_in_two_places():
+    task = {"form_fields": {"data": [{**PLAN, "value": "Gold"}, {**PLAN, "id": "f2", "value": None}]}}
+    assert stored_values(task) == {"f1": "Gold", "f2": None}
+    assert stored_values({**task, "taskdata": {"f1": "Silver"}}) == {"f1": "Silver", "f2": None}
+    assert stored_values({**task, "taskdata": []}) == {"f1": "Gold", "f2": None}
+    assert stored_values({"taskdata": {"f1": "Silver"}}) == {"f1": "Silver"}
+    assert stored_values({}) == {}
+
+
+class TestByName:
+    FIELDS = form(
+        {"id": "f1", "alias": "plan", "label": "Plan"},
+        {"id": "f2", "alias": "notes", "label": "Remarks"},
+        {"id": "f3", "alias": "notes-2", "label": "notes"},
+        {"id": "f4", "alias": "same", "label": "Same"},
+        {"id": "f5", "alias": "same", "label": "SAME"},
+        {"id": "f6", "alias": "f1", "label": "Odd"},
+        {"id": "f7", "alias": None, "label": None},
+    )
+
+    @pytest.mark.parametrize(
+        ("name", "ids"),
+        [
+            ("f1", ["f1"]),  # an id is nobody's to take
+            ("plan", ["f1"]),
+            ("Plan", ["f1"]),
+            ("PLAN ", ["f1"]),
+            ("remarks", ["f2"]),
+            ("notes", ["f2", "f3"]),  # one's alias, the other's label
+            ("Notes", ["f2", "f3"]),
+            ("same", ["f4", "f5"]),
+            ("Same", ["f4"]),
+            ("SAME", ["f5"]),
+            ("sAME", ["f4", "f5"]),
+            ("F1", ["f6"]),  # ids are not folded, aliases are
+            ("f7", ["f7"]),
+            ("", []),
+            ("else", []),
+        ],
+    )
+    def test_by_id_alias_or_label(self, name, ids):
+        assert [found.id for found in by_name(self.FIELDS).matches(name)] == ids
+
+    def test_the_keys_that_people_know_them_by(self):
+        assert {key: each.id for key, each in keys(self.FIELDS).items()} == {
+            "plan": "f1",
+            "Remarks": "f2",
+            "notes-2": "f3",
+            "Same": "f4",
+            "SAME": "f5",
+            "Odd": "f6",
+            "f7": "f7",
+        }
+
+
+def test_a_field_tells_what_it_can_be_called():
+    assert str(READ) == "'Plan' (radio, required; alias plan, id f1)"
+    assert str(form({"id": "f7", "alias": None, "label": None})[0]) == "'f7' (text; id f7)"
+    assert len(str(form({"id": "f7", "alias": "x" * 10_000, "label": "y" * 10_000})[0])) < 200

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
+from airflow_provider_tallyfy.protocol.people import (
+    Directory,
+    Group,
+    Member,
+    encode_assignees,
+    needs_directory,
+    read_directory,
+)
+from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from tests.unit.protocol.forms_of_tests import DIRECTORY
+
+
+def assigned(users=(), guests=(), groups=()):
+    return {"users": list(users), "guests": list(guests), "groups": list(groups)}
+
+
+@pytest.mark.parametrize(
+    ("value", "encoded"),
+    [
+        (1001, assigned([1001])),
+        ("1001", assigned([1001])),
+        ([1001, "1002"], assigned([1001, 1002])),
+        ((1001,), assigned([1001])),
+        ({1001}, assigned([1001])),
+        ([1001, "ada@example.com", "1001"], assigned([1001])),
+        ("ada@example.com", assigned([1001])),
+        ("ADA@Example.com", assigned([1001])),
+        (" ben@example.com ", assigned([1002])),
+        ("grace@example.org", assigned(guests=["grace@example.org"])),
+        (" grace@example.org", assigned(guests=["grace@example.org"])),
+        ("g1", assigned(groups=["g1"])),
+        ("Release managers", assigned(groups=["g1"])),
+        ("release MANAGERS", assigned(groups=["g1"])),
+        ("Customer success", assigned(groups=["g2"])),
+        ("customer Success", assigned(groups=["g3"])),
+        (["Release managers", "ada@example.com", "x@y.example"], assigned([1001], ["x@y.example"], ["g1"])),
+        ([], assigned()),
+        ({}, assigned()),
+        ({"users": ["ada@example.com", 1002]}, assigned([1001, 1002])),
+        ({"users": 1001, "groups": None}, assigned([1001])),
+        ({"guests": ["ada@example.com"]}, assigned(guests=["ada@example.com"])),
+        ({"groups": ["release managers", "g2"]}, assigned(groups=["g1", "g2"])),
+        # as Tallyfy answers
+        ({"users": [{"id": 1001, "full_name": "Ada"}], "guests": [], "groups": []}, assigned([1001])),
+        ([{"id": 1001, "full_name": "Ada"}], assigned([1001])),
+        ({"id": 1001, "full_name": "Ada"}, assigned([1001])),
+    ],
+)
+def test_assignees_as_tallyfy_takes_them(value, encoded):
+    assert encode_assignees(value, DIRECTORY) == encoded
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (7, "'7' is no member; there are ada@example.com, Ben@example.com"),
+        ("7", "'7' is no member"),
+        (-1, "not a number"),
+        (True, "not true"),
+        (1.5, "not a number"),
+        (None, "not nothing"),
+        ([["a"]], "not a list of 1"),
+        (b"a@b.example", "not bytes"),
+        ("a@b", "a guest is named by e-mail address, not by the text 'a@b'"),
+        ("a b@c.example", "a guest is named by e-mail address"),
+        ("a\ud800@c.example", "a guest is named by e-mail address"),
+        (
+            "Release",
+            "'Release' is no group; there are 'Release managers', 'Customer success', 'customer Success'",
+        ),
+        ("CUSTOMER SUCCESS", "'CUSTOMER SUCCESS' is the name of 2 groups; say one of the ids g2, g3"),
+        ({"users": ["x@y.example"]}, "'x@y.example' is no member"),
+        ({"users": [None]}, "a member is named by id or e-mail address, not by nothing"),
+        ({"guests": [1001]}, "a guest is named by e-mail address, not by a number"),
+        ({"groups": [1.5]}, "a group is named by id or name, not by a number"),
+        ({"people": [1001]}, "'people' is none of the lists users, guests, groups"),
+    ],
+)
+def test_who_is_nobody(value, said):
+    with pytest.raises(UnfitValueError) as error:
+        encode_assignees(value, DIRECTORY)
+    assert said in str(error.value)
+
+
+def test_all_who_are_nobody_are_told_at_once():
+    with pytest.raises(UnfitValueError) as error:
+        encode_assignees({"users": [7, 8], "people": [1]}, DIRECTORY)
+    assert len(error.value.problems) == 3
+
+
+class TestWithoutADirectory:
+    @pytest.mark.parametrize(
+        ("value", "encoded"),
+        [
+            ([1001, "1002"], assigned([1001, 1002])),
+            (
+                {"users": [7], "guests": ["ada@example.com"], "groups": ["g9", 4]},
+                assigned([7], ["ada@example.com"], ["g9", 4]),
+            ),
+            ("g9", assigned(groups=["g9"])),
+        ],
+    )
+    def test_what_needs_no_looking_up(self, value, encoded):
+        assert encode_assignees(value) == encoded
+
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            ("ada@example.com", "whether 'ada@example.com' is a member's is not known"),
+            ({"users": ["ada@example.com"]}, "the member 'ada@example.com' cannot be looked up"),
+            ("Release managers", "the group 'Release managers' cannot be looked up"),
+        ],
+    )
+    def test_what_does_is_never_guessed(self, value, said):
+        with pytest.raises(UnfitValueError, match=said):
+            encode_assignees(value)
+
+    @pytest.mark.parametrize(
+        ("value", "needed"),
+        [
+            (1001, False),
+            (["1001", 1002], False),
+            ({"users": [1001], "guests": ["a@b.example"]}, False),
+            (None, False),
+            ([], False),
+            ({}, False),
+            ({"users": [{"id": 1}]}, False),
+            ("ada@example.com", True),
+            ([1001, "Release managers"], True),
+            ({"groups": ["g1"]}, True),
+            ({"users": ["ada@example.com"]}, True),
+        ],
+    )
+    def test_whether_one_is_needed(self, value, needed):
+        assert needs_directory(value) is needed
+
+
+class TestReadDirectory:
+    def test_what_the_api_lists(self):
+        members = [
+            {"id": 1001, "email": "ada@example.com", "full_name": "Ada"},
+            {"id": "1002", "email": None},
+        ]
+        groups = iter([{"id": "g1", "name": "Release managers"}, {"id": 5, "name": None}])
+        assert read_directory(members, groups) == Directory(
+            (Member(1001, "ada@example.com"), Member(1002, "")),
+            (Group("g1", "Release managers"), Group(5, "")),
+        )
+
+    @pytest.mark.parametrize(
+        "members", [[{"email": "a@b.example"}], [{"id": None}], [{"id": True}], [{"id": "a"}]]
+    )
+    def test_a_member_without_an_id_is_refused(self, members):
+        with pytest.raises(UnreadableAnswerError, match="member"):
+            read_directory(members)
+
+    @pytest.mark.parametrize("groups", [[{"name": "A"}], [{"id": ""}]])
+    def test_a_group_without_an_id_is_refused(self, groups):
+        with pytest.raises(UnreadableAnswerError, match="group"):
+            read_directory([], groups)
