@@ -1,0 +1,81 @@
+"""
+How plain Python values are written for Tallyfy, which keeps texts: numbers, booleans, dates and times.
+
+The rule held here: a value is written in one way only, and what cannot be written whole is refused.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from math import isfinite
+from numbers import Integral
+from typing import Any
+
+from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from airflow_provider_tallyfy.protocol.text import described
+
+# No field holds a number of more digits.
+_MOST_DIGITS = 200
+
+
+def plain_text(value: Any) -> str:
+    """
+    Return the text that a plain value is written as.
+
+    :raises UnfitValueError: where it is no text, number, boolean or date, or has characters that cannot be sent.
+    """
+    match value:
+        case str():
+            text = str.__str__(value)
+        case bool():
+            text = "true" if value else "false"
+        case datetime() | date():
+            text = value.isoformat()
+        case Decimal() if value.is_finite() and abs(value.adjusted()) < _MOST_DIGITS:
+            text = format(value, "f")
+        case float() if isfinite(value):
+            text = float.__repr__(value)
+        case Integral() if abs(int(value)) < 10**_MOST_DIGITS:
+            text = str(int(value))
+        case float() | Decimal() | Integral():
+            raise UnfitValueError("it is no number that can be written out")
+        case _:
+            raise UnfitValueError(f"a text was expected, not {described(value)}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UnfitValueError("it holds characters that cannot be sent (half of a surrogate pair)") from None
+    return text
+
+
+def moment(value: date | datetime | str) -> str:
+    """
+    Return a date, or a date with a time, as Tallyfy takes it: ISO 8601, in UTC, with milliseconds.
+
+    A ``datetime`` without a time zone is taken as UTC. A ``date`` is the midnight of UTC at which it begins, as in the
+    example of page "Types of form fields". A text is sent as it is.
+
+    :raises UnfitValueError: where it is none, or no date at all.
+    """
+    if isinstance(value, str):
+        return _checked_date(value.strip())
+    try:
+        if not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise UnfitValueError("it is a date outside of the years 1 to 9999") from None
+    return value.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _checked_date(text: str) -> str:
+    # Python reads more than Tallyfy documents: weeks, and dates without hyphens.
+    documented = text[4:5] == text[7:8] == "-" and text[8:10].isdigit()
+    try:
+        datetime.fromisoformat(text if documented else "")
+    except ValueError:
+        raise UnfitValueError(
+            f"a date is written 2026-01-31 or 2026-01-31T12:00:00Z (ISO 8601), not {described(text)}"
+        ) from None
+    return text

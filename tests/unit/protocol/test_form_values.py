@@ -1,0 +1,468 @@
+"""One value of each type: what is sent, what is refused, and what it reads back as."""
+
+from __future__ import annotations
+
+import enum
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+
+from airflow_provider_tallyfy.protocol.form_readings import read, says_nothing
+from airflow_provider_tallyfy.protocol.form_values import cleared, encode
+from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from tests.unit.protocol.forms_of_tests import DIRECTORY, choice, field, table
+
+NEW_YORK = timezone(timedelta(hours=-5))
+
+
+class Plan(enum.StrEnum):
+    GOLD = "Gold"
+
+
+class WholeNumber:
+    """As numpy's: no ``int``, but registered as one."""
+
+    def __int__(self):
+        return 7
+
+
+def option(number, text, **more):
+    return {"id": number, "text": text, "value": None, **more}
+
+
+def refused(field_, value):
+    with pytest.raises(UnfitValueError) as error:
+        encode(field_, value, DIRECTORY)
+    return str(error.value)
+
+
+class TestText:
+    @pytest.mark.parametrize("field_type", ["text", "textarea"])
+    @pytest.mark.parametrize(
+        ("value", "sent"),
+        [
+            ("plain", "plain"),
+            ("", ""),
+            ("  kept \n", "  kept \n"),
+            ("ünïcödé 🎉", "ünïcödé 🎉"),
+            (Plan.GOLD, "Gold"),
+            (25, "25"),
+            (-3, "-3"),
+            (10**30, "1" + "0" * 30),
+            (1.5, "1.5"),
+            (3.0, "3.0"),
+            (Decimal("10.50"), "10.50"),
+            (Decimal("1E+3"), "1000"),
+            (True, "true"),
+            (False, "false"),
+            (date(2026, 1, 5), "2026-01-05"),
+            (datetime(2026, 1, 5, 12, tzinfo=UTC), "2026-01-05T12:00:00+00:00"),
+        ],
+    )
+    def test_what_is_sent_and_read(self, field_type, value, sent):
+        assert encode(field(field_type), value) == sent
+        assert read(field(field_type), sent) == sent
+
+    def test_whole_numbers_of_other_libraries(self, monkeypatch):
+        from numbers import Integral
+
+        Integral.register(WholeNumber)
+        assert encode(field("text"), WholeNumber()) == "7"
+
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            (["a"], "a text was expected, not a list of 1"),
+            ({"a": 1}, "not a mapping of 1"),
+            (b"a", "not bytes"),
+            (object(), "not of type object"),
+            (Fraction(1, 3), "not a number"),
+            (1j, "not a number"),
+            (float("nan"), "no number that can be written out"),
+            (float("inf"), "no number that can be written out"),
+            (Decimal("NaN"), "no number that can be written out"),
+            (Decimal("1E+999999"), "no number that can be written out"),
+            pytest.param(10**5000, "no number that can be written out", id="a huge number"),
+            ("a\ud800", "characters that cannot be sent"),
+        ],
+    )
+    def test_what_is_refused(self, value, said):
+        assert said in refused(field("text"), value)
+
+    @pytest.mark.parametrize(("field_type", "limit"), [("text", 200), ("textarea", 30_000)])
+    def test_how_long_it_may_be(self, field_type, limit):
+        assert encode(field(field_type), "é" * limit) == "é" * limit
+        said = refused(field(field_type), "é" * (limit + 1))
+        assert said == f"it has {limit + 1:,} characters, and {limit:,} are allowed"
+
+    def test_an_empty_text_is_a_text(self):
+        assert read(field("text"), "") == ""
+        assert read(field("text"), None) is None
+
+
+class TestEmail:
+    @pytest.mark.parametrize("value", ["a@b.example", " a@b.example ", "a+b@c.d.example", "ä@b.example"])
+    def test_good(self, value):
+        assert encode(field("email"), value) == value.strip()
+
+    @pytest.mark.parametrize(
+        "value", ["nobody", "a@b", "a b@c.example", "a@b.example, c@d.example", 5, ["a@b.example"], True]
+    )
+    def test_bad(self, value):
+        assert "an e-mail address was expected, not" in refused(field("email"), value)
+
+    def test_read(self):
+        assert read(field("email"), "a@b.example") == "a@b.example"
+        assert read(field("email"), "") is None
+
+
+class TestDate:
+    @pytest.mark.parametrize(
+        ("value", "sent"),
+        [
+            (date(2026, 1, 5), "2026-01-05T00:00:00.000Z"),
+            (date(1, 1, 1), "0001-01-01T00:00:00.000Z"),
+            (datetime(2026, 1, 5, 12, 30, 15, 678_912, tzinfo=UTC), "2026-01-05T12:30:15.678Z"),
+            (datetime(2026, 1, 5, 20, tzinfo=NEW_YORK), "2026-01-06T01:00:00.000Z"),
+            (datetime(2026, 1, 5, 20), "2026-01-05T20:00:00.000Z"),  # noqa: DTZ001 - taken as UTC
+            ("2026-01-05", "2026-01-05"),
+            (" 2026-01-05 12:00:00 ", "2026-01-05 12:00:00"),
+            ("2026-01-05T12:00:00Z", "2026-01-05T12:00:00Z"),
+            ("2026-01-05T12:00:00.123+02:00", "2026-01-05T12:00:00.123+02:00"),
+        ],
+    )
+    def test_what_is_sent_and_read(self, value, sent):
+        assert encode(field("date"), value) == sent
+        assert read(field("date"), sent) == sent
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "tomorrow",
+            "05.01.2026",
+            "2026-13-01",
+            "2026-02-30",
+            "20260105",
+            "2026-W02-1",
+            "2026-01-5",
+            "2026-01-05T",
+            "1767571200",
+        ],
+    )
+    def test_texts_that_are_no_dates(self, value):
+        assert (
+            f"a date is written 2026-01-31 or 2026-01-31T12:00:00Z (ISO 8601), not the text '{value}'"
+            == refused(field("date"), value)
+        )
+
+    @pytest.mark.parametrize("value", [5, 1767571200.0, True, ["2026-01-05"], {"date": "2026-01-05"}])
+    def test_what_is_no_date_at_all(self, value):
+        assert "a date was expected, not" in refused(field("date"), value)
+
+    def test_a_moment_that_utc_does_not_have(self):
+        assert "years 1 to 9999" in refused(field("date"), datetime.max.replace(tzinfo=NEW_YORK))
+
+    def test_nothing(self):
+        assert read(field("date"), "") is None
+        assert read(field("date"), None) is None
+
+
+class TestChoice:
+    PLANS = ("Gold", "gold", "Silver", "true", "5", "2")
+    FIELD = choice("dropdown", *PLANS)
+
+    @pytest.mark.parametrize(
+        ("value", "number"),
+        [
+            ("Gold", 1),
+            ("gold", 2),
+            ("SILVER", 3),
+            (" silver ", 3),
+            (Plan.GOLD, 1),
+            ("3", 3),
+            (3, 3),
+            (4.0, 4),
+            (True, 4),
+            (5, 5),  # that is its text; nothing has the id before it
+            ("2", 6),  # the text of one before the id of another
+            (2, 6),
+            ({"id": 2}, 2),
+            ({"id": "2"}, 2),
+            ({"id": 2, "text": "gold"}, 2),
+            ({"id": 2, "text": "gold", "value": None, "selected": True}, 2),
+            ({"text": "Silver"}, 3),
+        ],
+    )
+    def test_by_text_or_id(self, value, number):
+        text = self.PLANS[number - 1]
+        assert encode(self.FIELD, value) == option(number, text)
+        assert encode(choice("radio", *self.PLANS), value) == text
+        assert encode(choice("multiselect", *self.PLANS), [value]) == [option(number, text, selected=True)]
+
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            ("Bronze", "'Bronze' is no option; choose from 'Gold', 'gold', 'Silver', 'true', '5', '2'"),
+            ("9", "'9' is no option"),
+            ("GOLD", "'GOLD' names 2 options alike: 'Gold' (id 1), 'gold' (id 2)"),
+            (False, "'false' is no option"),
+            ({"id": 1, "text": "Silver"}, "an option with the id '1' and the text 'Silver' is no option"),
+            ({"text": "silver"}, "an option with the text 'silver' is no option"),
+            ({"value": 1}, "an option with neither id nor text is no option"),
+            (b"Gold", "not bytes"),
+            ("x" * 5000, f"'{'x' * 60}…' is no option"),
+        ],
+    )
+    @pytest.mark.parametrize("field_type", ["radio", "dropdown", "multiselect"])
+    def test_what_is_none_of_them(self, field_type, value, said):
+        assert said in refused(choice(field_type, *self.PLANS), value)
+
+    @pytest.mark.parametrize("field_type", ["radio", "dropdown"])
+    @pytest.mark.parametrize("value", [["Gold"], ("Gold",), {"Gold"}])
+    def test_several_where_there_can_be_one(self, field_type, value):
+        assert "a text was expected, not a" in refused(choice(field_type, *self.PLANS), value)
+
+    @pytest.mark.parametrize(("value", "text"), [(True, "Yes"), (False, "No")])
+    def test_booleans_say_yes_and_no(self, value, text):
+        assert encode(choice("radio", "Yes", "No"), value) == text
+
+    def test_of_two_options_with_one_text_the_id_tells(self):
+        twins = choice("dropdown", "Same", "Same")
+        assert "names 2 options alike: 'Same' (id 1), 'Same' (id 2)" in refused(twins, "Same")
+        assert encode(twins, 2) == option(2, "Same")
+        assert encode(choice("multiselect", "Same", "Same"), [2, 1]) == [
+            option(2, "Same", selected=True),
+            option(1, "Same", selected=True),
+        ]
+
+    def test_a_field_without_options(self):
+        assert refused(choice("radio"), "Gold") == "'Gold' is no option; the field has none"
+
+    def test_many_options_are_not_all_listed(self):
+        said = refused(choice("radio", *(f"Option {number}" for number in range(5000))), "Gold")
+        assert said.endswith("and 4950 more")
+        assert len(said) < 2000
+
+    def test_read(self):
+        assert read(self.FIELD, option(1, "Gold")) == "Gold"
+        assert read(self.FIELD, "Gold") == "Gold"
+        assert read(choice("radio", "Gold"), "Gold") == "Gold"
+        for field_type in ("radio", "dropdown"):
+            for nothing in (None, "", [], {}, {"id": None, "text": None, "value": None}):
+                assert read(choice(field_type), nothing) is None
+
+
+class TestMultiselect:
+    FIELD = choice("multiselect", "A", "B", "C, D")
+    A, B, CD = (
+        option(number, text, selected=True) for number, text in enumerate(("A", "B", "C, D"), start=1)
+    )
+
+    @pytest.mark.parametrize(
+        ("value", "sent", "given"),
+        [
+            (["A", "B"], [A, B], ["A", "B"]),
+            (["B", "A"], [B, A], ["B", "A"]),
+            (("A",), [A], ["A"]),
+            ({"C, D", "A"}, [A, CD], ["A", "C, D"]),
+            (frozenset({"B"}), [B], ["B"]),
+            (["A", "a", 1], [A], ["A"]),
+            ("C, D", [CD], ["C, D"]),
+            ([], [], []),
+            # as Tallyfy answers
+            ([A, option(2, "B", selected=False)], [A], ["A"]),
+        ],
+    )
+    def test_what_is_sent_and_read(self, value, sent, given):
+        assert encode(self.FIELD, value) == sent
+        assert read(self.FIELD, sent) == given
+
+    def test_each_that_is_wrong_is_told_once(self):
+        with pytest.raises(UnfitValueError) as error:
+            encode(self.FIELD, ["A", "X", "Y", "X", None])
+        assert [problem.split(";")[0] for problem in error.value.problems] == [
+            "'X' is no option",
+            "'Y' is no option",
+            "a text was expected, not nothing",
+        ]
+
+    def test_a_text_is_not_taken_apart(self):
+        assert "'A, B' is no option" in refused(self.FIELD, "A, B")
+
+    @pytest.mark.parametrize(
+        ("stored", "texts"),
+        [
+            (None, []),
+            ("", []),
+            ([], []),
+            ([{"id": 1, "text": "A"}], []),
+            ([{"id": 1, "text": "A", "selected": "true"}], ["A"]),
+            ([{"id": 1, "text": "A", "selected": 1}, {"id": 2, "text": "B", "selected": 0}], ["A"]),
+            (["A", "B"], ["A", "B"]),
+            ("odd", "odd"),
+        ],
+    )
+    def test_what_is_selected(self, stored, texts):
+        assert read(self.FIELD, stored) == texts
+
+
+class TestTable:
+    FIELD = table("Item", "Qty")
+
+    @pytest.mark.parametrize(
+        ("value", "sent"),
+        [
+            (["Widget", "3"], ["Widget", "3"]),
+            (("Widget", 3), ["Widget", "3"]),
+            (["Widget", None], ["Widget", ""]),
+            ({"Item": "Widget", "Qty": 3}, ["Widget", "3"]),
+            ({"qty": 3, "ITEM": "Widget"}, ["Widget", "3"]),
+            ({2: 3, "1": "Widget"}, ["Widget", "3"]),
+            ({"Qty": 3}, ["", "3"]),
+            ([{"Item": "Widget", "Qty": 3}], ["Widget", "3"]),
+            ([["Widget", "Gadget"], [3, None]], [["Widget", "Gadget"], ["3", ""]]),
+        ],
+    )
+    def test_what_is_sent_and_read(self, value, sent):
+        assert encode(self.FIELD, value) == sent
+        assert read(self.FIELD, sent) == sent
+
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            (["Widget"], "an entry for each column ('Item', 'Qty') was expected, not a list of 1"),
+            (["Widget", "3", "x"], "not a list of 3"),
+            (
+                "Widget",
+                "a list with an entry for each column, or a mapping by column, was expected, not the text",
+            ),
+            (5, "not a number"),
+            ({"Widget", "3"}, "not a set of 2"),
+            (
+                [{"Item": "a"}, {"Item": "b"}],
+                "one entry for each column, not several rows, but there are 2 rows",
+            ),
+            ({"Item": "a", "Price": 5}, "'Price' is no column; there are 'Item', 'Qty'"),
+            ({"Item": "a", "item": "b"}, "the column 'Item' is given twice"),
+            (["Widget", {"a": 1}], "a text was expected, not a mapping of 1"),
+        ],
+    )
+    def test_what_is_refused(self, value, said):
+        assert said in refused(self.FIELD, value)
+
+    def test_columns_of_one_name_are_told_by_id(self):
+        twins = table("Same", "Same", "same")
+        assert "'SAME' is the name of 3 columns" in refused(twins, {"SAME": 1})
+        assert encode(twins, {"1": "a", "2": "b", "same": "c"}) == ["a", "b", "c"]
+
+    def test_a_table_of_one_column(self):
+        assert encode(table("Item"), ["Widget"]) == ["Widget"]
+        assert encode(table("Item"), [{"Item": "Widget"}]) == ["Widget"]
+
+    @pytest.mark.parametrize("stored", [None, "", [], ["", ""], ["", None]])
+    def test_an_empty_table(self, stored):
+        assert read(self.FIELD, stored) == []
+
+
+class TestAssignees:
+    FIELD = field("assignees_form")
+
+    def test_what_is_sent_and_read(self):
+        sent = {"users": [1001], "guests": ["x@y.example"], "groups": ["g1"]}
+        assert encode(self.FIELD, ["ada@example.com", "x@y.example", "release managers"], DIRECTORY) == sent
+        assert encode(self.FIELD, sent, DIRECTORY) == sent
+        assert read(self.FIELD, sent) == sent
+
+    @pytest.mark.parametrize("stored", [None, "", [], {}, {"users": [], "guests": None}])
+    def test_nobody(self, stored):
+        assert read(self.FIELD, stored) == {"users": [], "guests": [], "groups": []}
+
+    def test_what_is_stored_in_part(self):
+        assert read(self.FIELD, {"users": [1]}) == {"users": [1], "guests": [], "groups": []}
+
+    def test_nobody_is_guessed(self):
+        assert "is no member" in refused(self.FIELD, {"users": ["x@y.example"]})
+
+
+class TestFile:
+    FIELD = field("file")
+    FILE = {"id": "a1", "filename": "report.pdf", "version": 1, "subject": {"id": "c1", "type": "Checklist"}}  # noqa: RUF012
+
+    @pytest.mark.parametrize("value", [[FILE], (FILE,), FILE])
+    def test_uploaded_files_as_they_are(self, value):
+        assert encode(self.FIELD, value) == [self.FILE]
+        assert read(self.FIELD, [self.FILE]) == [self.FILE]
+
+    def test_one_by_its_address(self):
+        by_url = {"filename": "report.pdf", "source": "url", "url": "https://files.example/report.pdf"}
+        assert encode(self.FIELD, by_url) == [by_url]
+
+    @pytest.mark.parametrize(
+        "value", ["report.pdf", [{"id": "a1"}], [{"filename": "report.pdf"}], [FILE, "x"], 5, [None]]
+    )
+    def test_what_is_no_uploaded_file(self, value):
+        assert "the object that Tallyfy returned for its upload" in refused(self.FIELD, value)
+
+    def test_what_is_no_json(self):
+        assert "cannot be sent as JSON (TypeError)" in refused(self.FIELD, {**self.FILE, "content": b"a"})
+
+    def test_none(self):
+        assert read(self.FIELD, None) == []
+        assert read(self.FIELD, "") == []
+
+
+class TestATypeOfTomorrow:
+    FIELD = field("signature")
+
+    @pytest.mark.parametrize(
+        ("value", "sent"),
+        [
+            ("a", "a"),
+            (5, 5),
+            (True, True),
+            ({"a": [1]}, {"a": [1]}),
+            (date(2026, 1, 5), "2026-01-05"),
+            (Decimal("1.5"), "1.5"),
+        ],
+    )
+    def test_plain_json_is_passed_on(self, value, sent):
+        assert encode(self.FIELD, value) == sent
+        assert read(self.FIELD, sent) == sent
+
+    @pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), [b"a"]])
+    def test_nothing_else_is(self, value):
+        assert "cannot be sent as JSON" in refused(self.FIELD, value)
+
+
+@pytest.mark.parametrize(
+    "field_",
+    [
+        field("text"),
+        field("date"),
+        choice("radio", "A"),
+        choice("multiselect", "A"),
+        field("file"),
+        field("assignees_form"),
+    ],
+)
+def test_an_empty_text_empties_a_field(field_):
+    assert cleared(field_) == ""
+    assert says_nothing(read(field_, ""))
+
+
+def test_a_table_is_emptied_column_by_column():
+    assert cleared(table("A", "B")) == ["", ""]
+
+
+@pytest.mark.parametrize(
+    "value", [None, "", " \n", [], (), set(), {}, [None, ""], {"a": [], "b": None}, [[""]]]
+)
+def test_what_says_nothing(value):
+    assert says_nothing(value)
+
+
+@pytest.mark.parametrize("value", [0, False, 0.0, "a", ["", 0], {"a": ["b"]}, [False]])
+def test_what_says_something(value):
+    assert not says_nothing(value)
