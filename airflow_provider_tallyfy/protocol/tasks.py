@@ -1,0 +1,156 @@
+"""
+The tasks of a run, and the steps of a template that they are made from, by the names that people know.
+
+The rule held here: a task or a step is named by its id, its alias or its title, exact before case-folded, and two that
+match equally well are told apart by nobody but the caller. What a launch may change in a step's task is ``owners`` and
+``deadline`` (page "Launch process"); a step that Tallyfy does not know, it drops without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any
+
+from airflow_provider_tallyfy.protocol import people
+from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
+from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
+from airflow_provider_tallyfy.protocol.people import Directory, encode_assignees
+from airflow_provider_tallyfy.protocol.plain_values import moment
+from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError, choices
+from airflow_provider_tallyfy.protocol.text import described, listed, quoted, shortened
+
+
+class AmbiguousTaskError(ValueError):
+    """A name is that of more than one task of a run."""
+
+
+def find_task(tasks: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
+    """
+    Return the task with this id, alias or title; ``None`` where there is none, or none yet.
+
+    :param tasks: the tasks of one run, as Tallyfy has them.
+    :param name: what the task is called.
+    :raises AmbiguousTaskError: where several match equally well; the message lists them.
+    """
+    found = _by_name(tasks).matches(name)
+    if len(found) > 1:
+        raise AmbiguousTaskError(
+            f"{quoted(name)} names {len(found)} tasks alike: {listed(map(_shown, found))}. Say the alias or the id."
+        )
+    return found[0] if found else None
+
+
+def read_steps(checklist: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """
+    Return the steps of a template that was asked for ``with=steps``: a bare list (page "Get template"), or ``data``.
+
+    :raises UnreadableAnswerError: where they are anything else.
+    """
+    steps = checklist.get("steps")
+    if isinstance(steps, dict) and "data" in steps:
+        steps = steps["data"]
+    if steps is None or steps == {}:
+        return ()
+    if not isinstance(steps, list) or not all(
+        isinstance(step, dict) and is_id(step.get("id")) for step in steps
+    ):
+        raise UnreadableAnswerError(f"a list of steps was expected, but there is {described(steps)}")
+    return tuple(steps)
+
+
+def encode_overrides(
+    steps: Iterable[Mapping[str, Any]],
+    overrides: Mapping[str, Mapping[str, Any]],
+    directory: Directory | None = None,
+) -> dict[str, dict[str, Any]]:
+    """
+    Return ``tasks`` for a launch: owners and deadline by step id, as Tallyfy takes them.
+
+    :param steps: the steps of the template.
+    :param overrides: ``{"owners": …, "deadline": …}`` by step id, alias or title. Owners are as for
+        :func:`~airflow_provider_tallyfy.protocol.people.encode_assignees`, and replace those of the step; a deadline is
+        as for :func:`~airflow_provider_tallyfy.protocol.plain_values.moment`. ``None`` leaves the step's own.
+    :param directory: where owners are looked up; see :func:`needs_directory`.
+    :raises FormValuesError: for all that is wrong.
+    """
+    if not isinstance(overrides, Mapping):
+        raise FormValuesError([f"tasks are given by step id, alias or title, not as {described(overrides)}"])
+    steps = tuple(steps)
+    known = _by_name(steps)
+    encoded: dict[str, dict[str, Any]] = {}
+    problems = []
+    are_known = True
+    for name, override in overrides.items():
+        found = known.matches(name) if isinstance(name, str) else ()
+        if len(found) == 1 and found[0]["id"] not in encoded:
+            encoded[found[0]["id"]], wrong = _override(override, directory)
+            problems += [f"step {quoted(name)}: {problem}" for problem in wrong]
+        elif len(found) == 1:
+            problems.append(f"step {_shown(found[0])} is named twice")
+        elif found:
+            problems.append(
+                f"{quoted(name)} names {len(found)} steps alike: {listed(map(_shown, found))}; say the id"
+            )
+        else:
+            problems.append(f"{quoted(str(name))} is no step of the template")
+            are_known = False
+    if problems:
+        there_are = choices("The steps are:", list(map(_shown, steps))) or ["There are no steps."]
+        raise FormValuesError(problems, () if are_known else there_are)
+    return encoded
+
+
+def needs_directory(overrides: Mapping[str, Any]) -> bool:
+    """Tell whether among the owners there are people whom only a directory knows."""
+    return isinstance(overrides, Mapping) and any(
+        isinstance(override, Mapping) and people.needs_directory(override.get("owners") or ())
+        for override in overrides.values()
+    )
+
+
+def _override(override: Any, directory: Directory | None) -> tuple[dict[str, Any], list[str]]:
+    if not isinstance(override, Mapping):
+        return {}, [f"'owners' and 'deadline' were expected, not {described(override)}"]
+    encoded: dict[str, Any] = {}
+    problems = [
+        f"{quoted(str(key))} cannot be changed at a launch, only 'owners' and 'deadline'"
+        for key in override
+        if key not in ("owners", "deadline")
+    ]
+    try:
+        if (owners := override.get("owners")) is not None:
+            encoded["owners"] = encode_assignees(owners, directory)
+    except UnfitValueError as error:
+        problems.extend(error.problems)
+    try:
+        if (deadline := override.get("deadline")) is not None:
+            encoded["deadline"] = _deadline(deadline)
+    except UnfitValueError as error:
+        problems.extend(error.problems)
+    return encoded, problems
+
+
+def _deadline(deadline: Any) -> str:
+    if not isinstance(deadline, (str, date)):
+        raise UnfitValueError(f"a deadline is a date with a time, not {described(deadline)}")
+    return moment(deadline)
+
+
+def _by_name(things: Iterable[Mapping[str, Any]]) -> Index[Mapping[str, Any]]:
+    """Return an index of tasks or steps by id, alias and title."""
+
+    def called(thing: Mapping[str, Any]) -> tuple[str, ...]:
+        return _text(thing, "alias"), _text(thing, "title")
+
+    return index(things, Rank(lambda thing: (_text(thing, "id"),)), Rank(called), Rank(called, folded))
+
+
+def _text(thing: Mapping[str, Any], key: str) -> str:
+    value = thing.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _shown(thing: Mapping[str, Any]) -> str:
+    alias = f"alias {shortened(str(thing['alias']))}, " if thing.get("alias") else ""
+    return f"{quoted(str(thing.get('title') or ''))} ({alias}id {thing.get('id')})"

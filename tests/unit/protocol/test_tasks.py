@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
+from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.protocol.tasks import (
+    AmbiguousTaskError,
+    encode_overrides,
+    find_task,
+    needs_directory,
+    read_steps,
+)
+from tests.unit.protocol.forms_of_tests import DIRECTORY
+
+TASKS = [
+    {"id": "t1", "alias": "approve_release", "title": "Approve release"},
+    {"id": "t2", "alias": "announce", "title": "Announce"},
+    {"id": "t3", "alias": "review-1", "title": "Review"},
+    {"id": "t4", "alias": "review-2", "title": "Review"},
+    {"id": "t5", "alias": "review-3", "title": "REVIEW"},
+    {"id": "t6", "alias": None, "title": "t1"},
+    {"id": "t7", "title": "approve_release"},
+]
+
+
+class TestFindTask:
+    @pytest.mark.parametrize(
+        ("name", "task_id"),
+        [
+            ("t1", "t1"),
+            ("Approve release", "t1"),
+            ("approve  RELEASE", "t1"),
+            ("announce", "t2"),
+            ("Announce", "t2"),
+            ("ANNOUNCE", "t2"),
+            ("review-2", "t4"),
+            ("REVIEW", "t5"),
+        ],
+    )
+    def test_by_id_alias_or_title(self, name, task_id):
+        assert find_task(iter(TASKS), name) == next(task for task in TASKS if task["id"] == task_id)
+
+    @pytest.mark.parametrize("name", ["Publish", "", " ", "T2", "None"])
+    def test_not_there_or_not_yet(self, name):
+        assert find_task(TASKS, name) is None
+        assert find_task([], name) is None
+
+    def test_two_alike_are_listed(self):
+        with pytest.raises(AmbiguousTaskError) as error:
+            find_task(TASKS, "Review")
+        assert str(error.value) == (
+            "'Review' names 2 tasks alike: 'Review' (alias review-1, id t3), 'Review' (alias review-2, id t4). "
+            "Say the alias or the id."
+        )
+        with pytest.raises(AmbiguousTaskError, match="names 3 tasks alike"):
+            find_task(TASKS, "review")
+
+    def test_the_alias_of_one_is_the_title_of_another(self):
+        with pytest.raises(AmbiguousTaskError, match=r"id t1\), 'approve_release' \(id t7\)"):
+            find_task(TASKS, "approve_release")
+
+
+class TestReadSteps:
+    @pytest.mark.parametrize("steps", [[{"id": "s1"}], {"data": [{"id": "s1"}]}])
+    def test_in_each_shape(self, steps):
+        assert read_steps({"steps": steps}) == ({"id": "s1"},)
+
+    @pytest.mark.parametrize(
+        "checklist", [{}, {"steps": None}, {"steps": []}, {"steps": {}}, {"steps": {"data": None}}]
+    )
+    def test_none(self, checklist):
+        assert read_steps(checklist) == ()
+
+    @pytest.mark.parametrize("steps", ["s1", [None], [{"title": "A"}], {"id": "s1"}, 5])
+    def test_what_is_no_list_of_steps(self, steps):
+        with pytest.raises(UnreadableAnswerError, match="a list of steps was expected"):
+            read_steps({"steps": steps})
+
+
+class TestOverrides:
+    STEPS = (
+        {"id": "s1", "alias": "approve_release", "title": "Approve release"},
+        {"id": "s2", "alias": "announce", "title": "Announce"},
+        {"id": "s3", "alias": "a", "title": "Same"},
+        {"id": "s4", "alias": "b", "title": "Same"},
+    )
+
+    @pytest.mark.parametrize("name", ["s1", "approve_release", "Approve release", "APPROVE RELEASE"])
+    @pytest.mark.parametrize(
+        ("override", "encoded"),
+        [
+            ({}, {}),
+            ({"owners": None, "deadline": None}, {}),
+            ({"owners": "ada@example.com"}, {"owners": {"users": [1001], "guests": [], "groups": []}}),
+            ({"owners": {"users": [1001]}}, {"owners": {"users": [1001], "guests": [], "groups": []}}),
+            ({"owners": []}, {"owners": {"users": [], "guests": [], "groups": []}}),
+            ({"deadline": datetime(2026, 1, 5, 17, tzinfo=UTC)}, {"deadline": "2026-01-05T17:00:00.000Z"}),
+            ({"deadline": date(2026, 1, 5)}, {"deadline": "2026-01-05T00:00:00.000Z"}),
+            ({"deadline": "2026-01-05T17:00:00Z"}, {"deadline": "2026-01-05T17:00:00Z"}),
+        ],
+    )
+    def test_owners_and_deadline_by_step(self, name, override, encoded):
+        assert encode_overrides(self.STEPS, {name: override}, DIRECTORY) == {"s1": encoded}
+
+    def test_all_that_is_wrong_is_told_at_once(self):
+        overrides = {
+            "Publish": {},
+            "Same": {"deadline": None},
+            "s2": {"owner": 1001, "owners": "Nobody", "deadline": "tomorrow"},
+            "announce": {},
+            "s1": "ada@example.com",
+            "s3": {"deadline": 5},
+            7: {},
+        }
+        with pytest.raises(FormValuesError) as error:
+            encode_overrides(self.STEPS, overrides, DIRECTORY)
+        assert error.value.problems == (
+            "'Publish' is no step of the template",
+            "'Same' names 2 steps alike: 'Same' (alias a, id s3), 'Same' (alias b, id s4); say the id",
+            "step 's2': 'owner' cannot be changed at a launch, only 'owners' and 'deadline'",
+            "step 's2': 'Nobody' is no group; there are 'Release managers', 'Customer success', 'customer Success'",
+            "step 's2': a date is written 2026-01-31 or 2026-01-31T12:00:00Z (ISO 8601), not the text 'tomorrow'",
+            "step 'Announce' (alias announce, id s2) is named twice",
+            "step 's1': 'owners' and 'deadline' were expected, not the text 'ada@example.com'",
+            "step 's3': a deadline is a date with a time, not a number",
+            "'7' is no step of the template",
+        )
+        assert error.value.choices[:2] == (
+            "The steps are:",
+            "  'Approve release' (alias approve_release, id s1)",
+        )
+
+    def test_steps_are_listed_only_where_one_is_unknown(self):
+        with pytest.raises(FormValuesError) as error:
+            encode_overrides(self.STEPS, {"s1": {"deadline": 5}})
+        assert error.value.choices == ()
+        with pytest.raises(FormValuesError, match="There are no steps"):
+            encode_overrides((), {"s1": {}})
+
+    @pytest.mark.parametrize("overrides", [["s1"], "s1", 5])
+    def test_what_is_no_mapping(self, overrides):
+        with pytest.raises(FormValuesError, match="tasks are given by step id, alias or title, not as"):
+            encode_overrides(self.STEPS, overrides)
+
+    @pytest.mark.parametrize(
+        ("overrides", "needed"),
+        [
+            ({}, False),
+            ({"s1": {"owners": [1001]}}, False),
+            ({"s1": {"owners": None}, "s2": {"deadline": "2026-01-05"}}, False),
+            ({"s1": {}, "s2": {"owners": "ada@example.com"}}, True),
+            ({"s1": "odd"}, False),
+            ("odd", False),
+        ],
+    )
+    def test_whether_people_must_be_looked_up(self, overrides, needed):
+        assert needs_directory(overrides) is needed
