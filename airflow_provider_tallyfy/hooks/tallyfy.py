@@ -27,6 +27,7 @@ from airflow_provider_tallyfy.protocol.answers import (
     read_run,
     with_one_next_task,
 )
+from airflow_provider_tallyfy.protocol.people import Directory, read_directory
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -232,6 +233,29 @@ class TallyfyHook(BaseHook):
         call = calls.list_activities(self._organization).page(number)
         return self._send(call, partial(read_activities, number=number))
 
+    def get_checklist(self, checklist_id: str, *, with_: Iterable[str] | str = ()) -> dict[str, Any]:
+        """
+        Return a template with the fields of its kick-off form, under ``prerun``.
+
+        :param checklist_id: the template's id.
+        :param with_: what to include: ``steps, tags, folder`` (page "Get template").
+        """
+        return self._send(calls.get_checklist(self._organization, checklist_id, with_), read_item)
+
+    def get_task(self, run_id: str, task_id: str, *, with_: Iterable[str] | str = ()) -> dict[str, Any]:
+        """
+        Return a task of a run.
+
+        :param run_id: the run's id.
+        :param task_id: the task's id.
+        :param with_: what to include, such as ``form_fields``, ``step``, ``threads`` (page "Get task").
+        """
+        return self._send(calls.get_task(self._organization, run_id, task_id, with_), read_item)
+
+    def get_directory(self) -> Directory:
+        """Return the members and groups of the organization, by whom work that is given to people is looked up."""
+        return read_directory(self.paginate("users"), self.paginate("groups"))
+
     def get_tasks(self, run_id: str, **filters: Any) -> list[dict[str, Any]]:
         """
         Return the tasks of a run.
@@ -294,6 +318,17 @@ class TallyfyHook(BaseHook):
         """
         values = {"is_approved": is_approved, "override_user": override_user}
         return self._send(calls.complete_task(self._organization, run_id, task_id, values), read_item)
+
+    def comment(self, task_id: str, content: str) -> dict[str, Any]:
+        """
+        Write a comment on a task and return it.
+
+        :param task_id: the task's id, of a run or not.
+        :param content: what it says. Tallyfy takes at most 120 comments an hour from one organization.
+        :raises TallyfyRateLimitError: there were too many already.
+        :raises TallyfyIndeterminateError: it may or may not have been written.
+        """
+        return self._send(calls.comment(self._organization, task_id, content), read_item)
 
     def run_url(self, run_id: str) -> str:
         """Return the page on which people see the run."""

@@ -100,6 +100,17 @@ def get_run(organization: str, run_id: str, with_: Iterable[str] | str, form_fie
     )
 
 
+def get_checklist(organization: str, checklist_id: str, with_: Iterable[str] | str) -> Call:
+    """Read one template with its kick-off fields (`Get template`)."""
+    path = f"checklists/{identifier(checklist_id, 'checklist_id')}"
+    return call("GET", path, organization, params={"with_": with_})
+
+
+def get_task(organization: str, run_id: str, task_id: str, with_: Iterable[str] | str) -> Call:
+    """Read one task of a run (`Get task`)."""
+    return call("GET", _task(run_id, task_id), organization, params={"with_": with_})
+
+
 def get_tasks(organization: str, run_id: str, params: Mapping[str, Any]) -> Call:
     """List the tasks of a run (`List process tasks`)."""
     return call("GET", f"runs/{identifier(run_id, 'run_id')}/tasks", organization, params=params)
@@ -123,8 +134,7 @@ def launch_run(organization: str, checklist_id: str, values: Mapping[str, Any]) 
 
 def update_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Call:
     """Change a task of a run, its form values among others (`Update task`). ``None`` values are left out."""
-    path = f"runs/{identifier(run_id, 'run_id')}/tasks/{identifier(task_id, 'task_id')}"
-    return call("PUT", path, organization, json=_present(values))
+    return call("PUT", _task(run_id, task_id), organization, json=_present(values))
 
 
 def complete_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Call:
@@ -132,6 +142,14 @@ def complete_task(organization: str, run_id: str, task_id: str, values: Mapping[
     path = f"runs/{identifier(run_id, 'run_id')}/completed-tasks"
     body = {"task_id": identifier(task_id, "task_id"), **_present(values)}
     return call("POST", path, organization, json=body)
+
+
+def comment(organization: str, task_id: str, content: str) -> Call:
+    """Write a comment on a task, of a run or not (`Task operations and automation`)."""
+    if not isinstance(content, str) or not content.strip():
+        raise ValueError("content must be a text that says something.")
+    path = f"tasks/{identifier(task_id, 'task_id')}/comment"
+    return call("POST", path, organization, json={"content": content})
 
 
 def application_token(client_id: str, client_secret: str) -> Call:
@@ -178,6 +196,10 @@ def include_names(with_: Iterable[str] | str | None) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names):
         raise ValueError("with_ must be a sequence of names such as ('next_task', 'tasks'), or one string.")
     return tuple(stripped for name in names if (stripped := name.strip()))
+
+
+def _task(run_id: str, task_id: str) -> str:
+    return f"runs/{identifier(run_id, 'run_id')}/tasks/{identifier(task_id, 'task_id')}"
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 
@@ -61,6 +62,48 @@ class TestGetRun:
         requests_mock.get(RUN, json={"data": {"id": "r1", "next_task": {"title": "Sign"}}})
         with pytest.raises(TallyfyResponseError, match="'next_task' is neither empty nor a task with an id"):
             hook.get_next_task("r1")
+
+
+class TestGetOne:
+    def test_a_template(self, hook, requests_mock):
+        checklist = {"id": "c1", "prerun": [{"id": "f1"}], "steps": []}
+        requests_mock.get(f"{ROOT}/organizations/acme/checklists/c1", json={"data": checklist})
+        assert hook.get_checklist("c1") == checklist
+        assert hook.get_checklist("c1", with_=("steps", "tags")) == checklist
+        path = "/organizations/acme/checklists/c1"
+        assert asked(requests_mock) == [path, f"{path}?with=steps%2Ctags"]
+
+    def test_a_task(self, hook, requests_mock):
+        requests_mock.get(f"{RUN}/tasks/t1", json={"data": TASK})
+        assert hook.get_task("r1", "t1") == TASK
+        assert hook.get_task("r1", "t1", with_="form_fields") == TASK
+        path = "/organizations/acme/runs/r1/tasks/t1"
+        assert asked(requests_mock) == [path, f"{path}?with=form_fields"]
+
+    @pytest.mark.parametrize(
+        "get", [lambda hook: hook.get_checklist("c1"), lambda hook: hook.get_task("r1", "t1")]
+    )
+    def test_an_answer_without_it_is_unreadable(self, hook, requests_mock, get):
+        requests_mock.get(re.compile(ROOT), json={"data": []})
+        with pytest.raises(TallyfyResponseError, match="an object under 'data' was expected"):
+            get(hook)
+
+
+class TestDirectory:
+    def test_all_pages_of_members_and_groups(self, hook, requests_mock):
+        users = f"{ROOT}/organizations/acme/users"
+        requests_mock.get(
+            users,
+            [
+                page(1, 2, [{"id": 7, "email": "ada@example.com"}]),
+                page(2, 2, [{"id": 8, "email": "ben@example.com"}]),
+            ],
+        )
+        requests_mock.get(f"{ROOT}/organizations/acme/groups", **page(1, 1, [{"id": "g1", "name": "Staff"}]))
+        directory = hook.get_directory()
+        assert [member.id for member in directory.members] == [7, 8]
+        assert directory.group("staff").id == "g1"
+        assert requests_mock.call_count == 3
 
 
 class TestLists:
@@ -175,6 +218,19 @@ class TestWrites:
         requests_mock.post(f"{RUN}/completed-tasks", json={"data": TASK})
         assert hook.complete_task("r1", "t1", **arguments) == TASK
         assert requests_mock.last_request.json() == body
+
+    def test_comment(self, hook, requests_mock):
+        requests_mock.post(
+            f"{ROOT}/organizations/acme/tasks/t1/comment", status_code=201, json={"data": {"id": "x1"}}
+        )
+        assert hook.comment("t1", "Look at this.") == {"id": "x1"}
+        assert requests_mock.last_request.json() == {"content": "Look at this."}
+
+    def test_a_comment_is_not_written_twice_in_doubt(self, hook, requests_mock):
+        requests_mock.post(f"{ROOT}/organizations/acme/tasks/t1/comment", status_code=502)
+        with pytest.raises(TallyfyIndeterminateError):
+            hook.comment("t1", "Look at this.")
+        assert requests_mock.call_count == 1
 
     def test_a_write_whose_answer_has_no_item_may_have_been_applied(self, hook, requests_mock):
         requests_mock.post(RUNS, status_code=201, json={"data": []})

@@ -175,6 +175,7 @@ def test_no_id_leaves_its_place(text):
         lambda: calls.get_tasks("acme", text, {}),
         lambda: calls.update_task("acme", "r1", text, {}),
         lambda: calls.complete_task("acme", text, "t1", {}),
+        lambda: calls.get_task("acme", "r1", text, ()),
     ):
         try:
             made = make()

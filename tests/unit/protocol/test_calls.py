@@ -141,6 +141,13 @@ class TestRuns:
         assert (made.method, made.path) == ("GET", "/organizations/acme/runs")
         assert dict(made.params) == {"q": "Release 1", "with": "next_task"}
 
+    @pytest.mark.parametrize(
+        ("with_", "query"), [((), ""), ("steps", "?with=steps"), (("steps", "tags"), "?with=steps%2Ctags")]
+    )
+    def test_get_checklist(self, with_, query):
+        made = calls.get_checklist("acme", "c1", with_)
+        assert (made.method, made.target) == ("GET", f"/organizations/acme/checklists/c1{query}")
+
     def test_launch_run(self):
         made = calls.launch_run("acme", "c1", {"name": "Release", "prerun": {"f": False}, "summary": None})
         assert (made.method, made.target) == ("POST", "/organizations/acme/runs")
@@ -152,6 +159,22 @@ class TestTasks:
         made = calls.get_tasks("acme", "r1", {"with_": "form_fields", "status": "active"})
         assert (made.method, made.path) == ("GET", f"{RUN}/tasks")
         assert dict(made.params) == {"with": "form_fields", "status": "active"}
+
+    @pytest.mark.parametrize(("with_", "query"), [((), ""), ("form_fields", "?with=form_fields")])
+    def test_get_task(self, with_, query):
+        made = calls.get_task("acme", "r1", "t1", with_)
+        assert (made.method, made.target) == ("GET", f"{RUN}/tasks/t1{query}")
+
+    def test_comment(self):
+        made = calls.comment("acme", "t1", "Look at this.\n")
+        assert (made.method, made.target) == ("POST", "/organizations/acme/tasks/t1/comment")
+        assert made.json == {"content": "Look at this.\n"}
+        assert not made.is_repeatable
+
+    @pytest.mark.parametrize("content", ["", " \n", None, 5, ["a"]])
+    def test_a_comment_that_says_nothing_is_refused(self, content):
+        with pytest.raises(ValueError, match="content must be a text"):
+            calls.comment("acme", "t1", content)
 
     def test_update_task(self):
         made = calls.update_task("acme", "r1", "t1", {"taskdata": {"f": ""}, "title": None})
@@ -179,14 +202,20 @@ class TestTasks:
             "run_id": [
                 lambda: calls.get_run("acme", bad, (), form_fields_values=False),
                 lambda: calls.get_tasks("acme", bad, {}),
+                lambda: calls.get_task("acme", bad, "t1", ()),
                 lambda: calls.update_task("acme", bad, "t1", {}),
                 lambda: calls.complete_task("acme", bad, "t1", {}),
             ],
             "task_id": [
                 lambda: calls.update_task("acme", "r1", bad, {}),
                 lambda: calls.complete_task("acme", "r1", bad, {}),
+                lambda: calls.get_task("acme", "r1", bad, ()),
+                lambda: calls.comment("acme", bad, "Look."),
             ],
-            "checklist_id": [lambda: calls.launch_run("acme", bad, {})],
+            "checklist_id": [
+                lambda: calls.launch_run("acme", bad, {}),
+                lambda: calls.get_checklist("acme", bad, ()),
+            ],
         }.items():
             for made in make:
                 with pytest.raises(ValueError, match=f"^{name} must be a Tallyfy id"):

@@ -20,7 +20,26 @@ def modules_after(*imports: str) -> set[str]:
 
 PROTOCOL = [
     f"airflow_provider_tallyfy.protocol{module}"
-    for module in ("", ".addresses", ".answers", ".calls", ".failures")
+    for module in (
+        "",
+        ".addresses",
+        ".answers",
+        ".calls",
+        ".failures",
+        ".form_choices",
+        ".form_fields",
+        ".form_readings",
+        ".form_values",
+        ".forms",
+        ".launch_mark",
+        ".launches",
+        ".names",
+        ".people",
+        ".plain_values",
+        ".problems",
+        ".tasks",
+        ".text",
+    )
 ]
 
 
