@@ -166,7 +166,7 @@ def _encoded(kind: str | None, entry: Any, directory: Directory | None) -> tuple
             return "guests", _guest(entry)
         case "groups":
             return "groups", _group(entry, directory)
-    raise UnfitValueError(f"'{kind}' is none of the lists {', '.join(KINDS)}")
+    raise UnfitValueError(f"{quoted(kind or '')} is none of the lists {', '.join(KINDS)}")
 
 
 def _kind_of(entry: Any, directory: Directory | None) -> str:

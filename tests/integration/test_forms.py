@@ -1,0 +1,173 @@
+"""What is encoded for launches and tasks, over real HTTP: the sandbox takes it, and it reads back as it was given."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import pytest
+
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+from airflow_provider_tallyfy.protocol import forms
+from airflow_provider_tallyfy.protocol.form_fields import read_kickoff_fields, read_task_fields, stored_values
+from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, find_marked, newest_runs
+from airflow_provider_tallyfy.protocol.launches import encode_launch, needs_directory
+from airflow_provider_tallyfy.protocol.tasks import find_task
+from airflow_provider_tallyfy.sandbox.model import FieldType
+from airflow_provider_tallyfy.sandbox.seeds import (
+    ONBOARDING_CHECKLIST_ID,
+    ONBOARDING_RUN_ID,
+    RELEASE_CHECKLIST_ID,
+)
+from airflow_provider_tallyfy.sandbox.server import SandboxServer
+
+FILE = {"id": "a1", "filename": "contract.pdf", "version": 1}
+TEAM = {"users": [1001], "guests": ["x@y.example"]}
+# By the label of the field: what is given, and what it reads back as.
+GIVEN = [
+    ("Customer name", "Globex", "Globex"),
+    ("Customer name", "Ünïcödé 🎉 " + "x" * 190, "Ünïcödé 🎉 " + "x" * 190),
+    ("Customer name", 2026, "2026"),
+    ("Notes", "x" * 30_000, "x" * 30_000),
+    ("Notes", "", ""),
+    ("Notes", True, "true"),
+    ("Contact email", "client@example.org", "client@example.org"),
+    ("Start date", date(2026, 1, 5), "2026-01-05T00:00:00.000Z"),
+    ("Start date", datetime(2026, 1, 5, 9, tzinfo=timezone(timedelta(hours=2))), "2026-01-05T07:00:00.000Z"),
+    ("Start date", "2026-01-05", "2026-01-05"),
+    ("Plan", "business", "Business"),
+    ("Plan", 3, "Enterprise"),
+    ("Region", "ASIA pacific", "Asia Pacific"),
+    ("Region", {"id": 2}, "Americas"),
+    ("Modules", ["Reports", "single SIGN-on"], ["Reports", "Single sign-on"]),
+    ("Modules", {"Automations", "Reports"}, ["Reports", "Automations"]),
+    ("Modules", [], []),
+    ("Licences", ["Standard", 25], ["Standard", "25"]),
+    ("Licences", {"Seats": 25, "product": "Standard"}, ["Standard", "25"]),
+    (
+        "Account team",
+        ["ada@example.com", "x@y.example", "release managers"],
+        {**TEAM, "groups": ["5eed0007000000000000000000000001"]},
+    ),
+    ("Account team", TEAM, {**TEAM, "groups": []}),
+    ("Contract", [FILE], [FILE]),
+    ("Contract", FILE, [FILE]),
+]
+REQUIRED = {"Customer name": "Globex", "Contact email": "client@example.org", "Region": "Europe"}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with SandboxServer() as server:
+        yield server
+
+
+@pytest.fixture
+def hook(server, monkeypatch):
+    server.reset()
+    described = {
+        "conn_type": "tallyfy",
+        "host": server.base_url,
+        "login": "sandbox",
+        "password": "sandbox-token",
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
+    hook = TallyfyHook()
+    with hook.get_conn():
+        yield hook
+
+
+@pytest.fixture
+def checklist(hook):
+    return hook.get_checklist(ONBOARDING_CHECKLIST_ID, with_="steps")
+
+
+def collect_documents(hook, run_id=ONBOARDING_RUN_ID):
+    """Return the task whose form has a field of each type, found by its title."""
+    found = find_task(hook.get_tasks(run_id), "COLLECT documents of Globex")
+    return hook.get_task(run_id, found["id"], with_="form_fields")
+
+
+def test_every_type_of_field_is_tried(checklist):
+    types = {field.label: field.field_type for field in read_kickoff_fields(checklist)}
+    assert {types[label] for label, _, _ in GIVEN} == {str(each) for each in FieldType}
+
+
+@pytest.mark.parametrize(("label", "given", "read"), GIVEN, ids=str)
+def test_a_value_is_taken_at_the_launch_and_reads_back(hook, checklist, label, given, read):
+    kickoff = {**REQUIRED, label.upper(): given} if label not in REQUIRED else {**REQUIRED, label: given}
+    directory = hook.get_directory() if needs_directory(checklist, kickoff) else None
+    run = hook.launch_run(ONBOARDING_CHECKLIST_ID, **encode_launch(checklist, kickoff, directory=directory))
+    values = forms.read_form(read_kickoff_fields(checklist), hook.get_run(run["id"])["prerun"])
+    assert values[label.lower().replace(" ", "_")] == read
+
+
+@pytest.mark.parametrize(("label", "given", "read"), GIVEN, ids=str)
+def test_a_value_is_taken_by_a_task_and_emptied_again(hook, label, given, read):
+    task = collect_documents(hook)
+    fields = read_task_fields(task)
+    before = forms.read_task_form(task)
+    written = forms.encode_task_values(fields, {label: given}, hook.get_directory())
+    hook.update_task(ONBOARDING_RUN_ID, task["id"], taskdata=written)
+    alias = f"{label.lower().replace(' ', '_')}_checked"
+    assert forms.read_task_form(collect_documents(hook)) == {**before, alias: read}
+
+    hook.update_task(ONBOARDING_RUN_ID, task["id"], taskdata=forms.encode_task_values(fields, {label: None}))
+    emptied = forms.read_task_form(collect_documents(hook))
+    nothing = "" if label in ("Customer name", "Notes") else before[alias]
+    assert emptied == {**before, alias: nothing}
+
+
+def test_which_required_fields_are_still_empty(hook):
+    task = collect_documents(hook)
+    fields = read_task_fields(task)
+    written = forms.encode_task_values(fields, {"Plan": "Starter"})
+    assert [field.label for field in forms.missing_required(fields, stored_values(task), written)] == [
+        "Customer name"
+    ]
+    hook.update_task(ONBOARDING_RUN_ID, task["id"], taskdata={**written, fields[0].id: "Globex"})
+    assert forms.missing_required(fields, stored_values(collect_documents(hook)), {}) == ()
+    assert hook.complete_task(ONBOARDING_RUN_ID, task["id"])["status"] == "completed"
+
+
+def test_steps_are_changed_at_the_launch(hook, checklist):
+    overrides = {
+        "review_contract": {"owners": ["ben@example.com"], "deadline": datetime(2030, 1, 5, 17, tzinfo=UTC)},
+        "Welcome CALL": {"owners": {"groups": ["customer success"], "guests": ["x@y.example"]}},
+    }
+    values = encode_launch(checklist, REQUIRED, overrides, hook.get_directory())
+    run = hook.launch_run(ONBOARDING_CHECKLIST_ID, **values)
+    tasks = hook.get_tasks(run["id"])
+    review, call = find_task(tasks, "Review contract"), find_task(tasks, "welcome_call")
+    assert [user["email"] for user in review["owners"]["users"]] == ["ben@example.com"]
+    assert review["deadline"].startswith("2030-01-05T17:00:00")
+    assert (call["owners"]["users"], call["owners"]["guests"]) == ([], ["x@y.example"])
+    assert call["owners"]["groups"] == ["5eed0007000000000000000000000002"]
+
+
+def test_a_launch_is_found_by_its_mark(hook):
+    mark = LaunchMark("release", "manual__2026-01-05T12:00:00+00:00", "launch", 3)
+    started = datetime.now(UTC)
+
+    def found(mark=mark):
+        runs = hook.list_runs(**newest_runs(RELEASE_CHECKLIST_ID))
+        return find_marked(runs, mark, started)
+
+    assert found() is None
+    run = hook.launch_run(RELEASE_CHECKLIST_ID, name="Release 3", summary=mark.added_to("Ask Ada."))
+    for number in range(150):
+        hook.launch_run(
+            RELEASE_CHECKLIST_ID, summary=LaunchMark("release", "else", "launch", number).added_to(None)
+        )
+    assert found()["id"] == run["id"]
+    assert (run["name"], run["summary"]) == ("Release 3", f"Ask Ada.\n\n{mark}")
+    hook.request("DELETE", f"runs/{run['id']}")
+    assert found()["id"] == run["id"]
+    assert found(LaunchMark("release", "never", "launch")) is None
+
+
+def test_a_comment_is_written_on_a_task(hook):
+    task = collect_documents(hook)
+    assert hook.comment(task["id"], "The pipeline needs you.")["content"] == "The pipeline needs you."
+    [thread] = hook.get_task(ONBOARDING_RUN_ID, task["id"], with_="threads")["threads"]["data"]
+    assert thread["content"] == "The pipeline needs you."

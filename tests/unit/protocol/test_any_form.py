@@ -1,0 +1,267 @@
+"""Whatever a form looks like: what was given is accepted by Tallyfy's rules, and reads back as it was given."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_tallyfy.protocol import forms
+from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
+from airflow_provider_tallyfy.protocol.form_fields import keys, read_form_fields
+from airflow_provider_tallyfy.protocol.form_readings import says_nothing
+from airflow_provider_tallyfy.protocol.launches import encode_launch
+from airflow_provider_tallyfy.protocol.names import folded
+from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.protocol.tasks import AmbiguousTaskError, find_task
+from airflow_provider_tallyfy.sandbox import fields as sandbox_fields
+from airflow_provider_tallyfy.sandbox.model import Column, FieldType, FormField, Option
+from tests.unit.protocol.forms_of_tests import DIRECTORY
+
+MEMBERS = tuple(member.id for member in DIRECTORY.members)
+# What can be sent at all; half of a surrogate pair cannot.
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+# Few letters, so that names are often equal, or equal but for their case.
+NAME = st.text(alphabet="aAbßSé \n", max_size=3) | TEXT
+EMAIL = st.from_regex(r"[a-z]{1,8}@[a-z]{1,8}\.example", fullmatch=True)
+MOMENT = st.datetimes(timezones=st.just(UTC)).map(
+    lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+)
+
+
+@st.composite
+def described_fields(draw):
+    """Draw one field, as the API gives it; its id comes later."""
+    field_type = draw(st.sampled_from([str(each) for each in FieldType]))
+    texts = draw(st.lists(NAME, min_size=1, max_size=5))
+    return {
+        "alias": draw(st.none() | NAME),
+        "label": draw(st.none() | NAME),
+        "field_type": field_type,
+        "required": draw(st.booleans()),
+        "options": [{"id": number, "text": text} for number, text in enumerate(texts, start=1)],
+        "columns": [{"id": number, "label": text} for number, text in enumerate(texts, start=1)],
+    }
+
+
+@st.composite
+def described_forms(draw):
+    return [
+        {**field, "id": f"{number:032x}"}
+        for number, field in enumerate(draw(st.lists(described_fields(), max_size=6)), start=1)
+    ]
+
+
+def value_for(field):
+    """Give values that fit a field, each with what it reads back as."""
+    match field["field_type"]:
+        case "text" | "textarea":
+            texts = TEXT.map(lambda text: (text, text))
+            return texts | st.integers(-(10**30), 10**30).map(lambda number: (number, str(number)))
+        case "email":
+            return EMAIL.map(lambda email: (email, email))
+        case "date":
+            moments = MOMENT.map(lambda moment: (moment, moment))
+            return moments | st.dates().map(
+                lambda day: (day, datetime(day.year, day.month, day.day, tzinfo=UTC))
+            )
+        case "radio" | "dropdown":
+            return st.sampled_from(field["options"]).map(lambda option: (option, option["text"]))
+        case "multiselect":
+            chosen = st.lists(st.sampled_from(field["options"]), unique_by=lambda option: option["id"])
+            return chosen.map(lambda options: (options, [option["text"] for option in options]))
+        case "table":
+            width = len(field["columns"])
+            return st.lists(TEXT, min_size=width, max_size=width).map(lambda cells: (cells, cells))
+        case "assignees_form":
+            people = st.fixed_dictionaries(
+                {
+                    "users": st.lists(st.sampled_from(MEMBERS), unique=True),
+                    "guests": st.lists(EMAIL, unique=True),
+                    "groups": st.lists(st.sampled_from(["g1", "g2"]), unique=True),
+                }
+            )
+            return people.map(lambda people: (people, people))
+    file = st.fixed_dictionaries({"id": st.sampled_from(["a1", "a2"]), "filename": TEXT.filter(bool)})
+    return st.lists(file).map(lambda files: (files, files))
+
+
+def in_the_sandbox(described):
+    return [
+        FormField(
+            id=field["id"],
+            alias=field["alias"] or "",
+            label=field["label"] or "",
+            field_type=FieldType(field["field_type"]),
+            required=field["required"],
+            options=tuple(Option(option["id"], option["text"]) for option in field["options"]),
+            columns=tuple(Column(column["id"], column["label"]) for column in field["columns"]),
+        )
+        for field in described
+    ]
+
+
+def attempt(encode, *arguments):
+    """Return what is encoded, or the error."""
+    try:
+        return encode(*arguments), None
+    except FormValuesError as error:
+        return None, error
+
+
+def same(field, read, wanted):
+    if field["field_type"] == "date":
+        return datetime.fromisoformat(read) == wanted
+    # An option that has no text chooses nothing, and a table of empty cells holds nothing.
+    nothing = {"radio": None, "dropdown": None, "table": []}.get(field["field_type"], wanted)
+    return read == wanted or (read == nothing and not "".join(wanted).strip())
+
+
+@given(st.data(), described_forms())
+@settings(deadline=None, max_examples=150)
+def test_what_is_encoded_is_accepted_and_reads_back_as_it_was_given(data, described):
+    fields = read_form_fields(described)
+    drawn = {field["id"]: data.draw(value_for(field)) for field in described}
+    names = {field.id: key for key, field in keys(fields).items()}
+    values = {names[key]: value for key, (value, _) in drawn.items()}
+    written = forms.encode_task_values(fields, values, DIRECTORY)
+    json.dumps(written, allow_nan=False)
+    accepted = sandbox_fields.accept(in_the_sandbox(described), written, surface="taskdata", members=MEMBERS)
+    assert accepted == written
+    read = forms.read_form(fields, accepted)
+    assert json.loads(json.dumps(read)) == read
+    for field in described:
+        assert same(field, read[names[field["id"]]], drawn[field["id"]][1])
+
+
+@given(st.data(), described_forms())
+@settings(deadline=None, max_examples=100)
+def test_a_launch_is_refused_here_exactly_where_a_required_field_is_empty(data, described):
+    fields = read_form_fields(described)
+    drawn = {field["id"]: data.draw(value_for(field)) for field in described if data.draw(st.booleans())}
+    values = {key: value for key, (value, _) in drawn.items()}
+    prerun, error = attempt(forms.encode_kickoff, fields, values, DIRECTORY)
+    if error:
+        # An option of a dropdown has an id, even where it has no text.
+        kinds = {field.id: field.field_type for field in fields}
+        read = {key: "it" if kinds[key] == "dropdown" else wanted for key, (_, wanted) in drawn.items()}
+        missing = [field for field in fields if field.required and says_nothing(read.get(field.id))]
+        assert len(error.problems) == len(missing)
+        assert all("is required, but there is no value for it" in problem for problem in error.problems)
+        return
+    sandbox = in_the_sandbox(described)
+    accepted = sandbox_fields.accept(sandbox, prerun, surface="prerun", members=MEMBERS)
+    sandbox_fields.require(sandbox, accepted, surface="prerun")
+
+
+@given(described_forms())
+@settings(deadline=None, max_examples=150)
+def test_every_field_has_a_key_of_its_own_that_names_it(described):
+    fields = read_form_fields(described)
+    named = keys(fields)
+    assert sorted(field.id for field in named.values()) == sorted(field["id"] for field in described)
+    for key, field in named.items():
+        assert forms.find_field(fields, key) == field
+
+
+@given(described_forms(), NAME)
+@settings(deadline=None, max_examples=150)
+def test_a_key_names_one_field_or_is_refused(described, key):
+    fields = read_form_fields(described)
+    exactly = [field.id for field in fields if key and key in (field.alias, field.label)]
+    alike = [
+        field.id
+        for field in fields
+        if folded(key) and folded(key) in (folded(field.alias), folded(field.label))
+    ]
+    found = exactly or alike
+    field, error = attempt(forms.find_field, fields, key)
+    if len(found) == 1:
+        assert [field.id] == found
+    else:
+        assert ("is no field" in error.problems[0]) == (not found)
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.decimals()
+    | st.text(max_size=5)
+    | st.binary(max_size=3)
+    | st.dates()
+    | st.datetimes(timezones=st.none() | st.timezones())
+    | st.sampled_from([10**1000, Decimal("1E+999999"), date.max, datetime.max.replace(tzinfo=UTC), object()]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=2).map(tuple)
+        | st.frozensets(st.text(max_size=2), max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "text", "users", "guests", "data", "value"]) | NAME, inner, max_size=3
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.data(), described_forms())
+@settings(deadline=None, max_examples=150)
+def test_whatever_is_given_is_encoded_or_refused_with_all_that_is_wrong(data, described):
+    fields = read_form_fields(described)
+    values = {field["id"]: data.draw(ANYTHING) for field in described}
+    for encode in (forms.encode_kickoff, forms.encode_task_values):
+        written, error = attempt(encode, fields, values, DIRECTORY)
+        if error:
+            assert error.problems
+            assert all(line.isprintable() and len(line) < 5000 for line in str(error).splitlines())
+        json.dumps(written, allow_nan=False).encode()
+    forms.needs_directory(fields, values)
+
+
+@given(ANYTHING, ANYTHING, ANYTHING)
+@settings(deadline=None, max_examples=100)
+def test_any_answer_is_read_or_refused(prerun, steps, values):
+    with suppress(UnreadableAnswerError, FormValuesError):
+        encode_launch({"prerun": prerun, "steps": steps}, values, values)
+    with suppress(UnreadableAnswerError):
+        json.dumps(forms.read_task_form({"form_fields": prerun, "taskdata": {}}))
+
+
+@given(st.lists(st.fixed_dictionaries({"alias": st.none() | NAME, "title": NAME}), max_size=6), NAME)
+@settings(deadline=None, max_examples=150)
+def test_a_name_is_that_of_one_task_or_none_or_refused(described, name):
+    tasks = [{**task, "id": f"t{number}"} for number, task in enumerate(described)]
+    exactly = [task for task in tasks if name and name in (task["alias"], task["title"])]
+    alike = [
+        task
+        for task in tasks
+        if folded(name) and folded(name) in (folded(task["alias"] or ""), folded(task["title"]))
+    ]
+    found = exactly or alike
+    if len(found) > 1:
+        with pytest.raises(AmbiguousTaskError):
+            find_task(tasks, name)
+    else:
+        assert find_task(tasks, name) == (found[0] if found else None)
+
+
+def test_huge_lists_take_no_time_to_speak_of():
+    texts = [f"Option {number}" for number in range(20_000)]
+    fields = read_form_fields(
+        [
+            {
+                "id": "f1",
+                "label": "Many",
+                "field_type": "multiselect",
+                "options": [{"id": number, "text": text} for number, text in enumerate(texts)],
+            }
+        ]
+    )
+    written = forms.encode_kickoff(fields, {"many": [text.upper() for text in texts]})
+    assert forms.read_form(fields, written) == {"Many": texts}
