@@ -392,8 +392,7 @@ class Plan:
         """Take the answer to a question, and return whom to tell what."""
         if isinstance(answer, Blank):
             return self._failed(question, answer, asked_at, now)
-        self._outages = 0
-        self._failing.clear()
+        self._reached()
         match question, answer:
             case AskRun(run_id), dict():
                 run = self._runs.get(run_id)
@@ -403,6 +402,11 @@ class Plan:
             case AskFeed(), Page():
                 self._heard(answer, asked_at, now)  # type: ignore[arg-type]
         return []
+
+    def _reached(self) -> None:
+        """Take note that Tallyfy itself answered, whatever it said."""
+        self._outages = 0
+        self._failing.clear()
 
     def _saw_by_itself(
         self, run: _WatchedRun, seen: dict[str, Any], asked_at: float
@@ -486,10 +490,10 @@ class Plan:
     def _failed(
         self, question: Question, blank: Blank, asked_at: float, now: float
     ) -> list[tuple[Watch, Look]]:
-        if not blank.is_passing:
-            self._outages = 0
-        else:
+        if blank.is_passing:
             self._failing.add(question.run_id if isinstance(question, AskRun) else type(question).__name__)
+        elif not blank.is_everybodys:
+            self._reached()
         if blank.is_everybodys or len(self._failing) >= _IN_A_ROW:
             self._outages += 1
             self._paused_until = now + self._pause_after(self._outages, blank, self.watches())

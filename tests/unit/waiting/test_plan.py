@@ -405,7 +405,7 @@ class TestSlowTallyfy:
         simulation = followed(1000)
         simulation.latency = 2
         for _ in range(60):
-            for number in range(20):
+            for number in range(8):
                 simulation.comment(simulation.run(number))
             simulation.pass_time(1)
         assert simulation.tallyfy.requests(AskFeed, since=START + SETTLED) >= 5

@@ -1,0 +1,494 @@
+"""The watcher that all waits of a connection share, against the sandbox's real server. Pauses take no time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import logging
+import threading
+from contextlib import suppress
+
+import pytest
+import requests
+
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+from airflow_provider_tallyfy.sandbox.model import Role
+from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
+from airflow_provider_tallyfy.waiting import watcher
+from airflow_provider_tallyfy.waiting.pace import Pace
+from airflow_provider_tallyfy.waiting.plan import LONGEST_UNREAD, Plan
+from dev.sandbox import SandboxClient
+
+LONGEST = 60.0
+INTERVAL = 10.0
+
+
+class Town:
+    """A sandbox with many runs, the people in it, and the waits of a triggerer."""
+
+    def __init__(self, server, monkeypatch):
+        self.server = server
+        self.people = SandboxClient(server.url)
+        self._monkeypatch = monkeypatch
+        self.connect()
+
+    def connect(self, conn_id="tallyfy_default", password="sandbox-token"):  # noqa: S107
+        settings = {
+            "conn_type": "tallyfy",
+            "host": self.server.base_url,
+            "login": "sandbox",
+            "password": password,
+        }
+        self._monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(settings))
+
+    def control(self, method, name, **json_body):
+        answer = requests.request(
+            method, f"{self.server.url}/_sandbox/{name}", json=json_body or None, timeout=30
+        )
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def launch(self, count):
+        return self.control("POST", "runs", count=count)["data"]
+
+    def fault(self, **fault):
+        requests.post(f"{self.server.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
+
+    def mend(self):
+        self.control("DELETE", "faults")
+
+    def asked(self):
+        """How often each endpoint was asked since this was last said."""
+        routes = self.control("GET", "stats")["routes"]
+        self.control("DELETE", "stats")
+        endpoint = "/api/organizations/{organization}/"
+        return {row["path"].removeprefix(endpoint): row["count"] for row in routes if row["method"] == "GET"}
+
+    def baseline(self, run_id):
+        return self.people.next_task(run_id)["id"]
+
+
+class MovedClock:
+    """A clock that jumps to where somebody waits for, and stops where the test wants to do something."""
+
+    def __init__(self):
+        self._now = 1000.0
+        self._stop_at = 1000.0
+        self._may_go_on = asyncio.Event()
+        self._has_stopped = asyncio.Event()
+
+    def now(self):
+        return self._now
+
+    async def wait(self, event, until):
+        for _ in range(20):  # turns of the loop, in which the waits take what they were told
+            if event.is_set():
+                return
+            await asyncio.sleep(0)
+        while until > self._stop_at:
+            self._now = max(self._now, self._stop_at)
+            self._has_stopped.set()
+            self._may_go_on.clear()
+            waits = [asyncio.ensure_future(self._may_go_on.wait()), asyncio.ensure_future(event.wait())]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+            if event.is_set():
+                return
+        self._now = max(self._now, until)
+
+    async def advance(self, seconds):
+        """Let time pass, and all that is to be done meanwhile."""
+        self._stop_at += seconds
+        self._has_stopped.clear()
+        self._may_go_on.set()
+        await asyncio.sleep(0.01)  # for waits that were just started to come
+        # After the last wait nobody is left to keep the time.
+        while watcher._watchers.get(asyncio.get_running_loop()) and not self._has_stopped.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+class Triggerer:
+    """Runs triggers as the triggerer does: each in a task with a context of its own."""
+
+    def __init__(self):
+        self.tasks = {}
+        self.woken = {}
+
+    def start(self, run_id, *, from_task_id, name=None, **arguments):
+        arguments = {"tallyfy_conn_id": "tallyfy_default", "poke_interval": INTERVAL, **arguments}
+        trigger = TallyfyNextTaskTrigger(run_id=run_id, from_task_id=from_task_id, **arguments)
+        name = name or run_id
+        self.tasks[name] = asyncio.create_task(self._run(name, trigger), context=contextvars.copy_context())
+
+    async def _run(self, name, trigger):
+        WAIT.set(name)
+        async for event in trigger.run():
+            self.woken.setdefault(name, []).append(event.payload)
+
+    async def cancel(self, name):
+        self.tasks[name].cancel()
+        with suppress(asyncio.CancelledError):
+            await self.tasks.pop(name)
+
+    async def stop(self):
+        for name in list(self.tasks):
+            await self.cancel(name)
+
+
+WAIT: contextvars.ContextVar[str] = contextvars.ContextVar("WAIT", default="nobody")
+
+
+class Logs(logging.Handler):
+    """Keeps each line with the wait in whose context it was written."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def emit(self, record):
+        self.lines.append((WAIT.get(), record.getMessage()))
+
+
+@pytest.fixture
+def logs(monkeypatch):
+    handler = Logs()
+    logger = logging.getLogger("trigger")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logger)
+    yield handler
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
+def town(monkeypatch):
+    with SandboxServer() as server:
+        yield Town(server, monkeypatch)
+
+
+@pytest.fixture
+def scene(monkeypatch, logs):
+    """Run a coroutine with a triggerer and a clock."""
+
+    def scene(play):
+        async def played():
+            clock, triggerer = MovedClock(), Triggerer()
+            monkeypatch.setattr(watcher, "Clock", lambda: clock)
+            try:
+                await play(triggerer, clock)
+            finally:
+                await triggerer.stop()
+
+        asyncio.run(asyncio.wait_for(played(), LONGEST))
+
+    return scene
+
+
+async def many(town, triggerer, clock, count=400):
+    """Begin so many waits that the feed is followed, and let each be looked at once."""
+    ids = await asyncio.to_thread(town.launch, count)
+    baselines = {run_id: town.server.store.runs[run_id] for run_id in ids}
+    for run_id, run in baselines.items():
+        first = min((task for task in run.visible_tasks if task.is_pending), key=lambda task: task.deadline)
+        triggerer.start(run_id, from_task_id=first.id)
+    await clock.advance(5)
+    return ids
+
+
+def complete(town, run_id):
+    return asyncio.to_thread(town.people.complete_next, run_id)
+
+
+def test_many_waits_cost_a_request_a_look_and_one_a_change(town, scene):
+    async def play(triggerer, clock):
+        ids = await many(town, triggerer, clock)
+        assert town.asked() == {"activity-feeds": 1, "runs": 4}
+        changed = ids[::100]
+        for run_id in changed:
+            await complete(town, run_id)
+        town.asked()
+        await clock.advance(3 * INTERVAL)
+        assert town.asked() == {"activity-feeds": 3, "runs/{id}": len(changed)}
+        assert {name: len(events) for name, events in triggerer.woken.items()} == dict.fromkeys(changed, 1)
+
+    scene(play)
+
+
+def test_a_run_that_five_wait_for_is_read_once(town, scene):
+    async def play(triggerer, clock):
+        (run_id,) = town.launch(1)
+        for number in range(5):
+            triggerer.start(run_id, from_task_id=town.baseline(run_id), name=str(number))
+        town.asked()
+        await clock.advance(1)
+        assert town.asked() == {"runs/{id}": 1}
+        await complete(town, run_id)
+        await clock.advance(INTERVAL)
+        assert set(triggerer.woken) == {"0", "1", "2", "3", "4"}
+
+    scene(play)
+
+
+def test_a_change_that_the_feed_hides_is_seen_within_the_bound(town, scene, caplog):
+    async def play(triggerer, clock):
+        ids = await many(town, triggerer, clock)
+        town.control("POST", "activity", missing=["completed", "started", "updated"])
+        await complete(town, ids[7])
+        await clock.advance(LONGEST_UNREAD - 10)
+        assert triggerer.woken == {}
+        await clock.advance(20)
+        assert list(triggerer.woken) == [ids[7]]
+        await clock.advance(70)
+        assert "activity feed is not used" in caplog.text
+
+    scene(play)
+
+
+def test_a_feed_that_is_late_is_followed(town, scene):
+    async def play(triggerer, clock):
+        ids = await many(town, triggerer, clock)
+        town.control("POST", "activity", delay=3600)
+        await complete(town, ids[7])
+        await clock.advance(2 * INTERVAL)
+        assert triggerer.woken == {}
+        town.control("POST", "clock", advance=3601)
+        await clock.advance(INTERVAL)
+        assert list(triggerer.woken) == [ids[7]]
+
+    scene(play)
+
+
+def test_a_light_member_s_waits_go_on_without_the_feed(town, scene, caplog):
+    caplog.set_level(logging.WARNING)
+
+    async def play(triggerer, clock):
+        light = next(member for member in town.server.store.members.values() if member.role is Role.LIGHT)
+        town.control("POST", "tokens", token="light-token", user_id=light.id)
+        ids = town.launch(5)
+        for run_id in ids:
+            town.server.change(lambda store, run_id=run_id: setattr(store.runs[run_id], "users", (light.id,)))
+        town.connect(password="light-token")
+        for run_id in ids:
+            triggerer.start(run_id, from_task_id=town.baseline(run_id))
+        await clock.advance(5)
+        await complete(town, ids[0])
+        await clock.advance(INTERVAL)
+        assert list(triggerer.woken) == [ids[0]]
+        assert caplog.text.count("activity feed is not used") == 1
+
+    scene(play)
+
+
+def test_a_list_that_fails_halfway_wakes_nobody_and_misses_nothing(town, scene):
+    async def play(triggerer, clock):
+        town.fault(path="activity-feeds", action="status", status=403, times=None)
+        ids = await many(town, triggerer, clock)
+        await complete(town, ids[0])
+        await complete(town, ids[-1])
+        town.fault(path="page=3", action="status", status=500)
+        town.fault(path="page=4", action="truncate")
+        await clock.advance(2 * INTERVAL)
+        assert set(triggerer.woken) == {ids[0], ids[-1]}
+
+    scene(play)
+
+
+def test_runs_that_leave_the_list_are_read_by_themselves(town, scene):
+    async def play(triggerer, clock):
+        ids = await many(town, triggerer, clock)
+        await asyncio.to_thread(town.people.archive, ids[0])
+        for run_id in ids[1:3]:
+            await asyncio.to_thread(town.people.archive, run_id)
+            await asyncio.to_thread(town.people.delete, run_id)
+        await clock.advance(INTERVAL + LONGEST_UNREAD)
+        outcomes = {name: event["outcome"] for name, (event,) in triggerer.woken.items()}
+        assert outcomes == dict.fromkeys(ids[:3], "lost")
+
+    scene(play)
+
+
+def test_when_tallyfy_says_429_everybody_pauses_and_goes_on(town, scene, logs):
+    async def play(triggerer, clock):
+        ids = await many(town, triggerer, clock)
+        town.fault(path="organizations", action="status", status=429, headers={"Retry-After": "120"})
+        town.asked()
+        await clock.advance(INTERVAL + 110)
+        assert sum(town.asked().values()) == 1
+        paused = {wait for wait, line in logs.lines if "the wait goes on" in line}
+        assert paused == set(ids)
+        await complete(town, ids[3])
+        await clock.advance(2 * INTERVAL)
+        assert list(triggerer.woken) == [ids[3]]
+
+    scene(play)
+
+
+def test_a_rotated_token_is_taken_up_by_all(town, scene):
+    async def play(triggerer, clock):
+        ids = await many(town, triggerer, clock)
+        town.control("POST", "tokens", token="next-token", user_id=1002)
+        town.control("DELETE", "tokens", token="sandbox-token")
+        town.people.use("next-token")
+        town.connect(password="next-token")
+        await complete(town, ids[3])
+        await clock.advance(2 * INTERVAL)
+        assert list(triggerer.woken) == [ids[3]]
+
+    scene(play)
+
+
+def test_a_token_that_is_refused_for_good_ends_all(town, scene):
+    async def play(triggerer, clock):
+        ids = await many(town, triggerer, clock, 10)
+        town.control("DELETE", "tokens", token="sandbox-token")
+        await clock.advance(2 * INTERVAL)
+        assert set(triggerer.woken) == set(ids)
+        assert {event["outcome"] for (event,) in triggerer.woken.values()} == {"refused"}
+
+    scene(play)
+
+
+def test_connections_do_not_share_what_only_one_may_see(town, scene):
+    async def play(triggerer, clock):
+        (run_id,) = town.launch(1)
+        town.control("POST", "tokens", token="others-token", user_id=1002)
+        town.connect("tallyfy_other", "others-token")
+        for conn_id in ("tallyfy_default", "tallyfy_other"):
+            triggerer.start(run_id, from_task_id=town.baseline(run_id), tallyfy_conn_id=conn_id, name=conn_id)
+        town.asked()
+        await clock.advance(1)
+        await clock.advance(0)
+        assert town.asked() == {"runs/{id}": 2}
+
+    scene(play)
+
+
+def test_two_triggerers_with_the_same_waits_do_no_harm(town, monkeypatch, logs):
+    """Each has an event loop of its own, as two processes do; both are told, and Airflow takes the first."""
+    ids = town.launch(5)
+    monkeypatch.setattr(watcher, "GATHERING", 0.0)
+    events = []
+
+    def run_triggerer():
+        async def play():
+            triggerer = Triggerer()
+            for run_id in ids:
+                triggerer.start(run_id, from_task_id="an earlier task")
+            await asyncio.wait_for(asyncio.gather(*triggerer.tasks.values()), LONGEST)
+            events.append(triggerer.woken)
+
+        asyncio.run(play())
+
+    threads = [threading.Thread(target=run_triggerer) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONGEST)
+    assert len(events) == 2
+    assert events[0] == events[1]
+
+
+def test_the_last_wait_takes_the_watcher_along(town, scene):
+    async def play(triggerer, clock):
+        ids = await many(town, triggerer, clock, 3)
+        assert [task.get_name() for task in asyncio.all_tasks()].count(
+            "tallyfy watcher of tallyfy_default"
+        ) == 1
+        for run_id in ids:
+            await triggerer.cancel(run_id)
+        await asyncio.sleep(0)
+        assert watcher._watchers[asyncio.get_running_loop()] == {}
+        assert "tallyfy watcher of tallyfy_default" not in [task.get_name() for task in asyncio.all_tasks()]
+        triggerer.start(ids[0], from_task_id="an earlier task")
+        await clock.advance(1)
+        assert list(triggerer.woken) == [ids[0]]
+
+    scene(play)
+
+
+def test_a_wait_that_is_cancelled_in_the_middle_of_a_look_harms_nobody(town, scene, monkeypatch):
+    async def play(triggerer, clock):
+        first, second = town.launch(2)
+        is_asked, may_answer = threading.Event(), threading.Event()
+        get_run = TallyfyHook.get_run
+
+        def slowly(hook, run_id, **options):
+            is_asked.set()
+            assert may_answer.wait(LONGEST)
+            return get_run(hook, run_id, **options)
+
+        monkeypatch.setattr(TallyfyHook, "get_run", slowly)
+        for run_id in (first, second):
+            triggerer.start(run_id, from_task_id="an earlier task")
+        advancing = asyncio.ensure_future(clock.advance(1))
+        await asyncio.to_thread(is_asked.wait, LONGEST)
+        await triggerer.cancel(first)
+        may_answer.set()
+        await advancing
+        assert list(triggerer.woken) == [second]
+
+    scene(play)
+
+
+def test_each_wait_writes_into_its_own_log(town, scene, logs):
+    async def play(triggerer, clock):
+        await many(town, triggerer, clock, 10)
+        await clock.advance(2 * INTERVAL)
+        lines = [(wait, line) for wait, line in logs.lines if line.startswith("Run ")]
+        assert len(lines) == 30
+        assert all(wait in line for wait, line in lines)
+
+    scene(play)
+
+
+def test_the_watcher_writes_into_nobody_s_log(town, scene, logs):
+    """It lives longer than the wait that it was started for."""
+
+    async def play(triggerer, clock):
+        get_run = TallyfyHook.get_run
+
+        def with_a_line(hook, run_id, **options):
+            logging.getLogger("trigger").info("a line of the watcher's")
+            return get_run(hook, run_id, **options)
+
+        TallyfyHook.get_run = with_a_line
+        try:
+            WAIT.set("somebody")
+            await many(town, triggerer, clock, 2)
+        finally:
+            TallyfyHook.get_run = get_run
+        assert {wait for wait, line in logs.lines if line == "a line of the watcher's"} == {"nobody"}
+
+    scene(play)
+
+
+def test_a_watcher_that_stumbles_loses_no_wait(town, scene, monkeypatch, caplog):
+    async def play(triggerer, clock):
+        ids = await many(town, triggerer, clock, 3)
+        answered = Plan.answered
+
+        def stumbles(*arguments):
+            monkeypatch.setattr(Plan, "answered", answered)
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(Plan, "answered", stumbles)
+        await complete(town, ids[0])
+        await clock.advance(3 * INTERVAL)
+        assert list(triggerer.woken) == [ids[0]]
+        assert "ZeroDivisionError" in caplog.text
+
+    scene(play)
+
+
+def test_an_idle_wait_holds_no_more_than_it_must(town):
+    async def first_look():
+        with watcher.watching("tallyfy_default", town.launch(1)[0], ("next_task",), Pace(60)) as member:
+            await member.next_look()
+            return member._looks, member._arrival
+
+    assert asyncio.run(first_look()) == (None, None)
