@@ -310,7 +310,8 @@ class Task:
     @property
     def has_open_issue(self) -> bool:
         """Whether an issue reported on it is unresolved."""
-        return any(thread.is_open_issue for thread in self.threads)
+        # Asked of every task of every run at each page of a list; most have no thread.
+        return bool(self.threads) and any(thread.is_open_issue for thread in self.threads)
 
 
 @dataclass(slots=True)
@@ -342,7 +343,7 @@ class Run:
     @property
     def has_open_issue(self) -> bool:
         """Whether an issue reported on the run itself is unresolved; it blocks every task."""
-        return any(thread.is_open_issue for thread in self.threads)
+        return bool(self.threads) and any(thread.is_open_issue for thread in self.threads)
 
     @property
     def visible_tasks(self) -> list[Task]:

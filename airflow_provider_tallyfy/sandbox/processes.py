@@ -33,14 +33,16 @@ def status(run: Run, now: datetime) -> RunStatus:
         return RunStatus.ARCHIVED
     if run.has_open_issue:
         return RunStatus.ISSUE
-    pending = [task for task in run.tasks.values() if task.is_pending]
-    if any(task.has_open_issue for task in pending):
-        return RunStatus.PROBLEM
+    # One plain pass: a list of thousands of runs asks this of each.
+    is_delayed = False
+    for task in run.tasks.values():
+        if task.is_pending:
+            if task.has_open_issue:
+                return RunStatus.PROBLEM
+            is_delayed = is_delayed or (task.deadline is not None and task.deadline < now)
     if run.completed_at is not None:
         return RunStatus.COMPLETE
-    if any(task.deadline is not None and task.deadline < now for task in pending):
-        return RunStatus.DELAYED
-    return RunStatus.ACTIVE
+    return RunStatus.DELAYED if is_delayed else RunStatus.ACTIVE
 
 
 def launch(
