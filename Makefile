@@ -6,7 +6,7 @@ RUN = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed-$(AIRFLOW_VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-browser lint format types screenshots constraints build clean
+.PHONY: help install demo test test-browser bench lint format types screenshots constraints build clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -28,6 +28,9 @@ test: $(INSTALLED) ## Unit, integration and system tests, with coverage
 
 test-browser: $(INSTALLED) ## Tests of the sandbox's page; needs Chromium (Debian: apt-get install chromium)
 	$(RUN) -m pytest -m browser tests/browser
+
+bench: $(INSTALLED) ## Measure what waits cost, beside the HTTP provider; half an hour. BENCH=--quick for a smoke run
+	$(RUN) -m benchmarks $(BENCH)
 
 lint: $(INSTALLED) ## Check style
 	$(RUN) -m ruff check
@@ -53,4 +56,4 @@ build: $(INSTALLED) ## Build the wheel into dist/
 	$(RUN) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## Remove what was made
-	rm -rf $(VENV) dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

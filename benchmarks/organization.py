@@ -1,0 +1,86 @@
+"""The organization that is waited for, and its people; none of their requests is counted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from airflow_provider_tallyfy.sandbox.access import TOKEN
+from airflow_provider_tallyfy.sandbox.controls import PAGE_CLIENT
+from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: So long ago the runs were launched. The first task is due a day after the launch: they are active, not delayed.
+AGE = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class WaitedFor:
+    """A run and the task that has to be done now."""
+
+    run_id: str
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """
+    A sandbox as people see it.
+
+    :param url: the sandbox's address.
+    :param authority: who vouches for its certificate, where it has one.
+    """
+
+    url: str
+    authority: Path | None
+
+    def launch(self, count: int) -> list[WaitedFor]:
+        """Launch so many runs and let some time pass."""
+        ids = self._request("POST", "/_sandbox/runs", json={"count": count, "name": "Release"})["data"]
+        self._request("POST", "/_sandbox/clock", json={"advance": AGE})
+        tasks = self._next_tasks()
+        return [WaitedFor(run_id, tasks[run_id]) for run_id in ids]
+
+    def complete(self, run: WaitedFor) -> tuple[float, float]:
+        """Complete the task; return when that was asked, and when it was answered."""
+        path = f"/api/organizations/{ORGANIZATION}/runs/{run.run_id}/completed-tasks"
+        asked_at = time.monotonic()
+        self._request("POST", path, json={"task_id": run.task_id})
+        return asked_at, time.monotonic()
+
+    def forget_requests(self) -> None:
+        self._request("DELETE", "/_sandbox/stats")
+
+    def requests(self) -> dict[str, int]:
+        """Return how many requests were counted, by method and shape of the path."""
+        routes = self._request("GET", "/_sandbox/stats")["routes"]
+        prefix = "/api/organizations/{organization}"
+        return {f"{row['method']} {row['path'].removeprefix(prefix)}": row["count"] for row in routes}
+
+    def _next_tasks(self) -> dict[str, str]:
+        """Return the id of the next task of each active run."""
+        tasks: dict[str, str] = {}
+        path = f"/api/organizations/{ORGANIZATION}/runs"
+        page = pages = 1
+        while page <= pages:
+            parameters = {"status": "active", "with": "next_task", "per_page": 100, "page": page}
+            answer = self._request("GET", path, params=parameters)
+            tasks |= {run["id"]: run["next_task"]["data"][0]["id"] for run in answer["data"]}
+            pages = answer["meta"]["pagination"]["total_pages"]
+            page += 1
+        return tasks
+
+    def _request(self, method: str, path: str, **arguments: Any) -> Any:
+        # A session for each request: changes are made at the same time, in threads.
+        with requests.Session() as session:
+            session.trust_env = False
+            session.verify = True if self.authority is None else str(self.authority)
+            headers = {"Authorization": f"Bearer {TOKEN}", "X-Tallyfy-Client": PAGE_CLIENT}
+            response = session.request(method, f"{self.url}{path}", headers=headers, timeout=120, **arguments)
+            response.raise_for_status()
+            return response.json() if response.content else None

@@ -1,0 +1,128 @@
+"""The figures as tables, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from rich.console import Console
+
+#: An interval counts as held up to so much more than was asked for.
+_HELD = 1.2
+
+
+def show(console: Console, results: Mapping[str, Any]) -> None:
+    """Print all there is."""
+    if results["cases"]:
+        console.print(_cases(results["cases"]))
+        for note in dict.fromkeys(_notes(results["cases"])):
+            console.print(f"  {note}", highlight=False)
+    if results["idle"]:
+        console.print(_idle(results["idle"]))
+    if results["imports"]:
+        console.print(_imports(results["imports"]))
+    console.print(_machine(results), highlight=False)
+
+
+def _cases(cases: Iterable[Mapping[str, Any]]) -> Table:
+    columns = (
+        "transport",
+        "waits",
+        "trigger",
+        "requests\nto begin",
+        "in the\nwindow",
+        "in all",
+        "CPU s\nto begin",
+        "in the\nwindow",
+        "KB per\nwait",
+        "loop late ms\np50 · p99",
+        "wake-up s\nmedian · worst",
+        "missed",
+        "false",
+    )
+    table = Table(title="Waits", title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("transport", "trigger") else "right")
+    previous = None
+    for case in cases:
+        if (group := (case["transport"], case["waits"])) != previous and previous is not None:
+            table.add_section()
+        previous = group
+        table.add_row(case["transport"], f"{case['waits']:,}", case["contender"], *_figures(case))
+    return table
+
+
+def _figures(case: Mapping[str, Any]) -> Iterator[str]:
+    if case.get("failure"):
+        yield "failed: see below"
+        return
+    begin, wake_up = case["begin"], case["wake_up_seconds"]
+    yield f"{begin['requests']:,}"
+    yield f"{case['requests']:,}{'' if _is_held(case) else ' *'}"
+    yield f"{case['requests_in_total']:,}"
+    yield f"{begin['cpu_seconds']:.2f}"
+    yield f"{case['cpu_seconds']:.2f}"
+    yield f"{case['memory_bytes_per_wait'] / 1024:,.1f}"
+    yield f"{case['lateness_ms']['p50']:.1f} · {case['lateness_ms']['p99']:.1f}"
+    yield "none" if wake_up["median"] is None else f"{wake_up['median']:.1f} · {wake_up['worst']:.1f}"
+    yield f"{case['changes_missed']} of {case['changes']}"
+    yield str(case["false_wake_ups"])
+
+
+def _is_held(case: Mapping[str, Any]) -> bool:
+    reached = case["seconds_between_looks"]
+    return reached is None or reached <= case["interval"] * _HELD
+
+
+def _notes(cases: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for case in cases:
+        name = f"{case['contender']}, {case['waits']:,} waits over {case['transport']}"
+        if case.get("failure"):
+            yield f"! {name}: {case['failure']}"
+            continue
+        window = f"window {case['window']:.0f} s, interval {case['interval']:g} s"
+        yield f"All: {window}, twice as many active runs as waits. Begin: until each wait has looked once."
+        if not _is_held(case):
+            yield (
+                f"* {name}: each wait looked every {case['seconds_between_looks']:.1f} s on average instead of "
+                f"{case['interval']:g} s; the sandbox was busy {case['sandbox_cpu_seconds'] / case['window']:.0%} "
+                "of the time."
+            )
+        if case["begin"]["waits_never_looked_at"]:
+            yield f"! {name}: {case['begin']['waits_never_looked_at']:,} waits had not looked when the window began."
+        if case["waits_that_failed"]:
+            yield f"! {name}: {case['waits_that_failed']:,} waits failed: {'; '.join(case['errors'])}"
+
+
+def _idle(idle: Iterable[Mapping[str, Any]]) -> Table:
+    table = Table(
+        "trigger", "KB per wait", "CPU s a minute, with the probe", title="Idle waits", title_justify="left"
+    )
+    for each in idle:
+        kilobytes = f"{each['memory_bytes_per_wait'] / 1024:.1f}"
+        table.add_row(
+            f"{each['contender']}, {each['waits']:,}", kilobytes, str(each["cpu_seconds_per_minute"])
+        )
+    return table
+
+
+def _imports(imports: Mapping[str, Any]) -> Table:
+    title = f"Imports, beyond Airflow's base classes ({imports['base_classes_ms']:,.0f} ms)"
+    table = Table("module", "ms", title=title, title_justify="left")
+    for module, milliseconds in imports["beyond_ms"].items():
+        table.add_row(module, f"{milliseconds:.1f}")
+    return table
+
+
+def _machine(results: Mapping[str, Any]) -> str:
+    machine = results["machine"]
+    packages = machine["packages"]
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; Python {machine['python']}, "
+        f"Airflow {packages['apache-airflow']}, HTTP provider {packages['apache-airflow-providers-http']}; "
+        f"{results['command']}"
+    )

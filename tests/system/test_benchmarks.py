@@ -1,0 +1,23 @@
+"""The smallest cases of the benchmarks, so that they still work when they are wanted."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.case import PLAIN, TLS, Case, measure
+from benchmarks.contenders import HTTP, OURS
+
+pytestmark = pytest.mark.system
+
+
+@pytest.mark.parametrize(("contender", "transport"), [(OURS, TLS), (HTTP, PLAIN)])
+def test_a_case_sees_its_change(contender, transport):
+    figures = measure(Case(contender, transport, waits=1, seconds=2, interval=1))
+    assert (figures["changes"], figures["changes_missed"]) == (1, 0)
+    assert (figures["false_wake_ups"], figures["errors"]) == (0, [])
+    assert figures["begin"]["waits_never_looked_at"] == 0
+    assert 1 <= figures["begin"]["requests"] <= figures["requests_in_total"]
+    assert figures["cpu_seconds"] > 0
+    assert figures["memory_bytes"] > 0
+    assert 0 <= figures["lateness_ms"]["p50"] <= figures["lateness_ms"]["p99"]
+    assert 0 <= figures["wake_up_seconds"]["worst"] < 10
