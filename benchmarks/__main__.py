@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "command": shlex.join(["python", "-m", "benchmarks", *given]),
         "began_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
+        "settings": {name: getattr(options, name) for name in ("seconds", "interval", "spread")},
         "cases": [],
         "idle": [],
         "imports": None,
@@ -59,9 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(results, indent=1) + "\n")
     report.show(console, results)
-    if any(not case.get("failure") for case in results["cases"]):
-        plot.draw(results["cases"], options.picture)
-        console.print(f"Written: {options.json}, {options.picture}", soft_wrap=True)
+    plot.draw(results["cases"], options.picture)
+    console.print(f"Written: {options.json}, {options.picture}", soft_wrap=True)
     return 1 if any(case.get("failure") for case in results["cases"]) else 0
 
 
@@ -88,8 +88,7 @@ def _attempt(case: Case) -> dict[str, Any]:
     try:
         return measure(case)
     except Exception as error:  # noqa: BLE001 (an hour's figures are not to be lost by it)
-        notes = "\n".join([repr(error), *getattr(error, "__notes__", ())])
-        return {**asdict(case), "failure": notes}
+        return {**asdict(case), "failure": "\n".join([repr(error), *getattr(error, "__notes__", ())])}
 
 
 def _timed(console: Console, name: str, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:

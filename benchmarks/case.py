@@ -24,6 +24,7 @@ from benchmarks.triggerer import Fired, Reading, TriggererSettings, run
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+JSON = dict[str, Any]
 TLS, PLAIN = "TLS", "HTTP"
 MOST_CHANGES = 20
 #: Seconds beyond the interval after which a change counts as missed; until then it is only late.
@@ -88,7 +89,7 @@ class Change:
     answered_at: float
 
 
-def measure(case: Case) -> dict[str, Any]:
+def measure(case: Case) -> JSON:
     """Measure a case and return its figures, as plain JSON."""
     with (
         TemporaryDirectory(prefix="tallyfy-bench-") as folder,
@@ -137,7 +138,7 @@ def measure(case: Case) -> dict[str, Any]:
         "requests": requests,
         "routes": in_window,
         "requests_in_total": sum(after.values()),
-        "seconds_between_looks": _seconds_between_looks(case, requests, closed.at - opened.at),
+        **_pace(case, requests, opened.at, closed.at, fired),
         "cpu_seconds": round(closed.cpu - opened.cpu, 3),
         "sandbox_cpu_seconds": round(server_after - server_before, 3),
         "memory_bytes": memory,
@@ -147,7 +148,7 @@ def measure(case: Case) -> dict[str, Any]:
     }
 
 
-def measure_idle(contender: str) -> dict[str, Any]:
+def measure_idle(contender: str) -> JSON:
     """Weigh waits that were begun and now sleep for an hour, and the process that does nothing else."""
     with (
         TemporaryDirectory(prefix="tallyfy-bench-") as folder,
@@ -237,7 +238,7 @@ def _wait_for(triggerer: Process, changes: Mapping[str, Change], deadline: float
         time.sleep(0.1)
 
 
-def _outcome(changes: Mapping[str, Change], fired: Collection[Fired]) -> dict[str, Any]:
+def _outcome(changes: Mapping[str, Change], fired: Collection[Fired]) -> JSON:
     delays, false, errors = [], 0, []
     for each in fired:
         change = changes.get(each.run_id)
@@ -270,11 +271,18 @@ def _lateness(reading: Reading) -> dict[str, float]:
     }
 
 
-def _seconds_between_looks(case: Case, requests: int, seconds: float) -> float | None:
-    """Return the interval that was reached, where each request is one look of one wait."""
+def _pace(case: Case, requests: int, opened_at: float, closed_at: float, fired: Collection[Fired]) -> JSON:
+    """Return how often each wait looked, where each request is one look of one wait, and so can be told."""
     if case.contender != HTTP or not requests:
-        return None
-    return round(case.waits * seconds / requests, 2)
+        return {"looks_due": None, "seconds_between_looks": None}
+    window = closed_at - opened_at
+    ended = [min(max(each.at - opened_at, 0.0), window) for each in fired]
+    waited = [*ended, *[window] * (case.waits - len(ended))]
+    return {
+        # At the least: a wait whose first look in the window comes late has one more.
+        "looks_due": sum(int(seconds / case.interval) for seconds in waited),
+        "seconds_between_looks": round(sum(waited) / requests, 2),
+    }
 
 
 def _difference(after: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

@@ -22,13 +22,15 @@ _PANELS: tuple[tuple[str, Callable[[Mapping[str, Any]], float | None]], ...] = (
 
 
 def draw(cases: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw four panels over the number of waits."""
+    """Draw four panels over the number of waits, of all cases that did not fail."""
     # Slow to import, and in the development tools only.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     done = [case for case in cases if not case.get("failure")]
+    if not done:
+        return
     figure = Figure(figsize=(10, 6.6), layout="constrained")
     FigureCanvasAgg(figure)
     window = done[0]["window"]

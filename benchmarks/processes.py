@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-_LONGEST = 300.0
+_LONGEST = 600.0
 _GRACE = 10.0
 
 

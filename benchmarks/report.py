@@ -11,16 +11,21 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-#: An interval counts as held up to so much more than was asked for.
-_HELD = 1.2
+#: The interval counts as held if so many of the looks that were due were made.
+_HELD = 0.8
 
 
 def show(console: Console, results: Mapping[str, Any]) -> None:
     """Print all there is."""
     if results["cases"]:
+        settings = results["settings"]
         console.print(_cases(results["cases"]))
-        for note in dict.fromkeys(_notes(results["cases"])):
-            console.print(f"  {note}", highlight=False)
+        console.print(
+            f"  Window {settings['seconds']:g} s, interval {settings['interval']:g} s, begun within "
+            f"{settings['spread']:g} s, twice as many active runs as waits. Begin: until each wait has looked once."
+        )
+        for note in _notes(results["cases"]):
+            console.print(f"  {note}", highlight=False, markup=False)
     if results["idle"]:
         console.print(_idle(results["idle"]))
     if results["imports"]:
@@ -38,7 +43,7 @@ def _cases(cases: Iterable[Mapping[str, Any]]) -> Table:
         "in all",
         "CPU s\nto begin",
         "in the\nwindow",
-        "KB per\nwait",
+        "KiB per\nwait",
         "loop late ms\np50 · p99",
         "wake-up s\nmedian · worst",
         "missed",
@@ -74,8 +79,8 @@ def _figures(case: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_held(case: Mapping[str, Any]) -> bool:
-    reached = case["seconds_between_looks"]
-    return reached is None or reached <= case["interval"] * _HELD
+    due: int | None = case["looks_due"]
+    return due is None or case["requests"] >= due * _HELD
 
 
 def _notes(cases: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -84,13 +89,12 @@ def _notes(cases: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         if case.get("failure"):
             yield f"! {name}: {case['failure']}"
             continue
-        window = f"window {case['window']:.0f} s, interval {case['interval']:g} s"
-        yield f"All: {window}, twice as many active runs as waits. Begin: until each wait has looked once."
         if not _is_held(case):
             yield (
-                f"* {name}: each wait looked every {case['seconds_between_looks']:.1f} s on average instead of "
-                f"{case['interval']:g} s; the sandbox was busy {case['sandbox_cpu_seconds'] / case['window']:.0%} "
-                "of the time."
+                f"* {name}: {case['requests']:,} of {case['looks_due']:,} looks that were due; every "
+                f"{case['seconds_between_looks']:.1f} s on average. Processor at work: "
+                f"{case['cpu_seconds'] / case['window']:.0%} for the trigger, "
+                f"{case['sandbox_cpu_seconds'] / case['window']:.0%} for the sandbox."
             )
         if case["begin"]["waits_never_looked_at"]:
             yield f"! {name}: {case['begin']['waits_never_looked_at']:,} waits had not looked when the window began."
@@ -100,7 +104,7 @@ def _notes(cases: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 def _idle(idle: Iterable[Mapping[str, Any]]) -> Table:
     table = Table(
-        "trigger", "KB per wait", "CPU s a minute, with the probe", title="Idle waits", title_justify="left"
+        "trigger", "KiB per wait", "CPU s a minute, with the probe", title="Idle waits", title_justify="left"
     )
     for each in idle:
         kilobytes = f"{each['memory_bytes_per_wait'] / 1024:.1f}"

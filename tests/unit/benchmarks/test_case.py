@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.case import PLAIN, Case, Change, _outcome
+from benchmarks.case import PLAIN, Case, Change, _outcome, _pace
 from benchmarks.contenders import HTTP, OURS
 from benchmarks.triggerer import Fired
 
@@ -55,3 +55,10 @@ def test_changes_are_the_same_for_all_and_leave_an_interval_to_be_noticed(waits,
     assert times == sorted(times)
     assert all(0 <= time <= 50 for time in times)
     assert times[-1] >= 40
+
+
+def test_the_pace_leaves_out_the_time_after_a_wait_ended():
+    ended = [fired("a", 125.0), fired("b", 170.0)]
+    pace = _pace(Case(HTTP, PLAIN, waits=3), requests=14, opened_at=100.0, closed_at=160.0, fired=ended)
+    assert pace == {"looks_due": 2 + 6 + 6, "seconds_between_looks": round(145 / 14, 2)}
+    assert _pace(Case(OURS, PLAIN, 3), 14, 100.0, 160.0, ended)["looks_due"] is None
