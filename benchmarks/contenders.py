@@ -52,6 +52,7 @@ class Ours:
         return {"AIRFLOW_CONN_TALLYFY_DEFAULT": json.dumps(connection)}
 
     def prepare(self) -> None:
+        import airflow_provider_tallyfy.hooks.tallyfy
         import airflow_provider_tallyfy.triggers.tallyfy
         import airflow_provider_tallyfy.waiting.wait  # noqa: F401
 

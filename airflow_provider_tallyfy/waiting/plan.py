@@ -10,7 +10,8 @@ The rules held here:
   that is slower). That is the bound on what a feed can hide.
 - A list can only show that nothing is new. What looks like news is read by itself before a wait decides on it.
 - A wait is told only what was asked for after its first look was due.
-- An outage is everybody's: all waits are told of it, and all pause. So does a 429.
+- An outage is everybody's: all waits are told of it, and all pause; so it is with a 429. Where the list or the feed
+  fails, a run is read to find out whether everything does.
 - An endpoint that disappoints is given up for :data:`GIVEN_UP_FOR` seconds, with one line in the log.
 
 All times are seconds on one monotonic clock, which callers pass in.
@@ -24,7 +25,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from math import inf
 from typing import Any
 
@@ -160,7 +161,6 @@ class _Course:
     page: int = 1
     pages: int | None = None
     found: int = 0
-    not_before: float = -inf
 
     @property
     def is_at_end(self) -> bool:
@@ -198,7 +198,9 @@ class Plan:
         self._feed_due_at = inf
         self._paused_until = -inf
         self._outages = 0
-        self._failing: set[str] = set()
+        self._failing: set[str] = set()  # runs, since Tallyfy was last reached
+        self._suspect: str | None = None  # the list or the feed, until it is known whether only it fails
+        self._suspicion = ""
         self._troubles: Counter[str] = Counter()
         self._given_up: dict[str, float] = {}
         self._contradictions = 0
@@ -253,6 +255,8 @@ class Plan:
         """Return what to ask now, or until when there is nothing to ask, unless somebody joins."""
         if not self._runs or now < self._paused_until:
             return self._paused_until if self._runs else inf
+        if self._suspect is not None:
+            return self._probe()
         questions: dict[str, Question] = {}
         if now >= self._feed_due_at and (of_feed := self._feed_question(now)) is not None:
             questions["feed"] = of_feed
@@ -260,14 +264,17 @@ class Plan:
         wake_at = min(self._feed_due_at, self._next_due())
         if self._unread:
             questions |= self._read_questions(now)
-            if self._course is not None and self._course.not_before > now:
-                wake_at = min(wake_at, self._course.not_before)
         if not questions:
             return wake_at
         # In turn, so that none keeps another waiting for ever, however slowly Tallyfy answers.
         kind = min(questions, key=lambda kind: self._turns.get(kind, -1))
         self._turns[kind] = next(self._numbers)
         return questions[kind]
+
+    def _probe(self) -> Question:
+        """Return a question that tells whether only the suspect fails, or everything: another run each time."""
+        number = next(self._numbers) % len(self._runs)
+        return self._ask(next(islice(self._runs.values(), number, None)))
 
     def _feed_question(self, now: float) -> Question | None:
         if self._feed.page > 1 or self._wants_feed(now):
@@ -333,7 +340,7 @@ class Plan:
             questions["late"] = self._ask(next(fell_due_since))
         if course.listing is None:
             questions["course"] = self._ask(self._unread[next(iter(course.wanted))])
-        elif course.not_before <= now:
+        else:
             questions["course"] = AskList(course.listing, course.page)
         return questions
 
@@ -392,7 +399,7 @@ class Plan:
         """Take the answer to a question, and return whom to tell what."""
         if isinstance(answer, Blank):
             return self._failed(question, answer, asked_at, now)
-        self._reached()
+        self._reached(question, now)
         match question, answer:
             case AskRun(run_id), dict():
                 run = self._runs.get(run_id)
@@ -403,10 +410,17 @@ class Plan:
                 self._heard(answer, asked_at, now)  # type: ignore[arg-type]
         return []
 
-    def _reached(self) -> None:
+    def _reached(self, question: Question, now: float) -> None:
         """Take note that Tallyfy itself answered, whatever it said."""
         self._outages = 0
         self._failing.clear()
+        suspect, self._suspect = self._suspect, None
+        if not isinstance(question, AskRun):
+            self._troubles[_endpoint(question)] = 0
+        elif suspect is not None:
+            self._troubles[suspect] += 1
+            if self._troubles[suspect] >= _IN_A_ROW:
+                self._give_up(suspect, self._suspicion, now)
 
     def _saw_by_itself(
         self, run: _WatchedRun, seen: dict[str, Any], asked_at: float
@@ -428,7 +442,6 @@ class Plan:
     def _saw_list(
         self, question: AskList, page: Page[dict[str, Any]], asked_at: float
     ) -> list[tuple[Watch, Look]]:
-        self._troubles["list"] = 0
         told: list[tuple[Watch, Look]] = []
         course = self._course
         if course is not None and course.listing != question.listing:
@@ -473,7 +486,6 @@ class Plan:
             self._give_up("list", "it shows other next tasks than the runs themselves", now)
 
     def _heard(self, page: Page[Activity], asked_at: float, now: float) -> None:
-        self._troubles["feed"] = 0
         since = self._feed.since
         for run_id in self._feed.read(page, now):
             if (run := self._runs.get(run_id)) is not None:
@@ -490,24 +502,33 @@ class Plan:
     def _failed(
         self, question: Question, blank: Blank, asked_at: float, now: float
     ) -> list[tuple[Watch, Look]]:
-        if blank.is_passing:
-            self._failing.add(question.run_id if isinstance(question, AskRun) else type(question).__name__)
-        elif not blank.is_everybodys:
-            self._reached()
-        if blank.is_everybodys or len(self._failing) >= _IN_A_ROW:
+        if not (blank.is_passing or blank.is_everybodys):
+            self._reached(question, now)
+            if isinstance(question, AskRun):
+                return self._failed_run(question.run_id, blank, asked_at, now)
+            self._give_up(_endpoint(question), str(blank.error), now)
+            return []
+        is_outage = blank.is_everybodys
+        if isinstance(question, AskRun):
+            self._failing.add(question.run_id)
+            is_outage = is_outage or self._suspect is not None or len(self._failing) >= _IN_A_ROW
+            self._suspect = None
+        else:
+            self._suspect, self._suspicion = _endpoint(question), str(blank.error)
+        if is_outage:
             self._outages += 1
-            self._paused_until = now + self._pause_after(self._outages, blank, self.watches())
-            return [(watch, blank) for watch in self.watches() if watch.begins_at <= asked_at]
-        match question:
-            case AskRun(run_id):
-                return self._failed_run(run_id, blank, asked_at, now)
-            case AskList():
-                return self._failed_list(blank, asked_at, now)
-            case AskFeed():
-                if self._is_too_much("feed", blank, now):
-                    return []
-                self._feed_due_at = now + self._pause_after(self._troubles["feed"], blank, self.watches())
-        return []
+            return self._pause_all(self._outages, self.watches(), blank, asked_at, now)
+        if isinstance(question, AskRun):
+            return self._failed_run(question.run_id, blank, asked_at, now)
+        wanted = self._course.wanted if self._course is not None and isinstance(question, AskList) else ()
+        watches = [watch for run_id in wanted for watch in self._runs[run_id].watches]
+        return self._pause_all(self._troubles[self._suspect or ""] + 1, watches, blank, asked_at, now)
+
+    def _pause_all(
+        self, failures: int, watches: Iterable[Watch], blank: Blank, asked_at: float, now: float
+    ) -> list[tuple[Watch, Look]]:
+        self._paused_until = now + self._pause_after(failures, blank, self.watches())
+        return [(watch, blank) for watch in watches if watch.begins_at <= asked_at]
 
     def _failed_run(self, run_id: str, blank: Blank, asked_at: float, now: float) -> list[tuple[Watch, Look]]:
         run = self._runs.get(run_id)
@@ -518,22 +539,6 @@ class Plan:
         run.retry_at = now + self._pause_after(run.failures, blank, run.watches)
         self._schedule(run)
         return [(watch, blank) for watch in run.watches if watch.begins_at <= asked_at]
-
-    def _failed_list(self, blank: Blank, asked_at: float, now: float) -> list[tuple[Watch, Look]]:
-        course = self._course
-        if self._is_too_much("list", blank, now) or course is None:
-            return []
-        course.not_before = now + self._pause_after(self._troubles["list"], blank, self.watches())
-        wanted = [self._runs[run_id] for run_id in course.wanted]
-        return [(watch, blank) for run in wanted for watch in run.watches if watch.begins_at <= asked_at]
-
-    def _is_too_much(self, endpoint: str, blank: Blank, now: float) -> bool:
-        """Count a failure of the list or the feed, and give it up where that was one too many."""
-        self._troubles[endpoint] += 1
-        if blank.is_passing and self._troubles[endpoint] < _IN_A_ROW:
-            return False
-        self._give_up(endpoint, str(blank.error), now)
-        return True
 
     def _pause_after(self, failures: int, blank: Blank, watches: Iterable[Watch]) -> float:
         shortest = min((watch.interval for watch in watches), default=SHORTEST_PAUSE)
@@ -549,7 +554,6 @@ class Plan:
         )
         self._given_up[endpoint] = now + GIVEN_UP_FOR
         self._troubles[endpoint] = 0
-        self._failing.discard({"list": AskList, "feed": AskFeed}[endpoint].__name__)
         if endpoint == "feed":
             self._stop_feed()
             self._feed_due_at = now + self._shortest_interval()
@@ -564,7 +568,7 @@ class Plan:
         self._sizes.clear()
         self._given_up.clear()
         self._troubles.clear()
-        self._course = None
+        self._course = self._suspect = None
         for run in self._runs.values():
             run.face, run.seen_at, run.tried = None, -inf, ()
         self._stop_feed()
@@ -606,6 +610,10 @@ class Plan:
 
     def _shortest_interval(self) -> float:
         return min((watch.interval for watch in self.watches()), default=SHORTEST_PAUSE)
+
+
+def _endpoint(question: AskList | AskFeed) -> str:
+    return "list" if isinstance(question, AskList) else "feed"
 
 
 def _face(run: Mapping[str, Any]) -> tuple[Any, ...]:
