@@ -12,15 +12,20 @@ from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Waiti
 
 
 def to_event(verdict: Over | Lost | Refused | Waiting[Any]) -> dict[str, Any]:
-    """
-    Return the event that tells a verdict.
+    """Return the event that tells a verdict."""
+    return fit_to_travel(_event(verdict))
 
-    Airflow sends it as msgpack and keeps it as JSON. A value that fits neither (half a surrogate pair, a number above
-    64 bits, NaN) would end the whole triggerer, with everybody's waits; it is sent in the nearest form that fits.
+
+def fit_to_travel(values: dict[str, Any]) -> dict[str, Any]:
     """
-    text = json.dumps(_event(verdict), ensure_ascii=False).encode("utf-8", "replace")
-    event: dict[str, Any] = json.loads(text, parse_int=_integer, parse_constant=lambda _: None)
-    return event
+    Return the values as the triggerer can send them.
+
+    Airflow sends them as msgpack and keeps them as JSON. A value that fits neither (half a surrogate pair, a number
+    above 64 bits, NaN) would end the whole triggerer, with everybody's waits; it is sent in the nearest form that fits.
+    """
+    text = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
+    fitting: dict[str, Any] = json.loads(text, parse_int=_integer, parse_constant=lambda _: None)
+    return fitting
 
 
 def _integer(digits: str) -> int | float:
