@@ -8,9 +8,15 @@ from airflow import __version__ as airflow_version
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from collections.abc import Mapping
+    from datetime import datetime
 
-AIRFLOW_V_3_3_PLUS = Version(Version(airflow_version).base_version) >= Version("3.3")
+    from airflow.providers.common.compat.sdk import Context
+    from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
+
+_version = Version(Version(airflow_version).base_version)
+AIRFLOW_V_3_0_PLUS = _version >= Version("3.0")
+AIRFLOW_V_3_3_PLUS = _version >= Version("3.3")
 
 
 def task_state_store(context: Context) -> Any | None:
@@ -28,3 +34,37 @@ def never_expire() -> Any:
 def is_deferral_timeout(error: BaseException) -> bool:
     """Tell whether a trigger ran out of time; Airflow 3 has an exception for that, Airflow 2 only a text."""
     return type(error).__name__ == "TaskDeferralTimeout" or str(error) == "Trigger/execution timeout"
+
+
+def can_start_from_trigger() -> bool:
+    """Tell whether this Airflow starts tasks in its triggerer; 3.0 to 3.2 do not, or were never seen to."""
+    return AIRFLOW_V_3_3_PLUS or not AIRFLOW_V_3_0_PLUS
+
+
+async def success_event(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> TaskSuccessEvent:
+    """
+    Return the event that ends a trigger's task as successful, with its XComs.
+
+    Airflow 3 encodes the XComs of an event twice, so that a downstream task gets them as text (seen in 3.3.2, where
+    ``models/trigger.py`` pushes them through ``XComModel.serialize_value``). There they are pushed beforehand, in the
+    way that a worker does; off the event loop, since an XCom backend may block.
+    """
+    from airflow.triggers.base import TaskSuccessEvent
+
+    if not AIRFLOW_V_3_0_PLUS:
+        return TaskSuccessEvent(xcoms=dict(xcoms))
+    from airflow.providers.common.compat.sdk import XCom
+    from asgiref.sync import sync_to_async
+
+    task: Any = trigger.task_instance
+    place = {name: getattr(task, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+    for key, value in xcoms.items():
+        await sync_to_async(XCom.set, thread_sensitive=False)(key=key, value=value, **place)
+    return TaskSuccessEvent()
+
+
+def times_out_at(trigger: BaseTrigger) -> datetime | None:
+    """Return when the triggerer ends the trigger; Airflow 3 tells the trigger itself, Airflow 2 its task instance."""
+    in_airflow_2 = getattr(trigger.task_instance, "trigger_timeout", None)
+    moment: datetime | None = getattr(trigger, "timeout_after", in_airflow_2)
+    return moment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -19,7 +20,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
-from airflow_provider_tallyfy.sensors import baseline
+from airflow_provider_tallyfy.sensors import baseline, start
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, is_deferral_timeout
 from airflow_provider_tallyfy.waiting.events import from_event
 from airflow_provider_tallyfy.waiting.looks import Blank, Look, Sight
@@ -31,8 +32,10 @@ from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Unsee
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.triggers.base import StartTriggerArgs
 
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+    from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 
 
 class TallyfyNextTaskSensor(BaseSensorOperator):
@@ -53,6 +56,12 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
         next at the sensor's first look, which is kept until the sensor succeeds. (templated)
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
+    :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too, without a worker. It needs
+        ``from_task``, and Airflow 3.3 or newer where an argument is templated; where it cannot be, a warning says why
+        when the DAG is parsed, and the wait begins in a worker.
+    :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
+        every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
+        ``multiple_outputs``, which only a worker sees to; a warning says so.
     :raises AirflowFailException: the run is archived or gone; the task fails without retries.
     :raises TallyfyAuthError: 401, and again after the connection was read anew. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
@@ -71,6 +80,8 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
         from_task: str | Mapping[str, Any] | None = None,
         tallyfy_conn_id: str = "tallyfy_default",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        start_from_trigger: bool = False,
+        end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -86,6 +97,53 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
                 "the first look's task from one poke to the next, so that a change between them would be missed. "
                 "Write from_task=get_run.output['next_task'] after a TallyfyGetRunOperator, or deferrable=True."
             )
+        self.end_from_trigger = end_from_trigger and self._can_end_from_trigger()
+        self.start_from_trigger = start_from_trigger and self._can_start_from_trigger()
+
+    def _can_start_from_trigger(self) -> bool:
+        """Say to Airflow how to start the trigger; where that cannot be, warn."""
+        # Only here: a class that had them would have Airflow start its mapped tasks with them, whatever these wait for.
+        try:
+            if not self.deferrable:
+                raise start.NeedsWorkerError("it needs deferrable=True")
+            if self.on_execute_callback:
+                raise start.NeedsWorkerError("on_execute_callback is called by a worker")
+            start.check_airflow(self)
+            self.start_trigger_args = self._start_trigger_args()
+        except start.NeedsWorkerError as reason:
+            self._warn(f"start_from_trigger is not used, and the task starts in a worker: {reason}.")
+            return False
+        return True
+
+    def _start_trigger_args(self) -> StartTriggerArgs:
+        from airflow.triggers.base import StartTriggerArgs
+
+        path, arguments = self._trigger(
+            tallyfy_conn_id=start.as_text(self.tallyfy_conn_id, "tallyfy_conn_id", self),
+            run_id=start.as_text(self.run_id, "run_id", self),
+            from_task=start.task_id_as_text(self.from_task, self),
+            end_from_trigger=self.end_from_trigger,
+        ).serialize()
+        return StartTriggerArgs(
+            trigger_cls=path,
+            trigger_kwargs=arguments,
+            next_method="execute_complete",
+            timeout=_at_least_a_second(self.timeout),
+        )
+
+    def _can_end_from_trigger(self) -> bool:
+        """Tell whether no worker is needed after a success; where one is, warn."""
+        reason = None if self.deferrable else "it needs deferrable=True"
+        for name in ("on_success_callback", "outlets", "multiple_outputs"):
+            if getattr(self, name, None):
+                reason = f"Airflow sees to {name} only in a worker"
+        if reason:
+            self._warn(f"end_from_trigger is not used, and the task ends in a worker: {reason}.")
+        return reason is None
+
+    def _warn(self, message: str) -> None:
+        # 5: from the line of the DAG file that makes the sensor, through Airflow's wrapper of __init__.
+        warnings.warn(f"Task {self.task_id!r}: {message}", UserWarning, stacklevel=5)
 
     @property
     def _forgets_between_pokes(self) -> bool:
@@ -129,7 +187,7 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
         self._condition = condition
         if self.deferrable:
             looked_at = started_at if isinstance(seen, Sight) else None
-            self._defer(condition, started_at + self.timeout, looked_at=looked_at)
+            self._defer(context, condition, started_at + self.timeout, looked_at=looked_at)
         return PokeReturnValue(is_done=False)
 
     def _look(self, with_: tuple[str, ...]) -> Look:
@@ -147,38 +205,68 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
                 "reschedule to the next. Use deferrable=True or mode='poke', or pass a task in from_task."
             )
 
-    def _defer(self, condition: NextTaskCondition, ends_at: float, *, looked_at: float | None) -> NoReturn:
+    def _defer(
+        self, context: Context, condition: NextTaskCondition, ends_at: float, *, looked_at: float | None
+    ) -> NoReturn:
         """Wait on in the triggerer; times are in seconds since the epoch."""
-        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
-
         self.defer(
-            trigger=TallyfyNextTaskTrigger(
+            trigger=self._trigger(
                 tallyfy_conn_id=self.tallyfy_conn_id,
                 run_id=self.run_id,
-                from_task_id=condition.from_task_id,
-                poke_interval=self.poke_interval,
-                exponential_backoff=self.exponential_backoff,
-                max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+                from_task=condition.from_task_id,
                 looked_at=looked_at,
                 ends_at=ends_at,
-                silent_fail=self.silent_fail,
+                # What was kept has to be taken away after the success, and only a worker can.
+                end_from_trigger=self.end_from_trigger and baseline.recall(context, self.run_id) is None,
             ),
             method_name="execute_complete",
             kwargs={"ends_at": ends_at},
-            # At least a second: no timeout at all is what some versions take a zero for.
-            timeout=timedelta(seconds=max(min(ends_at - time.time(), self.timeout), 1)),
+            timeout=_at_least_a_second(min(ends_at - time.time(), self.timeout)),
+        )
+
+    def _trigger(self, **arguments: Any) -> TallyfyNextTaskTrigger:
+        """Return the trigger that waits as this sensor is told to."""
+        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
+
+        return TallyfyNextTaskTrigger(
+            poke_interval=self.poke_interval,
+            exponential_backoff=self.exponential_backoff,
+            max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+            silent_fail=self.silent_fail,
+            do_xcom_push=self.do_xcom_push,
+            **arguments,
         )
 
     def execute_complete(
         self, context: Context, event: Mapping[str, Any] | None = None, ends_at: float | None = None
     ) -> dict[str, Any]:
-        """Take up what the trigger saw; ``dag.test()`` passes on nothing else."""
+        """Take up what the trigger saw; ``dag.test()`` passes on nothing else, nor does a start from the trigger."""
         verdict = from_event(event)
+        ends_at = self._began_at(context) + self.timeout if ends_at is None else ends_at
+        if self.start_from_trigger:
+            self._link_without_a_look(context)
+        knew_no_task = isinstance(verdict, Waiting) or (
+            isinstance(verdict, Over) and verdict.result.get("from_task_id") is None
+        )
+        if knew_no_task and (kept := baseline.recall(context, self.run_id)):
+            # An earlier try kept it, and the trigger that started this one could not know.
+            self._defer(context, NextTaskCondition(kept), ends_at, looked_at=None)
         if isinstance(verdict, Waiting):
             self._keep(context, verdict.condition)
-            now = time.time()
-            self._defer(verdict.condition, now + self.timeout if ends_at is None else ends_at, looked_at=now)
+            self._defer(context, verdict.condition, ends_at, looked_at=time.time())
         return self._conclude(context, verdict)
+
+    def _began_at(self, context: Context) -> float:
+        """Return when this try began, in seconds since the epoch; a deferral does not change that."""
+        began = getattr(context.get("ti"), "start_date", None)
+        return began.timestamp() if began else time.time()
+
+    def _link_without_a_look(self, context: Context) -> None:
+        """Say where the process is, if the connection can be read; to end the wait, it is not needed any more."""
+        try:
+            push_run_url(context, self.hook.run_url(self.run_id))
+        except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything)
+            self.log.warning("The link to the process is left out: no connection (%s)", type(error).__name__)
 
     def _conclude(self, context: Context, verdict: Over | Lost | Refused) -> dict[str, Any]:
         """End the wait as the verdict says, in whatever mode it was held."""
@@ -201,3 +289,8 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
             if is_deferral_timeout(error):
                 raise AirflowSensorTimeout(*error.args) from error
             raise
+
+
+def _at_least_a_second(seconds: float) -> timedelta:
+    """Return the timeout of a trigger; some versions take a zero for none at all."""
+    return timedelta(seconds=max(seconds, 1))

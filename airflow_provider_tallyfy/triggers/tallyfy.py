@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_tallyfy.waiting.events import to_event
-from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
+from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
+from airflow_provider_tallyfy.protocol.addresses import identifier
+from airflow_provider_tallyfy.version_compat import success_event, times_out_at
+from airflow_provider_tallyfy.waiting.events import fit_to_travel, to_event
+from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
 from airflow_provider_tallyfy.waiting.pace import Pace
+from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Waiting
+
+if TYPE_CHECKING:
+    import jinja2
+
+# Seconds. A question that Airflow's triggerer does not know is never answered.
+_PATIENCE_FOR_XCOMS = 30.0
+_PATIENCE_FOR_LINK = 5.0
 
 
 class TallyfyNextTaskTrigger(BaseTrigger):
     """
     Fires once, as soon as another task of a run is next, none is left, or it is certain that neither will come.
 
-    Without ``from_task_id`` it fires at the first sight of a task, for the sensor to keep that one and wait on.
+    Without ``from_task`` it fires at the first sight of a task, for the sensor to keep that one and wait on.
 
-    Everything it needs to begin anew after a restart of the triggerer is in its arguments, and no secret is.
+    Everything it needs to begin anew after a restart of the triggerer is in its arguments, and no secret is. Where it
+    starts its task (``start_from_trigger``), those that are templated are rendered by the triggerer, since Airflow 3.3.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: id of the run.
-    :param from_task_id: id of the task to move on from, or ``None`` while it is not known.
+    :param from_task: the task to move on from, its id or the task object; ``None`` or empty while it is not known.
     :param poke_interval: seconds between two looks.
     :param exponential_backoff: let that time double from look to look; it begins anew after a restart.
     :param max_wait: seconds that it does not go beyond, or ``None``.
     :param looked_at: when the sensor looked before it deferred, in seconds since the epoch, so that the next look comes
         an interval later; at once where that has passed, as after a restart.
-    :param ends_at: when the sensor times out, likewise, so that a last look comes shortly before.
+    :param ends_at: when the sensor times out, likewise, so that a last look comes shortly before. ``None``: when the
+        triggerer ends this trigger.
     :param silent_fail: go on even when Tallyfy refuses the connection's credentials.
+    :param end_from_trigger: end the task as successful, without a worker. Everything else is for a worker to conclude.
+    :param do_xcom_push: push the result then, and the address of the process.
     """
 
     def __init__(
@@ -37,55 +54,121 @@ class TallyfyNextTaskTrigger(BaseTrigger):
         *,
         tallyfy_conn_id: str,
         run_id: str,
-        from_task_id: str | None,
+        from_task: str | Mapping[str, Any] | None,
         poke_interval: float,
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         looked_at: float | None = None,
         ends_at: float | None = None,
         silent_fail: bool = False,
+        end_from_trigger: bool = False,
+        do_xcom_push: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tallyfy_conn_id = tallyfy_conn_id
         self.run_id = run_id
-        self.from_task_id = from_task_id
+        self.from_task = from_task
         self.poke_interval = poke_interval
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
         self.looked_at = looked_at
         self.ends_at = ends_at
         self.silent_fail = silent_fail
+        self.end_from_trigger = end_from_trigger
+        self.do_xcom_push = do_xcom_push
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, as plain JSON."""
         names = (
             "tallyfy_conn_id",
             "run_id",
-            "from_task_id",
+            "from_task",
             "poke_interval",
             "exponential_backoff",
             "max_wait",
             "looked_at",
             "ends_at",
             "silent_fail",
+            "end_from_trigger",
+            "do_xcom_push",
         )
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {name: getattr(self, name) for name in names},
         )
 
+    def get_template_env(self, dag: Any = None) -> jinja2.Environment:
+        """Return what the triggerer renders with, where a name that is not known is an error, as it is in a worker."""
+        from jinja2 import StrictUndefined
+
+        environment = super().get_template_env(dag)
+        environment.undefined = StrictUndefined
+        return environment
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire one event."""
+        try:
+            run_id = identifier(self.run_id, "run_id")
+            condition = NextTaskCondition(from_task_id(self.from_task))
+        except ValueError as error:  # so the triggerer rendered it; raised here, it would not reach the task
+            yield TriggerEvent(to_event(Refused(TallyfyConfigurationError(str(error)))))
+            return
+        verdict = await self._wait(run_id, condition)
+        end = None
+        if isinstance(verdict, Over) and self._may_end_the_task(condition):
+            end = await self._end(verdict)
+        yield end or TriggerEvent(to_event(verdict))
+
+    async def _wait(
+        self, run_id: str, condition: NextTaskCondition
+    ) -> Over | Lost | Refused | Waiting[NextTaskCondition]:
         from airflow_provider_tallyfy.waiting.wait import wait
 
-        pace = Pace(self.poke_interval, self.exponential_backoff, self.max_wait, self.ends_at)
-        verdict = await wait(
+        pace = Pace(self.poke_interval, self.exponential_backoff, self.max_wait, self._ends_at())
+        return await wait(
             self.tallyfy_conn_id,
-            self.run_id,
-            NextTaskCondition(self.from_task_id),
+            run_id,
+            condition,
             pace,
             self.log,
             looked_at=self.looked_at,
             outlives_refusals=self.silent_fail,
         )
-        yield TriggerEvent(to_event(verdict))
+
+    def _ends_at(self) -> float | None:
+        if self.ends_at is not None or (moment := times_out_at(self)) is None:
+            return self.ends_at
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+    def _may_end_the_task(self, condition: NextTaskCondition) -> bool:
+        """
+        Tell whether a success is for this trigger to conclude.
+
+        Not without a task to move on from: a worker may have kept one in an earlier try. Nor in ``dag.test()``, which
+        runs a trigger without a triggerer, and knows no event that ends a task.
+        """
+        return self.end_from_trigger and condition.from_task_id is not None and self.trigger_id is not None
+
+    async def _end(self, verdict: Over) -> TriggerEvent | None:
+        """Return the event that ends the task, its XComs pushed as a worker does; ``None`` where that fails."""
+        try:
+            async with asyncio.timeout(_PATIENCE_FOR_XCOMS):
+                return await success_event(self, await self._xcoms(verdict) if self.do_xcom_push else {})
+        except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, a worker can still end the task)
+            self.log.warning("The result could not be pushed from here (%s); a worker ends the task", error)
+            return None
+
+    async def _xcoms(self, verdict: Over) -> dict[str, Any]:
+        from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
+
+        from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+        from airflow_provider_tallyfy.operators.links import RUN_URL_KEY
+
+        xcoms: dict[str, Any] = {XCOM_RETURN_KEY: verdict.result}
+        try:
+            async with asyncio.timeout(_PATIENCE_FOR_LINK):
+                hook = await TallyfyHook.with_connection_read(self.tallyfy_conn_id)
+            xcoms[RUN_URL_KEY] = hook.run_url(self.run_id)
+        except Exception as error:  # noqa: BLE001 (a link is no reason to lose a success)
+            self.log.warning("The link to the process is left out: no connection (%s)", type(error).__name__)
+        return fit_to_travel(xcoms)

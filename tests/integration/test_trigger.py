@@ -100,7 +100,7 @@ def triggered(monkeypatch, caplog):
     monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("trigger"))
 
     def run(*acts, **arguments):
-        arguments.setdefault("from_task_id", SEEDED_NEXT_TASK_ID)
+        arguments.setdefault("from_task", SEEDED_NEXT_TASK_ID)
         clock = MovedClock(acts)
         run.pauses = clock.pauses
 
@@ -124,7 +124,7 @@ def trigger(**arguments):
         **{
             "tallyfy_conn_id": "tallyfy_default",
             "run_id": SEEDED_RUN_ID,
-            "from_task_id": None,
+            "from_task": None,
             "poke_interval": 60.0,
             **arguments,
         }
@@ -142,14 +142,14 @@ def test_a_completed_task_wakes_it(people, triggered):
 
 def test_the_end_of_the_run_wakes_it(people, triggered):
     people.complete_next()
-    event = triggered(people.complete_next, from_task_id=people.next_task_id())
+    event = triggered(people.complete_next, from_task=people.next_task_id())
     assert event["result"]["next_task"] is None
     assert event["result"]["run_status"] == "complete"
 
 
 def test_it_sees_a_change_that_was_made_while_no_triggerer_ran(people, triggered):
     before = people.next_task_id()
-    _, arguments = trigger(from_task_id=before).serialize()
+    _, arguments = trigger(from_task=before).serialize()
     people.complete_next()
     assert triggered(**arguments)["result"]["from_task_id"] == before
 
@@ -198,7 +198,7 @@ def test_it_outlives_a_stopped_tallyfy(monkeypatch, triggered):
 
 
 def test_without_a_task_to_move_on_from_it_hands_back_the_one_it_sees(people, triggered):
-    event = triggered(people.complete_next, from_task_id=None)
+    event = triggered(people.complete_next, from_task=None)
     assert event == {"outcome": "waiting", "condition": {"from_task_id": SEEDED_NEXT_TASK_ID}}
 
 
@@ -325,7 +325,7 @@ def test_a_look_never_holds_up_the_event_loop(people, monkeypatch):
 
 def test_a_cancelled_wait_ends_at_once_and_raises_nothing_else(people):
     async def cancelled():
-        waiting = asyncio.ensure_future(anext(trigger(from_task_id=SEEDED_NEXT_TASK_ID).run()))
+        waiting = asyncio.ensure_future(anext(trigger(from_task=SEEDED_NEXT_TASK_ID).run()))
         await asyncio.sleep(0.2)
         waiting.cancel()
         with suppress(asyncio.CancelledError):
@@ -337,7 +337,7 @@ def test_a_cancelled_wait_ends_at_once_and_raises_nothing_else(people):
 
 def test_its_arguments_hold_all_it_needs_and_no_secret(people, triggered):
     path, arguments = trigger(
-        from_task_id="x", exponential_backoff=True, max_wait=5.0, silent_fail=True
+        from_task="x", exponential_backoff=True, max_wait=5.0, silent_fail=True
     ).serialize()
     assert path == "airflow_provider_tallyfy.triggers.tallyfy.TallyfyNextTaskTrigger"
     assert json.loads(json.dumps(arguments)) == arguments

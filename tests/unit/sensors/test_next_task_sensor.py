@@ -274,20 +274,22 @@ class TestDeferrable:
             {
                 "tallyfy_conn_id": "tallyfy_default",
                 "run_id": "r1",
-                "from_task_id": "a",
+                "from_task": "a",
                 "poke_interval": 120.0,
                 "exponential_backoff": True,
                 "max_wait": 3600.0,
                 "looked_at": clock.now,
                 "ends_at": clock.now + 3 * 86400,
                 "silent_fail": False,
+                "end_from_trigger": False,
+                "do_xcom_push": True,
             },
         )
 
     def test_it_defers_through_an_outage_at_the_first_look(self, tallyfy, context):
         tallyfy(UNAVAILABLE)
         trigger = self.deferred(context).trigger
-        assert (trigger.from_task_id, trigger.looked_at) == (None, None)
+        assert (trigger.from_task, trigger.looked_at) == (None, None)
 
     @pytest.mark.usefixtures("state_store")
     def test_what_the_trigger_saw_first_is_kept_and_waited_on(self, tallyfy, context, clock):
@@ -300,7 +302,7 @@ class TestDeferrable:
             sensor(deferrable=True, timeout=100).resume_execution(
                 first.method_name, {**first.kwargs, "event": event}, context
             )
-        assert deferral.value.trigger.from_task_id == "a"
+        assert deferral.value.trigger.from_task == "a"
         assert deferral.value.trigger.looked_at == clock.now
         assert deferral.value.timeout == timedelta(seconds=30)
         assert baseline.recall(context, "r1") == "a"

@@ -1,0 +1,197 @@
+"""What the trigger does where it starts its task, or ends it: run as the triggerer runs it, against the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+from airflow.providers.common.compat.sdk import XCom
+from airflow.triggers.base import TaskSuccessEvent
+
+from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
+from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from airflow_provider_tallyfy.triggers import tallyfy as triggers_module
+from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_tallyfy.waiting.verdicts import Over
+from dev.sandbox import SandboxClient
+
+LONGEST = 30.0
+MOVED_ON_FROM = "moved-on-from-this"
+PLACE = {"dag_id": "d", "task_id": "wait", "run_id": "manual", "map_index": -1}
+in_airflow_3 = pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 takes XComs with the event")
+
+
+@pytest.fixture
+def people(monkeypatch):
+    """The person who works on the seeded run, which the connection leads to."""
+    with SandboxServer() as server:
+        client = SandboxClient(server.url)
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", client.connection())
+        yield client
+
+
+@pytest.fixture
+def pushed(monkeypatch):
+    """The XComs that were pushed in Airflow 3, as a worker pushes them."""
+    xcoms = {}
+
+    def remember(*, key, value, **place):
+        assert place == PLACE
+        xcoms[key] = value
+
+    if AIRFLOW_V_3_0_PLUS:
+        monkeypatch.setattr(XCom, "set", remember)
+    return xcoms
+
+
+def trigger(in_triggerer=True, **arguments):
+    made = TallyfyNextTaskTrigger(
+        **{
+            "tallyfy_conn_id": "tallyfy_default",
+            "run_id": SEEDED_RUN_ID,
+            "from_task": MOVED_ON_FROM,
+            "poke_interval": 60.0,
+            "end_from_trigger": True,
+            **arguments,
+        }
+    )
+    if in_triggerer:
+        made.trigger_id = 7
+        made.task_instance = SimpleNamespace(**PLACE)
+    return made
+
+
+def fired(made):
+    async def events():
+        return [event async for event in made.run()]
+
+    (event,) = asyncio.run(asyncio.wait_for(events(), LONGEST))
+    return event
+
+
+def xcoms_of(event, pushed):
+    assert isinstance(event, TaskSuccessEvent)
+    return pushed if AIRFLOW_V_3_0_PLUS else event.xcoms or {}
+
+
+def ends_in_a_worker(event):
+    assert not isinstance(event, TaskSuccessEvent)
+    return event.payload
+
+
+@pytest.mark.parametrize("from_task", [MOVED_ON_FROM, {"id": MOVED_ON_FROM, "title": "Sign"}])
+def test_it_ends_the_task_with_what_a_worker_would_push(people, pushed, from_task):
+    xcoms = xcoms_of(fired(trigger(from_task=from_task)), pushed)
+    assert set(xcoms) == {"return_value", "tallyfy_run_url"}
+    assert xcoms["tallyfy_run_url"] == people.process_url(SEEDED_RUN_ID)
+    assert set(xcoms["return_value"]) == {"run_id", "from_task_id", "next_task", "run_status", "progress"}
+    assert xcoms["return_value"]["from_task_id"] == MOVED_ON_FROM
+    assert xcoms["return_value"]["next_task"] == people.next_task(SEEDED_RUN_ID)
+
+
+@in_airflow_3
+def test_the_event_itself_has_no_xcoms_in_airflow_3_which_would_encode_them_twice(people, pushed):
+    assert not fired(trigger()).xcoms
+
+
+def test_it_pushes_nothing_where_the_task_does_not(people, pushed):
+    assert xcoms_of(fired(trigger(do_xcom_push=False)), pushed) == {}
+
+
+def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people):
+    verdict = Over({"title": "half \ud83d", "number": 10**30, "nothing": float("nan")})
+    result = asyncio.run(trigger()._xcoms(verdict))["return_value"]
+    assert json.loads(json.dumps(result).encode()) == {"title": "half ?", "number": 1e30, "nothing": None}
+
+
+def test_a_worker_ends_it_unless_told_otherwise(people):
+    assert ends_in_a_worker(fired(trigger(end_from_trigger=False)))["outcome"] == "over"
+
+
+@pytest.mark.parametrize("nothing", [None, "", "None", {}])
+def test_without_a_task_to_move_on_from_a_worker_goes_on(people, nothing):
+    assert ends_in_a_worker(fired(trigger(from_task=nothing)))["outcome"] == "waiting"
+
+
+def test_without_a_task_to_move_on_from_a_worker_ends_it_too(people):
+    for _ in people.tasks(SEEDED_RUN_ID):
+        if people.next_task(SEEDED_RUN_ID):
+            people.complete_next(SEEDED_RUN_ID)
+    assert ends_in_a_worker(fired(trigger(from_task=None)))["result"]["run_status"] == "complete"
+
+
+def test_a_lost_run_is_for_a_worker_to_conclude(people):
+    people.archive(SEEDED_RUN_ID)
+    assert ends_in_a_worker(fired(trigger()))["outcome"] == "lost"
+
+
+def test_in_dag_test_the_task_ends_as_it_does_in_a_worker(people):
+    assert ends_in_a_worker(fired(trigger(in_triggerer=False)))["outcome"] == "over"
+
+
+@in_airflow_3
+def test_a_worker_ends_it_where_the_result_cannot_be_pushed(people, monkeypatch, caplog):
+    def fail(**_arguments):
+        raise OSError("bucket is gone")
+
+    monkeypatch.setattr(XCom, "set", fail)
+    monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("trigger"))
+    assert ends_in_a_worker(fired(trigger()))["outcome"] == "over"
+    assert "could not be pushed from here (bucket is gone)" in caplog.text
+
+
+@pytest.mark.parametrize("trouble", ["fails", "hangs"])
+def test_a_connection_that_cannot_be_read_costs_only_the_link(people, pushed, monkeypatch, trouble):
+    from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+
+    read, answers = TallyfyHook.with_connection_read, iter([True])
+
+    async def only_for_the_look(*arguments, **options):
+        if next(answers, False):
+            return await read(*arguments, **options)
+        if trouble == "hangs":
+            await asyncio.Event().wait()
+        raise OSError("secrets backend is down")
+
+    monkeypatch.setattr(TallyfyHook, "with_connection_read", only_for_the_look)
+    monkeypatch.setattr(triggers_module, "_PATIENCE_FOR_LINK", 0.1)
+    assert set(xcoms_of(fired(trigger()), pushed)) == {"return_value"}
+
+
+@pytest.mark.parametrize(
+    ("rendered", "message"),
+    [
+        ({"from_task": "{'id': 'x', 'title': 'Sign'}"}, "a task object that a template turned into text"),
+        ({"from_task": {"title": "Sign"}}, "an object without 'id'"),
+        ({"run_id": ""}, "run_id must be a Tallyfy id"),
+        ({"run_id": "../../users"}, "run_id must be a Tallyfy id"),
+    ],
+)
+def test_an_argument_that_was_rendered_to_nonsense_is_told_to_the_task(rendered, message):
+    event = ends_in_a_worker(fired(trigger(**rendered)))
+    assert (event["outcome"], event["error"]) == ("refused", "TallyfyConfigurationError")
+    assert message in event["message"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 2)],  # noqa: DTZ001 (some databases give no zone)
+)
+def test_its_last_look_comes_before_the_triggerer_ends_it(people, monkeypatch, told):
+    ends_at = []
+    pace = triggers_module.Pace
+    monkeypatch.setattr(
+        triggers_module, "Pace", lambda *arguments: ends_at.append(arguments[3]) or pace(*arguments)
+    )
+    started = trigger(end_from_trigger=False)
+    if AIRFLOW_V_3_0_PLUS:
+        started.timeout_after = told
+    else:
+        started.task_instance.trigger_timeout = told
+    fired(started)
+    assert ends_at == [datetime(2026, 1, 2, tzinfo=UTC).timestamp()]

@@ -1,0 +1,379 @@
+"""``start_from_trigger`` and ``end_from_trigger``: what the DAG says to Airflow, and what a worker still does."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from types import SimpleNamespace
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowFailException,
+    Param,
+    TaskDeferred,
+    task,
+    task_group,
+)
+from airflow.serialization import serialized_objects
+
+from airflow_provider_tallyfy import version_compat
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
+from airflow_provider_tallyfy.sensors import baseline, start
+from airflow_provider_tallyfy.sensors import tallyfy as sensors_module
+from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
+from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
+
+serialization = getattr(serialized_objects, "DagSerialization", None) or serialized_objects.SerializedDAG
+in_airflow_3_3 = pytest.mark.skipif(
+    not version_compat.AIRFLOW_V_3_3_PLUS, reason="the triggerer renders templates since 3.3"
+)
+OVER = {"outcome": "over", "result": {"run_id": "r1", "from_task_id": "a", "next_task": {"id": "b"}}}
+WAITING = {"outcome": "waiting", "condition": {"from_task_id": "b"}}
+RUN_ID = "{{ params.run_id }}"
+numbers = count()
+
+
+def sensor(**arguments):
+    return TallyfyNextTaskSensor(
+        **{
+            "task_id": "wait",
+            "run_id": "r1",
+            "from_task": "a",
+            "deferrable": True,
+            "start_from_trigger": True,
+            **arguments,
+        }
+    )
+
+
+@pytest.fixture
+def dag():
+    with DAG("d", schedule=None, params={"run_id": ""}) as dag:
+        yield dag
+
+
+@pytest.fixture
+def before_3_3(monkeypatch):
+    monkeypatch.setattr(start, "AIRFLOW_V_3_3_PLUS", False)
+
+
+def started_with(sensor):
+    """Return the trigger that Airflow starts the sensor with."""
+    arguments = sensor.start_trigger_args
+    assert sensor.start_from_trigger is True
+    assert arguments.trigger_cls == "airflow_provider_tallyfy.triggers.tallyfy.TallyfyNextTaskTrigger"
+    assert json.loads(json.dumps(arguments.trigger_kwargs)) == arguments.trigger_kwargs
+    return TallyfyNextTaskTrigger(**arguments.trigger_kwargs)
+
+
+def rendered(trigger, **xcoms):
+    """Let the trigger be rendered as Airflow's triggerer does, where these XComs are."""
+
+    def xcom_pull(task_ids, *, key, map_indexes):
+        asked.append((task_ids, key, map_indexes))
+        return xcoms[key]
+
+    asked: list[tuple[str, str, int | None]] = []
+    trigger.template_fields = TallyfyNextTaskSensor.template_fields
+    context = {"ti": SimpleNamespace(xcom_pull=xcom_pull, map_index=2), "params": {"run_id": "r1"}}
+    trigger.render_template_fields(context)
+    return trigger, asked
+
+
+@pytest.mark.usefixtures("dag")
+class TestStart:
+    def test_the_trigger_waits_as_the_sensor_is_told_to(self):
+        started = sensor(
+            from_task={"id": "a", "title": "Sign"},
+            poke_interval=timedelta(minutes=2),
+            timeout=timedelta(days=3),
+            exponential_backoff=True,
+            max_wait=timedelta(hours=1),
+            silent_fail=True,
+            do_xcom_push=False,
+            end_from_trigger=True,
+        )
+        assert started.start_trigger_args.next_method == "execute_complete"
+        assert started.start_trigger_args.timeout == timedelta(days=3)
+        assert started_with(started).serialize()[1] == {
+            "tallyfy_conn_id": "tallyfy_default",
+            "run_id": "r1",
+            "from_task": "a",
+            "poke_interval": 120.0,
+            "exponential_backoff": True,
+            "max_wait": 3600.0,
+            "looked_at": None,
+            "ends_at": None,
+            "silent_fail": True,
+            "end_from_trigger": True,
+            "do_xcom_push": False,
+        }
+
+    def test_it_is_off_unless_asked_for(self):
+        plain = sensor(start_from_trigger=False)
+        assert (plain.start_from_trigger, plain.end_from_trigger) == (False, False)
+        assert plain.start_trigger_args is None
+
+    def test_each_sensor_has_arguments_of_its_own(self):
+        first, second = sensor(task_id="first"), sensor(task_id="second", from_task="b")
+        assert started_with(first).from_task == "a"
+        assert started_with(second).from_task == "b"
+        # Airflow would start mapped tasks with those of the class.
+        assert TallyfyNextTaskSensor.start_trigger_args is None
+
+    def test_no_timeout_is_not_what_a_zero_means(self):
+        assert sensor(timeout=0).start_trigger_args.timeout == timedelta(seconds=1)
+
+    @in_airflow_3_3
+    @pytest.mark.parametrize(
+        ("next_task", "named"),
+        [({"id": "a", "title": "Sign"}, "a"), ("a", "a"), (None, ""), ("", ""), ({}, "")],
+    )
+    def test_the_output_of_another_task_is_rendered_to_the_task_s_id(self, next_task, named):
+        read_run = TallyfyGetRunOperator(task_id="read_run", run_id=RUN_ID)
+        started = sensor(run_id=read_run.output["id"], from_task=read_run.output["next_task"])
+        trigger, asked = rendered(started_with(started), id="r1", next_task=next_task)
+        assert (trigger.run_id, trigger.from_task) == ("r1", named)
+        # Without a map index, a triggerer gets no answer.
+        assert asked == [("read_run", "id", None), ("read_run", "next_task", None)]
+        assert started.upstream_task_ids == {"read_run"}
+
+    @in_airflow_3_3
+    def test_a_task_object_without_an_id_is_an_error_and_not_no_task(self):
+        read_run = TallyfyGetRunOperator(task_id="read_run", run_id=RUN_ID)
+        trigger = started_with(sensor(from_task=read_run.output["next_task"]))
+        with pytest.raises(Exception, match="has no attribute 'id'"):
+            rendered(trigger, next_task={"title": "Sign"})
+
+    @in_airflow_3_3
+    def test_a_name_that_is_not_known_is_an_error_and_not_no_task(self):
+        with pytest.raises(Exception, match="has no attribute 'from_tsk'"):
+            rendered(started_with(sensor(from_task="{{ params.from_tsk }}")))
+
+    @in_airflow_3_3
+    def test_templates_are_left_for_the_triggerer(self):
+        template = "{{ ti.xcom_pull('read_run', key='next_task', map_indexes=None)['id'] }}"
+        started = sensor(run_id=RUN_ID, from_task=template)
+        assert rendered(started_with(started), next_task={"id": "a"})[0].serialize()[1]["run_id"] == "r1"
+        assert rendered(started_with(started), next_task={"id": "a"})[0].from_task == "a"
+
+    @in_airflow_3_3
+    def test_in_a_mapped_task_group_each_takes_the_output_beside_it(self, dag):
+        @task_group
+        def each(run_id):
+            read_run = TallyfyGetRunOperator(task_id="read_run", run_id=run_id)
+            return sensor(run_id=read_run.output["id"], from_task=read_run.output["next_task"])
+
+        each.expand(run_id=["r1", "r2", "r3"])
+        _, asked = rendered(started_with(dag.get_task("each.wait")), id="r1", next_task=None)
+        assert asked == [("each.read_run", "id", 2), ("each.read_run", "next_task", 2)]
+
+    @in_airflow_3_3
+    def test_it_outlives_the_way_into_the_database(self, dag):
+        read_run = TallyfyGetRunOperator(task_id="read_run", run_id=RUN_ID)
+        sensor(run_id=RUN_ID, from_task=read_run.output["next_task"])
+        stored = json.loads(json.dumps(serialization.to_dict(dag)))
+        restored = serialization.from_dict(stored).get_task("wait")
+        assert restored.start_from_trigger is True
+        assert restored.start_trigger_args.timeout == timedelta(days=7)
+        assert restored.upstream_task_ids == {"read_run"}
+
+
+def needs_a_worker(reason, **arguments):
+    """Check that the sensor starts from a worker, and says so at the line that makes it."""
+    name = f"wait_{next(numbers)}"
+    with pytest.warns(UserWarning, match=f"Task '{name}': start_from_trigger is not used.*{reason}") as told:
+        waiting = sensor(task_id=name, **arguments)
+    assert [warning.filename for warning in told] == [__file__]
+    assert (waiting.start_from_trigger, waiting.start_trigger_args) == (False, None)
+
+
+@pytest.mark.usefixtures("dag")
+class TestStartFromAWorker:
+    @pytest.mark.parametrize("nothing", [None, "", {}])
+    def test_without_from_task(self, nothing):
+        needs_a_worker(
+            r"forgotten when that restarts. Write from_task=get_run.output",
+            from_task=nothing,
+        )
+
+    def test_unless_it_is_deferrable(self):
+        needs_a_worker("needs deferrable=True", deferrable=False)
+
+    def test_for_a_callback_that_only_a_worker_calls(self):
+        needs_a_worker("on_execute_callback", on_execute_callback=print)
+
+    @in_airflow_3_3
+    def test_where_a_param_without_a_default_would_end_the_triggerer(self, dag):
+        needs_a_worker("param 'mine' has no default", params={"mine": Param(type="string")})
+        dag.params["theirs"] = Param(type="string")
+        needs_a_worker("param 'theirs' has no default")
+
+    @in_airflow_3_3
+    def test_for_a_template_that_a_triggerer_never_gets_an_answer_to(self):
+        template = "{{ ti.xcom_pull('read_run')['next_task']['id'] }}"
+        needs_a_worker("add map_indexes=None", from_task=template)
+        needs_a_worker("add map_indexes=None", run_id="{{ task_instance.xcom_pull('launch')['id'] }}")
+
+    @in_airflow_3_3
+    def test_for_an_output_that_only_a_worker_resolves(self):
+        read_each = TallyfyGetRunOperator.partial(task_id="read_each").expand(run_id=["r1"])
+        needs_a_worker("mapped task 'read_each'", from_task=read_each.output)
+
+        @task
+        def first_task():
+            return "a"
+
+        needs_a_worker(r"map\(\), zip\(\)", from_task=first_task().map(str))
+
+    def test_for_an_argument_that_is_neither_text_nor_output(self):
+        needs_a_worker("run_id is neither a text", run_id=7)
+        needs_a_worker(r"from_task\['id'\] is neither a text", from_task={"title": "Sign"})
+
+    @pytest.mark.usefixtures("before_3_3")
+    @pytest.mark.parametrize("field", ["run_id", "from_task", "tallyfy_conn_id"])
+    def test_before_airflow_3_3_where_an_argument_is_templated(self, field):
+        needs_a_worker(f"{field} is templated", **{field: "{{ params.run_id }}"})
+
+    @pytest.mark.usefixtures("before_3_3")
+    def test_before_airflow_3_3_with_the_output_of_a_task(self):
+        read_run = TallyfyGetRunOperator(task_id="read_run", run_id="r1")
+        needs_a_worker("from_task is templated", from_task=read_run.output["next_task"])
+
+    @pytest.mark.usefixtures("before_3_3")
+    def test_but_not_before_airflow_3_3_where_none_is(self, dag):
+        dag.params["theirs"] = Param(type="string")
+        assert started_with(sensor()).from_task == "a"
+
+    def test_in_an_airflow_that_starts_none_in_the_triggerer(self, monkeypatch):
+        monkeypatch.setattr(start, "can_start_from_trigger", lambda: False)
+        needs_a_worker(r"Airflow 3.0 to 3.2 start no task")
+
+
+@in_airflow_3_3
+def test_it_starts_from_a_worker_where_the_params_of_the_dag_are_not_known():
+    needs_a_worker("not in a DAG yet")
+
+
+@pytest.mark.parametrize(
+    ("at_least_3_0", "at_least_3_3", "can"), [(False, False, True), (True, False, False), (True, True, True)]
+)
+def test_which_airflow_starts_tasks_in_the_triggerer(monkeypatch, at_least_3_0, at_least_3_3, can):
+    monkeypatch.setattr(version_compat, "AIRFLOW_V_3_0_PLUS", at_least_3_0)
+    monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", at_least_3_3)
+    assert version_compat.can_start_from_trigger() is can
+
+
+@pytest.mark.usefixtures("dag")
+class TestEnd:
+    def test_without_a_reason_there_is_no_warning(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            assert sensor(end_from_trigger=True).end_from_trigger is True
+            assert sensor(task_id="other", start_from_trigger=False, end_from_trigger=True).end_from_trigger
+
+    @pytest.mark.parametrize(
+        ("name", "arguments"),
+        [
+            ("on_success_callback", {"on_success_callback": print}),
+            ("outlets", {"outlets": ["something"]}),
+            ("multiple_outputs", {"multiple_outputs": True}),
+            ("deferrable=True", {"deferrable": False, "start_from_trigger": False}),
+        ],
+    )
+    def test_what_only_a_worker_sees_to_is_left_to_one(self, name, arguments):
+        with pytest.warns(
+            UserWarning, match=f"Task 'wait': end_from_trigger is not used, .* {name}"
+        ) as warned:
+            assert sensor(end_from_trigger=True, **arguments).end_from_trigger is False
+        assert [warning.filename for warning in warned] == [__file__]
+
+    def test_the_trigger_of_a_started_task_is_told_too(self):
+        assert started_with(sensor(end_from_trigger=True)).end_from_trigger is True
+
+
+@pytest.fixture
+def state_store(monkeypatch):
+    """Airflow has a task state store, as since 3.3."""
+    monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
+    monkeypatch.setattr(baseline, "never_expire", lambda: None)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A wall clock that stands still until it is moved."""
+    clock = SimpleNamespace(now=1_800_000_000.0, time=lambda: clock.now)
+    monkeypatch.setattr(sensors_module, "time", clock)
+    return clock
+
+
+def resumed(context, event, **arguments):
+    """Let a worker take up a task that was started in the triggerer."""
+    return sensor(timeout=100, **arguments).resume_execution("execute_complete", {"event": event}, context)
+
+
+def deferred_again(context, event, **arguments):
+    with pytest.raises(TaskDeferred) as deferral:
+        resumed(context, event, **arguments)
+    return deferral.value
+
+
+@pytest.mark.usefixtures("dag", "connection", "state_store", "clock")
+class TestWorkerAfterwards:
+    def test_it_returns_the_result_and_links_to_the_process(self, context):
+        assert resumed(context, OVER) == OVER["result"]
+        assert context["ti"].xcoms == {"tallyfy_run_url": "https://go.tallyfy.com/acme/processes/r1"}
+
+    def test_a_connection_that_cannot_be_read_costs_only_the_link(self, context):
+        assert resumed(context, OVER, tallyfy_conn_id="nowhere") == OVER["result"]
+        assert context["ti"].xcoms == {}
+
+    def test_a_lost_run_fails_without_retries(self, context):
+        with pytest.raises(AirflowFailException, match="archived"):
+            resumed(context, {"outcome": "lost", "reason": "archived"})
+
+    def test_an_argument_that_cannot_be_used_is_a_value_error(self, context):
+        event = {"outcome": "refused", "error": "TallyfyConfigurationError", "message": "from_task is …"}
+        with pytest.raises(ValueError, match="from_task is"):
+            resumed(context, event)
+
+    def test_what_the_trigger_saw_first_is_kept_and_waited_on_for_the_time_that_is_left(self, context, clock):
+        context["ti"].start_date = datetime.fromtimestamp(clock.now - 70, UTC)
+        deferral = deferred_again(context, WAITING, from_task="", start_from_trigger=False)
+        assert baseline.recall(context, "r1") == "b"
+        assert deferral.trigger.from_task == "b"
+        assert deferral.timeout == timedelta(seconds=30)
+        assert deferral.trigger.ends_at == deferral.kwargs["ends_at"] == clock.now + 30
+
+    @pytest.mark.parametrize("end", [None, {"id": "c"}])
+    def test_a_task_that_an_earlier_try_kept_goes_before_what_the_trigger_saw(self, context, end):
+        baseline.keep(context, "r1", "a")
+        over = {"outcome": "over", "result": {"run_id": "r1", "from_task_id": None, "next_task": None}}
+        deferral = deferred_again(context, WAITING if end else over)
+        assert (deferral.trigger.from_task, deferral.trigger.looked_at) == ("a", None)
+        assert baseline.recall(context, "r1") == "a"
+
+    def test_a_task_that_is_kept_has_to_be_forgotten_by_a_worker(self, context):
+        assert deferred_again(context, WAITING, end_from_trigger=True).trigger.end_from_trigger is False
+
+
+@pytest.mark.usefixtures("connection", "state_store")
+class TestEndOfATaskThatAWorkerStarted:
+    def deferred(self, context, **arguments):
+        with pytest.raises(TaskDeferred) as deferral:
+            sensor(start_from_trigger=False, end_from_trigger=True, **arguments).execute(context)
+        return deferral.value.trigger
+
+    @pytest.fixture(autouse=True)
+    def _next_is_a(self, requests_mock):
+        run = {"id": "r1", "status": "active", "next_task": {"data": [{"id": "a"}]}}
+        requests_mock.get("https://tallyfy.test/api/organizations/acme/runs/r1", json={"data": run})
+
+    def test_the_trigger_may_end_it_where_nothing_was_kept(self, context):
+        assert self.deferred(context, from_task="a").end_from_trigger is True
+
+    def test_but_not_where_a_task_was_kept(self, context):
+        assert self.deferred(context, from_task=None).end_from_trigger is False
