@@ -162,12 +162,15 @@ class DagRun:
             error.add_note(f"It is {self.task(task_id)['state']}. Its log:\n{self.log(task_id)}")
             raise
 
+    def mapped_tasks(self, task_id: str) -> list[dict[str, Any]]:
+        """Return the instances of a mapped task as the API gives them."""
+        return [instance for instance in self._task_instances() if instance["task_id"] == task_id]
+
     def wait_for_mapped_tasks(self, task_id: str, state: str, *, number: int, timeout: float) -> None:
         """Wait until so many of a mapped task's instances are in a state."""
 
         def are_there() -> bool:
-            instances = self._task_instances()
-            return [i["state"] for i in instances if i["task_id"] == task_id].count(state) == number
+            return [instance["state"] for instance in self.mapped_tasks(task_id)].count(state) == number
 
         self.api.wait_for(are_there, timeout, f"{number} instances of {task_id} to be {state}")
 
