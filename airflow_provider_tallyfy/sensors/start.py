@@ -45,14 +45,13 @@ def check_airflow(sensor: BaseOperator) -> None:
         raise NeedsWorkerError(
             "the sensor is not in a DAG yet. Make it inside of `with DAG(...)`, or pass dag="
         )
-    for params in (sensor.dag.params, sensor.params):
-        for name in params:
-            try:
-                params[name]
-            except ParamValidationError:
-                raise NeedsWorkerError(
-                    f"param {name!r} has no default, which ends Airflow's triggerer. Give it one, such as ''"
-                ) from None
+    for name in sensor.params:  # the DAG's too
+        try:
+            sensor.params[name]
+        except ParamValidationError:
+            raise NeedsWorkerError(
+                f"param {name!r} has no default, which ends Airflow's triggerer. Give it one, such as ''"
+            ) from None
 
 
 def as_text(value: object, field: str, sensor: BaseOperator) -> str:

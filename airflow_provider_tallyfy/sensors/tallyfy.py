@@ -142,8 +142,8 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
         return reason is None
 
     def _warn(self, message: str) -> None:
-        # 5: from the line of the DAG file that makes the sensor, through Airflow's wrapper of __init__.
-        warnings.warn(f"Task {self.task_id!r}: {message}", UserWarning, stacklevel=5)
+        # 4: the line of the DAG file that makes the sensor; Airflow does not count its own wrapper of __init__.
+        warnings.warn(f"Task {self.task_id!r}: {message}", UserWarning, stacklevel=4)
 
     @property
     def _forgets_between_pokes(self) -> bool:

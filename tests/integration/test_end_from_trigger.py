@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -60,9 +61,8 @@ def trigger(in_triggerer=True, **arguments):
             **arguments,
         }
     )
-    if in_triggerer:
-        made.trigger_id = 7
-        made.task_instance = SimpleNamespace(**PLACE)
+    made.task_instance = SimpleNamespace(**PLACE)
+    made.trigger_id = 7 if in_triggerer else None
     return made
 
 
@@ -109,7 +109,7 @@ def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people):
     assert json.loads(json.dumps(result).encode()) == {"title": "half ?", "number": 1e30, "nothing": None}
 
 
-def test_a_worker_ends_it_unless_told_otherwise(people):
+def test_a_worker_ends_it_unless_told_otherwise(people, pushed):
     assert ends_in_a_worker(fired(trigger(end_from_trigger=False)))["outcome"] == "over"
 
 
@@ -118,7 +118,7 @@ def test_without_a_task_to_move_on_from_a_worker_goes_on(people, nothing):
     assert ends_in_a_worker(fired(trigger(from_task=nothing)))["outcome"] == "waiting"
 
 
-def test_without_a_task_to_move_on_from_a_worker_ends_it_too(people):
+def test_without_a_task_to_move_on_from_a_worker_ends_it_too(people, pushed):
     for _ in people.tasks(SEEDED_RUN_ID):
         if people.next_task(SEEDED_RUN_ID):
             people.complete_next(SEEDED_RUN_ID)
@@ -130,7 +130,7 @@ def test_a_lost_run_is_for_a_worker_to_conclude(people):
     assert ends_in_a_worker(fired(trigger()))["outcome"] == "lost"
 
 
-def test_in_dag_test_the_task_ends_as_it_does_in_a_worker(people):
+def test_in_dag_test_the_task_ends_as_it_does_in_a_worker(people, pushed):
     assert ends_in_a_worker(fired(trigger(in_triggerer=False)))["outcome"] == "over"
 
 
@@ -178,11 +178,21 @@ def test_an_argument_that_was_rendered_to_nonsense_is_told_to_the_task(rendered,
     assert message in event["message"]
 
 
+@pytest.fixture
+def in_tokyo(monkeypatch):
+    """A machine whose own time is not UTC."""
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     "told",
     [datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 2)],  # noqa: DTZ001 (some databases give no zone)
 )
-def test_its_last_look_comes_before_the_triggerer_ends_it(people, monkeypatch, told):
+def test_its_last_look_comes_before_the_triggerer_ends_it(people, monkeypatch, in_tokyo, told):
     ends_at = []
     pace = triggers_module.Pace
     monkeypatch.setattr(
