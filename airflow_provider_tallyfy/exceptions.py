@@ -36,7 +36,7 @@ class TallyfyError(AirflowException):
 
 
 class TallyfyConfigurationError(TallyfyError, ValueError):
-    """The Airflow connection cannot be used as it is; nothing was sent."""
+    """The Airflow connection, or an argument that the triggerer rendered, cannot be used as it is; nothing was sent."""
 
 
 class TallyfyAuthError(TallyfyError):
