@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
     from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 
+_STARTS_IN_A_WORKER = "Task {!r}: start_from_trigger is not used, and the task starts in a worker: {}."
+_ENDS_IN_A_WORKER = "Task {!r}: end_from_trigger is not used, and the task ends in a worker: {}."
+
 
 class TallyfyNextTaskSensor(BaseSensorOperator):
     """
@@ -100,9 +103,23 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
         self.end_from_trigger = end_from_trigger and self._can_end_from_trigger()
         self.start_from_trigger = start_from_trigger and self._can_start_from_trigger()
 
+    @classmethod
+    def partial(cls, **arguments: Any) -> Any:
+        """
+        Begin a mapped sensor, as on every operator.
+
+        Airflow does not start mapped tasks in the triggerer. But one that asks for it is rendered there when it defers,
+        and so may end the triggerer: see :func:`~airflow_provider_tallyfy.sensors.start.check_airflow`.
+        """
+        if arguments.pop("start_from_trigger", False):
+            message = _STARTS_IN_A_WORKER.format(arguments.get("task_id"), "Airflow does not map that")
+            # 1: the line of the DAG file; Airflow adds one for a wrapper that is only around __init__.
+            warnings.warn(message, UserWarning, stacklevel=1)
+        return super().partial(**arguments)
+
     def _can_start_from_trigger(self) -> bool:
         """Say to Airflow how to start the trigger; where that cannot be, warn."""
-        # Only here: a class that had them would have Airflow start its mapped tasks with them, whatever these wait for.
+        # Not in the class: Airflow would start its mapped tasks with them, whatever these wait for.
         try:
             if not self.deferrable:
                 raise start.NeedsWorkerError("it needs deferrable=True")
@@ -111,7 +128,7 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
             start.check_airflow(self)
             self.start_trigger_args = self._start_trigger_args()
         except start.NeedsWorkerError as reason:
-            self._warn(f"start_from_trigger is not used, and the task starts in a worker: {reason}.")
+            self._warn(_STARTS_IN_A_WORKER.format(self.task_id, reason))
             return False
         return True
 
@@ -138,12 +155,12 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
             if getattr(self, name, None):
                 reason = f"Airflow sees to {name} only in a worker"
         if reason:
-            self._warn(f"end_from_trigger is not used, and the task ends in a worker: {reason}.")
+            self._warn(_ENDS_IN_A_WORKER.format(self.task_id, reason))
         return reason is None
 
     def _warn(self, message: str) -> None:
         # 4: the line of the DAG file that makes the sensor; Airflow does not count its own wrapper of __init__.
-        warnings.warn(f"Task {self.task_id!r}: {message}", UserWarning, stacklevel=4)
+        warnings.warn(message, UserWarning, stacklevel=4)
 
     @property
     def _forgets_between_pokes(self) -> bool:

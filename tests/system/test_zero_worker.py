@@ -105,6 +105,7 @@ def test_mapped_sensor_starts_in_a_worker_and_waits_as_usual(site: Site) -> None
         site.sandbox.complete_next(run_id)
 
     assert dag_run.wait(SOON) == "success", dag_run.failures()
+    assert site.airflow.api.health()["triggerer"] == "healthy"
 
 
 def test_param_without_a_default_does_not_end_the_triggerer(site: Site) -> None:

@@ -75,7 +75,8 @@ with DAG("zero_worker_task_group", schedule=None, params={"run_ids": Param([], t
 
     each_run.expand(run_id=run_ids())
 
-with DAG("zero_worker_mapped", schedule=None, params={"run_ids": Param([], type="array")}) as mapped:
+# Nor this one, as Airflow itself maps sensors.
+with DAG("zero_worker_mapped", schedule=None, params={"run_ids": Param(type="array")}) as mapped:
     read_each = TallyfyGetRunOperator.partial(task_id="read_run").expand(run_id=run_ids())
     TallyfyNextTaskSensor.partial(task_id="wait", **ZERO_WORKER).expand_kwargs(
         read_each.output.map(lambda run: {"run_id": run["id"], "from_task": run["next_task"]})

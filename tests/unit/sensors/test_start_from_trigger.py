@@ -260,6 +260,19 @@ class TestStartFromAWorker:
         needs_a_worker(r"Airflow 3.0 to 3.2 start no task")
 
 
+def test_a_mapped_sensor_starts_from_a_worker():
+    """Airflow would not start it, but render it in the triggerer all the same, which might not survive that."""
+    arguments = {"start_from_trigger": True, "end_from_trigger": True, "deferrable": True}
+    with DAG("d", schedule=None) as dag:
+        with pytest.warns(UserWarning, match="'wait': start_from_trigger is not used.* map that") as told:
+            mapped = TallyfyNextTaskSensor.partial(task_id="wait", from_task="a", **arguments)
+        mapped.expand(run_id=["r1", "r2"])
+    assert [warning.filename for warning in told] == [__file__]
+    restored = serialization.from_dict(json.loads(json.dumps(serialization.to_dict(dag)))).get_task("wait")
+    assert (restored.start_from_trigger, restored.start_trigger_args) == (False, None)
+    assert dag.get_task("wait").partial_kwargs["end_from_trigger"] is True
+
+
 @in_airflow_3_3
 def test_it_starts_from_a_worker_where_the_params_of_the_dag_are_not_known():
     needs_a_worker("not in a DAG yet")
