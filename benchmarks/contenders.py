@@ -63,7 +63,7 @@ class Ours:
         return TallyfyNextTaskTrigger(
             tallyfy_conn_id="tallyfy_default",
             run_id=run.run_id,
-            from_task_id=run.task_id,
+            from_task=run.task_id,
             poke_interval=interval,
         )
 

@@ -30,7 +30,7 @@ from airflow_provider_tallyfy.protocol.answers import (
 from airflow_provider_tallyfy.protocol.people import Directory, read_directory
 
 if TYPE_CHECKING:
-    pass
+    from airflow.providers.common.compat.sdk import Connection
 
 T = TypeVar("T")
 

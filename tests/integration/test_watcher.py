@@ -121,7 +121,7 @@ class Triggerer:
 
     def start(self, run_id, *, from_task_id, name=None, **arguments):
         arguments = {"tallyfy_conn_id": "tallyfy_default", "poke_interval": INTERVAL, **arguments}
-        trigger = TallyfyNextTaskTrigger(run_id=run_id, from_task_id=from_task_id, **arguments)
+        trigger = TallyfyNextTaskTrigger(run_id=run_id, from_task=from_task_id, **arguments)
         name = name or run_id
         self.tasks[name] = asyncio.create_task(self._run(name, trigger), context=contextvars.copy_context())
 
