@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -119,13 +119,13 @@ class TallyfyNextTaskTrigger(BaseTrigger):
             end = await self._end(verdict)
         yield end or TriggerEvent(to_event(verdict))
 
-    async def _wait(
+    def _wait(
         self, run_id: str, condition: NextTaskCondition
-    ) -> Over | Lost | Refused | Waiting[NextTaskCondition]:
+    ) -> Awaitable[Over | Lost | Refused | Waiting[NextTaskCondition]]:
         from airflow_provider_tallyfy.waiting.wait import wait
 
         pace = Pace(self.poke_interval, self.exponential_backoff, self.max_wait, self._ends_at())
-        return await wait(
+        return wait(
             self.tallyfy_conn_id,
             run_id,
             condition,

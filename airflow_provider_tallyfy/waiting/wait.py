@@ -7,13 +7,17 @@ fourth, the eighth, and the recovery.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from airflow_provider_tallyfy.waiting.looks import Sight
+from airflow_provider_tallyfy.waiting.looks import Look, Sight
 from airflow_provider_tallyfy.waiting.pace import Pace
 from airflow_provider_tallyfy.waiting.report import described
 from airflow_provider_tallyfy.waiting.verdicts import C, Lost, Over, Refused, Unseen, Waiting, judge
-from airflow_provider_tallyfy.waiting.watcher import watching
+from airflow_provider_tallyfy.waiting.watcher import Member, watching
+
+if TYPE_CHECKING:
+    from airflow_provider_tallyfy.exceptions import TallyfyError
 
 
 class Log(Protocol):
@@ -50,26 +54,47 @@ async def wait(
     :param looked_at: when a worker looked at the run, in seconds since the epoch; ``None`` for never.
     :param outlives_refusals: go on even then, as a sensor with ``silent_fail`` does.
     """
+    judged = _Looks(run_id, condition, log, outlives_refusals)
     with watching(tallyfy_conn_id, run_id, condition.with_, pace, looked_at) as member:
-        failures = 0
-        while True:
-            seen = await member.next_look()
-            verdict = judge(condition, run_id, seen)
-            if isinstance(verdict, Unseen) or (outlives_refusals and isinstance(verdict, Refused)):
-                failures += 1
-                if failures.bit_count() == 1:
-                    log.warning("Look %d in a row failed; the wait goes on: %s", failures, verdict.error)
-                continue
-            is_over = verdict != Waiting(condition)
-            if isinstance(seen, Sight):
-                if is_over and seen.is_from_list:
-                    member.confirm()
-                    continue
-                log.info("Run %s: %s", run_id, described(seen.run))
-                if failures:
-                    log.info(
-                        "Tallyfy is seen again after %d failed looks; the wait went on all the time", failures
-                    )
-                failures = 0
-            if is_over:
-                return verdict
+        # What was seen is held by nothing while the wait is idle: there may be thousands.
+        while (verdict := judged.take(await member.next_look(), member)) is None:
+            pass
+    return verdict
+
+
+@dataclass(slots=True, eq=False)
+class _Looks(Generic[C]):
+    """The looks of one wait, judged and told to its log."""
+
+    run_id: str
+    condition: C
+    log: Log
+    outlives_refusals: bool
+    failures: int = 0
+
+    def take(self, seen: Look, member: Member) -> Over | Lost | Refused | Waiting[C] | None:
+        """Return the verdict that ends the wait, or ``None`` where it goes on."""
+        verdict = judge(self.condition, self.run_id, seen)
+        if isinstance(verdict, Unseen) or (self.outlives_refusals and isinstance(verdict, Refused)):
+            self._tell_failure(verdict.error)
+            return None
+        is_over = verdict != Waiting(self.condition)
+        if isinstance(seen, Sight):
+            if is_over and seen.is_from_list:
+                member.confirm()
+                return None
+            self._tell_sight(seen)
+        return verdict if is_over else None
+
+    def _tell_failure(self, error: TallyfyError) -> None:
+        self.failures += 1
+        if self.failures.bit_count() == 1:
+            self.log.warning("Look %d in a row failed; the wait goes on: %s", self.failures, error)
+
+    def _tell_sight(self, seen: Sight) -> None:
+        self.log.info("Run %s: %s", self.run_id, described(seen.run))
+        if self.failures:
+            self.log.info(
+                "Tallyfy is seen again after %d failed looks; the wait went on all the time", self.failures
+            )
+        self.failures = 0

@@ -18,11 +18,11 @@ import contextvars
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from math import inf
-from typing import Any
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
@@ -65,15 +65,28 @@ class Clock:
 
 
 class Member(Watch):
-    """A wait's place at the watcher."""
+    """
+    A wait's place at the watcher, for as long as a ``with`` block lasts.
 
-    __slots__ = ("_arrival", "_looks", "_watcher")
+    :param watcher: looks for it.
+    :param looked_at: when a worker looked at the run, by the watcher's clock; ``-inf`` for never.
+    """
 
-    def __init__(self, watcher: Watcher, *arguments: Any, **options: Any) -> None:
+    __slots__ = ("_arrival", "_looked_at", "_looks", "_watcher")
+
+    def __init__(self, watcher: Watcher, looked_at: float, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._watcher = watcher
+        self._looked_at = looked_at
         self._looks: deque[Look] | None = None
         self._arrival: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._watcher.join(self, self._looked_at)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._watcher.leave(self)
 
     def tell(self, look: Look) -> None:
         """Hand over what was seen."""
@@ -104,22 +117,18 @@ class Watcher:
     Looks for all the waits of one connection.
 
     :param tallyfy_conn_id: id of the Airflow connection.
-    :param clock: the time it lives by.
+    :param end: called when the last wait has left.
     """
 
-    def __init__(self, tallyfy_conn_id: str, clock: Clock | None = None) -> None:
+    def __init__(self, tallyfy_conn_id: str, end: Callable[[], object]) -> None:
         self._conn_id = tallyfy_conn_id
-        self.clock = clock or Clock()
+        self._end = end
+        self.clock = Clock()
         self._plan = Plan()
         self._reader = Reader(tallyfy_conn_id)
         self._trusted_until = inf
         self._has_joined = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody waits."""
-        return not self._plan
 
     def join(self, member: Member, looked_at: float) -> None:
         """Begin to look for a wait; ``looked_at`` is when a worker did, by this watcher's clock, ``-inf`` for never."""
@@ -134,9 +143,10 @@ class Watcher:
     def leave(self, member: Member) -> None:
         """Look for a wait no more; after the last one, the watcher ends."""
         self._plan.leave(member)
-        if self.is_idle and self._task is not None:
+        if not self._plan and self._task is not None:
             self._task.cancel()
             self._task = None
+            self._end()
 
     def confirm(self, member: Member) -> None:
         """Read a wait's run by itself, at once."""
@@ -201,12 +211,11 @@ _hang_up = sync_to_async(Reader.hang_up, thread_sensitive=False, executor=_threa
 _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Watcher]] = WeakKeyDictionary()
 
 
-@contextmanager
 def watching(
     tallyfy_conn_id: str, run_id: str, with_: tuple[str, ...], pace: Pace, looked_at: float | None = None
-) -> Iterator[Member]:
+) -> Member:
     """
-    Have a run looked at for as long as the ``with`` block lasts.
+    Have a run looked at for as long as a ``with`` block lasts.
 
     Nothing that Tallyfy, the network or a secrets backend does makes it raise, and it never blocks the event loop.
 
@@ -217,20 +226,16 @@ def watching(
     :param looked_at: when a worker looked at the run, in seconds since the epoch; ``None`` for never.
     """
     watchers = _watchers.setdefault(asyncio.get_running_loop(), {})
-    watcher = watchers.setdefault(tallyfy_conn_id, Watcher(tallyfy_conn_id))
+    watcher = watchers.get(tallyfy_conn_id)
+    if watcher is None:
+        watcher = watchers[tallyfy_conn_id] = Watcher(tallyfy_conn_id, lambda: watchers.pop(tallyfy_conn_id))
     now, epoch_now = watcher.clock.now(), time.time()
-    member = Member(
+    return Member(
         watcher,
+        -inf if looked_at is None else now - max(epoch_now - looked_at, 0.0),
         run_id,
         with_,
         pace,
         begins_at=now + max(pace.until_first_look(looked_at, epoch_now), GATHERING),
         last_look_at=now + pace.until_last_look(epoch_now),
     )
-    watcher.join(member, -inf if looked_at is None else now - max(epoch_now - looked_at, 0.0))
-    try:
-        yield member
-    finally:
-        watcher.leave(member)
-        if watcher.is_idle and watchers.get(tallyfy_conn_id) is watcher:
-            del watchers[tallyfy_conn_id]

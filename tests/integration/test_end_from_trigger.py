@@ -149,16 +149,13 @@ def test_a_worker_ends_it_where_the_result_cannot_be_pushed(people, monkeypatch,
 def test_a_connection_that_cannot_be_read_costs_only_the_link(people, pushed, monkeypatch, trouble):
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
-    read, answers = TallyfyHook.with_connection_read, iter([True])
-
-    async def only_for_the_look(*arguments, **options):
-        if next(answers, False):
-            return await read(*arguments, **options)
+    async def cannot_be_read(*arguments, **options):
         if trouble == "hangs":
             await asyncio.Event().wait()
         raise OSError("secrets backend is down")
 
-    monkeypatch.setattr(TallyfyHook, "with_connection_read", only_for_the_look)
+    # The watcher reads its connection in another way.
+    monkeypatch.setattr(TallyfyHook, "with_connection_read", cannot_be_read)
     monkeypatch.setattr(triggers_module, "_PATIENCE_FOR_LINK", 0.1)
     assert set(xcoms_of(fired(trigger()), pushed)) == {"return_value"}
 

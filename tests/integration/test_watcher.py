@@ -378,7 +378,7 @@ def test_two_triggerers_with_the_same_waits_do_no_harm(town, monkeypatch, logs):
         async def play():
             triggerer = Triggerer()
             for run_id in ids:
-                triggerer.start(run_id, from_task_id="an earlier task")
+                triggerer.start(run_id, from_task_id="an-earlier-task")
             await asyncio.wait_for(asyncio.gather(*triggerer.tasks.values()), LONGEST)
             events.append(triggerer.woken)
 
@@ -404,7 +404,7 @@ def test_the_last_wait_takes_the_watcher_along(town, scene):
         await asyncio.sleep(0)
         assert watcher._watchers[asyncio.get_running_loop()] == {}
         assert "tallyfy watcher of tallyfy_default" not in [task.get_name() for task in asyncio.all_tasks()]
-        triggerer.start(ids[0], from_task_id="an earlier task")
+        triggerer.start(ids[0], from_task_id="an-earlier-task")
         await clock.advance(1)
         assert list(triggerer.woken) == [ids[0]]
 
@@ -424,7 +424,7 @@ def test_a_wait_that_is_cancelled_in_the_middle_of_a_look_harms_nobody(town, sce
 
         monkeypatch.setattr(TallyfyHook, "get_run", slowly)
         for run_id in (first, second):
-            triggerer.start(run_id, from_task_id="an earlier task")
+            triggerer.start(run_id, from_task_id="an-earlier-task")
         advancing = asyncio.ensure_future(clock.advance(1))
         await asyncio.to_thread(is_asked.wait, LONGEST)
         await triggerer.cancel(first)
