@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from benchmarks.organization import WaitedFor
 
-_PROBE_INTERVAL = 0.01
+_PROBE_INTERVAL = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class _Triggerer:
         self._lateness = array("d")
 
     async def serve(self, connection: Connection) -> None:
-        probe = asyncio.create_task(self._probe())
+        self._probe()
         requests: asyncio.Queue[Sequence[Any] | None] = asyncio.Queue()
 
         def receive() -> None:
@@ -125,7 +125,7 @@ class _Triggerer:
                     connection.send(list(self._fired))
                 case ("memory",):
                     connection.send(self._memory())
-        for task in (probe, *self._tasks):
+        for task in self._tasks:
             task.cancel()
         # Threads may still wait for a server that is gone; nothing that they do counts any more.
         os._exit(0)
@@ -148,12 +148,13 @@ class _Triggerer:
         except Exception as error:  # noqa: BLE001 (whatever it is, it ended the wait)
             self._fired.append(Fired(run_id, time.monotonic(), tells_a_change=False, error=repr(error)))
 
-    async def _probe(self) -> None:
-        """Sleep again and again, and note by how much each sleep took too long."""
-        while True:
-            due = time.monotonic() + _PROBE_INTERVAL
-            await asyncio.sleep(_PROBE_INTERVAL)
-            self._lateness.append(time.monotonic() - due)
+    def _probe(self, due: float | None = None) -> None:
+        """Be called again and again, and note by how much each call came too late."""
+        now = time.monotonic()
+        if due is not None:
+            self._lateness.append(now - due)
+        # Not a task that sleeps: that costs several times as much, which would count as the waits'.
+        asyncio.get_running_loop().call_later(_PROBE_INTERVAL, self._probe, now + _PROBE_INTERVAL)
 
     def _read(self) -> Reading:
         used = resource.getrusage(resource.RUSAGE_SELF)
