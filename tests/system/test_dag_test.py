@@ -12,6 +12,7 @@ import requests
 
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from dev.people import OF_THE_SEEDED_PROCESS, People
 from dev.processes import ChildProcess, end, wait_until
 from dev.sandbox import SandboxClient
 
@@ -58,13 +59,16 @@ def test_example_succeeds(dag_id: str, home: Path, sandbox: SandboxClient) -> No
         log=home / f"{dag_id}.log",
         environment={**_environment(home), "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()},
     )
+    people = People(sandbox, dag_id)
     try:
         process.start()
-        wait_until(
-            lambda: process.has_ended() or _reads(sandbox) >= READS_WHEN_WAITING, 60, "the DAG to wait or end"
-        )
-        if not process.has_ended():
-            sandbox.complete_next(SEEDED_RUN_ID)
+        if dag_id in OF_THE_SEEDED_PROCESS:
+            wait_until(
+                lambda: process.has_ended() or _reads(sandbox) >= READS_WHEN_WAITING,
+                60,
+                "the DAG to wait or end",
+            )
+        wait_until(lambda: process.has_ended() or people.work() < 0, 120, f"{dag_id} to end")
         process.wait(timeout=60)
     finally:
         end([process])
