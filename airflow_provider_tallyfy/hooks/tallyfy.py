@@ -221,6 +221,14 @@ class TallyfyHook(BaseHook):
         """
         return self._page(calls.list_runs(self._organization, filters), number, with_one_next_task)
 
+    def get_runs_pages(self, **filters: Any) -> Iterator[tuple[dict[str, Any], ...]]:
+        """Give the pages of the runs that :meth:`list_runs` gives, as they are taken."""
+        for number in count(1):
+            page = self.get_runs_page(number, **filters)
+            yield page.items
+            if page.is_last:
+                return
+
     def get_activities_page(self, number: int) -> Page[Activity]:
         """
         Return one page of the organization's activity feed, the newest first, 100 entries at most.
