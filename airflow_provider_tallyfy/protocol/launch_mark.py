@@ -3,14 +3,14 @@ The mark by which a run tells which task instance of which DAG run launched it.
 
 Tallyfy knows no idempotency key: its documentation says to look whether the process exists before launching again
 (page "Handling idempotency"). The rule held here: whether a launch was carried out is found out by its mark, which is
-the same at every try of the task instance and after it was cleared, and in no other run. (Where every try is to launch a
-run of its own, the try is part of the mark.)
+the same at every try of the task instance and after it was cleared, and in no other run. (Where every try is to launch
+a run of its own, the try is part of the mark.)
 
 The mark stands in the run's ``summary`` (people know it as the process notes, which every task shows), and not in its
 name: a name is what people read in every list, and the template may make it from kick-off values where none is given.
 Lists hold each run's summary (page "List processes") and can be narrowed to one template and sorted, the newest first,
-so the run that an attempt may have made is among those created since that attempt. A list that comes in another order is
-read to its end.
+so the run that an attempt may have made is among those created since that attempt. A list that comes in another order
+is read to its end.
 """
 
 from __future__ import annotations
