@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -36,17 +37,21 @@ class OwnParams(type(BaseOperator)):  # type: ignore[misc]  # Airflow's metaclas
     """
     Lets an operator have a parameter ``params`` of its own, which it gets as ``query``.
 
-    Airflow takes ``params`` away from every operator, and hands over the DAG's parameters mixed in; so what belongs to
-    the operator is set aside before. Of a mapped task Airflow mixes them beforehand, and the DAG's are taken out again.
+    Airflow takes ``params`` away from every operator and mixes the DAG's parameters in, so what belongs to the operator
+    is set aside before. Of a mapped task Airflow mixes them beforehand, and the DAG's are taken out again.
     """
 
-    def __call__(cls, *args: Any, params: Any = None, **kwargs: Any) -> Any:
+    def __call__(cls, *args: Any, params: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
         """Make the operator."""
-        if kwargs.get("_airflow_from_mapped"):
-            dag_params = dict(getattr(kwargs.get("dag"), "params", None) or {})
-            params = {
-                name: value
-                for name, value in (params or {}).items()
-                if name not in dag_params or value != dag_params[name]
-            }
-        return super().__call__(*args, **({"query": params} if params else {}), **kwargs)
+        own = dict(params or {})
+        if kwargs.get("_airflow_from_mapped") and params is not None:
+            of_the_dag = getattr(kwargs.get("dag"), "params", None) or {}
+            given = {name: params[name] for name in params}
+            own = {name: value for name, value in given.items() if _is_own(name, value, of_the_dag)}
+        if own:
+            kwargs.setdefault("query", own)
+        return super().__call__(*args, **kwargs)
+
+
+def _is_own(name: str, value: Any, of_the_dag: Mapping[str, Any]) -> bool:
+    return name not in of_the_dag or of_the_dag[name] != value

@@ -28,6 +28,7 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyRateLimitError,
 )
 from airflow_provider_tallyfy.hooks import transport
+from airflow_provider_tallyfy.operators import launch_record
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_CHECKLIST_ID, RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
@@ -69,6 +70,7 @@ def keeps_state(request, monkeypatch):
     """Whether there is a task state store; older versions of Airflow have none."""
     is_kept = request.param == "3.3"
     monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", is_kept)
+    monkeypatch.setattr(launch_record, "never_expire", lambda: None)
     return is_kept
 
 
@@ -273,6 +275,7 @@ class TestLaterTries:
 
     def test_a_run_of_an_earlier_try_that_is_gone_is_told(self, sandbox, monkeypatch):
         monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
+        monkeypatch.setattr(launch_record, "never_expire", lambda: None)
         airflow = Airflow()
         run = airflow.run()
         archive(sandbox, run)
