@@ -29,7 +29,7 @@ from airflow_provider_tallyfy.exceptions import (
 )
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
 from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, find_marked, newest_runs
-from airflow_provider_tallyfy.protocol.launches import encode_launch, needs_directory
+from airflow_provider_tallyfy.protocol.launches import cut_to_fit, encode_launch, needs_directory
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
@@ -39,6 +39,7 @@ SETTLED_AFTER = 60.0
 MOST_SENT = 2
 """How often one attempt sends at most."""
 _PAUSES = (1.0, 2.0, 4.0, 8.0)
+_SHORT_PAUSES = (0.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Launch:
     :param people: ``owner_id``, ``users`` and ``groups``, as
         :func:`~airflow_provider_tallyfy.protocol.launches.encode_launch` takes them.
     :param values: what else Tallyfy is sent, as it is.
+    :param cuts_texts: cut texts that are too long, instead of refusing them.
     """
 
     checklist_id: str
@@ -64,6 +66,7 @@ class Launch:
     summary: str | None = None
     people: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
+    cuts_texts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,26 @@ class Launcher:
         record.launched(run_id)
         return run_id
 
+    def launch_at_most_once(self) -> str:
+        """
+        Return the id of the run, which is launched now.
+
+        It takes less time, and in doubt nothing is sent again.
+
+        :raises FormValuesError: something cannot be sent; nothing was.
+        :raises TallyfyIndeterminateError: it was sent, and could not be found in some seconds.
+        """
+        values = self.encoded()
+        began_at = time.time()
+        try:
+            return self.send(values)
+        except TallyfyIndeterminateError:
+            for pause in _SHORT_PAUSES:
+                time.sleep(pause)
+                if (run_id := self.look(datetime.fromtimestamp(began_at, UTC))) is not None:
+                    return run_id
+            raise
+
     def encoded(self) -> dict[str, Any]:
         """
         Return all that is sent, checked against the template itself.
@@ -141,9 +164,12 @@ class Launcher:
             checklist = self._hook.get_checklist(
                 launch.checklist_id, with_="steps" if launch.overrides else ()
             )
-            given = (checklist, launch.kickoff, launch.overrides)
+            name, kickoff = launch.name, launch.kickoff
+            if launch.cuts_texts:
+                name, kickoff = cut_to_fit(checklist, name, kickoff)
+            given = (checklist, kickoff, launch.overrides)
             directory = self._hook.get_directory() if needs_directory(*given, **launch.people) else None
-            values = encode_launch(*given, directory, name=launch.name, **launch.people)
+            values = encode_launch(*given, directory, name=name, **launch.people)
         except UnreadableAnswerError as error:
             raise TallyfyResponseError(
                 f"Nothing was sent, since template {launch.checklist_id} cannot be read: {error}."

@@ -106,6 +106,19 @@ def encode_task_values(
     return written
 
 
+def cut_to_fit(fields: Sequence[FormField], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with each text cut that is too long for its field; all else is as it was given."""
+    limits = {"text": form_values.TEXT_LIMIT, "textarea": form_values.TEXTAREA_LIMIT}
+    named = _named(fields, values).fields
+    longest = {key: limits[field.field_type] for key, field in named.items() if field.field_type in limits}
+    return {
+        key: f"{value[: longest[key] - 1]}…"
+        if key in longest and isinstance(value, str) and len(value) > longest[key]
+        else value
+        for key, value in values.items()
+    }
+
+
 def missing_required(
     fields: Sequence[FormField], stored: Mapping[str, Any], written: Mapping[str, Any]
 ) -> tuple[FormField, ...]:

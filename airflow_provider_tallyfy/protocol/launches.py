@@ -88,6 +88,16 @@ def needs_directory(
     )
 
 
+def cut_to_fit(
+    checklist: Mapping[str, Any], name: Any, kickoff: Any
+) -> tuple[str | None, Mapping[str, Any] | None]:
+    """Return name and kick-off values with texts cut that are too long; all else is as it was given."""
+    cut = name[:NAME_LIMIT] if isinstance(name, str) else name
+    if not isinstance(kickoff, Mapping):
+        return cut, kickoff
+    return cut, forms.cut_to_fit(read_kickoff_fields(checklist), kickoff)
+
+
 def _given(values: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return {} if values is None else values
 

