@@ -24,7 +24,7 @@ from airflow_provider_tallyfy.protocol import forms, tasks
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.form_fields import read_task_fields, stored_values
 from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError
-from airflow_provider_tallyfy.protocol.text import quoted
+from airflow_provider_tallyfy.protocol.text import described, quoted
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
@@ -102,6 +102,8 @@ class Completer:
 
     def _task(self) -> dict[str, Any]:
         wanted = self._wanted
+        if not isinstance(wanted.task, str) or not wanted.task.strip():
+            raise ValueError(f"task must be a task's id, alias or title, but is {described(wanted.task)}.")
         try:
             found = tasks.get_task(self._hook.get_tasks(wanted.run_id), wanted.task)
         except LookupError as error:

@@ -191,6 +191,11 @@ class TestRefused:
         with pytest.raises(ValueError, match="is_approved must be True or False, but is the text 'perhaps'"):
             complete(**APPROVAL, is_approved="perhaps")
 
+    @pytest.mark.parametrize("name", [None, "", 5])
+    def test_a_task_without_a_name(self, sandbox, name):
+        with pytest.raises(ValueError, match="task must be a task's id, alias or title, but is"):
+            complete(run_id=SEEDED_RUN_ID, task=name)
+
     def test_a_task_that_is_not_there(self, sandbox):
         with pytest.raises(TallyfyNotFoundError) as error:
             complete(run_id=SEEDED_RUN_ID, task="Aprove release")

@@ -1,8 +1,10 @@
-"""Each example DAG runs as it stands under ``airflow dags test``, which is ``dag.test()``, without a scheduler."""
+"""DAGs under ``airflow dags test``, which is ``dag.test()``, without a scheduler: the examples, and a launch."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +76,33 @@ def test_example_succeeds(dag_id: str, home: Path, sandbox: SandboxClient) -> No
         end([process])
 
     assert "state=success" in process.tail().rpartition("DagRun Finished")[2]
+
+
+@pytest.mark.parametrize("action", ["apply_then_drop", "none"])
+def test_launch_and_complete(action: str, home: Path, sandbox: SandboxClient, tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parent / "dags" / "launches.py", tmp_path)
+    if action != "none":
+        fault = {"action": action, "method": "POST", "path": "/runs$"}
+        requests.post(f"{sandbox.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
+    process = ChildProcess(
+        "airflow dags test launch_and_complete",
+        [str(AIRFLOW), "dags", "test", "launch_and_complete", "--conf", json.dumps({"name": "7.1"})],
+        log=home / f"launch_and_complete-{action}.log",
+        environment={
+            **_environment(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path),
+            "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
+        },
+    )
+    try:
+        process.start()
+        process.wait(timeout=120)
+    finally:
+        end([process])
+
+    assert "state=success" in process.tail().rpartition("DagRun Finished")[2]
+    [run] = [run for run in sandbox.request("GET", "/runs") if run["name"] == "launch_and_complete 7.1"]
+    assert run["progress"] == {"complete": 2, "total": 3, "percent": 67}
 
 
 def _reads(sandbox: SandboxClient) -> int:
