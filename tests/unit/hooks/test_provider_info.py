@@ -137,6 +137,10 @@ class TestDiscovery:
         names = ProvidersManager().extra_links_class_names
         assert "airflow_provider_tallyfy.operators.links.TallyfyProcessLink" in names
 
+    def test_the_notifiers(self):
+        names = {name.rpartition(".")[2] for name in ProvidersManager().notification}
+        assert {"TallyfyLaunchRunNotifier", "TallyfyCommentNotifier"} <= names
+
     def test_a_connection_of_the_type_gives_the_hook(self, connect):
         connection = connect().get_connection("tallyfy_default")
         assert isinstance(connection.get_hook(), TallyfyHook)
