@@ -176,7 +176,7 @@ class TestOneAttempt:
         assert the_only(sandbox, airflow.run())
         assert datetime.now(UTC) - before > timedelta(seconds=SETTLED_AFTER)
         assert asked(sandbox) == 2
-        assert asked(sandbox, "GET") > 4, "it was looked for several times"
+        assert asked(sandbox, "GET") >= 4, "it was looked for more than once, in two lists"
 
     def test_one_that_is_applied_after_the_time_out(self, sandbox, airflow, monkeypatch):
         described = json.loads(os.environ["AIRFLOW_CONN_TALLYFY_DEFAULT"])

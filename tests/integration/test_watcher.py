@@ -101,14 +101,35 @@ class MovedClock:
                 return
         self._now = max(self._now, until)
 
-    async def advance(self, seconds):
+    def may_go_on(self, seconds):
         """Let time pass, and all that is to be done meanwhile."""
         self._stop_at += seconds
         self._has_stopped.clear()
         self._may_go_on.set()
+
+    @property
+    def has_stopped(self):
+        return self._has_stopped.is_set()
+
+
+class Time:
+    """The clocks of all watchers, of which each keeps its own."""
+
+    def __init__(self):
+        self._clocks = []
+
+    def new_clock(self):
+        self._clocks.append(MovedClock())
+        return self._clocks[-1]
+
+    async def advance(self, seconds):
         await asyncio.sleep(0.01)  # for waits that were just started to come
+        for clock in self._clocks:
+            clock.may_go_on(seconds)
         # After the last wait nobody is left to keep the time.
-        while watcher._watchers.get(asyncio.get_running_loop()) and not self._has_stopped.is_set():  # noqa: ASYNC110
+        while watcher._watchers.get(asyncio.get_running_loop()) and not all(  # noqa: ASYNC110
+            clock.has_stopped for clock in self._clocks
+        ):
             await asyncio.sleep(0.001)
 
 
@@ -177,10 +198,10 @@ def scene(monkeypatch, logs):
 
     def scene(play):
         async def played():
-            clock, triggerer = MovedClock(), Triggerer()
-            monkeypatch.setattr(watcher, "Clock", lambda: clock)
+            time, triggerer = Time(), Triggerer()
+            monkeypatch.setattr(watcher, "Clock", time.new_clock)
             try:
-                await play(triggerer, clock)
+                await play(triggerer, time)
             finally:
                 await triggerer.stop()
 
@@ -386,7 +407,6 @@ def test_connections_do_not_share_what_only_one_may_see(town, scene):
             triggerer.start(run_id, from_task_id=town.baseline(run_id), tallyfy_conn_id=conn_id, name=conn_id)
         town.asked()
         await clock.advance(1)
-        await clock.advance(0)
         assert town.asked() == {"runs/{id}": 2}
 
     scene(play)
