@@ -351,41 +351,51 @@ class Plan:
         """Choose how to read what is to be read."""
         if self._course is not None and self._course.listing is not None:
             # Not in the whole list: perhaps in another. Not in a part of it: to be read by themselves.
-            tried = (self._course.listing.status,) if self._course.is_at_end else _OPEN_STATUSES
+            status = self._course.listing.status
+            tried = (status,) if self._course.is_at_end else (status, *_OPEN_STATUSES)
             for run_id in self._course.wanted:
                 self._runs[run_id].tried += tried
-        self._course = self._through_a_list(now) or _Course(None, dict.fromkeys(self._alone_in_order()), now)
+        self._course = self._course_of_the_first(now)
         return self._course
 
-    def _alone_in_order(self) -> Iterable[str]:
-        return sorted(self._unread, key=lambda run_id: not self._unread[run_id].is_hinted)
+    def _course_of_the_first(self, now: float) -> _Course:
+        """Return the course that takes in the run that has been due for longest, so that each gets its turn."""
+        alone, first = dict(self._unread), next(iter(self._unread))
+        for course in self._through_lists(now):
+            if first in course.wanted:
+                return course
+            for run_id in course.wanted:
+                del alone[run_id]
+        return _Course(
+            None, dict.fromkeys(sorted(alone, key=lambda run_id: not alone[run_id].is_hinted)), now
+        )
 
-    def _through_a_list(self, now: float) -> _Course | None:
-        """Return the list that shows most of the runs that are to be read, where it takes fewer requests."""
+    def _through_lists(self, now: float) -> Iterator[_Course]:
+        """Give the lists that take fewer requests than reading by itself each run that they show."""
         if self._is_given_up("list", now):
-            return None
+            return
         if now - self._sizes_since > GIVEN_UP_FOR:
             self._sizes, self._sizes_since = {}, now
         by_status: defaultdict[str, list[_WatchedRun]] = defaultdict(list)
         for run in self._unread.values():
             if run.is_listable and (status := run.status_to_try()) is not None:
                 by_status[status].append(run)
-        for status, runs in sorted(by_status.items(), key=lambda item: -len(item[1])):
-            listing, wanted = self._narrowed(status, runs)
-            if len(wanted) > FEW and self._sizes.get(listing, _UNKNOWN_PAGES) < len(wanted):
-                pages = self._sizes.get(listing)
-                return _Course(listing, dict.fromkeys(run.run_id for run in wanted), now, pages=pages)
-        return None
+        for status, runs in by_status.items():
+            for listing, wanted in self._narrowed(status, runs):
+                if len(wanted) > FEW and self._sizes.get(listing, _UNKNOWN_PAGES) < len(wanted):
+                    pages = self._sizes.get(listing)
+                    yield _Course(listing, dict.fromkeys(run.run_id for run in wanted), now, pages=pages)
 
-    def _narrowed(self, status: str, runs: list[_WatchedRun]) -> tuple[Listing, list[_WatchedRun]]:
-        """Return the list of the status, or of one template where all the templates' lists have fewer pages."""
+    def _narrowed(self, status: str, runs: list[_WatchedRun]) -> list[tuple[Listing, list[_WatchedRun]]]:
+        """Return the list of the status, or its templates' where these have fewer pages, with what each shows."""
         whole = Listing(status)
-        templates = Counter(run.checklist_id for run in runs)
+        templates: defaultdict[str | None, list[_WatchedRun]] = defaultdict(list)
+        for run in runs:
+            templates[run.checklist_id].append(run)
         pages = sum(self._sizes.get(Listing(status, template), _UNKNOWN_PAGES) for template in templates)
         if None in templates or pages >= self._sizes.get(whole, _UNKNOWN_PAGES):
-            return whole, runs
-        ((template, _),) = templates.most_common(1)
-        return Listing(status, template), [run for run in runs if run.checklist_id == template]
+            return [(whole, runs)]
+        return [(Listing(status, template), of_template) for template, of_template in templates.items()]
 
     # What came back.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from math import inf
 
@@ -72,7 +72,7 @@ class Tallyfy:
     broken_runs: dict[str, exceptions.TallyfyError] = field(default_factory=dict)
     feed_delay: float = 0.0
     feed_lies: bool = False
-    list_is_stale: bool = False
+    pages_are_counted: bool = True
     list_lacks_next_task: bool = False
     numbers: count = field(default_factory=lambda: count(1))
 
@@ -109,7 +109,8 @@ class Tallyfy:
             and (run.status if run.done < run.total else "complete") == listing.status
             and listing.checklist_id in (None, run.checklist_id)
         ]
-        return _page(found, number, self._listed)
+        page = _page(found, number, self._listed)
+        return page if self.pages_are_counted else replace(page, total_pages=None)
 
     def _listed(self, run):
         shown = run.shown()

@@ -46,6 +46,15 @@ def without_feed(runs=1000):
     return simulation
 
 
+def always_in_the_list():
+    """The same where reading the list takes longer than the time in which all of it is due again."""
+    simulation = Simulation(400, latency=3)
+    simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+    simulation.wait_for()
+    simulation.pass_time(60)
+    return simulation
+
+
 class TestFewWaits:
     def test_each_run_is_read_by_itself(self):
         simulation = Simulation(500)
@@ -148,6 +157,17 @@ class TestManyWaits:
         simulation.tallyfy.asked.clear()
         simulation.pass_time(INTERVAL)
         assert simulation.tallyfy.kinds() == {"AskList": 10}
+
+    def test_a_list_that_does_not_say_how_long_it_is_is_left_for_good(self):
+        simulation = Simulation(600)
+        for run in simulation.tallyfy.runs.values():
+            run.status = "issue"
+        simulation.tallyfy.pages_are_counted = False
+        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.wait_for(*(simulation.run(number) for number in range(20)))
+        simulation.pass_time(60)
+        assert min(len(wait.sights) for wait in simulation.waits) >= 5
+        assert simulation.tallyfy.requests(AskList) < 20
 
     def test_what_the_list_does_not_show_is_read_by_itself(self):
         simulation = without_feed(1000)
@@ -394,6 +414,22 @@ class TestSlowTallyfy:
         simulation.wait_for(*list(simulation.tallyfy.runs.values())[:400])
         simulation.pass_time(120)
         assert all(wait.sights for wait in simulation.waits)
+
+    def test_what_is_new_in_a_list_is_read_although_the_list_is_due_again_at_its_end(self):
+        simulation = always_in_the_list()
+        changed = [simulation.run(number) for number in range(0, 60, 10)]
+        for run in changed:
+            simulation.complete(run)
+        simulation.pass_time(100)
+        assert [wait.run_id for wait in simulation.waits if wait.over_at] == [run.id for run in changed]
+
+    @pytest.mark.parametrize("options", [{"with_": ("tasks",)}, {}])
+    def test_so_are_runs_that_are_in_no_list(self, options):
+        simulation = always_in_the_list()
+        of_another_status = [simulation.launch(status="problem") for _ in range(5)]
+        waits = simulation.wait_for(*of_another_status, **options)
+        simulation.pass_time(300)
+        assert min(len(wait.sights) for wait in waits) > 3
 
     def test_every_run_is_read_where_there_is_time_for_half_of_them(self):
         simulation = Simulation(100, latency=0.2)
