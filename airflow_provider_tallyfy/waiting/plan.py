@@ -196,6 +196,7 @@ class Plan:
         self._sizes_since = -inf
         self._feed = Feed()
         self._feed_due_at = inf
+        self._feed_asked_at = -inf
         self._paused_until = -inf
         self._outages = 0
         self._failing: set[str] = set()  # runs, since Tallyfy was last reached
@@ -226,10 +227,10 @@ class Plan:
         if self._feed.covers(since) and not self._feed.told_of(watch.run_id, since):
             watch.read_at = watch.read_with = looked_at
         run.watches.append(watch)
-        self._schedule(run)
-        if not self._feed.is_followed:
-            # Many waits come at once, when a triggerer starts; the feed is best followed before they are read.
-            self._feed_due_at = min(self._feed_due_at, watch.begins_at)
+        self._schedule_for(run, watch)
+        # Many waits come at once, when a triggerer starts; the feed is best followed before they are read. One that is
+        # followed may have to be looked at sooner, at the pace of this wait.
+        self._feed_due_at = min(self._feed_due_at, max(watch.begins_at, self._feed_asked_at + watch.interval))
 
     def leave(self, watch: Watch) -> None:
         """Forget a wait; leaving twice does no harm."""
@@ -245,7 +246,7 @@ class Plan:
     def confirm(self, watch: Watch) -> None:
         """Have a run that looked new in a list read by itself, now."""
         run = self._runs.get(watch.run_id)
-        if run is not None:
+        if run is not None and not run.is_news:
             run.is_news = True
             self._schedule(run)
 
@@ -500,9 +501,14 @@ class Plan:
         for run_id in self._feed.read(page, now):
             if (run := self._runs.get(run_id)) is not None:
                 run.is_hinted = True
+                for watch in run.watches:
+                    if watch.begins_at > asked_at:
+                        # Who is told now may use the hint up; a worker's look, which was before, counts no more.
+                        watch.read_at = watch.read_with = -inf
                 self._schedule(run)
         if self._feed.page > 1:
             return
+        self._feed_asked_at = asked_at
         self._feed_due_at = asked_at + self._shortest_interval()
         if (complaint := self._feed.complaint(now)) is not None:
             self._give_up("feed", complaint, now)
@@ -589,6 +595,7 @@ class Plan:
     def _stop_feed(self) -> None:
         was_followed = self._feed.is_followed
         self._feed.stop()
+        self._feed_asked_at = -inf
         if was_followed:
             self._schedule_all()
 
@@ -600,6 +607,14 @@ class Plan:
         if run.run_id in self._unread:
             return
         due_at = run.retry_at if run.failures else min(self._due(run, watch) for watch in run.watches)
+        self._note_due(run, due_at)
+
+    def _schedule_for(self, run: _WatchedRun, watch: Watch) -> None:
+        """Have a run read for a wait that has just come, without a look at all the others of the run."""
+        if run.run_id not in self._unread and not run.failures:
+            self._note_due(run, min(run.due_at, self._due(run, watch)))
+
+    def _note_due(self, run: _WatchedRun, due_at: float) -> None:
         if due_at != run.due_at:
             run.due_at = due_at
             heapq.heappush(self._agenda, (due_at, next(self._numbers), run))

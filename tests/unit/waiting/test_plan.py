@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_tallyfy.waiting.feed import LONGEST_LATENESS
 from airflow_provider_tallyfy.waiting.looks import Blank
-from airflow_provider_tallyfy.waiting.plan import GIVEN_UP_FOR, LONGEST_UNREAD
+from airflow_provider_tallyfy.waiting.plan import GIVEN_UP_FOR, LONGEST_UNREAD, Plan
 from airflow_provider_tallyfy.waiting.questions import AskFeed, AskList, AskRun, Listing
 from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused
 
@@ -387,6 +387,36 @@ class TestVeryManyWaits:
         simulation.pass_time(1)
         assert wait.over_at is not None
 
+    def test_what_the_feed_told_of_before_a_wait_s_first_look_is_seen_at_that_look(self):
+        """Though another wait of the same run has the run read, and is told, before."""
+        simulation = followed(1000)
+        simulation.pass_time(120)
+        run = simulation.run(500)
+        wait = simulation.wait_for(run, looked_at=simulation.now)
+        simulation.complete(run)
+        simulation.pass_time(INTERVAL + 1)
+        assert simulation.waits[500].over_at < wait.begins_at
+        assert wait.over_at is not None
+
+    def test_a_quicker_wait_makes_the_feed_be_looked_at_at_its_pace(self):
+        simulation = Simulation(1000)
+        simulation.wait_for(poke_interval=200)
+        simulation.pass_time(270)
+        run = simulation.launch()
+        wait = simulation.wait_for(run, looked_at=simulation.now)
+        simulation.complete(run)
+        simulation.pass_time(INTERVAL + 1)
+        assert wait.over_at is not None
+
+    def test_a_wait_of_the_same_pace_does_not(self):
+        simulation = followed(1000)
+        simulation.pass_time(70)
+        simulation.tallyfy.asked.clear()
+        for _ in range(30):
+            simulation.wait_for(simulation.launch(), looked_at=simulation.now)
+            simulation.pass_time(1)
+        assert simulation.tallyfy.kinds() == {"AskFeed": 3}
+
     def test_what_a_worker_looked_at_long_ago_is_read(self):
         simulation = followed(1000)
         simulation.pass_time(120)
@@ -558,6 +588,16 @@ class TestMembership:
         simulation.plan.leave(first)
         simulation.pass_time(20)
         assert (len(first.sights), len(second.sights)) == (1, 3)
+
+    def test_many_waits_of_one_run_do_not_look_at_each_other(self, monkeypatch):
+        reckoned = []
+        due = Plan._due
+        monkeypatch.setattr(Plan, "_due", lambda *arguments: reckoned.append(1) or due(*arguments))
+        simulation = Simulation(1)
+        waits = [simulation.wait_for(simulation.run(0)) for _ in range(300)]
+        for wait in waits:
+            simulation.plan.confirm(wait)
+        assert len(reckoned) <= 2 * 300
 
     def test_a_blank_look_is_not_a_sight(self):
         assert not hasattr(Blank(DOWN), "run")
