@@ -531,6 +531,8 @@ class Plan:
             self._suspect = None
         else:
             self._suspect, self._suspicion = _endpoint(question), str(blank.error)
+            if blank.is_refusal:  # it ends waits, so it has to be said of a run, too
+                return self._pause_all(self._troubles[self._suspect] + 1, (), blank, asked_at, now)
         if is_outage:
             self._outages += 1
             return self._pause_all(self._outages, self.watches(), blank, asked_at, now)

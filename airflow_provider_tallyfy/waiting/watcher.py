@@ -194,6 +194,10 @@ class Watcher:
         except AirflowNotFoundException as error:
             # It was there when the wait began, or a secrets backend is down: nothing that ends a wait.
             return Blank(unread_connection(self._conn_id, error))
+        except Exception as error:
+            # Told to those who wait for what was asked, or one odd run would keep the watcher from all the others.
+            logger.exception("The watcher of %r could not ask; its waits go on", self._conn_id)
+            return Blank(TallyfyResponseError(f"Tallyfy could not be asked ({type(error).__name__})"))
 
     async def _begin_anew(self) -> None:
         stumbled = Blank(TallyfyResponseError("The watcher stumbled; the triggerer's own log says over what"))

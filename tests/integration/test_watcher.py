@@ -529,6 +529,28 @@ def test_a_watcher_that_stumbles_loses_no_wait(town, scene, monkeypatch, caplog)
     scene(play)
 
 
+def test_a_run_that_makes_the_hook_stumble_keeps_nobody_else_from_being_looked_for(
+    town, scene, monkeypatch, caplog
+):
+    async def play(triggerer, clock):
+        odd, other = town.launch(2)
+        get_run = TallyfyHook.get_run
+
+        def stumbles(hook, run_id, **options):
+            if run_id == odd:
+                raise ZeroDivisionError
+            return get_run(hook, run_id, **options)
+
+        monkeypatch.setattr(TallyfyHook, "get_run", stumbles)
+        for run_id in (odd, other):
+            triggerer.start(run_id, from_task_id="an-earlier-task")
+        await clock.advance(1)
+        assert list(triggerer.woken) == [other]
+        assert "ZeroDivisionError" in caplog.text
+
+    scene(play)
+
+
 def test_an_idle_wait_holds_no_more_than_it_must(town):
     async def first_look():
         with watcher.watching("tallyfy_default", town.launch(1)[0], ("next_task",), Pace(60)) as member:

@@ -546,6 +546,21 @@ class TestOutages:
         assert all(isinstance(wait.verdict, Refused) for wait in simulation.waits)
         assert not simulation.plan
 
+    @pytest.mark.parametrize("kind", ["AskList", "AskFeed"])
+    def test_a_token_that_only_the_list_or_the_feed_refuses_ends_nothing(self, kind, caplog):
+        simulation = Simulation(1000)
+        simulation.tallyfy.broken[kind] = UNAUTHENTICATED
+        simulation.wait_for()
+        simulation.pass_time(120)
+        assert all(wait.over_at is None and wait.sights for wait in simulation.waits)
+        assert len(warnings(caplog)) == 1
+
+    def test_a_token_that_is_refused_in_the_midst_of_many_waits_is_told_to_all(self):
+        simulation = followed(1000)
+        simulation.tallyfy.broken["all"] = UNAUTHENTICATED
+        simulation.pass_time(2 * INTERVAL)
+        assert all(isinstance(wait.verdict, Refused) for wait in simulation.waits)
+
     def test_a_refusal_of_one_run_is_told_to_those_who_wait_for_it(self):
         simulation = Simulation(3)
         simulation.tallyfy.broken_runs["run1"] = FORBIDDEN
