@@ -163,6 +163,8 @@ class Wait(Watch):
             self.simulation.plan.confirm(self)
             return
         self.over_at = self.simulation.now
+        # People do nothing between a question and its answer, so this is what was to be seen.
+        self.woken_by = run.next_id if (run := self.simulation.tallyfy.runs.get(self.run_id)) else None
         self.verdict = verdict
         self.simulation.plan.leave(self)
 
@@ -203,6 +205,13 @@ class Simulation:
         run.done += 1
         run.changed_at = self.now
         self.tallyfy.happened(run.id, self.now)
+
+    def reopen(self, run):
+        """Somebody reopens the task that was completed last."""
+        if run.done:
+            run.done -= 1
+            run.changed_at = self.now
+            self.tallyfy.happened(run.id, self.now)
 
     def comment(self, run):
         """Somebody writes a comment, which changes nothing that is waited for."""

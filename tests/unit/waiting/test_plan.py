@@ -200,8 +200,9 @@ class TestManyWaits:
         simulation = Simulation(100)
         simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
         simulation.wait_for()
-        simulation.wait_for(simulation.run(5), with_=("tasks",))
+        wait = simulation.wait_for(simulation.run(5), with_=("tasks",))
         simulation.pass_time(SETTLED)
+        assert [sight.is_from_list for sight in wait.sights] == [False]
         asked = [question for _, question in simulation.tallyfy.asked if isinstance(question, AskRun)]
         assert asked == [AskRun("run5", ("next_task", "tasks"))]
 
@@ -417,6 +418,34 @@ class TestVeryManyWaits:
             simulation.pass_time(1)
         assert simulation.tallyfy.kinds() == {"AskFeed": 3}
 
+    def test_what_changed_before_the_look_of_a_worker_whose_clock_is_fast_is_seen(self):
+        simulation = followed(1000)
+        simulation.pass_time(120)
+        run = simulation.run(500)
+        baseline = run.next_id
+        simulation.complete(run)
+        simulation.pass_time(30)
+        wait = simulation.wait_for(run, looked_at=simulation.now - 1)
+        wait.baseline = baseline
+        simulation.pass_time(INTERVAL + 1)
+        assert wait.over_at is not None
+
+    def test_the_feed_is_followed_for_fewer_runs_where_the_list_is_given_up(self):
+        simulation = Simulation(200)
+        simulation.wait_for()
+        simulation.pass_time(SETTLED)
+        simulation.tallyfy.broken["AskList"] = FORBIDDEN
+        simulation.pass_time(60)
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(60)
+        assert simulation.tallyfy.kinds() == {"AskFeed": 6}
+
+    def test_the_feed_is_not_followed_where_all_waits_are_slow(self):
+        simulation = Simulation(1000)
+        simulation.wait_for(poke_interval=2 * LONGEST_UNREAD)
+        simulation.pass_time(3600)
+        assert simulation.tallyfy.requests(AskFeed) == 0
+
     def test_what_a_worker_looked_at_long_ago_is_read(self):
         simulation = followed(1000)
         simulation.pass_time(120)
@@ -538,6 +567,45 @@ class TestOutages:
         assert simulation.waits[1].over_at is None
         assert 3 <= len(simulation.waits[1].blanks) <= 12
 
+    def test_one_run_that_cannot_be_read_does_not_hide_that_only_the_list_fails(self):
+        simulation = Simulation(100)
+        simulation.tallyfy.broken_runs["run0"] = UNAVAILABLE
+        simulation.tallyfy.broken |= {"AskFeed": FORBIDDEN, "AskList": UNAVAILABLE}
+        simulation.wait_for()
+        simulation.pass_time(60)
+        assert all(wait.sights for wait in simulation.waits[1:])
+
+    def test_runs_that_fail_one_after_the_other_are_no_outage(self):
+        simulation = Simulation(4)
+        simulation.wait_for()
+        for number in (1, 2, 3):
+            simulation.tallyfy.broken_runs = {f"run{number}": UNAVAILABLE}
+            simulation.pass_time(INTERVAL)
+        assert simulation.waits[0].blanks == []
+
+    def test_an_endpoint_that_works_in_between_is_not_given_up(self, caplog):
+        simulation = without_feed(1000)
+        for _ in range(4):
+            simulation.tallyfy.broken["AskList"] = UNAVAILABLE
+            simulation.pass_time(INTERVAL)
+            del simulation.tallyfy.broken["AskList"]
+            simulation.pass_time(2 * INTERVAL)
+        assert simulation.tallyfy.requests(AskList, since=simulation.now - 2 * INTERVAL) >= 10
+
+    def test_the_pauses_of_an_outage_begin_anew_at_the_next(self):
+        simulation = Simulation(1)
+        simulation.wait_for(poke_interval=300)
+        for _ in range(2):
+            simulation.tallyfy.broken["all"] = DOWN
+            simulation.pass_time(400)
+            simulation.tallyfy.broken.clear()
+            simulation.pass_time(600)
+        simulation.tallyfy.broken["all"] = DOWN
+        simulation.pass_time(300)
+        blanks = len(simulation.waits[0].blanks)
+        simulation.pass_time(10)
+        assert blanks >= 3
+
     def test_a_refusal_of_the_token_is_told_to_all(self):
         simulation = Simulation(3)
         simulation.tallyfy.broken["all"] = UNAUTHENTICATED
@@ -595,6 +663,18 @@ class TestMembership:
         assert simulation.plan.answered(question, answer, simulation.now, simulation.now + 1) == []
         assert not simulation.plan
         assert simulation.plan.next_question(simulation.now) == float("inf")
+
+    def test_a_run_whose_last_wait_leaves_in_the_midst_of_a_list_is_not_asked_for(self):
+        simulation = Simulation(1000)
+        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.wait_for()
+        simulation.pass_time(0.3)  # within the list
+        for wait in simulation.waits[:5]:
+            simulation.plan.leave(wait)
+            del simulation.tallyfy.runs[wait.run_id]
+        simulation.pass_time(INTERVAL)
+        assert simulation.tallyfy.requests(AskRun) == 0
+        assert all(wait.sights for wait in simulation.waits[5:])
 
     def test_one_of_two_leaves_and_the_other_goes_on(self):
         simulation = Simulation(1)

@@ -22,6 +22,7 @@ from .simulation import (
     FORBIDDEN,
     GONE,
     INTERVAL,
+    LATENCY,
     UNAVAILABLE,
     UNREADABLE,
     Simulation,
@@ -31,9 +32,6 @@ from .simulation import (
 RUNS = 450  # five pages of them: enough for the feed to be followed
 LONGEST_PAUSE = 45.0
 """Seconds for which a fault may go on holding looks up after it is mended: back-off, or what a 429 asked for."""
-LONGEST_ROUND = 25.0
-"""Seconds that it takes to read every run by itself."""
-BOUND = LONGEST_UNREAD + LONGEST_PAUSE + LONGEST_ROUND + INTERVAL
 PASSING = (DOWN, UNAVAILABLE, UNREADABLE, too_many())
 
 runs = st.integers(0, RUNS - 1)
@@ -46,6 +44,7 @@ class PlanMachine(RuleBasedStateMachine):
         self.simulation.wait_for(*list(self.simulation.tallyfy.runs.values())[::2])
         self.tallyfy = self.simulation.tallyfy
         self.mended_at = self.simulation.now
+        self.slowest = LATENCY
 
     # People.
 
@@ -62,6 +61,21 @@ class PlanMachine(RuleBasedStateMachine):
     @rule(number=runs)
     def somebody_writes_a_comment(self, number):
         self.simulation.comment(self.simulation.run(number))
+
+    @rule(number=runs)
+    def somebody_reopens_a_task(self, number):
+        self.simulation.reopen(self.simulation.run(number))
+
+    @rule(number=runs)
+    def somebody_completes_the_last_task(self, number):
+        run = self.simulation.run(number)
+        run.done = run.total - 1
+        self.simulation.complete(run)
+
+    @rule(first=runs)
+    def somebody_completes_many(self, first):
+        for number in range(first, min(first + 60, RUNS), 10):
+            self.simulation.complete(self.simulation.run(number))
 
     @rule(entries=st.integers(1, 700))
     def much_happens_elsewhere(self, entries):
@@ -82,9 +96,29 @@ class PlanMachine(RuleBasedStateMachine):
     def a_wait_begins(self, number, seconds_ago):
         run = self.simulation.run(number)
         looked_at = -inf if seconds_ago is None else self.simulation.now - seconds_ago
-        wait = self.simulation.wait_for(run, looked_at=looked_at)
-        if looked_at < run.changed_at:  # the worker saw the run as it was before
+        wait = self.begin(run, looked_at=looked_at)
+        if wait is not None and looked_at < run.changed_at:  # the worker saw the run as it was before
             wait.baseline = f"{run.id}-{run.done - 1}"
+
+    @rule(
+        number=runs,
+        interval=st.sampled_from([0.0, 1.0, 3.0, 60.0, 250.0]),
+        backs_off=st.booleans(),
+        with_=st.sampled_from([("next_task",), ("next_task", "tasks")]),
+        is_looked_at=st.booleans(),
+    )
+    def an_unlike_wait_begins(self, number, interval, backs_off, with_, is_looked_at):
+        pace = {"poke_interval": interval, "exponential_backoff": backs_off, "max_wait": 60.0}
+        looked_at = self.simulation.now if is_looked_at else -inf
+        self.begin(self.simulation.run(number), looked_at=looked_at, with_=with_, **pace)
+
+    def begin(self, run, **options):
+        return self.simulation.wait_for(run, **options) if run.next_id is not None else None
+
+    @rule(first=runs)
+    def many_waits_that_need_more_than_a_list_begin(self, first):
+        for number in range(first, min(first + 8, RUNS)):
+            self.begin(self.simulation.run(number), with_=("next_task", "tasks"))
 
     @rule(data=st.data())
     @precondition(lambda self: self.waiting)
@@ -106,6 +140,11 @@ class PlanMachine(RuleBasedStateMachine):
     @rule(kind=st.sampled_from(["AskList", "AskFeed"]), error=st.sampled_from([FORBIDDEN, GONE]))
     def an_endpoint_is_refused(self, kind, error):
         self.tallyfy.broken[kind] = error
+
+    @rule(seconds=st.sampled_from([0.01, 0.05, 0.2, 0.5]))
+    def tallyfy_answers_at_this_pace(self, seconds):
+        self.simulation.latency = seconds
+        self.slowest = max(self.slowest, seconds)
 
     @rule()
     def all_works_again(self):
@@ -135,13 +174,18 @@ class PlanMachine(RuleBasedStateMachine):
         return [wait for wait in self.simulation.waits if wait.over_at is None]
 
     @property
+    def bound(self):
+        # The last two are the time that it takes to read every run by itself, and all the while the feed in turn.
+        return LONGEST_UNREAD + LONGEST_PAUSE + INTERVAL + 2.2 * RUNS * self.slowest
+
+    @property
     def is_reachable(self):
         return not {"all", "AskRun"} & self.tallyfy.broken.keys()
 
     @invariant()
     def nobody_is_woken_without_a_change(self):
         for wait in self.simulation.waits:
-            assert wait.over_at is None or wait.baseline != self.tallyfy.runs[wait.run_id].next_id
+            assert wait.over_at is None or wait.baseline != wait.woken_by
 
     @invariant()
     def no_change_is_seen_later_than_the_bound(self):
@@ -151,11 +195,11 @@ class PlanMachine(RuleBasedStateMachine):
             run = self.tallyfy.runs[wait.run_id]
             if wait.baseline != run.next_id:
                 since = max(run.changed_at, wait.begins_at, self.mended_at)
-                assert self.simulation.now - since <= BOUND, wait
+                assert self.simulation.now - since <= self.bound, wait
 
     def teardown(self):
         self.all_works_again()
-        self.simulation.pass_time(BOUND)
+        self.simulation.pass_time(self.bound)
         self.nobody_is_woken_without_a_change()
         for wait in self.waiting:
             assert wait.baseline == self.tallyfy.runs[wait.run_id].next_id, (wait, self.simulation.now)
