@@ -594,17 +594,16 @@ class TestOutages:
 
     def test_the_pauses_of_an_outage_begin_anew_at_the_next(self):
         simulation = Simulation(1)
-        simulation.wait_for(poke_interval=300)
-        for _ in range(2):
-            simulation.tallyfy.broken["all"] = DOWN
-            simulation.pass_time(400)
-            simulation.tallyfy.broken.clear()
-            simulation.pass_time(600)
+        wait = simulation.wait_for(poke_interval=300)
         simulation.tallyfy.broken["all"] = DOWN
-        simulation.pass_time(300)
-        blanks = len(simulation.waits[0].blanks)
-        simulation.pass_time(10)
-        assert blanks >= 3
+        simulation.pass_time(1000)
+        simulation.tallyfy.broken.clear()
+        while not wait.sights:
+            simulation.pass_time(10)
+        simulation.tallyfy.broken["all"] = DOWN
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(300 + 10)
+        assert simulation.tallyfy.requests() >= 3
 
     def test_a_refusal_of_the_token_is_told_to_all(self):
         simulation = Simulation(3)
