@@ -45,6 +45,10 @@ GIVEN_UP_FOR = 3600.0
 """Seconds for which an endpoint that disappointed is left alone, and for which the length of a list is believed."""
 CLOCKS_APART = 60.0
 """Seconds by which a worker's clock may differ from the triggerer's before it costs a request."""
+CLOSE_AT_THE_START = 1.0
+"""Seconds within which another wait has to come for the very first look to wait for it."""
+LONGEST_START = 5.0
+"""Seconds by which the very first look may be put off in that way."""
 _OPEN_STATUSES = ("active", "delayed", "problem")
 _UNKNOWN_PAGES = 5  # what a list is taken for until its first page tells
 _IN_A_ROW = 3
@@ -205,6 +209,9 @@ class Plan:
         self._troubles: Counter[str] = Counter()
         self._given_up: dict[str, float] = {}
         self._contradictions = 0
+        self._has_begun = False
+        self._first_begins_at = inf
+        self._last_of_the_first = -inf
 
     def __bool__(self) -> bool:
         return bool(self._runs)
@@ -228,6 +235,9 @@ class Plan:
             watch.read_at = watch.read_with = looked_at
         run.watches.append(watch)
         self._schedule_for(run, watch)
+        if self._first_begins_at == inf or watch.begins_at <= self._last_of_the_first + CLOSE_AT_THE_START:
+            self._first_begins_at = min(self._first_begins_at, watch.begins_at)
+            self._last_of_the_first = max(self._last_of_the_first, watch.begins_at)
         # Many waits come at once, when a triggerer starts; the feed is best followed before they are read. One that is
         # followed may have to be looked at sooner, at the pace of this wait.
         self._feed_due_at = min(self._feed_due_at, max(watch.begins_at, self._feed_asked_at + watch.interval))
@@ -258,6 +268,12 @@ class Plan:
             return self._paused_until if self._runs else inf
         if self._suspect is not None:
             return self._probe()
+        if not self._has_begun:
+            # When a triggerer starts, its waits come one after the other, and are best looked for together.
+            begins_at = min(self._last_of_the_first, self._first_begins_at + LONGEST_START)
+            if now < begins_at:
+                return begins_at
+            self._has_begun = True
         questions: dict[str, Question] = {}
         if now >= self._feed_due_at and (of_feed := self._feed_question(now)) is not None:
             questions["feed"] = of_feed

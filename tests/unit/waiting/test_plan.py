@@ -636,6 +636,34 @@ class TestOutages:
         assert [wait.over_at is None for wait in simulation.waits] == [True, False, True]
 
 
+class TestStart:
+    def come_one_after_the_other(self, simulation, number, *, every):
+        for run in list(simulation.tallyfy.runs.values())[:number]:
+            wait = simulation.wait_for(run)
+            simulation.plan.leave(wait)
+            wait.begins_at = wait.due_at = simulation.now + 0.5  # as the watcher has it
+            simulation.plan.join(wait)
+            simulation.pass_time(every)
+
+    def test_waits_that_come_in_quick_succession_are_looked_for_together(self):
+        simulation = Simulation(2000)
+        self.come_one_after_the_other(simulation, 1000, every=0.003)
+        simulation.pass_time(SETTLED)
+        assert simulation.tallyfy.kinds() == {"AskFeed": 1, "AskList": 20}
+
+    def test_the_first_look_is_put_off_by_some_seconds_at_most(self):
+        simulation = Simulation(2000)
+        self.come_one_after_the_other(simulation, 100, every=0.3)
+        assert simulation.tallyfy.asked[0][0] - START <= 5.5 + LATENCY
+
+    def test_a_wait_that_begins_much_later_is_not_waited_for(self):
+        simulation = Simulation(2)
+        first = simulation.wait_for(simulation.run(0))
+        simulation.wait_for(simulation.run(1), looked_at=simulation.now)
+        simulation.pass_time(1)
+        assert len(first.sights) == 1
+
+
 class TestMembership:
     def test_nobody_is_told_what_was_asked_for_before_they_came(self):
         simulation = Simulation(1)
