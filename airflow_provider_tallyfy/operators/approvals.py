@@ -59,7 +59,8 @@ def skip_downstream(
 
     Airflow 3 does that by an exception, so the result is pushed before: nothing is returned then.
     """
-    to_skip = list(_to_skip(context["task"], ignore_trigger_rules))
+    task = context["task"]
+    to_skip = list(_to_skip(task, ignore_trigger_rules)) if task.downstream_task_ids else []
     if not to_skip:
         return
     if operator.do_xcom_push:
