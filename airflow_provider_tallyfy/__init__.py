@@ -33,6 +33,10 @@ def get_provider_info() -> dict[str, Any]:
         "operators": modules("operators"),
         "sensors": modules("sensors"),
         "triggers": modules("triggers"),
+        "notifications": [
+            "airflow_provider_tallyfy.notifications.tallyfy.TallyfyLaunchRunNotifier",
+            "airflow_provider_tallyfy.notifications.tallyfy.TallyfyCommentNotifier",
+        ],
         "extra-links": ["airflow_provider_tallyfy.operators.links.TallyfyProcessLink"],
         "connection-types": [
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
@@ -29,6 +30,21 @@ def never_expire() -> Any:
     from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # the SDK's stub file lacks it
 
     return NEVER_EXPIRE
+
+
+def not_begun_before(context: Context) -> datetime | None:
+    """
+    Return an instant before which no try of the task instance began; ``None`` where there is none that is known.
+
+    Clearing moves a DAG run's ``start_date`` and ``queued_at``, and the task instance's too. What it leaves alone is
+    ``run_after`` (Airflow 3), and in Airflow 2 the dates that the run is about; a run triggered there may be about the
+    future.
+    """
+    dag_run = context.get("dag_run")
+    names = ("run_after",) if hasattr(dag_run, "run_after") else ("logical_date", "data_interval_end")
+    moments = [moment for name in names if (moment := getattr(dag_run, name, None)) is not None]
+    earliest: datetime | None = min(moments, default=None)
+    return None if earliest is None or earliest > datetime.now(UTC) else earliest
 
 
 def is_deferral_timeout(error: BaseException) -> bool:

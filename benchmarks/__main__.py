@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from benchmarks import plot, report
+from benchmarks import document, plot, report
 from benchmarks.case import PLAIN, TLS, Case, measure, measure_idle
 from benchmarks.contenders import HTTP, OURS, SLEEP
 from benchmarks.imports import measure_imports
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "performance.json"
+DOCUMENT = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "images" / "performance.png"
 SMOKE = ROOT / "build" / "bench"
 WAITS = (1, 10, 100, 1_000, 5_000)
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = json.loads(options.show.read_text())
         report.show(console, results)
         plot.draw(results["cases"], options.picture)
+        if options.show.resolve() == RESULTS:
+            document.write(DOCUMENT, results)
         return 0
     results = {
         "command": shlex.join(["python", "-m", "benchmarks", *given]),
@@ -61,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.json.write_text(json.dumps(results, indent=1) + "\n")
     report.show(console, results)
     plot.draw(results["cases"], options.picture)
+    if options.json == RESULTS:
+        document.write(DOCUMENT, results)
     console.print(f"Written: {options.json}, {options.picture}", soft_wrap=True)
     return 1 if any(case.get("failure") for case in results["cases"]) else 0
 

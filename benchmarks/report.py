@@ -24,13 +24,13 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
             f"  Window {settings['seconds']:g} s, interval {settings['interval']:g} s, begun within "
             f"{settings['spread']:g} s, twice as many active runs as waits. Begin: until each wait has looked once."
         )
-        for note in _notes(results["cases"]):
+        for note in notes(results["cases"]):
             console.print(f"  {note}", highlight=False, markup=False)
     if results["idle"]:
         console.print(_idle(results["idle"]))
     if results["imports"]:
         console.print(_imports(results["imports"]))
-    console.print(_machine(results), highlight=False)
+    console.print(machine(results), highlight=False)
 
 
 def _cases(cases: Iterable[Mapping[str, Any]]) -> Table:
@@ -57,11 +57,12 @@ def _cases(cases: Iterable[Mapping[str, Any]]) -> Table:
         if (group := (case["transport"], case["waits"])) != previous and previous is not None:
             table.add_section()
         previous = group
-        table.add_row(case["transport"], f"{case['waits']:,}", case["contender"], *_figures(case))
+        table.add_row(case["transport"], f"{case['waits']:,}", case["contender"], *figures(case))
     return table
 
 
-def _figures(case: Mapping[str, Any]) -> Iterator[str]:
+def figures(case: Mapping[str, Any]) -> Iterator[str]:
+    """Give the figures of a case, in the order of the columns."""
     if case.get("failure"):
         yield "failed: see below"
         return
@@ -83,7 +84,8 @@ def _is_held(case: Mapping[str, Any]) -> bool:
     return due is None or case["requests"] >= due * _HELD
 
 
-def _notes(cases: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def notes(cases: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Give a line for each case of which there is more to say."""
     for case in cases:
         name = f"{case['contender']}, {case['waits']:,} waits over {case['transport']}"
         if case.get("failure"):
@@ -122,11 +124,12 @@ def _imports(imports: Mapping[str, Any]) -> Table:
     return table
 
 
-def _machine(results: Mapping[str, Any]) -> str:
-    machine = results["machine"]
-    packages = machine["packages"]
+def machine(results: Mapping[str, Any]) -> str:
+    """Return on what it was measured, and by what command."""
+    where = results["machine"]
+    packages = where["packages"]
     return (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; Python {machine['python']}, "
+        f"{where['processor']}, {where['cores']} cores, {where['memory_gib']} GiB; Python {where['python']}, "
         f"Airflow {packages['apache-airflow']}, HTTP provider {packages['apache-airflow-providers-http']}; "
         f"{results['command']}"
     )

@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
+from dev.people import OF_THE_SEEDED_PROCESS, People
 from dev.processes import exit_on_termination
 from dev.real_airflow import RealAirflow
 from dev.sandbox import running_sandbox
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from dev.airflow_api import DagRun
-    from dev.sandbox import SandboxClient
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"
 DEFAULT_DAG = "tallyfy_wait_for_next_task"
 DEADLINE = 150.0
+#: How the names of operators end that wait for people.
+WAITING = ("Sensor", "ApprovalOperator")
 #: With --keep, the reader has this long to do the work before the simulated person does it.
 PATIENCE = 60.0
 #: Without, the simulated person waits so long, for the reader to see what is going on.
@@ -72,6 +74,11 @@ class View:
         """Add a line, which may hold rich's markup."""
         self.console.print(f"[dim]{self._elapsed()}[/]  {text}", soft_wrap=True)
 
+    def tell_work(self, who: str, task: dict[str, Any]) -> None:
+        """Say who completed a task."""
+        verb = "approved" if task.get("task_type") == "approval" else "completed"
+        self.say(f"[yellow]{who} {verb} [bold]{escape(repr(task['title']))}[/][/]")
+
     def follow(
         self, dag_run: DagRun, states: Mapping[str, str | None], tasks: Iterable[dict[str, Any]]
     ) -> None:
@@ -100,47 +107,6 @@ def _coloured(state: str) -> str:
     return f"[{COLOURS.get(state, 'default')}]{state}[/]"
 
 
-class Person:
-    """
-    Completes the task that a sensor waits for, unless the reader of the demo is quicker.
-
-    :param patience: how many seconds the reader has
-    """
-
-    def __init__(self, view: View, sandbox: SandboxClient, run_id: str, patience: float) -> None:
-        self._view = view
-        self._sandbox = sandbox
-        self._run_id = run_id
-        self._patience = patience
-        self._task: dict[str, Any] | None = None
-        self._turn_ends = 0.0
-
-    def take_turn(self) -> None:
-        """Notice the task that has to be done now."""
-        self._task = self._sandbox.next_task(self._run_id)
-        self._turn_ends = time.monotonic() + self._patience
-
-    @property
-    def title(self) -> str:
-        return escape(repr(self._task["title"])) if self._task else "nothing"
-
-    def act(self) -> None:
-        """Do the work if it is time, and nobody else did it."""
-        if self._task is None:
-            return
-        task = self._sandbox.task(self._run_id, self._task["id"])
-        if task["completed_at"]:
-            self._view.say(f"[yellow]You completed [bold]{self.title}[/][/]")
-        elif time.monotonic() >= self._turn_ends:
-            name = task["owners"]["users"][0]["full_name"]
-            verb = "approves" if task["task_type"] == "approval" else "completes"
-            self._view.say(f"[yellow]{name} {verb} [bold]{self.title}[/][/]")
-            self._sandbox.complete(task)
-        else:
-            return
-        self._task = None
-
-
 def run(dag_id: str, *, keep: bool) -> bool:
     """Run the demo and tell whether it passed."""
     with View() as view:
@@ -149,12 +115,12 @@ def run(dag_id: str, *, keep: bool) -> bool:
         with running_sandbox() as sandbox:
             view.say(f"The sandbox is up: {sandbox.url}")
             view.say("Airflow is starting.")
+            people = People(sandbox, dag_id, PATIENCE if keep else PAUSE, view.tell_work)
             environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
             with RealAirflow(EXAMPLES, environment=environment) as airflow:
                 view.say(f"Airflow is up, with its scheduler, triggerer and API server: {airflow.url}")
-                dag_run = airflow.trigger(dag_id, {"run_id": SEEDED_RUN_ID})
-                person = Person(view, sandbox, SEEDED_RUN_ID, PATIENCE if keep else PAUSE)
-                passed = _follow(view, sandbox, dag_run, person, keep=keep)
+                conf = {"run_id": SEEDED_RUN_ID} if dag_id in OF_THE_SEEDED_PROCESS else {}
+                passed = Demo(view, people, airflow.trigger(dag_id, conf), keep=keep).follow()
                 if keep:
                     view.say(f"Airflow: {airflow.url}  Sandbox: {sandbox.url}  [bold]Ctrl-C ends both.[/]")
                     while True:
@@ -163,45 +129,71 @@ def run(dag_id: str, *, keep: bool) -> bool:
     return passed
 
 
-def _follow(view: View, sandbox: SandboxClient, dag_run: DagRun, person: Person, *, keep: bool) -> bool:
-    states: dict[str, str | None] = {}
-    deferred: set[str] = set()
+class Demo:
+    """
+    A DAG run and the people it waits for, told to the reader as they go on.
 
-    def look() -> str | None:
-        state = dag_run.state()  # read first: the task states that follow are then the last ones
-        for task_id, now in dag_run.task_states().items():
-            if now is not None and now != states.get(task_id):
-                view.say(f"[bold]{task_id}[/] → {_coloured(now)}")
+    :param keep: leave the work to the reader for a while
+    """
+
+    def __init__(self, view: View, people: People, dag_run: DagRun, *, keep: bool) -> None:
+        self._view = view
+        self._people = people
+        self._dag_run = dag_run
+        self._keep = keep
+        self._states: dict[str, str | None] = {}
+        self._deferred: set[str] = set()
+        self._turns = 0
+
+    def follow(self) -> bool:
+        """Go along until the DAG run has ended, and tell whether all went well."""
+        state = self._dag_run.api.wait_for(self._look, DEADLINE + PATIENCE * self._keep, "the DAG run's end")
+        self._view.stop_following()
+        if state != "success":
+            self._view.console.print(self._dag_run.failures(), markup=False)
+            self._view.say(f"[red]The DAG run's state is {state}[/], its tasks are {self._states}.")
+            return False
+        for task_id in self._states:
+            _show_result(self._view, self._dag_run, task_id)
+        operators = self._dag_run.operators().items()
+        waiting = {task_id for task_id, operator in operators if operator.endswith(WAITING)}
+        if not_deferred := waiting - self._deferred:
+            self._view.say(
+                f"[red]The DAG run succeeded, but {', '.join(not_deferred)} was not seen deferred.[/]"
+            )
+            return False
+        for run_id in self._people.runs():
+            process = self._people.sandbox.run(run_id)
+            self._view.say(f"The process {process['name']!r} is {process['status']}.")
+        seen = "".join(f", {task_id} deferred while it waited" for task_id in sorted(waiting))
+        self._view.say(f"[green]The DAG run succeeded[/]{seen}")
+        return True
+
+    def _look(self) -> str | None:
+        state = self._dag_run.state()  # read first: the task states that follow are then the last ones
+        for task_id, now in self._dag_run.task_states().items():
+            if now is not None and now != self._states.get(task_id):
+                self._view.say(f"[bold]{task_id}[/] → {_coloured(now)}")
                 if now == "deferred":
-                    deferred.add(task_id)
-                    person.take_turn()
-                    view.say(f"It holds no worker now. It waits for somebody to complete {person.title}.")
-                    if keep:
-                        view.say(
-                            f"[bold]Your turn[/], for {PATIENCE:g} s: do it at {sandbox.process_url(SEEDED_RUN_ID)}"
-                        )
-                        view.say(f"Airflow's view of it is at {dag_run.url}")
-            states[task_id] = now
-        person.act()
-        view.follow(dag_run, states, sandbox.tasks(SEEDED_RUN_ID))
+                    self._begin_to_wait(task_id)
+            self._states[task_id] = now
+        if "deferred" in self._states.values() and self._turns:
+            done = self._people.work()
+            if self._people.dag_id in OF_THE_SEEDED_PROCESS:
+                self._turns -= done  # one task for each time that the sensor waits
+        self._view.follow(self._dag_run, self._states, self._people.tasks())
         return state if state in ("success", "failed") else None
 
-    state = dag_run.api.wait_for(look, DEADLINE + PATIENCE * keep, "the DAG run's end")
-    view.stop_following()
-    if set(states.values()) != {"success"}:
-        view.console.print(dag_run.failures(), markup=False)
-        view.say(f"[red]The DAG run's state is {state}[/], its tasks are {states}.")
-        return False
-    for task_id in states:
-        _show_result(view, dag_run, task_id)
-    sensors = {task_id for task_id, operator in dag_run.operators().items() if operator.endswith("Sensor")}
-    if not_deferred := sensors - deferred:
-        view.say(f"[red]Every task succeeded, but {', '.join(not_deferred)} was not seen deferred.[/]")
-        return False
-    view.say(
-        "[green]Every task succeeded[/]" + "".join(f", {name} deferred while it waited" for name in sensors)
-    )
-    return True
+    def _begin_to_wait(self, task_id: str) -> None:
+        self._deferred.add(task_id)
+        self._turns += 1
+        titles = ", ".join(escape(repr(task["title"])) for task in self._people.next_tasks())
+        self._view.say(f"It holds no worker now. What people have to do next: {titles}.")
+        if self._keep:
+            for run_id in self._people.runs():
+                url = self._people.sandbox.process_url(run_id)
+                self._view.say(f"[bold]Your turn[/], for {PATIENCE:g} s: do it at {url}")
+            self._view.say(f"Airflow's view of it is at {self._dag_run.url}")
 
 
 def _show_result(view: View, dag_run: DagRun, task_id: str) -> None:

@@ -109,6 +109,11 @@ class SandboxClient:
         run: dict[str, Any] = self.request("GET", f"/runs/{run_id}", params={"with": "next_task"})
         return run
 
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the newest hundred runs."""
+        runs: list[dict[str, Any]] = self.request("GET", "/runs", params={"per_page": "100"})
+        return runs
+
     def tasks(self, run_id: str) -> list[dict[str, Any]]:
         """Return the run's tasks in the order of their positions."""
         params = {"per_page": "100", "sort": "position"}
@@ -132,11 +137,9 @@ class SandboxClient:
         path = f"/runs/{task['run_id']}"
         values = {field["id"]: _answer(field) for field in task["form_fields"]["data"] if field["required"]}
         self.request("PUT", f"{path}/tasks/{task['id']}", json={"taskdata": values})
-        body = {
-            "task_id": task["id"],
-            "is_approved": is_approved,
-            "override_user": task["owners"]["users"][0]["id"],
-        }
+        body = {"task_id": task["id"], "is_approved": is_approved}
+        if users := task["owners"]["users"]:
+            body["override_user"] = users[0]["id"]
         self.request("POST", f"{path}/completed-tasks", json=body)
 
     def complete_next(self, run_id: str) -> dict[str, Any] | None:

@@ -47,6 +47,8 @@ class TallyfyHook(BaseHook):
 
     :param tallyfy_conn_id: id of an Airflow connection of type ``tallyfy``.
     :param retries: how often one call may be repeated; 0 for never.
+    :param patience: seconds that Tallyfy's ``Retry-After`` may ask for; a call that would have to wait longer fails at
+        once. ``None``, the default: it waits up to two minutes, and tries again.
     """
 
     conn_name_attr = "tallyfy_conn_id"
@@ -54,12 +56,19 @@ class TallyfyHook(BaseHook):
     conn_type = "tallyfy"
     hook_name = "Tallyfy"
 
-    def __init__(self, tallyfy_conn_id: str = default_conn_name, *, retries: int = DEFAULT_RETRIES) -> None:
+    def __init__(
+        self,
+        tallyfy_conn_id: str = default_conn_name,
+        *,
+        retries: int = DEFAULT_RETRIES,
+        patience: float | None = None,
+    ) -> None:
         super().__init__()
         if retries < 0:
             raise ValueError("retries must be 0 or more.")
         self.tallyfy_conn_id = tallyfy_conn_id
         self.retries = retries
+        self.patience = patience
 
     @classmethod
     async def with_connection_read(
@@ -106,6 +115,7 @@ class TallyfyHook(BaseHook):
             self.connection,
             secrets=lambda: self._credentials.secrets(),
             retries=self.retries,
+            patience=self.patience,
             warn=self.log.warning,
         )
 
@@ -220,6 +230,14 @@ class TallyfyHook(BaseHook):
         :param filters: as for :meth:`list_runs`.
         """
         return self._page(calls.list_runs(self._organization, filters), number, with_one_next_task)
+
+    def get_runs_pages(self, **filters: Any) -> Iterator[tuple[dict[str, Any], ...]]:
+        """Give the pages of the runs that :meth:`list_runs` gives, as they are taken."""
+        for number in count(1):
+            page = self.get_runs_page(number, **filters)
+            yield page.items
+            if page.is_last:
+                return
 
     def get_activities_page(self, number: int) -> Page[Activity]:
         """

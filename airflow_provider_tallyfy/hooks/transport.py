@@ -8,6 +8,7 @@ it was not applied (429, or nothing was sent). Any other doubt about a write is 
 
 from __future__ import annotations
 
+import math
 import random
 import ssl
 import time
@@ -145,6 +146,8 @@ class Transport:
     :param connection: whose calls they are.
     :param secrets: gives the secrets that no message may hold.
     :param retries: how often a call may be repeated.
+    :param patience: seconds that Tallyfy's ``Retry-After`` may ask for; a call that would have to wait longer fails at
+        once. Without it, none does.
     :param warn: takes a line for every repetition, as a logger's ``warning`` does.
     """
 
@@ -155,12 +158,14 @@ class Transport:
         *,
         secrets: Callable[[], Iterator[str]],
         retries: int,
+        patience: float | None = None,
         warn: Callable[..., object],
     ) -> None:
         self._session = session
         self._connection = connection
         self._secrets = secrets
         self._retries = retries
+        self._patience = math.inf if patience is None else patience
         self._warn = warn
 
     def send(self, call: Call, read: Callable[[Any], T], *, auth: Any = None, url: str | None = None) -> T:
@@ -188,7 +193,7 @@ class Transport:
                 failure = self._cleaned(read_failure(response.status_code, response.headers, content))
                 retry_after = retry_after_seconds(response.headers)
                 may_repeat = policy.is_retry(call.method, failure.status)
-            if not may_repeat or not policy.total:
+            if not may_repeat or not policy.total or (retry_after or 0) > self._patience:
                 self._give_up(call, failure, retry_after)
             policy = policy.increment(call.method, call.path)
             pause = policy.pause(retry_after)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, SkipMixin
+from airflow.providers.common.compat.sdk import AirflowFailException, SkipMixin
 
+from airflow_provider_tallyfy.acting.completing import Completer, Completion, DecidedOtherwiseError
+from airflow_provider_tallyfy.acting.launching import Launch, Launcher
 from airflow_provider_tallyfy.operators.approvals import described, in_words, skip_downstream
+from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator
+from airflow_provider_tallyfy.operators.launch_record import LaunchRecord, launch_mark
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
+from airflow_provider_tallyfy.protocol.plain_values import truth
+from airflow_provider_tallyfy.protocol.problems import FormValuesError
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
-
-class TallyfyGetRunOperator(BaseOperator):
+class TallyfyGetRunOperator(TallyfyOperator):
     """
     Read a run and return it, so that it is the task's XCom.
 
@@ -36,7 +39,6 @@ class TallyfyGetRunOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("run_id", "with_", "tallyfy_conn_id")
     operator_extra_links = (TallyfyProcessLink(),)
-    ui_color = "#e8f5ee"
 
     def __init__(
         self,
@@ -44,7 +46,6 @@ class TallyfyGetRunOperator(BaseOperator):
         run_id: str,
         with_: Sequence[str] | str = ("next_task",),
         form_fields_values: bool = False,
-        tallyfy_conn_id: str = "tallyfy_default",
         # Without it, Airflow fails a task that takes a key whose value is None, as next_task is in the end.
         multiple_outputs: bool = True,
         **kwargs: Any,
@@ -53,19 +54,255 @@ class TallyfyGetRunOperator(BaseOperator):
         self.run_id = run_id
         self.with_ = with_
         self.form_fields_values = form_fields_values
-        self.tallyfy_conn_id = tallyfy_conn_id
-
-    @cached_property
-    def hook(self) -> TallyfyHook:
-        """The hook, made at the first use: DAG files are parsed all day, and need no ``requests`` for that."""
-        from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-
-        return TallyfyHook(self.tallyfy_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run and return it."""
         push_run_url(context, self.hook.run_url(self.run_id))
         return self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
+
+
+class TallyfyLaunchRunOperator(TallyfyOperator):
+    """
+    Launch a run of a template once, and return it as ``TallyfyGetRunOperator`` does.
+
+    All that is wrong with the values is told in one error before anything is sent, and what there is to choose from.
+    A retried task, a killed worker, a request that timed out and a cleared task start no second run: each run carries a
+    mark of the task instance at the end of its notes, by which it is found again, and on Airflow 3.3 and newer its id
+    is kept in the task state store too. A run that was archived meanwhile counts as launched.
+
+    :param checklist_id: id of the template. (templated)
+    :param name: what the run is called, at most 550 characters. Default: Tallyfy makes a name. (templated)
+    :param kickoff: values of the kick-off form by field id, alias or label, as plain Python: text, numbers, booleans,
+        dates (without a time zone in UTC), lists, mappings, ``None`` for nothing. (templated)
+    :param summary: the run's notes; the mark is added. (templated)
+    :param owner_id: the member who owns the run, by id or e-mail address. Default: the connection's person. (templated)
+    :param tasks: ``{"owners": …, "deadline": …}`` by step id, alias or title; owners are members by id or e-mail
+        address, guests by e-mail address, groups by id or name. (templated)
+    :param tags: ids of tags. (templated)
+    :param users: members who see the run, by id or e-mail address. (templated)
+    :param groups: groups that see the run, by id or name. (templated)
+    :param roles: assignees by the id of a role of the template, as Tallyfy takes them. (templated)
+    :param folders: ids of folders. (templated)
+    :param parent_id: id of the run that this one belongs to. (templated)
+    :param on_retry: ``adopt``, the default: one run, however often the task is tried or cleared. ``relaunch``: each try
+        launches a run of its own.
+    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param multiple_outputs: push each field of the run under its own key too, so that downstream tasks can take
+        ``launch.output["id"]``, ``launch.output["next_task"]`` and so on.
+    :raises AirflowFailException: something cannot be sent; the task fails without retries, and nothing was sent.
+    :raises TallyfyIndeterminateError: the launch got no clear answer twice, and no run was found a minute later. A
+        retry looks again before it sends.
+    :raises TallyfyNotFoundError: there is no such template; or the run that the task launched before is gone.
+    """
+
+    template_fields: Sequence[str] = (
+        "checklist_id",
+        "name",
+        "kickoff",
+        "summary",
+        "owner_id",
+        "tasks",
+        "tags",
+        "users",
+        "groups",
+        "roles",
+        "folders",
+        "parent_id",
+        "tallyfy_conn_id",
+    )
+    template_fields_renderers = {"kickoff": "json", "tasks": "json"}  # noqa: RUF012 - as Airflow's own
+    operator_extra_links = (TallyfyProcessLink(),)
+
+    def __init__(
+        self,
+        *,
+        checklist_id: str,
+        name: str | None = None,
+        kickoff: Mapping[str, Any] | None = None,
+        summary: str | None = None,
+        owner_id: int | str | None = None,
+        tasks: Mapping[str, Mapping[str, Any]] | None = None,
+        tags: Sequence[str] | None = None,
+        users: Sequence[int | str] | None = None,
+        groups: Sequence[str] | None = None,
+        roles: Mapping[str, Any] | None = None,
+        folders: Sequence[str] | None = None,
+        parent_id: str | None = None,
+        on_retry: str = "adopt",
+        multiple_outputs: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
+        self.checklist_id = checklist_id
+        self.name = name
+        self.kickoff = kickoff
+        self.summary = summary
+        self.owner_id = owner_id
+        self.tasks = tasks
+        self.tags = tags
+        self.users = users
+        self.groups = groups
+        self.roles = roles
+        self.folders = folders
+        self.parent_id = parent_id
+        self.on_retry = on_retry
+        if on_retry not in ("adopt", "relaunch"):
+            raise ValueError(
+                f"Task {self.task_id!r}: on_retry must be 'adopt' or 'relaunch', but is {on_retry!r}."
+            )
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Launch the run, unless an earlier try did, and return it."""
+        mark = launch_mark(context, self.task_id, is_of_every_try=self.on_retry == "adopt")
+        record = LaunchRecord(context, self.checklist_id, mark, self.log.warning)
+        launch = Launch(
+            checklist_id=self.checklist_id,
+            mark=mark,
+            name=self.name,
+            kickoff=self.kickoff,
+            overrides=self.tasks,
+            summary=self.summary,
+            people={"owner_id": self.owner_id, "users": self.users, "groups": self.groups},
+            values={
+                "tags": self.tags,
+                "roles": self.roles,
+                "folders": self.folders,
+                "parent_id": self.parent_id,
+            },
+        )
+        try:
+            run_id = Launcher(self.hook, launch, self.log.warning).launch_once(record)
+        except FormValuesError as error:
+            raise AirflowFailException(str(error)) from None
+        push_run_url(context, self.hook.run_url(run_id))
+        run = self.hook.get_run(run_id)
+        self.log.info("Run %s of template %s is %s.", run_id, self.checklist_id, run.get("status"))
+        return run
+
+
+class TallyfyCompleteTaskOperator(TallyfyOperator):
+    """
+    Complete, approve or reject a task of a run, and return the task with its form.
+
+    Values are written into the task's form before. All that is wrong with them, and each required field that would
+    still be empty, is told in one error before anything is sent. A task that is completed already, with the same
+    decision, is a success; nothing is written into it then.
+
+    :param run_id: id of the run. (templated)
+    :param task: the task's id, alias or title; exact before one that differs only in case. (templated)
+    :param form_fields: values of the task's form by field id, alias or label, as plain Python; ``None`` empties a
+        field. (templated)
+    :param is_approved: ``True`` approves and ``False`` rejects; needed on an approval, ignored on any other task.
+        (templated; a text ``True`` or ``False`` is taken)
+    :param override_user: the member to record as the one who did it, by id or e-mail address. Default: the connection's
+        person. (templated)
+    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :raises AirflowFailException: something cannot be sent, or the task was completed with another decision; the task
+        fails without retries.
+    :raises TallyfyNotFoundError: there is no such task, or not yet.
+    :raises TallyfyValidationError: a rule hides the task, an issue is open, or Tallyfy refuses for another reason.
+    :raises TallyfyIndeterminateError: it may or may not be completed. A retry looks before it sends.
+    """
+
+    template_fields: Sequence[str] = (
+        "run_id",
+        "task",
+        "form_fields",
+        "is_approved",
+        "override_user",
+        "tallyfy_conn_id",
+    )
+    template_fields_renderers = {"form_fields": "json"}  # noqa: RUF012 - as Airflow's own
+    operator_extra_links = (TallyfyProcessLink(),)
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        task: str,
+        form_fields: Mapping[str, Any] | None = None,
+        is_approved: bool | str | None = None,
+        override_user: int | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.run_id = run_id
+        self.task = task
+        self.form_fields = form_fields
+        self.is_approved = is_approved
+        self.override_user = override_user
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Complete the task, unless it is completed, and return it."""
+        push_run_url(context, self.hook.run_url(self.run_id))
+        completion = Completion(
+            run_id=self.run_id,
+            task=self.task,
+            form_fields=self.form_fields,
+            is_approved=truth(self.is_approved, "is_approved"),
+            override_user=self.override_user,
+        )
+        try:
+            return Completer(self.hook, completion, self.log.warning).complete_once()
+        except (FormValuesError, DecidedOtherwiseError) as error:
+            raise AirflowFailException(str(error)) from None
+
+
+class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
+    """
+    Call any endpoint of Tallyfy's API, and return what it answers.
+
+    A request that changes something is sent at each try of the task: Tallyfy knows no idempotency key.
+
+    :param endpoint: relative to the organization (``runs/abc/tasks``), or absolute from the API's root when it begins
+        with ``/`` (``/me``); without quoting and without a query. (templated)
+    :param method: GET, POST, PUT, PATCH or DELETE. (templated)
+    :param params: query parameters; ``None`` leaves one out, a list becomes one comma-separated value. (templated, as
+        ``query``)
+    :param json: the body. (templated)
+    :param paginate: return all items of a list, from all its pages. Only for GET.
+    :param response_filter: makes of the answer what is returned: it is called with the parsed body, envelope and all,
+        or with the list of all items where ``paginate`` is set.
+    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :raises TallyfyError: of the kind that fits what went wrong.
+    """
+
+    template_fields: Sequence[str] = ("endpoint", "method", "query", "json", "tallyfy_conn_id")
+    template_fields_renderers = {"query": "json", "json": "json"}  # noqa: RUF012 - as Airflow's own
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        method: str = "GET",
+        query: Mapping[str, Any] | None = None,
+        json: Any = None,
+        paginate: bool = False,
+        response_filter: Callable[[Any], Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.endpoint = endpoint
+        self.method = method
+        self.query = query
+        self.json = json
+        self.paginate = paginate
+        self.response_filter = response_filter
+
+    def execute(self, context: Context) -> Any:
+        """Call the endpoint and return its answer, or what the filter makes of it."""
+        answer = self._all_items() if self.paginate else self._answer()
+        return answer if self.response_filter is None else self.response_filter(answer)
+
+    def _answer(self) -> Any:
+        return self.hook.request(self.method, self.endpoint, params=self.query, json=self.json)
+
+    def _all_items(self) -> list[dict[str, Any]]:
+        if self.method.upper() != "GET" or self.json is not None:
+            raise AirflowFailException(
+                "paginate is only for GET without a body, since it asks for page after page."
+            )
+        return list(self.hook.paginate(self.endpoint, **(self.query or {})))
 
 
 class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):

@@ -71,7 +71,11 @@ def encode_kickoff(
 
 
 def encode_task_values(
-    fields: Sequence[FormField], values: Mapping[str, Any], directory: Directory | None = None
+    fields: Sequence[FormField],
+    values: Mapping[str, Any],
+    directory: Directory | None = None,
+    *,
+    stored: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """
     Return ``taskdata`` for an update of a task: values by field id, as Tallyfy takes them.
@@ -79,16 +83,39 @@ def encode_task_values(
     :param fields: the fields of the task's form.
     :param values: plain values by field id, alias or label. ``None`` empties a field; one that is not named stays.
     :param directory: where assignees are looked up; see :func:`needs_directory`.
-    :raises FormValuesError: for all that is wrong. Whether a required field would be empty is another question, for
-        :func:`missing_required`.
+    :param stored: the values that the form holds, where the task is to be completed: then a required field that would
+        be empty is wrong too. See :func:`~airflow_provider_tallyfy.protocol.form_fields.stored_values`.
+    :raises FormValuesError: for all that is wrong.
     """
     named = _named(fields, values)
     encoded, problems = _encode(named, values, directory)
+    known = {field.id: field for field in fields}
+    written = {
+        key: form_values.cleared(known[key]) if value is None else value for key, value in encoded.items()
+    }
+    if stored is not None:
+        # A value that does not fit is told already.
+        unfit = {field.id for field in named.fields.values()} - encoded.keys()
+        problems += [
+            f"{quoted(field.name)} ({field.field_type}) is required, but would be empty"
+            for field in missing_required(fields, stored, written)
+            if field.id not in unfit
+        ]
     if problems:
         raise _error(fields, named, problems)
-    known = {field.id: field for field in fields}
+    return written
+
+
+def cut_to_fit(fields: Sequence[FormField], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with each text cut that is too long for its field; all else is as it was given."""
+    limits = {"text": form_values.TEXT_LIMIT, "textarea": form_values.TEXTAREA_LIMIT}
+    named = _named(fields, values).fields
+    longest = {key: limits[field.field_type] for key, field in named.items() if field.field_type in limits}
     return {
-        key: form_values.cleared(known[key]) if value is None else value for key, value in encoded.items()
+        key: f"{value[: longest[key] - 1]}…"
+        if key in longest and isinstance(value, str) and len(value) > longest[key]
+        else value
+        for key, value in values.items()
     }
 
 

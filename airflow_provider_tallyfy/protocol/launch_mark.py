@@ -3,20 +3,23 @@ The mark by which a run tells which task instance of which DAG run launched it.
 
 Tallyfy knows no idempotency key: its documentation says to look whether the process exists before launching again
 (page "Handling idempotency"). The rule held here: whether a launch was carried out is found out by its mark, which is
-the same at every try of the task instance and after it was cleared, and in no other run.
+the same at every try of the task instance and after it was cleared, and in no other run. (Where every try is to launch
+a run of its own, the try is part of the mark.)
 
 The mark stands in the run's ``summary`` (people know it as the process notes, which every task shows), and not in its
 name: a name is what people read in every list, and the template may make it from kick-off values where none is given.
 Lists hold each run's summary (page "List processes") and can be narrowed to one template and sorted, the newest first,
-so the run that an attempt may have made is among those created since that attempt.
+so the run that an attempt may have made is among those created since that attempt. A list that comes in another order
+is read to its end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import pairwise
 from json import dumps
 from typing import Any
 
@@ -38,6 +41,7 @@ class LaunchMark:
     :param map_index: the index of a mapped task instance; -1 where it is not mapped.
     :param deployment: what tells this Airflow from another one with the same DAGs that launches for the same
         organization, if there is one; their DAG runs may have the same ids.
+    :param try_number: the try, where every one of them launches a run of its own; otherwise ``None``.
     """
 
     dag_id: str
@@ -45,6 +49,7 @@ class LaunchMark:
     task_id: str
     map_index: int = -1
     deployment: str = ""
+    try_number: int | None = None
 
     @property
     def token(self) -> str:
@@ -55,11 +60,14 @@ class LaunchMark:
         and always of one length, so that none is the beginning of another.
         """
         parts = [self.dag_id, self.run_id, self.task_id, self.map_index, self.deployment]
+        parts += [] if self.try_number is None else [self.try_number]
         return f"airflow-{sha256(dumps(parts).encode()).hexdigest()[:_TOKEN_LENGTH]}"
 
     def __str__(self) -> str:
         mapped = f" [{self.map_index}]" if self.map_index >= 0 else ""
-        names = f"DAG {_shown(self.dag_id)}, task {_shown(self.task_id)}{mapped}, run {_shown(self.run_id)}"
+        task = f", task {_shown(self.task_id)}{mapped}" if self.task_id else ""
+        attempt = "" if self.try_number is None else f", try {self.try_number}"
+        names = f"DAG {_shown(self.dag_id)}{task}, run {_shown(self.run_id)}{attempt}"
         return f"Launched by Airflow: {names} ({self.token})"
 
     def added_to(self, summary: str | None) -> str:
@@ -75,34 +83,45 @@ class LaunchMark:
         return isinstance(summary, str) and self.token in summary
 
 
-def newest_runs(checklist_id: str) -> dict[str, str]:
+def newest_runs(checklist_id: str) -> tuple[dict[str, str], ...]:
     """
-    Return the filters of the list in which a mark is looked for: a template's runs, the newest first.
+    Return the filters of the lists in which a mark is looked for: a template's runs, the newest first.
 
-    Archived ones are among them: a run that was archived was launched all the same.
+    Archived ones are among them: a run that was archived was launched all the same. Only the official SDK knows
+    ``archived`` (tallyfy 3.1.0: ``true`` for those too), only the documentation ``status=archived`` (page "List
+    processes"), so both are asked.
     """
-    return {"checklist_id": checklist_id, "sort": "-created_at", "archived": "true"}
+    newest_first = {"checklist_id": checklist_id, "sort": "-created_at"}
+    return {**newest_first, "archived": "true"}, {**newest_first, "status": "archived"}
 
 
 def find_marked(
-    runs: Iterable[Mapping[str, Any]], mark: LaunchMark, since: datetime | None = None
+    pages: Iterable[Sequence[Mapping[str, Any]]], mark: LaunchMark, since: datetime | None = None
 ) -> Mapping[str, Any] | None:
     """
-    Return the run with this mark, or ``None``; no more of the runs are taken than need be.
+    Return the run with this mark, or ``None``; no more pages are taken than need be.
 
-    :param runs: the runs of the list that :func:`newest_runs` asks for.
+    :param pages: one of the lists that :func:`newest_runs` asks for, page by page.
     :param mark: the mark.
     :param since: when the first attempt to launch was made; older runs are not looked at, but for an hour that the
         clocks may differ. Without it, all are. A time without a zone is taken as UTC.
     """
     oldest = None if since is None else _in_utc(since) - _SKEW
-    for run in runs:
-        if mark.is_on(run):
-            return run
-        created = _created_at(run)
-        if oldest is not None and created is not None and created < oldest:
+    for page in pages:
+        if found := next(filter(mark.is_on, page), None):
+            return found
+        created = list(_created(page))
+        if oldest is not None and created and created[-1] < oldest and _is_newest_first(created):
             return None
     return None
+
+
+def _created(runs: Iterable[Mapping[str, Any]]) -> Iterator[datetime]:
+    return (created for run in runs if (created := _created_at(run)) is not None)
+
+
+def _is_newest_first(moments: Iterable[datetime]) -> bool:
+    return all(first >= second for first, second in pairwise(moments))
 
 
 def _created_at(run: Mapping[str, Any]) -> datetime | None:

@@ -33,6 +33,10 @@ class Member:
 
     id: int
     email: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.name, f"<{self.email}>" if self.email else f"(member {self.id})")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,10 @@ def read_directory(
     :raises UnreadableAnswerError: where one of them has no id.
     """
     return Directory(
-        tuple(Member(_user_id(item), str(item.get("email") or "")) for item in members),
+        tuple(
+            Member(_user_id(item), str(item.get("email") or ""), str(item.get("full_name") or ""))
+            for item in members
+        ),
         tuple(Group(_id(item), str(item.get("name") or "")) for item in groups),
     )
 

@@ -79,3 +79,17 @@ def _checked_date(text: str) -> str:
             f"a date is written 2026-01-31 or 2026-01-31T12:00:00Z (ISO 8601), not {described(text)}"
         ) from None
     return text
+
+
+def truth(value: bool | str | None, name: str) -> bool | None:
+    """
+    Return a boolean that may have passed through a template, which makes a text of it; ``None`` for nothing.
+
+    :param name: what it is called, for the error.
+    :raises ValueError: where it is anything else.
+    """
+    known = {"true": True, "false": False, "none": None, "": None}
+    text = str(value).strip().casefold()
+    if text not in known or not (value is None or isinstance(value, (bool, str))):
+        raise ValueError(f"{name} must be True or False, but is {described(value)}.")
+    return known[text]

@@ -50,6 +50,41 @@ def read_tasks(run: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     return _included(run, "tasks")
 
 
+def get_task(tasks: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    """
+    Return the task with this id, alias or title.
+
+    :raises LookupError: where there is none; the message lists those there are.
+    :raises AmbiguousTaskError: where several match equally well.
+    """
+    tasks = tuple(tasks)
+    found = find_task(tasks, name)
+    if found is None:
+        there_are = choices("The tasks are:", list(map(named, tasks))) or ["There are no tasks."]
+        raise LookupError("\n".join([f"{quoted(name)} is no task of the process, or not yet.", *there_are]))
+    return found
+
+
+def is_completed(task: Mapping[str, Any]) -> bool:
+    """Tell whether a task is done: ``completed_at`` says so, and the status, which is spelled in two ways."""
+    return bool(task.get("completed_at")) or task.get("status") in ("completed", "complete")
+
+
+def is_hidden(task: Mapping[str, Any]) -> bool:
+    """Tell whether a rule hides a task (page "Get task": ``auto-skipped``)."""
+    return task.get("status") == "auto-skipped"
+
+
+def is_approval(task: Mapping[str, Any]) -> bool:
+    """Tell whether a task is completed by a decision."""
+    return task.get("task_type") == "approval"
+
+
+def decision(task: Mapping[str, Any]) -> bool | None:
+    """Return what was decided on a completed approval, ``None`` where the task does not tell."""
+    return {"true": True, "1": True, "false": False, "0": False}.get(str(task.get("is_approved")).casefold())
+
+
 def read_steps(checklist: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """
     Return the steps of a template that was asked for ``with=steps``: a bare list (page "Get template"), or ``data``.
@@ -57,27 +92,6 @@ def read_steps(checklist: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     :raises UnreadableAnswerError: where they are anything else.
     """
     return _included(checklist, "steps")
-
-
-def is_done(task: Mapping[str, Any]) -> bool:
-    """Tell whether a task is completed; webhooks and the status filter say ``complete``."""
-    return bool(task.get("completed_at")) or task.get("status") in ("completed", "complete")
-
-
-def is_hidden(task: Mapping[str, Any]) -> bool:
-    """Tell whether a rule hides a task (page "List process tasks")."""
-    return task.get("status") == "auto-skipped" and not is_done(task)
-
-
-def is_approval(task: Mapping[str, Any]) -> bool:
-    """Tell whether a task is there to be approved or rejected; one whose type Tallyfy does not say may be."""
-    return task.get("task_type") in (None, "", "approval")
-
-
-def decision(task: Mapping[str, Any]) -> bool | None:
-    """Return whether a task was approved (``True``) or rejected (``False``), or ``None`` where it was neither."""
-    value = task.get("is_approved")
-    return bool(value) if value in (True, False, 0, 1) else None
 
 
 def encode_overrides(

@@ -142,6 +142,8 @@ class ControlsMiddleware:
 
     async def _strike(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         if fault.delay:
+            # A request that has arrived is carried out, also where nobody waits for its answer any more.
+            receive = await _arrived(receive)
             await asyncio.sleep(fault.delay)
         match fault.action:
             case FaultAction.DELAY:
@@ -163,6 +165,18 @@ class ControlsMiddleware:
                 await _respond(
                     send, 200, {"Content-Type": "text/html"}, b"<html><body>Bad gateway</body></html>"
                 )
+
+
+async def _arrived(receive: Receive) -> Receive:
+    """Take a request in, whole, and give it out again."""
+    messages = [await receive()]
+    while messages[-1].get("more_body"):
+        messages.append(await receive())
+
+    async def given_out() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    return given_out
 
 
 class _Truncated:

@@ -47,6 +47,8 @@ COMPLETE_RUN_ID = _id(6, 2)
 
 RELEASE_CHECKLIST_ID = _id(1, 1)
 ONBOARDING_CHECKLIST_ID = _id(1, 2)
+INCIDENT_CHECKLIST_ID = _id(1, 3)
+DATA_QUALITY_CHECKLIST_ID = _id(1, 4)
 
 _MEMBERS = (
     Member(1001, "ada@example.com", "Ada", "Okafor", Role.ADMIN, "Head of operations"),
@@ -54,7 +56,7 @@ _MEMBERS = (
     Member(1003, "chiara@example.com", "Chiara", "Ricci", Role.STANDARD, "Customer success"),
     Member(1004, "dev@example.com", "Dev", "Patel", Role.LIGHT, "Contractor"),
 )
-_KICK_OFF, _CAPTURE, _RELEASE = 3, 4, 0xA
+_KICK_OFF, _CAPTURE, _RELEASE, _INCIDENT, _DATA_QUALITY = 3, 4, 0xA, 0xB, 0xC
 _GROUP_IDS = (_id(7, 1), _id(7, 2))
 _TAG_IDS = (_id(8, 1), _id(8, 2))
 _FOLDER_IDS = (_id(9, 1), _id(9, 2))
@@ -182,6 +184,51 @@ _ONBOARDING_STEPS = (
     ),
 )
 
+_INCIDENT_STEPS = (
+    Step(
+        _id(2, 21),
+        "find_the_cause",
+        "Find out why {{pipeline}} failed",
+        1,
+        summary="The log ends with: {{error}}",
+        captures=(FormField(_id(_INCIDENT, 4), "cause", "Cause", FieldType.TEXTAREA, required=True),),
+        owners=Owners(users=(1001,)),
+        deadline_after=timedelta(hours=4),
+    ),
+    Step(
+        _id(2, 22),
+        "tell_who_waits",
+        "Tell those who wait for the data",
+        2,
+        owners=Owners(groups=(_GROUP_IDS[1],)),
+        deadline_after=_DAY,
+    ),
+)
+_DATA_QUALITY_STEPS = (
+    Step(
+        _id(2, 31),
+        "decide_on_rows",
+        "Decide what becomes of the rows in {{table}}",
+        1,
+        summary="{{rows}} rows broke a rule.",
+        captures=(
+            FormField(
+                _id(_DATA_QUALITY, 3),
+                "decision",
+                "Decision",
+                FieldType.RADIO,
+                required=True,
+                options=tuple(
+                    Option(position, text) for position, text in enumerate(("Load", "Drop"), start=1)
+                ),
+            ),
+            FormField(_id(_DATA_QUALITY, 4), "reason", "Reason", FieldType.TEXTAREA),
+        ),
+        owners=Owners(users=(1003,)),
+        deadline_after=_DAY,
+    ),
+)
+
 
 def _on_rejection(number: int, step_id: str, verb: Verb, target_step_id: str) -> Rule:
     condition = Condition(Subject.STEP, step_id, Operation.REJECTED)
@@ -290,7 +337,35 @@ def _seed_organization(store: Store) -> None:
         tags=(_TAG_IDS[1],),
         starred=True,
     )
-    store.checklists.update({release.id: release, onboarding.id: onboarding})
+    incident = Checklist(
+        id=INCIDENT_CHECKLIST_ID,
+        title="Pipeline incident",
+        alias="pipeline-incident",
+        created_at=now,
+        summary="Somebody looks after a pipeline that failed.",
+        prerun=(
+            FormField(_id(_INCIDENT, 1), "pipeline", "Pipeline", FieldType.TEXT, required=True),
+            FormField(_id(_INCIDENT, 2), "task", "Task", FieldType.TEXT),
+            FormField(_id(_INCIDENT, 3), "error", "Error", FieldType.TEXTAREA),
+        ),
+        steps=_INCIDENT_STEPS,
+        folder_id=_FOLDER_IDS[0],
+    )
+    data_quality = Checklist(
+        id=DATA_QUALITY_CHECKLIST_ID,
+        title="Data quality exception",
+        alias="data-quality-exception",
+        created_at=now,
+        summary="A person decides what becomes of data that broke a rule.",
+        prerun=(
+            FormField(_id(_DATA_QUALITY, 1), "table", "Table", FieldType.TEXT, required=True),
+            FormField(_id(_DATA_QUALITY, 2), "rows", "Rows", FieldType.TEXT),
+        ),
+        steps=_DATA_QUALITY_STEPS,
+        folder_id=_FOLDER_IDS[0],
+    )
+    templates = (release, onboarding, incident, data_quality)
+    store.checklists.update({template.id: template for template in templates})
 
 
 def _seed_release_run(store: Store) -> None:

@@ -60,11 +60,15 @@ class Reader:
             self.hang_up()
         return answer
 
+    def rest(self) -> None:
+        """Close the sockets; what is asked next opens others."""
+        if self._hook is not None and "connection" in vars(self._hook):
+            self._hook.get_conn().close()
+
     def hang_up(self) -> None:
         """Close the sockets, and read the connection anew when something is asked next."""
-        hook, self._hook = self._hook, None
-        if hook is not None and "connection" in vars(hook):
-            hook.get_conn().close()
+        self.rest()
+        self._hook = None
 
     def _ask_once(self, question: Callable[[TallyfyHook], T]) -> T | Blank:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.tasks import is_done, is_hidden
+from airflow_provider_tallyfy.protocol.tasks import is_completed, is_hidden
 from airflow_provider_tallyfy.protocol.text import one_line
 
 
@@ -34,7 +34,7 @@ def described_task(run: Mapping[str, Any], state: str, task: Mapping[str, Any] |
     :param task: the task, where it is there. Who has it and when it is due is said while it is open.
     """
     parts = [_progress(run.get("progress")), state]
-    if task is not None and not is_done(task) and not is_hidden(task):
+    if task is not None and not is_completed(task) and not is_hidden(task):
         parts += [_owners(task.get("owners")), _deadline(task.get("deadline"))]
     return one_line("; ".join(part for part in parts if part))
 

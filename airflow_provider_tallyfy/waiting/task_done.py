@@ -18,7 +18,7 @@ from airflow_provider_tallyfy.protocol.tasks import (
     decision,
     find_task,
     is_approval,
-    is_done,
+    is_completed,
     is_hidden,
     named,
     read_tasks,
@@ -82,14 +82,15 @@ class TaskDoneCondition:
             return Lost(f"In run {run.get('id')}, {error}")
         if task is None:
             return self._without_task(run)
-        if is_hidden(task):
+        if is_hidden(task) and not is_completed(task):
             return self._hidden(run, task)
-        if self.needs_decision and not is_approval(task):
+        # A task whose type Tallyfy does not say may be one.
+        if self.needs_decision and task.get("task_type") and not is_approval(task):
             return Lost(
                 f"Task {named(task)} of run {run.get('id')} is no approval task, but one of type "
                 f"{quoted(str(task.get('task_type')))}; nobody can approve or reject it."
             )
-        if not is_done(task):
+        if not is_completed(task):
             return Waiting(self)
         if self.needs_decision and decision(task) is None:
             return Lost(
@@ -152,6 +153,6 @@ def _result(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _state(task: Mapping[str, Any]) -> str:
-    if is_done(task):
+    if is_completed(task):
         return {True: "approved", False: "rejected", None: "completed"}[decision(task)]
     return "hidden by a rule" if is_hidden(task) else "open"

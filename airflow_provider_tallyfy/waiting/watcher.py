@@ -126,7 +126,7 @@ class Watcher:
         self.clock = Clock()
         self._plan = Plan()
         self._reader = Reader(tallyfy_conn_id)
-        self._trusted_until = inf
+        self._trusted_until = -inf
         self._has_joined = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -174,16 +174,17 @@ class Watcher:
         asked_at = self.clock.now()
         question = self._plan.next_question(asked_at)
         if isinstance(question, float):
-            if question - asked_at > LONGEST_IDLE or asked_at > self._trusted_until:
-                await _hang_up(self._reader)
+            if question - asked_at > LONGEST_IDLE:
+                await _rest(self._reader)
             await self.clock.wait(self._has_joined, question)
             return
+        if asked_at >= self._trusted_until:
+            await _hang_up(self._reader)
+            self._trusted_until = asked_at + LONGEST_TRUSTED
         used_before = self._reader.connection
         answer = await self._ask(question)
-        if self._reader.connection != used_before:
-            self._trusted_until = self.clock.now() + LONGEST_TRUSTED
-            if used_before is not None:
-                self._plan.forget()
+        if used_before is not None and self._reader.connection != used_before:
+            self._plan.forget()
         for member, look in self._plan.answered(question, answer, asked_at, self.clock.now()):
             member.tell(look)
 
@@ -205,6 +206,7 @@ class Watcher:
 
 
 _ask = sync_to_async(Reader.ask, thread_sensitive=False, executor=_threads)
+_rest = sync_to_async(Reader.rest, thread_sensitive=False, executor=_threads)
 _hang_up = sync_to_async(Reader.hang_up, thread_sensitive=False, executor=_threads)
 
 # A process has one event loop in a triggerer, and one after the other in tests.

@@ -150,8 +150,8 @@ def test_a_launch_is_found_by_its_mark(hook):
     started = datetime.now(UTC)
 
     def found(mark=mark):
-        runs = hook.list_runs(**newest_runs(RELEASE_CHECKLIST_ID))
-        return find_marked(runs, mark, started)
+        filters, _ = newest_runs(RELEASE_CHECKLIST_ID)
+        return find_marked(hook.get_runs_pages(**filters), mark, started)
 
     assert found() is None
     run = hook.launch_run(RELEASE_CHECKLIST_ID, name="Release 3", summary=mark.added_to("Ask Ada."))

@@ -342,6 +342,30 @@ def test_a_rotated_token_is_taken_up_by_all(town, scene):
     scene(play)
 
 
+def test_a_connection_that_works_is_read_once_an_hour(town, scene, monkeypatch):
+    async def play(triggerer, clock):
+        reads = []
+        read = TallyfyHook.get_connection
+        monkeypatch.setattr(
+            TallyfyHook,
+            "get_connection",
+            staticmethod(lambda conn_id: reads.append(conn_id) or read(conn_id)),
+        )
+        await many(town, triggerer, clock, 1)
+        for _ in range(10):
+            await clock.advance(watcher.LONGEST_TRUSTED / 20)
+        assert len(reads) == 1
+        town.control("POST", "tokens", token="next-token", user_id=1002)
+        town.connect(password="next-token")  # the old one is still good
+        await clock.advance(watcher.LONGEST_TRUSTED / 2)
+        assert len(reads) == 2
+        town.control("DELETE", "tokens", token="sandbox-token")
+        await clock.advance(INTERVAL)
+        assert len(reads) == 2
+
+    scene(play)
+
+
 def test_a_token_that_is_refused_for_good_ends_all(town, scene):
     async def play(triggerer, clock):
         ids = await many(town, triggerer, clock, 10)

@@ -28,7 +28,7 @@ class Client:
         if "params" in arguments:
             # requests writes a space as "+", which Tallyfy does not read as one.
             arguments["params"] = urlencode(arguments["params"], quote_via=quote)
-        return self.session.request(method, url, timeout=10, **arguments)
+        return self.session.request(method, url, **{"timeout": 10, **arguments})
 
     def get(self, path: str, **params: Any) -> Any:
         response = self.call("GET", path, params=params)

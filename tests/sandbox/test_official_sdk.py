@@ -47,6 +47,8 @@ def test_templates(sdk):
     assert [each.title for each in sdk.templates.get_all_templates(ORG).data] == [
         "Release approval",
         "Customer onboarding",
+        "Pipeline incident",
+        "Data quality exception",
     ]
     template = sdk.templates.get_template(ORG, template_name="Customer onboarding")
     assert template.id == ONBOARDING_CHECKLIST_ID

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 import requests
 
@@ -84,6 +86,15 @@ def test_a_delay(client):
     answer = client.call("GET", RUN)
     assert answer.status_code == 200
     assert answer.elapsed.total_seconds() >= 0.3
+
+
+def test_a_request_that_is_delayed_is_applied_although_nobody_waits_for_it(client):
+    fault(client, "delay", delay=0.3)
+    with pytest.raises(requests.ReadTimeout):
+        client.call("POST", "/runs", json={"checklist_id": RELEASE_CHECKLIST_ID, "name": "Once"}, timeout=0.1)
+    assert launched(client) == 0
+    time.sleep(0.4)
+    assert launched(client) == 1
 
 
 def test_drop_gives_no_answer_and_applies_nothing(client):

@@ -19,7 +19,11 @@ from airflow_provider_tallyfy.sandbox.seeds import (
         ("/groups", "name", ["Release managers", "Customer success"]),
         ("/tags", "title", ["Urgent", "Customer"]),
         ("/folders", "name", ["Operations", "Customers"]),
-        ("/checklists", "title", ["Release approval", "Customer onboarding"]),
+        (
+            "/checklists",
+            "title",
+            ["Release approval", "Customer onboarding", "Pipeline incident", "Data quality exception"],
+        ),
     ],
 )
 def test_what_is_seeded(client, path, key, expected):
@@ -55,7 +59,11 @@ def test_filters_of_templates_and_folders(client):
 
     assert titles(starred="true") == ["Customer onboarding"]
     assert titles(tag=f"5eed0008{2:024x}") == ["Customer onboarding"]
-    assert titles(folder=f"5eed0009{1:024x}") == ["Release approval"]
+    assert titles(folder=f"5eed0009{1:024x}") == [
+        "Release approval",
+        "Pipeline incident",
+        "Data quality exception",
+    ]
     assert [folder["name"] for folder in client.data("/folders", folder_type="run")] == ["Customers"]
     assert client.data("/folders", folder_type="run")[0]["total"] == 1
 

@@ -1,8 +1,10 @@
-"""Each example DAG runs as it stands under ``airflow dags test``, which is ``dag.test()``, without a scheduler."""
+"""DAGs under ``airflow dags test``, which is ``dag.test()``, without a scheduler: the examples, and a launch."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ import requests
 
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from dev.people import OF_THE_SEEDED_PROCESS, People
 from dev.processes import ChildProcess, end, wait_until
 from dev.sandbox import SandboxClient
 
@@ -58,18 +61,48 @@ def test_example_succeeds(dag_id: str, home: Path, sandbox: SandboxClient) -> No
         log=home / f"{dag_id}.log",
         environment={**_environment(home), "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()},
     )
+    people = People(sandbox, dag_id)
     try:
         process.start()
-        wait_until(
-            lambda: process.has_ended() or _reads(sandbox) >= READS_WHEN_WAITING, 60, "the DAG to wait or end"
-        )
-        if not process.has_ended():
-            sandbox.complete_next(SEEDED_RUN_ID)
+        if dag_id in OF_THE_SEEDED_PROCESS:
+            wait_until(
+                lambda: process.has_ended() or _reads(sandbox) >= READS_WHEN_WAITING,
+                60,
+                "the DAG to wait or end",
+            )
+        wait_until(lambda: process.has_ended() or people.work() < 0, 120, f"{dag_id} to end")
         process.wait(timeout=60)
     finally:
         end([process])
 
     assert "state=success" in process.tail().rpartition("DagRun Finished")[2]
+
+
+@pytest.mark.parametrize("action", ["apply_then_drop", "none"])
+def test_launch_and_complete(action: str, home: Path, sandbox: SandboxClient, tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parent / "dags" / "launches.py", tmp_path)
+    if action != "none":
+        fault = {"action": action, "method": "POST", "path": "/runs$"}
+        requests.post(f"{sandbox.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
+    process = ChildProcess(
+        "airflow dags test launch_and_complete",
+        [str(AIRFLOW), "dags", "test", "launch_and_complete", "--conf", json.dumps({"name": "7.1"})],
+        log=home / f"launch_and_complete-{action}.log",
+        environment={
+            **_environment(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path),
+            "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
+        },
+    )
+    try:
+        process.start()
+        process.wait(timeout=120)
+    finally:
+        end([process])
+
+    assert "state=success" in process.tail().rpartition("DagRun Finished")[2]
+    [run] = [run for run in sandbox.request("GET", "/runs") if run["name"] == "launch_and_complete 7.1"]
+    assert run["progress"] == {"complete": 2, "total": 3, "percent": 67}
 
 
 def _reads(sandbox: SandboxClient) -> int:

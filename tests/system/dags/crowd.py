@@ -22,7 +22,7 @@ with DAG("crowd", schedule=None, max_active_runs=50, params={"waits": Param([], 
 
 with DAG("crowd_from_workers", schedule=None, params={"waits": Param([], type="array")}) as from_workers:
 
-    @from_workers.task
+    @from_workers.task(retries=3, retry_delay=1)
     def waits(params: dict) -> list[dict[str, str]]:
         return list(params["waits"])
 

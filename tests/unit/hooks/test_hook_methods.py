@@ -346,3 +346,33 @@ class TestTestConnection:
         good, message = hook.test_connection()
         assert not good
         assert "tallyfy_default" in message
+
+
+class TestPages:
+    def test_one_page_of_runs(self, hook, requests_mock):
+        requests_mock.get(RUNS, **page(3, 7, [{"id": "r1", "next_task": [TASK]}]))
+        found = hook.get_runs_page(3, status="active", checklist_id=None, with_=("next_task",))
+        assert (found.items, found.is_last, found.total_pages) == (
+            ({"id": "r1", "next_task": TASK},),
+            False,
+            7,
+        )
+        assert asked(requests_mock) == [
+            "/organizations/acme/runs?per_page=100&status=active&with=next_task&page=3"
+        ]
+
+    def test_one_page_of_the_activity_feed(self, hook, requests_mock):
+        entry = {"id": 7, "parentable_type": "App\\Models\\Run", "parentable_id": "r1"}
+        feed = f"{ROOT}/organizations/acme/activity-feeds"
+        requests_mock.get(feed, **page(1, 2, [entry]))
+        found = hook.get_activities_page(1)
+        assert [(activity.id, activity.run_id) for activity in found.items] == [("7", "r1")]
+        assert asked(requests_mock) == [
+            "/organizations/acme/activity-feeds?per_page=100&sort=-created_at&page=1"
+        ]
+
+    def test_a_feed_unlike_its_documentation_is_an_error(self, hook, requests_mock):
+        feed = f"{ROOT}/organizations/acme/activity-feeds"
+        requests_mock.get(feed, **page(1, 1, [{"event": "completed"}]))
+        with pytest.raises(TallyfyResponseError, match="an entry has no id"):
+            hook.get_activities_page(1)

@@ -47,7 +47,7 @@ def test_all_that_is_named_can_be_imported():
             }
             for module in described["python-modules"]:
                 resolve_name(module)
-    for name in (*info["extra-links"], CONNECTION_TYPE["hook-class-name"]):
+    for name in (*info["extra-links"], *info["notifications"], CONNECTION_TYPE["hook-class-name"]):
         resolve_name(name)
 
 
@@ -136,6 +136,10 @@ class TestDiscovery:
     def test_the_link(self):
         names = ProvidersManager().extra_links_class_names
         assert "airflow_provider_tallyfy.operators.links.TallyfyProcessLink" in names
+
+    def test_the_notifiers(self):
+        names = {name.rpartition(".")[2] for name in ProvidersManager().notification}
+        assert {"TallyfyLaunchRunNotifier", "TallyfyCommentNotifier"} <= names
 
     def test_a_connection_of_the_type_gives_the_hook(self, connect):
         connection = connect().get_connection("tallyfy_default")

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
+from typing import ClassVar
 
 import pytest
 
 from airflow_provider_tallyfy.protocol.answers import (
+    Activity,
     Page,
     UnreadableAnswerError,
     is_id,
+    read_activities,
     read_body,
     read_item,
     read_list,
@@ -311,3 +314,72 @@ class TestPage:
         """100 of 250 came: to take them for all would lose 150 in silence."""
         with pytest.raises(UnreadableAnswerError):
             read_page(page(100, total=250, count=100, per_page=100, current_page=1), 1)
+
+
+class TestActivities:
+    """The documentation's example, page "Get activity feed for a process", and what else may come."""
+
+    TASK_COMPLETED: ClassVar = {
+        "id": 12345,
+        "verb": ["completed"],
+        "auditable_type": "App\\Models\\Task",
+        "auditable_id": "task_456",
+        "parentable_type": "App\\Models\\Run",
+        "parentable_id": "run_789",
+        "created_at": "2025-03-15T10:30:00Z",
+    }
+
+    def read(self, *items, **pagination):
+        return read_activities({"data": list(items), "meta": {"pagination": pagination}}, 1)
+
+    def test_an_entry_of_a_task_tells_of_its_run(self):
+        page = self.read(self.TASK_COMPLETED, current_page=1, total_pages=8)
+        assert page == Page((Activity("12345", "run_789"),), is_last=False, total_pages=8)
+
+    def test_an_entry_of_a_run_tells_of_it(self):
+        archived = {
+            **self.TASK_COMPLETED,
+            "auditable_type": "App\\Models\\Run",
+            "auditable_id": "run_1",
+            "parentable_type": "App\\Models\\Checklist",
+        }
+        assert self.read(archived, total_pages=1).items == (Activity("12345", "run_1"),)
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"parentable_type": "App\\Models\\Checklist"},
+            {"parentable_type": None},
+            {"parentable_id": None},
+            {"parentable_id": ["run_789"]},
+        ],
+    )
+    def test_an_entry_that_names_no_run_tells_of_none(self, fields):
+        assert self.read({**self.TASK_COMPLETED, **fields}, total_pages=1).items == (Activity("12345", None),)
+
+    @pytest.mark.parametrize("id_", [None, "", [1], True])
+    def test_an_entry_without_an_id_is_unreadable(self, id_):
+        with pytest.raises(UnreadableAnswerError, match="an entry has no id"):
+            self.read({**self.TASK_COMPLETED, "id": id_}, total_pages=1)
+
+    def test_entries_in_another_order_are_unreadable(self):
+        """Page 1 would show the same old entries for ever."""
+        moments = ["2025-03-15T10:30:00Z", "2025-03-15T10:30:00.500Z", "2025-03-15T10:31:00"]
+        entries = [
+            {**self.TASK_COMPLETED, "id": number, "created_at": at} for number, at in enumerate(moments)
+        ]
+        assert len(self.read(*reversed(entries), total_pages=1).items) == 3
+        with pytest.raises(UnreadableAnswerError, match="newest first"):
+            self.read(*entries, total_pages=1)
+
+    @pytest.mark.parametrize("at", [None, "yesterday", 17])
+    def test_an_unreadable_time_says_nothing_of_the_order(self, at):
+        entries = ({**self.TASK_COMPLETED, "created_at": at}, self.TASK_COMPLETED)
+        assert len(self.read(*entries, total_pages=1).items) == 2
+
+
+@pytest.mark.parametrize(("told", "total"), [(7, 7), ("7", 7), (None, None)])
+def test_a_page_tells_how_many_there_are(told, total):
+    body = page(current_page=1, total_pages=told, links=[])
+    assert read_page(body, 1).total_pages == total
+    assert read_page({"data": []}, 1).total_pages is None

@@ -65,13 +65,18 @@ def test_the_protocol_needs_neither_airflow_nor_sockets():
 
 BASES = """
 from airflow.providers.common.compat.sdk import (
-    AirflowException, BaseOperator, BaseOperatorLink, BaseSensorOperator, PokeReturnValue, XCom, conf
+    AirflowException, BaseNotifier, BaseOperator, BaseOperatorLink, BaseSensorOperator, PokeReturnValue, XCom, conf
 )
 """
 
 
 @pytest.mark.parametrize(
-    "module", ["airflow_provider_tallyfy.operators.tallyfy", "airflow_provider_tallyfy.sensors.tallyfy"]
+    "module",
+    [
+        "airflow_provider_tallyfy.operators.tallyfy",
+        "airflow_provider_tallyfy.sensors.tallyfy",
+        "airflow_provider_tallyfy.notifications.tallyfy",
+    ],
 )
 def test_what_dag_files_import_adds_no_network_to_airflows_base_classes(module):
     added = modules_after(BASES, f"import {module}") - modules_after(BASES)

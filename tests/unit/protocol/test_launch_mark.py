@@ -27,6 +27,10 @@ class TestMark:
         )
         assert "task launch [3], run" in str(replace(MARK, map_index=3))
         assert "task launch [0], run" in str(replace(MARK, map_index=0))
+        assert str(replace(MARK, try_number=2)).startswith(
+            "Launched by Airflow: DAG onboarding, task launch, run manual__2026-01-05T12:00:00+00:00, try 2 ("
+        )
+        assert str(replace(MARK, task_id="")).startswith("Launched by Airflow: DAG onboarding, run manual__")
 
     def test_it_is_the_same_at_every_try(self):
         """And in every release: a task may be retried by another one. Changing this makes second processes."""
@@ -41,6 +45,8 @@ class TestMark:
             replace(MARK, map_index=0),
             replace(MARK, map_index=1),
             replace(MARK, deployment="staging"),
+            replace(MARK, try_number=1),
+            replace(MARK, try_number=2),
             LaunchMark("onboarding", "launch", "manual__2026-01-05T12:00:00+00:00"),
         ],
     )
@@ -98,43 +104,56 @@ class TestSummary:
 
 class TestFindMarked:
     def test_the_newest_runs_of_the_template_archived_or_not(self):
-        assert newest_runs("c1") == {"checklist_id": "c1", "sort": "-created_at", "archived": "true"}
+        assert newest_runs("c1") == (
+            {"checklist_id": "c1", "sort": "-created_at", "archived": "true"},
+            {"checklist_id": "c1", "sort": "-created_at", "status": "archived"},
+        )
 
     def test_the_run_with_the_mark(self):
         mine = run("r2", timedelta(minutes=1), str(MARK))
         runs = [run("r3", summary=str(replace(MARK, map_index=1))), mine, run("r1")]
-        assert find_marked(runs, MARK) == mine
-        assert find_marked(runs[::2], MARK) is None
+        assert find_marked([runs], MARK) == mine
+        assert find_marked([[each] for each in runs], MARK) == mine
+        assert find_marked([runs[::2]], MARK) is None
+        assert find_marked([[]], MARK) is None
         assert find_marked([], MARK) is None
 
     @pytest.mark.parametrize("since", [NOW, NOW.replace(tzinfo=None), NOW.astimezone()])
     def test_no_further_back_than_the_first_attempt(self, since):
         taken = []
 
-        def runs():
-            for minutes in (0, 30, 59, 61, 62, 500):
-                taken.append(minutes)
-                yield run(f"r{minutes}", timedelta(minutes=minutes))
+        def pages():
+            for first, last in ((0, 30), (45, 59), (60, 61), (62, 63), (64, 500)):
+                taken.append(last)
+                yield [run(f"r{minutes}", timedelta(minutes=minutes)) for minutes in (first, last)]
 
-        assert find_marked(runs(), MARK, since) is None
-        assert taken == [0, 30, 59, 61]
+        assert find_marked(pages(), MARK, since) is None
+        assert taken == [30, 59, 61]
 
     def test_clocks_may_differ_by_an_hour(self):
         mine = run("r1", timedelta(minutes=59), str(MARK))
-        assert find_marked([run("r2"), mine], MARK, NOW) == mine
-        assert find_marked([run("r2", timedelta(minutes=61)), mine], MARK, NOW) is None
+        assert find_marked([[run("r2")], [mine]], MARK, NOW) == mine
+        assert find_marked([[run("r2", timedelta(minutes=61))], [mine]], MARK, NOW) is None
 
     def test_all_runs_where_the_first_attempt_is_not_known(self):
         mine = run("r1", timedelta(days=900), str(MARK))
-        assert find_marked([run("r2", timedelta(days=800)), mine], MARK) == mine
+        assert find_marked([[run("r2", timedelta(days=800))], [mine]], MARK) == mine
+
+    @pytest.mark.parametrize(
+        "ago", [(500, 400, 300), (1, 500, 2), (300, 500, 400)], ids=["oldest first", "none", "nor here"]
+    )
+    def test_a_list_in_another_order_is_read_to_its_end(self, ago):
+        mine = run("r1", summary=str(MARK))
+        page = [run(f"r{minutes}", timedelta(minutes=minutes)) for minutes in ago]
+        assert find_marked([page, page, [mine]], MARK, NOW) == mine
 
     @pytest.mark.parametrize("created_at", [None, "", "yesterday", 5])
     def test_a_run_of_unknown_age_is_not_the_end(self, created_at):
         mine = run("r1", summary=str(MARK))
-        assert find_marked([{"id": "r2", "created_at": created_at}, mine], MARK, NOW) == mine
+        assert find_marked([[{"id": "r2", "created_at": created_at}], [mine]], MARK, NOW) == mine
 
     @pytest.mark.parametrize(
         "created_at", ["2026-01-05T09:00:00.000Z", "2026-01-05 09:00:00", "2026-01-05T09:00:00+00:00"]
     )
     def test_dates_as_tallyfy_writes_them(self, created_at):
-        assert find_marked([{"created_at": created_at}, run("r1", summary=str(MARK))], MARK, NOW) is None
+        assert find_marked([[{"created_at": created_at}], [run("r1", summary=str(MARK))]], MARK, NOW) is None

@@ -62,3 +62,49 @@ def test_required_fields_are_required_without_any_values_too():
 )
 def test_whether_people_must_be_looked_up(kickoff, overrides, needed):
     assert needs_directory(CHECKLIST, kickoff, overrides) is needed
+
+
+class TestPeopleAndName:
+    def test_they_are_sent_as_tallyfy_takes_them(self):
+        sent = encode_launch(
+            {"id": "c1"},
+            directory=DIRECTORY,
+            name="Release 3",
+            owner_id="ada@example.com",
+            users=["ADA@example.com", 1002],
+            groups=[DIRECTORY.groups[0].name],
+        )
+        assert sent == {
+            "name": "Release 3",
+            "owner_id": 1001,
+            "users": [1001, 1002],
+            "groups": [DIRECTORY.groups[0].id],
+        }
+
+    def test_ids_need_no_directory(self):
+        who = {"owner_id": "1001", "users": [1002]}
+        assert not needs_directory({"id": "c1"}, **who)
+        assert encode_launch({"id": "c1"}, **who) == {"owner_id": 1001, "users": [1002]}
+
+    @pytest.mark.parametrize(
+        "who", [{"owner_id": "ada@example.com"}, {"users": ["ada@example.com"]}, {"groups": ["Managers"]}]
+    )
+    def test_names_do(self, who):
+        assert needs_directory({"id": "c1"}, **who)
+
+    def test_what_is_wrong_is_told_with_all_the_rest(self):
+        with pytest.raises(FormValuesError) as error:
+            encode_launch(
+                CHECKLIST,
+                directory=DIRECTORY,
+                name="x" * 551,
+                owner_id=["ada@example.com", 1002],
+                users=["nobody@example.com"],
+                groups=["No such group"],
+            )
+        problems = "\n".join(error.value.problems)
+        assert "'Name' (text) is required" in problems
+        assert "name: it has 551 characters, and 550 are allowed" in problems
+        assert "owner_id: one member was expected" in problems
+        assert "users: 'nobody@example.com' is no member; there are" in problems
+        assert "groups: 'No such group' is no group; there are" in problems

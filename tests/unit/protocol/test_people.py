@@ -148,7 +148,7 @@ class TestReadDirectory:
         ]
         groups = iter([{"id": "g1", "name": "Release managers"}, {"id": 5, "name": None}])
         assert read_directory(members, groups) == Directory(
-            (Member(1001, "ada@example.com"), Member(1002, "")),
+            (Member(1001, "ada@example.com", "Ada"), Member(1002, "")),
             (Group("g1", "Release managers"), Group(5, "")),
         )
 

@@ -1,0 +1,1 @@
+"""What changes something in Tallyfy, done once however often it is attempted."""

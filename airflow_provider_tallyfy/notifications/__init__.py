@@ -1,0 +1,1 @@
+"""Notifiers: what a pipeline tells people through Tallyfy."""

@@ -1,0 +1,78 @@
+"""The people that an example DAG waits for: they complete what its processes in the sandbox ask for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
+
+if TYPE_CHECKING:
+    from dev.sandbox import SandboxClient
+
+#: The examples that wait for the seeded process. The others launch processes of their own.
+OF_THE_SEEDED_PROCESS = frozenset({"tallyfy_read_run", "tallyfy_wait_for_next_task"})
+
+Tell = Callable[[str, dict[str, Any]], object]
+
+
+def _nothing(who: str, task: dict[str, Any]) -> None:
+    """Tell nobody."""
+
+
+@dataclass
+class People:
+    """
+    Complete one task after the other, each some seconds after it was seen to be next.
+
+    :param sandbox: where they work
+    :param dag_id: the example that waits for them
+    :param patience: the seconds for which they leave a task to the reader of the demo
+    :param tell: is called with a name and the task, for each task that they or the reader completed
+    """
+
+    sandbox: SandboxClient
+    dag_id: str
+    patience: float = 0.0
+    tell: Tell = _nothing
+    _known: frozenset[str] = field(init=False)
+    _since: dict[str, float] = field(default_factory=dict, init=False)
+    _seen: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._known = frozenset(run["id"] for run in self.sandbox.runs())
+
+    def runs(self) -> list[str]:
+        """Return the processes that the DAG is about, by id."""
+        if self.dag_id in OF_THE_SEEDED_PROCESS:
+            return [SEEDED_RUN_ID]
+        return [run["id"] for run in self.sandbox.runs() if run["id"] not in self._known]
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Return the tasks of these processes, as far as they can be seen."""
+        return [task for run_id in self.runs() for task in self.sandbox.tasks(run_id)]
+
+    def next_tasks(self) -> list[dict[str, Any]]:
+        """Return what is to be done next in each of these processes."""
+        following = [(run_id, self.sandbox.next_task(run_id)) for run_id in self.runs()]
+        return [{**task, "run_id": run_id} for run_id, task in following if task is not None]
+
+    def work(self) -> int:
+        """Complete what was left to the reader for long enough; return how many tasks they completed."""
+        following = {task["id"]: task for task in self.next_tasks()}
+        for task_id in self._seen.keys() - following.keys():
+            self.tell("You", self._seen.pop(task_id))
+        done = 0
+        for task_id, task in following.items():
+            since = self._since.setdefault(task_id, time.monotonic())
+            self._seen[task_id] = task
+            if time.monotonic() - since >= self.patience:
+                whole = self.sandbox.task(task["run_id"], task_id)
+                self.sandbox.complete(whole)
+                del self._seen[task_id]
+                users = whole["owners"]["users"]
+                self.tell(users[0]["full_name"] if users else "Somebody of the group", whole)
+                done += 1
+        return done

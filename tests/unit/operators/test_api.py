@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+
+from airflow_provider_tallyfy.exceptions import TallyfyIndeterminateError
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyApiOperator, TallyfyGetRunOperator
+
+API = "https://tallyfy.test/api/organizations/acme"
+
+
+def call(**arguments):
+    return TallyfyApiOperator(task_id="call", **arguments).execute({})
+
+
+@pytest.fixture
+def dag():
+    with DAG(
+        "dag", schedule=None, start_date=datetime(2026, 1, 5, tzinfo=UTC), params={"status": "active", "x": 1}
+    ) as dag:
+        yield dag
+
+
+def test_the_whole_answer(connection, requests_mock):
+    requests_mock.get(f"{API}/tags", json={"data": [{"id": "t1"}], "meta": {}})
+    assert call(endpoint="tags", params={"q": "Ur gent", "archived": None}) == {
+        "data": [{"id": "t1"}],
+        "meta": {},
+    }
+    assert requests_mock.last_request.query == "q=ur%20gent"
+
+
+def test_what_the_filter_makes_of_it(connection, requests_mock):
+    requests_mock.get("https://tallyfy.test/api/me", json={"data": {"id": 7}})
+    assert call(endpoint="/me", response_filter=lambda body: body["data"]["id"]) == 7
+
+
+def test_a_body(connection, requests_mock):
+    requests_mock.put(f"{API}/runs/r1", json={"data": {"id": "r1"}})
+    assert call(endpoint="runs/r1", method="put", json={"name": "Release 3"}) == {"data": {"id": "r1"}}
+    assert requests_mock.last_request.json() == {"name": "Release 3"}
+
+
+def test_an_empty_answer(connection, requests_mock):
+    requests_mock.delete(f"{API}/tasks/t1", status_code=204)
+    assert call(endpoint="tasks/t1", method="DELETE") is None
+
+
+def test_all_pages(connection, requests_mock):
+    def page(number):
+        return {"data": [{"id": number}], "meta": {"pagination": {"current_page": number, "total_pages": 2}}}
+
+    requests_mock.get(f"{API}/users", [{"json": page(1)}, {"json": page(2)}])
+    assert call(endpoint="users", paginate=True, params={"q": "a"}) == [{"id": 1}, {"id": 2}]
+    assert requests_mock.last_request.qs == {"q": ["a"], "page": ["2"], "per_page": ["100"]}
+    requests_mock.get(f"{API}/users", [{"json": page(1)}, {"json": page(2)}])
+    assert call(endpoint="users", paginate=True, response_filter=len) == 2
+
+
+@pytest.mark.parametrize("more", [{"method": "POST"}, {"json": {}}])
+def test_pages_of_what_has_none(connection, requests_mock, more):
+    with pytest.raises(AirflowFailException, match="only for GET"):
+        call(endpoint="users", paginate=True, **more)
+    assert requests_mock.call_count == 0
+
+
+def test_a_write_in_doubt(connection, requests_mock):
+    requests_mock.post(f"{API}/tags", status_code=500)
+    with pytest.raises(TallyfyIndeterminateError):
+        call(endpoint="tags", method="POST", json={"title": "Urgent"})
+
+
+class TestParams:
+    """Airflow has a parameter of that name too: the DAG's, which are in every operator."""
+
+    def test_they_are_the_querys_alone(self, dag):
+        operator = TallyfyApiOperator(
+            task_id="call", endpoint="runs", params={"status": "active", "since": date(2026, 1, 5)}
+        )
+        assert operator.query == {"status": "active", "since": date(2026, 1, 5)}
+        assert {name: operator.params[name] for name in operator.params} == {"status": "active", "x": 1}
+        assert TallyfyApiOperator(task_id="without", endpoint="runs").query is None
+
+    def test_they_may_come_from_another_task(self, dag):
+        read = TallyfyGetRunOperator(task_id="read", run_id="r1")
+        operator = TallyfyApiOperator(task_id="call", endpoint="runs", params={"q": read.output["name"]})
+        assert operator.upstream_task_ids == {"read"}
+
+    def test_in_a_mapped_task(self, dag):
+        mapped = TallyfyApiOperator.partial(task_id="call", params={"q": "a", "x": 2}).expand(
+            endpoint=["runs", "tasks"]
+        )
+        operator = mapped.unmap({"endpoint": "runs"})
+        assert (operator.endpoint, operator.query) == ("runs", {"q": "a", "x": 2})
+        assert "query" not in TallyfyApiOperator.partial(task_id="b").expand(endpoint=["a"]).partial_kwargs
+
+    def test_mapped_over(self, dag):
+        mapped = TallyfyApiOperator.partial(task_id="call", endpoint="runs").expand(
+            query=[{"q": "a"}, {"q": "b"}]
+        )
+        assert mapped.unmap({"query": {"q": "b"}}).query == {"q": "b"}
+
+    def test_what_is_templated(self):
+        assert TallyfyApiOperator.template_fields == (
+            "endpoint",
+            "method",
+            "query",
+            "json",
+            "tallyfy_conn_id",
+        )
