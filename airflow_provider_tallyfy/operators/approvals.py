@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 
-from airflow_provider_tallyfy.exceptions import TallyfyError
 from airflow_provider_tallyfy.protocol.decisions import Person, completer, last_comment, read_person
 from airflow_provider_tallyfy.protocol.text import one_line, quoted, shortened
 from airflow_provider_tallyfy.version_compat import skip
@@ -81,7 +80,6 @@ def _known(person: Person | None, hook: TallyfyHook, log: Log) -> Person | None:
         return person
     try:
         return read_person({"id": person.id, **hook.request("GET", f"users/{person.id}")["data"]})
-    except (TallyfyError, LookupError, TypeError, ValueError) as error:
-        # The decision stands, whoever took it.
-        log.warning("The name of user %s is not known: %s", person.id, error)
+    except Exception as error:  # noqa: BLE001 (the decision stands, whoever took it, and whatever a secrets backend raises)
+        log.warning("The name of user %s is not known (%s)", person.id, type(error).__name__)
         return person

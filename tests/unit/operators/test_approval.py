@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from airflow.providers.common.compat.sdk import (
@@ -12,6 +13,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_tallyfy import version_compat
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.operators import approvals
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
 
@@ -197,6 +199,12 @@ class TestWhoDecided:
         tallyfy(decided(True, completer_id=7))
         requests_mock.get(f"{API}/users/7", **answer)
         assert gate(context).execute(context)["decided_by"] == {"id": 7, "name": None, "email": None}
+
+    def test_so_it_does_where_a_secrets_backend_is_down(self, tallyfy, context, monkeypatch, caplog):
+        monkeypatch.setattr(TallyfyHook, "request", Mock(side_effect=OSError("vault: s3cret")))
+        tallyfy(decided(True, completer_id=7))
+        assert gate(context).execute(context)["decided_by"]["id"] == 7
+        assert "s3cret" not in caplog.text
 
     def test_a_guest_is_known_by_address(self, tallyfy, context):
         tallyfy(decided(True, completer_id=None, completer_guest="client@example.org"))
