@@ -9,7 +9,7 @@ from airflow import __version__ as airflow_version
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from airflow.providers.common.compat.sdk import Context
@@ -77,6 +77,16 @@ async def success_event(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> TaskS
     for key, value in xcoms.items():
         await sync_to_async(XCom.set, thread_sensitive=False)(key=key, value=value, **place)
     return TaskSuccessEvent()
+
+
+def skip(operator: Any, context: Context, tasks: Iterable[Any]) -> None:
+    """Skip tasks of the same DAG run, as a ``SkipMixin`` does; in Airflow 3 that ends the operator's own task."""
+    task_instance = context["ti"]
+    if AIRFLOW_V_3_0_PLUS:
+        operator.skip(ti=task_instance, tasks=tasks)
+        return
+    dag_run = context["dag_run"]
+    operator.skip(dag_run, dag_run.logical_date, tasks, map_index=task_instance.map_index)
 
 
 def times_out_at(trigger: BaseTrigger) -> datetime | None:

@@ -132,12 +132,12 @@ class SandboxClient:
             return answer["data"][0] if answer["data"] else None
         return answer or None
 
-    def complete(self, task: dict[str, Any]) -> None:
-        """Complete a task in its assignee's name; fill in what is required, and approve what is to be approved."""
+    def complete(self, task: dict[str, Any], *, is_approved: bool = True) -> None:
+        """Complete a task in its assignee's name; fill in what is required, and decide what is to be decided."""
         path = f"/runs/{task['run_id']}"
         values = {field["id"]: _answer(field) for field in task["form_fields"]["data"] if field["required"]}
         self.request("PUT", f"{path}/tasks/{task['id']}", json={"taskdata": values})
-        body = {"task_id": task["id"], "is_approved": True}
+        body = {"task_id": task["id"], "is_approved": is_approved}
         if users := task["owners"]["users"]:
             body["override_user"] = users[0]["id"]
         self.request("POST", f"{path}/completed-tasks", json=body)

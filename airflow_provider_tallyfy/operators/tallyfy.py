@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, SkipMixin
 
 from airflow_provider_tallyfy.acting.completing import Completer, Completion, DecidedOtherwiseError
 from airflow_provider_tallyfy.acting.launching import Launch, Launcher
+from airflow_provider_tallyfy.operators.approvals import described, in_words, skip_downstream
 from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator
 from airflow_provider_tallyfy.operators.launch_record import LaunchRecord, launch_mark
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.protocol.plain_values import truth
 from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -301,3 +303,66 @@ class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
                 "paginate is only for GET without a body, since it asks for page after page."
             )
         return list(self.hook.paginate(self.endpoint, **(self.query or {})))
+
+
+class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):
+    """
+    Wait until an approval task of a run is decided. Approved, downstream tasks run; rejected, they are skipped.
+
+    Returns ``{"run_id", "task_id", "title", "is_approved", "decided_by": {"id", "name", "email"}, "decided_at",
+    "comment", "form_values"}``: ``comment`` is the last one that this person wrote on the task, and ``form_values`` are
+    the values of the task's form by alias. What Tallyfy does not tell is ``None``.
+
+    It waits as a :class:`~airflow_provider_tallyfy.sensors.tallyfy.TallyfyTaskSensor` does, in the same modes, and
+    takes its other arguments too (``poke_interval``, ``timeout`` and so on). A task that is no approval fails it
+    without retries.
+
+    :param run_id: id of the run. (templated)
+    :param task: the task's id, alias or title. (templated)
+    :param fail_on_reject: let a rejection fail the task, without retries, rather than skip what is downstream.
+    :param ignore_downstream_trigger_rules: skip all that is downstream, whatever its trigger rules. By default, the
+        tasks next to this one are skipped, and the trigger rules of the others decide. Teardowns always run.
+    :param on_skipped: what to do where a rule hides the task, so that nobody is asked: ``skip`` this one, ``fail``, or
+        ``succeed`` and let downstream tasks run.
+    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
+    :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too. A worker always ends it.
+    :raises AirflowFailException: it was rejected (with ``fail_on_reject``), or can never be decided.
+    """
+
+    inherits_from_skipmixin = True
+    ui_color = "#d9efe3"
+    _needs_decision = True
+    _ends_in_a_worker_since = "only a worker skips what is downstream of a rejection"
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        task: str,
+        fail_on_reject: bool = False,
+        ignore_downstream_trigger_rules: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(run_id=run_id, task=task, **kwargs)
+        self.fail_on_reject = fail_on_reject
+        self.ignore_downstream_trigger_rules = ignore_downstream_trigger_rules
+
+    # Not in the midst of a poke or of taking up an event: what is raised here is no failed look.
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Wait, and act on the decision."""
+        return self._act_on(context, super().execute(context))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Take up what the trigger saw, and act on the decision."""
+        return self._act_on(context, super().resume_execution(next_method, next_kwargs, context))
+
+    def _act_on(self, context: Context, task: dict[str, Any]) -> dict[str, Any]:
+        result = described(task, self.run_id, self.hook, self.log)
+        self.log.info(in_words(result))
+        if result["is_approved"] is False and self.fail_on_reject:
+            raise AirflowFailException(in_words(result))
+        if result["is_approved"] is False:
+            skip_downstream(self, context, result, ignore_trigger_rules=self.ignore_downstream_trigger_rules)
+        return result

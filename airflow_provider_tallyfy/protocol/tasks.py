@@ -36,9 +36,18 @@ def find_task(tasks: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any
     found = _by_name(tasks).matches(name)
     if len(found) > 1:
         raise AmbiguousTaskError(
-            f"{quoted(name)} names {len(found)} tasks alike: {listed(map(_shown, found))}. Say the alias or the id."
+            f"{quoted(name)} names {len(found)} tasks alike: {listed(map(named, found))}. Say the alias or the id."
         )
     return found[0] if found else None
+
+
+def read_tasks(run: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """
+    Return the tasks of a run that was asked for ``with=tasks``: ``data`` (page "Get process"), or a bare list.
+
+    :raises UnreadableAnswerError: where they are anything else.
+    """
+    return _included(run, "tasks")
 
 
 def get_task(tasks: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
@@ -51,7 +60,7 @@ def get_task(tasks: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any]
     tasks = tuple(tasks)
     found = find_task(tasks, name)
     if found is None:
-        there_are = choices("The tasks are:", list(map(_shown, tasks))) or ["There are no tasks."]
+        there_are = choices("The tasks are:", list(map(named, tasks))) or ["There are no tasks."]
         raise LookupError("\n".join([f"{quoted(name)} is no task of the process, or not yet.", *there_are]))
     return found
 
@@ -82,16 +91,7 @@ def read_steps(checklist: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
 
     :raises UnreadableAnswerError: where they are anything else.
     """
-    steps = checklist.get("steps")
-    if isinstance(steps, dict) and "data" in steps:
-        steps = steps["data"]
-    if steps is None or steps == {}:
-        return ()
-    if not isinstance(steps, list) or not all(
-        isinstance(step, dict) and is_id(step.get("id")) for step in steps
-    ):
-        raise UnreadableAnswerError(f"a list of steps was expected, but there is {described(steps)}")
-    return tuple(steps)
+    return _included(checklist, "steps")
 
 
 def encode_overrides(
@@ -122,16 +122,16 @@ def encode_overrides(
             encoded[found[0]["id"]], wrong = _override(override, directory)
             problems += [f"step {quoted(name)}: {problem}" for problem in wrong]
         elif len(found) == 1:
-            problems.append(f"step {_shown(found[0])} is named twice")
+            problems.append(f"step {named(found[0])} is named twice")
         elif found:
             problems.append(
-                f"{quoted(name)} names {len(found)} steps alike: {listed(map(_shown, found))}; say the id"
+                f"{quoted(name)} names {len(found)} steps alike: {listed(map(named, found))}; say the id"
             )
         else:
             problems.append(f"{quoted(str(name))} is no step of the template")
             are_known = False
     if problems:
-        there_are = choices("The steps are:", list(map(_shown, steps))) or ["There are no steps."]
+        there_are = choices("The steps are:", list(map(named, steps))) or ["There are no steps."]
         raise FormValuesError(problems, () if are_known else there_are)
     return encoded
 
@@ -172,6 +172,19 @@ def _deadline(deadline: Any) -> str:
     return moment(deadline)
 
 
+def _included(whole: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], ...]:
+    things = whole.get(name)
+    if isinstance(things, dict) and "data" in things:
+        things = things["data"]
+    if things is None or things == {}:
+        return ()
+    if not isinstance(things, list) or not all(
+        isinstance(thing, dict) and is_id(thing.get("id")) for thing in things
+    ):
+        raise UnreadableAnswerError(f"a list of {name} was expected, but there is {described(things)}")
+    return tuple(things)
+
+
 def _by_name(things: Iterable[Mapping[str, Any]]) -> Index[Mapping[str, Any]]:
     """Return an index of tasks or steps by id, alias and title."""
 
@@ -186,6 +199,7 @@ def _text(thing: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _shown(thing: Mapping[str, Any]) -> str:
+def named(thing: Mapping[str, Any]) -> str:
+    """Return all the names of a task or a step, for people."""
     alias = f"alias {shortened(str(thing['alias']))}, " if thing.get("alias") else ""
     return f"{quoted(str(thing.get('title') or ''))} ({alias}id {thing.get('id')})"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -20,28 +19,170 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
+from airflow_provider_tallyfy.operators.waits import Lookout, conclude, time_left
 from airflow_provider_tallyfy.sensors import baseline, start
+from airflow_provider_tallyfy.sensors.triggerer import InTriggerer
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, is_deferral_timeout
 from airflow_provider_tallyfy.waiting.events import from_event
-from airflow_provider_tallyfy.waiting.looks import Blank, Look, Sight
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
-from airflow_provider_tallyfy.waiting.questions import AskRun
-from airflow_provider_tallyfy.waiting.reader import Reader
-from airflow_provider_tallyfy.waiting.report import described
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Unseen, Waiting, judge
+from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
+from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition, check_on_skipped
+from airflow_provider_tallyfy.waiting.verdicts import C, Final, Over, Refused, Unseen, Waiting
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
-    from airflow.triggers.base import StartTriggerArgs
 
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
+    from airflow_provider_tallyfy.triggers.tallyfy import (
+        TallyfyNextTaskTrigger,
+        TallyfyRunTrigger,
+        TallyfyTaskTrigger,
+        TallyfyTrigger,
+    )
 
-_STARTS_IN_A_WORKER = "Task {!r}: start_from_trigger is not used, and the task starts in a worker: {}."
-_ENDS_IN_A_WORKER = "Task {!r}: end_from_trigger is not used, and the task ends in a worker: {}."
+
+class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
+    """
+    A wait for a condition of a run. Each sensor adds the condition, its arguments, and what it keeps of it.
+
+    A wait goes on through 429, 5xx, time-outs and broken connections, until its ``timeout``. ``timeout``,
+    ``soft_fail``, ``never_fail``, ``silent_fail``, ``exponential_backoff`` and ``max_wait`` mean what they mean on
+    every sensor, in every mode.
+
+    :param run_id: id of the run. (templated)
+    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
+    """
+
+    template_fields: Sequence[str] = ("run_id", "tallyfy_conn_id")
+    operator_extra_links = (TallyfyProcessLink(),)
+    ui_color = "#d9efe3"
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        tallyfy_conn_id: str = "tallyfy_default",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.run_id = run_id
+        self.tallyfy_conn_id = tallyfy_conn_id
+        self.deferrable = deferrable
+        self._condition: C | None = None
+
+    @abstractmethod
+    def _first_condition(self, context: Context) -> C:
+        """Return what is waited for when the task looks for the first time in this try."""
+
+    @abstractmethod
+    def _trigger_for(self, condition: C, **arguments: Any) -> TallyfyTrigger:
+        """Return the trigger that waits for a condition."""
+
+    def _learn(self, context: Context, condition: C) -> None:
+        """Keep what a condition learned from what was seen."""
+
+    def _may_end_in_triggerer(self, context: Context) -> bool:
+        """Tell whether nothing is left for a worker after a success."""
+        return self.end_from_trigger
+
+    @cached_property
+    def _lookout(self) -> Lookout:
+        return Lookout(self.tallyfy_conn_id, self.run_id, self.log)
+
+    @property
+    def hook(self) -> TallyfyHook:
+        """The hook, made at the first use: DAG files are parsed all day, and need no ``requests`` for that."""
+        return self._lookout.hook
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
+        started_at = time.time()
+        looked_at: float | None = started_at
+        condition = self._condition or self._first_condition(context)
+        match verdict := self._lookout.look(context, condition):
+            case Waiting(learned):
+                if learned != condition:
+                    self._learn(context, learned)
+                condition = learned
+            case Unseen():
+                looked_at = None
+            case Refused(error) if self.silent_fail and self.deferrable:
+                self.log.error("This look was refused; the wait goes on because of silent_fail: %s", error)
+                looked_at = None
+            case _:
+                return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, verdict))
+        self._condition = condition
+        if self.deferrable:
+            self._defer(context, condition, started_at + self.timeout, looked_at=looked_at)
+        return PokeReturnValue(is_done=False)
+
+    def _defer(self, context: Context, condition: C, ends_at: float, *, looked_at: float | None) -> NoReturn:
+        """Wait on in the triggerer; times are in seconds since the epoch."""
+        self.defer(
+            trigger=self._trigger_for(
+                condition,
+                tallyfy_conn_id=self.tallyfy_conn_id,
+                run_id=self.run_id,
+                looked_at=looked_at,
+                ends_at=ends_at,
+                end_from_trigger=self._may_end_in_triggerer(context),
+                **self._pace_of_trigger(),
+            ),
+            method_name="execute_complete",
+            kwargs={"ends_at": ends_at},
+            timeout=time_left(ends_at, time.time(), self.timeout),
+        )
+
+    def execute_complete(
+        self, context: Context, event: Mapping[str, Any] | None = None, ends_at: float | None = None
+    ) -> dict[str, Any]:
+        """Take up what the trigger saw; ``dag.test()`` passes on nothing else, nor does a start from the trigger."""
+        ends_at = self._began_at(context) + self.timeout if ends_at is None else ends_at
+        if self.start_from_trigger:
+            self._link_without_a_look(context)
+        return self._conclude(context, self._taken_up(context, from_event(event), ends_at))
+
+    def _taken_up(self, context: Context, verdict: Any, ends_at: float) -> Final:
+        """Return the verdict, if it ends the wait; otherwise wait on."""
+        if isinstance(verdict, Waiting):
+            self._learn(context, verdict.condition)
+            self._defer(context, verdict.condition, ends_at, looked_at=time.time())
+        final: Final = verdict
+        return final
+
+    def _began_at(self, context: Context) -> float:
+        """Return when this try began, in seconds since the epoch; a deferral does not change that."""
+        began = getattr(context.get("ti"), "start_date", None)
+        return began.timestamp() if began else time.time()
+
+    def _link_without_a_look(self, context: Context) -> None:
+        """Say where the process is, if the connection can be read; to end the wait, it is not needed any more."""
+        try:
+            push_run_url(context, self.hook.run_url(self.run_id))
+        except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything)
+            self.log.warning("The link to the process is left out: no connection (%s)", type(error).__name__)
+
+    def _conclude(self, context: Context, verdict: Final) -> dict[str, Any]:
+        """End the wait as the verdict says, in whatever mode it was held."""
+        return conclude(verdict)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Give a timeout and ``never_fail`` in deferrable mode their meaning on Airflow versions that do not."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException:
+            raise
+        except AirflowException as error:
+            if self.never_fail:
+                raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
+            if is_deferral_timeout(error):
+                raise AirflowSensorTimeout(*error.args) from error
+            raise
 
 
-class TallyfyNextTaskSensor(BaseSensorOperator):
+class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
     """
     Wait until another task of a run is next than the one to move on from, or none is left.
 
@@ -73,145 +214,48 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("run_id", "from_task", "tallyfy_conn_id")
-    operator_extra_links = (TallyfyProcessLink(),)
-    ui_color = "#d9efe3"
 
     def __init__(
         self,
         *,
         run_id: str,
         from_task: str | Mapping[str, Any] | None = None,
-        tallyfy_conn_id: str = "tallyfy_default",
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         start_from_trigger: bool = False,
         end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.run_id = run_id
+        super().__init__(run_id=run_id, **kwargs)
         self.from_task = from_task
-        self.tallyfy_conn_id = tallyfy_conn_id
-        self.deferrable = deferrable
-        self._condition: NextTaskCondition | None = None
-        self._has_link = False
         if from_task is None and self._forgets_between_pokes:
             raise ValueError(
                 f"Task {self.task_id!r}: mode='reschedule' needs from_task on Airflow before 3.3, where nothing keeps "
                 "the first look's task from one poke to the next, so that a change between them would be missed. "
                 "Write from_task=get_run.output['next_task'] after a TallyfyGetRunOperator, or deferrable=True."
             )
-        self.end_from_trigger = end_from_trigger and self._can_end_from_trigger()
-        self.start_from_trigger = start_from_trigger and self._can_start_from_trigger()
-
-    @classmethod
-    def partial(cls, **arguments: Any) -> Any:
-        """
-        Begin a mapped sensor, as on every operator.
-
-        Airflow does not start mapped tasks in the triggerer. But one that asks for it is rendered there when it defers,
-        and so may end the triggerer: see :func:`~airflow_provider_tallyfy.sensors.start.check_airflow`.
-        """
-        if arguments.pop("start_from_trigger", False):
-            message = _STARTS_IN_A_WORKER.format(arguments.get("task_id"), "Airflow does not map that")
-            # 1: the line of the DAG file; Airflow adds one for a wrapper that is only around __init__.
-            warnings.warn(message, UserWarning, stacklevel=1)
-        return super().partial(**arguments)
-
-    def _can_start_from_trigger(self) -> bool:
-        """Say to Airflow how to start the trigger; where that cannot be, warn."""
-        # Not in the class: Airflow would start its mapped tasks with them, whatever these wait for.
-        try:
-            if not self.deferrable:
-                raise start.NeedsWorkerError("it needs deferrable=True")
-            if self.on_execute_callback:
-                raise start.NeedsWorkerError("on_execute_callback is called by a worker")
-            start.check_airflow(self)
-            self.start_trigger_args = self._start_trigger_args()
-        except start.NeedsWorkerError as reason:
-            self._warn(_STARTS_IN_A_WORKER.format(self.task_id, reason))
-            return False
-        return True
-
-    def _start_trigger_args(self) -> StartTriggerArgs:
-        from airflow.triggers.base import StartTriggerArgs
-
-        path, arguments = self._trigger(
-            tallyfy_conn_id=start.as_text(self.tallyfy_conn_id, "tallyfy_conn_id", self),
-            run_id=start.as_text(self.run_id, "run_id", self),
-            from_task=start.task_id_as_text(self.from_task, self),
-            end_from_trigger=self.end_from_trigger,
-        ).serialize()
-        return StartTriggerArgs(
-            trigger_cls=path,
-            trigger_kwargs=arguments,
-            next_method="execute_complete",
-            timeout=_at_least_a_second(self.timeout),
-        )
-
-    def _can_end_from_trigger(self) -> bool:
-        """Tell whether no worker is needed after a success; where one is, warn."""
-        reason = None if self.deferrable else "it needs deferrable=True"
-        for name in ("on_success_callback", "outlets", "multiple_outputs"):
-            if getattr(self, name, None):
-                reason = f"Airflow sees to {name} only in a worker"
-        if reason:
-            self._warn(_ENDS_IN_A_WORKER.format(self.task_id, reason))
-        return reason is None
-
-    def _warn(self, message: str) -> None:
-        # 4: the line of the DAG file that makes the sensor; Airflow does not count its own wrapper of __init__.
-        warnings.warn(message, UserWarning, stacklevel=4)
+        self._use_triggerer(start_from_trigger, end_from_trigger)
 
     @property
     def _forgets_between_pokes(self) -> bool:
         return self.reschedule and not self.deferrable and not AIRFLOW_V_3_3_PLUS
 
-    @cached_property
-    def _reader(self) -> Reader:
-        return Reader(self.tallyfy_conn_id)
+    def _first_condition(self, context: Context) -> NextTaskCondition:
+        return NextTaskCondition(from_task_id(self.from_task) or baseline.recall(context, self.run_id))
 
-    @property
-    def hook(self) -> TallyfyHook:
-        """The hook, made at the first use: DAG files are parsed all day, and need no ``requests`` for that."""
-        return self._reader.hook
+    def _trigger_for(self, condition: NextTaskCondition, **arguments: Any) -> TallyfyNextTaskTrigger:
+        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 
-    def poke(self, context: Context) -> PokeReturnValue:
-        """Look once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
-        started_at = time.time()
-        condition = self._condition
-        if condition is None:
-            condition = NextTaskCondition(
-                from_task_id(self.from_task) or baseline.recall(context, self.run_id)
-            )
-        seen = self._look(condition.with_)
-        if isinstance(seen, Sight):
-            self.log.info("Run %s: %s", self.run_id, described(seen.run))
-            if not self._has_link:
-                push_run_url(context, self.hook.run_url(self.run_id))
-                self._has_link = True
-        verdict = judge(condition, self.run_id, seen)
-        match verdict:
-            case Waiting(learned):
-                if learned != condition:
-                    self._keep(context, learned)
-                condition = learned
-            case Unseen(error):
-                self.log.warning("This look failed; the wait goes on: %s", error)
-            case Refused(error) if self.silent_fail and self.deferrable:
-                self.log.error("This look was refused; the wait goes on because of silent_fail: %s", error)
-            case Over() | Lost() | Refused():
-                return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, verdict))
-        self._condition = condition
-        if self.deferrable:
-            looked_at = started_at if isinstance(seen, Sight) else None
-            self._defer(context, condition, started_at + self.timeout, looked_at=looked_at)
-        return PokeReturnValue(is_done=False)
+        return TallyfyNextTaskTrigger(from_task=condition.from_task_id, **arguments)
 
-    def _look(self, with_: tuple[str, ...]) -> Look:
-        run = self._reader.ask(AskRun(self.run_id, with_))
-        return run if isinstance(run, Blank) else Sight(run)
+    def _trigger_to_start(self, **arguments: Any) -> TallyfyNextTaskTrigger:
+        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 
-    def _keep(self, context: Context, condition: NextTaskCondition) -> None:
+        return TallyfyNextTaskTrigger(from_task=start.task_id_as_text(self.from_task, self), **arguments)
+
+    def _may_end_in_triggerer(self, context: Context) -> bool:
+        # What was kept has to be taken away after the success, and only a worker can.
+        return self.end_from_trigger and baseline.recall(context, self.run_id) is None
+
+    def _learn(self, context: Context, condition: NextTaskCondition) -> None:
         """Keep the task that was next at the first sight, where Airflow can."""
         if condition.from_task_id is None:
             return
@@ -222,92 +266,137 @@ class TallyfyNextTaskSensor(BaseSensorOperator):
                 "reschedule to the next. Use deferrable=True or mode='poke', or pass a task in from_task."
             )
 
-    def _defer(
-        self, context: Context, condition: NextTaskCondition, ends_at: float, *, looked_at: float | None
-    ) -> NoReturn:
-        """Wait on in the triggerer; times are in seconds since the epoch."""
-        self.defer(
-            trigger=self._trigger(
-                tallyfy_conn_id=self.tallyfy_conn_id,
-                run_id=self.run_id,
-                from_task=condition.from_task_id,
-                looked_at=looked_at,
-                ends_at=ends_at,
-                # What was kept has to be taken away after the success, and only a worker can.
-                end_from_trigger=self.end_from_trigger and baseline.recall(context, self.run_id) is None,
-            ),
-            method_name="execute_complete",
-            kwargs={"ends_at": ends_at},
-            timeout=_at_least_a_second(min(ends_at - time.time(), self.timeout)),
-        )
-
-    def _trigger(self, **arguments: Any) -> TallyfyNextTaskTrigger:
-        """Return the trigger that waits as this sensor is told to."""
-        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
-
-        return TallyfyNextTaskTrigger(
-            poke_interval=self.poke_interval,
-            exponential_backoff=self.exponential_backoff,
-            max_wait=self.max_wait.total_seconds() if self.max_wait else None,
-            silent_fail=self.silent_fail,
-            do_xcom_push=self.do_xcom_push,
-            **arguments,
-        )
-
-    def execute_complete(
-        self, context: Context, event: Mapping[str, Any] | None = None, ends_at: float | None = None
-    ) -> dict[str, Any]:
-        """Take up what the trigger saw; ``dag.test()`` passes on nothing else, nor does a start from the trigger."""
-        verdict = from_event(event)
-        ends_at = self._began_at(context) + self.timeout if ends_at is None else ends_at
-        if self.start_from_trigger:
-            self._link_without_a_look(context)
+    def _taken_up(self, context: Context, verdict: Any, ends_at: float) -> Final:
         knew_no_task = isinstance(verdict, Waiting) or (
             isinstance(verdict, Over) and verdict.result.get("from_task_id") is None
         )
         if knew_no_task and (kept := baseline.recall(context, self.run_id)):
             # An earlier try kept it, and the trigger that started this one could not know.
             self._defer(context, NextTaskCondition(kept), ends_at, looked_at=None)
-        if isinstance(verdict, Waiting):
-            self._keep(context, verdict.condition)
-            self._defer(context, verdict.condition, ends_at, looked_at=time.time())
-        return self._conclude(context, verdict)
+        return super()._taken_up(context, verdict, ends_at)
 
-    def _began_at(self, context: Context) -> float:
-        """Return when this try began, in seconds since the epoch; a deferral does not change that."""
-        began = getattr(context.get("ti"), "start_date", None)
-        return began.timestamp() if began else time.time()
-
-    def _link_without_a_look(self, context: Context) -> None:
-        """Say where the process is, if the connection can be read; to end the wait, it is not needed any more."""
-        try:
-            push_run_url(context, self.hook.run_url(self.run_id))
-        except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything)
-            self.log.warning("The link to the process is left out: no connection (%s)", type(error).__name__)
-
-    def _conclude(self, context: Context, verdict: Over | Lost | Refused) -> dict[str, Any]:
-        """End the wait as the verdict says, in whatever mode it was held."""
-        if isinstance(verdict, Lost):
-            raise AirflowFailException(verdict.reason)
-        if isinstance(verdict, Refused):
-            raise verdict.error
+    def _conclude(self, context: Context, verdict: Final) -> dict[str, Any]:
+        result = super()._conclude(context, verdict)
         baseline.forget(context)
-        return verdict.result
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Give a timeout and ``never_fail`` in deferrable mode their meaning on Airflow versions that do not."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowSkipException:
-            raise
-        except AirflowException as error:
-            if self.never_fail:
-                raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
-            if is_deferral_timeout(error):
-                raise AirflowSensorTimeout(*error.args) from error
-            raise
+        return result
 
 
-def _at_least_a_second(seconds: float) -> timedelta:
-    """Return the timeout of a trigger; some versions take a zero for none at all."""
-    return timedelta(seconds=max(seconds, 1))
+class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
+    """
+    Wait until a task of a run is completed.
+
+    Returns the task as Tallyfy has it (API page "Get task"), with ``is_approved`` (``True``, ``False``, or ``None``
+    where it is no approval) and ``form_values``, the values of its form by alias (where a field has none, by label).
+
+    A task that is not there yet is waited for. The task fails without retries where the run is complete without it,
+    or where several tasks have that name.
+
+    A wait goes on through 429, 5xx, time-outs and broken connections, until its ``timeout``. ``timeout``,
+    ``soft_fail``, ``never_fail``, ``silent_fail``, ``exponential_backoff`` and ``max_wait`` mean what they mean on
+    every sensor, in every mode.
+
+    :param run_id: id of the run. (templated)
+    :param task: the task's id, alias or title. An exact match comes before one that differs in case only. (templated)
+    :param on_skipped: what to do as soon as a rule hides the task: ``skip`` this one, ``succeed`` or ``fail``. A step
+        that its template hides until a rule shows it is hidden from the start: wait for what decides that first.
+    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
+    :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too, without a worker; it needs
+        Airflow 3.3 or newer where an argument is templated. Where it cannot be, a warning says why when the DAG is
+        parsed.
+    :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
+        every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
+        ``multiple_outputs``, which only a worker sees to; a warning says so.
+    :raises AirflowFailException: the task will never be completed, or the run is archived or gone.
+    :raises AirflowSkipException: a rule hides the task.
+    :raises TallyfyAuthError: 401, and again after the connection was read anew. Likewise
+        :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
+    :raises ValueError: ``on_skipped`` is none of these, or ``task`` came out empty.
+    """
+
+    template_fields: Sequence[str] = ("run_id", "task", "tallyfy_conn_id")
+    _needs_decision = False
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        task: str,
+        on_skipped: str = "skip",
+        start_from_trigger: bool = False,
+        end_from_trigger: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(run_id=run_id, **kwargs)
+        check_on_skipped(on_skipped)
+        self.task = task
+        self.on_skipped = on_skipped
+        self._use_triggerer(start_from_trigger, end_from_trigger)
+
+    def _first_condition(self, context: Context) -> TaskDoneCondition:
+        return TaskDoneCondition(self.task, self.on_skipped, self._needs_decision)
+
+    def _trigger_for(self, condition: TaskDoneCondition, **arguments: Any) -> TallyfyTaskTrigger:
+        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyTaskTrigger
+
+        return TallyfyTaskTrigger(**condition.as_json(), **arguments)
+
+    def _trigger_to_start(self, **arguments: Any) -> TallyfyTaskTrigger:
+        task = start.as_text(self.task, "task", self)
+        return self._trigger_for(TaskDoneCondition(task, self.on_skipped, self._needs_decision), **arguments)
+
+
+class TallyfyRunSensor(TallyfySensor[RunStatusCondition]):
+    """
+    Wait until a run has one of some statuses.
+
+    Returns the run as Tallyfy has it (API page "Get process"), with ``next_task`` as ``None`` or one task.
+
+    The task fails without retries where the run can never get there: where it is archived (unless that is waited for),
+    and where it is complete while something else is waited for. A status that comes with the passing of time, as
+    ``delayed`` does, is seen within five minutes, or the ``poke_interval`` where that is longer.
+
+    A wait goes on through 429, 5xx, time-outs and broken connections, until its ``timeout``. ``timeout``,
+    ``soft_fail``, ``never_fail``, ``silent_fail``, ``exponential_backoff`` and ``max_wait`` mean what they mean on
+    every sensor, in every mode.
+
+    :param run_id: id of the run. (templated)
+    :param target_statuses: the statuses, or one: ``active``, ``complete``, ``problem``, ``issue``, ``improvement``,
+        ``delayed``, ``archived``; also ``in-progress`` and ``completed``, as webhooks say.
+    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
+    :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too, without a worker; it needs
+        Airflow 3.3 or newer where an argument is templated. Where it cannot be, a warning says why when the DAG is
+        parsed.
+    :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
+        every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
+        ``multiple_outputs``, which only a worker sees to; a warning says so.
+    :raises AirflowFailException: the run will never have one of the statuses, or is gone.
+    :raises TallyfyAuthError: 401, and again after the connection was read anew. Likewise
+        :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
+    :raises ValueError: a status is none that Tallyfy knows; the message lists them.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        target_statuses: Iterable[str] | str = ("complete",),
+        start_from_trigger: bool = False,
+        end_from_trigger: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(run_id=run_id, **kwargs)
+        self.target_statuses = known_statuses(target_statuses)
+        self._use_triggerer(start_from_trigger, end_from_trigger)
+
+    def _first_condition(self, context: Context) -> RunStatusCondition:
+        return RunStatusCondition(self.target_statuses)
+
+    def _trigger_for(self, condition: RunStatusCondition, **arguments: Any) -> TallyfyRunTrigger:
+        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger
+
+        return TallyfyRunTrigger(**condition.as_json(), **arguments)
+
+    def _trigger_to_start(self, **arguments: Any) -> TallyfyRunTrigger:
+        return self._trigger_for(RunStatusCondition(self.target_statuses), **arguments)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from airflow_provider_tallyfy.version_compat import success_event, times_out_at
 from airflow_provider_tallyfy.waiting.events import fit_to_travel, to_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
 from airflow_provider_tallyfy.waiting.pace import Pace
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Waiting
+from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
+from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
+from airflow_provider_tallyfy.waiting.verdicts import Condition, Final, Over, Refused, Waiting
 
 if TYPE_CHECKING:
     import jinja2
@@ -25,18 +28,16 @@ _PATIENCE_FOR_XCOMS = 30.0
 _PATIENCE_FOR_LINK = 5.0
 
 
-class TallyfyNextTaskTrigger(BaseTrigger):
+class TallyfyTrigger(BaseTrigger):
     """
-    Fires once, as soon as another task of a run is next, none is left, or it is certain that neither will come.
-
-    Without ``from_task`` it fires at the first sight of a task, for the sensor to keep that one and wait on.
+    Fires once, as soon as a condition is met, or it is certain that it never will be.
 
     Everything it needs to begin anew after a restart of the triggerer is in its arguments, and no secret is. Where it
     starts its task (``start_from_trigger``), those that are templated are rendered by the triggerer, since Airflow 3.3.
+    Each kind adds what its condition is made of.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: id of the run.
-    :param from_task: the task to move on from, its id or the task object; ``None`` or empty while it is not known.
     :param poke_interval: seconds between two looks.
     :param exponential_backoff: let that time double from look to look; it begins anew after a restart.
     :param max_wait: seconds that it does not go beyond, or ``None``.
@@ -49,12 +50,13 @@ class TallyfyNextTaskTrigger(BaseTrigger):
     :param do_xcom_push: push the result then, and the address of the process.
     """
 
+    _own_arguments: tuple[str, ...] = ()
+
     def __init__(
         self,
         *,
         tallyfy_conn_id: str,
         run_id: str,
-        from_task: str | Mapping[str, Any] | None,
         poke_interval: float,
         exponential_backoff: bool = False,
         max_wait: float | None = None,
@@ -67,7 +69,6 @@ class TallyfyNextTaskTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         self.tallyfy_conn_id = tallyfy_conn_id
         self.run_id = run_id
-        self.from_task = from_task
         self.poke_interval = poke_interval
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
@@ -77,12 +78,20 @@ class TallyfyNextTaskTrigger(BaseTrigger):
         self.end_from_trigger = end_from_trigger
         self.do_xcom_push = do_xcom_push
 
+    @abstractmethod
+    def condition(self) -> Condition:
+        """
+        Return what is waited for.
+
+        :raises ValueError: where an argument came out as something that cannot be waited for.
+        """
+
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, as plain JSON."""
         names = (
             "tallyfy_conn_id",
             "run_id",
-            "from_task",
+            *self._own_arguments,
             "poke_interval",
             "exponential_backoff",
             "max_wait",
@@ -109,7 +118,7 @@ class TallyfyNextTaskTrigger(BaseTrigger):
         """Wait, and fire one event."""
         try:
             run_id = identifier(self.run_id, "run_id")
-            condition = NextTaskCondition(from_task_id(self.from_task))
+            condition = self.condition()
         except ValueError as error:  # so the triggerer rendered it; raised here, it would not reach the task
             yield TriggerEvent(to_event(Refused(TallyfyConfigurationError(str(error)))))
             return
@@ -119,9 +128,7 @@ class TallyfyNextTaskTrigger(BaseTrigger):
             end = await self._end(verdict)
         yield end or TriggerEvent(to_event(verdict))
 
-    def _wait(
-        self, run_id: str, condition: NextTaskCondition
-    ) -> Awaitable[Over | Lost | Refused | Waiting[NextTaskCondition]]:
+    def _wait(self, run_id: str, condition: Condition) -> Awaitable[Final | Waiting[Condition]]:
         from airflow_provider_tallyfy.waiting.wait import wait
 
         pace = Pace(self.poke_interval, self.exponential_backoff, self.max_wait, self._ends_at())
@@ -140,14 +147,13 @@ class TallyfyNextTaskTrigger(BaseTrigger):
             return self.ends_at
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
-    def _may_end_the_task(self, condition: NextTaskCondition) -> bool:
+    def _may_end_the_task(self, condition: Condition) -> bool:
         """
         Tell whether a success is for this trigger to conclude.
 
-        Not without a task to move on from: a worker may have kept one in an earlier try. Nor in ``dag.test()``, which
-        runs a trigger without a triggerer, and knows no event that ends a task.
+        Not in ``dag.test()``, which runs a trigger without a triggerer, and knows no event that ends a task.
         """
-        return self.end_from_trigger and condition.from_task_id is not None and self.trigger_id is not None
+        return self.end_from_trigger and self.trigger_id is not None
 
     async def _end(self, verdict: Over) -> TriggerEvent | None:
         """Return the event that ends the task, its XComs pushed as a worker does; ``None`` where that fails."""
@@ -172,3 +178,78 @@ class TallyfyNextTaskTrigger(BaseTrigger):
         except Exception as error:  # noqa: BLE001 (a link is no reason to lose a success)
             self.log.warning("The link to the process is left out: no connection (%s)", type(error).__name__)
         return fit_to_travel(xcoms)
+
+
+class TallyfyNextTaskTrigger(TallyfyTrigger):
+    """
+    Fires once, as soon as another task of a run is next, none is left, or it is certain that neither will come.
+
+    Without ``from_task`` it fires at the first sight of a task, for the sensor to keep that one and wait on.
+
+    :param from_task: the task to move on from, its id or the task object; ``None`` or empty while it is not known.
+    :param waiting: as for :class:`TallyfyTrigger`.
+    """
+
+    _own_arguments = ("from_task",)
+
+    def __init__(self, *, from_task: str | Mapping[str, Any] | None, **waiting: Any) -> None:
+        super().__init__(**waiting)
+        self.from_task = from_task
+
+    def condition(self) -> NextTaskCondition:
+        """Return the condition that another task is next."""
+        return NextTaskCondition(from_task_id(self.from_task))
+
+    def _may_end_the_task(self, condition: Condition) -> bool:
+        """Not without a task to move on from: a worker may have kept one in an earlier try."""
+        knows_task = isinstance(condition, NextTaskCondition) and condition.from_task_id is not None
+        return knows_task and super()._may_end_the_task(condition)
+
+
+class TallyfyTaskTrigger(TallyfyTrigger):
+    """
+    Fires once, as soon as a task of a run is completed, or it is certain that it will not be.
+
+    :param task_name: the task's id, alias or title; Airflow's triggers have a ``task`` of their own.
+    :param on_skipped: what to do where a rule hides it: ``skip``, ``succeed`` or ``fail``.
+    :param needs_decision: whether it has to be an approval.
+    :param waiting: as for :class:`TallyfyTrigger`.
+    """
+
+    _own_arguments = ("task_name", "on_skipped", "needs_decision")
+
+    def __init__(
+        self, *, task_name: str, on_skipped: str = "skip", needs_decision: bool = False, **waiting: Any
+    ) -> None:
+        super().__init__(**waiting)
+        self.task_name = task_name
+        self.on_skipped = on_skipped
+        self.needs_decision = needs_decision
+
+    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
+        """Render the task's name too; the triggerer knows the sensor's fields only, which calls it ``task``."""
+        self.template_fields = tuple(dict.fromkeys((*self.template_fields, "task_name")))
+        super().render_template_fields(context, jinja_env)
+
+    def condition(self) -> TaskDoneCondition:
+        """Return the condition that the task is completed."""
+        return TaskDoneCondition(self.task_name, self.on_skipped, self.needs_decision)
+
+
+class TallyfyRunTrigger(TallyfyTrigger):
+    """
+    Fires once, as soon as a run has one of some statuses, or it is certain that it never will.
+
+    :param target_statuses: the statuses.
+    :param waiting: as for :class:`TallyfyTrigger`.
+    """
+
+    _own_arguments = ("target_statuses",)
+
+    def __init__(self, *, target_statuses: Sequence[str], **waiting: Any) -> None:
+        super().__init__(**waiting)
+        self.target_statuses = list(target_statuses)
+
+    def condition(self) -> RunStatusCondition:
+        """Return the condition that the run has one of the statuses."""
+        return RunStatusCondition(known_statuses(self.target_statuses))

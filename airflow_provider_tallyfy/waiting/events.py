@@ -8,10 +8,10 @@ from typing import Any
 
 from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Waiting
+from airflow_provider_tallyfy.waiting.verdicts import Final, Lost, Over, Refused, Skipped, Waiting
 
 
-def to_event(verdict: Over | Lost | Refused | Waiting[Any]) -> dict[str, Any]:
+def to_event(verdict: Final | Waiting[Any]) -> dict[str, Any]:
     """Return the event that tells a verdict."""
     return fit_to_travel(_event(verdict))
 
@@ -32,17 +32,19 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) < 19 else float(digits)
 
 
-def _event(verdict: Over | Lost | Refused | Waiting[Any]) -> dict[str, Any]:
+def _event(verdict: Final | Waiting[Any]) -> dict[str, Any]:
     if isinstance(verdict, Over):
         return {"outcome": "over", "result": verdict.result}
     if isinstance(verdict, Lost):
         return {"outcome": "lost", "reason": verdict.reason}
+    if isinstance(verdict, Skipped):
+        return {"outcome": "skipped", "reason": verdict.reason}
     if isinstance(verdict, Waiting):
         return {"outcome": "waiting", "condition": verdict.condition.as_json()}
     return {"outcome": "refused", "error": type(verdict.error).__name__, "message": str(verdict.error)}
 
 
-def from_event(event: Mapping[str, Any] | None) -> Over | Lost | Refused | Waiting[NextTaskCondition]:
+def from_event(event: Mapping[str, Any] | None) -> Final | Waiting[NextTaskCondition]:
     """
     Return the verdict that an event tells.
 
@@ -53,6 +55,8 @@ def from_event(event: Mapping[str, Any] | None) -> Over | Lost | Refused | Waiti
             return Over(result)
         case {"outcome": "lost", "reason": reason}:
             return Lost(reason)
+        case {"outcome": "skipped", "reason": reason}:
+            return Skipped(reason)
         case {"outcome": "waiting", "condition": {"from_task_id": str(from_task_id)}}:
             return Waiting(NextTaskCondition(from_task_id))
         case {"outcome": "refused", "error": name, "message": message}:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_tallyfy.protocol.addresses import identifier
+from airflow_provider_tallyfy.waiting import report
 from airflow_provider_tallyfy.waiting.verdicts import Over, Waiting
 
 
@@ -29,6 +30,16 @@ class NextTaskCondition:
     def with_(self) -> tuple[str, ...]:
         """Only the next task is needed beside the run itself."""
         return ("next_task",)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Which other tasks the run has does not matter."""
+        return ()
+
+    @property
+    def outlives_archiving(self) -> bool:
+        """An archived run does not move on."""
+        return False
 
     def as_json(self) -> dict[str, Any]:
         """Return the baseline."""
@@ -49,6 +60,10 @@ class NextTaskCondition:
                 "progress": run.get("progress"),
             }
         )
+
+    def described(self, run: dict[str, Any]) -> str:
+        """Say how far the run is, and what is next."""
+        return report.described(run)
 
 
 def from_task_id(from_task: object) -> str | None:

@@ -67,6 +67,7 @@ class Watch(ABC):
     :param pace: how often to look.
     :param begins_at: when its first look is due.
     :param last_look_at: when to look whatever the pace says, since the wait ends soon after.
+    :param tasks: the names of tasks that have to be there, also where a rule hides them.
     """
 
     run_id: str
@@ -74,6 +75,7 @@ class Watch(ABC):
     pace: Pace
     begins_at: float
     last_look_at: float = inf
+    tasks: tuple[str, ...] = ()
     due_at: float = field(init=False)
     looks: int = 0
     read_at: float = -inf
@@ -125,6 +127,10 @@ class _WatchedRun:
     @property
     def with_(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for watch in self.watches for name in watch.with_))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for watch in self.watches for name in watch.tasks))
 
     @property
     def is_listable(self) -> bool:
@@ -362,7 +368,7 @@ class Plan:
         return questions
 
     def _ask(self, run: _WatchedRun) -> AskRun:
-        return AskRun(run.run_id, run.with_)
+        return AskRun(run.run_id, run.with_, run.tasks)
 
     def _next_course(self, now: float) -> _Course:
         """Choose how to read what is to be read."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from airflow_provider_tallyfy.protocol.tasks import find_task, read_tasks
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
@@ -28,14 +31,34 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class AskRun:
-    """One run by itself."""
+    """
+    One run by itself.
+
+    :param with_: what to include.
+    :param tasks: the names of tasks that have to be there. Where the run itself does not show one, all of its tasks are
+        read: among them are those that a rule hides (page "List process tasks").
+    """
 
     run_id: str
     with_: tuple[str, ...]
+    tasks: tuple[str, ...] = ()
 
     def __call__(self, hook: TallyfyHook) -> dict[str, Any]:
         """Ask, and return the run."""
-        return hook.get_run(self.run_id, with_=self.with_)
+        run = hook.get_run(self.run_id, with_=self.with_)
+        # An archived run's tasks are gone with it.
+        if not run.get("archived_at") and any(map(partial(_lacks, run), self.tasks)):
+            # After the run, so that a run that was complete without a task had it not even then.
+            of_tasks = [name.removeprefix("tasks.") for name in self.with_ if name.startswith("tasks.")]
+            run["tasks"] = {"data": hook.get_tasks(self.run_id, with_=of_tasks)}
+        return run
+
+
+def _lacks(run: dict[str, Any], name: str) -> bool:
+    try:
+        return find_task(read_tasks(run), name) is None
+    except ValueError:  # unreadable or ambiguous, which whoever asked finds out too
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_provider_tallyfy.protocol.tasks import is_completed, is_hidden
 from airflow_provider_tallyfy.protocol.text import one_line
 
 
@@ -21,6 +22,20 @@ def described(run: Mapping[str, Any]) -> str:
         parts.append(_deadline(next_task.get("deadline")))
     else:
         parts.append("no task is left")
+    return one_line("; ".join(part for part in parts if part))
+
+
+def described_task(run: Mapping[str, Any], state: str, task: Mapping[str, Any] | None = None) -> str:
+    """
+    Return the line for one task of a run.
+
+    :param run: the run.
+    :param state: how the task is, in words.
+    :param task: the task, where it is there. Who has it and when it is due is said while it is open.
+    """
+    parts = [_progress(run.get("progress")), state]
+    if task is not None and not is_completed(task) and not is_hidden(task):
+        parts += [_owners(task.get("owners")), _deadline(task.get("deadline"))]
     return one_line("; ".join(part for part in parts if part))
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from airflow_provider_tallyfy.exceptions import TallyfyError
+from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyResponseError
+from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.waiting.looks import Blank, Look
 
 C = TypeVar("C", bound="Condition")
@@ -52,6 +53,17 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """
+    It will not happen, and the task is to be skipped for that.
+
+    :param reason: a sentence that says why.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """
     Tallyfy does not let this connection look.
@@ -80,14 +92,33 @@ class Condition(Protocol):
     def with_(self) -> tuple[str, ...]:
         """What has to be included when the run is read."""
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of tasks that have to be among those of the run, also where a rule hides them."""
+
+    @property
+    def outlives_archiving(self) -> bool:
+        """Whether it may still be met by a run that was archived before its end."""
+
     def as_json(self) -> dict[str, Any]:
-        """Return the condition as plain JSON, to be kept."""
+        """Return the condition as plain JSON, to be kept or sent."""
 
-    def met_by(self, run: dict[str, Any]) -> Waiting[Self] | Over:
-        """Decide on a run that is neither archived nor gone."""
+    def met_by(self, run: dict[str, Any]) -> Waiting[Self] | Over | Lost | Skipped:
+        """
+        Decide on a run that is there.
+
+        :raises UnreadableAnswerError: where what it needs cannot be read.
+        """
+
+    def described(self, run: dict[str, Any]) -> str:
+        """Return one readable line of what was seen of a run that it decided on."""
 
 
-def judge(condition: C, run_id: str, look: Look) -> Waiting[C] | Over | Lost | Refused | Unseen:
+Final = Over | Lost | Skipped | Refused
+"""What ends a wait."""
+
+
+def judge(condition: C, run_id: str, look: Look) -> Waiting[C] | Final | Unseen:
     """Return what a look at a run means for a wait."""
     if isinstance(look, Blank):
         if look.is_passing:
@@ -97,6 +128,9 @@ def judge(condition: C, run_id: str, look: Look) -> Waiting[C] | Over | Lost | R
         return Lost(f"Run {run_id} is gone from Tallyfy, or not visible to this connection. {look.error}")
     run = look.run
     is_archived = run.get("archived_at") or run.get("status") == "archived"
-    if is_archived and not run.get("completed_at"):
+    if is_archived and not run.get("completed_at") and not condition.outlives_archiving:
         return Lost(f"Run {run_id} was archived in Tallyfy while it was waited for; it will not move on.")
-    return condition.met_by(run)
+    try:
+        return condition.met_by(run)
+    except UnreadableAnswerError as error:
+        return Unseen(TallyfyResponseError(f"What Tallyfy says of run {run_id} cannot be read: {error}"))

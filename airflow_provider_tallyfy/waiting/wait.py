@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from airflow_provider_tallyfy.waiting.looks import Look, Sight
 from airflow_provider_tallyfy.waiting.pace import Pace
-from airflow_provider_tallyfy.waiting.report import described
-from airflow_provider_tallyfy.waiting.verdicts import C, Lost, Over, Refused, Unseen, Waiting, judge
+from airflow_provider_tallyfy.waiting.verdicts import C, Final, Refused, Unseen, Waiting, judge
 from airflow_provider_tallyfy.waiting.watcher import Member, watching
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ async def wait(
     *,
     looked_at: float | None = None,
     outlives_refusals: bool = False,
-) -> Over | Lost | Refused | Waiting[C]:
+) -> Final | Waiting[C]:
     """
     Wait until a condition is met, can never be met any more, or Tallyfy does not let this connection look.
 
@@ -55,7 +54,7 @@ async def wait(
     :param outlives_refusals: go on even then, as a sensor with ``silent_fail`` does.
     """
     judged = _Looks(run_id, condition, log, outlives_refusals)
-    with watching(tallyfy_conn_id, run_id, condition.with_, pace, looked_at) as member:
+    with watching(tallyfy_conn_id, run_id, condition.with_, pace, looked_at, condition.tasks) as member:
         # What was seen is held by nothing while the wait is idle: there may be thousands.
         while (verdict := judged.take(await member.next_look(), member)) is None:
             pass
@@ -72,7 +71,7 @@ class _Looks(Generic[C]):
     outlives_refusals: bool
     failures: int = 0
 
-    def take(self, seen: Look, member: Member) -> Over | Lost | Refused | Waiting[C] | None:
+    def take(self, seen: Look, member: Member) -> Final | Waiting[C] | None:
         """Return the verdict that ends the wait, or ``None`` where it goes on."""
         verdict = judge(self.condition, self.run_id, seen)
         if isinstance(verdict, Unseen) or (self.outlives_refusals and isinstance(verdict, Refused)):
@@ -92,7 +91,7 @@ class _Looks(Generic[C]):
             self.log.warning("Look %d in a row failed; the wait goes on: %s", self.failures, error)
 
     def _tell_sight(self, seen: Sight) -> None:
-        self.log.info("Run %s: %s", self.run_id, described(seen.run))
+        self.log.info("Run %s: %s", self.run_id, self.condition.described(seen.run))
         if self.failures:
             self.log.info(
                 "Tallyfy is seen again after %d failed looks; the wait went on all the time", self.failures

@@ -218,7 +218,12 @@ _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Watcher]] = We
 
 
 def watching(
-    tallyfy_conn_id: str, run_id: str, with_: tuple[str, ...], pace: Pace, looked_at: float | None = None
+    tallyfy_conn_id: str,
+    run_id: str,
+    with_: tuple[str, ...],
+    pace: Pace,
+    looked_at: float | None = None,
+    tasks: tuple[str, ...] = (),
 ) -> Member:
     """
     Have a run looked at for as long as a ``with`` block lasts.
@@ -230,6 +235,7 @@ def watching(
     :param with_: what to include.
     :param pace: how often to look.
     :param looked_at: when a worker looked at the run, in seconds since the epoch; ``None`` for never.
+    :param tasks: the names of tasks that have to be there, also where a rule hides them.
     """
     watchers = _watchers.setdefault(asyncio.get_running_loop(), {})
     watcher = watchers.get(tallyfy_conn_id)
@@ -244,4 +250,5 @@ def watching(
         pace,
         begins_at=now + max(pace.until_first_look(looked_at, epoch_now), GATHERING),
         last_look_at=now + pace.until_last_look(epoch_now),
+        tasks=tasks,
     )

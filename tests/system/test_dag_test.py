@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +105,61 @@ def test_launch_and_complete(action: str, home: Path, sandbox: SandboxClient, tm
     assert "state=success" in process.tail().rpartition("DagRun Finished")[2]
     [run] = [run for run in sandbox.request("GET", "/runs") if run["name"] == "launch_and_complete 7.1"]
     assert run["progress"] == {"complete": 2, "total": 3, "percent": 67}
+
+
+@pytest.mark.parametrize("way", ["poked", "deferred"])
+@pytest.mark.parametrize("is_approved", [True, False])
+def test_approval_gate(
+    way: str, is_approved: bool, home: Path, sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    shutil.copy(Path(__file__).parent / "dags" / "approval_gate.py", tmp_path)
+    dag_id = f"approval_gate_{way}"
+    day = "2026-01-01" if is_approved else "2026-01-02"
+    process = ChildProcess(
+        f"airflow dags test {dag_id}",
+        [str(AIRFLOW), "dags", "test", dag_id, day],
+        log=home / f"{dag_id}-{day}.log",
+        environment={
+            **_environment(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path),
+            "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
+        },
+    )
+    try:
+        process.start()
+        wait_until(
+            lambda: process.has_ended() or _reads(sandbox) >= READS_WHEN_WAITING, 60, "the DAG to wait"
+        )
+        approval = sandbox.next_task(SEEDED_RUN_ID)
+        assert approval is not None
+        sandbox.complete(sandbox.task(SEEDED_RUN_ID, approval["id"]), is_approved=is_approved)
+        process.wait(timeout=60)
+    finally:
+        end([process])
+
+    assert _states(home, dag_id, day) == {
+        "approval": "success",
+        "publish": "success" if is_approved else "skipped",
+        "tell": "success",
+        "clean_up": "success",
+    }
+
+
+def _states(home: Path, dag_id: str, day: str) -> dict[str, str]:
+    """Return the states of the tasks of a DAG's run of a day."""
+    with closing(sqlite3.connect(home / "airflow.db")) as database:
+        return dict(
+            database.execute(
+                "SELECT task_id, task_instance.state FROM task_instance JOIN dag_run USING (dag_id, run_id) "
+                "WHERE dag_id = ? AND date(logical_date) = ?".replace("logical_date", _date_column(database)),
+                (dag_id, day),
+            )
+        )
+
+
+def _date_column(database: sqlite3.Connection) -> str:
+    columns = {row[1] for row in database.execute("PRAGMA table_info(dag_run)")}
+    return "logical_date" if "logical_date" in columns else "execution_date"
 
 
 def _reads(sandbox: SandboxClient) -> int:

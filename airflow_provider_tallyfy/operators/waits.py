@@ -1,0 +1,168 @@
+"""
+What a task does for a wait while it has a worker: look, hand over to the triggerer, conclude.
+
+Sensors and operators do it alike. An operator that is no sensor waits for the end of a run as :class:`WaitsForRun`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+)
+
+from airflow_provider_tallyfy.operators.links import push_run_url
+from airflow_provider_tallyfy.version_compat import is_deferral_timeout
+from airflow_provider_tallyfy.waiting.events import from_event
+from airflow_provider_tallyfy.waiting.looks import Blank, Sight
+from airflow_provider_tallyfy.waiting.questions import AskRun
+from airflow_provider_tallyfy.waiting.reader import Reader
+from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition
+from airflow_provider_tallyfy.waiting.verdicts import (
+    C,
+    Final,
+    Lost,
+    Over,
+    Refused,
+    Skipped,
+    Unseen,
+    Waiting,
+    judge,
+)
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+    from airflow_provider_tallyfy.waiting.wait import Log
+
+
+class Lookout:
+    """
+    Looks at one run for a task that has a worker, again and again.
+
+    :param tallyfy_conn_id: id of the Airflow connection.
+    :param run_id: the run's id.
+    :param log: the task's.
+    """
+
+    def __init__(self, tallyfy_conn_id: str, run_id: str, log: Log) -> None:
+        self._reader = Reader(tallyfy_conn_id)
+        self._run_id = run_id
+        self._log = log
+        self._has_link = False
+
+    @property
+    def hook(self) -> TallyfyHook:
+        """The hook that it looks through."""
+        return self._reader.hook
+
+    def look(self, context: Context, condition: C) -> Waiting[C] | Final | Unseen:
+        """Look once, tell the log in one line what was seen, and return what that means."""
+        run = self._reader.ask(AskRun(self._run_id, condition.with_, condition.tasks))
+        seen = run if isinstance(run, Blank) else Sight(run)
+        verdict = judge(condition, self._run_id, seen)
+        if isinstance(verdict, Unseen):
+            self._log.warning("This look failed; the wait goes on: %s", verdict.error)
+        elif isinstance(seen, Sight):
+            self._log.info("Run %s: %s", self._run_id, condition.described(seen.run))
+            if not self._has_link:
+                push_run_url(context, self.hook.run_url(self._run_id))
+                self._has_link = True
+        return verdict
+
+
+def conclude(verdict: Final) -> dict[str, Any]:
+    """
+    End a wait as the verdict says: return the result, or raise what the task is to end with.
+
+    :raises AirflowFailException: it can never be met; the task fails without retries.
+    :raises AirflowSkipException: the task is to be skipped.
+    :raises TallyfyError: Tallyfy does not let this connection look; retries apply.
+    """
+    match verdict:
+        case Over(result):
+            return result
+        case Lost(reason):
+            raise AirflowFailException(reason)
+        case Skipped(reason):
+            raise AirflowSkipException(reason)
+        case Refused(error):
+            raise error
+
+
+def time_left(ends_at: float, now: float, at_most: float) -> timedelta:
+    """Return the timeout of a trigger, at least a second; some versions of Airflow take a zero for none at all."""
+    return timedelta(seconds=max(min(ends_at - now, at_most), 1))
+
+
+class WaitsForRun:
+    """
+    An operator, no sensor, that waits until a run is complete; to be named before its other base class.
+
+    The operator sets ``tallyfy_conn_id``, ``deferrable``, ``poke_interval`` and ``timeout`` (both in seconds), and
+    calls :meth:`wait_until_complete` at the end of its ``execute``. What that means for outages, refusals and lost runs
+    is the same as for a :class:`~airflow_provider_tallyfy.sensors.tallyfy.TallyfyRunSensor`.
+    """
+
+    tallyfy_conn_id: str
+    deferrable: bool
+    poke_interval: float
+    timeout: float
+
+    def wait_until_complete(self, context: Context, run_id: str) -> dict[str, Any]:
+        """Return the run once it is complete; with ``deferrable``, :meth:`execute_complete` returns it."""
+        ends_at = time.time() + self.timeout
+        lookout = Lookout(self.tallyfy_conn_id, run_id, self.log)  # type: ignore[attr-defined]
+        condition = RunStatusCondition(("complete",))
+        while True:
+            looked_at = time.time()
+            verdict = lookout.look(context, condition)
+            if not isinstance(verdict, (Waiting, Unseen)):
+                return conclude(verdict)
+            if self.deferrable:
+                self._defer_until_complete(
+                    run_id, ends_at, looked_at if isinstance(verdict, Waiting) else None
+                )
+            if time.time() + self.poke_interval > ends_at:
+                raise AirflowSensorTimeout(f"Run {run_id} was not complete after {self.timeout:g} seconds.")
+            time.sleep(self.poke_interval)
+
+    def _defer_until_complete(self, run_id: str, ends_at: float, looked_at: float | None) -> None:
+        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger
+
+        self.defer(  # type: ignore[attr-defined]
+            trigger=TallyfyRunTrigger(
+                tallyfy_conn_id=self.tallyfy_conn_id,
+                run_id=run_id,
+                target_statuses=("complete",),
+                poke_interval=self.poke_interval,
+                looked_at=looked_at,
+                ends_at=ends_at,
+            ),
+            method_name="execute_complete",
+            timeout=time_left(ends_at, time.time(), self.timeout),
+        )
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Take up what the trigger saw: return the run, or fail."""
+        verdict = from_event(event)
+        if isinstance(verdict, Waiting):
+            raise AirflowFailException("The trigger came back without a verdict. Clear the task.")
+        return conclude(verdict)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Let a timeout in the triggerer be a sensor's, which fails the task without retries."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
+        except AirflowException as error:
+            if is_deferral_timeout(error):
+                raise AirflowSensorTimeout(*error.args) from error
+            raise

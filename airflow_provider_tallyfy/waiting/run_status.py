@@ -1,0 +1,98 @@
+"""
+The rule of a run's status: a wait is over as soon as the run has one of the statuses that are waited for.
+
+A run that can never get there is lost: one that is archived, and one that is complete. A complete run may still be
+archived, so where that is waited for too, it is not lost. (Somebody may also reopen a task of it; nobody is to wait for
+that until a timeout.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_tallyfy.protocol.text import listed, one_line, quoted
+from airflow_provider_tallyfy.waiting import report
+from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Waiting
+
+STATUSES = ("active", "complete", "problem", "issue", "improvement", "delayed", "archived")
+"""The statuses of a run (page "Get process")."""
+_SYNONYMS = {"in-progress": "active", "completed": "complete"}  # what webhooks say
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatusCondition:
+    """
+    A run has one of some statuses.
+
+    :param target_statuses: these, as :func:`known_statuses` gives them.
+    """
+
+    target_statuses: tuple[str, ...]
+
+    @property
+    def with_(self) -> tuple[str, ...]:
+        """The next task is for the log; lists of runs include it."""
+        return ("next_task",)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Which tasks the run has does not matter."""
+        return ()
+
+    @property
+    def outlives_archiving(self) -> bool:
+        """Whether archiving the run is what is waited for, or one of several ends."""
+        return "archived" in self.target_statuses
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the statuses."""
+        return {"target_statuses": list(self.target_statuses)}
+
+    def met_by(self, run: dict[str, Any]) -> Waiting[RunStatusCondition] | Over | Lost:
+        """Decide on a run; one that was complete before it was archived has been both."""
+        has = _statuses(run)
+        if has & set(self.target_statuses):
+            return Over(run)
+        if has & {"complete", "archived"} and not self.outlives_archiving:
+            return Lost(
+                f"Run {run.get('id')} is {listed(sorted(has))}, and will not be "
+                f"{' or '.join(self.target_statuses)} any more."
+            )
+        return Waiting(self)
+
+    def described(self, run: dict[str, Any]) -> str:
+        """Say which status the run has, how far it is, and what is next."""
+        return one_line(f"{listed(sorted(_statuses(run))) or 'no status'}; {report.described(run)}")
+
+
+def known_statuses(target_statuses: Iterable[str] | str) -> tuple[str, ...]:
+    """
+    Return statuses that a caller names as those that a run can have; webhooks' words are taken too.
+
+    :param target_statuses: several, or one.
+    :raises ValueError: where there are none, or one of them is none that Tallyfy knows.
+    """
+    named = [target_statuses] if isinstance(target_statuses, str) else target_statuses
+    if not isinstance(named, Iterable) or not (named := list(named)):
+        raise ValueError(f"target_statuses names no status. The statuses are: {listed(STATUSES)}.")
+    if unknown := [status for status in named if _status(status) not in STATUSES]:
+        raise ValueError(
+            f"target_statuses has {listed(quoted(str(status)) for status in unknown)}, which is no status of a run. "
+            f"The statuses are: {listed(STATUSES)}."
+        )
+    return tuple(dict.fromkeys(map(_status, named)))
+
+
+def _status(status: Any) -> str:
+    return _SYNONYMS.get(str(status), str(status))
+
+
+def _statuses(run: dict[str, Any]) -> set[str]:
+    """Return the statuses that a run has: one, or two where it was complete before it was archived."""
+    status = run.get("status")
+    has = {_status(status)} if isinstance(status, str) and status else set()
+    if run.get("archived_at"):
+        has = {"archived"}
+    return has | {"complete"} if has == {"archived"} and run.get("completed_at") else has

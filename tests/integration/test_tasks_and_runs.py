@@ -1,0 +1,306 @@
+"""Waits for tasks and for runs' statuses, as the triggerer runs them, against the sandbox's real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+import pytest
+import requests
+
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
+from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_RUN_ID, SEEDED_RUN_ID
+from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger, TallyfyTaskTrigger, TallyfyTrigger
+from airflow_provider_tallyfy.waiting import watcher
+from airflow_provider_tallyfy.waiting.plan import LONGEST_UNREAD
+from dev.sandbox import SandboxClient
+
+LONGEST = 60.0
+INTERVAL = 10.0
+APPROVAL = "Approve release"
+
+
+class Town:
+    """A sandbox, whoever works in it, and the triggers of a triggerer."""
+
+    def __init__(self, server):
+        self.server = server
+        self.people = SandboxClient(server.url)
+
+    def control(self, method, name, **json_body):
+        url = f"{self.server.url}/_sandbox/{name}"
+        answer = requests.request(method, url, json=json_body or None, timeout=30)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def asked(self):
+        """How often each endpoint was asked since this was last said."""
+        routes = self.control("GET", "stats")["routes"]
+        self.control("DELETE", "stats")
+        endpoint = "/api/organizations/{organization}/"
+        return {row["path"].removeprefix(endpoint): row["count"] for row in routes if row["method"] == "GET"}
+
+    def task(self, run_id, alias):
+        found = next(task for task in self.people.tasks(run_id) if task["alias"] == alias)
+        return self.people.task(run_id, found["id"])
+
+    def decide(self, *, is_approved, run_id=SEEDED_RUN_ID):
+        self.people.complete(self.task(run_id, "approve_release"), is_approved=is_approved)
+
+    def add_task(self, title, run_id=SEEDED_RUN_ID):
+        owners = {"users": [1001], "guests": [], "groups": []}
+        body = {
+            "title": title,
+            "run_id": run_id,
+            "owners": owners,
+            "task_type": "task",
+            "deadline": "2030-01-01 00:00:00",
+        }
+        return self.people.request("POST", "/tasks", json=body)
+
+
+@pytest.fixture
+def town(monkeypatch):
+    with SandboxServer(test_controls=True) as server:
+        settings = {
+            "conn_type": "tallyfy",
+            "host": server.base_url,
+            "login": "sandbox",
+            "password": "sandbox-token",
+            "extra": {"web_url": server.url},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(settings))
+        yield Town(server)
+
+
+class MovedClock:
+    """The watcher's clock: a pause takes no time, and is the moment for whatever people do meanwhile."""
+
+    def __init__(self, acts):
+        self.passed = 0.0
+        self._acts = iter(acts)
+
+    def now(self):
+        return 1000.0 + self.passed
+
+    async def wait(self, event, until):
+        for _ in range(10):  # turns of the loop, in which the waits take what they were told
+            if event.is_set():
+                return
+            await asyncio.sleep(0)
+        self.passed = until - 1000.0
+        if act := next(self._acts, None):
+            await asyncio.to_thread(act)
+
+
+@pytest.fixture
+def fired(monkeypatch, caplog):
+    """Run a trigger until it fires. In each pause before a look, the next of the given acts is done."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(TallyfyTrigger, "log", logging.getLogger("trigger"))
+    monkeypatch.setattr(watcher, "GATHERING", 0.0)
+
+    def run(trigger, *acts):
+        clock = MovedClock(acts)
+        monkeypatch.setattr(watcher, "Clock", lambda: clock)
+
+        async def first_event():
+            return (await anext(trigger.run())).payload
+
+        event = asyncio.run(asyncio.wait_for(first_event(), LONGEST))
+        run.passed = clock.passed
+        return event
+
+    return run
+
+
+def for_task(name, run_id=SEEDED_RUN_ID, **arguments):
+    return TallyfyTaskTrigger(
+        **{
+            "tallyfy_conn_id": "tallyfy_default",
+            "run_id": run_id,
+            "poke_interval": INTERVAL,
+            "task_name": name,
+            **arguments,
+        }
+    )
+
+
+def for_run(*statuses, run_id=SEEDED_RUN_ID, **arguments):
+    return TallyfyRunTrigger(
+        **{
+            "tallyfy_conn_id": "tallyfy_default",
+            "run_id": run_id,
+            "poke_interval": INTERVAL,
+            "target_statuses": statuses,
+            **arguments,
+        }
+    )
+
+
+class TestTask:
+    @pytest.mark.parametrize(
+        "name", ["approve_release", APPROVAL, "APPROVE RELEASE", "fe1f19fb78ae59688cb843354eb32649"]
+    )
+    def test_a_decision_wakes_it_with_what_was_written(self, town, fired, name):
+        event = fired(for_task(name), lambda: town.decide(is_approved=False))
+        assert event["outcome"] == "over"
+        assert event["result"]["is_approved"] is False
+        assert event["result"]["completer_id"] == 1002
+        assert event["result"]["form_values"] == {"comment": "Looks good to me."}
+        assert fired.passed == INTERVAL
+
+    def test_a_task_that_was_completed_long_ago_is_seen_at_the_first_look(self, town, fired):
+        event = fired(for_task("prepare_release_notes"))
+        assert event["result"]["form_values"] == {}
+        assert town.asked() == {"runs/{id}": 1}
+
+    def test_each_look_is_a_line_about_the_task(self, town, fired, caplog):
+        fired(for_task(APPROVAL), None, lambda: town.decide(is_approved=True))
+        lines = [line for line in caplog.messages if line.startswith("Run ")]
+        assert f"1 of 3 tasks are done; '{APPROVAL}' (fe1f" in lines[0]
+        assert "is open; with user Ben Larsen, group 5eed0007000000000000000000000001; due 20" in lines[0]
+        assert lines[-1].endswith("is approved")
+
+    @pytest.mark.parametrize(
+        ("on_skipped", "outcome"), [("skip", "skipped"), ("fail", "lost"), ("succeed", "over")]
+    )
+    def test_a_rule_that_hides_it_ends_the_wait(self, town, fired, on_skipped, outcome):
+        event = fired(
+            for_task("announce_release", on_skipped=on_skipped), None, lambda: town.decide(is_approved=False)
+        )
+        assert event["outcome"] == outcome
+        if outcome == "over":
+            assert event["result"]["status"] == "auto-skipped"
+
+    def test_a_task_that_is_hidden_from_the_start_is_found_among_all_tasks(self, town, fired):
+        assert fired(for_task("decline_customer", run_id=ONBOARDING_RUN_ID))["outcome"] == "skipped"
+        assert town.asked() == {"runs/{id}": 1, "runs/{id}/tasks": 1}
+
+    def test_a_task_that_is_not_there_yet_is_waited_for(self, town, fired, caplog):
+        def complete():
+            task = town.add_task("Print the posters")
+            town.people.complete(town.people.task(SEEDED_RUN_ID, task["id"]))
+
+        event = fired(for_task("print the posters"), None, complete)
+        assert event["result"]["title"] == "Print the posters"
+        assert "task 'print the posters' is not there" in caplog.text
+
+    def test_a_run_that_ends_without_it_is_lost(self, town, fired):
+        def finish():
+            town.people.complete_next(SEEDED_RUN_ID)
+            town.people.complete_next(SEEDED_RUN_ID)
+
+        event = fired(for_task("Print the posters"), None, finish)
+        assert event["outcome"] == "lost"
+        assert f"'{APPROVAL}' (alias approve_release" in event["reason"]
+
+    def test_a_name_of_two_tasks_is_lost(self, town, fired):
+        event = fired(for_task(APPROVAL), None, lambda: town.add_task(APPROVAL))
+        assert event["outcome"] == "lost"
+        assert "names 2 tasks alike" in event["reason"]
+
+    def test_an_archived_run_is_lost_also_where_the_task_is_not_there(self, town, fired):
+        event = fired(for_task("Print the posters"), None, lambda: town.people.archive(SEEDED_RUN_ID))
+        assert (event["outcome"], "archived" in event["reason"]) == ("lost", True)
+
+    @pytest.mark.parametrize("path", ["with=next_task", "/tasks"])
+    def test_an_outage_of_either_request_ends_nothing(self, town, fired, caplog, path):
+        fault = {"method": "GET", "path": path, "times": 3, "action": "status", "status": 503}
+        requests.post(f"{town.server.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
+        event = fired(for_task("decline_customer", run_id=ONBOARDING_RUN_ID))
+        assert event["outcome"] == "skipped"
+        assert "Look 2 in a row failed" in caplog.text
+
+    def test_it_needs_an_approval_where_a_decision_is_waited_for(self, town, fired):
+        event = fired(for_task("announce_release", needs_decision=True))
+        assert "no approval task" in event["reason"]
+
+    def test_a_name_that_was_rendered_to_nothing_is_refused_in_words(self, town, fired):
+        event = fired(for_task(""))
+        assert event["error"] == "TallyfyConfigurationError"
+        assert "names no task" in event["message"]
+
+
+class TestRun:
+    def test_the_end_of_the_run_wakes_it(self, town, fired):
+        def complete_next():
+            town.people.complete_next(SEEDED_RUN_ID)
+
+        event = fired(for_run("complete"), complete_next, complete_next)
+        assert event["result"]["status"] == "complete"
+        assert fired.passed == 2 * INTERVAL
+
+    def test_a_deadline_that_passes_is_seen(self, town, fired):
+        event = fired(for_run("delayed"), lambda: town.control("POST", "clock", advance=90 * 86400))
+        assert (event["outcome"], event["result"]["status"]) == ("over", "delayed")
+        assert fired.passed == INTERVAL
+
+    def test_an_archived_run_is_lost(self, town, fired):
+        event = fired(for_run("complete"), None, lambda: town.people.archive(SEEDED_RUN_ID))
+        assert (event["outcome"], "archived" in event["reason"]) == ("lost", True)
+
+    def test_archiving_may_be_what_is_waited_for(self, town, fired):
+        event = fired(for_run("archived"), None, lambda: town.people.archive(SEEDED_RUN_ID))
+        assert event["result"]["archived_at"] is not None
+
+    def test_a_deleted_run_is_lost_even_where_archiving_is_waited_for(self, town, fired):
+        def delete():
+            town.people.archive(SEEDED_RUN_ID)
+            town.people.delete(SEEDED_RUN_ID)
+
+        event = fired(for_run("archived"), None, delete)
+        assert (event["outcome"], "gone" in event["reason"]) == ("lost", True)
+
+
+def test_many_waits_for_statuses_are_served_from_lists_and_the_feed_hides_nothing_for_long(town, monkeypatch):
+    """A deadline that passes is no activity, so the feed says nothing of it."""
+    monkeypatch.setattr(watcher, "GATHERING", 0.0)
+    ids = town.control("POST", "runs", count=400)["data"]
+    delayed = ids[123]
+    asked = []
+
+    def delay_one():
+        asked.append(town.asked())
+        town.control("POST", "activity", missing=["updated", "started"])
+        task = town.task(delayed, "announce_release")
+        path = f"/runs/{delayed}/tasks/{task['id']}"
+        town.people.request("PUT", path, json={"deadline": "2020-01-01 00:00:00"})
+        town.asked()
+
+    clock = MovedClock([None, None, delay_one])
+    monkeypatch.setattr(watcher, "Clock", lambda: clock)
+
+    async def first_to_fire():
+        waits = {
+            run_id: asyncio.ensure_future(anext(for_run("delayed", run_id=run_id).run())) for run_id in ids
+        }
+        done, others = await asyncio.wait(waits.values(), return_when=asyncio.FIRST_COMPLETED)
+        for wait in others:
+            wait.cancel()
+        return [run_id for run_id, wait in waits.items() if wait in done]
+
+    town.asked()
+    assert asyncio.run(asyncio.wait_for(first_to_fire(), LONGEST)) == [delayed]
+    assert asked == [{"activity-feeds": 3, "runs": 4}]
+    assert LONGEST_UNREAD / 2 < clock.passed - 3 * INTERVAL <= LONGEST_UNREAD
+    # Each look at the feed, all the lists once more, and the one run by itself.
+    looks = town.asked()
+    assert looks["runs"] <= 8
+    assert looks["runs/{id}"] <= 3
+
+
+@pytest.mark.parametrize("is_approved", [True, False])
+def test_the_approval_tells_who_decided_and_what_that_person_wrote(town, monkeypatch, is_approved):
+    task = town.task(SEEDED_RUN_ID, "approve_release")
+    town.people.request("POST", f"/tasks/{task['id']}/comment", json={"content": "Checked by Ada."})
+    monkeypatch.setattr("time.sleep", lambda _: town.decide(is_approved=is_approved))
+    gate = TallyfyApprovalOperator(task_id="gate", run_id=SEEDED_RUN_ID, task=APPROVAL, poke_interval=1)
+    context = {"task": gate}
+    result = gate.execute(context)
+    assert result["is_approved"] is is_approved
+    assert result["decided_by"] == {"id": 1002, "name": "Ben Larsen", "email": "ben@example.com"}
+    assert result["form_values"] == {"comment": "Looks good to me."}
+    assert result["comment"] is None  # Ada's is not Ben's

@@ -1,0 +1,97 @@
+"""Waits for a task, for the end of a run and for an approval in a real Airflow, and what comes after them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Site, Wait
+
+pytestmark = pytest.mark.system
+
+SOON = 60.0
+BEN = {"id": 1002, "name": "Ben Larsen", "email": "ben@example.com"}
+
+
+def decide(wait: Wait, *, is_approved: bool) -> None:
+    """Let Ben decide on the approval that is next, with a remark."""
+    assert wait.first is not None
+    task = wait.sandbox.task(wait.run_id, wait.first["id"])
+    wait.sandbox.request("POST", f"/tasks/{task['id']}/comment", json={"content": "A remark of Ada's."})
+    wait.sandbox.complete(task, is_approved=is_approved)
+
+
+def decided(site: Site, dag_id: str, *, is_approved: bool) -> Wait:
+    wait = site.wait_in(dag_id, done=1)
+    wait.until("deferred", "running")
+    decide(wait, is_approved=is_approved)
+    return wait
+
+
+def test_branch_is_chosen_by_a_form_value_and_no_worker_waits_for_it(site: Site) -> None:
+    wait = site.wait_in("gates_branch", done=1)
+    assert wait.until("deferred")["pid"] is None
+
+    wait.complete_next()
+
+    assert wait.dag_run.wait(SOON) == "success", wait.dag_run.failures()
+    states = wait.dag_run.task_states()
+    assert (states["praised"], states["questioned"]) == ("success", "skipped")
+    assert wait.until("success")["pid"] is None
+    assert wait.dag_run.xcom("wait")["is_approved"] is True
+    assert wait.dag_run.extra_links("wait") == {"Tallyfy process": wait.sandbox.process_url(wait.run_id)}
+
+
+def test_run_is_waited_for_to_its_end(site: Site) -> None:
+    wait = site.wait_in("gates_end_of_run", done=1)
+    wait.until("deferred")
+    wait.complete_next()
+    wait.complete_next()
+
+    assert wait.dag_run.wait(SOON) == "success", wait.dag_run.failures()
+    assert wait.dag_run.xcom("after") == "complete"
+
+
+def test_approved(site: Site) -> None:
+    wait = decided(site, "gates_approval", is_approved=True)
+
+    assert wait.dag_run.wait(SOON) == "success", wait.dag_run.failures()
+    assert set(wait.dag_run.task_states().values()) == {"success"}
+    result: dict[str, Any] = wait.dag_run.xcom("wait")
+    assert (result["is_approved"], result["decided_by"]) == (True, BEN)
+    assert (result["form_values"], result["comment"]) == ({"comment": "Looks good to me."}, None)
+    assert result["decided_at"] is not None
+    assert "approved by Ben Larsen" in wait.log()
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "at_the_end"), [("gates_approval", "success"), ("gates_approval_ignoring_rules", "skipped")]
+)
+def test_rejected(site: Site, dag_id: str, at_the_end: str) -> None:
+    wait = decided(site, dag_id, is_approved=False)
+
+    wait.dag_run.wait(SOON)
+
+    assert wait.dag_run.task_states() == {
+        "wait": "success",
+        "after": "skipped",
+        "whatever_happens": at_the_end,
+        "clean_up": "success",
+    }
+    result: dict[str, Any] = wait.dag_run.xcom("wait")
+    assert (result["is_approved"], result["decided_by"]) == (False, BEN)
+
+
+def test_rejected_as_a_failure(site: Site) -> None:
+    wait = decided(site, "gates_approval_strict", is_approved=False)
+
+    instance = wait.until("failed")
+
+    assert (instance["try_number"], instance["max_tries"]) == (1, 2)
+    assert "rejected by Ben Larsen" in wait.log()
+    wait.dag_run.wait(SOON)
+    states = wait.dag_run.task_states()
+    assert (states["after"], states["whatever_happens"]) == ("upstream_failed", "success")
+    assert states["clean_up"] == "success"

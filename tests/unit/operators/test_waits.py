@@ -1,0 +1,117 @@
+"""Waiting for the end of a run in an operator that is no sensor."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    BaseOperator,
+    TaskDeferred,
+)
+
+from airflow_provider_tallyfy import version_compat
+from airflow_provider_tallyfy.exceptions import TallyfyAuthError
+from airflow_provider_tallyfy.operators import waits
+
+RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
+TRIGGER_TIMEOUT = "Trigger timeout" if version_compat.AIRFLOW_V_3_0_PLUS else "Trigger/execution timeout"
+
+
+class Launch(waits.WaitsForRun, BaseOperator):
+    def __init__(self, *, deferrable=False, timeout=100.0, **kwargs):
+        super().__init__(**kwargs)
+        self.tallyfy_conn_id = "tallyfy_default"
+        self.deferrable = deferrable
+        self.poke_interval = 10.0
+        self.timeout = timeout
+
+    def execute(self, context):
+        return self.wait_until_complete(context, "r1")
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """A clock that stands still but while somebody sleeps."""
+    clock = SimpleNamespace(now=1_800_000_000.0)
+    clock.time = lambda: clock.now
+    clock.sleep = lambda seconds: setattr(clock, "now", clock.now + seconds)
+    monkeypatch.setattr(waits, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def tallyfy(connection, requests_mock):
+    def answers(*statuses):
+        requests_mock.get(
+            RUN,
+            [
+                {"json": {"data": {"id": "r1", "status": status}}}
+                if isinstance(status, str)
+                else {"status_code": status}
+                for status in statuses
+            ],
+        )
+
+    return answers
+
+
+def launch(context, **arguments):
+    return Launch(task_id="launch", **arguments).execute(context)
+
+
+def test_in_a_worker_it_returns_the_run_at_its_end(tallyfy, context):
+    tallyfy("active", 503, "delayed", "complete")
+    assert launch(context)["status"] == "complete"
+    assert context["ti"].xcoms == {"tallyfy_run_url": "https://go.tallyfy.com/acme/processes/r1"}
+
+
+def test_in_a_worker_it_times_out_as_a_sensor_does(tallyfy, context, clock):
+    began = clock.now
+    tallyfy("active")
+    with pytest.raises(AirflowSensorTimeout, match="not complete after 100 seconds"):
+        launch(context)
+    assert clock.now - began == 100
+
+
+@pytest.mark.parametrize(("status", "ends_as"), [("archived", AirflowFailException), (401, TallyfyAuthError)])
+def test_a_lost_run_and_a_refusal_end_it(tallyfy, context, status, ends_as):
+    tallyfy("active", status)
+    with pytest.raises(ends_as):
+        launch(context)
+
+
+def test_it_does_not_defer_where_the_run_is_complete_already(tallyfy, context):
+    tallyfy("complete")
+    assert launch(context, deferrable=True)["status"] == "complete"
+
+
+@pytest.mark.parametrize("status", ["active", 503])
+def test_deferred_the_wait_travels_with_the_trigger(tallyfy, context, clock, status):
+    tallyfy(status)
+    with pytest.raises(TaskDeferred) as deferral:
+        launch(context, deferrable=True)
+    path, arguments = deferral.value.trigger.serialize()
+    assert path == "airflow_provider_tallyfy.triggers.tallyfy.TallyfyRunTrigger"
+    assert json.loads(json.dumps(arguments)) == arguments
+    assert (arguments["run_id"], arguments["target_statuses"]) == ("r1", ["complete"])
+    assert arguments["looked_at"] == (clock.now if status == "active" else None)
+    assert arguments["ends_at"] == clock.now + 100
+    assert deferral.value.timeout.total_seconds() == 100
+
+
+def test_it_takes_up_what_the_trigger_saw(context):
+    def resumed(event):
+        return Launch(task_id="launch").resume_execution("execute_complete", {"event": event}, context)
+
+    assert resumed({"outcome": "over", "result": {"id": "r1"}}) == {"id": "r1"}
+    with pytest.raises(AirflowFailException, match="archived"):
+        resumed({"outcome": "lost", "reason": "archived"})
+
+
+def test_a_timeout_in_the_triggerer_is_a_sensor_s(context):
+    with pytest.raises(AirflowSensorTimeout):
+        Launch(task_id="launch").resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, context)

@@ -1,0 +1,219 @@
+"""The sensors for a task and for a run's status: what they share with the first one is tested there."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
+
+from airflow_provider_tallyfy import version_compat
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator, TallyfyGetRunOperator
+from airflow_provider_tallyfy.sensors.tallyfy import (
+    TallyfyNextTaskSensor,
+    TallyfyRunSensor,
+    TallyfyTaskSensor,
+)
+from airflow_provider_tallyfy.triggers import tallyfy as triggers
+
+RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
+OPEN = {"id": "t1", "alias": "sign", "title": "Sign", "status": "active", "task_type": "approval"}
+DONE = OPEN | {"status": "completed", "completed_at": "2026-01-01T00:00:00Z", "is_approved": True}
+HIDDEN = OPEN | {"status": "auto-skipped"}
+UNAVAILABLE = {"status_code": 503}
+in_airflow_3_3 = pytest.mark.skipif(
+    not version_compat.AIRFLOW_V_3_3_PLUS, reason="the triggerer renders templates since 3.3"
+)
+
+
+def answer(*tasks, **fields):
+    return {"json": {"data": {"id": "r1", "status": "active", "tasks": {"data": list(tasks)}, **fields}}}
+
+
+@pytest.fixture
+def tallyfy(connection, requests_mock, monkeypatch):
+    """Let Tallyfy give these answers, one for each request for the run; the last one stays."""
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    return lambda *answers: requests_mock.get(RUN, list(answers))
+
+
+def task_sensor(**arguments):
+    return TallyfyTaskSensor(
+        **{"task_id": "wait", "run_id": "r1", "task": "sign", "poke_interval": 1, **arguments}
+    )
+
+
+def run_sensor(**arguments):
+    return TallyfyRunSensor(**{"task_id": "wait", "run_id": "r1", "poke_interval": 1, **arguments})
+
+
+def deferred(sensor, context):
+    with pytest.raises(TaskDeferred) as deferral:
+        sensor.execute(context)
+    return deferral.value
+
+
+def resumed(sensor, context, event):
+    return sensor.resume_execution("execute_complete", {"event": event, "ends_at": 2e9}, context)
+
+
+class TestTask:
+    def test_it_returns_the_task_once_it_is_completed(self, tallyfy, context):
+        tallyfy(answer(OPEN), UNAVAILABLE, answer(DONE))
+        assert task_sensor().execute(context) == DONE | {"form_values": {}}
+        assert context["ti"].xcoms == {"tallyfy_run_url": "https://go.tallyfy.com/acme/processes/r1"}
+
+    def test_it_is_read_with_its_form(self, tallyfy, context):
+        looks = tallyfy(answer(DONE))
+        task_sensor().execute(context)
+        assert looks.last_request.qs == {"with": ["next_task,tasks,tasks.form_fields"]}
+
+    def test_a_hidden_task_is_found_and_skips(self, tallyfy, context, requests_mock):
+        tallyfy(answer())
+        requests_mock.get(f"{RUN}/tasks", json={"data": [HIDDEN]})
+        with pytest.raises(AirflowSkipException, match="A rule hides task 'Sign'"):
+            task_sensor().execute(context)
+        with pytest.raises(AirflowFailException, match="A rule hides"):
+            task_sensor(on_skipped="fail").execute(context)
+        assert task_sensor(on_skipped="succeed").execute(context)["status"] == "auto-skipped"
+
+    def test_the_condition_travels_with_the_trigger(self, tallyfy, context):
+        tallyfy(answer(OPEN))
+        deferral = deferred(task_sensor(deferrable=True, on_skipped="fail", end_from_trigger=True), context)
+        path, arguments = deferral.trigger.serialize()
+        assert path == "airflow_provider_tallyfy.triggers.tallyfy.TallyfyTaskTrigger"
+        assert json.loads(json.dumps(arguments)) == arguments
+        assert arguments["task_name"] == "sign"
+        assert arguments["on_skipped"] == "fail"
+        assert arguments["end_from_trigger"] is True
+        again = triggers.TallyfyTaskTrigger(**arguments)
+        assert again.serialize() == (path, arguments)
+        assert again.condition() == task_sensor(on_skipped="fail")._first_condition(context)
+
+    @pytest.mark.parametrize(
+        ("event", "ends_as"),
+        [
+            ({"outcome": "skipped", "reason": "hidden"}, AirflowSkipException),
+            ({"outcome": "lost", "reason": "archived"}, AirflowFailException),
+        ],
+    )
+    def test_what_the_trigger_saw_ends_the_task(self, context, event, ends_as):
+        with pytest.raises(ends_as, match=event["reason"]):
+            resumed(task_sensor(deferrable=True), context, event)
+
+    def test_what_cannot_be_is_refused_when_the_dag_is_parsed(self):
+        with pytest.raises(ValueError, match="on_skipped is one of"):
+            task_sensor(on_skipped="wait")
+
+    def test_a_task_that_came_out_empty_is_a_value_error(self, tallyfy, context):
+        tallyfy(answer(OPEN))
+        with pytest.raises(ValueError, match="names no task"):
+            task_sensor(task="").execute(context)
+
+
+class TestRun:
+    def test_it_returns_the_run_once_it_has_the_status(self, tallyfy, context):
+        tallyfy(answer(), answer(status="delayed"), answer(status="complete"))
+        run = run_sensor().execute(context)
+        assert (run["id"], run["status"], run["next_task"]) == ("r1", "complete", None)
+
+    def test_a_run_that_never_gets_there_fails_without_retries(self, tallyfy, context):
+        tallyfy(answer(status="complete"))
+        with pytest.raises(AirflowFailException, match="will not be delayed any more"):
+            run_sensor(target_statuses=["delayed"]).execute(context)
+
+    def test_an_archived_run_is_what_may_be_waited_for(self, tallyfy, context):
+        tallyfy(answer(), answer(archived_at="2026-01-01"))
+        assert run_sensor(target_statuses="archived").execute(context)["archived_at"] == "2026-01-01"
+
+    def test_the_condition_travels_with_the_trigger(self, tallyfy, context):
+        tallyfy(answer())
+        trigger = deferred(
+            run_sensor(deferrable=True, target_statuses=("completed", "problem")), context
+        ).trigger
+        path, arguments = trigger.serialize()
+        assert path == "airflow_provider_tallyfy.triggers.tallyfy.TallyfyRunTrigger"
+        assert json.loads(json.dumps(arguments)) == arguments
+        assert arguments["target_statuses"] == ["complete", "problem"]
+        assert triggers.TallyfyRunTrigger(**arguments).serialize() == (path, arguments)
+
+    def test_an_unknown_status_is_refused_when_the_dag_is_parsed(self):
+        with pytest.raises(ValueError, match="The statuses are: active, complete"):
+            run_sensor(target_statuses=["done"])
+
+    def test_a_timeout_in_the_triggerer_is_the_sensor_s_own(self, context):
+        message = "Trigger timeout" if version_compat.AIRFLOW_V_3_0_PLUS else "Trigger/execution timeout"
+        with pytest.raises(AirflowSensorTimeout):
+            run_sensor(deferrable=True).resume_execution("__fail__", {"error": message}, context)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (TallyfyTaskSensor, ("run_id", "task", "tallyfy_conn_id")),
+        (TallyfyApprovalOperator, ("run_id", "task", "tallyfy_conn_id")),
+        (TallyfyRunSensor, ("run_id", "tallyfy_conn_id")),
+        (TallyfyNextTaskSensor, ("run_id", "from_task", "tallyfy_conn_id")),
+    ],
+)
+def test_what_is_templated(kind, fields):
+    assert tuple(kind.template_fields) == fields
+
+
+class TestInTheTriggerer:
+    @pytest.fixture(autouse=True)
+    def dag(self):
+        with DAG("d", schedule=None, params={"run_id": "", "task": ""}) as dag:
+            yield dag
+
+    def started(self, sensor):
+        assert sensor.start_from_trigger is True
+        arguments = sensor.start_trigger_args
+        module, _, name = arguments.trigger_cls.rpartition(".")
+        assert module == triggers.__name__
+        return getattr(triggers, name)(**json.loads(json.dumps(arguments.trigger_kwargs)))
+
+    def test_they_start_there_with_all_they_are_told(self):
+        zero_worker = {"deferrable": True, "start_from_trigger": True, "end_from_trigger": True}
+        trigger = self.started(task_sensor(on_skipped="succeed", timeout=timedelta(days=3), **zero_worker))
+        assert trigger.condition().as_json() == {
+            "task_name": "sign",
+            "on_skipped": "succeed",
+            "needs_decision": False,
+        }
+        assert trigger.end_from_trigger is True
+        assert self.started(
+            run_sensor(target_statuses="issue", task_id="other", **zero_worker)
+        ).target_statuses == ["issue"]
+
+    @in_airflow_3_3
+    def test_the_triggerer_renders_the_name_of_the_task(self, dag):
+        read_run = TallyfyGetRunOperator(task_id="read_run", run_id="r1")
+        sensor = task_sensor(
+            run_id=read_run.output["id"], task="{{ params.task }}", deferrable=True, start_from_trigger=True
+        )
+        trigger = self.started(sensor)
+        # So the triggerer says what is to be rendered, and with what.
+        trigger.task_instance = SimpleNamespace(task_id="wait", task=sensor)
+        context = {
+            "params": {"task": "sign"},
+            "ti": SimpleNamespace(xcom_pull=lambda **_: "r1", map_index=-1),
+        }
+        trigger.render_template_fields(context)
+        assert (trigger.run_id, trigger.task_name) == ("r1", "sign")
+
+    def test_the_approval_ends_in_a_worker(self):
+        arguments = {"task_id": "gate", "run_id": "r1", "task": "sign", "deferrable": True}
+        with pytest.warns(UserWarning, match="end_from_trigger is not used.*only a worker skips") as told:
+            gate = TallyfyApprovalOperator(start_from_trigger=True, end_from_trigger=True, **arguments)
+        assert [warning.filename for warning in told] == [__file__]
+        assert gate.end_from_trigger is False
+        assert self.started(gate).condition().needs_decision is True

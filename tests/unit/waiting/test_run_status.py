@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_provider_tallyfy.waiting.looks import Sight
+from airflow_provider_tallyfy.waiting.questions import IN_LISTS
+from airflow_provider_tallyfy.waiting.run_status import STATUSES, RunStatusCondition, known_statuses
+from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Waiting, judge
+
+ARCHIVED = {"archived_at": "2026-01-02"}
+
+
+def run(status, **fields):
+    return {"id": "r1", "status": status, "next_task": None, **fields}
+
+
+def judged(targets, seen):
+    return judge(RunStatusCondition(targets), "r1", Sight(seen))
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_it_is_over_when_the_run_has_the_status(status):
+    assert judged((status,), run(status)) == Over(run(status))
+
+
+@pytest.mark.parametrize("status", ["complete", "completed"])
+def test_any_of_several_will_do_in_either_word(status):
+    assert isinstance(judged(("problem", "complete"), run(status)), Over)
+
+
+def test_until_then_it_waits_for_the_same():
+    condition = RunStatusCondition(("complete",))
+    assert judged(("complete",), run("delayed")) == Waiting(condition)
+    assert judged(("complete",), run("a status of next year")) == Waiting(condition)
+    assert judged(("complete",), {"id": "r1", "next_task": None}) == Waiting(condition)
+
+
+def test_a_complete_run_never_comes_to_be_anything_else():
+    verdict = judged(("delayed", "problem"), run("complete"))
+    assert verdict == Lost("Run r1 is complete, and will not be delayed or problem any more.")
+
+
+def test_but_it_may_be_archived():
+    assert isinstance(judged(("archived",), run("complete")), Waiting)
+
+
+@pytest.mark.parametrize("shown", [run("archived"), run("active", **ARCHIVED), run("archived", **ARCHIVED)])
+def test_an_archived_run_is_lost_unless_that_is_waited_for(shown):
+    assert isinstance(judged(("complete",), shown), Lost)
+    assert isinstance(judged(("active",), shown), Lost)
+    assert judged(("archived",), shown) == Over(shown)
+    assert judged(("complete", "archived"), shown) == Over(shown)
+
+
+def test_a_run_that_was_complete_before_it_was_archived_has_been_both():
+    shown = run("archived", completed_at="2026-01-01", **ARCHIVED)
+    assert isinstance(judged(("complete",), shown), Over)
+    assert isinstance(judged(("archived",), shown), Over)
+    assert isinstance(judged(("delayed",), shown), Lost)
+
+
+def test_a_list_of_runs_shows_all_it_needs():
+    assert set(RunStatusCondition(("complete",)).with_) <= set(IN_LISTS)
+    assert RunStatusCondition(("complete",)).tasks == ()
+
+
+def test_the_statuses_are_plain_json():
+    assert json.loads(json.dumps(RunStatusCondition(("complete",)).as_json())) == {
+        "target_statuses": ["complete"]
+    }
+
+
+def test_the_words_of_webhooks_are_taken_and_one_word_alone():
+    assert known_statuses(["in-progress", "completed", "complete"]) == ("active", "complete")
+    assert known_statuses("completed") == ("complete",)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (["complete", "done"], r"'done'.*active, complete, problem"),
+        ("Complete", "'Complete'"),
+        ("{{ params.status }}", "params.status"),
+        ([None], "'None'"),
+        ((), "no status. The statuses are: active"),
+        (None, "no status"),
+    ],
+)
+def test_another_word_is_refused_with_those_that_there_are(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        known_statuses(wrong)
+
+
+def test_the_log_says_the_status():
+    seen = run("delayed", progress={"complete": 1, "total": 3}, next_task={"id": "t1", "title": "Sign"})
+    line = RunStatusCondition(("complete",)).described(seen)
+    assert line == "delayed; 1 of 3 tasks are done; next is 'Sign' (t1)"
+    assert RunStatusCondition(("complete",)).described(run("a\nb")) == "a b; no task is left"
