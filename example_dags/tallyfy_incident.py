@@ -1,10 +1,10 @@
 """
 A pipeline that asks a person for help when it fails.
 
-When `load` fails, a notifier starts an incident process in Tallyfy, with what is known in its kick-off form. This example
-fails on purpose at the first try and is repaired at the second, so that the DAG run succeeds; `on_retry_callback` shows
-it without leaving a failed DAG behind. In life, give the notifier to `on_failure_callback`, of a task or of the
-DAG. It runs as it is against the sandbox.
+When `load` fails, a notifier starts an incident process in Tallyfy, with what is known in its kick-off form. This
+example fails on purpose at the first try and works at the second, so that no failed DAG run is left behind;
+`on_retry_callback` is what takes the notifier then. In life, give it to `on_failure_callback`, of a task or of the DAG.
+It runs as it is against the sandbox.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 A process in Tallyfy for each row of a CSV file, and a wait for all of them.
 
 `read_customers` gives the rows, `launch` starts an onboarding for each, each once; `wait` waits for every one to be
-complete. The kick-off form is filled in by the labels that people see, with plain Python values. It runs as it is against
-the sandbox.
+complete. The kick-off form is filled in by the labels that people see, with plain Python values. It runs as it is
+against the sandbox.
 """
 
 from __future__ import annotations

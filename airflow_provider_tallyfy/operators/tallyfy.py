@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, SkipMixin
+from airflow.providers.common.compat.sdk import AirflowFailException, SkipMixin, conf
 
 from airflow_provider_tallyfy.acting.completing import Completer, Completion, DecidedOtherwiseError
 from airflow_provider_tallyfy.acting.launching import Launch, Launcher
@@ -13,6 +14,7 @@ from airflow_provider_tallyfy.operators.approvals import described, in_words, sk
 from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator
 from airflow_provider_tallyfy.operators.launch_record import LaunchRecord, launch_mark
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
+from airflow_provider_tallyfy.operators.waits import WaitsForRun
 from airflow_provider_tallyfy.protocol.plain_values import truth
 from airflow_provider_tallyfy.protocol.problems import FormValuesError
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
@@ -61,7 +63,7 @@ class TallyfyGetRunOperator(TallyfyOperator):
         return self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
 
 
-class TallyfyLaunchRunOperator(TallyfyOperator):
+class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
     """
     Launch a run of a template once, and return it as ``TallyfyGetRunOperator`` does.
 
@@ -86,10 +88,16 @@ class TallyfyLaunchRunOperator(TallyfyOperator):
     :param parent_id: id of the run that this one belongs to. (templated)
     :param on_retry: ``adopt``, the default: one run, however often the task is tried or cleared. ``relaunch``: each try
         launches a run of its own.
+    :param wait_for_completion: wait until the run is complete, and return it then. A retry waits for the same run.
+    :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
+    :param poke_interval: seconds between two looks while it waits, or a ``timedelta``.
+    :param timeout: seconds for which it waits, or a ``timedelta``. Default: ``[sensors] default_timeout``.
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
     :param multiple_outputs: push each field of the run under its own key too, so that downstream tasks can take
         ``launch.output["id"]``, ``launch.output["next_task"]`` and so on.
-    :raises AirflowFailException: something cannot be sent; the task fails without retries, and nothing was sent.
+    :raises AirflowFailException: something cannot be sent; the task fails without retries, and nothing was sent. Or the
+        run was waited for, and was archived or deleted before it was complete.
+    :raises AirflowSensorTimeout: the run was waited for, and was not complete in time.
     :raises TallyfyIndeterminateError: the launch got no clear answer twice, and no run was found a minute later. A
         retry looks again before it sends.
     :raises TallyfyNotFoundError: there is no such template; or the run that the task launched before is gone.
@@ -129,10 +137,18 @@ class TallyfyLaunchRunOperator(TallyfyOperator):
         folders: Sequence[str] | None = None,
         parent_id: str | None = None,
         on_retry: str = "adopt",
+        wait_for_completion: bool = False,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: float | timedelta = 60.0,
+        timeout: float | timedelta | None = None,
         multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(multiple_outputs=multiple_outputs, **kwargs)
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poke_interval = _seconds(poke_interval)
+        self.timeout = _seconds(conf.getfloat("sensors", "default_timeout") if timeout is None else timeout)
         self.checklist_id = checklist_id
         self.name = name
         self.kickoff = kickoff
@@ -175,6 +191,8 @@ class TallyfyLaunchRunOperator(TallyfyOperator):
         except FormValuesError as error:
             raise AirflowFailException(str(error)) from None
         push_run_url(context, self.hook.run_url(run_id))
+        if self.wait_for_completion:
+            return self.wait_until_complete(context, run_id)
         run = self.hook.get_run(run_id)
         self.log.info("Run %s of template %s is %s.", run_id, self.checklist_id, run.get("status"))
         return run
@@ -366,3 +384,7 @@ class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):
         if result["is_approved"] is False:
             skip_downstream(self, context, result, ignore_trigger_rules=self.ignore_downstream_trigger_rules)
         return result
+
+
+def _seconds(duration: float | timedelta) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)

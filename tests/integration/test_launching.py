@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 import requests
+from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.acting import launching
@@ -27,10 +28,11 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyRateLimitError,
 )
 from airflow_provider_tallyfy.hooks import transport
-from airflow_provider_tallyfy.operators import launch_record
+from airflow_provider_tallyfy.operators import launch_record, waits
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_CHECKLIST_ID, RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from dev.sandbox import SandboxClient
 from tests.unit.conftest import TaskInstance, TaskStateStore
 
 RUNS = "/runs$"
@@ -162,6 +164,29 @@ class TestOneAttempt:
         )
         assert context["ti"].xcoms["tallyfy_run_url"].endswith(f"/sandbox/processes/{run['id']}")
         assert asked(sandbox, "GET") == 0, "a first try need not look"
+
+    def test_it_waits_for_completion_in_a_worker(self, sandbox, airflow, monkeypatch):
+        people = SandboxClient(sandbox.url)
+
+        def meanwhile(_):
+            people.complete_next(launched(sandbox)[0])
+
+        monkeypatch.setattr(waits, "time", SimpleNamespace(time=time.time, sleep=meanwhile))
+        run = airflow.run(wait_for_completion=True, poke_interval=timedelta(seconds=1))
+        assert the_only(sandbox, run)
+        assert run["status"] == "complete"
+
+    def test_it_waits_for_completion_in_the_triggerer_and_a_retry_for_the_same_run(self, sandbox, airflow):
+        for _ in range(2):
+            with pytest.raises(TaskDeferred) as deferral:
+                airflow.run(wait_for_completion=True, deferrable=True, timeout=3600)
+            (run_id,) = launched(sandbox)
+            _, arguments = deferral.value.trigger.serialize()
+            assert (arguments["run_id"], list(arguments["target_statuses"])) == (run_id, ["complete"])
+        event = {"outcome": "over", "result": {"id": run_id, "status": "complete"}}
+        waiting = operator(wait_for_completion=True, deferrable=True)
+        resumed = getattr(waiting, deferral.value.method_name)(airflow.context(), event=event)
+        assert resumed == event["result"]
 
     @pytest.mark.parametrize(("action", "more"), ANSWERED_BADLY)
     def test_a_launch_that_was_applied_is_found(self, sandbox, airflow, action, more):

@@ -147,9 +147,12 @@ def test_a_launch_is_refused_here_exactly_where_a_required_field_is_empty(data, 
     values = {key: value for key, (value, _) in drawn.items()}
     prerun, error = attempt(forms.encode_kickoff, fields, values, DIRECTORY)
     if error:
-        # An option of a dropdown has an id, even where it has no text.
+        # An option that is chosen has an id, even where it has no text.
         kinds = {field.id: field.field_type for field in fields}
-        read = {key: "it" if kinds[key] == "dropdown" else wanted for key, (_, wanted) in drawn.items()}
+        read = {
+            key: "it" if kinds[key] == "dropdown" or (kinds[key] == "multiselect" and wanted) else wanted
+            for key, (_, wanted) in drawn.items()
+        }
         missing = [field for field in fields if field.required and says_nothing(read.get(field.id))]
         assert len(error.problems) == len(missing)
         assert all("is required, but there is no value for it" in problem for problem in error.problems)
