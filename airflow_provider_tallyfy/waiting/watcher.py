@@ -127,7 +127,7 @@ class Watcher:
         self._plan = Plan()
         self._reader = Reader(tallyfy_conn_id)
         self._trusted_until = -inf
-        self._has_joined = asyncio.Event()
+        self._has_news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def join(self, member: Member, looked_at: float) -> None:
@@ -154,7 +154,7 @@ class Watcher:
         self._wake()
 
     def _wake(self) -> None:
-        self._has_joined.set()
+        self._has_news.set()
 
     async def _watch(self) -> None:
         try:
@@ -170,13 +170,13 @@ class Watcher:
 
     async def _step(self) -> None:
         """Ask one question, or wait until there is one."""
-        self._has_joined.clear()
+        self._has_news.clear()
         asked_at = self.clock.now()
         question = self._plan.next_question(asked_at)
         if isinstance(question, float):
             if question - asked_at > LONGEST_IDLE:
                 await _rest(self._reader)
-            await self.clock.wait(self._has_joined, question)
+            await self.clock.wait(self._has_news, question)
             return
         if asked_at >= self._trusted_until:
             await _hang_up(self._reader)

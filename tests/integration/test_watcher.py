@@ -398,6 +398,49 @@ def test_a_token_that_is_refused_for_good_ends_all(town, scene):
     scene(play)
 
 
+def test_what_looks_new_in_a_list_is_confirmed_at_once(town, scene):
+    async def play(triggerer, clock):
+        town.fault(path="activity-feeds", action="status", status=403, times=None)
+        ids = await many(town, triggerer, clock)
+        await complete(town, ids[7])
+        await clock.advance(INTERVAL)
+        assert list(triggerer.woken) == [ids[7]]
+
+    scene(play)
+
+
+@pytest.mark.parametrize(("password", "times"), [("sandbox-token", 0), ("next-token", 1)])
+def test_what_was_learned_is_forgotten_when_the_connection_was_changed(
+    town, scene, monkeypatch, password, times
+):
+    forgotten = []
+    forget = Plan.forget
+    monkeypatch.setattr(Plan, "forget", lambda plan: forgotten.append(plan) or forget(plan))
+
+    async def play(triggerer, clock):
+        await many(town, triggerer, clock, 1)
+        town.control("POST", "tokens", token="next-token", user_id=1002)
+        town.connect(password=password)
+        await clock.advance(watcher.LONGEST_TRUSTED + 2 * INTERVAL)
+
+    scene(play)
+    assert len(forgotten) == times
+
+
+def test_the_last_wait_closes_the_connection(town, scene, monkeypatch):
+    is_closed = threading.Event()
+    hang_up = watcher.Reader.hang_up
+    monkeypatch.setattr(watcher.Reader, "hang_up", lambda reader: (hang_up(reader), is_closed.set()))
+
+    async def play(triggerer, clock):
+        (run_id,) = await many(town, triggerer, clock, 1)
+        is_closed.clear()
+        await triggerer.cancel(run_id)
+
+    scene(play)
+    assert is_closed.wait(LONGEST)
+
+
 def test_connections_do_not_share_what_only_one_may_see(town, scene):
     async def play(triggerer, clock):
         (run_id,) = town.launch(1)

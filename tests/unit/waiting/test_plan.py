@@ -7,7 +7,6 @@ import logging
 import pytest
 
 from airflow_provider_tallyfy.waiting.feed import LONGEST_LATENESS
-from airflow_provider_tallyfy.waiting.looks import Blank
 from airflow_provider_tallyfy.waiting.plan import GIVEN_UP_FOR, LONGEST_UNREAD, Plan
 from airflow_provider_tallyfy.waiting.questions import AskFeed, AskList, AskRun, Listing
 from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused
@@ -720,9 +719,6 @@ class TestMembership:
         for wait in waits:
             simulation.plan.confirm(wait)
         assert len(reckoned) <= 2 * 300
-
-    def test_a_blank_look_is_not_a_sight(self):
-        assert not hasattr(Blank(DOWN), "run")
 
     def test_what_was_learned_is_forgotten_when_another_person_looks(self):
         simulation = followed(1000)
