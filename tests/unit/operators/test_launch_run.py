@@ -351,8 +351,16 @@ class TestMark:
 class TestDefinition:
     def test_what_is_templated(self):
         parameters = set(inspect.signature(TallyfyLaunchRunOperator.__init__.__wrapped__).parameters)
+        behaviour = {
+            "on_retry",
+            "wait_for_completion",
+            "deferrable",
+            "poke_interval",
+            "timeout",
+            "multiple_outputs",
+        }
         assert set(TallyfyLaunchRunOperator.template_fields) == (
-            parameters - {"self", "on_retry", "multiple_outputs", "kwargs"} | {"tallyfy_conn_id"}
+            parameters - behaviour - {"self", "kwargs"} | {"tallyfy_conn_id"}
         )
 
     def test_values_from_other_tasks_and_templates_within(self):
