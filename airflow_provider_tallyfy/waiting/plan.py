@@ -21,10 +21,8 @@ from __future__ import annotations
 
 import heapq
 import logging
-from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from itertools import count, islice
 from math import inf
 from typing import Any
@@ -33,14 +31,22 @@ from airflow_provider_tallyfy.protocol.answers import Activity, Page
 from airflow_provider_tallyfy.waiting.feed import REMEMBERED, Feed
 from airflow_provider_tallyfy.waiting.looks import Blank, Look, Sight
 from airflow_provider_tallyfy.waiting.pace import Pace
-from airflow_provider_tallyfy.waiting.questions import IN_LISTS, AskFeed, AskList, AskRun, Listing, Question
+from airflow_provider_tallyfy.waiting.questions import AskFeed, AskList, AskRun, Listing, Question
+from airflow_provider_tallyfy.waiting.watched import (
+    CLOSE_TOGETHER,
+    OPEN_STATUSES,
+    SHORTEST_PAUSE,
+    Course,
+    Watch,
+    WatchedRun,
+    next_id_of,
+    text_or_none,
+)
 
 FEW = 3
 """So many requests a look are not worth saving."""
 LONGEST_UNREAD = 300.0
 """Seconds after which a run is read whether or not the feed tells of it."""
-SHORTEST_PAUSE = 1.0
-"""Seconds between two looks at a run, however short its waits' ``poke_interval`` is."""
 GIVEN_UP_FOR = 3600.0
 """Seconds for which an endpoint that disappointed is left alone, and for which the length of a list is believed."""
 CLOCKS_APART = 60.0
@@ -49,142 +55,10 @@ CLOSE_AT_THE_START = 1.0
 """Seconds within which another wait has to come for the very first look to wait for it."""
 LONGEST_START = 5.0
 """Seconds by which the very first look may be put off in that way."""
-_OPEN_STATUSES = ("active", "delayed", "problem")
 _UNKNOWN_PAGES = 5  # what a list is taken for until its first page tells
 _IN_A_ROW = 3
-_CLOSE_TOGETHER = 0.1  # of the shortest interval
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class Watch(ABC):
-    """
-    One wait's wish to see a run again and again.
-
-    :param run_id: the run's id.
-    :param with_: what has to be included.
-    :param pace: how often to look.
-    :param begins_at: when its first look is due.
-    :param last_look_at: when to look whatever the pace says, since the wait ends soon after.
-    :param tasks: the names of tasks that have to be there, also where a rule hides them.
-    """
-
-    run_id: str
-    with_: tuple[str, ...]
-    pace: Pace
-    begins_at: float
-    last_look_at: float = inf
-    tasks: tuple[str, ...] = ()
-    due_at: float = field(init=False)
-    looks: int = 0
-    read_at: float = -inf
-    read_with: float = -inf  # when the looks began that were made together with that one
-
-    def __post_init__(self) -> None:
-        self.due_at = self.begins_at
-
-    @property
-    def interval(self) -> float:
-        """Seconds between its looks, as far as they are regular."""
-        return max(self.pace.poke_interval, SHORTEST_PAUSE)
-
-    @abstractmethod
-    def tell(self, look: Look) -> None:
-        """Take what was seen."""
-
-    def was_read(self, asked_at: float, phase: float) -> None:
-        """Take note that the run was read; ``phase`` is when the looks began that were made together with it."""
-        self.read_at, self.read_with = asked_at, phase
-        if self.due_at <= asked_at + _CLOSE_TOGETHER * self.interval:
-            self.looks += 1
-        if self.last_look_at <= asked_at:
-            self.last_look_at = inf
-        pause = max(self.pace.after_look(max(self.looks, 1)), SHORTEST_PAUSE)
-        # All that was read together falls due together, unless reading took longer than half the pause.
-        self.due_at = max(phase, asked_at - pause / 2) + pause
-
-
-@dataclass(slots=True, eq=False)
-class _WatchedRun:
-    run_id: str
-    watches: list[Watch] = field(default_factory=list)
-    due_at: float = inf
-    is_hinted: bool = False  # the feed told of it
-    is_news: bool = False  # it looked new in a list
-    is_watched_closely: bool = False  # the feed told of it, and nothing was new yet
-    failures: int = 0
-    retry_at: float = -inf
-    status: str | None = None
-    checklist_id: str | None = None
-    tried: tuple[str, ...] = ()  # the statuses in whose lists it was not found, since it was last seen
-    next_id: str | None = None
-    seen_at: float = -inf
-    face: tuple[Any, ...] | None = None  # as it was when read by itself
-    face_at: float = -inf
-    listed_next_id: str | None = None
-
-    @property
-    def with_(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for watch in self.watches for name in watch.with_))
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for watch in self.watches for name in watch.tasks))
-
-    @property
-    def is_listable(self) -> bool:
-        return not self.is_news and set(self.with_) <= set(IN_LISTS)
-
-    def status_to_try(self) -> str | None:
-        """Return the status in whose list it stands; before it was ever seen, each of those in which it may."""
-        statuses = _OPEN_STATUSES if self.status is None else (self.status,)
-        return next((status for status in statuses if status not in self.tried), None)
-
-    def takes(self, seen: Mapping[str, Any], asked_at: float) -> float | None:
-        """Take what was read by itself; return since when it must have changed, or ``None`` if it has not."""
-        next_id, face = _next_id(seen), _face(seen)
-        since = None
-        if self.face is not None and face != self.face:
-            since = self.face_at
-        if self.seen_at != -inf and next_id != self.next_id:
-            since = self.seen_at
-        self.next_id, self.seen_at, self.face, self.face_at = next_id, asked_at, face, asked_at
-        return since
-
-    def takes_from_list(self, seen: Mapping[str, Any], asked_at: float) -> None:
-        """Take what a list showed, as far as it is not news."""
-        self.listed_next_id = next_id = _next_id(seen)
-        if next_id is not None and (self.seen_at == -inf or next_id == self.next_id):
-            self.next_id, self.seen_at = next_id, asked_at
-        if self.face == _face(seen):
-            self.face_at = asked_at
-
-
-@dataclass(slots=True, eq=False)
-class _Course:
-    """A way to read many runs: through the pages of a list, or (without one) each by itself."""
-
-    listing: Listing | None
-    wanted: dict[str, None]
-    began_at: float
-    page: int = 1
-    pages: int | None = None
-    found: int = 0
-
-    @property
-    def is_at_end(self) -> bool:
-        """Whether the list was walked to its end."""
-        return self.pages is not None and self.page > self.pages
-
-    @property
-    def pays(self) -> bool:
-        """Whether going on takes fewer requests than reading by itself what is still wanted."""
-        if self.listing is None or not self.wanted:
-            return bool(self.wanted)
-        if self.pages is None:
-            return self.page == 1 or self.found >= self.page - 1
-        return 0 < self.pages - self.page + 1 < len(self.wanted)
 
 
 class Plan:
@@ -196,12 +70,12 @@ class Plan:
     """
 
     def __init__(self) -> None:
-        self._runs: dict[str, _WatchedRun] = {}
-        self._agenda: list[tuple[float, int, _WatchedRun]] = []
+        self._runs: dict[str, WatchedRun] = {}
+        self._agenda: list[tuple[float, int, WatchedRun]] = []
         self._numbers = count()
-        self._unread: dict[str, _WatchedRun] = {}
+        self._unread: dict[str, WatchedRun] = {}
         self._turns: dict[str, int] = {}
-        self._course: _Course | None = None
+        self._course: Course | None = None
         self._sizes: dict[Listing, int] = {}
         self._sizes_since = -inf
         self._feed = Feed()
@@ -235,7 +109,7 @@ class Plan:
 
         :param looked_at: when a worker looked at the run for it, so that only what came after is new to it.
         """
-        run = self._runs.setdefault(watch.run_id, _WatchedRun(watch.run_id))
+        run = self._runs.setdefault(watch.run_id, WatchedRun(watch.run_id))
         since = looked_at - CLOCKS_APART
         if self._feed.covers(since) and not self._feed.told_of(watch.run_id, since):
             watch.read_at = watch.read_with = looked_at
@@ -317,7 +191,7 @@ class Plan:
         """Return how many requests it takes to read every run, as far as is known."""
         if self._is_given_up("list", now):
             return len(self._runs)
-        by_status = Counter(run.status or _OPEN_STATUSES[0] for run in self._runs.values())
+        by_status = Counter(run.status or OPEN_STATUSES[0] for run in self._runs.values())
         return sum(min(number, self._pages(status, number)) for status, number in by_status.items())
 
     def _pages(self, status: str, unknown: int) -> int:
@@ -329,7 +203,7 @@ class Plan:
         """Put what is due on the list of what is to be read, with all that falls due soon after."""
         if not self._agenda or self._agenda[0][0] > now:
             return
-        soon = now + (0 if self._unread else _CLOSE_TOGETHER * self._shortest_interval())
+        soon = now + (0 if self._unread else CLOSE_TOGETHER * self._shortest_interval())
         not_yet = []
         while self._agenda and self._agenda[0][0] <= soon:
             entry = heapq.heappop(self._agenda)
@@ -367,21 +241,21 @@ class Plan:
             questions["course"] = AskList(course.listing, course.page)
         return questions
 
-    def _ask(self, run: _WatchedRun) -> AskRun:
+    def _ask(self, run: WatchedRun) -> AskRun:
         return AskRun(run.run_id, run.with_, run.tasks)
 
-    def _next_course(self, now: float) -> _Course:
+    def _next_course(self, now: float) -> Course:
         """Choose how to read what is to be read."""
         if self._course is not None and self._course.listing is not None:
             # Not in the whole list: perhaps in another. Not in a part of it: to be read by themselves.
             status = self._course.listing.status
-            tried = (status,) if self._course.is_at_end else (status, *_OPEN_STATUSES)
+            tried = (status,) if self._course.is_at_end else (status, *OPEN_STATUSES)
             for run_id in self._course.wanted:
                 self._runs[run_id].tried += tried
         self._course = self._course_of_the_first(now)
         return self._course
 
-    def _course_of_the_first(self, now: float) -> _Course:
+    def _course_of_the_first(self, now: float) -> Course:
         """Return the course that takes in the run that has been due for longest, so that each gets its turn."""
         alone, first = dict(self._unread), next(iter(self._unread))
         for course in self._through_lists(now):
@@ -389,17 +263,15 @@ class Plan:
                 return course
             for run_id in course.wanted:
                 del alone[run_id]
-        return _Course(
-            None, dict.fromkeys(sorted(alone, key=lambda run_id: not alone[run_id].is_hinted)), now
-        )
+        return Course(None, dict.fromkeys(sorted(alone, key=lambda run_id: not alone[run_id].is_hinted)), now)
 
-    def _through_lists(self, now: float) -> Iterator[_Course]:
+    def _through_lists(self, now: float) -> Iterator[Course]:
         """Give the lists that take fewer requests than reading by itself each run that they show."""
         if self._is_given_up("list", now):
             return
         if now - self._sizes_since > GIVEN_UP_FOR:
             self._sizes, self._sizes_since = {}, now
-        by_status: defaultdict[str, list[_WatchedRun]] = defaultdict(list)
+        by_status: defaultdict[str, list[WatchedRun]] = defaultdict(list)
         for run in self._unread.values():
             if run.is_listable and (status := run.status_to_try()) is not None:
                 by_status[status].append(run)
@@ -407,12 +279,12 @@ class Plan:
             for listing, wanted in self._narrowed(status, runs):
                 if len(wanted) > FEW and self._sizes.get(listing, _UNKNOWN_PAGES) < len(wanted):
                     pages = self._sizes.get(listing)
-                    yield _Course(listing, dict.fromkeys(run.run_id for run in wanted), now, pages=pages)
+                    yield Course(listing, dict.fromkeys(run.run_id for run in wanted), now, pages=pages)
 
-    def _narrowed(self, status: str, runs: list[_WatchedRun]) -> list[tuple[Listing, list[_WatchedRun]]]:
+    def _narrowed(self, status: str, runs: list[WatchedRun]) -> list[tuple[Listing, list[WatchedRun]]]:
         """Return the list of the status, or its templates' where these have fewer pages, with what each shows."""
         whole = Listing(status)
-        templates: defaultdict[str | None, list[_WatchedRun]] = defaultdict(list)
+        templates: defaultdict[str | None, list[WatchedRun]] = defaultdict(list)
         for run in runs:
             templates[run.checklist_id].append(run)
         pages = sum(self._sizes.get(Listing(status, template), _UNKNOWN_PAGES) for template in templates)
@@ -456,10 +328,10 @@ class Plan:
                 self._give_up(suspect, self._suspicion, now)
 
     def _saw_by_itself(
-        self, run: _WatchedRun, seen: dict[str, Any], asked_at: float
+        self, run: WatchedRun, seen: dict[str, Any], asked_at: float
     ) -> list[tuple[Watch, Look]]:
         if run.is_news:
-            self._weigh_list(run.listed_next_id == _next_id(seen), asked_at)
+            self._weigh_list(run.listed_next_id == next_id_of(seen), asked_at)
         changed_after = run.takes(seen, asked_at)
         if (
             changed_after is not None
@@ -497,11 +369,13 @@ class Plan:
             course.page += 1
         return told
 
-    def _saw(self, run: _WatchedRun, sight: Sight, asked_at: float) -> list[tuple[Watch, Look]]:
+    def _saw(self, run: WatchedRun, sight: Sight, asked_at: float) -> list[tuple[Watch, Look]]:
         phase = self._course.began_at if self._course is not None else asked_at
         self._take_off(run)
         run.failures, run.tried = 0, ()
-        run.status, run.checklist_id = (_text(sight.run.get(name)) for name in ("status", "checklist_id"))
+        run.status, run.checklist_id = (
+            text_or_none(sight.run.get(name)) for name in ("status", "checklist_id")
+        )
         told: list[tuple[Watch, Look]] = []
         for watch in run.watches:
             if watch.begins_at <= asked_at:
@@ -627,23 +501,23 @@ class Plan:
         for run in self._runs.values():
             self._schedule(run)
 
-    def _schedule(self, run: _WatchedRun) -> None:
+    def _schedule(self, run: WatchedRun) -> None:
         if run.run_id in self._unread:
             return
         due_at = run.retry_at if run.failures else min(self._due(run, watch) for watch in run.watches)
         self._note_due(run, due_at)
 
-    def _schedule_for(self, run: _WatchedRun, watch: Watch) -> None:
+    def _schedule_for(self, run: WatchedRun, watch: Watch) -> None:
         """Have a run read for a wait that has just come, without a look at all the others of the run."""
         if run.run_id not in self._unread and not run.failures:
             self._note_due(run, min(run.due_at, self._due(run, watch)))
 
-    def _note_due(self, run: _WatchedRun, due_at: float) -> None:
+    def _note_due(self, run: WatchedRun, due_at: float) -> None:
         if due_at != run.due_at:
             run.due_at = due_at
             heapq.heappush(self._agenda, (due_at, next(self._numbers), run))
 
-    def _due(self, run: _WatchedRun, watch: Watch) -> float:
+    def _due(self, run: WatchedRun, watch: Watch) -> float:
         due_at = watch.due_at
         if run.is_hinted or run.is_news:
             due_at = watch.begins_at
@@ -651,7 +525,7 @@ class Plan:
             due_at = max(due_at, watch.read_with + LONGEST_UNREAD)
         return max(min(due_at, watch.last_look_at), watch.begins_at)
 
-    def _take_off(self, run: _WatchedRun) -> None:
+    def _take_off(self, run: WatchedRun) -> None:
         """Take a run off the list of what is to be read."""
         self._unread.pop(run.run_id, None)
         if self._course is not None:
@@ -663,20 +537,3 @@ class Plan:
 
 def _endpoint(question: AskList | AskFeed) -> str:
     return "list" if isinstance(question, AskList) else "feed"
-
-
-def _face(run: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what changes when people do something to a run; its status also changes by the passing of time."""
-    progress = run.get("progress")
-    if isinstance(progress, Mapping):
-        progress = (progress.get("complete"), progress.get("total"))
-    return _next_id(run), progress, run.get("completed_at"), run.get("archived_at")
-
-
-def _next_id(run: Mapping[str, Any]) -> str | None:
-    next_task = run.get("next_task")
-    return str(next_task["id"]) if isinstance(next_task, Mapping) else None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None

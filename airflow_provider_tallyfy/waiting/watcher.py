@@ -31,9 +31,10 @@ from asgiref.sync import sync_to_async
 from airflow_provider_tallyfy.exceptions import TallyfyResponseError
 from airflow_provider_tallyfy.waiting.looks import Blank, Look
 from airflow_provider_tallyfy.waiting.pace import Pace
-from airflow_provider_tallyfy.waiting.plan import Plan, Watch
+from airflow_provider_tallyfy.waiting.plan import Plan
 from airflow_provider_tallyfy.waiting.questions import Question
 from airflow_provider_tallyfy.waiting.reader import Reader, unread_connection
+from airflow_provider_tallyfy.waiting.watched import Watch
 
 GATHERING = 0.5
 """Seconds before the first look, so that waits that begin together are looked for together."""

@@ -12,9 +12,10 @@ from airflow_provider_tallyfy.protocol.answers import Activity, Page
 from airflow_provider_tallyfy.waiting.looks import Blank, Sight
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.pace import Pace
-from airflow_provider_tallyfy.waiting.plan import Plan, Watch
+from airflow_provider_tallyfy.waiting.plan import Plan
 from airflow_provider_tallyfy.waiting.questions import AskFeed, AskList, AskRun
 from airflow_provider_tallyfy.waiting.verdicts import Refused, Unseen, Waiting, judge
+from airflow_provider_tallyfy.waiting.watched import Watch
 
 PER_PAGE = 100
 LATENCY = 0.05
