@@ -47,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.show.resolve() == RESULTS:
             document.write(DOCUMENT, results)
         return 0
+    if options.only_imports:
+        results = json.loads(options.json.read_text())
+        results["imports"] = _timed(console, "imports", measure_imports)
+        return _write(console, options, results)
     results = {
         "command": shlex.join(["python", "-m", "benchmarks", *given]),
         "began_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -60,6 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with exit_on_termination():
         _measure(console, options, results)
     results["took_seconds"] = round(time.monotonic() - began_at)
+    return _write(console, options, results)
+
+
+def _write(console: Console, options: argparse.Namespace, results: dict[str, Any]) -> int:
+    """Keep the figures and show them; return the exit code."""
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(results, indent=1) + "\n")
     report.show(console, results)
@@ -129,6 +138,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--no-idle", dest="idle", action="store_false", help="leave out the idle waits")
     parser.add_argument("--no-imports", dest="imports", action="store_false", help="leave out the imports")
+    parser.add_argument(
+        "--only-imports",
+        action="store_true",
+        help="measure the imports alone, and put them in place of those that the file of figures has",
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke run: few waits, short windows")
     parser.add_argument("--json", type=Path, help="where the figures go (default: docs/performance.json)")
     parser.add_argument(
