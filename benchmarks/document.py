@@ -69,8 +69,8 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
     imports = results["imports"]
     yield "### Imports\n"
     yield (
-        f"Beyond Airflow's own base classes, which take {imports['base_classes_ms']:,.0f} ms; compiled beforehand, as by "
-        "an installation (`python -m benchmarks --only-imports` takes these anew):\n"
+        f"Beyond Airflow's own base classes, which take {imports['base_classes_ms']:,.0f} ms; compiled beforehand, as "
+        "by an installation (`python -m benchmarks --only-imports` takes these anew):\n"
     )
     yield from _table(
         ("module", "ms"),

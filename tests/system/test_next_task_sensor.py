@@ -93,7 +93,8 @@ def test_first_look_is_kept_over_a_reschedule_and_forgotten_after_success(site: 
     wait.until("up_for_reschedule")
 
     following = wait.moves_on()
-    assert wait.dag_run.wait(SOON) == "success"  # Airflow may lose a clearing that meets the end of the DAG run
+    # Airflow may lose a clearing that meets the end of the DAG run.
+    assert wait.dag_run.wait(SOON) == "success"
 
     wait.dag_run.clear("wait")  # waits anew now, to move on from the task that is next by now
     wait.until("up_for_reschedule")
