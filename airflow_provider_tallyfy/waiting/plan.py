@@ -226,15 +226,15 @@ class Plan:
     def _read_questions(self, now: float) -> dict[str, Question]:
         """Return the next question of the course through what is to be read, and one that cannot wait for its end."""
         course = self._course
-        late = len(self._unread) - len(course.wanted) if course is not None else 0
-        if course is None or not course.pays or (course.listing is None and late > FEW):
-            course, late = self._next_course(now), 0
+        others = len(self._unread) - len(course.wanted) if course is not None else 0
+        if course is None or not course.pays or (course.listing is None and others > FEW):
+            course, others = self._next_course(now), 0
         questions: dict[str, Question] = {}
-        if 0 < late <= FEW:
+        if 0 < others <= FEW:
             fell_due_since = (
                 run for run in reversed(self._unread.values()) if run.run_id not in course.wanted
             )
-            questions["late"] = self._ask(next(fell_due_since))
+            questions["other"] = self._ask(next(fell_due_since))
         if course.listing is None:
             questions["course"] = self._ask(self._unread[next(iter(course.wanted))])
         else:
@@ -414,29 +414,40 @@ class Plan:
     def _failed(
         self, question: Question, blank: Blank, asked_at: float, now: float
     ) -> list[tuple[Watch, Look]]:
-        if not (blank.is_passing or blank.is_everybodys):
+        is_of_this_alone = not (blank.is_passing or blank.is_everybodys)
+        if is_of_this_alone:
             self._reached(question, now)
-            if isinstance(question, AskRun):
-                return self._failed_run(question.run_id, blank, asked_at, now)
+        if isinstance(question, AskRun):
+            if not is_of_this_alone and self._is_outage(question.run_id, blank):
+                return self._outage(blank, asked_at, now)
+            return self._failed_run(question.run_id, blank, asked_at, now)
+        if is_of_this_alone:
             self._give_up(_endpoint(question), str(blank.error), now)
             return []
-        is_outage = blank.is_everybodys
-        if isinstance(question, AskRun):
-            self._failing.add(question.run_id)
-            is_outage = is_outage or self._suspect is not None or len(self._failing) >= _IN_A_ROW
-            self._suspect = None
-        else:
-            self._suspect, self._suspicion = _endpoint(question), str(blank.error)
-            if blank.is_refusal:  # it ends waits, so it has to be said of a run, too
-                return self._pause_all(self._troubles[self._suspect] + 1, (), blank, asked_at, now)
-        if is_outage:
-            self._outages += 1
-            return self._pause_all(self._outages, self.watches(), blank, asked_at, now)
-        if isinstance(question, AskRun):
-            return self._failed_run(question.run_id, blank, asked_at, now)
+        return self._failed_endpoint(question, blank, asked_at, now)
+
+    def _is_outage(self, run_id: str, blank: Blank) -> bool:
+        """Tell whether a run cannot be read since nothing can: so it is with every error that lies in the way."""
+        self._failing.add(run_id)
+        suspect, self._suspect = self._suspect, None
+        return blank.is_everybodys or suspect is not None or len(self._failing) >= _IN_A_ROW
+
+    def _failed_endpoint(
+        self, question: AskList | AskFeed, blank: Blank, asked_at: float, now: float
+    ) -> list[tuple[Watch, Look]]:
+        endpoint = _endpoint(question)
+        self._suspect, self._suspicion = endpoint, str(blank.error)
+        if blank.is_everybodys and not blank.is_refusal:
+            return self._outage(blank, asked_at, now)
         wanted = self._course.wanted if self._course is not None and isinstance(question, AskList) else ()
-        watches = [watch for run_id in wanted for watch in self._runs[run_id].watches]
-        return self._pause_all(self._troubles[self._suspect or ""] + 1, watches, blank, asked_at, now)
+        # A refusal ends waits, so it has to be said of a run, too, before anybody is told.
+        runs = [] if blank.is_refusal else [self._runs[run_id] for run_id in wanted]
+        watches = [watch for run in runs for watch in run.watches]
+        return self._pause_all(self._troubles[endpoint] + 1, watches, blank, asked_at, now)
+
+    def _outage(self, blank: Blank, asked_at: float, now: float) -> list[tuple[Watch, Look]]:
+        self._outages += 1
+        return self._pause_all(self._outages, self.watches(), blank, asked_at, now)
 
     def _pause_all(
         self, failures: int, watches: Iterable[Watch], blank: Blank, asked_at: float, now: float
