@@ -42,6 +42,25 @@ _PAUSES = (1.0, 2.0, 4.0, 8.0)
 _SHORT_PAUSES = (0.0, 2.0, 4.0)
 
 
+FIELDS = (
+    "checklist_id",
+    "name",
+    "kickoff",
+    "summary",
+    "owner_id",
+    "tasks",
+    "tags",
+    "users",
+    "groups",
+    "roles",
+    "folders",
+    "parent_id",
+)
+"""What can be said of a launch, by the names that operator and notifier give it; they template all of it."""
+_PEOPLE = ("owner_id", "users", "groups")
+_AS_THEY_ARE = ("tags", "roles", "folders", "parent_id")
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """
@@ -67,6 +86,26 @@ class Launch:
     people: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     cuts_texts: bool = False
+
+    @classmethod
+    def of(cls, asked: object, mark: LaunchMark, *, cuts_texts: bool = False) -> Launch:
+        """
+        Return the launch that an operator or notifier asks for.
+
+        :param asked: has the :data:`FIELDS` as attributes, rendered.
+        """
+        given = {name: getattr(asked, name) for name in FIELDS}
+        return cls(
+            checklist_id=given["checklist_id"],
+            mark=mark,
+            name=given["name"],
+            kickoff=given["kickoff"],
+            overrides=given["tasks"],
+            summary=given["summary"],
+            people={name: given[name] for name in _PEOPLE},
+            values={name: given[name] for name in _AS_THEY_ARE},
+            cuts_texts=cuts_texts,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 
-from airflow_provider_tallyfy.acting.launching import Launch, Launcher
+from airflow_provider_tallyfy.acting.launching import FIELDS, Launch, Launcher
 from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark
 
 if TYPE_CHECKING:
@@ -86,21 +86,7 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
     :param tallyfy_conn_id: id of the Airflow connection.
     """
 
-    template_fields: Sequence[str] = (
-        "checklist_id",
-        "name",
-        "kickoff",
-        "summary",
-        "owner_id",
-        "tasks",
-        "tags",
-        "users",
-        "groups",
-        "roles",
-        "folders",
-        "parent_id",
-        "tallyfy_conn_id",
-    )
+    template_fields: Sequence[str] = (*FIELDS, "tallyfy_conn_id")
 
     def __init__(
         self,
@@ -135,22 +121,7 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
 
     def tell(self, hook: TallyfyHook, context: Context) -> None:
         """Launch the run."""
-        launch = Launch(
-            checklist_id=self.checklist_id,
-            mark=_mark_of_this_call(context),
-            name=self.name,
-            kickoff=self.kickoff,
-            overrides=self.tasks,
-            summary=self.summary,
-            people={"owner_id": self.owner_id, "users": self.users, "groups": self.groups},
-            values={
-                "tags": self.tags,
-                "roles": self.roles,
-                "folders": self.folders,
-                "parent_id": self.parent_id,
-            },
-            cuts_texts=True,
-        )
+        launch = Launch.of(self, _mark_of_this_call(context), cuts_texts=True)
         run_id = Launcher(hook, launch, self.log.warning).launch_at_most_once()
         self.log.info("Launched a process in Tallyfy: %s", hook.run_url(run_id))
 

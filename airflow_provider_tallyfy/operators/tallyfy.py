@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowFailException, SkipMixin, conf
 
 from airflow_provider_tallyfy.acting.completing import Completer, Completion, DecidedOtherwiseError
-from airflow_provider_tallyfy.acting.launching import Launch, Launcher
+from airflow_provider_tallyfy.acting.launching import FIELDS, Launch, Launcher
 from airflow_provider_tallyfy.operators.approvals import described, in_words, skip_downstream
 from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator
 from airflow_provider_tallyfy.operators.launch_record import LaunchRecord, launch_mark
@@ -103,21 +103,7 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
     :raises TallyfyNotFoundError: there is no such template; or the run that the task launched before is gone.
     """
 
-    template_fields: Sequence[str] = (
-        "checklist_id",
-        "name",
-        "kickoff",
-        "summary",
-        "owner_id",
-        "tasks",
-        "tags",
-        "users",
-        "groups",
-        "roles",
-        "folders",
-        "parent_id",
-        "tallyfy_conn_id",
-    )
+    template_fields: Sequence[str] = (*FIELDS, "tallyfy_conn_id")
     template_fields_renderers = {"kickoff": "json", "tasks": "json"}  # noqa: RUF012 - as Airflow's own
     operator_extra_links = (TallyfyProcessLink(),)
 
@@ -171,21 +157,7 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
         """Launch the run, unless an earlier try did, and return it."""
         mark = launch_mark(context, self.task_id, is_of_every_try=self.on_retry == "adopt")
         record = LaunchRecord(context, self.checklist_id, mark, self.log.warning)
-        launch = Launch(
-            checklist_id=self.checklist_id,
-            mark=mark,
-            name=self.name,
-            kickoff=self.kickoff,
-            overrides=self.tasks,
-            summary=self.summary,
-            people={"owner_id": self.owner_id, "users": self.users, "groups": self.groups},
-            values={
-                "tags": self.tags,
-                "roles": self.roles,
-                "folders": self.folders,
-                "parent_id": self.parent_id,
-            },
-        )
+        launch = Launch.of(self, mark)
         try:
             run_id = Launcher(self.hook, launch, self.log.warning).launch_once(record)
         except FormValuesError as error:
