@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_tallyfy.acting.completer import who_completed
 from airflow_provider_tallyfy.exceptions import (
-    TallyfyError,
     TallyfyIndeterminateError,
     TallyfyNotFoundError,
     TallyfyResponseError,
@@ -161,21 +161,13 @@ class Completer:
         if problems := self._undecided(task):
             raise FormValuesError(problems)
         done = _verb(tasks.decision(task)) if tasks.is_approval(task) else "completed"
-        who_and_when = f"{self._completer(task)} at {task.get('completed_at')}"
+        person = who_completed(task, self._hook, self._warn)
+        who_and_when = f"{person.in_full if person else 'somebody'} at {task.get('completed_at')}"
         what = f"Task {quoted(str(task.get('title')))} was {done} by {who_and_when}"
         if tasks.is_approval(task) and tasks.decision(task) is not self._wanted.is_approved:
             raise DecidedOtherwiseError(f"{what}, so it cannot be {_verb(self._wanted.is_approved)}.")
         self._warn("%s already, so nothing was sent.", what)
         return task
-
-    def _completer(self, task: Mapping[str, Any]) -> str:
-        member, guest = task.get("completer_id"), task.get("completer_guest_id")
-        if member is None:
-            return f"guest {guest}" if guest is not None else "somebody"
-        try:
-            return str(self._hook.get_directory().member(str(member)))
-        except (TallyfyError, UnfitValueError, UnreadableAnswerError):
-            return f"member {member}"
 
 
 def _verb(is_approved: bool | None) -> str:

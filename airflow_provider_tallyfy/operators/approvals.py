@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 
-from airflow_provider_tallyfy.protocol.decisions import Person, completer, last_comment, read_person
+from airflow_provider_tallyfy.acting.completer import who_completed
+from airflow_provider_tallyfy.protocol.decisions import Person, last_comment
 from airflow_provider_tallyfy.protocol.text import one_line, quoted, shortened
 from airflow_provider_tallyfy.version_compat import skip
 
@@ -27,7 +28,7 @@ def described(task: dict[str, Any], run_id: str, hook: TallyfyHook, log: Log) ->
     :param hook: asks who it was, where the task does not say.
     :param log: told where nobody can say.
     """
-    person = _known(completer(task), hook, log)
+    person = who_completed(task, hook, log.warning)
     return {
         "run_id": run_id,
         "task_id": task["id"],
@@ -72,14 +73,3 @@ def skip_downstream(
 def _to_skip(task: Any, ignore_trigger_rules: bool) -> Iterator[Any]:
     relatives = task.get_flat_relatives if ignore_trigger_rules else task.get_direct_relatives
     return (each for each in relatives(upstream=False) if not each.is_teardown)
-
-
-def _known(person: Person | None, hook: TallyfyHook, log: Log) -> Person | None:
-    """Return the person with name and e-mail address, where Tallyfy tells them."""
-    if person is None or person.is_known:
-        return person
-    try:
-        return read_person({"id": person.id, **hook.request("GET", f"users/{person.id}")["data"]})
-    except Exception as error:  # noqa: BLE001 (the decision stands, whoever took it, and whatever a secrets backend raises)
-        log.warning("The name of user %s is not known (%s)", person.id, type(error).__name__)
-        return person

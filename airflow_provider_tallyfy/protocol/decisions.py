@@ -36,6 +36,13 @@ class Person:
         """Whether there is no need to ask who this is."""
         return self.name is not None or self.email is not None
 
+    @property
+    def in_full(self) -> str:
+        """All that tells who this is, in one piece."""
+        if self.name is None:
+            return f"guest {self.email}" if self.email else f"member {self.id}"
+        return f"{self.name} <{self.email}>" if self.email else f"{self.name} (member {self.id})"
+
     def as_json(self) -> dict[str, Any]:
         """Return the person as plain JSON."""
         return asdict(self)

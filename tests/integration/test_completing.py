@@ -150,10 +150,16 @@ class TestOnce:
         assert message.endswith("so it cannot be rejected.")
         assert written(sandbox) == sent
 
-    def test_who_decided_is_an_id_where_members_cannot_be_listed(self, sandbox):
+    def test_who_decided_is_asked_for_where_the_task_has_only_an_id(self, sandbox):
+        complete(**APPROVAL, is_approved=True, override_user=1001)  # none of its assignees
+        with pytest.raises(AirflowFailException, match="was approved by Ada Okafor <ada@example.com> at"):
+            complete(**APPROVAL, is_approved=False)
+
+    def test_who_decided_is_an_id_where_members_cannot_be_read(self, sandbox):
+        complete(**APPROVAL, is_approved=True, override_user=1001)
         fault(sandbox, "status", "/users", status=403)
-        with pytest.raises(AirflowFailException, match="was approved by member 1002 at"):
-            complete(run_id=COMPLETE_RUN_ID, task="Approve release", is_approved=False)
+        with pytest.raises(AirflowFailException, match="was approved by member 1001 at"):
+            complete(**APPROVAL, is_approved=False)
 
 
 class TestRefused:
