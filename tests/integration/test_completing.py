@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import requests
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -18,32 +16,15 @@ from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyCompleteTaskOperator
 from airflow_provider_tallyfy.protocol.forms import read_task_form
 from airflow_provider_tallyfy.sandbox.seeds import COMPLETE_RUN_ID, ONBOARDING_RUN_ID, SEEDED_RUN_ID
-from airflow_provider_tallyfy.sandbox.server import SandboxServer
 
 COMPLETED = "completed-tasks$"
 UPDATED = "/tasks/[0-9a-f]+$"
 APPROVAL = {"run_id": SEEDED_RUN_ID, "task": "approve release", "form_fields": {"Comment": "All is well."}}
 
 
-@pytest.fixture(scope="module")
-def server():
-    with SandboxServer() as server:
-        yield server
-
-
-@pytest.fixture
-def sandbox(server, monkeypatch):
-    server.reset()
-    described = {
-        "conn_type": "tallyfy",
-        "host": server.base_url,
-        "login": "sandbox",
-        "password": "sandbox-token",
-        "extra": {"timeout": 5},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch):
     monkeypatch.setattr(completing, "_PAUSES", (0.1, 0.2))
-    return server
 
 
 def complete(**arguments):
@@ -152,7 +133,7 @@ class TestOnce:
 
     def test_who_decided_is_asked_for_where_the_task_has_only_an_id(self, sandbox):
         complete(**APPROVAL, is_approved=True, override_user=1001)  # none of its assignees
-        with pytest.raises(AirflowFailException, match="was approved by Ada Okafor <ada@example.com> at"):
+        with pytest.raises(AirflowFailException, match=r"was approved by Ada Okafor <ada@example.com> at"):
             complete(**APPROVAL, is_approved=False)
 
     def test_who_decided_is_an_id_where_members_cannot_be_read(self, sandbox):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
@@ -19,7 +18,6 @@ from airflow_provider_tallyfy.sandbox.seeds import (
     ONBOARDING_RUN_ID,
     RELEASE_CHECKLIST_ID,
 )
-from airflow_provider_tallyfy.sandbox.server import SandboxServer
 
 FILE = {"id": "a1", "filename": "contract.pdf", "version": 1}
 TEAM = {"users": [1001], "guests": ["x@y.example"]}
@@ -56,22 +54,8 @@ GIVEN = [
 REQUIRED = {"Customer name": "Globex", "Contact email": "client@example.org", "Region": "Europe"}
 
 
-@pytest.fixture(scope="module")
-def server():
-    with SandboxServer() as server:
-        yield server
-
-
 @pytest.fixture
-def hook(server, monkeypatch):
-    server.reset()
-    described = {
-        "conn_type": "tallyfy",
-        "host": server.base_url,
-        "login": "sandbox",
-        "password": "sandbox-token",
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
+def hook(sandbox):
     hook = TallyfyHook()
     with hook.get_conn():
         yield hook

@@ -31,32 +31,11 @@ from airflow_provider_tallyfy.hooks import transport
 from airflow_provider_tallyfy.operators import launch_record, waits
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_CHECKLIST_ID, RELEASE_CHECKLIST_ID
-from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from dev.sandbox import SandboxClient
 from tests.unit.conftest import TaskInstance, TaskStateStore
 
 RUNS = "/runs$"
 SETTLED_AFTER = 1.0
-
-
-@pytest.fixture(scope="module")
-def server():
-    with SandboxServer() as server:
-        yield server
-
-
-@pytest.fixture
-def sandbox(server, monkeypatch):
-    server.reset()
-    described = {
-        "conn_type": "tallyfy",
-        "host": server.base_url,
-        "login": "sandbox",
-        "password": "sandbox-token",
-        "extra": {"timeout": 5},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
-    return server
 
 
 @pytest.fixture(autouse=True)

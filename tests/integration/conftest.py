@@ -1,0 +1,29 @@
+"""A sandbox over real HTTP that the default connection leads to; a test file may have one of its own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_provider_tallyfy.sandbox.server import SandboxServer
+
+
+@pytest.fixture(scope="module")
+def server():
+    with SandboxServer() as server:
+        yield server
+
+
+@pytest.fixture
+def sandbox(server, monkeypatch):
+    server.reset()
+    described = {
+        "conn_type": "tallyfy",
+        "host": server.base_url,
+        "login": "sandbox",
+        "password": "sandbox-token",
+        "extra": {"timeout": 5},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
+    return server
