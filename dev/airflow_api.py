@@ -1,12 +1,14 @@
-"""Airflow's REST API, as far as a program needs it that starts DAG runs and watches them."""
+"""Airflow's REST API (2.11's v1 and 3's v2), as far as a program needs it that starts DAG runs and watches them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import requests
+from packaging.version import Version
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+IN_AIRFLOW_2 = Version(version("apache-airflow")).major == 2
 FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 
@@ -42,14 +45,23 @@ class AirflowApi:
         self._session.mount("http://", HTTPAdapter(max_retries=patience))
 
     def request(self, method: str, path: str, **arguments: Any) -> Any:
-        """Send one request below ``/api/v2`` and return the JSON that answers it."""
-        response = self._session.request(method, f"{self.url}/api/v2{path}", timeout=30, **arguments)
+        """Send one request below the API's root and return the JSON that answers it."""
+        response = self._send(method, path, **arguments)
+        return response.json() if response.content else None
+
+    def text(self, path: str, **arguments: Any) -> str:
+        """Get a plain text."""
+        return self._send("GET", path, headers={"Accept": "text/plain"}, **arguments).text
+
+    def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        root = f"{self.url}/api/{'v1' if IN_AIRFLOW_2 else 'v2'}"
+        response = self._session.request(method, f"{root}{path}", timeout=30, **arguments)
         if not response.ok:
             raise requests.HTTPError(
                 f"{method} {path} was answered {response.status_code}: {response.text[:500]}",
                 response=response,
             )
-        return response.json() if response.content else None
+        return response
 
     def wait_for(self, look: Callable[[], T | None], timeout: float, what: str) -> T:
         def checked_look() -> T | None:
@@ -60,7 +72,8 @@ class AirflowApi:
 
     def health(self) -> dict[str, str | None]:
         """Return the status of each part: metadatabase, scheduler, triggerer, dag_processor."""
-        return {part: state["status"] for part, state in self.request("GET", "/monitor/health").items()}
+        path = "/health" if IN_AIRFLOW_2 else "/monitor/health"
+        return {part: state["status"] for part, state in self.request("GET", path).items()}
 
     def wait_for_dag(self, dag_id: str, timeout: float = 90) -> None:
         """Wait until the DAG processor has read the DAG; an import error ends the wait at once."""
@@ -86,7 +99,9 @@ class AirflowApi:
         """Start a run of the DAG, which is waited for and unpaused first."""
         self.wait_for_dag(dag_id)
         self.unpause(dag_id)
-        body = {"logical_date": None, "conf": dict(conf or {})}
+        body: dict[str, Any] = {"conf": dict(conf or {})}
+        if not IN_AIRFLOW_2:
+            body["logical_date"] = None  # has to be there, and may not be in Airflow 2
         run = self.request("POST", f"/dags/{quote(dag_id)}/dagRuns", json=body)
         return DagRun(self, dag_id, run["dag_run_id"])
 
@@ -102,7 +117,9 @@ class DagRun:
     @property
     def url(self) -> str:
         """Where a person looks at it."""
-        return f"{self.api.url}/dags/{quote(self.dag_id)}/runs/{quote(self.dag_run_id)}"
+        dag = f"{self.api.url}/dags/{quote(self.dag_id)}"
+        run_id = quote(self.dag_run_id, safe="")
+        return f"{dag}/grid?dag_run_id={run_id}" if IN_AIRFLOW_2 else f"{dag}/runs/{run_id}"
 
     @property
     def _path(self) -> str:
@@ -126,7 +143,10 @@ class DagRun:
 
     def operators(self) -> dict[str, str]:
         """Return the name of each task's operator by task id."""
-        return {instance["task_id"]: instance["operator_name"] for instance in self._task_instances()}
+        return {
+            instance["task_id"]: instance.get("operator_name") or instance["operator"]  # the first is of 3.1
+            for instance in self._task_instances()
+        }
 
     def _task_instances(self) -> list[dict[str, Any]]:
         instances: list[dict[str, Any]] = self.api.request("GET", f"{self._path}/taskInstances")[
@@ -177,20 +197,20 @@ class DagRun:
     def xcom(self, task_id: str, key: str = "return_value") -> Any:
         """Return the value that the task pushed, as JSON holds it."""
         path = f"{self._path}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"
-        return self.api.request("GET", path, params={"deserialize": True})["value"]
+        return self.api.request("GET", path, params={"deserialize": True, "stringify": False})["value"]
 
     def extra_links(self, task_id: str) -> dict[str, str | None]:
-        links: dict[str, str | None] = self.api.request(
-            "GET", f"{self._path}/taskInstances/{quote(task_id)}/links"
-        )["extra_links"]
+        answer = self.api.request("GET", f"{self._path}/taskInstances/{quote(task_id)}/links")
+        links: dict[str, str | None] = answer if IN_AIRFLOW_2 else answer["extra_links"]
         return links
 
     def log(self, task_id: str, try_number: int | None = None) -> str:
         """Return the task's log of one try, the latest unless told, as readable lines."""
         number = try_number or self.task(task_id)["try_number"]
-        answer = self.api.request(
-            "GET", f"{self._path}/taskInstances/{quote(task_id)}/logs/{number}", params={"full_content": True}
-        )
+        path = f"{self._path}/taskInstances/{quote(task_id)}/logs/{number}"
+        if IN_AIRFLOW_2:
+            return self.api.text(path, params={"full_content": True})
+        answer = self.api.request("GET", path, params={"full_content": True})
         return "\n".join(_log_line(entry) for entry in answer["content"])
 
     def failures(self, lines: int = 30) -> str:

@@ -2,7 +2,8 @@
 A real Airflow on this machine, for as long as a ``with`` block lasts.
 
 Scheduler, DAG processor, triggerer and API server run as processes of their own, with sqlite and a home
-directory of their own, so that a test can kill one of them and start it anew.
+directory of their own, so that a test can kill one of them and start it anew. It is the Airflow that this Python
+has, 2.11 or 3.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 import requests
 
-from dev.airflow_api import AirflowApi
+from dev.airflow_api import IN_AIRFLOW_2, AirflowApi
 from dev.processes import ChildProcess, end, exit_on_termination, wait_until
 
 if TYPE_CHECKING:
@@ -27,14 +28,19 @@ if TYPE_CHECKING:
 
     from dev.airflow_api import DagRun
 
-#: The parts, each by the name of its ``airflow`` command (Airflow 2.11 has ``webserver`` for ``api-server``).
+#: The parts, each by the name of its ``airflow`` command.
 #: No log servers: they cannot be bound to the loopback address, and the API server reads logs from the disk.
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "api-server": (),
+    "webserver" if IN_AIRFLOW_2 else "api-server": (),
     "scheduler": ("--skip-serve-logs",),
-    "dag-processor": (),
+    **({} if IN_AIRFLOW_2 else {"dag-processor": ()}),  # Airflow 2's scheduler reads DAGs itself with sqlite
     "triggerer": ("--skip-serve-logs",),
 }
+
+ALL_ADMINS_IN_AIRFLOW_2 = """\
+AUTH_ROLE_PUBLIC = "Admin"
+WTF_CSRF_ENABLED = False
+"""
 
 
 class RealAirflow:
@@ -43,7 +49,6 @@ class RealAirflow:
 
     :param dags_folder: where the DAG files are
     :param environment: more variables for every part, such as ``AIRFLOW_CONN_TALLYFY_DEFAULT``
-    :param executable: the ``airflow`` command of the environment to run, by default that of this Python
     :param parallelism: how many tasks may run at once
     :param keep_home: leave the home directory with all logs behind
     """
@@ -53,13 +58,12 @@ class RealAirflow:
         dags_folder: Path,
         *,
         environment: Mapping[str, str] | None = None,
-        executable: Path | None = None,
         parallelism: int = 4,
         keep_home: bool = False,
     ) -> None:
         self._dags_folder = dags_folder
         self._extra_environment = dict(environment or {})
-        self._executable = executable or Path(sys.executable).with_name("airflow")
+        self._executable = Path(sys.executable).with_name("airflow")
         self._parallelism = parallelism
         self._keep_home = keep_home
         self._parts: dict[str, ChildProcess] = {}
@@ -116,7 +120,10 @@ class RealAirflow:
                 health = self.api.health()
             except requests.RequestException:
                 return False
-            return len(health) == len(PARTS) and set(health.values()) == {"healthy"}
+            states = [
+                state for state in health.values() if state
+            ]  # of the metadata database, and of each part
+            return len(states) == len(PARTS) and set(states) == {"healthy"}
 
         wait_until(look, timeout, "Airflow to be healthy")
 
@@ -127,6 +134,8 @@ class RealAirflow:
         # Airflow finds modules in this folder. The default of 5 s is short for a machine that is busy.
         (self.home / "config").mkdir()
         (self.home / "config" / "sqlite_patience.py").write_text("CONNECT_ARGS = {'timeout': 60}\n")
+        if IN_AIRFLOW_2:
+            (self.home / "webserver_config.py").write_text(ALL_ADMINS_IN_AIRFLOW_2)
         migration = ChildProcess(
             "airflow db migrate",
             [str(self._executable), "db", "migrate"],
@@ -188,6 +197,19 @@ class RealAirflow:
             "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
         }
+        if IN_AIRFLOW_2:
+            settings |= {
+                "CORE__EXECUTOR": "SequentialExecutor",  # no other goes with sqlite there
+                "API__AUTH_BACKENDS": "airflow.api.auth.backend.default",
+                "API__ENABLE_XCOM_DESERIALIZE_SUPPORT": "True",
+                "WEBSERVER__BASE_URL": self.url,
+                "WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
+                "WEBSERVER__WEB_SERVER_PORT": str(port),
+                "WEBSERVER__WORKERS": "1",
+                "SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "15",
+                "SCHEDULER__DAG_DIR_LIST_INTERVAL": "5",
+                "SCHEDULER__PARSING_PROCESSES": "1",
+            }
         own = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         return {
             **own,
