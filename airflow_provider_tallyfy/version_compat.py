@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 _version = Version(Version(airflow_version).base_version)
 AIRFLOW_V_3_0_PLUS = _version >= Version("3.0")
 AIRFLOW_V_3_3_PLUS = _version >= Version("3.3")
+
+
+def mask_secret(secret: str | None) -> None:
+    """Have Airflow hide the secret in logs; ``common.compat`` has this only since 1.22, newer than many Airflows."""
+    home = "airflow.sdk.log" if AIRFLOW_V_3_0_PLUS else "airflow.utils.log.secrets_masker"
+    import_module(home).mask_secret(secret)
 
 
 def task_state_store(context: Context) -> Any | None:

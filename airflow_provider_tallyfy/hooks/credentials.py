@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from airflow.providers.common.compat.sdk import mask_secret
-
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection, is_token
 from airflow_provider_tallyfy.hooks.transport import BearerAuth, Transport, no_auth
 from airflow_provider_tallyfy.protocol import calls
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
+from airflow_provider_tallyfy.version_compat import mask_secret
 
 _RENEW_BEFORE_END = 300.0
 _LONGEST_LIFE = 100 * 365 * 86400
