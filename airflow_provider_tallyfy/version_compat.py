@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _version = Version(Version(airflow_version).base_version)
 AIRFLOW_V_3_0_PLUS = _version >= Version("3.0")
 AIRFLOW_V_3_3_PLUS = _version >= Version("3.3")
+IS_AIRFLOW_3_0 = AIRFLOW_V_3_0_PLUS and _version < Version("3.1")
 
 
 def mask_secret(secret: str | None) -> None:
@@ -62,6 +63,21 @@ def is_deferral_timeout(error: BaseException) -> bool:
 def can_start_from_trigger() -> bool:
     """Tell whether this Airflow starts tasks in its triggerer; 3.0 to 3.2 do not, or were never seen to."""
     return AIRFLOW_V_3_3_PLUS or not AIRFLOW_V_3_0_PLUS
+
+
+def with_outputs_pushed(operator: Any, context: Context, outputs: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return what an operator with ``multiple_outputs`` returns, after pushing what Airflow would fail to push.
+
+    Airflow 3.0 sends no body for an XCom that is ``None``, and fails the task for it (seen in 3.0.6). The outputs that
+    are not ``None`` are pushed here then; of an output that is not there, a downstream task gets ``None`` all the same.
+    """
+    if IS_AIRFLOW_3_0 and operator.multiple_outputs and (task_instance := context.get("ti")):
+        for key, value in outputs.items():
+            if value is not None:
+                task_instance.xcom_push(key, value)
+        operator.multiple_outputs = False
+    return outputs
 
 
 async def success_event(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> TaskSuccessEvent:

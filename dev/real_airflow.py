@@ -157,6 +157,7 @@ class RealAirflow:
             self._parts[part].start()
         self.api = AirflowApi(self.url, check=self.check)
         self.wait_until_healthy()
+        self.api.log_in()
 
     def check(self) -> None:
         """Raise, with the end of its log, if a part ended that nobody killed."""
@@ -181,6 +182,7 @@ class RealAirflow:
             "API__HOST": "127.0.0.1",
             "API__PORT": str(port),
             "API__WORKERS": "1",
+            "API__ENABLE_XCOM_DESERIALIZE_SUPPORT": "True",
             # Nothing listens there; by default it might be the log server of somebody's own Airflow.
             "LOGGING__WORKER_LOG_SERVER_PORT": str(unused_port),
             "LOGGING__TRIGGER_LOG_SERVER_PORT": str(unused_port),
@@ -201,7 +203,6 @@ class RealAirflow:
             settings |= {
                 "CORE__EXECUTOR": "SequentialExecutor",  # no other goes with sqlite there
                 "API__AUTH_BACKENDS": "airflow.api.auth.backend.default",
-                "API__ENABLE_XCOM_DESERIALIZE_SUPPORT": "True",
                 "WEBSERVER__BASE_URL": self.url,
                 "WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
                 "WEBSERVER__WEB_SERVER_PORT": str(port),

@@ -18,6 +18,7 @@ from airflow_provider_tallyfy.operators.waits import WaitsForRun
 from airflow_provider_tallyfy.protocol.plain_values import truth
 from airflow_provider_tallyfy.protocol.problems import FormValuesError
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
+from airflow_provider_tallyfy.version_compat import with_outputs_pushed
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -60,7 +61,8 @@ class TallyfyGetRunOperator(TallyfyOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run and return it."""
         push_run_url(context, self.hook.run_url(self.run_id))
-        return self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
+        run = self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
+        return with_outputs_pushed(self, context, run)
 
 
 class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
@@ -164,10 +166,14 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
             raise AirflowFailException(str(error)) from None
         push_run_url(context, self.hook.run_url(run_id))
         if self.wait_for_completion:
-            return self.wait_until_complete(context, run_id)
+            return with_outputs_pushed(self, context, self.wait_until_complete(context, run_id))
         run = self.hook.get_run(run_id)
         self.log.info("Run %s of template %s is %s.", run_id, self.checklist_id, run.get("status"))
-        return run
+        return with_outputs_pushed(self, context, run)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the run that was waited for, or fail."""
+        return with_outputs_pushed(self, context, super().execute_complete(context, event))
 
 
 class TallyfyCompleteTaskOperator(TallyfyOperator):

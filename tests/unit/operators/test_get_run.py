@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
@@ -28,6 +29,19 @@ def test_each_field_is_an_output_of_its_own_unless_told_otherwise():
     assert (
         TallyfyGetRunOperator(task_id="read", run_id="r1", multiple_outputs=False).multiple_outputs is False
     )
+
+
+@pytest.mark.parametrize("is_3_0", [True, False])
+def test_airflow_3_0_is_not_left_to_push_a_none(connection, context, requests_mock, monkeypatch, is_3_0):
+    requests_mock.get(f"{API}/runs/r1", json={"data": {"id": "r1", "next_task": None}})
+    monkeypatch.setattr(version_compat, "IS_AIRFLOW_3_0", is_3_0)
+    operator = TallyfyGetRunOperator(task_id="read", run_id="r1")
+
+    assert operator.execute(context) == {"id": "r1", "next_task": None}
+
+    assert ("id" in context["ti"].xcoms) is is_3_0
+    assert "next_task" not in context["ti"].xcoms
+    assert operator.multiple_outputs is not is_3_0
 
 
 def test_its_link_leads_to_the_process_even_if_the_read_fails(connection, context, requests_mock):
