@@ -1,0 +1,268 @@
+"""
+``make test-matrix``: the built wheel in every Airflow that it serves, each in an environment of its own.
+
+An environment begins as an Airflow that exists already, with what was current when that version came out. The wheel is
+installed into it, and the tests run from a copy of this repository without the package, so that they see the wheel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from rich.console import Console
+
+from dev.processes import exit_on_termination
+from dev.wheel import PACKAGE, build_wheel, tracked_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "compatibility.md"
+#: Each Airflow with the Pythons that it allows, of those that the provider allows.
+AIRFLOWS: Mapping[str, tuple[str, ...]] = {
+    "2.11.2": ("3.11", "3.12"),
+    "3.0.6": ("3.11", "3.12"),
+    "3.1.8": ("3.11", "3.12", "3.13"),
+    "3.2.2": ("3.11", "3.12", "3.13"),
+    "3.3.2": ("3.11", "3.12", "3.13"),
+}
+#: With --quick, all tests run on the oldest Airflow only; `make test` runs them on the newest.
+OLDEST = next(iter(AIRFLOWS))
+_UV = (sys.executable, "-m", "uv")
+_TABLE = re.compile(r"(?<=<!-- written by make test-matrix -->\n).*?(?=<!-- until here -->)", re.DOTALL)
+
+
+class FailedError(Exception):
+    """A check of a cell did not pass; the text is what it printed last."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One Airflow on one Python."""
+
+    airflow: str
+    python: str
+
+    def __str__(self) -> str:
+        return f"Airflow {self.airflow} on Python {self.python}"
+
+    @property
+    def constraints(self) -> Path:
+        return ROOT / "constraints" / f"airflow-{self.airflow}.txt"
+
+
+@dataclass
+class Row:
+    """What came of a cell, check by check; without any, its Python is not here."""
+
+    cell: Cell
+    results: dict[str, str] = field(default_factory=dict)
+    failed: bool = False
+
+
+#: The checks, with their headings in the table.
+CHECKS = {
+    "install": "`pip install` moves nothing",
+    "discovery": "found, and examples in `dag.test()`",
+    "tests": "units and integration",
+    "deferral": "deferral in a real Airflow",
+}
+
+
+class Environment:
+    """
+    A virtual environment for one cell.
+
+    :param cell: the cell
+    :param folder: where to make it
+    :param tree: the repository without the package
+    :param wheel: what to install
+    """
+
+    def __init__(self, cell: Cell, folder: Path, tree: Path, wheel: Path) -> None:
+        self._cell = cell
+        self._folder = folder
+        self._tree = tree
+        self._wheel = wheel
+        self._python = folder / "bin" / "python"
+
+    def install(self) -> str:
+        """Make the environment with Airflow alone, install the wheel as users do, and see what that moved."""
+        self._uv("venv", "--quiet", "--no-python-downloads", "--python", self._cell.python, str(self._folder))
+        airflow = f"apache-airflow=={self._cell.airflow}"
+        self._install(airflow, "--constraint", str(self._cell.constraints))
+        before = self._freeze()
+        self._install(str(self._wheel))
+        after = self._freeze()
+        if moved := {name for name in before if after.get(name) != before[name]}:
+            raise FailedError(f"The wheel moved {', '.join(sorted(moved))}.")
+        if added := set(after) - set(before) - {"airflow-provider-tallyfy"}:
+            raise FailedError(f"The wheel brought {', '.join(sorted(added))}.")
+        with_tests = f"airflow-provider-tallyfy[test] @ {self._wheel.as_uri()}"
+        self._install(with_tests, airflow, "--constraint", str(self._cell.constraints))
+        self._check_that_the_wheel_is_used()
+        return "yes"
+
+    def discovery(self) -> str:
+        """Let Airflow find the provider, and run the example DAGs."""
+        return self._pytest("tests/system/test_installed_provider.py", "tests/system/test_dag_test.py")
+
+    def tests(self) -> str:
+        """Run the unit and integration tests."""
+        return self._pytest("tests/unit", "tests/integration")
+
+    def deferral(self) -> str:
+        """Run a DAG whose sensors are deferred in a real triggerer until a person completes tasks."""
+        return self._pytest("tests/system/test_every_airflow.py", processes=0)
+
+    def _check_that_the_wheel_is_used(self) -> None:
+        shown = self._run(self._python, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)")
+        if not shown.stdout.strip().startswith(str(self._folder)):
+            raise FailedError(f"The tests would see {shown.stdout.strip()} in place of the wheel.")
+
+    def _install(self, *arguments: str) -> None:
+        self._uv("pip", "install", "--quiet", "--python", str(self._python), *arguments)
+
+    def _freeze(self) -> dict[str, str]:
+        lines = self._uv("pip", "freeze", "--quiet", "--python", str(self._python)).stdout.splitlines()
+        return {re.split(r"==| @ ", line)[0]: line for line in lines}
+
+    def _pytest(self, *paths: str, processes: int = 2) -> str:
+        report = self._folder / "report.xml"
+        arguments = (f"--numprocesses={processes}", "-p", "no:cacheprovider", f"--junitxml={report}")
+        self._run(self._python, "-m", "pytest", "--quiet", *arguments, *paths)
+        counts = ET.parse(report).getroot()[0].attrib  # noqa: S314 - written by pytest just now
+        skipped = int(counts["skipped"])
+        passed = f"{int(counts['tests']) - skipped} passed"
+        return f"{passed}, {skipped} skipped" if skipped else passed
+
+    def _uv(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._run(*_UV, *arguments)
+
+    def _run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+        path = os.pathsep.join([str(self._folder / "bin"), environment["PATH"]])
+        done = subprocess.run(
+            command,
+            cwd=self._tree,
+            env={**environment, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise FailedError("\n".join([*done.stdout.splitlines()[-60:], *done.stderr.splitlines()[-20:]]))
+        return done
+
+
+class Matrix:
+    """
+    All cells, told to the reader as they go on.
+
+    :param cells: which
+    :param everything: whether to run all tests in each, or on the oldest Airflow alone
+    """
+
+    def __init__(self, cells: Iterable[Cell], *, everything: bool) -> None:
+        self._cells = tuple(cells)
+        self._everything = everything
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._started = time.monotonic()
+
+    def run(self) -> list[Row]:
+        with TemporaryDirectory(prefix="tallyfy-matrix-") as folder:
+            tree = Path(folder, "tree")
+            copy_without_the_package(tree)
+            wheel = build_wheel(Path(folder, "dist"))
+            self._say(f"Built {wheel.name}.")
+            return [self._run_cell(cell, Path(folder), tree, wheel) for cell in self._cells]
+
+    def _run_cell(self, cell: Cell, folder: Path, tree: Path, wheel: Path) -> Row:
+        row = Row(cell)
+        if not _has_python(cell.python):
+            self._say(f"{cell}: not run, there is no Python {cell.python} here.")
+            return row
+        environment = Environment(cell, folder / "environment", tree, wheel)
+        checks = {
+            "install": environment.install,
+            "discovery": environment.discovery,
+            "tests": environment.tests,
+            "deferral": environment.deferral,
+        }
+        if not self._everything and cell.airflow != OLDEST:
+            del checks["tests"], checks["deferral"]
+        try:
+            for name, check in checks.items():
+                row.results[name] = check()
+                self._say(f"{cell}: {CHECKS[name]}: {row.results[name]}")
+        except FailedError as error:
+            row.failed = True
+            row.results[name] = "**no**"
+            self._console.print(str(error), markup=False)
+            self._say(f"[red]{cell}: {CHECKS[name]}: no[/]")
+        finally:
+            shutil.rmtree(folder / "environment", ignore_errors=True)
+        return row
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"[dim]{time.monotonic() - self._started:6.1f} s[/]  {text}")
+
+
+def copy_without_the_package(to: Path) -> None:
+    """Copy what git knows of, but for the package."""
+    for name in tracked_files():
+        if not name.startswith(f"{PACKAGE}/"):
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+
+
+def _has_python(version: str) -> bool:
+    command = (*_UV, "python", "find", "--quiet", "--no-python-downloads", version)
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def table(rows: Sequence[Row]) -> Iterator[str]:
+    """Give the lines of the table in Markdown."""
+    yield f"| Airflow | Python | {' | '.join(CHECKS.values())} |"
+    yield "| --- | --- |" + " --- |" * len(CHECKS)
+    for row in rows:
+        cells = (row.results.get(name, "not run") for name in CHECKS)
+        yield f"| {row.cell.airflow} | {row.cell.python} | {' | '.join(cells)} |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m dev.matrix", description=__doc__)
+    parser.add_argument("--airflow", action="append", choices=AIRFLOWS, help="only this one; may be repeated")
+    parser.add_argument("--python", action="append", help="only on this one, as 3.12; may be repeated")
+    parser.add_argument("--quick", action="store_true", help=f"all tests on {OLDEST} only")
+    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.relative_to(ROOT)}")
+    arguments = parser.parse_args()
+    cells = [
+        Cell(airflow, python)
+        for airflow, pythons in AIRFLOWS.items()
+        for python in pythons
+        if airflow in (arguments.airflow or AIRFLOWS) and python in (arguments.python or pythons)
+    ]
+    with exit_on_termination():
+        rows = Matrix(cells, everything=not arguments.quick).run()
+    text = "\n".join(table(rows))
+    print(f"\n{text}")
+    if arguments.write:
+        PAGE.write_text(_TABLE.sub(f"\n{text}\n\n", PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    return int(any(row.failed for row in rows) or not any(row.results for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
