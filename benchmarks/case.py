@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks.certificate import make_certificate
 from benchmarks.contenders import HTTP, SLEEP
 from benchmarks.organization import Organization, WaitedFor
 from benchmarks.processes import Process
 from benchmarks.server import ServerSettings, serve
 from benchmarks.triggerer import Fired, Reading, TriggererSettings, run
+from dev.certificate import make_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

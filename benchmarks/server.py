@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from benchmarks.certificate import Certificate
+    from dev.certificate import Certificate
 
 _RUN = re.compile(r"/runs(?:/([0-9a-f]{32}))?$")
 _ID = re.compile(rb'"id":"([0-9a-f]{32})"')
@@ -71,14 +71,14 @@ def serve(connection: Connection, settings: ServerSettings) -> None:
 
 async def _serve(connection: Connection, settings: ServerSettings) -> None:
     listener = listen("127.0.0.1", 0)
-    server = SandboxUvicorn(seeded_store("demo"), test_controls=True)
+    files = (
+        None if settings.certificate is None else (settings.certificate.certificate, settings.certificate.key)
+    )
+    server = SandboxUvicorn(seeded_store("demo"), test_controls=True, certificate=files)
     witness = Witness(server.application)
     server.config.app = witness
     # Thousands of waits may call at once; what is refused would come again seconds later, and be counted as slow.
     server.config.backlog = 10_000
-    if settings.certificate is not None:
-        server.config.ssl_certfile = settings.certificate.certificate
-        server.config.ssl_keyfile = str(settings.certificate.key)
     scheme = "http" if settings.certificate is None else "https"
 
     def answer() -> None:

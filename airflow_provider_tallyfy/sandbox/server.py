@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TypeVar
 
@@ -36,13 +37,20 @@ class SandboxUvicorn(uvicorn.Server):
     :param store: what to serve.
     :param test_controls: whether ``/_sandbox`` is there.
     :param announce: called once, when the server listens.
+    :param certificate: PEM files of a certificate and of its key, to serve TLS with; without, it is plain HTTP.
     """
 
     def __init__(
-        self, store: Store, *, test_controls: bool, announce: Callable[[], None] | None = None
+        self,
+        store: Store,
+        *,
+        test_controls: bool,
+        announce: Callable[[], None] | None = None,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
         self.application = build_application(store, controls=Controls() if test_controls else None)
         self._announce = announce
+        certificate_file, key_file = certificate or (None, None)
         super().__init__(
             uvicorn.Config(
                 self.application,
@@ -50,6 +58,8 @@ class SandboxUvicorn(uvicorn.Server):
                 log_level="error",
                 lifespan="off",
                 timeout_graceful_shutdown=3,
+                ssl_certfile=certificate_file,
+                ssl_keyfile=key_file,
             )
         )
 
@@ -101,6 +111,7 @@ class SandboxServer:
     :param seed: what is in it, ``demo`` or ``empty``.
     :param test_controls: whether ``/_sandbox`` is there.
     :param port: the port; 0, the default, takes a free one.
+    :param certificate: PEM files of a certificate and of its key, to serve TLS with; without, it is plain HTTP.
     """
 
     def __init__(
@@ -110,11 +121,13 @@ class SandboxServer:
         seed: Seed = "demo",
         test_controls: bool = True,
         port: int = 0,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
         self.store: Store = seeded_store(seed, next_task_shape=next_task)
         self._seed = seed
         self._test_controls = test_controls
         self._requested_port = port
+        self._certificate = certificate
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __enter__(self) -> SandboxServer:
@@ -122,7 +135,10 @@ class SandboxServer:
         self.port: int = self._listener.getsockname()[1]
         listening: Future[None] = Future()
         self._server = SandboxUvicorn(
-            self.store, test_controls=self._test_controls, announce=lambda: listening.set_result(None)
+            self.store,
+            test_controls=self._test_controls,
+            announce=lambda: listening.set_result(None),
+            certificate=self._certificate,
         )
         self._thread = threading.Thread(
             target=self._serve, args=(listening,), name="tallyfy-sandbox", daemon=True
@@ -146,7 +162,8 @@ class SandboxServer:
     @property
     def url(self) -> str:
         """The server's root, where the page and the test controls are."""
-        return f"http://127.0.0.1:{self.port}"
+        scheme = "http" if self._certificate is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:

@@ -1,4 +1,4 @@
-"""A certificate for this machine's loopback address, made on the spot, and the authority that vouches for it."""
+"""A certificate for a server on this machine, made on the spot, and the authority that vouches for it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ class Certificate:
     authority: Path
 
 
-def make_certificate(folder: Path) -> Certificate:
-    """Make a certificate for 127.0.0.1 that is good for a day."""
+def make_certificate(folder: Path, *names: str) -> Certificate:
+    """
+    Make a certificate that is good for a day.
+
+    :param folder: where its parts are written
+    :param names: hosts that it also vouches for, beside 127.0.0.1
+    """
     # An elliptic curve, as most public servers have by now: it also makes for the cheaper handshake.
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    authority_name, name = _name("Benchmark authority"), _name("127.0.0.1")
+    authority_name, name = _name("Authority of a test"), _name("127.0.0.1")
     authority = (
         _builder(authority_name, authority_name, authority_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -41,7 +46,12 @@ def make_certificate(folder: Path) -> Certificate:
         _builder(name, authority_name, key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(is_authority=False), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ip_address("127.0.0.1")), *(x509.DNSName(host) for host in names)]
+            ),
+            critical=False,
+        )
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
         )
