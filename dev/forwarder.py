@@ -71,14 +71,15 @@ class _Connection(BaseRequestHandler):
         with socket.create_connection(self.server.target) as upstream:
             ends = {self.request, upstream}
             self.server.connections |= ends
-            back = threading.Thread(target=_copy, args=(upstream, self.request))
+            back = threading.Thread(target=copy, args=(upstream, self.request))
             back.start()
-            _copy(self.request, upstream)
+            copy(self.request, upstream)
             back.join()
             self.server.connections -= ends
 
 
-def _copy(source: socket.socket, sink: socket.socket) -> None:
+def copy(source: socket.socket, sink: socket.socket) -> None:
+    """Pass on all that comes, and then that no more will."""
     with suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)

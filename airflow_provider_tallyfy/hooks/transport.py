@@ -63,20 +63,31 @@ class TallyfySession(requests.Session):
         super().__init__()
         self.headers.update(HEADERS)
         self.verify = connection.verify
-        # What goes to this machine itself must not leave it for a proxy.
-        self.trust_env = not addresses.is_loopback(urlsplit(connection.api_url).hostname or "")
         self._timeout = connection.timeout
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send a request, within the connection's timeout unless another one is given."""
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self._timeout
+        if (
+            "proxies" not in kwargs
+        ):  # so somebody prepared the request, and nothing has looked at the environment
+            settings = self.merge_environment_settings(request.url, {}, None, None, None)
+            kwargs = {"proxies": settings["proxies"], **kwargs}
         return super().send(request, **kwargs)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        """Let the connection's own ``verify`` go before ``REQUESTS_CA_BUNDLE``."""
+        """
+        Take what the environment says of proxies and certificates, with two exceptions.
+
+        The connection's own ``verify`` goes before ``REQUESTS_CA_BUNDLE``, and what goes to this machine itself does
+        not leave it for a proxy.
+        """
         if verify is None and self.verify is not True:
             verify = self.verify
+        hostname = urlsplit(url).hostname or ""
+        if addresses.is_loopback(hostname):
+            proxies = {"no_proxy": hostname, **(proxies or {})}
         return super().merge_environment_settings(url, proxies, stream, verify, cert)
 
     def get_redirect_target(self, resp: requests.Response) -> None:
@@ -235,10 +246,8 @@ class Transport:
         what = self._what_happened(call, failure)
         if not isinstance(failure, Failure):
             if call.is_repeatable or _was_not_sent(failure):
-                raise exceptions.TallyfyConnectionError(
-                    f"{what}. Check the host of connection {self._connection.conn_id!r}, its extra 'verify', "
-                    f"and the network between."
-                )
+                advice = _advice(failure).format(conn_id=self._connection.conn_id)
+                raise exceptions.TallyfyConnectionError(f"{what}. {advice}")
             raise exceptions.TallyfyIndeterminateError(f"{what}. {_LOOK_FIRST}")
         error_class, advice = _KINDS[failure.kind]
         if failure.kind is FailureKind.SERVER and not call.is_repeatable:
@@ -319,8 +328,19 @@ def _was_not_sent(error: BaseException) -> bool:
         return True
     return any(
         isinstance(cause, NewConnectionError | ConnectTimeoutError | ssl.SSLCertVerificationError)
+        or _is_refused_tunnel(cause)
         for cause in _causes(error)
     )
+
+
+def _is_refused_tunnel(error: BaseException) -> bool:
+    """
+    Tell whether a proxy did not let the request through: it may not, or it does not know the host.
+
+    The standard library raises a bare ``OSError`` there. urllib3's ``ProxyError`` is no sign: it is also what comes of
+    a proxy that took a request and then broke off.
+    """
+    return type(error) is OSError and str(error).startswith("Tunnel connection failed")
 
 
 def _is_malformed(error: BaseException) -> bool:
@@ -339,6 +359,21 @@ def _reason(error: BaseException) -> str:
         return f"the request could not be made ({type(error).__name__})"
     *_, innermost = (cause for cause in _causes(error) if not isinstance(cause, MaxRetryError))
     return f"{type(innermost).__name__}: {innermost}".rstrip(": ")
+
+
+def _advice(error: BaseException) -> str:
+    """Say what to do about a request that was not answered."""
+    causes = list(_causes(error))
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return (
+            "If a CA of your own signed that certificate, set extra 'verify' of connection {conn_id!r}, or "
+            "REQUESTS_CA_BUNDLE in the environment, to the path of a bundle that holds it."
+        )
+    if any(isinstance(cause, requests.exceptions.ProxyError) for cause in causes):
+        return "Check the proxy that HTTPS_PROXY or HTTP_PROXY names in the environment, and what NO_PROXY excepts."
+    return (
+        "Check the host of connection {conn_id!r}, its extra 'verify', and the network and proxies between."
+    )
 
 
 _LOOK_FIRST = "It may have been applied: look in Tallyfy before it is sent again."

@@ -72,7 +72,8 @@ def test_no_answer(hook, requests_mock):
     said = str(error.value)
     assert said.startswith(f"GET {PATH} got no answer: ReadTimeout: Read timed out.")
     assert (
-        "Check the host of connection 'tallyfy_default', its extra 'verify', and the network between." in said
+        "Check the host of connection 'tallyfy_default', its extra 'verify', and the network and proxies between."
+        in said
     )
     assert (error.value.status, error.value.tallyfy_message, error.value.request_id) == (None, None, None)
 

@@ -1,0 +1,395 @@
+"""Proxies and private certificate authorities between here and Tallyfy, all of them real, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shutil
+import socket
+import traceback
+from types import SimpleNamespace
+
+import certifi
+import pytest
+import requests
+
+from airflow_provider_tallyfy.exceptions import TallyfyConnectionError
+from airflow_provider_tallyfy.hooks import transport
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID, SEEDED_RUN_ID
+from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
+from airflow_provider_tallyfy.waiting import watcher
+from dev.certificate import make_certificate
+from dev.proxy import Proxy
+from dev.sandbox import SandboxClient
+
+# No name server knows it: who reaches it was led there by a proxy, or by a test.
+HOST = "tallyfy.test"
+PASSWORD = "proxy-password-that-nobody-may-see"
+CREDENTIALS = f"proxy-user:{PASSWORD}"
+LONGEST = 30.0
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    return make_certificate(tmp_path_factory.mktemp("certificate"), HOST)
+
+
+@pytest.fixture(scope="module")
+def own_authority(certificate):
+    return str(certificate.authority)
+
+
+@pytest.fixture(scope="module")
+def another_authority(tmp_path_factory):
+    return str(make_certificate(tmp_path_factory.mktemp("another")).authority)
+
+
+@pytest.fixture(scope="module")
+def secure_server(certificate):
+    with SandboxServer(certificate=(certificate.certificate, certificate.key)) as server:
+        yield server
+
+
+@pytest.fixture
+def secure(secure_server):
+    secure_server.reset()
+    return secure_server
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """An environment without proxies and authorities, to which a test adds its own."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+    def environment(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return environment
+
+
+@pytest.fixture(autouse=True)
+def log(caplog):
+    """All that is logged, by requests and urllib3 too."""
+    caplog.set_level(logging.DEBUG)
+    return caplog
+
+
+@pytest.fixture
+def connect(monkeypatch):
+    """Give a hook that repeats nothing; the extra's fields are named by keyword."""
+    hooks = []
+
+    def connect(host, **extra):
+        described = {
+            "conn_type": "tallyfy",
+            "host": host,
+            "login": "sandbox",
+            "password": "sandbox-token",
+            "extra": {"timeout": 10, **extra},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
+        hooks.append(TallyfyHook(retries=0))
+        return hooks[-1]
+
+    yield connect
+    for hook in hooks:
+        if "connection" in vars(hook):
+            hook.get_conn().close()
+
+
+@pytest.fixture
+def proxy(secure):
+    with Proxy({HOST: secure.port}) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def strict_proxy(secure):
+    with Proxy({HOST: secure.port}, credentials=CREDENTIALS) as proxy:
+        yield proxy
+
+
+def sees_the_run(hook):
+    return hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
+
+
+def shown(error, log):
+    """All that a person may come to see of an error."""
+    parts = [str(error), repr(vars(error)), *traceback.format_exception(error)]
+    return "\n".join([*parts, *(record.getMessage() for record in log.records)])
+
+
+class TestAuthorities:
+    """Whose certificates are trusted, by the connection's ``verify`` and by the environment."""
+
+    @pytest.fixture(params=["127.0.0.1", HOST])
+    def host(self, request, secure, monkeypatch):
+        """This machine itself, and what looks like another one."""
+        resolve = socket.getaddrinfo
+
+        def resolved(host, *arguments, **options):
+            return resolve("127.0.0.1" if host == HOST else host, *arguments, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolved)
+        return f"https://{request.param}:{secure.port}/api"
+
+    @pytest.fixture
+    def bundles(self, own_authority, another_authority):
+        return {"own": own_authority, "another": another_authority, "": "", None: None}
+
+    @pytest.mark.parametrize(
+        ("verify", "in_environment", "is_trusted"),
+        [
+            (None, None, False),
+            (None, "own", True),
+            (None, "another", False),
+            (None, "", False),
+            (True, None, False),
+            (True, "own", True),
+            (True, "another", False),
+            ("own", None, True),
+            ("own", "own", True),
+            ("own", "another", True),
+            ("another", None, False),
+            ("another", "own", False),
+            (False, None, True),
+            (False, "own", True),
+            (False, "another", True),
+        ],
+    )
+    @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+    @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+    def test_every_combination(
+        self, connect, host, bundles, environment, variable, verify, in_environment, is_trusted
+    ):
+        if in_environment is not None:
+            environment(**{variable: bundles[in_environment]})
+        extra = {} if verify is None else {"verify": bundles.get(verify, verify)}
+        hook = connect(host, **extra)
+        if is_trusted:
+            assert sees_the_run(hook)
+        else:
+            with pytest.raises(TallyfyConnectionError, match="certificate verify failed"):
+                hook.get_run(SEEDED_RUN_ID)
+
+    @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+    def test_what_requests_does_not_read(self, connect, host, own_authority, environment, variable, tmp_path):
+        shutil.copy(own_authority, tmp_path)
+        environment(**{variable: own_authority if variable == "SSL_CERT_FILE" else str(tmp_path)})
+        with pytest.raises(TallyfyConnectionError, match="certificate verify failed"):
+            connect(host).get_run(SEEDED_RUN_ID)
+
+    def test_a_bundle_that_also_holds_the_public_authorities(self, connect, host, own_authority, tmp_path):
+        bundle = tmp_path / "all.pem"
+        with bundle.open("w") as file:
+            for part in (certifi.where(), own_authority):
+                with open(part) as source:  # noqa: PTH123
+                    file.write(source.read())
+        assert sees_the_run(connect(host, verify=str(bundle)))
+
+    def test_the_error_says_what_to_do(self, connect, host):
+        with pytest.raises(TallyfyConnectionError) as told:
+            connect(host).launch_run(RELEASE_CHECKLIST_ID)
+        assert "certificate verify failed" in str(told.value)
+        assert "set extra 'verify' of connection 'tallyfy_default'" in str(told.value)
+        assert "REQUESTS_CA_BUNDLE" in str(told.value)
+
+    def test_a_certificate_of_another_host(self, connect, secure, own_authority, monkeypatch):
+        resolve = socket.getaddrinfo
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda _, *rest, **more: resolve("127.0.0.1", *rest, **more)
+        )
+        hook = connect(f"https://other.test:{secure.port}/api", verify=own_authority)
+        with pytest.raises(TallyfyConnectionError, match=r"certificate is not valid for 'other\.test'"):
+            hook.get_run(SEEDED_RUN_ID)
+
+
+class TestProxies:
+    def test_tls_goes_through_it_unread(self, connect, proxy, own_authority, environment):
+        environment(HTTPS_PROXY=proxy.url)
+        hook = connect(f"https://{HOST}/api", verify=own_authority)
+        assert sees_the_run(hook)
+        assert sees_the_run(hook)
+        assert proxy.passed == [f"CONNECT {HOST}:443"]  # once, for both
+
+    def test_plain_http(self, connect, server, environment):
+        with Proxy({HOST: server.port}) as proxy:
+            environment(HTTP_PROXY=proxy.url)
+            hook = connect(f"http://{HOST}/api", allow_http=True)
+            run = hook.launch_run(RELEASE_CHECKLIST_ID, name="Through a proxy")
+            assert hook.get_run(run["id"])["name"] == "Through a proxy"
+        prefix = f"http://{HOST}/api/organizations/sandbox/runs"
+        assert proxy.passed == [f"POST {prefix}", f"GET {prefix}/{run['id']}?with=next_task"]
+
+    @pytest.mark.parametrize("name", ["https_proxy", "ALL_PROXY", "all_proxy"])
+    def test_its_other_names(self, connect, proxy, own_authority, environment, name):
+        environment(**{name: proxy.url})
+        assert sees_the_run(connect(f"https://{HOST}/api", verify=own_authority))
+        assert proxy.passed == [f"CONNECT {HOST}:443"]
+
+    @pytest.mark.parametrize("no_proxy", [HOST, ".test", "other.example,test"])
+    def test_what_no_proxy_excepts_goes_directly(
+        self, connect, secure, proxy, own_authority, environment, monkeypatch, no_proxy
+    ):
+        resolve = socket.getaddrinfo
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda _, *rest, **more: resolve("127.0.0.1", *rest, **more)
+        )
+        environment(HTTPS_PROXY=proxy.url, NO_PROXY=no_proxy)
+        assert sees_the_run(connect(f"https://{HOST}:{secure.port}/api", verify=own_authority))
+        assert proxy.passed == proxy.refused == []
+
+    def test_what_goes_to_this_machine_goes_directly(
+        self, connect, secure, proxy, own_authority, environment
+    ):
+        environment(HTTPS_PROXY=proxy.url, ALL_PROXY=proxy.url)
+        hook = connect(secure.base_url, verify=own_authority)
+        assert sees_the_run(hook)
+        prepared = hook.get_conn().prepare_request(requests.Request("GET", f"{secure.base_url}/me"))
+        assert hook.get_conn().send(prepared).ok
+        assert proxy.passed == proxy.refused == []
+
+    def test_a_prepared_request_goes_through_it_too(self, connect, proxy, own_authority, environment):
+        environment(HTTPS_PROXY=proxy.url)
+        hook = connect(f"https://{HOST}/api", verify=own_authority)
+        prepared = hook.get_conn().prepare_request(requests.Request("GET", f"https://{HOST}/api/me"))
+        assert hook.get_conn().send(prepared).ok
+        assert proxy.passed == [f"CONNECT {HOST}:443"]
+
+    def test_credentials_in_its_url(self, connect, strict_proxy, own_authority, environment, log):
+        environment(HTTPS_PROXY=strict_proxy.url)
+        assert sees_the_run(connect(f"https://{HOST}/api", verify=own_authority))
+        assert strict_proxy.passed == [f"CONNECT {HOST}:443"]
+        assert PASSWORD not in log.text
+
+    def test_an_application_s_token_is_got_through_it(self, connect, proxy, own_authority, environment):
+        environment(HTTPS_PROXY=proxy.url)
+        application = {
+            "client_id": "sandbox-client",
+            "client_secret": "sandbox-secret",
+            "user_email": "ben@example.com",
+        }
+        hook = connect(f"https://{HOST}/api", verify=own_authority, **application)
+        assert hook.request("GET", "/me")["data"]["email"] == "ben@example.com"
+        assert proxy.passed == [f"CONNECT {HOST}:443"]
+
+    def test_credentials_that_are_wrong(self, connect, strict_proxy, own_authority, environment, log):
+        wrong = "another-password-that-nobody-may-see"
+        environment(HTTPS_PROXY=f"http://proxy-user:{wrong}@{strict_proxy.address}")
+        with pytest.raises(TallyfyConnectionError, match=r"407.*Check the proxy that HTTPS_PROXY") as told:
+            connect(f"https://{HOST}/api", verify=own_authority).get_run(SEEDED_RUN_ID)
+        assert strict_proxy.refused == [f"CONNECT {HOST}:443"]
+        assert wrong not in shown(told.value, log)
+
+    def test_a_write_that_it_does_not_let_through_was_certainly_not_applied(
+        self, connect, strict_proxy, own_authority, environment, monkeypatch
+    ):
+        """So it may be repeated, and is no :class:`TallyfyIndeterminateError`."""
+        pauses = []
+        clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=pauses.append)
+        monkeypatch.setattr(transport, "time", clock)
+        environment(HTTPS_PROXY=f"http://{strict_proxy.address}")
+        hook = connect(f"https://{HOST}/api", verify=own_authority)
+        hook.retries = 2
+        with pytest.raises(TallyfyConnectionError, match="407"):
+            hook.launch_run(RELEASE_CHECKLIST_ID)
+        assert len(pauses) == 2
+        assert strict_proxy.refused == [f"CONNECT {HOST}:443"] * 3
+
+    def test_a_host_that_it_does_not_know(self, connect, proxy, environment):
+        environment(HTTPS_PROXY=proxy.url)
+        with pytest.raises(TallyfyConnectionError, match=r"Tunnel connection failed: 502.*Check the proxy"):
+            connect("https://other.test/api").get_run(SEEDED_RUN_ID)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://{credentials}@127.0.0.1:{closed}",
+            "http://{credentials}@127.0.0.1:not-a-port",
+            "http://{credentials}#-was-not-quoted@127.0.0.1:{closed}",
+            "ftp://{credentials}@127.0.0.1:{closed}",
+            "{credentials}@127.0.0.1:{closed}",
+        ],
+    )
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_one_that_cannot_be_used_is_an_error_without_its_credentials(
+        self, connect, environment, log, url, method
+    ):
+        with socket.create_server(("127.0.0.1", 0)) as nobody:
+            closed = nobody.getsockname()[1]
+        environment(HTTPS_PROXY=url.format(credentials=CREDENTIALS, closed=closed))
+        with pytest.raises(TallyfyConnectionError, match="prox") as told:
+            connect(f"https://{HOST}/api").request(method, "runs")
+        assert PASSWORD not in shown(told.value, log)
+
+
+class MovedClock(watcher.Clock):
+    """The watcher's clock: a pause takes no time, and in the first one somebody acts."""
+
+    def __init__(self, act):
+        self._act = act
+        self._now = 1000.0
+
+    def now(self):
+        return self._now
+
+    async def wait(self, event, until):
+        for _ in range(10):  # turns of the loop, in which the waits take what they were told
+            if event.is_set():
+                return
+            await asyncio.sleep(0)
+        self._now = until
+        act, self._act = self._act, lambda: None
+        await asyncio.to_thread(act)
+
+
+@pytest.fixture
+def fired(monkeypatch):
+    """Run a trigger until it fires, while somebody acts."""
+    monkeypatch.setattr(watcher, "GATHERING", 0.0)
+
+    def fired(trigger, act):
+        monkeypatch.setattr(watcher, "Clock", lambda: MovedClock(act))
+
+        async def first():
+            return (await anext(trigger.run())).payload
+
+        async def in_time():
+            return await asyncio.wait_for(first(), LONGEST)
+
+        return asyncio.run(in_time())
+
+    return fired
+
+
+@pytest.mark.parametrize("authority_in", ["connection", "environment"])
+def test_a_deferred_wait_behind_a_proxy_with_credentials_and_an_authority_of_its_own(
+    connect, secure, strict_proxy, own_authority, environment, fired, log, authority_in
+):
+    environment(HTTPS_PROXY=strict_proxy.url)
+    if authority_in == "environment":
+        environment(REQUESTS_CA_BUNDLE=own_authority)
+    connect(f"https://{HOST}/api", **({"verify": own_authority} if authority_in == "connection" else {}))
+    people = SandboxClient(secure.url)
+    people._session.verify = own_authority
+    first = people.next_task(SEEDED_RUN_ID)["id"]
+    trigger = TallyfyNextTaskTrigger(
+        tallyfy_conn_id="tallyfy_default", run_id=SEEDED_RUN_ID, from_task=first, poke_interval=60.0
+    )
+
+    event = fired(trigger, lambda: people.complete_next(SEEDED_RUN_ID))
+
+    assert event["outcome"] == "over"
+    assert event["result"]["from_task_id"] == first
+    assert set(strict_proxy.passed) == {f"CONNECT {HOST}:443"}
+    assert strict_proxy.refused == []
+    assert PASSWORD not in log.text
+    assert PASSWORD not in json.dumps([event, trigger.serialize()])
