@@ -50,6 +50,7 @@ class RealAirflow:
     :param dags_folder: where the DAG files are
     :param environment: more variables for every part, such as ``AIRFLOW_CONN_TALLYFY_DEFAULT``
     :param parallelism: how many tasks may run at once
+    :param triggerers: how many triggerers there are; the second is the part ``triggerer-2``, and so on
     :param keep_home: leave the home directory with all logs behind
     """
 
@@ -59,12 +60,14 @@ class RealAirflow:
         *,
         environment: Mapping[str, str] | None = None,
         parallelism: int = 4,
+        triggerers: int = 1,
         keep_home: bool = False,
     ) -> None:
         self._dags_folder = dags_folder
         self._extra_environment = dict(environment or {})
         self._executable = Path(sys.executable).with_name("airflow")
         self._parallelism = parallelism
+        self._triggerers = triggerers
         self._keep_home = keep_home
         self._parts: dict[str, ChildProcess] = {}
         self._stack = ExitStack()
@@ -147,10 +150,13 @@ class RealAirflow:
         migration.wait(timeout=120)
         del self._parts["db migrate"]
 
-        for part, arguments in PARTS.items():
+        commands = {part: (part, *arguments) for part, arguments in PARTS.items()}
+        for number in range(2, self._triggerers + 1):
+            commands[f"triggerer-{number}"] = commands["triggerer"]
+        for part, command in commands.items():
             self._parts[part] = ChildProcess(
                 f"airflow {part}",
-                [str(self._executable), part, *arguments],
+                [str(self._executable), *command],
                 log=self.logs / f"{part}.log",
                 environment=environment,
             )

@@ -1,0 +1,33 @@
+"""Waits through connections that no environment holds."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param
+
+from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
+
+MANY = 40
+
+for conn_id in ("tallyfy_of_all", "tallyfy_of_workers"):
+    with DAG(f"wait_{conn_id}", schedule=None, params={"run_id": Param(type="string")}):
+        TallyfyNextTaskSensor(
+            task_id="wait",
+            run_id="{{ params.run_id }}",
+            tallyfy_conn_id=conn_id,
+            deferrable=True,
+            poke_interval=1,
+        )
+
+with DAG("wait_many", schedule=None, params={"waits": Param([], type="array")}):
+    for number in range(MANY):
+        TallyfyNextTaskSensor(
+            task_id=f"wait_{number}",
+            run_id=f"{{{{ params.waits[{number}].run_id }}}}",
+            from_task=f"{{{{ params.waits[{number}].from_task }}}}",
+            tallyfy_conn_id="tallyfy_of_all",
+            deferrable=True,
+            start_from_trigger=True,
+            end_from_trigger=True,
+            poke_interval=2,
+            retries=2,
+        )

@@ -1,0 +1,226 @@
+"""
+What a deployment does to waits under way: secrets backends, rotated tokens, several triggerers, new code.
+
+The Airflow of this file has two triggerers, and no connection in its environment.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
+from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
+from dev.processes import wait_until
+from dev.real_airflow import RealAirflow
+from dev.sandbox import SandboxClient, running_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dev.airflow_api import DagRun
+
+pytestmark = pytest.mark.system
+
+DAGS = Path(__file__).parent / "deployment_dags"
+SOON = 90.0
+BACKEND = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
+CAPACITY = 30  # of one triggerer: less than there are waits, while both together hold them all
+MANY = 40  # as in deployment_dags/waits.py
+FIRST_TOKEN, NEXT_TOKEN = "first-token-of-the-deployment", "next-token-of-the-deployment"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    airflow: RealAirflow
+    sandbox: SandboxClient
+    folder: Path
+
+    @property
+    def dags(self) -> Path:
+        return self.folder / "dags"
+
+    def grant(self, token: str) -> None:
+        self._control("POST", token, user_id=1002)
+
+    def revoke(self, token: str) -> None:
+        self._control("DELETE", token)
+
+    def _control(self, method: str, token: str, **more: Any) -> None:
+        url = f"{self.sandbox.url}/_sandbox/tokens"
+        requests.request(method, url, json={"token": token, **more}, timeout=10).raise_for_status()
+
+    def write_connection(self, file: str, conn_id: str, token: str) -> None:
+        """Write a file of connections as a deployment does, which nobody ever finds half written."""
+        described = {**json.loads(self.sandbox.connection()), "password": token}
+        new = self.folder / f"{file}.new"
+        new.write_text(json.dumps({conn_id: described}))
+        new.replace(self.folder / file)
+
+    def wait_in(self, dag_id: str) -> tuple[str, str, DagRun]:
+        """Start a process and a DAG run that waits for it; return its id, its first task's, and the DAG run."""
+        run_id = self.sandbox.launch(f"Run for {dag_id}")
+        first = self.sandbox.next_task(run_id)
+        assert first is not None
+        return run_id, first["id"], self.airflow.trigger(dag_id, {"run_id": run_id})
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.airflow.database)) as database:
+            return database.execute(query).fetchall()
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    folder = tmp_path_factory.mktemp("deployment")
+    shutil.copytree(DAGS, folder / "dags")
+    environment = {
+        # What API server, scheduler and triggerer read; what is asked of them by workers comes from here too.
+        "AIRFLOW__SECRETS__BACKEND": BACKEND,
+        "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"connections_file_path": f"{folder}/of_all.json"}),
+        # What workers read by themselves, and triggers.
+        "AIRFLOW__WORKERS__SECRETS_BACKEND": BACKEND,
+        "AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS": json.dumps(
+            {"connections_file_path": f"{folder}/of_workers.json"}
+        ),
+        "AIRFLOW__TRIGGERER__CAPACITY": str(CAPACITY),
+        # So that one triggerer does not take all that there are before the other one looks.
+        "AIRFLOW__TRIGGERER__MAX_TRIGGER_TO_SELECT_PER_LOOP": "5",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "2",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
+    }
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(running_sandbox())
+        airflow = RealAirflow(folder / "dags", environment=environment, parallelism=8, triggerers=2)
+        deployment = Deployment(airflow, sandbox, folder)
+        deployment.grant(FIRST_TOKEN)
+        deployment.write_connection("of_all.json", "tallyfy_of_all", FIRST_TOKEN)
+        deployment.write_connection("of_workers.json", "tallyfy_of_workers", FIRST_TOKEN)
+        stack.enter_context(airflow)
+        yield deployment
+
+
+def test_connections_come_from_secrets_backends_and_tokens_are_rotated_under_waits(
+    deployment: Deployment,
+) -> None:
+    sandbox = deployment.sandbox
+    waits = [deployment.wait_in(f"wait_{conn_id}") for conn_id in ("tallyfy_of_all", "tallyfy_of_workers")]
+    for _, _, dag_run in waits:
+        dag_run.wait_for_task("wait", "deferred", SOON)
+
+    deployment.grant(NEXT_TOKEN)
+    deployment.write_connection("of_all.json", "tallyfy_of_all", NEXT_TOKEN)
+    deployment.write_connection("of_workers.json", "tallyfy_of_workers", NEXT_TOKEN)
+    deployment.revoke(FIRST_TOKEN)
+    assert _answer_to(sandbox, FIRST_TOKEN) == 401
+    deployment.airflow.kill("scheduler")  # which a wait does not need, only its end
+    following = {run_id: sandbox.complete_next(run_id) for run_id, _, _ in waits}
+    deployment.airflow.start("scheduler")
+
+    for run_id, first_id, dag_run in waits:
+        assert dag_run.wait_for_task("wait", "success", SOON)["try_number"] == 1
+        result = dag_run.xcom("wait")
+        assert (result["from_task_id"], result["next_task"]) == (first_id, following[run_id])
+    assert _files_with(deployment, FIRST_TOKEN) == _files_with(deployment, NEXT_TOKEN) == []
+
+
+def test_wait_that_is_deferred_ends_in_the_code_that_was_deployed_meanwhile(deployment: Deployment) -> None:
+    run_id, first_id, dag_run = deployment.wait_in("changing")
+    dag_run.wait_for_task("wait", "deferred", SOON)
+
+    file = deployment.dags / "changing.py"
+    code = file.read_text()
+    for old, new in {
+        'CODE = "first"': 'CODE = "second"',
+        'RUN_ID = "{{ params.run_id }}"': f'RUN_ID = "{SEEDED_RUN_ID}"',
+        "POKE_INTERVAL = 1": "POKE_INTERVAL = 3600",
+    }.items():
+        assert old in code
+        code = code.replace(old, new)
+    file.write_text(code)
+    deployment.airflow.api.wait_for(
+        lambda: deployment.airflow.api.request("GET", "/dags/changing/dagVersions")["total_entries"] == 2,
+        SOON,
+        "the second version of the DAG",
+    )
+    following = deployment.sandbox.complete_next(run_id)
+
+    assert dag_run.wait_for_task("wait", "success", SOON)["try_number"] == 1
+    result = dag_run.xcom("wait")
+    assert result["code"] == "second"
+    # What is waited for, and how often is looked, stays what it was when the wait began.
+    assert (result["run_id"], result["from_task_id"]) == (run_id, first_id)
+    assert result["next_task"] == following
+
+
+def test_waits_of_a_triggerer_that_dies_are_taken_over_by_another(deployment: Deployment) -> None:
+    sandbox = deployment.sandbox
+    first = {}
+    for number in range(MANY):
+        run_id = sandbox.launch(f"One of many {number}")
+        task = sandbox.next_task(run_id)
+        assert task is not None
+        first[run_id] = task["id"]
+    waits = [{"run_id": run_id, "from_task": task_id} for run_id, task_id in first.items()]
+    dag_run = deployment.airflow.trigger("wait_many", {"waits": waits})
+    wait_until(lambda: sum(_held(deployment).values()) == MANY, SOON, "all waits to be held by a triggerer")
+    held = _held(deployment)
+    assert len(held) == 2
+    assert max(held.values()) <= CAPACITY
+
+    deployment.airflow.kill("triggerer-2")
+    following = {run_id: sandbox.complete_next(run_id) for run_id in first}
+
+    assert dag_run.wait(2 * SOON) == "success", dag_run.failures()
+    results = [
+        json.loads(value)
+        for (value,) in deployment.rows(
+            "SELECT value FROM xcom WHERE dag_id = 'wait_many' AND key = 'return_value'"
+        )
+    ]
+    assert {result["run_id"]: result["from_task_id"] for result in results} == first
+    assert {result["run_id"]: result["next_task"] for result in results} == following
+    assert set(deployment.rows("SELECT try_number FROM task_instance WHERE dag_id = 'wait_many'")) == {(1,)}
+    wait_until(lambda: len(_fired(deployment)) >= MANY, SOON, "the logs to be written")
+    fired = _fired(deployment)
+    assert len(fired) == MANY
+    assert len(set(fired)) == 1  # the job of the one that was left
+    assert set(fired) < set(held)
+
+
+def _held(deployment: Deployment) -> dict[int, int]:
+    """Return how many of the waits each triggerer's job holds."""
+    query = (
+        "SELECT trigger.triggerer_id, count(*) FROM trigger JOIN task_instance ON trigger.id = trigger_id "
+        "WHERE dag_id = 'wait_many' AND triggerer_id IS NOT NULL GROUP BY triggerer_id"
+    )
+    return dict(deployment.rows(query))
+
+
+def _fired(deployment: Deployment) -> list[int]:
+    """Return for each event that was fired which triggerer's job did, as the tasks' logs are named."""
+    logs = [path for path in deployment.airflow.logs.rglob("*.trigger.*") if "dag_id=wait_many" in str(path)]
+    return [
+        int(path.name.split(".trigger.")[1].split(".")[0])
+        for path in logs
+        for _ in range(path.read_text().count("Trigger fired event"))
+    ]
+
+
+def _answer_to(sandbox: SandboxClient, token: str) -> int:
+    url = f"{sandbox.url}/api/organizations/{ORGANIZATION}/runs"
+    headers = {"Authorization": f"Bearer {token}", "X-Tallyfy-Client": "APIClient"}
+    return requests.get(url, headers=headers, timeout=10).status_code
+
+
+def _files_with(deployment: Deployment, token: str) -> list[Path]:
+    """Return the files of Airflow's home that hold a token: logs, and the database."""
+    files = [path for path in deployment.airflow.home.rglob("*") if path.is_file()]
+    return [path for path in files if token.encode() in path.read_bytes()]
