@@ -1,0 +1,192 @@
+"""
+Waits that were deferred by an older version of the provider go on in this one.
+
+What stands here as JSON stood in Airflow's database when a version was released: the arguments of triggers, their
+events, and what a task is resumed with. It is added to by later versions, and never changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from importlib import import_module
+from types import SimpleNamespace
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
+from airflow_provider_tallyfy.sandbox.seeds import COMPLETE_RUN_ID, SEEDED_RUN_ID
+from airflow_provider_tallyfy.sensors.tallyfy import (
+    TallyfyNextTaskSensor,
+    TallyfyRunSensor,
+    TallyfyTaskSensor,
+)
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow_provider_tallyfy.waiting import watcher
+from dev.sandbox import SandboxClient
+
+LONGEST = 30.0
+TRIGGERS = "airflow_provider_tallyfy.triggers.tallyfy"
+
+# The arguments of triggers, by version and kind, for the sandbox's runs.
+NEXT_TASK_0_1_0 = """{
+    "tallyfy_conn_id": "tallyfy_default", "run_id": "5eed5eed5eed5eed5eed5eed5eed5eed", "from_task": "%s",
+    "poke_interval": 60.0, "exponential_backoff": false, "max_wait": null, "looked_at": 1767225600.0,
+    "ends_at": null, "silent_fail": false, "end_from_trigger": false, "do_xcom_push": true
+}"""
+NEXT_TASK_UNKNOWN_0_1_0 = """{
+    "tallyfy_conn_id": "tallyfy_default", "run_id": "5eed5eed5eed5eed5eed5eed5eed5eed", "from_task": null,
+    "poke_interval": 60.0, "exponential_backoff": true, "max_wait": 600.0, "looked_at": null,
+    "ends_at": 4102444800.0, "silent_fail": true, "end_from_trigger": false, "do_xcom_push": false
+}"""
+TASK_0_1_0 = """{
+    "tallyfy_conn_id": "tallyfy_default", "run_id": "5eed5eed5eed5eed5eed5eed5eed5eed",
+    "task_name": "%s", "on_skipped": "skip", "needs_decision": false,
+    "poke_interval": 60.0, "exponential_backoff": false, "max_wait": null, "looked_at": null,
+    "ends_at": null, "silent_fail": false, "end_from_trigger": false, "do_xcom_push": true
+}"""
+APPROVAL_0_1_0 = """{
+    "tallyfy_conn_id": "tallyfy_default", "run_id": "5eed5eed5eed5eed5eed5eed5eed5eed",
+    "task_name": "%s", "on_skipped": "succeed", "needs_decision": true,
+    "poke_interval": 60.0, "exponential_backoff": false, "max_wait": null, "looked_at": null,
+    "ends_at": null, "silent_fail": false, "end_from_trigger": false, "do_xcom_push": true
+}"""
+RUN_0_1_0 = """{
+    "tallyfy_conn_id": "tallyfy_default", "run_id": "%s", "target_statuses": ["complete"],
+    "poke_interval": 60.0, "exponential_backoff": false, "max_wait": null, "looked_at": null,
+    "ends_at": null, "silent_fail": false, "end_from_trigger": false, "do_xcom_push": true
+}"""
+ALL_0_1_0 = [
+    ("TallyfyNextTaskTrigger", NEXT_TASK_0_1_0),
+    ("TallyfyNextTaskTrigger", NEXT_TASK_UNKNOWN_0_1_0),
+    ("TallyfyTaskTrigger", TASK_0_1_0),
+    ("TallyfyTaskTrigger", APPROVAL_0_1_0),
+    ("TallyfyRunTrigger", RUN_0_1_0),
+]
+
+# Events that were fired by one version, and are taken up by a worker of another.
+OVER_0_1_0 = """{"outcome": "over", "result": {
+    "run_id": "5eed5eed5eed5eed5eed5eed5eed5eed", "from_task_id": "a", "next_task": {"id": "b", "title": "Sign"},
+    "run_status": "active", "progress": {"complete": 1, "total": 2, "percent": 50}
+}}"""
+WAITING_0_1_0 = """{"outcome": "waiting", "condition": {"from_task_id": "a"}}"""
+LOST_0_1_0 = """{"outcome": "lost", "reason": "Run r1 is archived."}"""
+SKIPPED_0_1_0 = """{"outcome": "skipped", "reason": "A rule hides it."}"""
+REFUSED_0_1_0 = (
+    """{"outcome": "refused", "error": "TallyfyAuthError", "message": "GET /me was answered with 401"}"""
+)
+
+# What the task state store keeps of a sensor, since Airflow 3.3.
+KEPT_0_1_0 = """{"tallyfy_from_task": {
+    "run_id": "5eed5eed5eed5eed5eed5eed5eed5eed", "from_task_id": "an-earlier-task"
+}}"""
+
+
+@pytest.fixture
+def people(sandbox, monkeypatch):
+    monkeypatch.setattr(watcher, "GATHERING", 0.0)
+    return SandboxClient(sandbox.url)
+
+
+def rebuilt(name, arguments):
+    """Make a trigger as the triggerer does, of what stands in the database."""
+    return getattr(import_module(TRIGGERS), name)(**json.loads(arguments))
+
+
+def event_of(trigger):
+    async def fired():
+        return (await asyncio.wait_for(anext(trigger.run()), LONGEST)).payload
+
+    return asyncio.run(fired())
+
+
+@pytest.mark.parametrize(("name", "arguments"), ALL_0_1_0)
+def test_a_trigger_is_made_of_its_arguments_and_gives_them_back(name, arguments):
+    path, given_back = rebuilt(name, arguments).serialize()
+    assert path == f"{TRIGGERS}.{name}"
+    before = json.loads(arguments)
+    assert {name: value for name, value in given_back.items() if name in before} == before
+
+
+def test_a_wait_for_the_next_task(people):
+    event = event_of(rebuilt("TallyfyNextTaskTrigger", NEXT_TASK_0_1_0 % "an-earlier-task"))
+    assert event["outcome"] == "over"
+    assert event["result"]["next_task"] == people.next_task(SEEDED_RUN_ID)
+
+
+def test_a_wait_that_knew_no_task_yet(people):
+    event = event_of(rebuilt("TallyfyNextTaskTrigger", NEXT_TASK_UNKNOWN_0_1_0))
+    assert event["condition"] == {"from_task_id": people.next_task(SEEDED_RUN_ID)["id"]}
+
+
+@pytest.mark.parametrize("arguments", [TASK_0_1_0, APPROVAL_0_1_0])
+def test_a_wait_for_a_task(people, arguments):
+    approval = people.next_task(SEEDED_RUN_ID)["id"]
+    people.complete_next(SEEDED_RUN_ID)
+    event = event_of(rebuilt("TallyfyTaskTrigger", arguments % approval))
+    assert event["outcome"] == "over"
+    assert event["result"]["id"] == approval
+
+
+def test_a_wait_for_a_run(people):
+    event = event_of(rebuilt("TallyfyRunTrigger", RUN_0_1_0 % COMPLETE_RUN_ID))
+    assert event["outcome"] == "over"
+    assert event["result"]["id"] == COMPLETE_RUN_ID
+
+
+class TestWhatATaskIsResumedWith:
+    """``execute_complete`` of all classes, with what Airflow kept for it."""
+
+    @pytest.fixture
+    def context(self):
+        kept, pushed = json.loads(KEPT_0_1_0), {}
+        store = SimpleNamespace(
+            get=kept.get,
+            set=lambda key, value, **_: kept.update({key: value}),
+            delete=lambda key: kept.pop(key, None),
+        )
+        instance = SimpleNamespace(
+            start_date=None, xcom_push=lambda key, value: pushed.update({key: value}), xcoms=pushed
+        )
+        return {"ti": instance, "task_state_store": store}
+
+    @pytest.mark.parametrize("ends_at", [{}, {"ends_at": 4102444800.0}])
+    @pytest.mark.parametrize("kind", [TallyfyNextTaskSensor, TallyfyTaskSensor, TallyfyRunSensor])
+    def test_sensors(self, context, kind, ends_at):
+        more = {"task": "a"} if kind is TallyfyTaskSensor else {}
+        sensor = kind(task_id="wait", run_id="r1", deferrable=True, **more)
+        event = json.loads(OVER_0_1_0)
+        result = sensor.resume_execution("execute_complete", {"event": event, **ends_at}, context)
+        assert result == event["result"]
+
+    @pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="nothing is kept")
+    def test_a_sensor_that_is_retried(self, people, context):
+        sensor = TallyfyNextTaskSensor(task_id="wait", run_id=SEEDED_RUN_ID, timeout=1, poke_interval=0.1)
+        assert sensor.execute(context)["from_task_id"] == "an-earlier-task"
+
+    def test_a_launch_that_waits_for_its_run(self, context):
+        operator = TallyfyLaunchRunOperator(task_id="launch", checklist_id="c1", wait_for_completion=True)
+        event = json.loads(OVER_0_1_0)
+        assert operator.resume_execution("execute_complete", {"event": event}, context) == event["result"]
+
+    def test_a_wait_goes_on_with_the_task_that_was_seen(self, context):
+        sensor = TallyfyNextTaskSensor(task_id="wait", run_id="r1", deferrable=True)
+        kept = {"event": json.loads(WAITING_0_1_0), "ends_at": 4102444800.0}
+        with pytest.raises(TaskDeferred) as deferred:
+            sensor.resume_execution("execute_complete", kept, context)
+        assert deferred.value.trigger.serialize()[1]["from_task"] == "a"
+
+    @pytest.mark.parametrize(
+        ("event", "kind", "words"),
+        [
+            (LOST_0_1_0, "AirflowFailException", "Run r1 is archived"),
+            (SKIPPED_0_1_0, "AirflowSkipException", "A rule hides it"),
+            (REFUSED_0_1_0, "TallyfyAuthError", "401"),
+        ],
+    )
+    def test_what_is_no_success(self, context, event, kind, words):
+        sensor = TallyfyNextTaskSensor(task_id="wait", run_id="r1", deferrable=True)
+        with pytest.raises(Exception, match=words) as raised:
+            sensor.resume_execution("execute_complete", {"event": json.loads(event)}, context)
+        assert type(raised.value).__name__ == kind
