@@ -15,9 +15,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
 import airflow_provider_tallyfy
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
+from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from dev.sandbox import SandboxClient
 
 MACHINE = """
@@ -95,12 +97,16 @@ match job["does"]:
 
         path, arguments = job["trigger"]
         module, _, name = path.rpartition(".")
-        trigger = getattr(importlib.import_module(module), name)(**arguments)
+        kind = getattr(importlib.import_module(module), name)
 
         async def fire():
-            return (await asyncio.wait_for(anext(trigger.run()), 30)).payload
+            return (await asyncio.wait_for(anext(kind(**arguments).run()), 30)).payload
 
-        job["event"] = asyncio.run(fire())
+        async def triggerer():
+            return await asyncio.gather(*(fire() for _ in range(job.get("waits", 1))))
+
+        job["event"], *others = asyncio.run(triggerer())
+        assert all(event == job["event"] for event in others)
     case "end":
         arguments = {**(job["arguments"] or {}), "event": job["event"]}
         job["result"] = getattr(sensor(), job["method"])(context, **arguments)
@@ -178,6 +184,19 @@ def test_a_wait_needs_no_disk_no_dag_file_and_no_extra(machine, sandbox):
     for told in (begun, waited, ended):
         assert (told["writes"], told["left"]) == ([], [])
         assert not [name for name in told["modules"] if name.startswith("airflow_provider_tallyfy.sandbox")]
+
+
+def test_waits_of_one_triggerer_look_together_and_those_of_two_do_not(machine, sandbox):
+    trigger = TallyfyNextTaskTrigger(
+        tallyfy_conn_id="tallyfy_default",
+        run_id=SEEDED_RUN_ID,
+        from_task="an-earlier-task",
+        poke_interval=60.0,
+    )
+    for number in (1, 2):
+        machine("wait", {"trigger": trigger.serialize(), "waits": 5})
+        stats = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()
+        assert sum(row["count"] for row in stats["requests"]) == number
 
 
 def test_every_module_is_there_without_an_extra(machine, sandbox):
