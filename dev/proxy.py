@@ -13,7 +13,7 @@ import threading
 from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from dev.forwarder import copy
 
@@ -55,7 +55,10 @@ class Proxy:
     @property
     def url(self) -> str:
         """What stands in ``HTTPS_PROXY``, with the credentials."""
-        return f"http://{self.credentials}@{self.address}" if self.credentials else f"http://{self.address}"
+        if self.credentials is None:
+            return f"http://{self.address}"
+        user, _, password = self.credentials.partition(":")
+        return f"http://{quote(user, safe='')}:{quote(password, safe='')}@{self.address}"
 
 
 class _Server(ThreadingHTTPServer):

@@ -76,9 +76,11 @@ def environment(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def log(caplog):
+def log(caplog, monkeypatch):
     """All that is logged, by requests and urllib3 too."""
     caplog.set_level(logging.DEBUG)
+    for kind in (TallyfyHook, TallyfyNextTaskTrigger):
+        monkeypatch.setattr(kind, "log", logging.getLogger("under-test"))
     return caplog
 
 
@@ -270,6 +272,14 @@ class TestProxies:
         assert strict_proxy.passed == [f"CONNECT {HOST}:443"]
         assert PASSWORD not in log.text
 
+    def test_credentials_that_are_quoted_in_its_url(
+        self, connect, secure, strict_proxy, own_authority, environment
+    ):
+        strict_proxy.credentials = "user@example.com:p@ss/word#1"
+        environment(HTTPS_PROXY=strict_proxy.url)
+        assert "p%40ss%2Fword%231" in strict_proxy.url
+        assert sees_the_run(connect(f"https://{HOST}/api", verify=own_authority))
+
     def test_an_application_s_token_is_got_through_it(self, connect, proxy, own_authority, environment):
         environment(HTTPS_PROXY=proxy.url)
         application = {
@@ -332,10 +342,10 @@ class TestProxies:
 
 
 class MovedClock(watcher.Clock):
-    """The watcher's clock: a pause takes no time, and in the first one somebody acts."""
+    """The watcher's clock: a pause takes no time, and in each of the first ones somebody acts."""
 
-    def __init__(self, act):
-        self._act = act
+    def __init__(self, acts):
+        self._acts = iter(acts)
         self._now = 1000.0
 
     def now(self):
@@ -347,17 +357,20 @@ class MovedClock(watcher.Clock):
                 return
             await asyncio.sleep(0)
         self._now = until
-        act, self._act = self._act, lambda: None
-        await asyncio.to_thread(act)
+        if act := next(self._acts, None):
+            await asyncio.to_thread(act)
 
 
 @pytest.fixture
 def fired(monkeypatch):
-    """Run a trigger until it fires, while somebody acts."""
+    """Run the trigger of the seeded run until it fires, while somebody acts."""
     monkeypatch.setattr(watcher, "GATHERING", 0.0)
 
-    def fired(trigger, act):
-        monkeypatch.setattr(watcher, "Clock", lambda: MovedClock(act))
+    def fired(from_task, *acts):
+        monkeypatch.setattr(watcher, "Clock", lambda: MovedClock(acts))
+        trigger = TallyfyNextTaskTrigger(
+            tallyfy_conn_id="tallyfy_default", run_id=SEEDED_RUN_ID, from_task=from_task, poke_interval=60.0
+        )
 
         async def first():
             return (await anext(trigger.run())).payload
@@ -370,26 +383,57 @@ def fired(monkeypatch):
     return fired
 
 
-@pytest.mark.parametrize("authority_in", ["connection", "environment"])
-def test_a_deferred_wait_behind_a_proxy_with_credentials_and_an_authority_of_its_own(
-    connect, secure, strict_proxy, own_authority, environment, fired, log, authority_in
-):
-    environment(HTTPS_PROXY=strict_proxy.url)
-    if authority_in == "environment":
-        environment(REQUESTS_CA_BUNDLE=own_authority)
-    connect(f"https://{HOST}/api", **({"verify": own_authority} if authority_in == "connection" else {}))
-    people = SandboxClient(secure.url)
-    people._session.verify = own_authority
-    first = people.next_task(SEEDED_RUN_ID)["id"]
-    trigger = TallyfyNextTaskTrigger(
-        tallyfy_conn_id="tallyfy_default", run_id=SEEDED_RUN_ID, from_task=first, poke_interval=60.0
-    )
+@pytest.fixture
+def people(secure, own_authority):
+    client = SandboxClient(secure.url)
+    client._session.verify = own_authority
+    return client
 
-    event = fired(trigger, lambda: people.complete_next(SEEDED_RUN_ID))
 
-    assert event["outcome"] == "over"
-    assert event["result"]["from_task_id"] == first
-    assert set(strict_proxy.passed) == {f"CONNECT {HOST}:443"}
-    assert strict_proxy.refused == []
-    assert PASSWORD not in log.text
-    assert PASSWORD not in json.dumps([event, trigger.serialize()])
+class TestDeferredWaits:
+    @pytest.mark.parametrize("authority_in", ["connection", "environment"])
+    def test_behind_a_proxy_with_credentials_and_an_authority_of_its_own(
+        self, connect, people, strict_proxy, own_authority, environment, fired, log, authority_in
+    ):
+        environment(HTTPS_PROXY=strict_proxy.url)
+        if authority_in == "environment":
+            environment(REQUESTS_CA_BUNDLE=own_authority)
+        connect(f"https://{HOST}/api", **({"verify": own_authority} if authority_in == "connection" else {}))
+        first = people.next_task(SEEDED_RUN_ID)["id"]
+
+        event = fired(first, lambda: people.complete_next(SEEDED_RUN_ID))
+
+        assert event["outcome"] == "over"
+        assert event["result"]["from_task_id"] == first
+        assert set(strict_proxy.passed) == {f"CONNECT {HOST}:443"}
+        assert strict_proxy.refused == []
+        assert PASSWORD not in log.text
+        assert PASSWORD not in json.dumps(event)
+
+    def test_one_outlives_a_proxy_that_lets_nothing_through(
+        self, connect, people, strict_proxy, own_authority, environment, fired, log
+    ):
+        environment(HTTPS_PROXY=strict_proxy.url)
+        strict_proxy.credentials = "somebody:else"
+        connect(f"https://{HOST}/api", verify=own_authority)
+
+        def relents():
+            assert strict_proxy.refused
+            strict_proxy.credentials = CREDENTIALS
+
+        assert fired("an-earlier-task", None, None, relents)["outcome"] == "over"
+        assert "the wait goes on" in log.text
+        assert PASSWORD not in log.text
+
+    def test_one_outlives_a_bundle_that_lacks_the_authority(
+        self, connect, people, proxy, own_authority, another_authority, environment, fired, log, tmp_path
+    ):
+        bundle = tmp_path / "bundle.pem"
+        shutil.copy(another_authority, bundle)
+        environment(HTTPS_PROXY=proxy.url)
+        connect(f"https://{HOST}/api", verify=str(bundle))
+
+        event = fired("an-earlier-task", None, None, lambda: shutil.copy(own_authority, bundle))
+
+        assert event["outcome"] == "over"
+        assert "set extra 'verify'" in log.text
