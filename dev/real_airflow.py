@@ -49,6 +49,7 @@ class RealAirflow:
 
     :param dags_folder: where the DAG files are
     :param environment: more variables for every part, such as ``AIRFLOW_CONN_TALLYFY_DEFAULT``
+    :param environments: still more variables for single parts, by the part's name
     :param parallelism: how many tasks may run at once
     :param triggerers: how many triggerers there are; the second is the part ``triggerer-2``, and so on
     :param keep_home: leave the home directory with all logs behind
@@ -59,12 +60,14 @@ class RealAirflow:
         dags_folder: Path,
         *,
         environment: Mapping[str, str] | None = None,
+        environments: Mapping[str, Mapping[str, str]] | None = None,
         parallelism: int = 4,
         triggerers: int = 1,
         keep_home: bool = False,
     ) -> None:
         self._dags_folder = dags_folder
         self._extra_environment = dict(environment or {})
+        self._extra_environments = dict(environments or {})
         self._executable = Path(sys.executable).with_name("airflow")
         self._parallelism = parallelism
         self._triggerers = triggerers
@@ -158,7 +161,7 @@ class RealAirflow:
                 f"airflow {part}",
                 [str(self._executable), *command],
                 log=self.logs / f"{part}.log",
-                environment=environment,
+                environment={**environment, **self._extra_environments.get(part, {})},
             )
             self._parts[part].start()
         self.api = AirflowApi(self.url, check=self.check)

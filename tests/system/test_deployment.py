@@ -1,7 +1,9 @@
 """
 What a deployment does to waits under way: secrets backends, rotated tokens, several triggerers, new code.
 
-The Airflow of this file has two triggerers, and no connection in its environment.
+The Airflow of this file has two triggerers, which have no DAG files, and no connection in its environment. The
+connection ``tallyfy_of_all`` is known to API server and triggerers, and to workers only by asking;
+``tallyfy_of_workers`` to workers and triggers, and to nobody else.
 """
 
 from __future__ import annotations
@@ -81,30 +83,47 @@ class Deployment:
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("deployment")
     shutil.copytree(DAGS, folder / "dags")
-    environment = {
-        # What API server, scheduler and triggerer read; what is asked of them by workers comes from here too.
-        "AIRFLOW__SECRETS__BACKEND": BACKEND,
-        "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"connections_file_path": f"{folder}/of_all.json"}),
-        # What workers read by themselves, and triggers.
-        "AIRFLOW__WORKERS__SECRETS_BACKEND": BACKEND,
-        "AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS": json.dumps(
-            {"connections_file_path": f"{folder}/of_workers.json"}
-        ),
+    (folder / "no_dags").mkdir()
+    backend = _backend("SECRETS__BACKEND", folder / "of_all.json")
+    workers_backend = _backend("WORKERS__SECRETS_BACKEND", folder / "of_workers.json")
+    triggerer = {
+        **backend,
+        **workers_backend,
+        "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "no_dags"),
         "AIRFLOW__TRIGGERER__CAPACITY": str(CAPACITY),
         # So that one triggerer does not take all that there are before the other one looks.
         "AIRFLOW__TRIGGERER__MAX_TRIGGER_TO_SELECT_PER_LOOP": "5",
+    }
+    environments = {
+        "api-server": backend,
+        "scheduler": workers_backend,  # whose children the workers are
+        "triggerer": triggerer,
+        "triggerer-2": triggerer,
+    }
+    environment = {
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "2",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
     }
     with ExitStack() as stack:
         sandbox = stack.enter_context(running_sandbox())
-        airflow = RealAirflow(folder / "dags", environment=environment, parallelism=8, triggerers=2)
+        airflow = RealAirflow(
+            folder / "dags",
+            environment=environment,
+            environments=environments,
+            parallelism=8,
+            triggerers=2,
+        )
         deployment = Deployment(airflow, sandbox, folder)
         deployment.grant(FIRST_TOKEN)
         deployment.write_connection("of_all.json", "tallyfy_of_all", FIRST_TOKEN)
         deployment.write_connection("of_workers.json", "tallyfy_of_workers", FIRST_TOKEN)
         stack.enter_context(airflow)
         yield deployment
+
+
+def _backend(setting: str, file: Path) -> dict[str, str]:
+    kwargs = json.dumps({"connections_file_path": str(file)})
+    return {f"AIRFLOW__{setting}": BACKEND, f"AIRFLOW__{setting}_KWARGS": kwargs}
 
 
 def test_connections_come_from_secrets_backends_and_tokens_are_rotated_under_waits(
@@ -170,9 +189,7 @@ def test_waits_of_a_triggerer_that_dies_are_taken_over_by_another(deployment: De
         first[run_id] = task["id"]
     waits = [{"run_id": run_id, "from_task": task_id} for run_id, task_id in first.items()]
     dag_run = deployment.airflow.trigger("wait_many", {"waits": waits})
-    wait_until(lambda: sum(_held(deployment).values()) == MANY, SOON, "all waits to be held by a triggerer")
-    held = _held(deployment)
-    assert len(held) == 2
+    held = wait_until(lambda: _held_by_two(deployment), SOON, "all waits to be held, some by each triggerer")
     assert max(held.values()) <= CAPACITY
 
     deployment.airflow.kill("triggerer-2")
@@ -195,13 +212,14 @@ def test_waits_of_a_triggerer_that_dies_are_taken_over_by_another(deployment: De
     assert set(fired) < set(held)
 
 
-def _held(deployment: Deployment) -> dict[int, int]:
-    """Return how many of the waits each triggerer's job holds."""
+def _held_by_two(deployment: Deployment) -> dict[int, int] | None:
+    """Return how many of the waits each triggerer's job holds, once two hold them all."""
     query = (
         "SELECT trigger.triggerer_id, count(*) FROM trigger JOIN task_instance ON trigger.id = trigger_id "
         "WHERE dag_id = 'wait_many' AND triggerer_id IS NOT NULL GROUP BY triggerer_id"
     )
-    return dict(deployment.rows(query))
+    held = dict(deployment.rows(query))
+    return held if len(held) == 2 and sum(held.values()) == MANY else None
 
 
 def _fired(deployment: Deployment) -> list[int]:
