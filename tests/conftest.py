@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import Counter
+
+import pytest
 
 _home = tempfile.mkdtemp(prefix="airflow-tests-")
 os.environ["AIRFLOW_HOME"] = _home
@@ -14,3 +17,42 @@ os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(_home, ignore_errors=True)
+
+
+class ToldMetrics:
+    """In place of Airflow's Stats: what it was told, each as kind, name, value and tags."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, float, dict[str, str]]] = []
+
+    def incr(self, name: str, count: int = 1, *, tags: dict[str, str]) -> None:
+        self.told.append(("counter", name, count, tags))
+
+    def timing(self, name: str, milliseconds: float, *, tags: dict[str, str]) -> None:
+        self.told.append(("timer", name, milliseconds, tags))
+
+    def gauge(self, name: str, value: float, *, tags: dict[str, str]) -> None:
+        self.told.append(("gauge", name, value, tags))
+
+    def of(self, name: str) -> list[tuple[float, dict[str, str]]]:
+        """Return what was told by one name, values with tags, after all that is on its way."""
+        from airflow_provider_tallyfy import metrics
+
+        metrics._thread.submit(bool).result()
+        return [(value, tags) for _, told, value, tags in self.told if told == name]
+
+    def counts(self, name: str) -> dict[str, float]:
+        """Return the sums of a counter by outcome."""
+        sums: Counter[str] = Counter()
+        for count, tags in self.of(name):
+            sums[tags["outcome"]] += int(count)
+        return dict(sums)
+
+
+@pytest.fixture
+def told_metrics(monkeypatch: pytest.MonkeyPatch) -> ToldMetrics:
+    from airflow.providers.common.compat import sdk
+
+    told = ToldMetrics()
+    monkeypatch.setattr(sdk, "Stats", told)
+    return told

@@ -28,6 +28,8 @@ from urllib3.exceptions import (
 from urllib3.util.retry import Retry
 
 from airflow_provider_tallyfy import exceptions
+from airflow_provider_tallyfy.hooks.exchange import exchange
+from airflow_provider_tallyfy.metrics import OUTCOME_OF_FAILURE
 from airflow_provider_tallyfy.protocol import addresses
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_body
 from airflow_provider_tallyfy.protocol.calls import HEADERS, Call
@@ -188,22 +190,33 @@ class Transport:
         :raises TallyfyError: one of its kinds, for anything but an answer that could be read.
         """
         policy = RetryPolicy.of(call, self._retries)
+        address = url or self._connection.api_url + call.path
         while True:
             retry_after = None
-            try:
-                response = self._attempt(call, auth, url)
-                content = _body(response)
-            except AnswerTooLargeError as error:
-                self._unreadable(call, str(error), response)
-            except (requests.RequestException, HTTPError, OSError) as error:
-                failure: Failure | Exception = error
-                may_repeat = not _is_hopeless(error) and (call.is_repeatable or _was_not_sent(error))
-            else:
-                if response.status_code < 300:
-                    return self._read(call, read, content, response)
-                failure = self._cleaned(read_failure(response.status_code, response.headers, content))
-                retry_after = retry_after_seconds(response.headers)
-                may_repeat = policy.is_retry(call.method, failure.status)
+            with exchange(
+                self._connection.conn_id, call.method, address, repetition=len(policy.history)
+            ) as made:
+                try:
+                    response = self._attempt(call, auth, url)
+                    made.status = response.status_code
+                    content = _body(response)
+                except AnswerTooLargeError as error:
+                    made.outcome = "unreadable"
+                    self._unreadable(call, str(error), response)
+                except (requests.RequestException, HTTPError, OSError) as error:
+                    made.outcome = "unreachable"
+                    failure: Failure | Exception = error
+                    may_repeat = not _is_hopeless(error) and (call.is_repeatable or _was_not_sent(error))
+                else:
+                    if response.status_code < 300:
+                        made.outcome = "unreadable"  # until it is read
+                        answer = self._read(call, read, content, response)
+                        made.outcome = "ok"
+                        return answer
+                    failure = self._cleaned(read_failure(response.status_code, response.headers, content))
+                    made.outcome = OUTCOME_OF_FAILURE[failure.kind]
+                    retry_after = retry_after_seconds(response.headers)
+                    may_repeat = policy.is_retry(call.method, failure.status)
             if not may_repeat or not policy.total or (retry_after or 0) > self._patience:
                 self._give_up(call, failure, retry_after)
             policy = policy.increment(call.method, call.path)

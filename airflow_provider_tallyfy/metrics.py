@@ -1,0 +1,179 @@
+"""
+What Airflow's metrics are told: every name in one place, and a function for everything that is told.
+
+Airflow sends them to StatsD, OpenTelemetry or Datadog, as ``[metrics]`` in its configuration says, or drops them. A
+backend that takes no tags is told the most important of them in names too, as Airflow does with its own metrics, while
+``[metrics] legacy_names_on`` allows that.
+
+The rules held here: nothing that a backend does is felt by whoever tells it something. The values of a tag are few.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any, Literal, ParamSpec
+
+from airflow_provider_tallyfy.protocol.failures import FailureKind
+
+P = ParamSpec("P")
+
+RequestOutcome = Literal[
+    "ok",
+    "unauthorized",
+    "forbidden",
+    "not_found",
+    "invalid",
+    "rate_limited",
+    "server_error",
+    "unreadable",
+    "unreachable",
+]
+WakeUpOutcome = Literal["over", "lost", "skipped", "refused", "waiting"]
+
+OUTCOME_OF_FAILURE: Mapping[FailureKind, RequestOutcome] = {
+    FailureKind.AUTHENTICATION: "unauthorized",
+    FailureKind.PERMISSION: "forbidden",
+    FailureKind.NOT_FOUND: "not_found",
+    FailureKind.VALIDATION: "invalid",
+    FailureKind.RATE_LIMIT: "rate_limited",
+    FailureKind.SERVER: "server_error",
+    FailureKind.REDIRECT: "unreadable",
+    FailureKind.OTHER: "invalid",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """
+    Something that is told.
+
+    :param name: its name, after Airflow's own prefix.
+    :param kind: ``counter``, ``timer`` (in milliseconds) or ``gauge``.
+    :param tags: the names of its tags.
+    :param in_words: its name with tags in it, for backends that take none; ``None`` for no such name.
+    """
+
+    name: str
+    kind: Literal["counter", "timer", "gauge"]
+    tags: tuple[str, ...]
+    in_words: str | None = None
+
+
+REQUESTS = Metric("tallyfy.requests", "counter", ("conn_id", "outcome"), "tallyfy.requests.{outcome}")
+LOOKS = Metric("tallyfy.looks", "counter", ("conn_id", "outcome"), "tallyfy.looks.{outcome}")
+WAKE_UPS = Metric("tallyfy.wake_ups", "counter", ("conn_id", "outcome"), "tallyfy.wake_ups.{outcome}")
+WAKE_UP_DELAY = Metric("tallyfy.wake_up_delay", "timer", ("conn_id",))
+WAITS_HELD = Metric(
+    "tallyfy.waits_held", "gauge", ("conn_id", "hostname"), "tallyfy.waits_held.{hostname}.{conn_id}"
+)
+METRICS = (REQUESTS, LOOKS, WAKE_UPS, WAKE_UP_DELAY, WAITS_HELD)
+
+logger = logging.getLogger(__name__)
+
+_UNFIT = re.compile(r"[^A-Za-z0-9_.-]")  # Airflow drops a name with others, and says so at length every time
+# One, so that a gauge's last value is told last.
+_thread = ThreadPoolExecutor(1, thread_name_prefix="tallyfy-metrics")
+
+
+def from_event_loop(tell: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """
+    Call one of the functions below from an event loop, which none of them may block.
+
+    A backend asks the name service at its first use, and what it does then is up to it.
+    """
+    with suppress(RuntimeError):  # the interpreter is ending
+        _thread.submit(tell, *args, **kwargs)
+
+
+def request_ended(conn_id: str, outcome: RequestOutcome) -> None:
+    """Tell that a request to Tallyfy was answered, or will not be."""
+    _count(REQUESTS, 1, conn_id=conn_id, outcome=outcome)
+
+
+def looks_made(conn_id: str, *, seen: int = 0, failed: int = 0) -> None:
+    """Tell how many waits were shown their run, and how many why it could not be seen."""
+    _count(LOOKS, seen, conn_id=conn_id, outcome="seen")
+    _count(LOOKS, failed, conn_id=conn_id, outcome="failed")
+
+
+def woken_up(conn_id: str, outcome: WakeUpOutcome, delay: timedelta | None) -> None:
+    """
+    Tell that the triggerer woke up a task.
+
+    :param delay: how long ago happened what it waited for; ``None`` where nobody knows.
+    """
+    _count(WAKE_UPS, 1, conn_id=conn_id, outcome=outcome)
+    if delay is not None:
+        # Two clocks may differ. A number is in milliseconds everywhere; what a timedelta becomes varies in Airflow 2.
+        milliseconds = max(delay.total_seconds(), 0.0) * 1000
+        with _unharmed():
+            for name, tags in _names(WAKE_UP_DELAY, conn_id=conn_id):
+                _stats().timing(name, milliseconds, tags=tags)
+
+
+def waits_held(conn_id: str, number: int) -> None:
+    """Tell how many waits this triggerer holds for a connection."""
+    with _unharmed():
+        for name, tags in _names(WAITS_HELD, conn_id=conn_id, hostname=_hostname()):
+            _stats().gauge(name, number, tags=tags)
+
+
+def _count(metric: Metric, count: int, **values: str) -> None:
+    if not count:
+        return
+    with _unharmed():
+        for name, tags in _names(metric, **values):
+            _stats().incr(name, count, tags=tags)
+
+
+def _names(metric: Metric, **values: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Give the names by which to tell something, each with the tags that are not in it."""
+    tags = {tag: _UNFIT.sub("_", values[tag]) for tag in metric.tags}
+    yield metric.name, tags
+    if metric.in_words is not None and _tells_names_in_words():
+        name = metric.in_words.format_map({tag: value.replace(".", "__") for tag, value in tags.items()})
+        yield name, {tag: value for tag, value in tags.items() if f"{{{tag}}}" not in metric.in_words}
+
+
+def _stats() -> Any:
+    """Return what Airflow lets providers tell metrics to; loaded late, as DAG files need none."""
+    from airflow.providers.common.compat.sdk import Stats
+
+    return Stats
+
+
+def _tells_names_in_words() -> bool:
+    from airflow.providers.common.compat.sdk import conf
+
+    # Airflow has the setting since 3.2.
+    return bool(conf.getboolean("metrics", "legacy_names_on", fallback=True))
+
+
+@cache
+def _hostname() -> str:
+    """Return this machine's name as Airflow's ``triggers.running`` has it."""
+    from airflow.utils.net import get_hostname
+
+    return str(get_hostname())
+
+
+@contextmanager
+def _unharmed() -> Iterator[None]:
+    """Let nothing that goes wrong with metrics go any further."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (a backend may be anybody's, and raise anything)
+        _complain(type(error).__name__)
+
+
+@cache
+def _complain(kind: str) -> None:
+    """Say once of every kind what went wrong, or the log would be full of it."""
+    logger.warning("Airflow's metrics could not be told something (%s); all else goes on", kind)

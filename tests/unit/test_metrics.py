@@ -1,0 +1,155 @@
+"""What Airflow's metrics are told, and what happens where they fail."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from airflow.providers.common.compat import sdk
+
+from airflow_provider_tallyfy import metrics
+from airflow_provider_tallyfy.protocol.failures import FailureKind
+
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+@pytest.fixture(autouse=True)
+def _hostname(monkeypatch):
+    monkeypatch.setattr(metrics, "_hostname", lambda: "trig.example")
+    metrics._complain.cache_clear()
+
+
+@pytest.fixture
+def without_legacy_names(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__METRICS__LEGACY_NAMES_ON", "False")
+
+
+def tell_everything():
+    metrics.request_ended("prod", "ok")
+    metrics.looks_made("prod", seen=3, failed=2)
+    metrics.woken_up("prod", "over", timedelta(seconds=90))
+    metrics.waits_held("prod", 1000)
+
+
+def test_each_is_told_with_tags_and_in_words(told_metrics):
+    tell_everything()
+    prod, there = {"conn_id": "prod"}, {"hostname": "trig.example"}
+    assert told_metrics.told == [
+        ("counter", "tallyfy.requests", 1, {**prod, "outcome": "ok"}),
+        ("counter", "tallyfy.requests.ok", 1, prod),
+        ("counter", "tallyfy.looks", 3, {**prod, "outcome": "seen"}),
+        ("counter", "tallyfy.looks.seen", 3, prod),
+        ("counter", "tallyfy.looks", 2, {**prod, "outcome": "failed"}),
+        ("counter", "tallyfy.looks.failed", 2, prod),
+        ("counter", "tallyfy.wake_ups", 1, {**prod, "outcome": "over"}),
+        ("counter", "tallyfy.wake_ups.over", 1, prod),
+        ("timer", "tallyfy.wake_up_delay", 90_000.0, prod),
+        ("gauge", "tallyfy.waits_held", 1000, {**prod, **there}),
+        ("gauge", "tallyfy.waits_held.trig__example.prod", 1000, {}),
+    ]
+
+
+@pytest.mark.usefixtures("without_legacy_names")
+def test_names_in_words_are_left_out_where_airflow_s_own_are(told_metrics):
+    tell_everything()
+    names = {name for _, name, _, _ in told_metrics.told}
+    assert names == {metric.name for metric in metrics.METRICS}
+
+
+def test_nothing_is_told_of_no_looks(told_metrics):
+    metrics.looks_made("prod")
+    assert told_metrics.told == []
+
+
+def test_a_clock_that_is_ahead_makes_no_negative_time(told_metrics):
+    metrics.woken_up("prod", "over", timedelta(seconds=-2))
+    assert told_metrics.of("tallyfy.wake_up_delay") == [(0.0, {"conn_id": "prod"})]
+
+
+def test_a_wake_up_that_nobody_knows_the_delay_of_is_counted_all_the_same(told_metrics):
+    metrics.woken_up("prod", "lost", None)
+    assert told_metrics.counts("tallyfy.wake_ups") == {"lost": 1}
+    assert told_metrics.of("tallyfy.wake_up_delay") == []
+
+
+def test_an_id_that_cannot_stand_in_a_name_is_made_to(told_metrics):
+    metrics.waits_held("Büro, 1=x", 1)
+    assert [name for _, name, _, _ in told_metrics.told] == [
+        "tallyfy.waits_held",
+        "tallyfy.waits_held.trig__example.B_ro__1_x",
+    ]
+    assert told_metrics.told[0][3]["conn_id"] == "B_ro__1_x"
+
+
+def test_whatever_a_backend_raises_is_felt_by_nobody_and_said_once(monkeypatch, caplog):
+    class Broken:
+        def __getattr__(self, name):
+            raise RuntimeError("a secret of the backend")
+
+    monkeypatch.setattr(sdk, "Stats", Broken())
+    caplog.set_level(logging.DEBUG)
+    tell_everything()
+    tell_everything()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "(RuntimeError)" in line
+    assert "secret" not in line
+
+
+def test_a_backend_that_airflow_cannot_give_is_felt_by_nobody(monkeypatch, caplog):
+    monkeypatch.setattr(sdk, "conf", None)
+    tell_everything()
+    assert "(AttributeError)" in caplog.text
+
+
+def test_from_an_event_loop_another_thread_tells_in_order():
+    told, may_go_on = [], threading.Event()
+    metrics.from_event_loop(may_go_on.wait, 10)
+    for number in range(100):
+        metrics.from_event_loop(lambda number: told.append((number, threading.current_thread().name)), number)
+    assert told == []
+    may_go_on.set()
+    metrics._thread.submit(bool).result()
+    assert [number for number, _ in told] == list(range(100))
+    assert {name.rpartition("_")[0] for _, name in told} == {"tallyfy-metrics"}
+
+
+def test_every_kind_of_failure_has_an_outcome():
+    assert set(metrics.OUTCOME_OF_FAILURE) == set(FailureKind)
+
+
+def test_airflow_has_no_metric_of_these_names():
+    registry = pytest.importorskip("airflow.sdk._shared.observability.metrics.metrics_registry")
+    known = registry.MetricsRegistry()
+    assert [metric.name for metric in metrics.METRICS if known.get(metric.name)] == []
+
+
+def test_the_documentation_names_all_of_them_and_no_others():
+    _, _, table = DOCUMENTED.read_text().partition("## What is told")
+    table, _, _ = table.partition("\n## ")
+    rows = re.findall(r"^\| `(tallyfy\.\w+)` \|(.*)\|$", table, re.MULTILINE)
+    documented = []
+    for name, cells in rows:
+        kind, tags, in_words, _ = (cell.strip() for cell in cells.split("|"))
+        documented.append(
+            (name, kind.split(",")[0], re.findall(r"`(\w+)`", tags), in_words.strip("`") or None)
+        )
+    assert documented == [
+        (metric.name, metric.kind, list(metric.tags), metric.in_words) for metric in metrics.METRICS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tag", "outcomes"),
+    [
+        ("requests", metrics.RequestOutcome.__args__),
+        ("wake_ups", metrics.WakeUpOutcome.__args__),
+        ("looks", ("seen", "failed")),
+    ],
+)
+def test_the_documentation_tells_every_outcome(tag, outcomes):
+    (row,) = re.findall(rf"^\| outcome of `tallyfy\.{tag}` \|(.*)\|$", DOCUMENTED.read_text(), re.MULTILINE)
+    assert tuple(re.findall(r"`(\w+)`", row)) == outcomes
