@@ -66,8 +66,12 @@ class Lookout:
 
     def look(self, context: Context, condition: C) -> Waiting[C] | Final | Unseen:
         """Look once, tell the log in one line what was seen, and return what that means."""
+        from airflow_provider_tallyfy import metrics  # DAG files are parsed all day, and tell nothing
+
         run = self._reader.ask(AskRun(self._run_id, condition.with_, condition.tasks))
         seen = run if isinstance(run, Blank) else Sight(run)
+        is_seen = isinstance(seen, Sight)
+        metrics.looks_made(self._reader.tallyfy_conn_id, seen=int(is_seen), failed=int(not is_seen))
         verdict = judge(condition, self._run_id, seen)
         if isinstance(verdict, Unseen):
             self._log.warning("This look failed; the wait goes on: %s", verdict.error)

@@ -156,7 +156,7 @@ def read_activities(body: Any, number: int) -> Page[Activity]:
     :raises UnreadableAnswerError: where it is no page, an entry has no id, or they come in another order.
     """
     page = read_page(body, number)
-    moments = [moment for item in page.items if (moment := _moment(item.get("created_at"))) is not None]
+    moments = [moment for item in page.items if (moment := read_moment(item.get("created_at"))) is not None]
     if any(first < second for first, second in pairwise(moments)):
         raise UnreadableAnswerError("its entries do not come with the newest first")
     return Page(tuple(map(_activity, page.items)), page.is_last, page.total_pages)
@@ -174,8 +174,12 @@ def _activity(item: dict[str, Any]) -> Activity:
     return Activity(str(item["id"]), None if run_id is None else str(run_id))
 
 
-def _moment(value: Any) -> datetime | None:
-    """Read a time of Tallyfy's, ISO 8601 with or without milliseconds; one without a zone is in UTC."""
+def read_moment(value: Any) -> datetime | None:
+    """
+    Return the instant that a time of Tallyfy's names, or ``None`` where it names none.
+
+    :param value: ISO 8601, with or without milliseconds; without a zone it is in UTC.
+    """
     try:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_tallyfy.protocol.addresses import identifier
+from airflow_provider_tallyfy.protocol.answers import read_moment
 from airflow_provider_tallyfy.waiting import report
 from airflow_provider_tallyfy.waiting.verdicts import Over, Waiting
 
@@ -58,7 +59,9 @@ class NextTaskCondition:
                 "next_task": next_task,
                 "run_status": run.get("status"),
                 "progress": run.get("progress"),
-            }
+            },
+            # When the task before was completed, a run does not say; only when the last one was.
+            happened_at=read_moment(run.get("completed_at")) if next_task is None else None,
         )
 
     def described(self, run: dict[str, Any]) -> str:

@@ -12,12 +12,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_tallyfy.protocol.answers import read_moment
 from airflow_provider_tallyfy.protocol.text import listed, one_line, quoted
 from airflow_provider_tallyfy.waiting import report
 from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Waiting
 
 STATUSES = ("active", "complete", "problem", "issue", "improvement", "delayed", "archived")
 """The statuses of a run (page "Get process")."""
+_SAID_AT = {"complete": "completed_at", "archived": "archived_at"}  # of other statuses Tallyfy says no time
 _SYNONYMS = {"in-progress": "active", "completed": "complete"}  # what webhooks say
 
 
@@ -53,8 +55,9 @@ class RunStatusCondition:
     def met_by(self, run: dict[str, Any]) -> Waiting[RunStatusCondition] | Over | Lost:
         """Decide on a run; one that was complete before it was archived has been both."""
         has = _statuses(run)
-        if has & set(self.target_statuses):
-            return Over(run)
+        if met := has & set(self.target_statuses):
+            moments = (read_moment(run.get(_SAID_AT.get(status, ""))) for status in met)
+            return Over(run, happened_at=min(filter(None, moments), default=None))
         if has & {"complete", "archived"} and not self.outlives_archiving:
             return Lost(
                 f"Run {run.get('id')} is {listed(sorted(has))}, and will not be "

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_tallyfy.protocol.answers import read_moment
 from airflow_provider_tallyfy.protocol.forms import read_task_form
 from airflow_provider_tallyfy.protocol.tasks import (
     AmbiguousTaskError,
@@ -96,7 +97,7 @@ class TaskDoneCondition:
             return Lost(
                 f"Task {named(task)} of run {run.get('id')} is completed, but neither approved nor rejected."
             )
-        return Over(_result(task))
+        return Over(_result(task), happened_at=read_moment(task.get("completed_at")))
 
     def described(self, run: dict[str, Any]) -> str:
         """Say how far the run is, and how the task is, who has it and when it is due."""

@@ -9,7 +9,8 @@ run, and ends nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyResponseError
@@ -36,9 +37,11 @@ class Over:
     What was waited for has happened.
 
     :param result: what the task returns; plain JSON.
+    :param happened_at: when that was, where Tallyfy says so. It does not travel to the worker.
     """
 
     result: dict[str, Any]
+    happened_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

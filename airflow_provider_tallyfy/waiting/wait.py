@@ -7,16 +7,38 @@ fourth, the eighth, and the recovery.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
+from airflow_provider_tallyfy import metrics
 from airflow_provider_tallyfy.waiting.looks import Look, Sight
 from airflow_provider_tallyfy.waiting.pace import Pace
-from airflow_provider_tallyfy.waiting.verdicts import C, Final, Refused, Unseen, Waiting, judge
+from airflow_provider_tallyfy.waiting.verdicts import (
+    C,
+    Final,
+    Lost,
+    Over,
+    Refused,
+    Skipped,
+    Unseen,
+    Waiting,
+    judge,
+)
 from airflow_provider_tallyfy.waiting.watcher import Member, watching
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.exceptions import TallyfyError
+
+
+_OUTCOMES: Mapping[type, metrics.WakeUpOutcome] = {
+    Over: "over",
+    Lost: "lost",
+    Skipped: "skipped",
+    Refused: "refused",
+    Waiting: "waiting",
+}
 
 
 class Log(Protocol):
@@ -53,11 +75,14 @@ async def wait(
     :param looked_at: when a worker looked at the run, in seconds since the epoch; ``None`` for never.
     :param outlives_refusals: go on even then, as a sensor with ``silent_fail`` does.
     """
-    judged = _Looks(run_id, condition, log, outlives_refusals)
+    judged = _Looks(run_id, condition, log, outlives_refusals, was_unmet=looked_at is not None)
     with watching(tallyfy_conn_id, run_id, condition.with_, pace, looked_at, condition.tasks) as member:
         # What was seen is held by nothing while the wait is idle: there may be thousands.
         while (verdict := judged.take(await member.next_look(), member)) is None:
             pass
+    metrics.from_event_loop(
+        metrics.woken_up, tallyfy_conn_id, _OUTCOMES[type(verdict)], judged.delay_of(verdict)
+    )
     return verdict
 
 
@@ -69,6 +94,7 @@ class _Looks(Generic[C]):
     condition: C
     log: Log
     outlives_refusals: bool
+    was_unmet: bool  # once, so that what meets it came while it was waited for
     failures: int = 0
 
     def take(self, seen: Look, member: Member) -> Final | Waiting[C] | None:
@@ -83,7 +109,14 @@ class _Looks(Generic[C]):
                 member.confirm()
                 return None
             self._tell_sight(seen)
+            self.was_unmet = self.was_unmet or not is_over
         return verdict if is_over else None
+
+    def delay_of(self, verdict: Final | Waiting[C]) -> timedelta | None:
+        """Return how long ago happened what was waited for, where Tallyfy says so; not what came before the wait."""
+        if not isinstance(verdict, Over) or verdict.happened_at is None or not self.was_unmet:
+            return None
+        return datetime.now(UTC) - verdict.happened_at
 
     def _tell_failure(self, error: TallyfyError) -> None:
         self.failures += 1

@@ -28,8 +28,9 @@ from weakref import WeakKeyDictionary
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from asgiref.sync import sync_to_async
 
+from airflow_provider_tallyfy import metrics
 from airflow_provider_tallyfy.exceptions import TallyfyResponseError
-from airflow_provider_tallyfy.waiting.looks import Blank, Look
+from airflow_provider_tallyfy.waiting.looks import Blank, Look, Sight
 from airflow_provider_tallyfy.waiting.pace import Pace
 from airflow_provider_tallyfy.waiting.plan import Plan
 from airflow_provider_tallyfy.waiting.questions import Question
@@ -126,6 +127,7 @@ class Watcher:
         self._end = end
         self.clock = Clock()
         self._plan = Plan()
+        self._held = 0
         self._reader = Reader(tallyfy_conn_id)
         self._trusted_until = -inf
         self._has_news = asyncio.Event()
@@ -134,6 +136,7 @@ class Watcher:
     def join(self, member: Member, looked_at: float) -> None:
         """Begin to look for a wait; ``looked_at`` is when a worker did, by this watcher's clock, ``-inf`` for never."""
         self._plan.join(member, looked_at)
+        self._held += 1
         self._wake()
         if self._task is None or self._task.done():
             # In a context of its own, or it would write into the log of the wait that happens to come first.
@@ -144,6 +147,7 @@ class Watcher:
     def leave(self, member: Member) -> None:
         """Look for a wait no more; after the last one, the watcher ends."""
         self._plan.leave(member)
+        self._held -= 1
         if not self._plan and self._task is not None:
             self._task.cancel()
             self._task = None
@@ -168,6 +172,7 @@ class Watcher:
         finally:
             # In a thread, since a question may be under way in another.
             _threads.submit(self._reader.hang_up)
+            metrics.from_event_loop(metrics.waits_held, self._conn_id, self._held)
 
     async def _step(self) -> None:
         """Ask one question, or wait until there is one."""
@@ -186,8 +191,16 @@ class Watcher:
         answer = await self._ask(question)
         if used_before is not None and self._reader.connection != used_before:
             self._plan.forget()
-        for member, look in self._plan.answered(question, answer, asked_at, self.clock.now()):
+        told = self._plan.answered(question, answer, asked_at, self.clock.now())
+        for member, look in told:
             member.tell(look)
+        self._tell_metrics([look for _, look in told])
+
+    def _tell_metrics(self, looks: list[Look]) -> None:
+        """Tell once a question, whoever asks for metrics or not; what a backend has lost it is soon told again."""
+        seen = sum(isinstance(look, Sight) for look in looks)
+        metrics.from_event_loop(metrics.waits_held, self._conn_id, self._held)
+        metrics.from_event_loop(metrics.looks_made, self._conn_id, seen=seen, failed=len(looks) - seen)
 
     async def _ask(self, question: Question) -> Any:
         try:

@@ -441,6 +441,67 @@ def test_the_last_wait_closes_the_connection(town, scene, monkeypatch):
     assert is_closed.wait(LONGEST)
 
 
+def test_metrics_are_told_of_requests_looks_waits_and_wake_ups(town, scene, told_metrics):
+    async def play(triggerer, clock):
+        ids = await many(town, triggerer, clock, 10)
+        assert held(told_metrics)[-1] == 10
+        assert told_metrics.counts("tallyfy.looks") == {"seen": 10}
+        assert told_metrics.counts("tallyfy.requests") == {"ok": sum(town.asked().values())}
+        for _ in range(3):
+            await complete(town, ids[0])
+        await clock.advance(INTERVAL)
+        assert told_metrics.counts("tallyfy.wake_ups") == {"over": 1}
+        town.fault(path="organizations", action="status", status=503, times=1)
+        await clock.advance(INTERVAL)
+        assert told_metrics.counts("tallyfy.looks")["failed"] >= 1
+        assert told_metrics.counts("tallyfy.requests")["server_error"] == 1
+        assert held(told_metrics)[-1] == 9
+
+    scene(play)
+    assert held(told_metrics)[-1] == 0
+    ((milliseconds, tags),) = told_metrics.of("tallyfy.wake_up_delay")
+    assert tags == {"conn_id": "tallyfy_default"}
+    assert milliseconds >= 0
+
+
+def test_waits_held_are_told_with_each_question_and_at_the_end_not_for_each_wait(town, scene, told_metrics):
+    async def play(triggerer, clock):
+        await many(town, triggerer, clock, 400)
+        assert held(told_metrics) == [400] * 5  # a page of the feed, and four of the list
+        await clock.advance(INTERVAL)
+        assert held(told_metrics) == [400] * 6
+
+    scene(play)
+    assert held(told_metrics) == [400] * 6 + [0]
+
+
+def test_a_backend_that_hangs_holds_up_no_wait(town, scene, monkeypatch, told_metrics):
+    may_go_on, telling_threads = threading.Event(), set()
+
+    def hang(*arguments, **tags):
+        telling_threads.add(threading.current_thread().name.rpartition("_")[0])
+        may_go_on.wait(LONGEST)
+
+    monkeypatch.setattr(told_metrics, "gauge", hang)
+
+    async def play(triggerer, clock):
+        (run_id,) = await many(town, triggerer, clock, 1)
+        await complete(town, run_id)
+        await clock.advance(INTERVAL)
+        assert list(triggerer.woken) == [run_id]
+
+    try:
+        scene(play)
+    finally:
+        may_go_on.set()
+    assert telling_threads == {"tallyfy-metrics"}
+
+
+def held(told_metrics):
+    """The values of the gauge, in order."""
+    return [int(value) for value, _ in told_metrics.of("tallyfy.waits_held")]
+
+
 def test_connections_do_not_share_what_only_one_may_see(town, scene):
     async def play(triggerer, clock):
         (run_id,) = town.launch(1)

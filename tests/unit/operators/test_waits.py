@@ -115,3 +115,10 @@ def test_it_takes_up_what_the_trigger_saw(context):
 def test_a_timeout_in_the_triggerer_is_a_sensor_s(context):
     with pytest.raises(AirflowSensorTimeout):
         Launch(task_id="launch").resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, context)
+
+
+def test_metrics_are_told_of_each_look_in_a_worker(tallyfy, context, told_metrics):
+    tallyfy("active", 503, "complete")
+    launch(context)
+    assert told_metrics.counts("tallyfy.looks") == {"seen": 2, "failed": 1}
+    assert told_metrics.counts("tallyfy.requests") == {"ok": 2, "server_error": 1}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -52,6 +53,23 @@ def test_an_archived_run_is_lost_unless_that_is_waited_for(shown):
     assert isinstance(judged(("active",), shown), Lost)
     assert judged(("archived",), shown) == Over(shown)
     assert judged(("complete", "archived"), shown) == Over(shown)
+
+
+@pytest.mark.parametrize(
+    ("targets", "day"),
+    [
+        (("complete",), 1),
+        (("archived",), 2),
+        (("archived", "complete"), 1),
+    ],
+)
+def test_when_that_was_is_taken_from_the_run(targets, day):
+    shown = run("archived", completed_at="2026-01-01T10:00:00.000Z", archived_at="2026-01-02T10:00:00Z")
+    assert judged(targets, shown).happened_at == datetime(2026, 1, day, 10, tzinfo=UTC)
+
+
+def test_when_a_deadline_passed_the_run_does_not_say():
+    assert judged(("delayed",), run("delayed", last_updated="2026-01-01T10:00:00Z")).happened_at is None
 
 
 def test_a_run_that_was_complete_before_it_was_archived_has_been_both():

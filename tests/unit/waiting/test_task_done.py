@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -45,6 +46,12 @@ def test_it_is_over_when_the_task_is_completed(name, marks):
     verdict = judged(run(OTHER, OPEN | marks), name)
     assert isinstance(verdict, Over)
     assert verdict.result["id"] == "t1"
+
+
+def test_when_it_was_completed_is_taken_from_the_task():
+    verdict = judged(run(OTHER, OPEN | {"status": "completed", "completed_at": "2026-05-15T14:30:00.000Z"}))
+    assert verdict.happened_at == datetime(2026, 5, 15, 14, 30, tzinfo=UTC)
+    assert judged(run(OPEN | {"status": "completed"})).happened_at is None
 
 
 @pytest.mark.parametrize("status", ["not-started", "active", "in-progress", "hasproblem"])

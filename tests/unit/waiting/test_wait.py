@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import nullcontext
+from datetime import UTC, datetime
 
 import pytest
 
@@ -113,3 +114,60 @@ def test_a_baseline_is_not_taken_from_a_list(waited):
     assert waited([seen("x", is_from_list=True), seen("y")], from_task_id=None) == Waiting(
         NextTaskCondition("y")
     )
+
+
+class Noon(datetime):
+    """A wall clock that stands still."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime(2026, 5, 15, 12, 0, tzinfo=UTC)
+
+
+class TestMetrics:
+    """What Airflow's metrics are told of a wait that ended."""
+
+    @pytest.fixture(autouse=True)
+    def _noon(self, monkeypatch):
+        monkeypatch.setattr(wait_module, "datetime", Noon)
+
+    @pytest.mark.parametrize(
+        ("looks", "from_task_id", "outcome"),
+        [
+            ([seen("b")], "a", "over"),
+            ([seen("a", archived_at="2026-01-01")], "a", "lost"),
+            ([REFUSED], "a", "refused"),
+            ([seen("x")], None, "waiting"),
+        ],
+    )
+    def test_a_wake_up_is_told_by_how_the_wait_ended(
+        self, waited, told_metrics, looks, from_task_id, outcome
+    ):
+        waited([DOWN, *looks], from_task_id=from_task_id)
+        assert told_metrics.of("tallyfy.wake_ups") == [(1, {"conn_id": "conn", "outcome": outcome})]
+
+    def test_the_time_since_tallyfy_says_that_it_happened_is_told(self, waited, told_metrics):
+        waited([seen("a"), DOWN, seen(None, completed_at="2026-05-15T11:58:30.500Z")])
+        assert told_metrics.of("tallyfy.wake_up_delay") == [(89_500.0, {"conn_id": "conn"})]
+
+    def test_what_happened_while_no_triggerer_ran_counts_where_a_worker_looked_before(
+        self, waited, told_metrics
+    ):
+        waited([seen(None, completed_at="2026-05-15T11:00:00Z")], looked_at=0.0)
+        assert told_metrics.of("tallyfy.wake_up_delay") == [(3_600_000.0, {"conn_id": "conn"})]
+
+    def test_what_happened_before_the_wait_began_took_nobody_any_time(self, waited, told_metrics):
+        waited([DOWN, seen(None, completed_at="2020-01-01T00:00:00Z")])
+        assert told_metrics.counts("tallyfy.wake_ups") == {"over": 1}
+        assert told_metrics.of("tallyfy.wake_up_delay") == []
+
+    def test_without_a_time_of_tallyfy_s_none_is_told(self, waited, told_metrics):
+        waited([seen("a"), seen("b", completed_at="2026-05-15T11:58:30Z")])
+        waited([seen("a"), seen(None, completed_at="yesterday")])
+        assert told_metrics.counts("tallyfy.wake_ups") == {"over": 2}
+        assert told_metrics.of("tallyfy.wake_up_delay") == []
+
+    def test_a_wait_ends_though_metrics_fail(self, waited, told_metrics, monkeypatch):
+        monkeypatch.setattr(told_metrics, "incr", None)
+        monkeypatch.setattr(told_metrics, "timing", None)
+        assert isinstance(waited([seen("a"), seen(None, completed_at="2026-05-15T11:58:30Z")]), Over)
