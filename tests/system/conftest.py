@@ -13,6 +13,7 @@ import pytest
 from dev.forwarder import Forwarder
 from dev.real_airflow import RealAirflow
 from dev.sandbox import running_sandbox
+from dev.statsd import StatsdServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +78,8 @@ class Site:
     object_sandbox: SandboxClient
     #: The connection ``tallyfy_outage`` leads to the sandbox through this.
     forwarder: Forwarder
+    #: Airflow sends its metrics here.
+    statsd: StatsdServer
 
     def wait_in(self, dag_id: str, *, sandbox: SandboxClient | None = None, done: int = 0) -> Wait:
         """
@@ -99,10 +102,12 @@ def site() -> Iterator[Site]:
         sandbox = stack.enter_context(running_sandbox("collection"))
         object_sandbox = stack.enter_context(running_sandbox("object"))
         forwarder = stack.enter_context(Forwarder(urlsplit(sandbox.url).port or 0))
+        statsd = stack.enter_context(StatsdServer())
         environment = {
+            **statsd.settings(),
             "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
             "AIRFLOW_CONN_TALLYFY_OBJECT": object_sandbox.connection(),
             "AIRFLOW_CONN_TALLYFY_OUTAGE": sandbox.connection(forwarder.url),
         }
         airflow = stack.enter_context(RealAirflow(DAGS, environment=environment, parallelism=8))
-        yield Site(airflow, sandbox, object_sandbox, forwarder)
+        yield Site(airflow, sandbox, object_sandbox, forwarder, statsd)

@@ -1,0 +1,76 @@
+"""Metrics on their way from a process that waits as Airflow's triggerer does, to a StatsD server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
+from dev.statsd import Line, StatsdServer
+
+PROGRAM = f"""
+import asyncio
+from datetime import timedelta
+from airflow.models.trigger import Trigger
+from airflow_provider_tallyfy import metrics
+from airflow_provider_tallyfy.waiting.pace import Pace
+from airflow_provider_tallyfy.waiting.watcher import watching
+
+# The triggerer reads a trigger's arguments before it runs it. Since Airflow 3.2 that is what sets up metrics there.
+Trigger("a.class", kwargs={{}}).kwargs
+
+async def look():
+    with watching("tallyfy_default", "{SEEDED_RUN_ID}", ("next_task",), Pace(60)) as member:
+        await member.next_look()
+
+asyncio.run(look())
+metrics.from_event_loop(metrics.woken_up, "tallyfy_default", "over", timedelta(seconds=1.5))
+"""
+
+
+def tell(environment):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_all_arrive_at_a_statsd_server(sandbox):
+    hostname = {"AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname"}
+    with StatsdServer() as statsd:
+        tell(statsd.settings() | hostname)
+    # All that was sent has been read by now.
+    conn_id = ("conn_id", "tallyfy_default")
+
+    def received(name):
+        (line,) = statsd.received(f"airflow.tallyfy.{name}")
+        return line
+
+    assert received("requests") == Line(
+        "airflow.tallyfy.requests", 1, "c", frozenset({conn_id, ("outcome", "ok")})
+    )
+    assert received("requests.ok") == Line("airflow.tallyfy.requests.ok", 1, "c", frozenset({conn_id}))
+    assert received("looks.seen").value == 1
+    assert received("wake_ups.over").value == 1
+    delay = received("wake_up_delay")
+    assert (delay.value, delay.kind) == (1500, "ms")
+    gauges = statsd.received("airflow.tallyfy.waits_held")
+    assert [(gauge.value, gauge.kind) for gauge in gauges] == [(1, "g"), (0, "g")]
+    (host,) = {text for gauge in gauges for key, text in gauge.tags if key == "hostname"}
+    in_words = f"airflow.tallyfy.waits_held.{host.replace('.', '__')}.tallyfy_default"
+    assert [gauge.value for gauge in statsd.received(in_words)] == [1, 0]
+
+
+def test_nothing_is_sent_unless_airflow_is_told_to(sandbox):
+    with StatsdServer() as statsd:
+        told = tell(statsd.settings() | {"AIRFLOW__METRICS__STATSD_ON": "False"})
+    # All that was sent has been read by now.
+    assert statsd.received("airflow.tallyfy.requests") == []
+    assert "metrics" not in told
