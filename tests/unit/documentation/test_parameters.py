@@ -1,0 +1,101 @@
+"""The tables of parameters, and the docstrings, say what the signatures say."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+
+import pytest
+
+from airflow_provider_tallyfy.notifications import tallyfy as notifications
+from airflow_provider_tallyfy.operators import tallyfy as operators
+from airflow_provider_tallyfy.sensors import tallyfy as sensors
+from tests.unit.documentation.pages import ROOT, tables
+
+PAGE = ROOT / "docs" / "operators-and-sensors.md"
+CLASSES = [
+    operators.TallyfyGetRunOperator,
+    sensors.TallyfyNextTaskSensor,
+    sensors.TallyfyTaskSensor,
+    sensors.TallyfyRunSensor,
+    operators.TallyfyLaunchRunOperator,
+    operators.TallyfyCompleteTaskOperator,
+    operators.TallyfyApprovalOperator,
+    operators.TallyfyApiOperator,
+    notifications.TallyfyLaunchRunNotifier,
+    notifications.TallyfyCommentNotifier,
+]
+REQUIRED = inspect.Parameter.empty
+#: Defaults that come from Airflow's configuration.
+CONFIGURED = {"deferrable": "`[operators] default_deferrable`", "timeout": "`[sensors] default_timeout`"}
+#: What Airflow takes away from every operator; ours gets it under another name.
+RENAMED = {"query": "params"}
+LITERAL = re.compile(r"`([^`]+)`")
+
+
+def parameters(kind):
+    """Return the parameters that are ours, with their defaults."""
+    found = {}
+    for base in kind.__mro__:
+        if base.__module__.startswith("airflow_provider_tallyfy.") and "__init__" in vars(base):
+            for name, parameter in inspect.signature(base.__init__).parameters.items():
+                if parameter.kind is parameter.KEYWORD_ONLY:
+                    found.setdefault(RENAMED.get(name, name), parameter.default)
+    return found
+
+
+def templated(kind):
+    return {RENAMED.get(name, name) for name in kind.template_fields}
+
+
+def rows(kind):
+    """Return the default and the text of each parameter, as the page has them."""
+    under = {kind.__name__, "Notifiers"} if kind.__module__ == notifications.__name__ else {kind.__name__}
+    found = [table for heading, table in tables(PAGE) if heading in under and table[0][0] == "parameter"]
+    position = [notifications.TallyfyLaunchRunNotifier, notifications.TallyfyCommentNotifier]
+    table = found[position.index(kind) if kind in position else 0]
+    return {name: (default, text) for names, default, text in table[1:] for name in LITERAL.findall(names)}
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+class TestParameters:
+    def test_all_are_in_the_table_and_no_others(self, kind):
+        assert set(rows(kind)) == set(parameters(kind))
+
+    def test_defaults(self, kind):
+        for name, (said, _) in rows(kind).items():
+            default = parameters(kind)[name]
+            if default is REQUIRED:
+                assert said == "", name
+            elif name in CONFIGURED:
+                assert said == CONFIGURED[name]
+            elif default is None:  # what it stands for is said in words
+                assert said, name
+                assert not LITERAL.fullmatch(said), name
+            else:
+                assert ast.literal_eval(LITERAL.fullmatch(said)[1]) == default, name
+
+    def test_what_is_templated(self, kind):
+        assert {name for name, (_, text) in rows(kind).items() if text.endswith("; templated")} == templated(
+            kind
+        )
+
+    def test_the_docstring_has_them(self, kind):
+        fields = re.findall(r":param (\w+):((?:(?!\n    :).)*)", kind.__doc__, re.DOTALL)
+        described = {name: " ".join(text.split()) for name, text in fields}
+        inherited = {"end_from_trigger"} if kind is operators.TallyfyApprovalOperator else set()
+        assert set(described) == set(parameters(kind)) - inherited
+        if kind is not notifications.TallyfyLaunchRunNotifier:  # which says once that all are
+            assert {name for name, text in described.items() if "(templated" in text} == templated(kind)
+
+
+def test_every_public_class_has_a_section():
+    public = {
+        name
+        for module in (operators, sensors, notifications)
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and name.startswith("Tallyfy")
+    }
+    bases = {"TallyfySensor", "TallyfyNotifier"}
+    assert {kind.__name__ for kind in CLASSES} == public - bases
