@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -19,13 +21,14 @@ from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from dev.people import OF_THE_SEEDED_PROCESS, People
 from dev.processes import ChildProcess, end, wait_until
 from dev.sandbox import SandboxClient
+from tests.unit.documentation.pages import ROOT, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.system
 
-EXAMPLES = Path(__file__).parents[2] / "example_dags"
+EXAMPLES = ROOT / "example_dags"
 AIRFLOW = Path(sys.executable).with_name("airflow")
 #: The number of times that a DAG has read the run when it waits: in a task of its own, and as the sensor.
 READS_WHEN_WAITING = 2
@@ -78,6 +81,56 @@ def test_example_succeeds(dag_id: str, home: Path, sandbox: SandboxClient) -> No
         end([process])
 
     assert "state=success" in process.tail().rpartition("DagRun Finished")[2]
+
+
+def test_quick_start_to_the_letter(home: Path, sandbox: SandboxClient, tmp_path: Path) -> None:
+    """Its commands, up to the one that gives the DAG to a scheduler, and its DAG."""
+    page = ROOT / "docs" / "quick-start.md"
+    [(_, dag)] = blocks(page, "python")
+    (tmp_path / "quick_start.py").write_text(dag)
+    environment = {
+        **_environment(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path),
+        "PATH": os.pathsep.join([str(AIRFLOW.parent), os.environ["PATH"]]),
+    }
+    done = []
+    for command, shown in _commands(page):
+        if "dags unpause" in command:
+            break
+        if command.startswith(("airflow connections", "AIRFLOW__", "airflow dags", "airflow config")):
+            command = command.replace("http://127.0.0.1:8090", sandbox.url)
+            ended = subprocess.run(
+                ["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, timeout=120
+            )
+            assert ended.returncode == 0, ended.stderr
+            assert [line for line in shown if line not in ended.stdout] == [], ended.stdout
+            done.append(ended.stdout)
+    assert any(str(tmp_path) in output for output in done)
+
+    process = ChildProcess(
+        "airflow dags test quick_start",
+        [str(AIRFLOW), "dags", "test", "quick_start"],
+        log=home / "quick_start.log",
+        environment=environment,
+    )
+    try:
+        process.start()
+        wait_until(
+            lambda: process.has_ended() or _reads(sandbox) >= READS_WHEN_WAITING, 60, "the DAG to wait"
+        )
+        sandbox.complete_next(SEEDED_RUN_ID)
+        process.wait(timeout=60)
+    finally:
+        end([process])
+    assert "state=success" in process.tail().rpartition("DagRun Finished")[2]
+
+
+def _commands(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """Give each command of a page with the lines that the page shows as its output."""
+    for _, block in blocks(page, "console"):
+        for said in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, *shown = said.splitlines()
+            yield command, [line for line in shown if line]
 
 
 @pytest.mark.parametrize("action", ["apply_then_drop", "none"])
