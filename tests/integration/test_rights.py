@@ -1,0 +1,92 @@
+"""A token needs to be allowed no more than docs/security.md says: these are all the requests that are made."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import requests
+
+from airflow_provider_tallyfy.notifications.tallyfy import TallyfyCommentNotifier, TallyfyLaunchRunNotifier
+from airflow_provider_tallyfy.operators.tallyfy import (
+    TallyfyApprovalOperator,
+    TallyfyCompleteTaskOperator,
+    TallyfyGetRunOperator,
+    TallyfyLaunchRunOperator,
+)
+from airflow_provider_tallyfy.sandbox.seeds import COMPLETE_RUN_ID, RELEASE_CHECKLIST_ID, SEEDED_RUN_ID
+from airflow_provider_tallyfy.sensors.tallyfy import (
+    TallyfyNextTaskSensor,
+    TallyfyRunSensor,
+    TallyfyTaskSensor,
+)
+from tests.unit.documentation.pages import ROOT, tables
+
+[TABLE] = [
+    rows for heading, rows in tables(ROOT / "docs" / "security.md") if heading == "What the token may do"
+]
+NAMED = {
+    name: set(re.findall(r"`([A-Z]+ [^`/][^`]*)`", requests_named))
+    for names, requests_named in TABLE[1:]
+    for name in re.findall(r"`(\w+)`", names) or [names]
+}
+WAITS = NAMED["all that wait"]
+APPROVAL = "fe1f19fb78ae59688cb843354eb32649"
+COMMENTED = {"Comment": "All is well."}
+
+
+def execute(kind, **arguments):
+    return kind(task_id="task", **arguments).execute({})
+
+
+def launch(kind=TallyfyLaunchRunOperator, **arguments):
+    values = {
+        "checklist_id": RELEASE_CHECKLIST_ID,
+        "kickoff": {"Version": "3.0"},
+        "owner_id": "ben@example.com",
+    }
+    return execute(kind, **values, **arguments)
+
+
+def complete(run_id=SEEDED_RUN_ID, **arguments):
+    values = {"run_id": run_id, "task": "Approve release", "is_approved": True}
+    return execute(TallyfyCompleteTaskOperator, **values, **arguments)
+
+
+CASES = {
+    "get run": (lambda: execute(TallyfyGetRunOperator, run_id=SEEDED_RUN_ID), NAMED["TallyfyGetRunOperator"]),
+    "next task": (lambda: execute(TallyfyNextTaskSensor, run_id=SEEDED_RUN_ID, from_task="before"), WAITS),
+    "task": (lambda: execute(TallyfyTaskSensor, run_id=COMPLETE_RUN_ID, task="Approve release"), WAITS),
+    "run": (lambda: execute(TallyfyRunSensor, run_id=COMPLETE_RUN_ID), WAITS),
+    "approval": (
+        lambda: execute(TallyfyApprovalOperator, run_id=COMPLETE_RUN_ID, task="Approve release"),
+        WAITS | NAMED["TallyfyApprovalOperator"],
+    ),
+    "launch": (launch, NAMED["TallyfyLaunchRunOperator"]),
+    "launch by a notifier": (
+        lambda: TallyfyLaunchRunNotifier(checklist_id=RELEASE_CHECKLIST_ID, kickoff={"Version": "3"}).notify(
+            {}
+        ),
+        NAMED["TallyfyLaunchRunNotifier"],
+    ),
+    "complete": (
+        lambda: complete(form_fields=COMMENTED, override_user="ben@example.com"),
+        NAMED["TallyfyCompleteTaskOperator"],
+    ),
+    "complete what is completed": (lambda: complete(COMPLETE_RUN_ID), NAMED["TallyfyCompleteTaskOperator"]),
+    "comment": (
+        lambda: TallyfyCommentNotifier(task_id=APPROVAL, content="Please.").notify({}),
+        NAMED["TallyfyCommentNotifier"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("act", "named"), CASES.values(), ids=CASES)
+def test_all_requests_are_named(sandbox, act, named):
+    act()
+    shown = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()["routes"]
+    asked = {
+        f"{row['method']} {row['path'].removeprefix('/api/organizations/{organization}/')}" for row in shown
+    }
+    assert asked
+    assert {re.sub(r"\{\w+\}", "{id}", request) for request in asked} <= named
