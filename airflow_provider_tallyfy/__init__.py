@@ -45,18 +45,32 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "Tallyfy",
                 "ui-field-behaviour": {
                     "hidden-fields": ["port", "schema"],
-                    "relabeling": {"host": "API URL", "login": "Organization ID", "password": "Access token"},
+                    "relabeling": {
+                        "host": "API URL",
+                        "login": "Organization ID",
+                        "password": "Access token",
+                        # Of Airflow 2 only, and called as in Airflow 3. Hidden, it would take the button Test along,
+                        # which fails without it in the form of a saved connection.
+                        "extra": "Extra Fields JSON",
+                    },
                     "placeholders": {
-                        "host": "https://go.tallyfy.com/api",
-                        "login": "Organization ID, from Tallyfy > Settings > Organization",
-                        "password": "Access token, from Tallyfy > Settings > Integrations > REST API",
+                        "host": "Default: https://go.tallyfy.com/api",
+                        "login": "In Tallyfy: Settings > Organization",
+                        "password": "In Tallyfy: Settings > Integrations > REST API",
                     },
                 },
                 "conn-fields": {
+                    "web_url": field(
+                        "Web URL",
+                        "Where people work in Tallyfy, and the link 'Tallyfy process' leads. "
+                        "Default: https://go.tallyfy.com.",
+                    ),
                     "timeout": field(
                         "Timeout (seconds)",
                         "How long to wait for a connection, and for each part of an answer. Default: 30.",
                         "integer",
+                        minimum=1,
+                        maximum=3600,
                     ),
                     "verify": field(
                         "Verify certificates", "true, false, or the path of a CA bundle. Default: true."
@@ -66,15 +80,14 @@ def get_provider_info() -> dict[str, Any]:
                         "Let the token go unencrypted to another machine. Only for a network you trust.",
                         "boolean",
                     ),
-                    "web_url": field(
-                        "Web URL", "Where people look; links lead there. Default: https://go.tallyfy.com."
-                    ),
                     "client_id": field(
                         "Client ID",
-                        "An application's id, from Tallyfy's support, in place of an access token.",
+                        "An application's id, from Tallyfy's support. It takes the place of the access token.",
                     ),
                     "client_secret": field("Client secret", "The application's secret.", format="password"),
-                    "user_email": field("User e-mail", "The person that the application acts as."),
+                    "user_email": field(
+                        "User e-mail", "The person that the application acts as; most of the API needs one."
+                    ),
                     "token_url": field(
                         "Token URL",
                         "Where an application gets its token. Default: /oauth/token of the API's host.",

@@ -117,3 +117,18 @@ def times_out_at(trigger: BaseTrigger) -> datetime | None:
     in_airflow_2 = getattr(trigger.task_instance, "trigger_timeout", None)
     moment: datetime | None = getattr(trigger, "timeout_after", in_airflow_2)
     return moment
+
+
+def secret_widget(field: Any, **attributes: Any) -> Any:
+    """
+    Render the field of a secret in Airflow 2's connection form, without the secret.
+
+    Airflow 2 shows the field of a saved secret empty, and takes an empty one for an order to delete: whoever changes
+    anything in the form would lose the secret. It knows a text that stands for a saved secret, but writes it into the
+    JSON of all extras only.
+    """
+    from airflow.www.views import SENSITIVE_FIELD_PLACEHOLDER  # type: ignore[import-not-found]  # not in Airflow 3
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget
+
+    shown = SENSITIVE_FIELD_PLACEHOLDER if field.data else ""
+    return BS3PasswordFieldWidget(hide_value=False)(field, value=shown, **attributes)

@@ -130,14 +130,14 @@ def _text(extra: dict[str, Any], name: str) -> str | None:
 
 
 def _truth(extra: dict[str, Any], name: str, *, default: bool) -> bool:
-    """Read true or false; a connection given as a URI has them as text."""
+    """Read true or false; a URI has them as text, and so has the form of Airflow 2 where it is tested, unsaved."""
     value = extra.get(name)
     if value is None or value == "":
         return default
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
+    if isinstance(value, str) and value.lower() in ("true", "y", "false"):
+        return value.lower() != "false"
     raise ValueError(f"extra {name!r} must be true or false.")
 
 

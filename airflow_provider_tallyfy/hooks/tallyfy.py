@@ -28,6 +28,7 @@ from airflow_provider_tallyfy.protocol.answers import (
     with_one_next_task,
 )
 from airflow_provider_tallyfy.protocol.people import Directory, read_directory
+from airflow_provider_tallyfy.version_compat import secret_widget
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -373,7 +374,7 @@ class TallyfyHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the extra fields of the connection form for Airflow 2.11."""
-        from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
         from flask_babel import lazy_gettext
         from wtforms import BooleanField, IntegerField, PasswordField, StringField
         from wtforms.validators import Optional
@@ -390,7 +391,7 @@ class TallyfyHook(BaseHook):
             if kind == "integer":
                 return IntegerField(**text, widget=BS3TextFieldWidget(), validators=[Optional()])
             if secret:
-                return PasswordField(**text, widget=BS3PasswordFieldWidget())
+                return PasswordField(**text, widget=secret_widget)
             return StringField(**text, widget=BS3TextFieldWidget())
 
         return {name: widget(described) for name, described in fields.items()}

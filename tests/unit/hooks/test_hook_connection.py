@@ -57,6 +57,9 @@ class TestUri:
         assert (connection.timeout, connection.verify) == (2.5, False)
         assert connection.web_url == "https://people.test"
 
+    def test_a_ticked_box_of_airflow_2s_form_that_is_tested_unsaved(self, from_uri):
+        assert from_uri(f"tallyfy://acme:{TOKEN}@tallyfy.test/http?allow_http=y").api_url.startswith("http:")
+
     def test_a_token_with_marks_that_a_uri_quotes(self, from_uri):
         assert from_uri("tallyfy://acme:1%7Cab%2Fc%3D%3D@").access_token == "1|ab/c=="
 

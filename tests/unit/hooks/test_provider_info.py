@@ -91,7 +91,7 @@ class TestConnectionForm:
             name: type(name, (SimpleNamespace,), {})
             for name in ("BooleanField", "IntegerField", "PasswordField", "StringField", "Optional")
         }
-        widgets = SimpleNamespace(BS3TextFieldWidget=object, BS3PasswordFieldWidget=object)
+        widgets = SimpleNamespace(BS3TextFieldWidget=object)
         monkeypatch.setitem(sys.modules, "wtforms", SimpleNamespace(**made))
         monkeypatch.setitem(sys.modules, "wtforms.validators", SimpleNamespace(Optional=made["Optional"]))
         monkeypatch.setitem(sys.modules, "flask_appbuilder.fieldwidgets", widgets)
