@@ -86,12 +86,18 @@ async def success_event(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> TaskS
 
     Airflow 3 encodes the XComs of an event twice, so that a downstream task gets them as text (seen in 3.3.2, where
     ``models/trigger.py`` pushes them through ``XComModel.serialize_value``). There they are pushed beforehand, in the
-    way that a worker does; off the event loop, since an XCom backend may block.
+    way that a worker does.
     """
     from airflow.triggers.base import TaskSuccessEvent
 
     if not AIRFLOW_V_3_0_PLUS:
         return TaskSuccessEvent(xcoms=dict(xcoms))
+    await push_from_trigger(trigger, xcoms)
+    return TaskSuccessEvent()
+
+
+async def push_from_trigger(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> None:
+    """Push XComs of a trigger's task; off the event loop, since an XCom backend may block."""
     from airflow.providers.common.compat.sdk import XCom
     from asgiref.sync import sync_to_async
 
@@ -99,7 +105,6 @@ async def success_event(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> TaskS
     place = {name: getattr(task, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
     for key, value in xcoms.items():
         await sync_to_async(XCom.set, thread_sensitive=False)(key=key, value=value, **place)
-    return TaskSuccessEvent()
 
 
 def skip(operator: Any, context: Context, tasks: Iterable[Any]) -> None:

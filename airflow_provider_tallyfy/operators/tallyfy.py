@@ -15,10 +15,13 @@ from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator
 from airflow_provider_tallyfy.operators.launch_record import LaunchRecord, launch_mark
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.operators.waits import WaitsForRun
+from airflow_provider_tallyfy.protocol import text
 from airflow_provider_tallyfy.protocol.plain_values import truth
 from airflow_provider_tallyfy.protocol.problems import FormValuesError
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
 from airflow_provider_tallyfy.version_compat import with_outputs_pushed
+from airflow_provider_tallyfy.waiting import report
+from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -62,6 +65,7 @@ class TallyfyGetRunOperator(TallyfyOperator):
         """Read the run and return it."""
         push_run_url(context, self.hook.run_url(self.run_id))
         run = self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
+        self.log.info("%s; run %s", report.described_run(run), self.run_id)
         return with_outputs_pushed(self, context, run)
 
 
@@ -168,7 +172,7 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
         if self.wait_for_completion:
             return with_outputs_pushed(self, context, self.wait_until_complete(context, run_id))
         run = self.hook.get_run(run_id)
-        self.log.info("Run %s of template %s is %s.", run_id, self.checklist_id, run.get("status"))
+        self.log.info("%s; run %s of template %s", report.described_run(run), run_id, self.checklist_id)
         return with_outputs_pushed(self, context, run)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -239,9 +243,11 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
             override_user=self.override_user,
         )
         try:
-            return Completer(self.hook, completion, self.log.warning).complete_once()
+            task = Completer(self.hook, completion, self.log.warning).complete_once()
         except (FormValuesError, DecidedOtherwiseError) as error:
             raise AirflowFailException(str(error)) from None
+        self.log.info("%s; task %s, run %s", TaskDoneCondition.outcome(task), task["id"], self.run_id)
+        return task
 
 
 class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
@@ -288,6 +294,9 @@ class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
     def execute(self, context: Context) -> Any:
         """Call the endpoint and return its answer, or what the filter makes of it."""
         answer = self._all_items() if self.paginate else self._answer()
+        self.log.info(
+            "%s %s was answered with %s", self.method.upper(), self.endpoint, text.described(answer)
+        )
         return answer if self.response_filter is None else self.response_filter(answer)
 
     def _answer(self) -> Any:
@@ -343,6 +352,9 @@ class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):
         super().__init__(run_id=run_id, task=task, **kwargs)
         self.fail_on_reject = fail_on_reject
         self.ignore_downstream_trigger_rules = ignore_downstream_trigger_rules
+
+    def _tell(self, result: dict[str, Any]) -> None:
+        """Leave that to the decision, which says more."""
 
     # Not in the midst of a poke or of taking up an event: what is raised here is no failed look.
 

@@ -7,7 +7,7 @@ Sensors and operators do it alike. An operator that is no sensor waits for the e
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -76,23 +76,25 @@ class Lookout:
         if isinstance(verdict, Unseen):
             self._log.warning("This look failed; the wait goes on: %s", verdict.error)
         elif isinstance(seen, Sight):
-            self._log.info("Run %s: %s", self._run_id, condition.described(seen.run))
+            self._log.info("%s; run %s", condition.described(seen.run), self._run_id)
             if not self._has_link:
                 push_run_url(context, self.hook.run_url(self._run_id))
                 self._has_link = True
         return verdict
 
 
-def conclude(verdict: Final) -> dict[str, Any]:
+def conclude(verdict: Final, tell: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     """
     End a wait as the verdict says: return the result, or raise what the task is to end with.
 
+    :param tell: takes the result; what is raised tells the rest itself.
     :raises AirflowFailException: it can never be met; the task fails without retries.
     :raises AirflowSkipException: the task is to be skipped.
     :raises TallyfyError: Tallyfy does not let this connection look; retries apply.
     """
     match verdict:
         case Over(result):
+            tell(result)
             return result
         case Lost(reason):
             raise AirflowFailException(reason)
@@ -126,11 +128,12 @@ class WaitsForRun:
         ends_at = time.time() + self.timeout
         lookout = Lookout(self.tallyfy_conn_id, run_id, self.log)  # type: ignore[attr-defined]
         condition = RunStatusCondition(("complete",))
+        self.log.info("Waiting until %s; run %s", condition.wish(), run_id)  # type: ignore[attr-defined]
         while True:
             looked_at = time.time()
             verdict = lookout.look(context, condition)
             if not isinstance(verdict, (Waiting, Unseen)):
-                return conclude(verdict)
+                return conclude(verdict, self._tell)
             if self.deferrable:
                 self._defer_until_complete(
                     run_id, ends_at, looked_at if isinstance(verdict, Waiting) else None
@@ -160,7 +163,10 @@ class WaitsForRun:
         verdict = from_event(event)
         if isinstance(verdict, Waiting):
             raise AirflowFailException("The trigger came back without a verdict. Clear the task.")
-        return conclude(verdict)
+        return conclude(verdict, self._tell)
+
+    def _tell(self, run: dict[str, Any]) -> None:
+        self.log.info("The wait is over: %s", RunStatusCondition.outcome(run))  # type: ignore[attr-defined]
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Let a timeout in the triggerer be a sensor's, which fails the task without retries."""

@@ -27,7 +27,7 @@ from airflow_provider_tallyfy.waiting.events import from_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition, check_on_skipped
-from airflow_provider_tallyfy.waiting.verdicts import C, Final, Over, Refused, Unseen, Waiting
+from airflow_provider_tallyfy.waiting.verdicts import C, Condition, Final, Over, Refused, Unseen, Waiting
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -57,6 +57,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
     template_fields: Sequence[str] = ("run_id", "tallyfy_conn_id")
     operator_extra_links = (TallyfyProcessLink(),)
     ui_color = "#d9efe3"
+    _kind_of_condition: type[Condition]
 
     def __init__(
         self,
@@ -101,6 +102,10 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
         started_at = time.time()
         looked_at: float | None = started_at
         condition = self._condition or self._first_condition(context)
+        if self._condition is None and (
+            self.deferrable or not self.reschedule
+        ):  # not anew at each reschedule
+            self.log.info("Waiting until %s; run %s", condition.wish(), self.run_id)
         match verdict := self._lookout.look(context, condition):
             case Waiting(learned):
                 if learned != condition:
@@ -166,7 +171,11 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
 
     def _conclude(self, context: Context, verdict: Final) -> dict[str, Any]:
         """End the wait as the verdict says, in whatever mode it was held."""
-        return conclude(verdict)
+        return conclude(verdict, self._tell)
+
+    def _tell(self, result: dict[str, Any]) -> None:
+        """Say in a last line how the wait came out."""
+        self.log.info("The wait is over: %s", self._kind_of_condition.outcome(result))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Give a timeout and ``never_fail`` in deferrable mode their meaning on Airflow versions that do not."""
@@ -214,6 +223,7 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
     """
 
     template_fields: Sequence[str] = ("run_id", "from_task", "tallyfy_conn_id")
+    _kind_of_condition = NextTaskCondition
 
     def __init__(
         self,
@@ -315,6 +325,7 @@ class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
     """
 
     template_fields: Sequence[str] = ("run_id", "task", "tallyfy_conn_id")
+    _kind_of_condition = TaskDoneCondition
     _needs_decision = False
 
     def __init__(
@@ -376,6 +387,8 @@ class TallyfyRunSensor(TallyfySensor[RunStatusCondition]):
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
     :raises ValueError: a status is none that Tallyfy knows; the message lists them.
     """
+
+    _kind_of_condition = RunStatusCondition
 
     def __init__(
         self,

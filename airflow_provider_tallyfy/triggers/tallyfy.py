@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
 from airflow_provider_tallyfy.protocol.addresses import identifier
-from airflow_provider_tallyfy.version_compat import success_event, times_out_at
+from airflow_provider_tallyfy.version_compat import push_from_trigger, success_event, times_out_at
 from airflow_provider_tallyfy.waiting.events import fit_to_travel, to_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
 from airflow_provider_tallyfy.waiting.pace import Pace
@@ -122,10 +122,17 @@ class TallyfyTrigger(BaseTrigger):
         except ValueError as error:  # so the triggerer rendered it; raised here, it would not reach the task
             yield TriggerEvent(to_event(Refused(TallyfyConfigurationError(str(error)))))
             return
-        verdict = await self._wait(run_id, condition)
+        link = asyncio.create_task(self._link_before_a_look())
+        try:
+            verdict = await self._wait(run_id, condition)
+            await link
+        finally:
+            link.cancel()
         end = None
         if isinstance(verdict, Over) and self._may_end_the_task(condition):
             end = await self._end(verdict)
+            if end is not None:  # otherwise a worker says it
+                self.log.info("The wait is over: %s", condition.outcome(verdict.result))
         yield end or TriggerEvent(to_event(verdict))
 
     def _wait(self, run_id: str, condition: Condition) -> Awaitable[Final | Waiting[Condition]]:
@@ -167,17 +174,33 @@ class TallyfyTrigger(BaseTrigger):
     async def _xcoms(self, verdict: Over) -> dict[str, Any]:
         from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 
+        return fit_to_travel({XCOM_RETURN_KEY: verdict.result, **await self._link()})
+
+    async def _link(self) -> dict[str, str]:
+        """Return the XCom that leads to the process, or none where the connection cannot be read."""
         from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
         from airflow_provider_tallyfy.operators.links import RUN_URL_KEY
 
-        xcoms: dict[str, Any] = {XCOM_RETURN_KEY: verdict.result}
         try:
             async with asyncio.timeout(_PATIENCE_FOR_LINK):
                 hook = await TallyfyHook.with_connection_read(self.tallyfy_conn_id)
-            xcoms[RUN_URL_KEY] = hook.run_url(self.run_id)
-        except Exception as error:  # noqa: BLE001 (a link is no reason to lose a success)
+            return {RUN_URL_KEY: hook.run_url(self.run_id)}
+        except Exception as error:  # noqa: BLE001 (a link is no reason to lose a wait or a success)
             self.log.warning("The link to the process is left out: no connection (%s)", type(error).__name__)
-        return fit_to_travel(xcoms)
+            return {}
+
+    async def _link_before_a_look(self) -> None:
+        """Give the task its link where no worker has, so that it leads to the process while it waits, too."""
+        is_in_a_triggerer = self.trigger_id is not None and getattr(self, "task_instance", None) is not None
+        if self.looked_at is not None or not is_in_a_triggerer or not self.do_xcom_push:
+            return
+        try:
+            async with asyncio.timeout(_PATIENCE_FOR_XCOMS):
+                await push_from_trigger(self, await self._link())
+        except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, the wait goes on)
+            self.log.warning(
+                "The link to the process could not be pushed from here (%s)", type(error).__name__
+            )
 
 
 class TallyfyNextTaskTrigger(TallyfyTrigger):

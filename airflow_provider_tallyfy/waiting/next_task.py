@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_provider_tallyfy.protocol.addresses import identifier
 from airflow_provider_tallyfy.protocol.answers import read_moment
+from airflow_provider_tallyfy.protocol.text import quoted
 from airflow_provider_tallyfy.waiting import report
 from airflow_provider_tallyfy.waiting.verdicts import Over, Waiting
 
@@ -67,6 +68,19 @@ class NextTaskCondition:
     def described(self, run: dict[str, Any]) -> str:
         """Say how far the run is, and what is next."""
         return report.described(run)
+
+    def wish(self) -> str:
+        """Name the baseline, if it is known."""
+        other = self.from_task_id or "the first one seen"
+        return f"a task other than {other} is next, or none is left"
+
+    @staticmethod
+    def outcome(result: dict[str, Any]) -> str:
+        """Say what is next."""
+        next_task = result["next_task"]
+        return (
+            f"{quoted(str(next_task.get('title') or 'untitled'))} is next" if next_task else "no task is left"
+        )
 
 
 def from_task_id(from_task: object) -> str | None:

@@ -16,13 +16,20 @@ def described(run: Mapping[str, Any]) -> str:
     next_task = run.get("next_task")
     if isinstance(next_task, Mapping):
         title = next_task.get("title") or "untitled"
-        parts.append(f"next is '{title}' ({next_task.get('id')})")
+        parts.append(f"next is '{title}'")
         if "owners" in next_task:
             parts.append(_owners(next_task["owners"]))
         parts.append(_deadline(next_task.get("deadline")))
+        parts.append(f"task {next_task.get('id')}")  # last: nobody reads it until it is needed
     else:
         parts.append("no task is left")
     return one_line("; ".join(part for part in parts if part))
+
+
+def described_run(run: Mapping[str, Any]) -> str:
+    """Return the line for a run in which nothing is waited for; it may have been read without its next task."""
+    status = str(run.get("status") or "")
+    return f"{one_line(status)}; {described(run)}" if run.get("next_task") else described_task(run, status)
 
 
 def described_task(run: Mapping[str, Any], state: str, task: Mapping[str, Any] | None = None) -> str:
@@ -36,6 +43,8 @@ def described_task(run: Mapping[str, Any], state: str, task: Mapping[str, Any] |
     parts = [_progress(run.get("progress")), state]
     if task is not None and not is_completed(task) and not is_hidden(task):
         parts += [_owners(task.get("owners")), _deadline(task.get("deadline"))]
+    if task is not None:
+        parts.append(f"task {task.get('id')}")
     return one_line("; ".join(part for part in parts if part))
 
 

@@ -69,6 +69,15 @@ class RunStatusCondition:
         """Say which status the run has, how far it is, and what is next."""
         return one_line(f"{listed(sorted(_statuses(run))) or 'no status'}; {report.described(run)}")
 
+    def wish(self) -> str:
+        """Name the statuses."""
+        return f"the run is {' or '.join(self.target_statuses)}"
+
+    @staticmethod
+    def outcome(result: dict[str, Any]) -> str:
+        """Say which status the run has."""
+        return one_line(f"the run is {listed(sorted(_statuses(result)))}")
+
 
 def known_statuses(target_statuses: Iterable[str] | str) -> tuple[str, ...]:
     """

@@ -107,9 +107,16 @@ class TaskDoneCondition:
             return report.described_task(run, f"{quoted(self.task_name)} is the name of several tasks")
         if task is None:
             return report.described_task(run, f"task {quoted(self.task_name)} is not there")
-        return report.described_task(
-            run, f"{quoted(str(task.get('title') or 'untitled'))} ({task['id']}) is {_state(task)}", task
-        )
+        return report.described_task(run, _outcome(task), task)
+
+    def wish(self) -> str:
+        """Name the task, and what has to be done with it."""
+        return f"task {quoted(self.task_name)} is {'approved or rejected' if self.needs_decision else 'completed'}"
+
+    @staticmethod
+    def outcome(result: dict[str, Any]) -> str:
+        """Say how the task is."""
+        return _outcome(result)
 
     def _find(self, run: dict[str, Any]) -> Mapping[str, Any] | None:
         """Return the task; of several by that name, the one that no rule hides."""
@@ -151,6 +158,10 @@ def check_on_skipped(on_skipped: object) -> None:
 def _result(task: Mapping[str, Any]) -> dict[str, Any]:
     """Return the task as Tallyfy has it, with its decision and its form's values."""
     return {**task, "is_approved": decision(task), "form_values": read_task_form(task)}
+
+
+def _outcome(task: Mapping[str, Any]) -> str:
+    return f"{quoted(str(task.get('title') or 'untitled'))} is {_state(task)}"
 
 
 def _state(task: Mapping[str, Any]) -> str:

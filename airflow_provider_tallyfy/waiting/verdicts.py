@@ -116,6 +116,13 @@ class Condition(Protocol):
     def described(self, run: dict[str, Any]) -> str:
         """Return one readable line of what was seen of a run that it decided on."""
 
+    def wish(self) -> str:
+        """Return what is waited for, as the end of a sentence that begins with 'Waiting until'."""
+
+    @staticmethod
+    def outcome(result: dict[str, Any]) -> str:
+        """Return how it came out, as a clause, from what :class:`Over` holds."""
+
 
 Final = Over | Lost | Skipped | Refused
 """What ends a wait."""

@@ -76,6 +76,8 @@ async def wait(
     :param outlives_refusals: go on even then, as a sensor with ``silent_fail`` does.
     """
     judged = _Looks(run_id, condition, log, outlives_refusals, was_unmet=looked_at is not None)
+    if looked_at is None:  # so no worker has said it
+        log.info("Waiting until %s; run %s", condition.wish(), run_id)
     with watching(tallyfy_conn_id, run_id, condition.with_, pace, looked_at, condition.tasks) as member:
         # What was seen is held by nothing while the wait is idle: there may be thousands.
         while (verdict := judged.take(await member.next_look(), member)) is None:
@@ -124,7 +126,7 @@ class _Looks(Generic[C]):
             self.log.warning("Look %d in a row failed; the wait goes on: %s", self.failures, error)
 
     def _tell_sight(self, seen: Sight) -> None:
-        self.log.info("Run %s: %s", self.run_id, self.condition.described(seen.run))
+        self.log.info("%s; run %s", self.condition.described(seen.run), self.run_id)
         if self.failures:
             self.log.info(
                 "Tallyfy is seen again after %d failed looks; the wait went on all the time", self.failures

@@ -38,15 +38,14 @@ def people(monkeypatch):
 
 @pytest.fixture
 def pushed(monkeypatch):
-    """The XComs that were pushed in Airflow 3, as a worker pushes them."""
+    """The XComs that the trigger pushed, as a worker pushes them."""
     xcoms = {}
 
     def remember(*, key, value, **place):
         assert place == PLACE
         xcoms[key] = value
 
-    if AIRFLOW_V_3_0_PLUS:
-        monkeypatch.setattr(XCom, "set", remember)
+    monkeypatch.setattr(XCom, "set", remember)
     return xcoms
 
 
@@ -101,6 +100,33 @@ def test_the_event_itself_has_no_xcoms_in_airflow_3_which_would_encode_them_twic
 
 def test_it_pushes_nothing_where_the_task_does_not(people, pushed):
     assert xcoms_of(fired(trigger(do_xcom_push=False)), pushed) == {}
+
+
+def test_the_link_is_pushed_for_a_wait_that_began_in_the_triggerer(people, pushed):
+    assert ends_in_a_worker(fired(trigger(end_from_trigger=False)))["outcome"] == "over"
+    assert pushed == {"tallyfy_run_url": people.process_url(SEEDED_RUN_ID)}
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        pytest.param({"looked_at": 1.0}, id="a worker has pushed it"),
+        pytest.param({"do_xcom_push": False}, id="the task pushes nothing"),
+        pytest.param({"in_triggerer": False}, id="dag.test"),
+    ],
+)
+def test_it_is_not_pushed_otherwise(people, pushed, elsewhere):
+    fired(trigger(end_from_trigger=False, **elsewhere))
+    assert pushed == {}
+
+
+def test_the_last_line_says_how_it_came_out(people, pushed, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("trigger"))
+    fired(trigger(end_from_trigger=False))
+    assert "The wait is over" not in caplog.text  # a worker says it
+    fired(trigger())
+    assert caplog.messages[-1] == "The wait is over: 'Approve release' is next"
 
 
 def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people):

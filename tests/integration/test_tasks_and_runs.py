@@ -159,10 +159,10 @@ class TestTask:
 
     def test_each_look_is_a_line_about_the_task(self, town, fired, caplog):
         fired(for_task(APPROVAL), None, lambda: town.decide(is_approved=True))
-        lines = [line for line in caplog.messages if line.startswith("Run ")]
-        assert f"1 of 3 tasks are done; '{APPROVAL}' (fe1f" in lines[0]
-        assert "is open; with user Ben Larsen, group 5eed0007000000000000000000000001; due 20" in lines[0]
-        assert lines[-1].endswith("is approved")
+        lines = [line for line in caplog.messages if " tasks are done; " in line]
+        assert f"1 of 3 tasks are done; '{APPROVAL}' is open; " in lines[0]
+        assert "; with user Ben Larsen, group 5eed0007000000000000000000000001; due 20" in lines[0]
+        assert f"'{APPROVAL}' is approved; task fe1f" in lines[-1]
 
     @pytest.mark.parametrize(
         ("on_skipped", "outcome"), [("skip", "skipped"), ("fail", "lost"), ("succeed", "over")]

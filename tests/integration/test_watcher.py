@@ -587,7 +587,7 @@ def test_each_wait_writes_into_its_own_log(town, scene, logs):
     async def play(triggerer, clock):
         await many(town, triggerer, clock, 10)
         await clock.advance(2 * INTERVAL)
-        lines = [(wait, line) for wait, line in logs.lines if line.startswith("Run ")]
+        lines = [(wait, line) for wait, line in logs.lines if " tasks are done; " in line]
         assert len(lines) == 30
         assert all(wait in line for wait, line in lines)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from airflow_provider_tallyfy import version_compat
@@ -21,6 +23,15 @@ def test_it_returns_the_run_with_one_next_task(connection, context, requests_moc
 
     assert operator.execute(context) == {"id": "r1", "name": "Onboarding", "next_task": {"id": "t1"}}
     assert requests_mock.last_request.qs == {"with": ["next_task,tasks"], "form_fields_values": ["true"]}
+
+
+def test_the_log_says_what_was_read(connection, context, requests_mock, monkeypatch, caplog):
+    run = {"id": "r1", "status": "active", "next_task": {"id": "t1", "title": "Sign"}}
+    requests_mock.get(f"{API}/runs/r1", json={"data": run})
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(TallyfyGetRunOperator, "log", logging.getLogger("read"))
+    TallyfyGetRunOperator(task_id="read", run_id="r1").execute(context)
+    assert "active; next is 'Sign'; task t1; run r1" in caplog.messages
 
 
 def test_each_field_is_an_output_of_its_own_unless_told_otherwise():

@@ -102,3 +102,12 @@ def test_a_task_is_named_by_a_number():
 def test_what_names_no_task_is_refused_in_words(wrong, says):
     with pytest.raises(ValueError, match=says):
         from_task_id(wrong)
+
+
+def test_the_log_says_what_is_waited_for_and_how_it_came_out():
+    assert NextTaskCondition("t1").wish() == "a task other than t1 is next, or none is left"
+    assert NextTaskCondition().wish() == "a task other than the first one seen is next, or none is left"
+    assert (
+        NextTaskCondition.outcome({"next_task": {"id": "t2", "title": "Sign\nhere"}}) == "'Sign here' is next"
+    )
+    assert NextTaskCondition.outcome({"next_task": None}) == "no task is left"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_tallyfy.waiting.report import described
+from airflow_provider_tallyfy.waiting.report import described, described_run
 
 TASK = {"id": "t1", "title": "Sign contract"}
 
@@ -16,7 +16,7 @@ TASK = {"id": "t1", "title": "Sign contract"}
             {"progress": {"complete": 3, "total": 7}, "next_task": None},
             "3 of 7 tasks are done; no task is left",
         ),
-        ({"progress": 40, "next_task": TASK}, "40 % is done; next is 'Sign contract' (t1)"),
+        ({"progress": 40, "next_task": TASK}, "40 % is done; next is 'Sign contract'; task t1"),
         (
             {
                 "progress": {"complete": 0, "total": 2},
@@ -26,18 +26,18 @@ TASK = {"id": "t1", "title": "Sign contract"}
                     "deadline": "2026-11-26T15:00:00.000Z",
                 },
             },
-            "0 of 2 tasks are done; next is 'Sign contract' (t1); with user 1002, guest ann@example.com; "
-            "due 2026-11-26 15:00 UTC",
+            "0 of 2 tasks are done; next is 'Sign contract'; with user 1002, guest ann@example.com; "
+            "due 2026-11-26 15:00 UTC; task t1",
         ),
         (
             {"next_task": TASK | {"owners": {"users": [{"id": 5, "full_name": "Maria Lopez"}]}}},
-            "next is 'Sign contract' (t1); with user Maria Lopez",
+            "next is 'Sign contract'; with user Maria Lopez; task t1",
         ),
         (
             {"next_task": TASK | {"owners": {"users": []}, "deadline": "2026-11-26T15:00:00+02:00"}},
-            "next is 'Sign contract' (t1); with nobody; due 2026-11-26 13:00 UTC",
+            "next is 'Sign contract'; with nobody; due 2026-11-26 13:00 UTC; task t1",
         ),
-        ({"next_task": {"id": "t1", "deadline": "soon"}}, "next is 'untitled' (t1); due soon"),
+        ({"next_task": {"id": "t1", "deadline": "soon"}}, "next is 'untitled'; due soon; task t1"),
     ],
 )
 def test_a_look_is_told_in_one_line(run, line):
@@ -69,5 +69,17 @@ def test_no_value_of_the_api_breaks_the_line(run):
 def test_a_title_with_line_breaks_stays_in_its_line():
     assert (
         described({"next_task": {"id": "t", "title": "a\nERROR forged\r\nline"}})
-        == "next is 'a ERROR forged line' (t)"
+        == "next is 'a ERROR forged line'; task t"
     )
+
+
+@pytest.mark.parametrize(
+    ("next_task", "line"),
+    [
+        (TASK, "active; 1 of 2 tasks are done; next is 'Sign contract'; task t1"),
+        (None, "1 of 2 tasks are done; active"),
+    ],
+)
+def test_of_a_run_that_was_read_nothing_is_said_that_was_not_asked_for(next_task, line):
+    run = {"status": "active", "progress": {"complete": 1, "total": 2}, "next_task": next_task}
+    assert described_run(run) == line

@@ -114,5 +114,10 @@ def test_another_word_is_refused_with_those_that_there_are(wrong, says):
 def test_the_log_says_the_status():
     seen = run("delayed", progress={"complete": 1, "total": 3}, next_task={"id": "t1", "title": "Sign"})
     line = RunStatusCondition(("complete",)).described(seen)
-    assert line == "delayed; 1 of 3 tasks are done; next is 'Sign' (t1)"
+    assert line == "delayed; 1 of 3 tasks are done; next is 'Sign'; task t1"
     assert RunStatusCondition(("complete",)).described(run("a\nb")) == "a b; no task is left"
+
+
+def test_the_log_says_what_is_waited_for_and_how_it_came_out():
+    assert RunStatusCondition(("complete", "archived")).wish() == "the run is complete or archived"
+    assert RunStatusCondition.outcome(run("complete")) == "the run is complete"

@@ -166,14 +166,14 @@ def test_another_way_to_take_a_hidden_task_is_refused():
     [
         (
             OPEN | {"owners": {"users": [{"id": 5, "full_name": "Ben"}]}, "deadline": "2026-11-26T15:00:00Z"},
-            "'Sign contract' (t1) is open; with user Ben; due 2026-11-26 15:00 UTC",
+            "'Sign contract' is open; with user Ben; due 2026-11-26 15:00 UTC; task t1",
         ),
-        (DONE | {"owners": {"users": [5]}}, "'Sign contract' (t1) is completed"),
-        (DONE | {"is_approved": False}, "'Sign contract' (t1) is rejected"),
-        (DONE | {"is_approved": True}, "'Sign contract' (t1) is approved"),
-        (HIDDEN, "'Sign contract' (t1) is hidden by a rule"),
+        (DONE | {"owners": {"users": [5]}}, "'Sign contract' is completed; task t1"),
+        (DONE | {"is_approved": False}, "'Sign contract' is rejected; task t1"),
+        (DONE | {"is_approved": True}, "'Sign contract' is approved; task t1"),
+        (HIDDEN, "'Sign contract' is hidden by a rule; task t1"),
         (OTHER, "task 'sign' is not there"),
-        (OPEN | {"title": "a\nforged line"}, "'a forged line' (t1) is open; with nobody"),
+        (OPEN | {"title": "a\nforged line"}, "'a forged line' is open; with nobody; task t1"),
     ],
 )
 def test_the_log_says_how_the_task_is(task, line):
@@ -225,3 +225,9 @@ def test_no_answer_of_the_api_breaks_the_wait(shown, needs_decision):
     verdict = judge(condition, "r1", Sight(shown))
     if not isinstance(verdict, Unseen):
         assert "\n" not in condition.described(shown)
+
+
+def test_the_log_says_what_is_waited_for_and_how_it_came_out():
+    assert TaskDoneCondition("sign").wish() == "task 'sign' is completed"
+    assert TaskDoneCondition("sign", needs_decision=True).wish() == "task 'sign' is approved or rejected"
+    assert TaskDoneCondition.outcome(DONE | {"is_approved": False}) == "'Sign contract' is rejected"

@@ -76,11 +76,19 @@ def test_an_outage_is_told_in_few_lines_and_so_is_its_end(waited, caplog):
 
 
 def test_each_sight_is_one_line(waited, caplog):
-    waited([seen("a"), seen("a"), seen(None)])
+    waited([seen("a"), seen("a"), seen(None)], looked_at=1.0)
     assert [record.getMessage() for record in caplog.records] == [
-        "Run run: next is 'untitled' (a)",
-        "Run run: next is 'untitled' (a)",
-        "Run run: no task is left",
+        "next is 'untitled'; task a; run run",
+        "next is 'untitled'; task a; run run",
+        "no task is left; run run",
+    ]
+
+
+def test_what_is_waited_for_is_said_where_no_worker_has(waited, caplog):
+    waited([seen(None)])
+    assert caplog.messages == [
+        "Waiting until a task other than a is next, or none is left; run run",
+        "no task is left; run run",
     ]
 
 
@@ -95,17 +103,17 @@ def test_a_refusal_ends_it_unless_it_is_to_be_outlived(waited):
 
 def test_what_looks_new_in_a_list_is_read_by_itself_before_it_ends_the_wait(waited, caplog):
     listed_b, listed_end = seen("b", is_from_list=True), seen(None, is_from_list=True)
-    verdict = waited([listed_b, seen("a"), listed_end, seen("c")])
+    verdict = waited([listed_b, seen("a"), listed_end, seen("c")], looked_at=1.0)
     assert waited.member.confirmed == 2
     assert verdict.result["next_task"] == {"id": "c"}
     assert [record.getMessage() for record in caplog.records] == [
-        "Run run: next is 'untitled' (a)",
-        "Run run: next is 'untitled' (c)",
+        "next is 'untitled'; task a; run run",
+        "next is 'untitled'; task c; run run",
     ]
 
 
 def test_what_is_not_new_in_a_list_is_a_look_like_any_other(waited, caplog):
-    waited([seen("a", is_from_list=True), seen(None)])
+    waited([seen("a", is_from_list=True), seen(None)], looked_at=1.0)
     assert waited.member.confirmed == 0
     assert len(caplog.records) == 2
 
