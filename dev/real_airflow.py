@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -109,6 +110,14 @@ class RealAirflow:
         """Start a run of the DAG."""
         return self.api.trigger(dag_id, conf)
 
+    def run(self, *arguments: str) -> str:
+        """Run an ``airflow`` command in this Airflow and return what it prints."""
+        command = [str(self._executable), *arguments]
+        done = subprocess.run(command, env=self._variables, capture_output=True, text=True, timeout=120)
+        if done.returncode:
+            raise RuntimeError(f"airflow {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
     def start(self, part: str) -> None:
         """Start a part again that was killed."""
         self._parts[part].start()
@@ -136,7 +145,7 @@ class RealAirflow:
     def _start(self) -> None:
         port, unused_port = _free_ports(2)
         self.url = f"http://127.0.0.1:{port}"
-        environment = self._environment(port, unused_port)
+        environment = self._variables = self._environment(port, unused_port)
         # Airflow finds modules in this folder. The default of 5 s is short for a machine that is busy.
         (self.home / "config").mkdir()
         (self.home / "config" / "sqlite_patience.py").write_text("CONNECT_ARGS = {'timeout': 60}\n")

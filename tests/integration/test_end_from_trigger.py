@@ -120,6 +120,12 @@ def test_it_is_not_pushed_otherwise(people, pushed, elsewhere):
     assert pushed == {}
 
 
+def test_airflow_writes_an_event_into_the_log_without_the_run(people, pushed):
+    event = fired(trigger(end_from_trigger=False))
+    assert event.payload["result"]["next_task"]["title"] == "Approve release"
+    assert repr(event) == "TriggerEvent<over>"
+
+
 def test_the_last_line_says_how_it_came_out(people, pushed, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("trigger"))

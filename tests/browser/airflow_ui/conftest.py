@@ -1,0 +1,55 @@
+"""A real Airflow in front of a sandbox, and a person who looks at it in an installed Chromium."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dev.connection_form import connection_form
+from dev.real_airflow import RealAirflow
+from dev.sandbox import running_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+    from dev.connection_form import ConnectionForm
+    from dev.sandbox import SandboxClient
+
+DAGS = Path(__file__).parent / "dags"
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where these tests take place."""
+
+    airflow: RealAirflow
+    sandbox: SandboxClient
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    with running_sandbox() as sandbox:
+        environment = {
+            "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        }
+        with RealAirflow(DAGS, environment=environment, parallelism=8) as airflow:
+            yield Site(airflow, sandbox)
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(locale="en-US", timezone_id="UTC", viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(30_000)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def form(page: Page, site: Site) -> ConnectionForm:
+    return connection_form(page, site.airflow.url)
