@@ -29,7 +29,7 @@ _PATIENCE_FOR_LINK = 5.0
 
 
 class _Fired(TriggerEvent):
-    """An event that Airflow writes into the task's log as one word, and not with all that the run and its forms hold."""
+    """An event that stands in the task's log as one word, and not with all that the run and its forms hold."""
 
     def __repr__(self) -> str:
         return f"TriggerEvent<{self.payload['outcome']}>"
@@ -127,7 +127,7 @@ class TallyfyTrigger(BaseTrigger):
             run_id = identifier(self.run_id, "run_id")
             condition = self.condition()
         except ValueError as error:  # so the triggerer rendered it; raised here, it would not reach the task
-            yield _Fired(to_event(Refused(TallyfyConfigurationError(str(error)))))
+            yield _Fired(payload=to_event(Refused(TallyfyConfigurationError(str(error)))))
             return
         link = asyncio.create_task(self._link_before_a_look())
         try:
@@ -140,7 +140,7 @@ class TallyfyTrigger(BaseTrigger):
             end = await self._end(verdict)
             if end is not None:  # otherwise a worker says it
                 self.log.info("The wait is over: %s", condition.outcome(verdict.result))
-        yield end or _Fired(to_event(verdict))
+        yield end or _Fired(payload=to_event(verdict))
 
     def _wait(self, run_id: str, condition: Condition) -> Awaitable[Final | Waiting[Condition]]:
         from airflow_provider_tallyfy.waiting.wait import wait
