@@ -50,8 +50,11 @@ format: $(INSTALLED) ## Mend style
 types: $(INSTALLED) ## Check types
 	$(RUN) -m mypy
 
-screenshots: $(INSTALLED) ## Make the pictures of the README anew; needs Chromium
+screenshots: $(INSTALLED) ## Make the pictures of the documentation anew, in both Airflows; needs Chromium
 	$(RUN) -m dev.screenshots
+ifeq ($(AIRFLOW_VERSION),3.3.2)
+	$(MAKE) screenshots AIRFLOW_VERSION=2.11.2
+endif
 
 # An Airflow is pinned with what was current when it came out; what the provider's own tests need is newer.
 AS_OF_2.11.2 = 2026-04-01
