@@ -13,13 +13,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseHook, Connection, Context
     from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
 
 _version = Version(Version(airflow_version).base_version)
 AIRFLOW_V_3_0_PLUS = _version >= Version("3.0")
 AIRFLOW_V_3_3_PLUS = _version >= Version("3.3")
 IS_AIRFLOW_3_0 = AIRFLOW_V_3_0_PLUS and _version < Version("3.1")
+
+
+async def read_connection(hook: BaseHook, conn_id: str) -> Connection:
+    """
+    Read a connection on an event loop, through the hook's class.
+
+    Before Airflow 3.3.2, ``aget_connection`` masks what it read by a blocking call, which Airflow refuses on an event
+    loop that has another one under way. There a thread reads; ``common.compat`` does so only since 1.23.
+    """
+    from airflow.providers.common.compat.sdk import Connection
+    from asgiref.sync import sync_to_async
+
+    if hasattr(Connection, "aextra_dejson"):
+        connection: Connection = await hook.aget_connection(conn_id)
+        return connection
+    return await sync_to_async(hook.get_connection, thread_sensitive=False)(conn_id)
 
 
 def mask_secret(secret: str | None) -> None:

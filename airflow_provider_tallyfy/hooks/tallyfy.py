@@ -8,7 +8,6 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
-from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 from asgiref.sync import sync_to_async
 
@@ -28,7 +27,7 @@ from airflow_provider_tallyfy.protocol.answers import (
     with_one_next_task,
 )
 from airflow_provider_tallyfy.protocol.people import Directory, read_directory
-from airflow_provider_tallyfy.version_compat import secret_widget
+from airflow_provider_tallyfy.version_compat import read_connection, secret_widget
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -81,7 +80,7 @@ class TallyfyHook(BaseHook):
         Its other methods block, and are to be called from a thread.
         """
         hook = cls(tallyfy_conn_id, retries=retries)
-        connection = await get_async_connection(tallyfy_conn_id, hook)
+        connection = await read_connection(hook, tallyfy_conn_id)
         # Reading the extras lets Airflow mask them, which may talk to its supervisor.
         await sync_to_async(hook.use, thread_sensitive=False)(connection)
         return hook

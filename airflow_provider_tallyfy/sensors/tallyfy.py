@@ -178,7 +178,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
         self.log.info("The wait is over: %s", self._kind_of_condition.outcome(result))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Give a timeout and ``never_fail`` in deferrable mode their meaning on Airflow versions that do not."""
+        """Give a timeout, ``soft_fail`` and ``never_fail`` their meaning on Airflow versions that do not."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowSkipException:
@@ -186,6 +186,8 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
         except AirflowException as error:
             if self.never_fail:
                 raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
+            if isinstance(error, AirflowSensorTimeout) and self.soft_fail:  # on Airflow 3.0
+                raise AirflowSkipException("Skipping due to soft_fail is set to True.") from error
             if is_deferral_timeout(error):
                 raise AirflowSensorTimeout(*error.args) from error
             raise

@@ -46,7 +46,10 @@ def notice(event, arguments):
 
 from airflow.providers.common.compat.sdk import BaseSensorOperator, TaskDeferred  # Airflow's own, and what it writes
 from airflow.triggers.base import BaseTrigger
+import airflow.serialization.serialized_objects  # with Airflow 3.0 a sensor needs it, and it FastAPI
 
+for name in [name for name in sys.modules if name.partition(".")[0] in ABSENT]:
+    del sys.modules[name]
 sys.meta_path.insert(0, Absent())
 sys.addaudithook(notice)
 job = json.load(sys.stdin)

@@ -65,7 +65,8 @@ def test_the_protocol_needs_neither_airflow_nor_sockets():
 
 BASES = """
 from airflow.providers.common.compat.sdk import (
-    AirflowException, BaseNotifier, BaseOperator, BaseOperatorLink, BaseSensorOperator, PokeReturnValue, XCom, conf
+    AirflowException, BaseNotifier, BaseOperator, BaseOperatorLink, BaseSensorOperator, PokeReturnValue, SkipMixin,
+    XCom, conf,
 )
 """
 

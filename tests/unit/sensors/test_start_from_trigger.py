@@ -56,6 +56,12 @@ def dag():
         yield dag
 
 
+@pytest.fixture(autouse=True)
+def _can_start_from_trigger(monkeypatch):
+    """Airflow can, as all but 3.0 to 3.2."""
+    monkeypatch.setattr(start, "can_start_from_trigger", lambda: True)
+
+
 @pytest.fixture
 def before_3_3(monkeypatch):
     monkeypatch.setattr(start, "AIRFLOW_V_3_3_PLUS", False)

@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator, TallyfyGetRunOperator
+from airflow_provider_tallyfy.sensors import start
 from airflow_provider_tallyfy.sensors.tallyfy import (
     TallyfyNextTaskSensor,
     TallyfyRunSensor,
@@ -169,6 +170,11 @@ def test_what_is_templated(kind, fields):
 
 
 class TestInTheTriggerer:
+    @pytest.fixture(autouse=True)
+    def _can_start_from_trigger(self, monkeypatch):
+        """Airflow can, as all but 3.0 to 3.2."""
+        monkeypatch.setattr(start, "can_start_from_trigger", lambda: True)
+
     @pytest.fixture(autouse=True)
     def dag(self):
         with DAG("d", schedule=None, params={"run_id": "", "task": ""}) as dag:
