@@ -233,13 +233,43 @@ def _has_python(version: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def table(rows: Sequence[Row]) -> Iterator[str]:
+def lines_of(rows: Sequence[Row]) -> dict[Cell, str]:
+    """Return the line of each row in Markdown."""
+    return {
+        row.cell: " | ".join(
+            [
+                f"| {row.cell.airflow} | {row.cell.python}",
+                *(row.results.get(name, "not run") for name in CHECKS),
+                "",
+            ]
+        ).rstrip()
+        for row in rows
+    }
+
+
+def table(lines: Mapping[Cell, str]) -> Iterator[str]:
     """Give the lines of the table in Markdown."""
     yield f"| Airflow | Python | {' | '.join(CHECKS.values())} |"
     yield "| --- | --- |" + " --- |" * len(CHECKS)
-    for row in rows:
-        cells = (row.results.get(name, "not run") for name in CHECKS)
-        yield f"| {row.cell.airflow} | {row.cell.python} | {' | '.join(cells)} |"
+    for cell in all_cells():
+        yield lines.get(cell, f"| {cell.airflow} | {cell.python} |" + " not run |" * len(CHECKS))
+
+
+def write(lines: Mapping[Cell, str]) -> None:
+    """Write the lines into the page; those of other cells stay as they are."""
+    page = PAGE.read_text(encoding="utf-8")
+    written = {
+        cell: line
+        for cell in all_cells()
+        for line in page.splitlines()
+        if line.startswith(f"| {cell.airflow} | {cell.python} |")
+    }
+    text = "\n".join(table({**written, **lines}))
+    PAGE.write_text(_TABLE.sub(f"\n{text}\n\n", page), encoding="utf-8")
+
+
+def all_cells() -> list[Cell]:
+    return [Cell(airflow, python) for airflow, pythons in AIRFLOWS.items() for python in pythons]
 
 
 def main() -> int:
@@ -250,17 +280,17 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.relative_to(ROOT)}")
     arguments = parser.parse_args()
     cells = [
-        Cell(airflow, python)
-        for airflow, pythons in AIRFLOWS.items()
-        for python in pythons
-        if airflow in (arguments.airflow or AIRFLOWS) and python in (arguments.python or pythons)
+        cell
+        for cell in all_cells()
+        if cell.airflow in (arguments.airflow or [cell.airflow])
+        and cell.python in (arguments.python or [cell.python])
     ]
     with exit_on_termination():
         rows = Matrix(cells, everything=not arguments.quick).run()
-    text = "\n".join(table(rows))
-    print(f"\n{text}")
+    lines = lines_of(rows)
+    print("", *lines.values(), sep="\n")
     if arguments.write:
-        PAGE.write_text(_TABLE.sub(f"\n{text}\n\n", PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        write({row.cell: lines[row.cell] for row in rows if row.results})
     return int(any(row.failed for row in rows) or not any(row.results for row in rows))
 
 

@@ -15,7 +15,7 @@ from airflow_provider_tallyfy.protocol.addresses import identifier
 from airflow_provider_tallyfy.protocol.answers import read_moment
 from airflow_provider_tallyfy.protocol.text import quoted
 from airflow_provider_tallyfy.waiting import report
-from airflow_provider_tallyfy.waiting.verdicts import Over, Waiting
+from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,13 @@ class NextTaskCondition:
         """Return the baseline."""
         return {"from_task_id": self.from_task_id}
 
-    def met_by(self, run: dict[str, Any]) -> Waiting[NextTaskCondition] | Over:
+    def met_by(self, run: dict[str, Any]) -> Waiting[NextTaskCondition] | Over | Lost:
         """Decide on a run, as the hook gives it."""
+        if self.from_task_id is not None and self.from_task_id == str(run.get("id")):
+            return Lost(
+                f"from_task is {self.from_task_id}, the id of the run itself, and so no task to move on from. "
+                "Pass get_run.output['next_task']: Airflow takes get_run.output['next_task']['id'] for the XCom 'id'."
+            )
         next_task = run["next_task"]
         next_id = None if next_task is None else str(next_task["id"])
         if next_id is not None and self.from_task_id in (None, next_id):

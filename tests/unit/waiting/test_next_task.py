@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
-from airflow_provider_tallyfy.waiting.verdicts import Over, Waiting
+from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Waiting
 
 
 def run(next_task_id: str | None, **fields: object) -> dict[str, object]:
@@ -25,6 +25,13 @@ def test_the_first_sight_gives_the_baseline():
 
 def test_it_waits_while_the_baseline_is_next():
     assert NextTaskCondition("a").met_by(run("a")) == Waiting(NextTaskCondition("a"))
+
+
+def test_the_run_itself_is_no_task_to_move_on_from():
+    """Airflow makes ``output["next_task"]["id"]`` the XCom ``id``, which a run has too."""
+    verdict = NextTaskCondition("run").met_by(run("a"))
+    assert isinstance(verdict, Lost)
+    assert "Pass get_run.output['next_task']" in verdict.reason
 
 
 @pytest.mark.parametrize("left", ["b", None])
