@@ -27,7 +27,7 @@ test: $(INSTALLED) ## Unit, integration and system tests, with coverage
 	$(RUN) -m pytest -m 'not browser and not system' --numprocesses auto --maxprocesses 4 --cov
 	$(RUN) -m pytest -m system --cov --cov-append
 
-test-browser: $(INSTALLED) ## Tests of the sandbox's page; needs Chromium (Debian: apt-get install chromium)
+test-browser: $(INSTALLED) ## Tests of the sandbox's page and Airflow's; needs Chromium (Debian: apt-get install chromium)
 	$(RUN) -m pytest -m browser tests/browser
 
 test-matrix: $(INSTALLED) ## The built wheel in every Airflow and Python that is served; an hour. MATRIX=--quick for less
