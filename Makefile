@@ -65,7 +65,7 @@ AS_OF_3.3.2 = 2026-11-20
 
 constraints: $(INSTALLED) ## Pin anew what AIRFLOW_VERSION came out with
 	echo 'apache-airflow==$(AIRFLOW_VERSION)' | $(RUN) -m uv pip compile --quiet pyproject.toml --extra dev --constraint - \
-		--python-version 3.11 --no-header --no-annotate --exclude-newer $(AS_OF_$(AIRFLOW_VERSION)) \
+		--python-version 3.11 --no-header --no-annotate --exclude-newer $(or $(AS_OF_$(AIRFLOW_VERSION)),$(error AS_OF_$(AIRFLOW_VERSION) is to be set)) \
 		--exclude-newer-package tallyfy=2026-11-01 $(if $(filter 3.0.6,$(AIRFLOW_VERSION)), \
 		--exclude-newer-package apache-airflow-providers-common-compat=2026-04-01) \
 		--output-file constraints/airflow-$(AIRFLOW_VERSION).txt

@@ -13,11 +13,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
+from queue import Full, Queue
+from threading import Thread
 from typing import Any, Literal, ParamSpec
 
 from airflow_provider_tallyfy.protocol.failures import FailureKind
@@ -78,23 +80,67 @@ METRICS = (REQUESTS, LOOKS, WAKE_UPS, WAKE_UP_DELAY, WAITS_HELD)
 logger = logging.getLogger(__name__)
 
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")  # Airflow drops a name with others, and says so at length every time
-# One, so that a gauge's last value is told last.
-_thread = ThreadPoolExecutor(1, thread_name_prefix="tallyfy-metrics")
+_LONGEST_QUEUE = 1000
+_from_event_loop: ContextVar[bool] = ContextVar("tallyfy_from_event_loop", default=False)
+
+
+class _Teller:
+    """
+    Tells the backend in a thread, one thing after the other, so that a gauge's last value is told last.
+
+    A backend that hangs holds up nobody: what comes then is dropped, and the thread is not waited for at the end.
+    """
+
+    def __init__(self) -> None:
+        self._calls: Queue[Callable[[], None]] = Queue(_LONGEST_QUEUE)
+        self._thread: Thread | None = None
+
+    def tell(self, call: Callable[[], None]) -> None:
+        """Have something told, soon."""
+        with suppress(Full):
+            self._calls.put_nowait(call)
+        if self._thread is None or not self._thread.is_alive():  # as after a fork
+            self._thread = Thread(target=self._run, name="tallyfy-metrics", daemon=True)
+            with suppress(RuntimeError):  # the interpreter is ending
+                self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until all is told."""
+        self._calls.join()
+
+    def _run(self) -> None:
+        while True:
+            call = self._calls.get()
+            with unharmed():
+                call()
+            self._calls.task_done()
+
+
+_teller = _Teller()
+
+
+def tell_from_event_loop() -> None:
+    """
+    Have everything that is told in the current context, and in its threads, told from a thread.
+
+    An event loop may not be blocked, nor may those who look for many: a backend asks the name service at its first
+    use, and what it does then is up to it.
+    """
+    _from_event_loop.set(True)
 
 
 def from_event_loop(tell: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    """
-    Call one of the functions below from an event loop, which none of them may block.
-
-    A backend asks the name service at its first use, and what it does then is up to it.
-    """
-    with suppress(RuntimeError):  # the interpreter is ending
-        _thread.submit(tell, *args, **kwargs)
+    """Call one of the functions below from an event loop, which none of them may block."""
+    _teller.tell(partial(tell, *args, **kwargs))
 
 
 def request_ended(conn_id: str, outcome: RequestOutcome) -> None:
     """Tell that a request to Tallyfy was answered, or will not be."""
-    _count(REQUESTS, 1, conn_id=conn_id, outcome=outcome)
+    tell = partial(_count, REQUESTS, 1, conn_id=conn_id, outcome=outcome)
+    if _from_event_loop.get():
+        _teller.tell(tell)
+    else:  # a worker may be gone before a thread comes to it
+        tell()
 
 
 def looks_made(conn_id: str, *, seen: int = 0, failed: int = 0) -> None:
@@ -113,14 +159,14 @@ def woken_up(conn_id: str, outcome: WakeUpOutcome, delay: timedelta | None) -> N
     if delay is not None:
         # Two clocks may differ. A number is in milliseconds everywhere; what a timedelta becomes varies in Airflow 2.
         milliseconds = max(delay.total_seconds(), 0.0) * 1000
-        with _unharmed():
+        with unharmed():
             for name, tags in _names(WAKE_UP_DELAY, conn_id=conn_id):
                 _stats().timing(name, milliseconds, tags=tags)
 
 
 def waits_held(conn_id: str, number: int) -> None:
     """Tell how many waits this triggerer holds for a connection."""
-    with _unharmed():
+    with unharmed():
         for name, tags in _names(WAITS_HELD, conn_id=conn_id, hostname=_hostname()):
             _stats().gauge(name, number, tags=tags)
 
@@ -128,7 +174,7 @@ def waits_held(conn_id: str, number: int) -> None:
 def _count(metric: Metric, count: int, **values: str) -> None:
     if not count:
         return
-    with _unharmed():
+    with unharmed():
         for name, tags in _names(metric, **values):
             _stats().incr(name, count, tags=tags)
 
@@ -165,7 +211,7 @@ def _hostname() -> str:
 
 
 @contextmanager
-def _unharmed() -> Iterator[None]:
+def unharmed() -> Iterator[None]:
     """Let nothing that goes wrong with metrics go any further."""
     try:
         yield

@@ -11,31 +11,14 @@ from packaging.version import Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
 
-    from airflow.providers.common.compat.sdk import BaseHook, Connection, Context
+    from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
 
 _version = Version(Version(airflow_version).base_version)
 AIRFLOW_V_3_0_PLUS = _version >= Version("3.0")
 AIRFLOW_V_3_3_PLUS = _version >= Version("3.3")
 IS_AIRFLOW_3_0 = AIRFLOW_V_3_0_PLUS and _version < Version("3.1")
-
-
-async def read_connection(hook: BaseHook, conn_id: str) -> Connection:
-    """
-    Read a connection on an event loop, through the hook's class.
-
-    Before Airflow 3.3.2, ``aget_connection`` masks what it read by a blocking call, which Airflow refuses on an event
-    loop that has another one under way. There a thread reads; ``common.compat`` does so only since 1.23.
-    """
-    from airflow.providers.common.compat.sdk import Connection
-    from asgiref.sync import sync_to_async
-
-    if hasattr(Connection, "aextra_dejson"):
-        connection: Connection = await hook.aget_connection(conn_id)
-        return connection
-    return await sync_to_async(hook.get_connection, thread_sensitive=False)(conn_id)
 
 
 def mask_secret(secret: str | None) -> None:
@@ -115,12 +98,13 @@ async def success_event(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> TaskS
 async def push_from_trigger(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> None:
     """Push XComs of a trigger's task; off the event loop, since an XCom backend may block."""
     from airflow.providers.common.compat.sdk import XCom
-    from asgiref.sync import sync_to_async
+
+    from airflow_provider_tallyfy.waiting.threads import PUSHING, in_thread
 
     task: Any = trigger.task_instance
     place = {name: getattr(task, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
     for key, value in xcoms.items():
-        await sync_to_async(XCom.set, thread_sensitive=False)(key=key, value=value, **place)
+        await in_thread(PUSHING, XCom.set, key=key, value=value, **place)
 
 
 def skip(operator: Any, context: Context, tasks: Iterable[Any]) -> None:
@@ -151,5 +135,7 @@ def secret_widget(field: Any, **attributes: Any) -> Any:
     from airflow.www.views import SENSITIVE_FIELD_PLACEHOLDER  # type: ignore[import-not-found]  # not in Airflow 3
     from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget
 
-    shown = SENSITIVE_FIELD_PLACEHOLDER if field.data else ""
+    # What was typed and refused with the rest of the form is not a saved one: it has to be typed again.
+    is_saved = field.data and (not field.raw_data or field.data == SENSITIVE_FIELD_PLACEHOLDER)
+    shown = SENSITIVE_FIELD_PLACEHOLDER if is_saved else ""
     return BS3PasswordFieldWidget(hide_value=False)(field, value=shown, **attributes)

@@ -38,8 +38,8 @@ AIRFLOWS: Mapping[str, tuple[str, ...]] = {
     "3.2.2": ("3.11", "3.12", "3.13"),
     "3.3.2": ("3.11", "3.12", "3.13"),
 }
-#: With --quick, all tests run on the oldest Airflow only. On the newest, `make test` runs them.
-OLDEST, *_, NEWEST = AIRFLOWS
+#: With --quick, all tests run on the oldest Airflow only that the Python allows. On the newest, `make test` runs them.
+NEWEST = list(AIRFLOWS)[-1]
 _UV = (sys.executable, "-m", "uv")
 _TABLE = re.compile(r"(?<=<!-- written by make test-matrix -->\n).*?(?=<!-- until here -->)", re.DOTALL)
 
@@ -202,7 +202,7 @@ class Matrix:
             "tests": environment.tests,
             "deferral": environment.deferral,
         }
-        if not self._everything and cell.airflow != OLDEST:
+        if not self._everything and cell.airflow != oldest_on(cell.python):
             del checks["tests"], checks["deferral"]
             if cell.airflow == NEWEST:
                 del checks["discovery"]
@@ -271,6 +271,11 @@ def write(lines: Mapping[Cell, str]) -> None:
     PAGE.write_text(_TABLE.sub(f"\n{text}\n\n", page), encoding="utf-8")
 
 
+def oldest_on(python: str) -> str:
+    """Return the oldest Airflow that a Python allows."""
+    return next(airflow for airflow, pythons in AIRFLOWS.items() if python in pythons)
+
+
 def all_cells() -> list[Cell]:
     return [Cell(airflow, python) for airflow, pythons in AIRFLOWS.items() for python in pythons]
 
@@ -279,7 +284,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.matrix", description=__doc__)
     parser.add_argument("--airflow", action="append", choices=AIRFLOWS, help="only this one; may be repeated")
     parser.add_argument("--python", action="append", help="only on this one, as 3.12; may be repeated")
-    parser.add_argument("--quick", action="store_true", help=f"this Python only, all tests on {OLDEST} only")
+    parser.add_argument("--quick", action="store_true", help="this Python only, all tests on the oldest only")
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.relative_to(ROOT)}")
     arguments = parser.parse_args()
     if arguments.quick and not arguments.python:
@@ -290,6 +295,8 @@ def main() -> int:
         if cell.airflow in (arguments.airflow or [cell.airflow])
         and cell.python in (arguments.python or [cell.python])
     ]
+    if not cells:
+        parser.error(f"no Airflow is tried on Python {', '.join(arguments.python)}")
     with exit_on_termination():
         rows = Matrix(cells, everything=not arguments.quick).run()
     lines = lines_of(rows)

@@ -38,7 +38,7 @@ class ToldMetrics:
         """Return what was told by one name, values with tags, after all that is on its way."""
         from airflow_provider_tallyfy import metrics
 
-        metrics._thread.submit(bool).result()
+        metrics._teller.wait()
         return [(value, tags) for _, told, value, tags in self.told if told == name]
 
     def counts(self, name: str) -> dict[str, float]:

@@ -46,16 +46,25 @@ def exchange(conn_id: str, method: str, address: str, repetition: int) -> Iterat
     :param repetition: how often the same was sent before.
     """
     made = Exchange()
-    with _tracer.start_as_current_span(
-        method, kind=SpanKind.CLIENT, record_exception=False, set_status_on_exception=False
-    ) as span:
+    span = _begin(method)
+    with trace.use_span(span, record_exception=False, set_status_on_exception=False):
         try:
             yield made
         finally:
-            if span.is_recording():
-                _describe(span, made, conn_id, method, address, repetition)
+            # What somebody's span processor raises must not stand in for the answer, least of all to a write.
+            with metrics.unharmed():
+                if span.is_recording():
+                    _describe(span, made, conn_id, method, address, repetition)
+            with metrics.unharmed():
+                span.end()
             if made.outcome is not None:
                 metrics.request_ended(conn_id, made.outcome)
+
+
+def _begin(method: str) -> Span:
+    with metrics.unharmed():
+        return _tracer.start_span(method, kind=SpanKind.CLIENT)
+    return trace.INVALID_SPAN
 
 
 def _describe(span: Span, made: Exchange, conn_id: str, method: str, address: str, repetition: int) -> None:

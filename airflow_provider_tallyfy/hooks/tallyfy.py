@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
-from asgiref.sync import sync_to_async
 
 from airflow_provider_tallyfy.exceptions import TallyfyAuthError
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
@@ -27,10 +26,10 @@ from airflow_provider_tallyfy.protocol.answers import (
     with_one_next_task,
 )
 from airflow_provider_tallyfy.protocol.people import Directory, read_directory
-from airflow_provider_tallyfy.version_compat import read_connection, secret_widget
+from airflow_provider_tallyfy.version_compat import secret_widget
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
+    pass
 
 T = TypeVar("T")
 
@@ -69,25 +68,6 @@ class TallyfyHook(BaseHook):
         self.tallyfy_conn_id = tallyfy_conn_id
         self.retries = retries
         self.patience = patience
-
-    @classmethod
-    async def with_connection_read(
-        cls, tallyfy_conn_id: str, *, retries: int = DEFAULT_RETRIES
-    ) -> TallyfyHook:
-        """
-        Return a hook whose connection was read without blocking the event loop.
-
-        Its other methods block, and are to be called from a thread.
-        """
-        hook = cls(tallyfy_conn_id, retries=retries)
-        connection = await read_connection(hook, tallyfy_conn_id)
-        # Reading the extras lets Airflow mask them, which may talk to its supervisor.
-        await sync_to_async(hook.use, thread_sensitive=False)(connection)
-        return hook
-
-    def use(self, connection: Connection) -> None:
-        """Take a connection that was read already."""
-        self.connection = TallyfyConnection.read(self.tallyfy_conn_id, connection)
 
     @cached_property
     def connection(self) -> TallyfyConnection:

@@ -75,7 +75,7 @@ class TallyfySession(requests.Session):
             "proxies" not in kwargs
         ):  # so somebody prepared the request, and nothing has looked at the environment
             settings = self.merge_environment_settings(request.url, {}, None, None, None)
-            kwargs = {"proxies": settings["proxies"], **kwargs}
+            kwargs = {"proxies": settings["proxies"], "verify": settings["verify"], **kwargs}
         return super().send(request, **kwargs)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:

@@ -294,9 +294,9 @@ class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
     def execute(self, context: Context) -> Any:
         """Call the endpoint and return its answer, or what the filter makes of it."""
         answer = self._all_items() if self.paginate else self._answer()
-        self.log.info(
-            "%s %s was answered with %s", self.method.upper(), self.endpoint, text.described(answer)
-        )
+        # Of a text only that it is one: it may be what somebody wrote into a form.
+        what = "a text" if isinstance(answer, str) else text.described(answer)
+        self.log.info("%s %s was answered with %s", self.method.upper(), self.endpoint, what)
         return answer if self.response_filter is None else self.response_filter(answer)
 
     def _answer(self) -> Any:

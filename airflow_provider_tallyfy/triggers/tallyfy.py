@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
+from airflow_provider_tallyfy.protocol import addresses
 from airflow_provider_tallyfy.protocol.addresses import identifier
 from airflow_provider_tallyfy.version_compat import push_from_trigger, success_event, times_out_at
 from airflow_provider_tallyfy.waiting.events import fit_to_travel, to_event
@@ -23,9 +24,10 @@ from airflow_provider_tallyfy.waiting.verdicts import Condition, Final, Over, Re
 if TYPE_CHECKING:
     import jinja2
 
+    from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
+
 # Seconds. A question that Airflow's triggerer does not know is never answered.
 _PATIENCE_FOR_XCOMS = 30.0
-_PATIENCE_FOR_LINK = 5.0
 
 
 class _Fired(TriggerEvent):
@@ -33,6 +35,8 @@ class _Fired(TriggerEvent):
 
     def __repr__(self) -> str:
         return f"TriggerEvent<{self.payload['outcome']}>"
+
+    __str__ = __repr__  # in Airflow 3 pydantic has one of its own
 
 
 class TallyfyTrigger(BaseTrigger):
@@ -84,6 +88,8 @@ class TallyfyTrigger(BaseTrigger):
         self.silent_fail = silent_fail
         self.end_from_trigger = end_from_trigger
         self.do_xcom_push = do_xcom_push
+        self._link: dict[str, str] = {}
+        self._giving_link: asyncio.Task[None] | None = None
 
     @abstractmethod
     def condition(self) -> Condition:
@@ -129,12 +135,11 @@ class TallyfyTrigger(BaseTrigger):
         except ValueError as error:  # so the triggerer rendered it; raised here, it would not reach the task
             yield _Fired(payload=to_event(Refused(TallyfyConfigurationError(str(error)))))
             return
-        link = asyncio.create_task(self._link_before_a_look())
         try:
             verdict = await self._wait(run_id, condition)
-            await link
         finally:
-            link.cancel()
+            if self._giving_link is not None:
+                self._giving_link.cancel()  # whoever ends the task gives it, too
         end = None
         if isinstance(verdict, Over) and self._may_end_the_task(condition):
             end = await self._end(verdict)
@@ -154,6 +159,7 @@ class TallyfyTrigger(BaseTrigger):
             self.log,
             looked_at=self.looked_at,
             outlives_refusals=self.silent_fail,
+            at_first_sight=self._find_process if self.do_xcom_push else None,
         )
 
     def _ends_at(self) -> float | None:
@@ -173,37 +179,28 @@ class TallyfyTrigger(BaseTrigger):
         """Return the event that ends the task, its XComs pushed as a worker does; ``None`` where that fails."""
         try:
             async with asyncio.timeout(_PATIENCE_FOR_XCOMS):
-                return await success_event(self, await self._xcoms(verdict) if self.do_xcom_push else {})
+                return await success_event(self, self._xcoms(verdict) if self.do_xcom_push else {})
         except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, a worker can still end the task)
             self.log.warning("The result could not be pushed from here (%s); a worker ends the task", error)
             return None
 
-    async def _xcoms(self, verdict: Over) -> dict[str, Any]:
+    def _xcoms(self, verdict: Over) -> dict[str, Any]:
         from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 
-        return fit_to_travel({XCOM_RETURN_KEY: verdict.result, **await self._link()})
+        return fit_to_travel({XCOM_RETURN_KEY: verdict.result, **self._link})
 
-    async def _link(self) -> dict[str, str]:
-        """Return the XCom that leads to the process, or none where the connection cannot be read."""
-        from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+    def _find_process(self, connection: TallyfyConnection) -> None:
+        """Note the XCom that leads to the process, and give it to the task where no worker has, while it waits."""
         from airflow_provider_tallyfy.operators.links import RUN_URL_KEY
 
-        try:
-            async with asyncio.timeout(_PATIENCE_FOR_LINK):
-                hook = await TallyfyHook.with_connection_read(self.tallyfy_conn_id)
-            return {RUN_URL_KEY: hook.run_url(self.run_id)}
-        except Exception as error:  # noqa: BLE001 (a link is no reason to lose a wait or a success)
-            self.log.warning("The link to the process is left out: no connection (%s)", type(error).__name__)
-            return {}
+        url = addresses.run_url(connection.web_url, connection.organization, self.run_id)
+        self._link = {RUN_URL_KEY: url}
+        if self.looked_at is None and self.trigger_id is not None:
+            self._giving_link = asyncio.create_task(self._give_link())
 
-    async def _link_before_a_look(self) -> None:
-        """Give the task its link where no worker has, so that it leads to the process while it waits, too."""
-        is_in_a_triggerer = self.trigger_id is not None and getattr(self, "task_instance", None) is not None
-        if self.looked_at is not None or not is_in_a_triggerer or not self.do_xcom_push:
-            return
+    async def _give_link(self) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE_FOR_XCOMS):
-                await push_from_trigger(self, await self._link())
+            await push_from_trigger(self, self._link)
         except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, the wait goes on)
             self.log.warning(
                 "The link to the process could not be pushed from here (%s)", type(error).__name__

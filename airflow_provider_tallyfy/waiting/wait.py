@@ -7,7 +7,7 @@ fourth, the eighth, and the recovery.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Protocol
@@ -30,6 +30,7 @@ from airflow_provider_tallyfy.waiting.watcher import Member, watching
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.exceptions import TallyfyError
+    from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 
 
 _OUTCOMES: Mapping[type, metrics.WakeUpOutcome] = {
@@ -60,6 +61,7 @@ async def wait(
     *,
     looked_at: float | None = None,
     outlives_refusals: bool = False,
+    at_first_sight: Callable[[TallyfyConnection], object] | None = None,
 ) -> Final | Waiting[C]:
     """
     Wait until a condition is met, can never be met any more, or Tallyfy does not let this connection look.
@@ -74,8 +76,16 @@ async def wait(
     :param log: takes one line for every look that saw the run, and few for those that did not.
     :param looked_at: when a worker looked at the run, in seconds since the epoch; ``None`` for never.
     :param outlives_refusals: go on even then, as a sensor with ``silent_fail`` does.
+    :param at_first_sight: called once, as soon as the run was seen, with the settings of the connection.
     """
-    judged = _Looks(run_id, condition, log, outlives_refusals, was_unmet=looked_at is not None)
+    judged = _Looks(
+        run_id,
+        condition,
+        log,
+        outlives_refusals,
+        was_unmet=looked_at is not None,
+        at_first_sight=at_first_sight,
+    )
     if looked_at is None:  # so no worker has said it
         log.info("Waiting until %s; run %s", condition.wish(), run_id)
     with watching(tallyfy_conn_id, run_id, condition.with_, pace, looked_at, condition.tasks) as member:
@@ -97,6 +107,7 @@ class _Looks(Generic[C]):
     log: Log
     outlives_refusals: bool
     was_unmet: bool  # once, so that what meets it came while it was waited for
+    at_first_sight: Callable[[TallyfyConnection], object] | None = None
     failures: int = 0
 
     def take(self, seen: Look, member: Member) -> Final | Waiting[C] | None:
@@ -107,6 +118,9 @@ class _Looks(Generic[C]):
             return None
         is_over = verdict != Waiting(self.condition)
         if isinstance(seen, Sight):
+            if self.at_first_sight is not None and member.connection is not None:
+                self.at_first_sight(member.connection)
+                self.at_first_sight = None
             if is_over and seen.is_from_list:
                 member.confirm()
                 return None

@@ -22,11 +22,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from math import inf
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
-from asgiref.sync import sync_to_async
 
 from airflow_provider_tallyfy import metrics
 from airflow_provider_tallyfy.exceptions import TallyfyResponseError
@@ -35,7 +34,11 @@ from airflow_provider_tallyfy.waiting.pace import Pace
 from airflow_provider_tallyfy.waiting.plan import Plan
 from airflow_provider_tallyfy.waiting.questions import Question
 from airflow_provider_tallyfy.waiting.reader import Reader, unread_connection
+from airflow_provider_tallyfy.waiting.threads import in_thread
 from airflow_provider_tallyfy.waiting.watched import Watch
+
+if TYPE_CHECKING:
+    from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 
 GATHERING = 0.5
 """Seconds before the first look, so that waits that begin together are looked for together."""
@@ -109,6 +112,11 @@ class Member(Watch):
             self._looks = self._arrival = None
         return look
 
+    @property
+    def connection(self) -> TallyfyConnection | None:
+        """The settings that its run was read with; ``None`` before anything was."""
+        return self._watcher.connection
+
     def confirm(self) -> None:
         """Ask for the run to be read by itself, at once, since what a list showed looks like news."""
         self._watcher.confirm(self)
@@ -132,6 +140,11 @@ class Watcher:
         self._trusted_until = -inf
         self._has_news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def connection(self) -> TallyfyConnection | None:
+        """The settings that were last read, or ``None`` before."""
+        return self._reader.connection
 
     def join(self, member: Member, looked_at: float) -> None:
         """Begin to look for a wait; ``looked_at`` is when a worker did, by this watcher's clock, ``-inf`` for never."""
@@ -162,6 +175,7 @@ class Watcher:
         self._has_news.set()
 
     async def _watch(self) -> None:
+        metrics.tell_from_event_loop()
         try:
             while self._plan:
                 try:
@@ -181,11 +195,11 @@ class Watcher:
         question = self._plan.next_question(asked_at)
         if isinstance(question, float):
             if question - asked_at > LONGEST_IDLE:
-                await _rest(self._reader)
+                await in_thread(_threads, self._reader.rest)
             await self.clock.wait(self._has_news, question)
             return
         if asked_at >= self._trusted_until:
-            await _hang_up(self._reader)
+            await in_thread(_threads, self._reader.hang_up)
             self._trusted_until = asked_at + LONGEST_TRUSTED
         used_before = self._reader.connection
         answer = await self._ask(question)
@@ -204,7 +218,7 @@ class Watcher:
 
     async def _ask(self, question: Question) -> Any:
         try:
-            return await _ask(self._reader, question)
+            return await in_thread(_threads, self._reader.ask, question)
         except AirflowNotFoundException as error:
             # It was there when the wait began, or a secrets backend is down: nothing that ends a wait.
             return Blank(unread_connection(self._conn_id, error))
@@ -222,10 +236,6 @@ class Watcher:
             watch.tell(stumbled)
         await self.clock.wait(asyncio.Event(), self.clock.now() + _AFTER_A_STUMBLE)
 
-
-_ask = sync_to_async(Reader.ask, thread_sensitive=False, executor=_threads)
-_rest = sync_to_async(Reader.rest, thread_sensitive=False, executor=_threads)
-_hang_up = sync_to_async(Reader.hang_up, thread_sensitive=False, executor=_threads)
 
 # A process has one event loop in a triggerer, and one after the other in tests.
 _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Watcher]] = WeakKeyDictionary()

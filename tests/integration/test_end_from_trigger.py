@@ -102,8 +102,31 @@ def test_it_pushes_nothing_where_the_task_does_not(people, pushed):
     assert xcoms_of(fired(trigger(do_xcom_push=False)), pushed) == {}
 
 
-def test_the_link_is_pushed_for_a_wait_that_began_in_the_triggerer(people, pushed):
-    assert ends_in_a_worker(fired(trigger(end_from_trigger=False)))["outcome"] == "over"
+@pytest.fixture
+def told(monkeypatch, caplog):
+    """What the triggers write into their tasks' logs."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("trigger"))
+    return caplog
+
+
+def looks_once(people, told, **arguments):
+    """Let a trigger wait until it has seen that nothing has happened yet."""
+    made = trigger(from_task=people.next_task(SEEDED_RUN_ID)["id"], end_from_trigger=False, **arguments)
+
+    async def play():
+        waiting = asyncio.create_task(anext(made.run()))
+        while "1 of 3 tasks are done" not in told.text:  # noqa: ASYNC110 (a log has no event)
+            await asyncio.sleep(0.01)
+        if made._giving_link is not None:
+            await made._giving_link
+        waiting.cancel()
+
+    asyncio.run(asyncio.wait_for(play(), LONGEST))
+
+
+def test_the_link_is_pushed_while_a_wait_goes_on_that_began_in_the_triggerer(people, pushed, told):
+    looks_once(people, told)
     assert pushed == {"tallyfy_run_url": people.process_url(SEEDED_RUN_ID)}
 
 
@@ -115,15 +138,24 @@ def test_the_link_is_pushed_for_a_wait_that_began_in_the_triggerer(people, pushe
         pytest.param({"in_triggerer": False}, id="dag.test"),
     ],
 )
-def test_it_is_not_pushed_otherwise(people, pushed, elsewhere):
-    fired(trigger(end_from_trigger=False, **elsewhere))
+def test_it_is_not_pushed_otherwise(people, pushed, told, elsewhere):
+    looks_once(people, told, **elsewhere)
     assert pushed == {}
+
+
+def test_a_link_that_cannot_be_pushed_costs_nothing_else(people, monkeypatch, told):
+    def fail(**_arguments):
+        raise OSError("bucket is gone")
+
+    monkeypatch.setattr(XCom, "set", fail)
+    looks_once(people, told)
+    assert "The link to the process could not be pushed from here (OSError)" in told.text
 
 
 def test_airflow_writes_an_event_into_the_log_without_the_run(people, pushed):
     event = fired(trigger(end_from_trigger=False))
     assert event.payload["result"]["next_task"]["title"] == "Approve release"
-    assert repr(event) == "TriggerEvent<over>"
+    assert repr(event) == str(event) == "TriggerEvent<over>"
 
 
 def test_the_last_line_says_how_it_came_out(people, pushed, monkeypatch, caplog):
@@ -137,7 +169,7 @@ def test_the_last_line_says_how_it_came_out(people, pushed, monkeypatch, caplog)
 
 def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people):
     verdict = Over({"title": "half \ud83d", "number": 10**30, "nothing": float("nan")})
-    result = asyncio.run(trigger()._xcoms(verdict))["return_value"]
+    result = trigger()._xcoms(verdict)["return_value"]
     assert json.loads(json.dumps(result).encode()) == {"title": "half ?", "number": 1e30, "nothing": None}
 
 
@@ -175,21 +207,6 @@ def test_a_worker_ends_it_where_the_result_cannot_be_pushed(people, monkeypatch,
     monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("trigger"))
     assert ends_in_a_worker(fired(trigger()))["outcome"] == "over"
     assert "could not be pushed from here (bucket is gone)" in caplog.text
-
-
-@pytest.mark.parametrize("trouble", ["fails", "hangs"])
-def test_a_connection_that_cannot_be_read_costs_only_the_link(people, pushed, monkeypatch, trouble):
-    from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-
-    async def cannot_be_read(*arguments, **options):
-        if trouble == "hangs":
-            await asyncio.Event().wait()
-        raise OSError("secrets backend is down")
-
-    # The watcher reads its connection in another way.
-    monkeypatch.setattr(TallyfyHook, "with_connection_read", cannot_be_read)
-    monkeypatch.setattr(triggers_module, "_PATIENCE_FOR_LINK", 0.1)
-    assert set(xcoms_of(fired(trigger()), pushed)) == {"return_value"}
 
 
 @pytest.mark.parametrize(

@@ -479,10 +479,11 @@ def test_a_backend_that_hangs_holds_up_no_wait(town, scene, monkeypatch, told_me
     may_go_on, telling_threads = threading.Event(), set()
 
     def hang(*arguments, **tags):
-        telling_threads.add(threading.current_thread().name.rpartition("_")[0])
+        telling_threads.add(threading.current_thread().name)
         may_go_on.wait(LONGEST)
 
-    monkeypatch.setattr(told_metrics, "gauge", hang)
+    for kind in ("incr", "timing", "gauge"):
+        monkeypatch.setattr(told_metrics, kind, hang)
 
     async def play(triggerer, clock):
         (run_id,) = await many(town, triggerer, clock, 1)

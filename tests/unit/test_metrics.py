@@ -112,9 +112,25 @@ def test_from_an_event_loop_another_thread_tells_in_order():
         metrics.from_event_loop(lambda number: told.append((number, threading.current_thread().name)), number)
     assert told == []
     may_go_on.set()
-    metrics._thread.submit(bool).result()
+    metrics._teller.wait()
     assert [number for number, _ in told] == list(range(100))
-    assert {name.rpartition("_")[0] for _, name in told} == {"tallyfy-metrics"}
+    assert {name for _, name in told} == {"tallyfy-metrics"}
+
+
+def test_what_a_hanging_backend_cannot_take_is_dropped():
+    told, hangs, may_go_on = [], threading.Event(), threading.Event()
+
+    def hang():
+        hangs.set()
+        may_go_on.wait(10)
+
+    metrics.from_event_loop(hang)
+    assert hangs.wait(10)
+    for number in range(metrics._LONGEST_QUEUE + 10):
+        metrics.from_event_loop(told.append, number)
+    may_go_on.set()
+    metrics._teller.wait()
+    assert told == list(range(metrics._LONGEST_QUEUE))
 
 
 def test_every_kind_of_failure_has_an_outcome():

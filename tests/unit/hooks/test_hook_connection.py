@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 
@@ -126,11 +125,6 @@ class TestJson:
     def test_another_connection_id(self, monkeypatch):
         monkeypatch.setenv("AIRFLOW_CONN_SECOND", f"tallyfy://acme:{TOKEN}@")
         assert TallyfyHook("second").connection.conn_id == "second"
-
-    def test_reading_it_without_blocking_an_event_loop(self, connect):
-        connect()
-        hook = asyncio.run(TallyfyHook.with_connection_read("tallyfy_default", retries=0))
-        assert (hook.connection.organization, hook.retries) == ("acme", 0)
 
     def test_no_connection_is_airflows_own_error(self, monkeypatch):
         monkeypatch.delenv("AIRFLOW_CONN_TALLYFY_DEFAULT", raising=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import requests
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -173,3 +173,18 @@ class TestSpans:
         with tracer.start_as_current_span("the task"):
             hook.get_run("r1")
         assert "traceparent" not in requests_mock.last_request.headers
+
+    @pytest.mark.parametrize("at", ["on_start", "on_end"])
+    def test_a_processor_that_raises_stands_in_for_no_answer(self, connect, requests_mock, monkeypatch, at):
+        def stumble(*arguments, **options):
+            raise RuntimeError("no room for spans")
+
+        processor = SpanProcessor()
+        monkeypatch.setattr(processor, at, stumble)
+        provider = TracerProvider()
+        provider.add_span_processor(processor)
+        monkeypatch.setattr(exchange, "_tracer", provider.get_tracer("test"))
+        requests_mock.post(
+            "https://tallyfy.test/api/organizations/acme/runs", status_code=201, json={"data": {"id": "r1"}}
+        )
+        assert connect().request("POST", "runs", json={}) == {"data": {"id": "r1"}}
