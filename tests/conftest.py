@@ -53,6 +53,9 @@ class ToldMetrics:
 def told_metrics(monkeypatch: pytest.MonkeyPatch) -> ToldMetrics:
     from airflow.providers.common.compat import sdk
 
+    from airflow_provider_tallyfy import metrics
+
+    metrics._teller.wait()  # until the test before has told all of its own
     told = ToldMetrics()
     monkeypatch.setattr(sdk, "Stats", told)
     return told
