@@ -88,7 +88,13 @@ def _port(text: str) -> int:
 
 def _welcome(url: str) -> str:
     connection = json.dumps(
-        {"conn_type": "tallyfy", "host": f"{url}/api", "login": "sandbox", "password": TOKEN}
+        {
+            "conn_type": "tallyfy",
+            "host": f"{url}/api",
+            "login": "sandbox",
+            "password": TOKEN,
+            "extra": {"web_url": url},
+        }
     )
     return f"""\
 Tallyfy sandbox

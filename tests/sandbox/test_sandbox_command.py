@@ -75,6 +75,7 @@ def test_the_connection_can_be_pasted_as_it_is():
             "host": address(printed),
             "login": "sandbox",
             "password": "sandbox-token",
+            "extra": {"web_url": address(printed).removesuffix("/api")},
         }
 
 
