@@ -10,6 +10,7 @@ The rules held here: nothing that a backend does is felt by whoever tells it som
 
 from __future__ import annotations
 
+import atexit
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -81,6 +82,8 @@ logger = logging.getLogger(__name__)
 
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")  # Airflow drops a name with others, and says so at length every time
 _LONGEST_QUEUE = 1000
+_LONGEST_FAREWELL = 2.0
+"""Seconds for which a process that ends waits until all is told."""
 _from_event_loop: ContextVar[bool] = ContextVar("tallyfy_from_event_loop", default=False)
 
 
@@ -88,7 +91,8 @@ class _Teller:
     """
     Tells the backend in a thread, one thing after the other, so that a gauge's last value is told last.
 
-    A backend that hangs holds up nobody: what comes then is dropped, and the thread is not waited for at the end.
+    A backend that hangs holds up nobody: what comes then is dropped, and at the end of the process it is not waited for
+    beyond a moment.
     """
 
     def __init__(self) -> None:
@@ -108,6 +112,14 @@ class _Teller:
         """Wait until all is told."""
         self._calls.join()
 
+    def finish(self) -> None:
+        """Wait until all is told, but not for long."""
+        if self._thread is not None and self._thread.is_alive():  # not so in a fork
+            with self._calls.all_tasks_done:
+                self._calls.all_tasks_done.wait_for(
+                    lambda: not self._calls.unfinished_tasks, _LONGEST_FAREWELL
+                )
+
     def _run(self) -> None:
         while True:
             call = self._calls.get()
@@ -117,6 +129,7 @@ class _Teller:
 
 
 _teller = _Teller()
+atexit.register(_teller.finish)
 
 
 def tell_from_event_loop() -> None:

@@ -117,6 +117,19 @@ def test_from_an_event_loop_another_thread_tells_in_order():
     assert {name for _, name in told} == {"tallyfy-metrics"}
 
 
+def test_a_process_that_ends_waits_for_a_hanging_backend_a_moment_only(monkeypatch):
+    monkeypatch.setattr(metrics, "_LONGEST_FAREWELL", 0.01)
+    told, may_go_on = [], threading.Event()
+    metrics.from_event_loop(may_go_on.wait, 10)
+    metrics.from_event_loop(told.append, "late")
+    metrics._teller.finish()
+    assert told == []
+    may_go_on.set()
+    metrics._teller.wait()
+    metrics._teller.finish()
+    assert told == ["late"]
+
+
 def test_what_a_hanging_backend_cannot_take_is_dropped():
     told, hangs, may_go_on = [], threading.Event(), threading.Event()
 
