@@ -287,6 +287,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="this Python only, all tests on the oldest only")
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.relative_to(ROOT)}")
     arguments = parser.parse_args()
+    if arguments.quick and arguments.write:
+        parser.error("--quick leaves checks out, so its lines are not to be written")
     if arguments.quick and not arguments.python:
         arguments.python = [f"{sys.version_info.major}.{sys.version_info.minor}"]
     cells = [
