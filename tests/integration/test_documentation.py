@@ -87,4 +87,4 @@ def test_an_example_is_what_airflow_takes(block, names, monkeypatch):
         except ModuleNotFoundError as missing:
             if not block.startswith("# Before"):
                 raise
-            pytest.skip(str(missing))
+            pytest.skip(f"what it replaces is not installed here: {missing}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(IN_AIRFLOW_2, reason="Airflow 2's UI is another one"),
+    pytest.mark.skipif(IN_AIRFLOW_2, reason="these follow the pages of Airflow 3, and Airflow 2 has others"),
 ]
 
 SOON = 90.0
