@@ -24,6 +24,7 @@ from airflow_provider_tallyfy.waiting import watcher
 from dev.certificate import make_certificate
 from dev.proxy import Proxy
 from dev.sandbox import SandboxClient
+from tests.integration.moved_clock import MovedClock
 
 # No name server knows it: who reaches it was led there by a proxy, or by a test.
 HOST = "tallyfy.test"
@@ -339,26 +340,6 @@ class TestProxies:
         with pytest.raises(TallyfyConnectionError, match="prox") as told:
             connect(f"https://{HOST}/api").request(method, "runs")
         assert PASSWORD not in shown(told.value, log)
-
-
-class MovedClock(watcher.Clock):
-    """The watcher's clock: a pause takes no time, and in each of the first ones somebody acts."""
-
-    def __init__(self, acts):
-        self._acts = iter(acts)
-        self._now = 1000.0
-
-    def now(self):
-        return self._now
-
-    async def wait(self, event, until):
-        for _ in range(10):  # turns of the loop, in which the waits take what they were told
-            if event.is_set():
-                return
-            await asyncio.sleep(0)
-        self._now = until
-        if act := next(self._acts, None):
-            await asyncio.to_thread(act)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger, Tallyfy
 from airflow_provider_tallyfy.waiting import watcher
 from airflow_provider_tallyfy.waiting.plan import LONGEST_UNREAD
 from dev.sandbox import SandboxClient
+from tests.integration.moved_clock import MovedClock
 
 LONGEST = 60.0
 INTERVAL = 10.0
@@ -73,26 +74,6 @@ def town(monkeypatch):
         }
         monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(settings))
         yield Town(server)
-
-
-class MovedClock:
-    """The watcher's clock: a pause takes no time, and is the moment for whatever people do meanwhile."""
-
-    def __init__(self, acts):
-        self.passed = 0.0
-        self._acts = iter(acts)
-
-    def now(self):
-        return 1000.0 + self.passed
-
-    async def wait(self, event, until):
-        for _ in range(10):  # turns of the loop, in which the waits take what they were told
-            if event.is_set():
-                return
-            await asyncio.sleep(0)
-        self.passed = until - 1000.0
-        if act := next(self._acts, None):
-            await asyncio.to_thread(act)
 
 
 @pytest.fixture

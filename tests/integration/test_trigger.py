@@ -21,6 +21,7 @@ from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.waiting import looks, watcher
 from airflow_provider_tallyfy.waiting.pace import Pace
 from dev.sandbox import SandboxClient
+from tests.integration.moved_clock import MovedClock
 
 LONGEST = 30.0
 SEEDED_NEXT_TASK_ID = "fe1f19fb78ae59688cb843354eb32649"
@@ -69,28 +70,6 @@ class People:
 @pytest.fixture
 def people(sandbox):
     return People(sandbox)
-
-
-class MovedClock:
-    """The watcher's clock: a pause takes no time, and is the moment for whatever people do meanwhile."""
-
-    def __init__(self, acts):
-        self.pauses = []
-        self._acts = iter(acts)
-        self._now = 1000.0
-
-    def now(self):
-        return self._now
-
-    async def wait(self, event, until):
-        for _ in range(10):  # turns of the loop, in which the waits take what they were told
-            if event.is_set():
-                return
-            await asyncio.sleep(0)
-        self.pauses.append(until - self._now)
-        self._now = until
-        if act := next(self._acts, None):
-            await asyncio.to_thread(act)
 
 
 @pytest.fixture
