@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
@@ -27,9 +27,6 @@ from airflow_provider_tallyfy.protocol.answers import (
 )
 from airflow_provider_tallyfy.protocol.people import Directory, read_directory
 from airflow_provider_tallyfy.version_compat import secret_widget
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
@@ -333,14 +330,21 @@ class TallyfyHook(BaseHook):
         return addresses.run_url(self.connection.web_url, self._organization, run_id)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask Tallyfy who the token belongs to and whether it sees the organization; return success and a sentence."""
+        """
+        Ask Tallyfy who the token belongs to and whether it sees the organization; return success and a sentence.
+
+        Each question is sent once, whatever ``retries`` says, since a person waits for the answer. The connection is
+        read anew, and so is an application's token.
+        """
+        hook = TallyfyHook(self.tallyfy_conn_id, retries=0)
         try:
-            person = self._send(calls.me(), read_item)
-            organization = self._send(calls.get_organization(self._organization), read_item)
+            with hook.get_conn():
+                person = hook._send(calls.me(), read_item)
+                organization = hook._send(calls.get_organization(hook._organization), read_item)
         except (AirflowException, ValueError) as error:
             return False, str(error)
         name = person.get("full_name") or person.get("username") or person.get("email") or person.get("id")
-        return True, f"Connected to {organization.get('name') or self._organization} as {name}."
+        return True, f"Connected to {organization.get('name') or hook._organization} as {name}."
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:

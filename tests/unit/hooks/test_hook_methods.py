@@ -333,6 +333,7 @@ class TestTestConnection:
         assert not good
         assert f"GET {place} " in message
         assert said in message
+        assert len(asked(tallyfy)) == (1 if place == "/me" else 2)  # once each: a person waits at a button
 
     def test_a_connection_that_cannot_be_used(self, connect):
         good, message = connect(password=None).test_connection()
