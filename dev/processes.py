@@ -84,11 +84,9 @@ class ChildProcess:
             self.check()
         self.kill()
 
-    def tail(self, lines: int = 40) -> str:
+    def tail(self) -> str:
         """Return the last lines of its log."""
-        if not self.log.exists():
-            return "(no output)"
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) or "(no output)"
+        return last_lines(self.log)
 
     def terminate(self) -> None:
         """Ask it to end, and come back at once. It ends its own children, in the order that it knows."""
@@ -108,6 +106,13 @@ class ChildProcess:
 
     def has_ended(self) -> bool:
         return self._process is None or (self._process.poll() is not None and not _session(self._process.pid))
+
+
+def last_lines(log: Path, lines: int = 40) -> str:
+    """Return the end of a log."""
+    if not log.exists():
+        return "(no output)"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) or "(no output)"
 
 
 def end(processes: Iterable[ChildProcess], grace: float = GRACE) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,14 @@ import requests
 
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from dev.airflow_commands import AirflowCommands, Command, airflow_commands
 from dev.people import OF_THE_SEEDED_PROCESS, People
 from dev.processes import ChildProcess, end, wait_until
 from dev.sandbox import SandboxClient
 from tests.unit.documentation.pages import ROOT, blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.system
 
@@ -36,20 +38,49 @@ READS_WHEN_WAITING = 2
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An AIRFLOW_HOME with a database."""
+    """An AIRFLOW_HOME with a database, and a folder with the examples and with two DAGs of these tests."""
     home = tmp_path_factory.mktemp("airflow")
-    migration = ChildProcess(
-        "airflow db migrate",
-        [str(AIRFLOW), "db", "migrate"],
-        log=home / "db-migrate.log",
-        environment=_environment(home),
-    )
-    try:
-        migration.start()
-        migration.wait(timeout=120)
-    finally:
-        migration.kill()
+    shutil.copytree(EXAMPLES, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("launches.py", "approval_gate.py"):
+        shutil.copy(Path(__file__).parent / "dags" / name, home / "dags")
     return home
+
+
+@pytest.fixture(scope="module")
+def airflow(home: Path) -> Iterator[AirflowCommands]:
+    environment = _environment(home)
+    with airflow_commands(environment) as commands:
+        commands.start("db", "migrate", log=home / "db-migrate.log", environment={}).wait(120)
+    with airflow_commands(
+        environment
+    ) as commands:  # migrations turn the logging of their process upside down
+        yield commands
+
+
+@dataclass(frozen=True)
+class DagTest:
+    """``airflow dags test`` of a DAG, in front of a sandbox of its own."""
+
+    dag_id: str
+    command: Command
+    sandbox: SandboxClient
+    home: Path
+
+    def wait_until_it_waits(self) -> None:
+        """Wait until the DAG waits for the seeded process, or has ended."""
+        wait_until(
+            lambda: self.command.has_ended() or _reads(self.sandbox) >= READS_WHEN_WAITING,
+            60,
+            "the DAG to wait",
+        )
+
+    def state(self) -> str:
+        """Wait until it ends, and return the state of the DAG's last run."""
+        self.command.wait(60)
+        with closing(sqlite3.connect(self.home / "airflow.db")) as database:
+            query = "SELECT state FROM dag_run WHERE dag_id = ? ORDER BY id DESC LIMIT 1"
+            [(state,)] = database.execute(query, (self.dag_id,))
+        return str(state)
 
 
 @pytest.fixture
@@ -58,31 +89,30 @@ def sandbox() -> Iterator[SandboxClient]:
         yield SandboxClient(server.url)
 
 
+@pytest.fixture
+def dags_test(
+    airflow: AirflowCommands, home: Path, sandbox: SandboxClient, tmp_path: Path
+) -> Callable[..., DagTest]:
+    def start(dag_id: str, *arguments: str) -> DagTest:
+        environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
+        log = tmp_path / "output.log"
+        command = airflow.start("dags", "test", dag_id, *arguments, log=log, environment=environment)
+        return DagTest(dag_id, command, sandbox, home)
+
+    return start
+
+
 @pytest.mark.parametrize("dag_id", sorted(path.stem for path in EXAMPLES.glob("*.py")))
-def test_example_succeeds(dag_id: str, home: Path, sandbox: SandboxClient) -> None:
-    process = ChildProcess(
-        f"airflow dags test {dag_id}",
-        [str(AIRFLOW), "dags", "test", dag_id],
-        log=home / f"{dag_id}.log",
-        environment={**_environment(home), "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()},
-    )
+def test_example_succeeds(dag_id: str, dags_test: Callable[..., DagTest], sandbox: SandboxClient) -> None:
     people = People(sandbox, dag_id)
-    try:
-        process.start()
-        if dag_id in OF_THE_SEEDED_PROCESS:
-            wait_until(
-                lambda: process.has_ended() or _reads(sandbox) >= READS_WHEN_WAITING,
-                60,
-                "the DAG to wait or end",
-            )
-        wait_until(lambda: process.has_ended() or people.work() < 0, 120, f"{dag_id} to end")
-        process.wait(timeout=60)
-    finally:
-        end([process])
-
-    assert "state=success" in process.tail().rpartition("DagRun Finished")[2]
+    test = dags_test(dag_id)
+    if dag_id in OF_THE_SEEDED_PROCESS:
+        test.wait_until_it_waits()
+    wait_until(lambda: test.command.has_ended() or people.work() < 0, 120, f"{dag_id} to end")
+    assert test.state() == "success"
 
 
+@pytest.mark.usefixtures("airflow")  # which has made the database
 def test_quick_start_to_the_letter(home: Path, sandbox: SandboxClient, tmp_path: Path) -> None:
     """Its commands, up to the one that gives the DAG to a scheduler, and its DAG."""
     page = ROOT / "docs" / "quick-start.md"
@@ -134,28 +164,11 @@ def _commands(page: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize("action", ["apply_then_drop", "none"])
-def test_launch_and_complete(action: str, home: Path, sandbox: SandboxClient, tmp_path: Path) -> None:
-    shutil.copy(Path(__file__).parent / "dags" / "launches.py", tmp_path)
+def test_launch_and_complete(action: str, dags_test: Callable[..., DagTest], sandbox: SandboxClient) -> None:
     if action != "none":
         fault = {"action": action, "method": "POST", "path": "/runs$"}
         requests.post(f"{sandbox.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
-    process = ChildProcess(
-        "airflow dags test launch_and_complete",
-        [str(AIRFLOW), "dags", "test", "launch_and_complete", "--conf", json.dumps({"name": "7.1"})],
-        log=home / f"launch_and_complete-{action}.log",
-        environment={
-            **_environment(home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path),
-            "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
-        },
-    )
-    try:
-        process.start()
-        process.wait(timeout=120)
-    finally:
-        end([process])
-
-    assert "state=success" in process.tail().rpartition("DagRun Finished")[2]
+    assert dags_test("launch_and_complete", "--conf", json.dumps({"name": "7.1"})).state() == "success"
     [run] = [run for run in sandbox.request("GET", "/runs") if run["name"] == "launch_and_complete 7.1"]
     assert run["progress"] == {"complete": 2, "total": 3, "percent": 67}
 
@@ -163,32 +176,16 @@ def test_launch_and_complete(action: str, home: Path, sandbox: SandboxClient, tm
 @pytest.mark.parametrize("way", ["poked", "deferred"])
 @pytest.mark.parametrize("is_approved", [True, False])
 def test_approval_gate(
-    way: str, is_approved: bool, home: Path, sandbox: SandboxClient, tmp_path: Path
+    way: str, is_approved: bool, home: Path, dags_test: Callable[..., DagTest], sandbox: SandboxClient
 ) -> None:
-    shutil.copy(Path(__file__).parent / "dags" / "approval_gate.py", tmp_path)
     dag_id = f"approval_gate_{way}"
     day = "2026-01-01" if is_approved else "2026-01-02"
-    process = ChildProcess(
-        f"airflow dags test {dag_id}",
-        [str(AIRFLOW), "dags", "test", dag_id, day],
-        log=home / f"{dag_id}-{day}.log",
-        environment={
-            **_environment(home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path),
-            "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
-        },
-    )
-    try:
-        process.start()
-        wait_until(
-            lambda: process.has_ended() or _reads(sandbox) >= READS_WHEN_WAITING, 60, "the DAG to wait"
-        )
-        approval = sandbox.next_task(SEEDED_RUN_ID)
-        assert approval is not None
-        sandbox.complete(sandbox.task(SEEDED_RUN_ID, approval["id"]), is_approved=is_approved)
-        process.wait(timeout=60)
-    finally:
-        end([process])
+    test = dags_test(dag_id, day)
+    test.wait_until_it_waits()
+    approval = sandbox.next_task(SEEDED_RUN_ID)
+    assert approval is not None
+    sandbox.complete(sandbox.task(SEEDED_RUN_ID, approval["id"]), is_approved=is_approved)
+    test.command.wait(60)
 
     assert _states(home, dag_id, day) == {
         "approval": "success",
@@ -228,6 +225,6 @@ def _environment(home: Path) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
         "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }
