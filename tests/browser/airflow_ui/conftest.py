@@ -15,7 +15,7 @@ from dev.sandbox import running_sandbox
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
     from dev.connection_form import ConnectionForm
     from dev.sandbox import SandboxClient
@@ -42,12 +42,21 @@ def site() -> Iterator[Site]:
             yield Site(airflow, sandbox)
 
 
+@pytest.fixture(scope="session")
+def profile(browser: Browser) -> Iterator[BrowserContext]:
+    """One for all tests, so that Airflow's programs for its pages are loaded once."""
+    with browser.new_context(
+        locale="en-US", timezone_id="UTC", viewport={"width": 1280, "height": 1000}
+    ) as context:
+        context.set_default_timeout(30_000)
+        yield context
+
+
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(locale="en-US", timezone_id="UTC", viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(30_000)
-    yield context.new_page()
-    context.close()
+def page(profile: BrowserContext) -> Iterator[Page]:
+    yield profile.new_page()
+    for page in profile.pages:
+        page.close()
 
 
 @pytest.fixture
