@@ -7,11 +7,16 @@ import statistics
 import subprocess
 import sys
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-MODULES = (
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OWN = (
     "airflow_provider_tallyfy.sensors.tallyfy",
     "airflow_provider_tallyfy.operators.tallyfy",
+)
+BESIDE = (
     "airflow.providers.http.sensors.http",
     "airflow.providers.http.operators.http",
 )
@@ -26,13 +31,13 @@ print(base - began, time.perf_counter() - base)
 """
 
 
-def measure_imports(times: int = _TIMES) -> dict[str, Any]:
+def measure_imports(modules: Sequence[str] = (*OWN, *BESIDE), times: int = _TIMES) -> dict[str, Any]:
     """Import each module in fresh interpreters, alone, and return the medians in milliseconds."""
     base: list[float] = []
-    beyond: dict[str, list[float]] = {module: [] for module in MODULES}
+    beyond: dict[str, list[float]] = {module: [] for module in modules}
     with TemporaryDirectory(prefix="tallyfy-bench-") as home:
         for number in range(times + 1):
-            for module in MODULES:
+            for module in modules:
                 of_base, of_module = _import(module, home)
                 if number:  # the first time compiles them, as an installation does
                     base.append(of_base)
