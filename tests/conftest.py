@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,6 +19,19 @@ os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(_home, ignore_errors=True)
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """
+    Leave a test out of coverage, which would take up most of its time.
+
+    pytest-cov's own ``no_cover`` goes on tracing in the processes of pytest-xdist.
+    """
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)
 
 
 class ToldMetrics:

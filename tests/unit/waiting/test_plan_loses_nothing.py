@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from math import inf
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -205,7 +206,7 @@ class PlanMachine(RuleBasedStateMachine):
             assert wait.baseline == self.tallyfy.runs[wait.run_id].next_id, (wait, self.simulation.now)
 
 
-TestPlanLosesNothing = PlanMachine.TestCase
+TestPlanLosesNothing = pytest.mark.usefixtures("untraced")(PlanMachine.TestCase)
 TestPlanLosesNothing.settings = settings(
     max_examples=150, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
