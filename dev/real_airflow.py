@@ -211,7 +211,8 @@ class RealAirflow:
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
             # A worker may notice its task's end only after this time. By default it is 5 s, and a task that is
-            # resumed meanwhile is taken for one that was killed: its first part is reported done while it runs.
+            # resumed meanwhile is taken for one that was killed: its first part is reported done while it runs. So a
+            # deferred sensor of a test must not look before this time, and some more, has passed.
             "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             # A dead triggerer's work is taken over after this time.
             "TRIGGERER__JOB_HEARTBEAT_SEC": "2",

@@ -159,7 +159,7 @@ def test_wait_that_is_deferred_ends_in_the_code_that_was_deployed_meanwhile(depl
     for old, new in {
         'CODE = "first"': 'CODE = "second"',
         'RUN_ID = "{{ params.run_id }}"': f'RUN_ID = "{SEEDED_RUN_ID}"',
-        "POKE_INTERVAL = 1": "POKE_INTERVAL = 3600",
+        "POKE_INTERVAL = 2": "POKE_INTERVAL = 3600",
     }.items():
         assert old in code
         code = code.replace(old, new)

@@ -11,7 +11,7 @@ from airflow_provider_tallyfy.sensors.tallyfy import TallyfyRunSensor, TallyfyTa
 
 RUN_ID = "{{ params.run_id }}"
 PARAMS = {"run_id": Param("", type="string")}
-WAIT = {"run_id": RUN_ID, "poke_interval": 1, "retries": 2}
+WAIT = {"run_id": RUN_ID, "poke_interval": 2, "retries": 2}
 
 
 @task

@@ -20,7 +20,7 @@ def waiting_dag(name: str, *, tallyfy_conn_id: str = "tallyfy_default", **sensor
             run_id=RUN_ID,
             tallyfy_conn_id=tallyfy_conn_id,
             retries=2,
-            **{"from_task": read_run.output["next_task"], "poke_interval": 1, **sensor_arguments},
+            **{"from_task": read_run.output["next_task"], "poke_interval": 2, **sensor_arguments},
         )
         read_run >> wait
     return dag
@@ -50,6 +50,6 @@ with DAG("next_task_mapped", schedule=None, params={"run_ids": Param(type="array
 
     read_each = TallyfyGetRunOperator.partial(task_id="read_run").expand(run_id=run_ids())
     wait_each = TallyfyNextTaskSensor.partial(
-        task_id="wait_each", deferrable=True, poke_interval=1, retries=2
+        task_id="wait_each", deferrable=True, poke_interval=2, retries=2
     ).expand_kwargs(read_each.output.map(lambda run: {"run_id": run["id"], "from_task": run["next_task"]}))
     collect(wait_each.output)

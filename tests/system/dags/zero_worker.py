@@ -15,7 +15,7 @@ ZERO_WORKER = {
     "deferrable": True,
     "start_from_trigger": True,
     "end_from_trigger": True,
-    "poke_interval": 1,
+    "poke_interval": 2,
     "retries": 2,
 }
 

@@ -10,7 +10,7 @@ from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor, TallyfyRunSensor
 
 RUN_ID = "{{ params.run_id }}"
-WAITING: dict[str, Any] = {"run_id": RUN_ID, "deferrable": True, "poke_interval": 1}
+WAITING: dict[str, Any] = {"run_id": RUN_ID, "deferrable": True, "poke_interval": 2}
 
 
 @task

@@ -10,7 +10,7 @@ from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
 
 CODE = "first"
 RUN_ID = "{{ params.run_id }}"
-POKE_INTERVAL = 1
+POKE_INTERVAL = 2
 
 
 class Sensor(TallyfyNextTaskSensor):

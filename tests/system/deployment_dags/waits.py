@@ -15,7 +15,7 @@ for conn_id in ("tallyfy_of_all", "tallyfy_of_workers"):
             run_id="{{ params.run_id }}",
             tallyfy_conn_id=conn_id,
             deferrable=True,
-            poke_interval=1,
+            poke_interval=2,
         )
 
 with DAG("wait_many", schedule=None, params={"waits": Param([], type="array")}):
