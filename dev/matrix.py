@@ -118,15 +118,16 @@ class Environment:
     def discovery(self) -> str:
         """Let Airflow find the provider, and run the example DAGs."""
         examples = "tests/system/test_dag_test.py::test_example_succeeds"
-        return self._pytest("tests/system/test_installed_provider.py", examples)
+        distribution = ("--numprocesses=2", "--dist=loadfile")
+        return self._pytest(*distribution, "tests/system/test_installed_provider.py", examples)
 
     def tests(self) -> str:
         """Run the unit and integration tests."""
-        return self._pytest("tests/unit", "tests/integration")
+        return self._pytest("--numprocesses=3", "--dist=worksteal", "tests/unit", "tests/integration")
 
     def deferral(self) -> str:
         """Run a DAG whose sensors are deferred in a real triggerer until a person completes tasks."""
-        return self._pytest("tests/system/test_every_airflow.py", processes=0)
+        return self._pytest("tests/system/test_every_airflow.py")
 
     def _check_that_the_wheel_is_used(self) -> None:
         shown = self._run(self._python, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)")
@@ -140,10 +141,10 @@ class Environment:
         lines = self._uv("pip", "freeze", "--quiet", "--python", str(self._python)).stdout.splitlines()
         return {re.split(r"==| @ ", line)[0]: line for line in lines}
 
-    def _pytest(self, *paths: str, processes: int = 2) -> str:
+    def _pytest(self, *arguments: str) -> str:
         report = self._folder / "report.xml"
-        arguments = (f"--numprocesses={processes}", "-p", "no:cacheprovider", f"--junitxml={report}")
-        self._run(self._python, "-m", "pytest", "--quiet", *arguments, *paths)
+        always = ("--quiet", "-p", "no:cacheprovider", f"--junitxml={report}")
+        self._run(self._python, "-m", "pytest", *always, *arguments)
         counts = ET.parse(report).getroot()[0].attrib  # noqa: S314 - written by pytest just now
         skipped = int(counts["skipped"])
         passed = f"{int(counts['tests']) - skipped} passed"
