@@ -198,6 +198,15 @@ class TestAuthorities:
                     file.write(source.read())
         assert sees_the_run(connect(host, verify=str(bundle)))
 
+    @pytest.mark.parametrize("verify", [None, "own"])
+    def test_a_prepared_request_is_trusted_alike(
+        self, connect, host, own_authority, another_authority, environment, verify
+    ):
+        environment(REQUESTS_CA_BUNDLE=another_authority if verify else own_authority)
+        session = connect(host, **({"verify": own_authority} if verify else {})).get_conn()
+        prepared = session.prepare_request(requests.Request("GET", f"{host}/me"))
+        assert session.send(prepared).ok
+
     def test_the_error_says_what_to_do(self, connect, host):
         with pytest.raises(TallyfyConnectionError) as told:
             connect(host).launch_run(RELEASE_CHECKLIST_ID)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -16,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     TaskDeferred,
 )
+from requests_mock import ANY
 
 from airflow_provider_tallyfy import exceptions, version_compat
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
@@ -110,6 +112,17 @@ class TestPoke:
             "1 of 2 tasks are done; next is 'Sign'; task b; run r1",
             "The wait is over: 'Sign' is next",
         ]
+
+    def test_a_run_id_writes_no_line_of_its_own(
+        self, connection, requests_mock, context, caplog, monkeypatch
+    ):
+        requests_mock.get(ANY, **answer(None))
+        caplog.set_level(logging.INFO)
+        monkeypatch.setattr(TallyfyNextTaskSensor, "log", logging.getLogger("looks"))
+        with suppress(AirflowException, ValueError):
+            sensor(run_id="r1\nThe wait is over", from_task="a").execute(context)
+        assert "run r1 The wait is over" in caplog.text
+        assert not any("\n" in message for message in caplog.messages)
 
     @pytest.mark.parametrize(
         "trouble", [UNAVAILABLE, {"status_code": 429}, {"exc": ConnectionResetError}, {"text": "<html>"}]
