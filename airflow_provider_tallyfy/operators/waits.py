@@ -20,6 +20,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_tallyfy.operators.links import push_run_url
 from airflow_provider_tallyfy.version_compat import is_deferral_timeout
+from airflow_provider_tallyfy.waiting import report
 from airflow_provider_tallyfy.waiting.events import from_event
 from airflow_provider_tallyfy.waiting.looks import Blank, Sight
 from airflow_provider_tallyfy.waiting.questions import AskRun
@@ -128,7 +129,7 @@ class WaitsForRun:
         ends_at = time.time() + self.timeout
         lookout = Lookout(self.tallyfy_conn_id, run_id, self.log)  # type: ignore[attr-defined]
         condition = RunStatusCondition(("complete",))
-        self.log.info("Waiting until %s; run %s", condition.wish(), run_id)  # type: ignore[attr-defined]
+        self.log.info("%s", report.begun(condition.wish(), run_id))  # type: ignore[attr-defined]
         while True:
             looked_at = time.time()
             verdict = lookout.look(context, condition)

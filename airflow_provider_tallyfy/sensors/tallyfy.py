@@ -20,10 +20,10 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.operators.waits import Lookout, conclude, time_left
-from airflow_provider_tallyfy.protocol.text import one_line
 from airflow_provider_tallyfy.sensors import baseline, start
 from airflow_provider_tallyfy.sensors.triggerer import InTriggerer
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, is_deferral_timeout
+from airflow_provider_tallyfy.waiting import report
 from airflow_provider_tallyfy.waiting.events import from_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
@@ -106,7 +106,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
         if self._condition is None and (
             self.deferrable or not self.reschedule
         ):  # not anew at each reschedule
-            self.log.info("Waiting until %s; run %s", condition.wish(), one_line(self.run_id))
+            self.log.info("%s", report.begun(condition.wish(), self.run_id))
         match verdict := self._lookout.look(context, condition):
             case Waiting(learned):
                 if learned != condition:

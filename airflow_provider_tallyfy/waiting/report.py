@@ -1,4 +1,4 @@
-"""One readable line of what a look saw: how much is done, what is next, who has it, when it is due."""
+"""One readable line of a wait: what is waited for, and what a look saw."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Any
 
 from airflow_provider_tallyfy.protocol.tasks import is_completed, is_hidden
 from airflow_provider_tallyfy.protocol.text import one_line
+
+
+def begun(wish: str, run_id: str) -> str:
+    """Return the line for the beginning of a wait, whatever the DAG's author or a person has put into it."""
+    return one_line(f"Waiting until {wish}; run {run_id}")
 
 
 def described(run: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from airflow_provider_tallyfy import metrics
+from airflow_provider_tallyfy.waiting import report
 from airflow_provider_tallyfy.waiting.looks import Look, Sight
 from airflow_provider_tallyfy.waiting.pace import Pace
 from airflow_provider_tallyfy.waiting.verdicts import (
@@ -87,7 +88,7 @@ async def wait(
         at_first_sight=at_first_sight,
     )
     if looked_at is None:  # so no worker has said it
-        log.info("Waiting until %s; run %s", condition.wish(), run_id)
+        log.info("%s", report.begun(condition.wish(), run_id))
     with watching(tallyfy_conn_id, run_id, condition.with_, pace, looked_at, condition.tasks) as member:
         # What was seen is held by nothing while the wait is idle: there may be thousands.
         while (verdict := judged.take(await member.next_look(), member)) is None:

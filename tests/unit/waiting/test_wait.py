@@ -40,13 +40,13 @@ class Member:
 
 @pytest.fixture
 def waited(monkeypatch, caplog):
-    def wait(looks, from_task_id="a", **options):
+    def wait(looks, from_task_id="a", run_id="run", **options):
         wait.member = Member(looks)
         monkeypatch.setattr(wait_module, "watching", lambda *_: nullcontext(wait.member))
         caplog.set_level(logging.INFO)
         log = logging.getLogger("test_wait")
         return asyncio.run(
-            wait_module.wait("conn", "run", NextTaskCondition(from_task_id), Pace(1), log, **options)
+            wait_module.wait("conn", run_id, NextTaskCondition(from_task_id), Pace(1), log, **options)
         )
 
     return wait
@@ -73,6 +73,13 @@ def test_an_outage_is_told_in_few_lines_and_so_is_its_end(waited, caplog):
     assert len(warnings) == 10  # 1, 2, 4, … 512
     assert "nothing came back" in warnings[0]
     assert "after 1000 failed looks" in caplog.text
+
+
+def test_what_is_waited_for_is_one_line(waited, caplog):
+    waited([seen(None)], from_task_id="a\nSkipped", run_id="run\nThe wait is over")
+    assert caplog.messages[0] == (
+        "Waiting until a task other than a Skipped is next, or none is left; run run The wait is over"
+    )
 
 
 def test_each_sight_is_one_line(waited, caplog):
