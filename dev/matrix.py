@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +27,7 @@ from dev.processes import exit_on_termination
 from dev.wheel import PACKAGE, build_wheel, tracked_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "compatibility.md"
@@ -183,13 +184,15 @@ class Matrix:
         self._console = Console(highlight=False, soft_wrap=True)
         self._started = time.monotonic()
 
-    def run(self) -> list[Row]:
+    def run(self) -> Generator[Row]:
+        """Give what came of each cell, as soon as it is known."""
         with TemporaryDirectory(prefix="tallyfy-matrix-") as folder:
             tree = Path(folder, "tree")
             copy_without_the_package(tree)
             wheel = build_wheel(Path(folder, "dist"))
             self._say(f"Built {wheel.name}.")
-            return [self._run_cell(cell, Path(folder), tree, wheel) for cell in self._cells]
+            for cell in self._cells:
+                yield self._run_cell(cell, Path(folder), tree, wheel)
 
     def _run_cell(self, cell: Cell, folder: Path, tree: Path, wheel: Path) -> Row:
         row = Row(cell)
@@ -300,12 +303,13 @@ def main() -> int:
     ]
     if not cells:
         parser.error(f"no Airflow is tried on Python {', '.join(arguments.python)}")
-    with exit_on_termination():
-        rows = Matrix(cells, everything=not arguments.quick).run()
-    lines = lines_of(rows)
-    print("", *lines.values(), sep="\n")
-    if arguments.write:
-        write({row.cell: lines[row.cell] for row in rows if row.results})
+    rows = []
+    with exit_on_termination(), closing(Matrix(cells, everything=not arguments.quick).run()) as coming:
+        for row in coming:
+            rows.append(row)
+            if arguments.write and row.results:
+                write(lines_of([row]))  # so that a run that is ended early is not lost
+    print("", *lines_of(rows).values(), sep="\n")
     return int(any(row.failed for row in rows) or not any(row.results for row in rows))
 
 
