@@ -139,9 +139,9 @@ class WaitsForRun:
                 self._defer_until_complete(
                     run_id, ends_at, looked_at if isinstance(verdict, Waiting) else None
                 )
-            if time.time() + self.poke_interval > ends_at:
+            if (left := ends_at - time.time()) <= 0:
                 raise AirflowSensorTimeout(f"Run {run_id} was not complete after {self.timeout:g} seconds.")
-            time.sleep(self.poke_interval)
+            time.sleep(min(self.poke_interval, left))
 
     def _defer_until_complete(self, run_id: str, ends_at: float, looked_at: float | None) -> None:
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 import requests
-from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
 
 from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.acting import launching
@@ -154,6 +154,21 @@ class TestOneAttempt:
         run = airflow.run(wait_for_completion=True, poke_interval=timedelta(seconds=1))
         assert the_only(sandbox, run)
         assert run["status"] == "complete"
+
+    def test_the_last_look_comes_when_its_time_is_over(self, sandbox, airflow, monkeypatch):
+        now, pauses = [1000.0], []
+
+        def pause(seconds):
+            pauses.append(seconds)
+            now[0] += seconds
+
+        monkeypatch.setattr(waits, "time", SimpleNamespace(time=lambda: now[0], sleep=pause))
+        with pytest.raises(AirflowSensorTimeout, match="was not complete after 150 seconds"):
+            airflow.run(wait_for_completion=True, poke_interval=60, timeout=150)
+        assert pauses == [60, 60, 30]
+        (run_id,) = launched(sandbox)
+        shown = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()["requests"]
+        assert sum(row["count"] for row in shown if row["path"].endswith(f"/runs/{run_id}")) == 4
 
     def test_it_waits_for_completion_in_the_triggerer_and_a_retry_for_the_same_run(self, sandbox, airflow):
         for _ in range(2):
