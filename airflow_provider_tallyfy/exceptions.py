@@ -48,7 +48,7 @@ class TallyfyPermissionError(TallyfyError):
 
 
 class TallyfyNotFoundError(TallyfyError):
-    """404: there is no such thing, or it is not visible to the person behind the token."""
+    """404 or 410: there is no such thing, or it is not visible to the person behind the token."""
 
 
 class TallyfyValidationError(TallyfyError):
@@ -60,7 +60,7 @@ class TallyfyRateLimitError(TallyfyError):
 
 
 class TallyfyServerError(TallyfyError):
-    """5xx (or 408, 421, 425) on a read, and still so after the retries."""
+    """5xx on a read, and still so after the retries; or 408, 421 or 425, which are not repeated."""
 
 
 class TallyfyConnectionError(TallyfyError):

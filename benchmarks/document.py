@@ -70,7 +70,7 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
     yield "### Imports\n"
     yield (
         f"Beyond Airflow's own base classes, which take {imports['base_classes_ms']:,.0f} ms; compiled beforehand, as "
-        "by an installation (`python -m benchmarks --only-imports` takes these anew):\n"
+        "by an installation (`.venv/bin/python -m benchmarks --only-imports` takes these anew):\n"
     )
     yield from _table(
         ("module", "ms"),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "compatibility.md"
-#: Each Airflow with the Pythons that it allows, of those that the provider allows.
+#: Each Airflow with the Pythons that it allows, of those that the provider is made for.
 AIRFLOWS: Mapping[str, tuple[str, ...]] = {
     "2.11.2": ("3.11", "3.12"),
     "3.0.6": ("3.11", "3.12"),

@@ -209,7 +209,8 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
     :param run_id: id of the run. (templated)
     :param from_task: the task to move on from: its id, or the task object itself, so that
         ``from_task=get_run.output["next_task"]`` works as it stands. Not given, ``None`` or empty: the task that is
-        next at the sensor's first look, which is kept until the sensor succeeds. (templated)
+        next at the sensor's first look, which is kept until the sensor succeeds, through a retry on Airflow 3.3 and
+        newer only. (templated)
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
     :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too, without a worker. It needs
@@ -302,7 +303,7 @@ class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
     where it is no approval) and ``form_values``, the values of its form by alias (where a field has none, by label).
 
     A task that is not there yet is waited for. The task fails without retries where the run is complete without it,
-    or where several tasks have that name.
+    or where several tasks have that name and rules do not hide all but one of them.
 
     A wait goes on through 429, 5xx, time-outs and broken connections, until its ``timeout``. ``timeout``,
     ``soft_fail``, ``never_fail``, ``silent_fail``, ``exponential_backoff`` and ``max_wait`` mean what they mean on
