@@ -208,20 +208,21 @@ class Launcher:
                 name, kickoff = cut_to_fit(checklist, name, kickoff)
             given = (checklist, kickoff, launch.overrides)
             directory = self._hook.get_directory() if needs_directory(*given, **launch.people) else None
-            values = encode_launch(*given, directory, name=name, **launch.people)
+            values = encode_launch(*given, directory, name=name, summary=launch.summary, **launch.people)
         except UnreadableAnswerError as error:
             raise TallyfyResponseError(
                 f"Nothing was sent, since template {launch.checklist_id} cannot be read: {error}."
             ) from None
-        return {**launch.values, **values, "summary": launch.mark.added_to(launch.summary)}
+        return {**launch.values, **values, "summary": launch.mark.added_to(values.get("summary"))}
 
-    def send(self, values: Mapping[str, Any]) -> str:
+    def send(self, values: Mapping[str, Any], before_sending: Callable[[], object] = lambda: None) -> str:
         """
         Send the launch once and return the id of the run.
 
+        :param before_sending: called before each attempt of the hook's: it repeats what was certainly not applied.
         :raises TallyfyIndeterminateError: the run may or may not have been launched.
         """
-        run = self._hook.launch_run(self._launch.checklist_id, **values)
+        run = self._hook.launch_run(self._launch.checklist_id, before_sending=before_sending, **values)
         if not is_id(run.get("id")):
             raise TallyfyIndeterminateError(
                 "The run was launched, as it seems, but the answer does not say its id."
@@ -237,14 +238,19 @@ class Launcher:
         return None
 
     def _send(self, values: Mapping[str, Any], record: Record) -> str:
+        began_at = sent_at = time.time()
+
+        def sending() -> None:
+            nonlocal sent_at
+            sent_at = time.time()
+            record.sending(sent_at)
+
         for number in range(1, MOST_SENT + 1):
-            began_at = time.time()
-            record.sending(began_at)
             try:
-                return self.send(values)
+                return self.send(values, sending)
             except TallyfyIndeterminateError as error:
                 self._warn("%s Now it is looked for by its mark, %s.", error, self._launch.mark.token)
-                run_id = self._found(datetime.fromtimestamp(began_at, UTC), began_at + SETTLED_AFTER)
+                run_id = self._found(datetime.fromtimestamp(began_at, UTC), sent_at + SETTLED_AFTER)
                 if run_id is not None:
                     return run_id
                 if number == MOST_SENT:

@@ -102,15 +102,17 @@ class TallyfyHook(BaseHook):
             return AccessToken(self.connection.access_token)
         return ApplicationToken(self.connection, self._transport)
 
-    def _send(self, call: calls.Call, read: Callable[[Any], T]) -> T:
+    def _send(
+        self, call: calls.Call, read: Callable[[Any], T], before_sending: Callable[[], object] = lambda: None
+    ) -> T:
         self._credentials.token()  # a refusal to issue one is no reason to ask for another
         try:
-            return self._transport.send(call, read)
+            return self._transport.send(call, read, before_sending=before_sending)
         except TallyfyAuthError:
             # A 401 was declined, so even a write can be sent again.
             if not self._credentials.renew():
                 raise
-        return self._transport.send(call, read)
+        return self._transport.send(call, read, before_sending=before_sending)
 
     def _pages(
         self, call: calls.Call, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
@@ -266,6 +268,7 @@ class TallyfyHook(BaseHook):
         *,
         name: str | None = None,
         prerun: Mapping[str, Any] | None = None,
+        before_sending: Callable[[], object] = lambda: None,
         **values: Any,
     ) -> dict[str, Any]:
         """
@@ -275,12 +278,14 @@ class TallyfyHook(BaseHook):
         :param name: the run's name, at most 550 characters.
         :param prerun: kick-off values by the field's timeline id, encoded as Tallyfy wants them. A key that matches
             no field is dropped by Tallyfy in silence.
+        :param before_sending: called before each attempt to send it; where it raises, nothing is sent any more.
         :param values: ``summary, owner_id, starred, is_public, parent_id, tasks, tags, users, groups, roles, folders``
             (page "Launch process").
         :raises TallyfyIndeterminateError: the run may or may not have been launched.
         """
         values = {"name": name, "prerun": prerun, **values}
-        return self._send(calls.launch_run(self._organization, checklist_id, values), read_run)
+        call = calls.launch_run(self._organization, checklist_id, values)
+        return self._send(call, read_run, before_sending)
 
     def update_task(
         self, run_id: str, task_id: str, *, taskdata: Mapping[str, Any] | None = None, **values: Any

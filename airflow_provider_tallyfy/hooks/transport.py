@@ -181,18 +181,28 @@ class Transport:
         self._patience = math.inf if patience is None else patience
         self._warn = warn
 
-    def send(self, call: Call, read: Callable[[Any], T], *, auth: Any = None, url: str | None = None) -> T:
+    def send(
+        self,
+        call: Call,
+        read: Callable[[Any], T],
+        *,
+        auth: Any = None,
+        url: str | None = None,
+        before_sending: Callable[[], object] = lambda: None,
+    ) -> T:
         """
         Send a call and return what ``read`` makes of the parsed body.
 
         :param auth: in place of the session's own.
         :param url: in place of the API's URL and the call's path.
+        :param before_sending: called before each attempt; where it raises, nothing is sent any more.
         :raises TallyfyError: one of its kinds, for anything but an answer that could be read.
         """
         policy = RetryPolicy.of(call, self._retries)
         address = url or self._connection.api_url + call.path
         while True:
             retry_after = None
+            before_sending()
             with exchange(
                 self._connection.conn_id, call.method, address, repetition=len(policy.history)
             ) as made:

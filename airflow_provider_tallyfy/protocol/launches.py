@@ -27,12 +27,13 @@ def encode_launch(
     directory: Directory | None = None,
     *,
     name: str | None = None,
+    summary: str | None = None,
     owner_id: Any = None,
     users: Any = None,
     groups: Any = None,
 ) -> dict[str, Any]:
     """
-    Return ``prerun``, ``tasks``, ``name``, ``owner_id``, ``users`` and ``groups`` for a launch, as far as given.
+    Return ``prerun``, ``tasks``, ``name``, ``summary``, ``owner_id``, ``users`` and ``groups``, as far as given.
 
     :param checklist: the template, asked for ``with=steps`` where there are overrides.
     :param kickoff: plain values by field id, alias or label; see
@@ -41,6 +42,7 @@ def encode_launch(
         :func:`~airflow_provider_tallyfy.protocol.tasks.encode_overrides`.
     :param directory: where people are looked up; see :func:`needs_directory`.
     :param name: what the run is called.
+    :param summary: its notes.
     :param owner_id: a member, by id or e-mail address.
     :param users: members, likewise.
     :param groups: groups, by id or name.
@@ -51,6 +53,7 @@ def encode_launch(
         "prerun": lambda: forms.encode_kickoff(fields, _given(kickoff), directory),
         "tasks": lambda: tasks.encode_overrides(steps, _given(overrides), directory),
         "name": lambda: _named("name", _encode_name, name),
+        "summary": lambda: _named("summary", plain_text, summary),
         "owner_id": lambda: _named("owner_id", _encode_owner, owner_id, directory),
         "users": lambda: _named("users", _encode_listed, users, directory, kind="users"),
         "groups": lambda: _named("groups", _encode_listed, groups, directory, kind="groups"),

@@ -15,6 +15,7 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyNotFoundError,
     TallyfyResponseError,
 )
+from airflow_provider_tallyfy.hooks import transport
 from airflow_provider_tallyfy.operators import launch_record
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator, TallyfyLaunchRunOperator
 
@@ -154,6 +155,13 @@ class TestWhatIsSent:
         assert sent(tallyfy) == []
         assert context["task_state_store"].kept == {}
 
+    def test_notes_may_be_any_plain_value(self, tallyfy, context):
+        with pytest.raises(AirflowFailException, match="summary: "):
+            operator(summary={"ticket": 4711}).execute(context)
+        operator(summary=4711).execute(context)
+        [body] = sent(tallyfy)
+        assert body["summary"].startswith("4711\n\nLaunched by Airflow")
+
     def test_a_template_that_cannot_be_read(self, tallyfy, context):
         tallyfy.get(f"{API}/checklists/c1", json={"data": {"id": "c1", "prerun": "no fields"}})
         with pytest.raises(TallyfyResponseError, match="template c1 cannot be read"):
@@ -289,6 +297,38 @@ class TestLooking:
         assert clock.now - began == launching.SETTLED_AFTER == sum(clock.pauses)
         assert len(looked(tallyfy)) == 2 * (len(clock.pauses) + 1) > 10
         assert len(sent(tallyfy)) == 2
+
+    @pytest.mark.parametrize("is_killed", [False, True])
+    def test_the_minute_begins_with_the_last_attempt_of_the_hook(
+        self, tallyfy, context, clock, monkeypatch, is_killed
+    ):
+        """A 429 is waited out and tried again, so the one in doubt may have been sent much later than the first."""
+        monkeypatch.setattr(transport, "time", SimpleNamespace(sleep=clock.sleep, monotonic=clock.time))
+        sent_at = []
+
+        def answer(status, **more):
+            def answered(_request, response):
+                sent_at.append(clock.now)
+                response.status_code = status
+                response.headers.update(more)
+                return {"data": {"id": "r1"}}
+
+            return {"json": answered}
+
+        in_doubt = answer(502)
+        if is_killed:
+            in_doubt = {"exc": KeyboardInterrupt}
+        declined = answer(429, **{"Retry-After": "90"})
+        tallyfy.post(f"{API}/runs", [declined, in_doubt, answer(201)])
+        if is_killed:
+            with pytest.raises(KeyboardInterrupt):
+                operator().execute(context)
+            sent_at.append(clock.now)
+            context["ti"].try_number = 2
+        assert operator().execute(context)["id"] == "r1"
+        first, doubtful, last = sent_at
+        assert doubtful - first >= 90
+        assert last - doubtful == launching.SETTLED_AFTER
 
     def test_twice_in_doubt_fails_and_the_next_try_looks_first(self, tallyfy, context, clock):
         tallyfy.post(f"{API}/runs", status_code=502)
