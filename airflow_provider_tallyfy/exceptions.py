@@ -40,7 +40,11 @@ class TallyfyConfigurationError(TallyfyError, ValueError):
 
 
 class TallyfyAuthError(TallyfyError):
-    """401: the token is missing, wrong, expired, or ended when its owner logged out of Tallyfy."""
+    """
+    401: the token is missing, wrong, expired, or ended when its owner logged out of Tallyfy.
+
+    Also where none is issued to the connection's application, whatever the status: ``user_email`` may be nobody's.
+    """
 
 
 class TallyfyPermissionError(TallyfyError):

@@ -7,6 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from airflow_provider_tallyfy.exceptions import (
+    TallyfyAuthError,
+    TallyfyNotFoundError,
+    TallyfyPermissionError,
+    TallyfyValidationError,
+)
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection, is_token
 from airflow_provider_tallyfy.hooks.transport import BearerAuth, Transport, no_auth
 from airflow_provider_tallyfy.protocol import calls
@@ -104,7 +110,18 @@ class ApplicationToken:
         return issued
 
     def _issue(self, call: calls.Call, *, auth: Any, url: str | None = None) -> _IssuedToken:
-        issued = self._transport.send(call, _read_token, auth=auth, url=url)
+        try:
+            issued = self._transport.send(call, _read_token, auth=auth, url=url)
+        except (TallyfyNotFoundError, TallyfyPermissionError, TallyfyValidationError) as error:
+            if not error.is_from_tallyfy:
+                raise
+            # What is wrong is the connection: nobody must take it for the answer about a run.
+            raise TallyfyAuthError(
+                str(error),
+                status=error.status,
+                tallyfy_message=error.tallyfy_message,
+                request_id=error.request_id,
+            ) from None
         mask_secret(issued.access_token)
         self._secrets.add(issued.access_token)
         return issued

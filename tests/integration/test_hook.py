@@ -339,7 +339,7 @@ class TestCredentials:
         ("change", "kind"),
         [
             ({"client_secret": "wrong-secret"}, TallyfyAuthError),
-            ({"user_email": "nobody@example.com"}, TallyfyNotFoundError),
+            ({"user_email": "nobody@example.com"}, TallyfyAuthError),
             ({"token_url": "{url}/there/is/nothing"}, TallyfyError),
         ],
     )

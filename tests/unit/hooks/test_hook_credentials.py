@@ -123,16 +123,23 @@ class TestAPersonsToken:
         hook.get_run("r1")
         assert tokens_sent(requests_mock)[-3:] == [None, "Bearer first", "Bearer two"]
 
-    @pytest.mark.parametrize(
-        ("status", "kind"),
-        [(403, TallyfyPermissionError), (404, TallyfyNotFoundError), (401, TallyfyAuthError)],
-    )
-    def test_a_refusal(self, application, requests_mock, status, kind):
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+    def test_a_refusal_is_the_connection_s_and_not_that_of_what_was_asked(
+        self, application, requests_mock, status
+    ):
         requests_mock.post(OAUTH, **issued("first"))
         requests_mock.post(EXCHANGE, status_code=status, json={"message": "No."})
         with pytest.raises(
-            kind, match=r"POST /applications/acme/users/ada%40example\.com/token was answered with"
-        ):
+            TallyfyAuthError,
+            match=r"POST /applications/acme/users/ada%40example\.com/token was answered with",
+        ) as told:
+            application(user_email="ada@example.com").get_run("r1")
+        assert (told.value.status, told.value.tallyfy_message) == (status, "No.")
+
+    def test_a_page_that_is_not_tallyfys_is_none(self, application, requests_mock):
+        requests_mock.post(OAUTH, **issued("first"))
+        requests_mock.post(EXCHANGE, status_code=404, text="<html>")
+        with pytest.raises(TallyfyNotFoundError):
             application(user_email="ada@example.com").get_run("r1")
 
 
