@@ -63,10 +63,17 @@ def test_a_run_that_was_complete_before_it_was_archived_is_at_its_end():
 
 def test_a_value_that_airflow_cannot_carry_is_sent_in_the_nearest_form():
     """What msgpack or JSON refuses would end the triggerer, and with it everybody's waits."""
-    odd = {"title": "cut \ud83d", "position": 2**64, "weight": float("nan"), "share": float("inf")}
+    odd = {
+        "title": "cut \ud83d",
+        "\0key": "a\0\0b\\\0c\\u0000",
+        "position": 2**64,
+        "weight": float("nan"),
+        "share": float("inf"),
+    }
     event = to_event(Over({"next_task": odd}))
     assert event["result"]["next_task"] == {
         "title": "cut ?",
+        "?key": "a??b\\?c\\u0000",
         "position": 2.0**64,
         "weight": None,
         "share": None,
