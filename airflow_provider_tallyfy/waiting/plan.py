@@ -191,8 +191,9 @@ class Plan:
         """Return how many requests it takes to read every run, as far as is known."""
         if self._is_given_up("list", now):
             return len(self._runs)
-        by_status = Counter(run.status or OPEN_STATUSES[0] for run in self._runs.values())
-        return sum(min(number, self._pages(status, number)) for status, number in by_status.items())
+        by_status = Counter(run.status or OPEN_STATUSES[0] for run in self._runs.values() if run.is_listable)
+        alone = len(self._runs) - by_status.total()
+        return alone + sum(min(number, self._pages(status, number)) for status, number in by_status.items())
 
     def _pages(self, status: str, unknown: int) -> int:
         """Return the pages of the shortest known way through a status."""

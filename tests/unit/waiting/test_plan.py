@@ -363,6 +363,15 @@ class TestVeryManyWaits:
         simulation.pass_time(60)
         assert simulation.tallyfy.kinds() == {"AskList": 12}
 
+    def test_runs_that_no_list_serves_are_not_counted_as_if_one_did(self):
+        simulation = Simulation(200)
+        simulation.wait_for(*map(simulation.run, range(10)))
+        simulation.wait_for(*map(simulation.run, range(10, 110)), with_=("next_task", "tasks"))
+        simulation.pass_time(2 * SETTLED)
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(60)
+        assert simulation.tallyfy.kinds() == {"AskFeed": 6}
+
     def test_what_a_worker_has_just_looked_at_is_read_only_when_the_feed_tells_of_it(self):
         simulation = followed(1000)
         simulation.pass_time(120)
