@@ -24,7 +24,7 @@ from airflow_provider_tallyfy.protocol import forms, tasks
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.form_fields import read_task_fields, stored_values
 from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError
-from airflow_provider_tallyfy.protocol.text import described, quoted
+from airflow_provider_tallyfy.protocol.text import described, one_line, quoted
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
@@ -154,6 +154,8 @@ class Completer:
         user = self._wanted.override_user
         if user is None or isinstance(user, int):
             return user
+        if not isinstance(user, str):
+            raise UnfitValueError(f"a member's id or e-mail address was expected, not {described(user)}")
         return int(user) if user.isdecimal() else self._hook.get_directory().member(user).id
 
     def _as_wanted(self, task: dict[str, Any]) -> dict[str, Any]:
@@ -163,7 +165,7 @@ class Completer:
         done = _verb(tasks.decision(task)) if tasks.is_approval(task) else "completed"
         person = who_completed(task, self._hook, self._warn)
         who_and_when = f"{person.in_full if person else 'somebody'} at {task.get('completed_at')}"
-        what = f"Task {quoted(str(task.get('title')))} was {done} by {who_and_when}"
+        what = one_line(f"Task {quoted(str(task.get('title')))} was {done} by {who_and_when}")
         if tasks.is_approval(task) and tasks.decision(task) is not self._wanted.is_approved:
             raise DecidedOtherwiseError(f"{what}, so it cannot be {_verb(self._wanted.is_approved)}.")
         self._warn("%s already, so nothing was sent.", what)

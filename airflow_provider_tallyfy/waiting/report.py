@@ -34,7 +34,9 @@ def described(run: Mapping[str, Any]) -> str:
 def described_run(run: Mapping[str, Any]) -> str:
     """Return the line for a run in which nothing is waited for; it may have been read without its next task."""
     status = str(run.get("status") or "")
-    return f"{one_line(status)}; {described(run)}" if run.get("next_task") else described_task(run, status)
+    if not run.get("next_task"):
+        return described_task(run, status)
+    return one_line("; ".join(filter(None, [status, described(run)])))
 
 
 def described_task(run: Mapping[str, Any], state: str, task: Mapping[str, Any] | None = None) -> str:
@@ -56,7 +58,7 @@ def described_task(run: Mapping[str, Any], state: str, task: Mapping[str, Any] |
 def _progress(progress: Any) -> str:
     if isinstance(progress, Mapping) and "complete" in progress and "total" in progress:
         return f"{progress['complete']} of {progress['total']} tasks are done"
-    if isinstance(progress, (int, float)) and not isinstance(progress, bool):
+    if isinstance(progress, (int, float)) and not isinstance(progress, bool) and 0 <= progress <= 100:
         return f"{progress:g} % is done"
     return ""
 
@@ -88,7 +90,7 @@ def _deadline(deadline: Any) -> str:
         return ""
     try:
         moment = datetime.fromisoformat(deadline)
-    except ValueError:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return f"due {deadline}"
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return f"due {moment:%Y-%m-%d %H:%M} UTC"

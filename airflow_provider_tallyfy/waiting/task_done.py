@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.answers import read_moment
+from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
 from airflow_provider_tallyfy.protocol.forms import read_task_form
 from airflow_provider_tallyfy.protocol.tasks import (
     AmbiguousTaskError,
@@ -105,6 +105,8 @@ class TaskDoneCondition:
             task = self._find(run)
         except AmbiguousTaskError:
             return report.described_task(run, f"{quoted(self.task_name)} is the name of several tasks")
+        except UnreadableAnswerError:
+            return report.described_task(run, "its tasks cannot be read")
         if task is None:
             return report.described_task(run, f"task {quoted(self.task_name)} is not there")
         return report.described_task(run, _outcome(task), task)

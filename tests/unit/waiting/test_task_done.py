@@ -101,6 +101,10 @@ def test_of_two_tasks_by_that_name_the_one_that_no_rule_hides_is_meant():
     assert verdict.result["id"] == "t3"
 
 
+def test_an_archived_run_whose_tasks_cannot_be_read_is_described_nevertheless():
+    assert TaskDoneCondition("sign").described({"tasks": "many"}) == "its tasks cannot be read"
+
+
 def test_a_hidden_task_skips_succeeds_or_fails():
     assert judged(run(HIDDEN)) == Skipped("A rule hides task 'Sign contract' (alias sign, id t1) of run r1.")
     assert isinstance(judged(run(HIDDEN), on_skipped="fail"), Lost)
