@@ -55,8 +55,10 @@ class AskRun:
 
 
 def _lacks(run: dict[str, Any], name: str) -> bool:
+    """Tell whether a hidden task, which a run does not show, may be meant: a likeness but for case is not enough."""
     try:
-        return find_task(read_tasks(run), name) is None
+        found = find_task(read_tasks(run), name)
+        return found is None or name not in (found.get("id"), found.get("alias"), found.get("title"))
     except ValueError:  # unreadable or ambiguous, which whoever asked finds out too
         return False
 

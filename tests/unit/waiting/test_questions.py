@@ -36,6 +36,12 @@ def test_a_task_that_it_does_not_show_is_looked_for_among_all(asked):
     assert asked.history[1].qs["with"] == ["form_fields,threads"]
 
 
+def test_a_shown_task_whose_name_differs_in_case_does_not_stand_for_a_hidden_one(asked):
+    assert asked("Sign")["tasks"] == {"data": [SHOWN]}
+    assert len(asked.history) == 1
+    assert asked("SIGN")["tasks"] == {"data": [SHOWN, HIDDEN]}
+
+
 def test_not_where_the_run_is_archived_and_its_tasks_with_it(asked):
     asked("decline", run={"archived_at": "2026-01-01"})
     assert len(asked.history) == 1
