@@ -43,6 +43,9 @@ class OwnParams(type(BaseOperator)):  # type: ignore[misc]  # Airflow's metaclas
 
     def __call__(cls, *args: Any, params: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
         """Make the operator."""
+        if params is not None and not isinstance(params, Mapping):  # another task's output, or a template
+            kwargs.setdefault("query", params)
+            params = None
         own = dict(params or {})
         if kwargs.get("_airflow_from_mapped") and params is not None:
             of_the_dag = getattr(kwargs.get("dag"), "params", None) or {}

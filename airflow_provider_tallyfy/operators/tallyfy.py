@@ -293,6 +293,8 @@ class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
 
     def execute(self, context: Context) -> Any:
         """Call the endpoint and return its answer, or what the filter makes of it."""
+        if self.query is not None and not isinstance(self.query, Mapping):
+            raise AirflowFailException(f"params must be a mapping, not {text.described(self.query)}.")
         answer = self._all_items() if self.paginate else self._answer()
         # Of a text only that it is one: it may be what somebody wrote into a form.
         what = "a text" if isinstance(answer, str) else text.described(answer)

@@ -32,6 +32,20 @@ def test_the_whole_answer(connection, requests_mock):
     assert requests_mock.last_request.query == "q=ur%20gent"
 
 
+@pytest.mark.parametrize("paginate", [False, True])
+def test_params_that_a_template_made_a_text_of(connection, requests_mock, paginate):
+    with pytest.raises(AirflowFailException, match="params must be a mapping, not the text"):
+        call(endpoint="tags", params="q=1", paginate=paginate)
+    assert not requests_mock.called
+
+
+def test_params_may_be_the_output_of_a_task(dag):
+    with dag:
+        output = TallyfyGetRunOperator(task_id="before", run_id="r1").output
+        after = TallyfyApiOperator(task_id="after", endpoint="tags", params=output)
+    assert after.upstream_task_ids == {"before"}
+
+
 def test_what_the_filter_makes_of_it(connection, requests_mock):
     requests_mock.get("https://tallyfy.test/api/me", json={"data": {"id": 7}})
     assert call(endpoint="/me", response_filter=lambda body: body["data"]["id"]) == 7
