@@ -70,6 +70,7 @@ class Lookout:
         from airflow_provider_tallyfy import metrics  # DAG files are parsed all day, and tell nothing
 
         run = self._reader.ask(AskRun(self._run_id, condition.with_, condition.tasks))
+        self._reader.rest()  # or what is between here and Tallyfy forgets the connection before the next look
         seen = run if isinstance(run, Blank) else Sight(run)
         is_seen = isinstance(seen, Sight)
         metrics.looks_made(self._reader.tallyfy_conn_id, seen=int(is_seen), failed=int(not is_seen))
