@@ -110,4 +110,6 @@ class LaunchRecord:
         try:
             self._keep(**what)
         except Exception as error:  # noqa: BLE001 - whatever a store raises, the launch went as it went
-            self._warn("Airflow's task state store did not keep what became of the launch: %s", error)
+            self._warn(
+                "Airflow's task state store did not keep what became of the launch (%s)", type(error).__name__
+            )

@@ -291,7 +291,8 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
 
     def _conclude(self, context: Context, verdict: Final) -> dict[str, Any]:
         result = super()._conclude(context, verdict)
-        baseline.forget(context)
+        if from_task_id(self.from_task) is None:  # or nothing was kept
+            baseline.forget(context)
         return result
 
 

@@ -181,7 +181,9 @@ class TallyfyTrigger(BaseTrigger):
             async with asyncio.timeout(_PATIENCE_FOR_XCOMS):
                 return await success_event(self, self._xcoms(verdict) if self.do_xcom_push else {})
         except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, a worker can still end the task)
-            self.log.warning("The result could not be pushed from here (%s); a worker ends the task", error)
+            self.log.warning(
+                "The result could not be pushed from here (%s); a worker ends the task", type(error).__name__
+            )
             return None
 
     def _xcoms(self, verdict: Over) -> dict[str, Any]:

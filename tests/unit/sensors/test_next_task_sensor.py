@@ -225,6 +225,13 @@ class TestBaseline:
         assert not sensor(mode="reschedule").poke(context)
         assert sensor(mode="reschedule").poke(context).xcom_value == MOVED
 
+    def test_a_store_that_is_down_takes_no_result_away_where_nothing_was_kept(
+        self, tallyfy, context, monkeypatch
+    ):
+        monkeypatch.setattr(context["task_state_store"], "delete", Mock(side_effect=OSError("down")))
+        tallyfy(answer("b"))
+        assert sensor(from_task="a").execute(context) == MOVED
+
     def test_it_goes_when_the_sensor_succeeds(self, tallyfy, context):
         tallyfy(answer("a"), answer("b"))
         sensor().execute(context)
