@@ -2,7 +2,8 @@
 One line to Tallyfy for somebody who looks again and again: a sensor in its worker, or the watcher in the triggerer.
 
 The rule held here: a connection is not trusted for ever. After a refusal it is read anew from Airflow and the same is
-asked once more at once; after any other failure but a 429 it is read anew for what is asked next.
+asked once more at once; after any other failure but a 429 it is read anew for what is asked next. What is the same
+then, and was not refused, stays in use, with the token that an application was issued.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Reader:
     def __init__(self, tallyfy_conn_id: str) -> None:
         self.tallyfy_conn_id = tallyfy_conn_id
         self._hook: TallyfyHook | None = None
+        self._hook_before: TallyfyHook | None = None
         self.connection: TallyfyConnection | None = None
         """The settings that were last read, or ``None`` before."""
 
@@ -54,26 +56,37 @@ class Reader:
         """
         answer = self._ask_once(question)
         if isinstance(answer, Blank) and answer.is_refusal:
-            self.hang_up()
+            self.hang_up(is_refused=True)
             answer = self._ask_once(question)
         if isinstance(answer, Blank) and answer.may_be_the_connections_fault:
-            self.hang_up()
+            self.hang_up(is_refused=answer.is_refusal)
         return answer
 
     def rest(self) -> None:
         """Close the sockets; what is asked next opens others."""
-        if self._hook is not None and "connection" in vars(self._hook):
+        if self._hook is not None and _has_connection(self._hook):
             self._hook.get_conn().close()
 
-    def hang_up(self) -> None:
-        """Close the sockets, and read the connection anew when something is asked next."""
+    def hang_up(self, *, is_refused: bool = False) -> None:
+        """
+        Close the sockets, and read the connection anew when something is asked next.
+
+        :param is_refused: go on with nothing that was in use, even if the connection is the same as before.
+        """
         self.rest()
+        if is_refused:
+            self._hook_before = None
+        elif self._hook is not None and _has_connection(self._hook):
+            self._hook_before = self._hook
         self._hook = None
 
     def _ask_once(self, question: Callable[[TallyfyHook], T]) -> T | Blank:
         try:
             # Read now, to tell Airflow's trouble from Tallyfy's.
             self.connection = self.hook.connection
+            if self._hook_before is not None and self._hook_before.connection == self.connection:
+                self._hook = self._hook_before
+            self._hook_before = None
         except AirflowNotFoundException:
             raise
         except TallyfyError as error:
@@ -84,6 +97,11 @@ class Reader:
             return question(self.hook)
         except TallyfyError as error:
             return Blank(error)
+
+
+def _has_connection(hook: TallyfyHook) -> bool:
+    """Tell whether the hook has read its connection, which it must not do only to be asked."""
+    return "connection" in vars(hook)
 
 
 def unread_connection(tallyfy_conn_id: str, error: Exception) -> TallyfyConnectionError:

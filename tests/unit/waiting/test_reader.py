@@ -1,0 +1,79 @@
+"""When a connection is read anew, and what of it goes on being used."""
+
+from __future__ import annotations
+
+import json
+from unittest.mock import Mock
+
+import pytest
+
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+from airflow_provider_tallyfy.waiting.looks import Blank
+from airflow_provider_tallyfy.waiting.questions import AskRun
+from airflow_provider_tallyfy.waiting.reader import Reader
+
+RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
+OAUTH = "https://account.tallyfy.com/oauth/token"
+SEEN = {"json": {"data": {"id": "r1"}}}
+
+
+@pytest.fixture
+def connect(monkeypatch):
+    def connect(**extra):
+        described = {
+            "conn_type": "tallyfy",
+            "host": "https://tallyfy.test/api",
+            "login": "acme",
+            "extra": {"client_id": "c", "client_secret": "s", "token_url": OAUTH, **extra},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
+
+    connect()
+    return connect
+
+
+@pytest.fixture
+def issued(requests_mock):
+    return requests_mock.post(OAUTH, json={"access_token": "token", "expires_in": 3600})
+
+
+def outcomes(reader, number):
+    return [isinstance(reader.ask(AskRun("r1", ("next_task",))), Blank) for _ in range(number)]
+
+
+@pytest.mark.usefixtures("connect")
+def test_an_outage_takes_no_token_after_the_other(issued, requests_mock):
+    requests_mock.get(RUN, [*[{"status_code": 500}] * 5, SEEN])
+    assert outcomes(Reader("tallyfy_default"), 6) == [True] * 5 + [False]
+    assert issued.call_count == 1
+
+
+@pytest.mark.usefixtures("connect")
+def test_nor_does_one_of_the_secrets_backend(issued, requests_mock, monkeypatch):
+    requests_mock.get(RUN, [{"status_code": 500}, SEEN])
+    reader = Reader("tallyfy_default")
+    assert outcomes(reader, 1) == [True]
+    with monkeypatch.context() as outage:
+        outage.setattr(TallyfyHook, "get_connection", Mock(side_effect=OSError("down")))
+        assert outcomes(reader, 2) == [True] * 2
+    assert outcomes(reader, 1) == [False]
+    assert issued.call_count == 1
+
+
+def test_a_changed_connection_is_taken_up(connect, issued, requests_mock):
+    requests_mock.get(RUN, [{"status_code": 500}, SEEN])
+    reader = Reader("tallyfy_default")
+    assert outcomes(reader, 1) == [True]
+    connect(client_secret="another")
+    assert outcomes(reader, 1) == [False]
+    assert issued.call_count == 2
+    assert "client_secret=another" in issued.last_request.text
+
+
+@pytest.mark.usefixtures("connect")
+def test_a_refused_token_is_not_used_again(issued, requests_mock):
+    requests_mock.get(RUN, [{"status_code": 401}] * 4 + [SEEN])
+    reader = Reader("tallyfy_default")
+    assert outcomes(reader, 2) == [True, False]
+    # Each question renews the token once by itself, and the connection is read anew after that.
+    assert issued.call_count == 5
