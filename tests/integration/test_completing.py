@@ -14,6 +14,7 @@ from airflow_provider_tallyfy.exceptions import (
 )
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyCompleteTaskOperator
+from airflow_provider_tallyfy.protocol.decisions import Person
 from airflow_provider_tallyfy.protocol.forms import read_task_form
 from airflow_provider_tallyfy.sandbox.seeds import COMPLETE_RUN_ID, ONBOARDING_RUN_ID, SEEDED_RUN_ID
 
@@ -130,6 +131,16 @@ class TestOnce:
         assert message.startswith("Task 'Approve release' was approved by Ben Larsen <ben@example.com> at 20")
         assert message.endswith("so it cannot be rejected.")
         assert written(sandbox) == sent
+
+    def test_a_name_is_one_line_of_what_is_said(self, sandbox, monkeypatch):
+        named = Person(1002, "Ben\nINFO forged", "ben@example.com")
+        monkeypatch.setattr(completing, "who_completed", lambda *_: named)
+        with pytest.raises(AirflowFailException, match=r"approved by Ben INFO forged <ben@example\.com>"):
+            complete(run_id=COMPLETE_RUN_ID, task="Approve release", is_approved=False)
+
+    def test_an_override_user_that_names_nobody(self, sandbox):
+        with pytest.raises(AirflowFailException, match="override_user: a member's id or e-mail address was"):
+            complete(**APPROVAL, is_approved=True, override_user={"id": 1002})
 
     def test_who_decided_is_asked_for_where_the_task_has_only_an_id(self, sandbox):
         complete(**APPROVAL, is_approved=True, override_user=1001)  # none of its assignees
