@@ -82,7 +82,7 @@ class TestParameters:
         )
 
     def test_the_docstring_has_them(self, kind):
-        fields = re.findall(r":param (\w+):((?:(?!\n    :).)*)", kind.__doc__, re.DOTALL)
+        fields = re.findall(r":param (\w+):((?:(?!\n:).)*)", inspect.cleandoc(kind.__doc__), re.DOTALL)
         described = {name: " ".join(text.split()) for name, text in fields}
         inherited = {"end_from_trigger"} if kind is operators.TallyfyApprovalOperator else set()
         assert set(described) == set(parameters(kind)) - inherited
