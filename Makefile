@@ -25,7 +25,7 @@ demo: $(INSTALLED) ## A real Airflow waits for a (simulated) person; KEEP=1 lets
 
 test: $(INSTALLED) ## Unit, integration and system tests, with coverage
 	$(RUN) -m pytest -m 'not browser and not system' --numprocesses 3 --dist worksteal --cov
-	$(RUN) -m pytest -m system --numprocesses 2 --dist loadfile --cov --cov-append
+	$(RUN) -m pytest -m system --cov --cov-append
 
 test-browser: $(INSTALLED) ## Tests of the sandbox's page and Airflow's; needs Chromium (Debian: apt-get install chromium)
 	$(RUN) -m pytest -m browser tests/browser
