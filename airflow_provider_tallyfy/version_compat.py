@@ -10,7 +10,7 @@ from airflow import __version__ as airflow_version
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _version = Version(Version(airflow_version).base_version)
 AIRFLOW_V_3_0_PLUS = _version >= Version("3.0")
 AIRFLOW_V_3_3_PLUS = _version >= Version("3.3")
+FINDS_SKIPS_OF_UNMAPPED_TASKS = _version >= Version("3.2.2")
+"""Whether the scheduler finds, for a mapped task, what an unmapped upstream task skipped; see ``operators/gate.py``."""
 IS_AIRFLOW_3_0 = AIRFLOW_V_3_0_PLUS and _version < Version("3.1")
 
 
@@ -107,14 +109,42 @@ async def push_from_trigger(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> N
         await in_thread(PUSHING, XCom.set, key=key, value=value, **place)
 
 
-def skip(operator: Any, context: Context, tasks: Iterable[Any]) -> None:
-    """Skip tasks of the same DAG run, as a ``SkipMixin`` does; in Airflow 3 that ends the operator's own task."""
-    task_instance = context["ti"]
-    if AIRFLOW_V_3_0_PLUS:
-        operator.skip(ti=task_instance, tasks=tasks)
+def task_instance_states(context: Context, task_id: str) -> dict[int, str | None]:
+    """Return the states of a task's instances in the same DAG run by map index; -1 is not mapped, or not yet."""
+    task_instance: Any = context["ti"]
+    if not AIRFLOW_V_3_0_PLUS:
+        dag_run: Any = context["dag_run"]
+        instances = dag_run.get_task_instances()
+        return {each.map_index: each.state for each in instances if each.task_id == task_id}
+    states = task_instance.get_task_states(
+        dag_id=task_instance.dag_id, task_ids=[task_id], run_ids=[task_instance.run_id]
+    )
+    # One task at a time, since the key of instance 0 of "a" is that of a task "a_0", too.
+    return {
+        -1 if key == task_id else int(key.removeprefix(f"{task_id}_")): state
+        for key, state in states.get(task_instance.run_id, {}).items()
+    }
+
+
+def skip_task_instances(context: Context, instances: list[tuple[str, int]]) -> None:
+    """
+    Mark task instances of the same DAG run as skipped.
+
+    Airflow 3 does that for a task that raises ``DownstreamTasksSkipped``, too, but ends that one as successful then.
+
+    :param instances: each a task id with a map index.
+    """
+    if not AIRFLOW_V_3_0_PLUS:
+        from airflow.models.skipmixin import SkipMixin  # type: ignore[import-not-found]  # not in Airflow 3
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            SkipMixin._set_state_to_skipped(context["dag_run"], instances, session)
         return
-    dag_run = context["dag_run"]
-    operator.skip(dag_run, dag_run.logical_date, tasks, map_index=task_instance.map_index)
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import SkipDownstreamTasks
+
+    task_runner.SUPERVISOR_COMMS.send(SkipDownstreamTasks(tasks=[*instances]))
 
 
 def times_out_at(trigger: BaseTrigger) -> datetime | None:

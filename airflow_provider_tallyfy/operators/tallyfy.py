@@ -6,12 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, SkipMixin, conf
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSkipException,
+    SkipMixin,
+    conf,
+)
 
 from airflow_provider_tallyfy.acting.completing import Completer, Completion, DecidedOtherwiseError
 from airflow_provider_tallyfy.acting.launching import FIELDS, Launch, Launcher
-from airflow_provider_tallyfy.operators.approvals import described, in_words, skip_downstream
+from airflow_provider_tallyfy.operators.approval import describe_decision, format_decision
 from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator
+from airflow_provider_tallyfy.operators.gate import Gate
 from airflow_provider_tallyfy.operators.launch_record import LaunchRecord, launch_mark
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.operators.waits import WaitsForRun
@@ -324,20 +330,27 @@ class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):
     takes its other arguments too (``poke_interval``, ``timeout`` and so on). A task that is no approval fails it
     without retries.
 
+    If it is mapped or in a mapped task group, a rejection skips the operator itself too, after it pushed its result. A
+    DAG in which something directly downstream could run before the decision or after a rejection is refused when it
+    is parsed.
+
     :param run_id: id of the run. (templated)
     :param task: the task's id, alias or title. (templated)
-    :param fail_on_reject: let a rejection fail the task, without retries, rather than skip what is downstream.
+    :param fail_on_reject: fail the task on a rejection, without retries, instead of skipping what is downstream. Then
+        trigger rules decide what runs downstream, as after any failed task.
     :param ignore_downstream_trigger_rules: skip all that is downstream, whatever its trigger rules. By default, the
-        tasks next to this one are skipped, and the trigger rules of the others decide. Teardowns always run.
-    :param on_skipped: what to do where a rule hides the task, so that nobody is asked: ``skip`` this one, ``fail``, or
-        ``succeed`` and let downstream tasks run.
+        tasks directly downstream are skipped, and the trigger rules of the others decide. Teardowns always run.
+    :param on_skipped: what to do if a rule hides the task, so that it is never decided: ``skip`` this one and what is
+        downstream, ``fail``, or ``succeed`` and let downstream tasks run.
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
     :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too. A worker always ends it.
-    :raises AirflowFailException: it was rejected (with ``fail_on_reject``), or can never be decided.
+    :raises AirflowFailException: it was rejected (with ``fail_on_reject``), can never be decided, or could not keep
+        closed what is downstream.
     """
 
     inherits_from_skipmixin = True
+    is_tallyfy_gate = True  # for the policy that refuses DAGs
     ui_color = "#d9efe3"
     _needs_decision = True
     _ends_in_a_worker_since = "only a worker skips what is downstream of a rejection"
@@ -358,24 +371,33 @@ class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):
     def _tell(self, result: dict[str, Any]) -> None:
         """Leave that to the decision, which says more."""
 
-    # Not in the midst of a poke or of taking up an event: what is raised here is no failed look.
+    # Around a whole try and not within a poke, which would take what is raised for a failed poll.
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait, and act on the decision."""
-        return self._act_on(context, super().execute(context))
+        return self._decide(context, lambda: super(TallyfyApprovalOperator, self).execute(context))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Take up what the trigger saw, and act on the decision."""
-        return self._act_on(context, super().resume_execution(next_method, next_kwargs, context))
+        resume = super().resume_execution
+        return self._decide(context, lambda: resume(next_method, next_kwargs, context))
 
-    def _act_on(self, context: Context, task: dict[str, Any]) -> dict[str, Any]:
-        result = described(task, self.run_id, self.hook, self.log)
-        self.log.info(in_words(result))
-        if result["is_approved"] is False and self.fail_on_reject:
-            raise AirflowFailException(in_words(result))
-        if result["is_approved"] is False:
-            skip_downstream(self, context, result, ignore_trigger_rules=self.ignore_downstream_trigger_rules)
-        return result
+    def _decide(self, context: Context, wait: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        gate = Gate(self, context)
+        gate.check()
+        try:
+            task = wait()
+        except AirflowSkipException:  # a rule hides the task, or soft_fail
+            gate.close()
+            raise
+        decision = describe_decision(task, self.run_id, self.hook, self.log)
+        self.log.info(format_decision(decision))
+        if decision["is_approved"] is not False:
+            gate.open()
+            return decision
+        if self.fail_on_reject:
+            raise AirflowFailException(format_decision(decision))
+        return gate.reject(decision)
 
 
 def _seconds(duration: float | timedelta) -> float:
