@@ -4,9 +4,12 @@ AIRFLOW_VERSION ?= 3.3.2
 VENV ?= .venv$(if $(filter-out 3.3.2,$(AIRFLOW_VERSION)),-$(AIRFLOW_VERSION))
 RUN = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed-$(AIRFLOW_VERSION)
+# The tests on PostgreSQL and Celery run in the newest Airflow alone.
+EXTRAS = dev$(if $(filter 3.3.2,$(AIRFLOW_VERSION)),$(comma)test-production)
+comma = ,
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-browser test-matrix check-wheel bench lint format types screenshots constraints build clean
+.PHONY: help install demo test test-production test-browser test-matrix check-wheel bench lint format types screenshots constraints build clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -14,7 +17,7 @@ help: ## Say what there is
 $(INSTALLED): pyproject.toml constraints/airflow-$(AIRFLOW_VERSION).txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]' 'apache-airflow==$(AIRFLOW_VERSION)' \
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]' 'apache-airflow==$(AIRFLOW_VERSION)' \
 		--constraint constraints/airflow-$(AIRFLOW_VERSION).txt
 	@touch $@
 
@@ -25,7 +28,13 @@ demo: $(INSTALLED) ## A real Airflow waits for a (simulated) person; KEEP=1 lets
 
 test: $(INSTALLED) ## Unit, integration and system tests, with coverage
 	$(RUN) -m pytest -m 'not browser and not system' --numprocesses 3 --dist worksteal --cov
-	$(RUN) -m pytest -m system --cov --cov-append
+	$(RUN) -m pytest -m 'system and not production' --cov --cov-append
+
+# What runs there; others of tests/system can, too.
+IN_PRODUCTION = tests/system/production
+
+test-production: $(INSTALLED) ## Tests on PostgreSQL and Celery; needs both (Debian: apt-get install postgresql redis-server)
+	$(RUN) -m pytest --production $(IN_PRODUCTION)
 
 test-browser: $(INSTALLED) ## Tests of the sandbox's page and Airflow's; needs Chromium (Debian: apt-get install chromium)
 	$(RUN) -m pytest -m browser tests/browser
@@ -64,7 +73,7 @@ AS_OF_3.2.2 = 2026-07-01
 AS_OF_3.3.2 = 2026-11-20
 
 constraints: $(INSTALLED) ## Pin anew what AIRFLOW_VERSION came out with
-	echo 'apache-airflow==$(AIRFLOW_VERSION)' | $(RUN) -m uv pip compile --quiet pyproject.toml --extra dev --constraint - \
+	echo 'apache-airflow==$(AIRFLOW_VERSION)' | $(RUN) -m uv pip compile --quiet pyproject.toml $(addprefix --extra ,$(subst $(comma), ,$(EXTRAS))) --constraint - \
 		--python-version 3.11 --no-header --no-annotate --exclude-newer $(or $(AS_OF_$(AIRFLOW_VERSION)),$(error AS_OF_$(AIRFLOW_VERSION) is to be set)) \
 		--exclude-newer-package tallyfy=2026-11-01 $(if $(filter 3.0.6,$(AIRFLOW_VERSION)), \
 		--exclude-newer-package apache-airflow-providers-common-compat=2026-04-01) \

@@ -22,6 +22,9 @@ FINDS_SKIPS_OF_UNMAPPED_TASKS = _version >= Version("3.2.2")
 """Whether the scheduler finds, for a mapped task, what an unmapped upstream task skipped; see ``operators/gate.py``."""
 IS_AIRFLOW_3_0 = AIRFLOW_V_3_0_PLUS and _version < Version("3.1")
 
+# Seconds: users saw reports that were read 7 s after the deferral, with a heartbeat interval of 5 s.
+_REPORTED_WITHIN = 5.0
+
 
 def mask_secret(secret: str | None) -> None:
     """Have Airflow hide the secret in logs; ``common.compat`` has this only since 1.22, newer than many Airflows."""
@@ -59,6 +62,20 @@ def not_begun_before(context: Context) -> datetime | None:
 def is_deferral_timeout(error: BaseException) -> bool:
     """Tell whether a trigger ran out of time; Airflow 3 has an exception for that, Airflow 2 only a text."""
     return type(error).__name__ == "TaskDeferralTimeout" or str(error) == "Trigger/execution timeout"
+
+
+def deferral_hold() -> float:
+    """
+    Return for how many seconds after a deferral no event may resume the task.
+
+    The executor reports that the worker's process has ended. If the scheduler reads that report late, it takes it for
+    the end of the *resumed* task, and fails the task as killed (apache/airflow#66374, #71580, #72716; with each
+    executor). Airflow 3 may notice the end of the process a whole ``[workers] min_heartbeat_interval`` late, Airflow 2
+    at once; then the report has to reach the scheduler.
+    """
+    from airflow.providers.common.compat.sdk import conf
+
+    return float(conf.getint("workers", "min_heartbeat_interval", fallback=0)) + _REPORTED_WITHIN
 
 
 def can_start_from_trigger() -> bool:

@@ -8,6 +8,7 @@ as Airflow's task processes do, stays in that session and is ended with it.
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import subprocess
 import threading
@@ -39,13 +40,24 @@ class ChildProcess:
     :param command: the program and its arguments
     :param log: where its output goes
     :param environment: its whole environment
+    :param user: who runs it, which only root may choose
+    :param stop_signal: asks it to end
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], *, log: Path, environment: Mapping[str, str]
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str],
+        user: str | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.name = name
         self.log = log
+        self._user = user
+        self._stop_signal = stop_signal
         self._command = list(command)
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,7 +73,17 @@ class ChildProcess:
                 stderr=subprocess.STDOUT,
                 env=self._environment,
                 start_new_session=True,
+                cwd="/" if self._user else None,  # a user may not enter each other's folders
+                user=self._user,
+                group=self._user and pwd.getpwnam(self._user).pw_gid,
+                extra_groups=None if self._user is None else (),
             )
+
+    def leads(self, pid: int) -> bool:
+        """Tell whether another process, such as that of a task, belongs to this one."""
+        with suppress(ProcessLookupError):
+            return self._process is not None and os.getsid(pid) == self._process.pid
+        return False
 
     def check(self) -> None:
         """Raise :class:`ProcessEndedError`, with the end of its log, if it was started and is gone."""
@@ -91,7 +113,7 @@ class ChildProcess:
     def terminate(self) -> None:
         """Ask it to end, and come back at once. It ends its own children, in the order that it knows."""
         if self._process is not None:
-            self._process.terminate()
+            self._process.send_signal(self._stop_signal)
 
     def kill(self) -> None:
         """End it and everything of its session now, without a chance to clean up."""

@@ -1,9 +1,8 @@
 """
 A real Airflow on this machine, for as long as a ``with`` block lasts.
 
-Scheduler, DAG processor, triggerer and API server run as processes of their own, with sqlite and a home
-directory of their own, so that a test can kill one of them and start it anew. It is the Airflow that this Python
-has, 2.11 or 3.
+Scheduler, DAG processor, triggerers and API server run as processes of their own, with a database and a home directory
+of their own, so that a test can kill one of them and start it again. It is the Airflow that this Python has, 2.11 or 3.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import requests
 
 from dev.airflow_api import IN_AIRFLOW_2, AirflowApi
+from dev.backends import SqliteBackend
 from dev.processes import ChildProcess, end, exit_on_termination, wait_until
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from dev.airflow_api import DagRun
+    from dev.backends import Backend
 
 #: The parts, each by the name of its ``airflow`` command.
 #: No log servers: they cannot be bound to the loopback address, and the API server reads logs from the disk.
@@ -53,6 +54,7 @@ class RealAirflow:
     :param environments: still more variables for single parts, by the part's name
     :param parallelism: how many tasks may run at once
     :param triggerers: how many triggerers there are; the second is the part ``triggerer-2``, and so on
+    :param backend: the metadata database and the executor; SQLite and the LocalExecutor by default
     :param keep_home: leave the home directory with all logs behind
     """
 
@@ -64,6 +66,7 @@ class RealAirflow:
         environments: Mapping[str, Mapping[str, str]] | None = None,
         parallelism: int = 4,
         triggerers: int = 1,
+        backend: Backend | None = None,
         keep_home: bool = False,
     ) -> None:
         self._dags_folder = dags_folder
@@ -72,6 +75,7 @@ class RealAirflow:
         self._executable = Path(sys.executable).with_name("airflow")
         self._parallelism = parallelism
         self._triggerers = triggerers
+        self._backend = backend or SqliteBackend()
         self._keep_home = keep_home
         self._parts: dict[str, ChildProcess] = {}
         self._stack = ExitStack()
@@ -83,7 +87,8 @@ class RealAirflow:
             if not self._keep_home:
                 stack.callback(shutil.rmtree, self.home, ignore_errors=True)
             self.logs.mkdir()
-            stack.callback(self._end)
+            self._backend.start(self.home, stack, self._parallelism)
+            stack.callback(lambda: end(self._parts.values()))
             self._start()
             self._stack = stack.pop_all()
         return self
@@ -101,10 +106,9 @@ class RealAirflow:
         """Where the parts and the tasks write their logs."""
         return self.home / "logs"
 
-    @property
-    def database(self) -> Path:
-        """The metadata database, a sqlite file."""
-        return self.home / "airflow.db"
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of the metadata database that a query selects."""
+        return self._backend.rows(query)
 
     def trigger(self, dag_id: str, conf: Mapping[str, object] | None = None) -> DagRun:
         """Start a run of the DAG."""
@@ -120,11 +124,15 @@ class RealAirflow:
 
     def start(self, part: str) -> None:
         """Start a part again that was killed."""
-        self._parts[part].start()
+        self._processes[part].start()
 
     def kill(self, part: str) -> None:
         """End a part with all its processes by SIGKILL, as a machine that loses power does."""
-        self._parts[part].kill()
+        self._processes[part].kill()
+
+    def part_of(self, pid: int) -> str:
+        """Return the part that a process belongs to, such as the worker of a task."""
+        return next(part for part, process in self._processes.items() if process.leads(pid))
 
     def wait_until_healthy(self, timeout: float = 120) -> None:
         """Wait until every part says that it is well."""
@@ -146,9 +154,6 @@ class RealAirflow:
         port, unused_port = _free_ports(2)
         self.url = f"http://127.0.0.1:{port}"
         environment = self._variables = self._environment(port, unused_port)
-        # Airflow finds modules in this folder. The default of 5 s is short for a machine that is busy.
-        (self.home / "config").mkdir()
-        (self.home / "config" / "sqlite_patience.py").write_text("CONNECT_ARGS = {'timeout': 60}\n")
         if IN_AIRFLOW_2:
             (self.home / "webserver_config.py").write_text(ALL_ADMINS_IN_AIRFLOW_2)
         migration = ChildProcess(
@@ -163,6 +168,7 @@ class RealAirflow:
         del self._parts["db migrate"]
 
         commands = {part: (part, *arguments) for part, arguments in PARTS.items()}
+        commands |= self._backend.parts
         for number in range(2, self._triggerers + 1):
             commands[f"triggerer-{number}"] = commands["triggerer"]
         for part, command in commands.items():
@@ -179,17 +185,17 @@ class RealAirflow:
 
     def check(self) -> None:
         """Raise, with the end of its log, if a part ended that nobody killed."""
-        for part in self._parts.values():
-            part.check()
+        for process in self._processes.values():
+            process.check()
 
-    def _end(self) -> None:
-        end(self._parts.values())
+    @property
+    def _processes(self) -> dict[str, ChildProcess]:
+        return {**self._backend.services, **self._parts}
 
     def _environment(self, port: int, unused_port: int) -> dict[str, str]:
         settings = {
-            "DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "sqlite_patience.CONNECT_ARGS",
+            **self._backend.settings,
             "CORE__DAGS_FOLDER": str(self._dags_folder),
-            "CORE__EXECUTOR": "LocalExecutor",
             "CORE__PARALLELISM": str(self._parallelism),
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -210,17 +216,12 @@ class RealAirflow:
             "DAG_PROCESSOR__PARSING_PROCESSES": "1",
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
-            # A worker may notice its task's end only after this time. By default it is 5 s, and a task that is
-            # resumed meanwhile is taken for one that was killed: its first part is reported done while it runs. So a
-            # deferred sensor of a test must not look before this time, and some more, has passed.
-            "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             # A dead triggerer's work is taken over after this time.
             "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
         }
         if IN_AIRFLOW_2:
             settings |= {
-                "CORE__EXECUTOR": "SequentialExecutor",  # no other goes with sqlite there
                 "API__AUTH_BACKENDS": "airflow.api.auth.backend.default",
                 "WEBSERVER__BASE_URL": self.url,
                 "WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",

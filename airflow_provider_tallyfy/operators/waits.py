@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_tallyfy.operators.links import push_run_url
-from airflow_provider_tallyfy.version_compat import is_deferral_timeout
+from airflow_provider_tallyfy.version_compat import deferral_hold, is_deferral_timeout
 from airflow_provider_tallyfy.waiting import report
 from airflow_provider_tallyfy.waiting.events import from_event
 from airflow_provider_tallyfy.waiting.looks import Blank, Sight
@@ -107,8 +107,8 @@ def conclude(verdict: Final, tell: Callable[[dict[str, Any]], object]) -> dict[s
 
 
 def time_left(ends_at: float, now: float, at_most: float) -> timedelta:
-    """Return the timeout of a trigger, at least a second; some versions of Airflow take a zero for none at all."""
-    return timedelta(seconds=max(min(ends_at - now, at_most), 1))
+    """Return the timeout of a trigger, never shorter than Airflow needs between a deferral and its end."""
+    return timedelta(seconds=max(min(ends_at - now, at_most), deferral_hold()))
 
 
 class WaitsForRun:
@@ -154,6 +154,7 @@ class WaitsForRun:
                 target_statuses=("complete",),
                 poke_interval=self.poke_interval,
                 looked_at=looked_at,
+                deferred_at=time.time(),
                 ends_at=ends_at,
             ),
             method_name="execute_complete",

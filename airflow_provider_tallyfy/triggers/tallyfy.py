@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import UTC
@@ -13,7 +14,12 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
 from airflow_provider_tallyfy.protocol import addresses
 from airflow_provider_tallyfy.protocol.addresses import identifier
-from airflow_provider_tallyfy.version_compat import push_from_trigger, success_event, times_out_at
+from airflow_provider_tallyfy.version_compat import (
+    deferral_hold,
+    push_from_trigger,
+    success_event,
+    times_out_at,
+)
 from airflow_provider_tallyfy.waiting.events import fit_to_travel, to_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
 from airflow_provider_tallyfy.waiting.pace import Pace
@@ -54,6 +60,8 @@ class TallyfyTrigger(BaseTrigger):
     :param max_wait: seconds that it does not go beyond, or ``None``.
     :param looked_at: when the sensor looked before it deferred, in seconds since the epoch, so that the next look comes
         an interval later; at once where that has passed, as after a restart.
+    :param deferred_at: when the task deferred, likewise. The event is held until Airflow can resume the task safely.
+        ``None`` for a wait that began in the triggerer.
     :param ends_at: when the sensor times out, likewise, so that a last look comes shortly before. ``None``: when the
         triggerer ends this trigger.
     :param silent_fail: go on even when Tallyfy refuses the connection's credentials.
@@ -72,6 +80,7 @@ class TallyfyTrigger(BaseTrigger):
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         looked_at: float | None = None,
+        deferred_at: float | None = None,
         ends_at: float | None = None,
         silent_fail: bool = False,
         end_from_trigger: bool = False,
@@ -84,6 +93,7 @@ class TallyfyTrigger(BaseTrigger):
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
         self.looked_at = looked_at
+        self.deferred_at = deferred_at
         self.ends_at = ends_at
         self.silent_fail = silent_fail
         self.end_from_trigger = end_from_trigger
@@ -109,6 +119,7 @@ class TallyfyTrigger(BaseTrigger):
             "exponential_backoff",
             "max_wait",
             "looked_at",
+            "deferred_at",
             "ends_at",
             "silent_fail",
             "end_from_trigger",
@@ -129,23 +140,34 @@ class TallyfyTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire one event."""
+        event = await self._event()
+        await asyncio.sleep(self._hold(time.time()))
+        yield event
+
+    async def _event(self) -> TriggerEvent:
         try:
             run_id = identifier(self.run_id, "run_id")
             condition = self.condition()
         except ValueError as error:  # so the triggerer rendered it; raised here, it would not reach the task
-            yield _Fired(payload=to_event(Refused(TallyfyConfigurationError(str(error)))))
-            return
+            return _Fired(payload=to_event(Refused(TallyfyConfigurationError(str(error)))))
         try:
             verdict = await self._wait(run_id, condition)
         finally:
             if self._giving_link is not None:
                 self._giving_link.cancel()  # whoever ends the task gives it, too
-        end = None
         if isinstance(verdict, Over) and self._may_end_the_task(condition):
             end = await self._end(verdict)
             if end is not None:  # otherwise a worker says it
                 self.log.info("The wait is over: %s", condition.outcome(verdict.result))
-        yield end or _Fired(payload=to_event(verdict))
+                return end
+        return _Fired(payload=to_event(verdict))
+
+    def _hold(self, now: float) -> float:
+        """Return the seconds that the event is held; a clock that differs from the worker's makes them no longer."""
+        if self.deferred_at is None or self.trigger_id is None:  # ``dag.test()`` has no executor
+            return 0.0
+        hold = deferral_hold()
+        return min(max(self.deferred_at + hold - now, 0.0), hold)
 
     def _wait(self, run_id: str, condition: Condition) -> Awaitable[Final | Waiting[Condition]]:
         from airflow_provider_tallyfy.waiting.wait import wait

@@ -1,4 +1,8 @@
-"""One real Airflow, and the sandboxes that its connections lead to, for all system tests of a session."""
+"""
+One real Airflow, and the sandboxes that its connections lead to, for all system tests of a session.
+
+With ``--production`` it is an Airflow on PostgreSQL, Redis, two Celery workers and two triggerers.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from dev.backends import ProductionBackend
 from dev.forwarder import Forwarder
 from dev.real_airflow import RealAirflow
 from dev.sandbox import running_sandbox
@@ -96,8 +101,24 @@ class Site:
         return Wait(sandbox, run_id, first, self.airflow.trigger(dag_id, {"run_id": run_id}))
 
 
+PRODUCTION = {
+    # A task whose worker died is retried, or fails, after this time. Heartbeats come every 5 s.
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("production"):
+        skip = pytest.mark.skip(reason="needs the production shape: make test-production")
+        for item in items:
+            if item.get_closest_marker("production"):
+                item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
-def site() -> Iterator[Site]:
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    in_production = request.config.getoption("production")
     with ExitStack() as stack:
         sandbox = stack.enter_context(running_sandbox("collection"))
         object_sandbox = stack.enter_context(running_sandbox("object"))
@@ -108,6 +129,8 @@ def site() -> Iterator[Site]:
             "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
             "AIRFLOW_CONN_TALLYFY_OBJECT": object_sandbox.connection(),
             "AIRFLOW_CONN_TALLYFY_OUTAGE": sandbox.connection(forwarder.url),
+            **(PRODUCTION if in_production else {}),
         }
-        airflow = stack.enter_context(RealAirflow(DAGS, environment=environment, parallelism=8))
+        shape: dict[str, Any] = {"backend": ProductionBackend(), "triggerers": 2} if in_production else {}
+        airflow = stack.enter_context(RealAirflow(DAGS, environment=environment, parallelism=8, **shape))
         yield Site(airflow, sandbox, object_sandbox, forwarder, statsd)

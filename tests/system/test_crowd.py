@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,8 +57,7 @@ def test_every_one_of_three_hundred_sensors_wakes_exactly_once(site: Site) -> No
 
 
 def _rows(site: Site, query: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(site.airflow.database)) as database:
-        return database.execute(query).fetchall()
+    return site.airflow.rows(query)
 
 
 def _sensors(site: Site) -> Counter[str]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,8 +74,7 @@ class Deployment:
         return run_id, first["id"], self.airflow.trigger(dag_id, {"run_id": run_id})
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(self.airflow.database)) as database:
-            return database.execute(query).fetchall()
+        return self.airflow.rows(query)
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,7 @@ What other tests tell apart by moving a clock happens here for real, so each tes
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -228,5 +226,4 @@ def test_token_is_in_no_log_nor_in_the_database(site: Site) -> None:
 
 def _triggers(airflow: RealAirflow) -> str:
     """Return the arguments of all triggers in the metadata database, which keeps them as plain JSON."""
-    with closing(sqlite3.connect(airflow.database)) as database:
-        return "\n".join(arguments for (arguments,) in database.execute("SELECT kwargs FROM trigger"))
+    return "\n".join(arguments for (arguments,) in airflow.rows("SELECT kwargs FROM trigger"))

@@ -99,6 +99,7 @@ def test_deferred_the_wait_travels_with_the_trigger(tallyfy, context, clock, sta
     assert json.loads(json.dumps(arguments)) == arguments
     assert (arguments["run_id"], arguments["target_statuses"]) == ("r1", ["complete"])
     assert arguments["looked_at"] == (clock.now if status == "active" else None)
+    assert arguments["deferred_at"] == clock.now
     assert arguments["ends_at"] == clock.now + 100
     assert deferral.value.timeout.total_seconds() == 100
 

@@ -302,6 +302,7 @@ class TestDeferrable:
                 "exponential_backoff": True,
                 "max_wait": 3600.0,
                 "looked_at": clock.now,
+                "deferred_at": clock.now,
                 "ends_at": clock.now + 3 * 86400,
                 "silent_fail": False,
                 "end_from_trigger": False,

@@ -1,0 +1,98 @@
+"""An event is held until Airflow has noticed that the task deferred, and no longer."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from airflow_provider_tallyfy.operators.waits import time_left
+from airflow_provider_tallyfy.triggers import tallyfy as triggers_module
+from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger, TallyfyRunTrigger
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS, deferral_hold
+from airflow_provider_tallyfy.waiting.verdicts import Lost, Over
+
+BEGINNING = 1_800_000_000.0
+HOLD = 10.0 if AIRFLOW_V_3_0_PLUS else 5.0
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A wall clock that only the trigger's own pauses move."""
+    clock = SimpleNamespace(now=BEGINNING)
+
+    async def sleep(seconds):
+        clock.now += seconds
+
+    monkeypatch.setattr(triggers_module, "time", SimpleNamespace(time=lambda: clock.now))
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    return clock
+
+
+@pytest.fixture
+def fired_after(monkeypatch, clock):
+    """Return how many seconds after its start a trigger fires whose condition is met after ``polling`` seconds."""
+
+    def run(trigger, *, polling=0.0, outcome=None, trigger_id=1):
+        async def waited(*_):
+            clock.now += polling
+            return outcome or Over({"id": "r1"})
+
+        async def first_event():
+            return await anext(trigger.run())
+
+        monkeypatch.setattr(type(trigger), "_wait", waited)
+        trigger.trigger_id = trigger_id
+        began = clock.now
+        asyncio.run(first_event())
+        return clock.now - began
+
+    return run
+
+
+def trigger(kind=TallyfyRunTrigger, **arguments):
+    wish = {"from_task": "a"} if kind is TallyfyNextTaskTrigger else {"target_statuses": ["complete"]}
+    return kind(tallyfy_conn_id="tallyfy_default", run_id="r1", poke_interval=60, **wish, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("deferred_at", "polling", "seconds"),
+    [
+        pytest.param(BEGINNING, 0, HOLD, id="at once"),
+        pytest.param(BEGINNING - 1.5, 0, HOLD - 1.5, id="the triggerer took a while to begin"),
+        pytest.param(BEGINNING, 3, HOLD, id="soon"),
+        pytest.param(BEGINNING, 60, 60, id="after a poll or more"),
+        pytest.param(BEGINNING - 3600, 0, 0, id="in a triggerer that was restarted"),
+        pytest.param(BEGINNING + 3600, 0, HOLD, id="the worker's clock is ahead"),
+        pytest.param(None, 0, 0, id="begun in the triggerer, or deferred by 0.1.0"),
+    ],
+)
+def test_it_fires_when_airflow_can_resume_the_task(fired_after, deferred_at, polling, seconds):
+    assert fired_after(trigger(deferred_at=deferred_at), polling=polling) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("kind", [TallyfyRunTrigger, TallyfyNextTaskTrigger])
+def test_whatever_the_outcome(fired_after, kind):
+    assert fired_after(trigger(kind, deferred_at=BEGINNING), outcome=Lost("It is archived.")) == HOLD
+
+
+def test_an_argument_that_cannot_be_waited_for_is_held_too(fired_after):
+    wait = trigger(deferred_at=BEGINNING)
+    wait.run_id = " "
+    assert fired_after(wait) == HOLD
+
+
+def test_a_trigger_without_a_triggerer_holds_nothing(fired_after):
+    assert fired_after(trigger(deferred_at=BEGINNING), trigger_id=None) == 0
+
+
+@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 has no such setting")
+def test_it_follows_the_setting_of_airflow(fired_after, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "30")
+    assert fired_after(trigger(deferred_at=BEGINNING)) == 35
+
+
+def test_a_deferral_does_not_time_out_sooner_either():
+    assert time_left(BEGINNING + 2, BEGINNING, at_most=60).total_seconds() == deferral_hold() == HOLD
+    assert time_left(BEGINNING + 40, BEGINNING, at_most=60).total_seconds() == 40
