@@ -30,6 +30,14 @@ DEBIAN_POSTGRESQL = Path("/usr/lib/postgresql")
 #: The data is gone with the folder, so it need not outlive the machine.
 WITHOUT_DURABILITY = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
+SQLITE_PATIENCE = """\
+import sys
+
+# The default of 5 s is short for a machine that is busy. But the API server writes its audit log on its event loop, and
+# waits there for a lock that another request holds until the loop goes on. What fails there is sent again.
+CONNECT_ARGS = {"timeout": 2 if "api-server" in sys.argv else 60}
+"""
+
 
 class Backend(Protocol):
     """The metadata database and the executor of an Airflow."""
@@ -72,9 +80,11 @@ class SqliteBackend:
 
     def start(self, home: Path, stack: ExitStack, parallelism: int) -> None:
         self._database = home / "airflow.db"
-        # Airflow finds modules in this folder. The default of 5 s is short for a machine that is busy.
+        with closing(sqlite3.connect(self._database)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+        # Airflow finds modules in this folder.
         (home / "config").mkdir()
-        (home / "config" / "sqlite_patience.py").write_text("CONNECT_ARGS = {'timeout': 60}\n")
+        (home / "config" / "sqlite_patience.py").write_text(SQLITE_PATIENCE)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self._database)) as database:
