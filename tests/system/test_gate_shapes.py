@@ -99,7 +99,9 @@ def gates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
     with ExitStack() as stack:
         sandbox = stack.enter_context(running_sandbox())
         environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
-        airflow = stack.enter_context(RealAirflow(dags, environment=environment, parallelism=8, keep_home=True))
+        airflow = stack.enter_context(
+            RealAirflow(dags, environment=environment, parallelism=8, keep_home=True)
+        )
         gates = Gates(airflow, sandbox, {}, {})
         for name, shape in SHAPES.items():
             if is_refused(name):
