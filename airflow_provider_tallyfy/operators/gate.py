@@ -14,7 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, AirflowFailException, AirflowSkipException
+from airflow.providers.common.compat.sdk import (
+    XCOM_RETURN_KEY,
+    AirflowFailException,
+    AirflowSkipException,
+    MappedOperator,
+)
 
 from airflow_provider_tallyfy.operators.approval import format_decision
 from airflow_provider_tallyfy.version_compat import (
@@ -68,7 +73,7 @@ def _find_problem(gate: Any, task: Any) -> str | None:
             f"{name}, and one of them is mapped or in a mapped task group. There, trigger_rule={rule!r} would let it "
             "run after a rejection. Use 'all_success'."
         )
-    if _is_mapped(gate) and task.is_mapped and not _in_same_mapped_group(gate, task):
+    if _is_mapped(gate) and isinstance(task, MappedOperator) and not _in_same_mapped_group(gate, task):
         return (
             f"{name}, and both are mapped: one rejection would skip all of its instances. Put both in a @task_group "
             "and expand that one; or, if one rejection is to skip all, put an EmptyOperator between them."
@@ -173,7 +178,7 @@ def _is_skipped_itself(gate: Any) -> bool:
 
 
 def _is_mapped(task: Any) -> bool:
-    return bool(task.is_mapped) or task.get_closest_mapped_task_group() is not None
+    return isinstance(task, MappedOperator) or task.get_closest_mapped_task_group() is not None
 
 
 def _in_same_mapped_group(gate: Any, task: Any) -> bool:
