@@ -244,6 +244,7 @@ class DagRun:
         body = {
             "dry_run": False,
             "only_failed": False,
+            "reset_dag_runs": True,
             "dag_run_id": self.dag_run_id,
             "task_ids": list(task_ids),
         }
