@@ -22,8 +22,8 @@ from airflow_provider_tallyfy.sandbox.routes import (
     people,
     runs,
     search,
-    switches,
     tasks,
+    test_controls,
 )
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -48,7 +48,7 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
     application.include_router(page.router)
     application.mount("/page", page.files)
     if controls is not None:
-        application.include_router(switches.router)
+        application.include_router(test_controls.router)
         application.add_middleware(ControlsMiddleware, controls=controls)
     application.add_middleware(FrontDoorMiddleware)
 

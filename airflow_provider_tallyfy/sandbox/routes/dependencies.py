@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
-from airflow_provider_tallyfy.sandbox.representation import Includes
+from airflow_provider_tallyfy.sandbox.serializers import Includes
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
 
 

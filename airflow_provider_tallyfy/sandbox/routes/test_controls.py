@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field, model_validator
 
 from airflow_provider_tallyfy.sandbox import processes
 from airflow_provider_tallyfy.sandbox.access import Caller
-from airflow_provider_tallyfy.sandbox.bodies import Moment
 from airflow_provider_tallyfy.sandbox.clock import as_text
 from airflow_provider_tallyfy.sandbox.controls import Controls, Fault
 from airflow_provider_tallyfy.sandbox.errors import invalid
 from airflow_provider_tallyfy.sandbox.routes.dependencies import SandboxStore
+from airflow_provider_tallyfy.sandbox.schemas import Moment
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.sandbox.store import FeedFaults
 
