@@ -25,6 +25,7 @@ from airflow_provider_tallyfy.sandbox.routes import (
     tasks,
     test_controls,
 )
+from airflow_provider_tallyfy.sandbox.routes.dependencies import behavior_towards
 from airflow_provider_tallyfy.sandbox.store import Store
 
 
@@ -84,7 +85,8 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RefusedError):
         raise error
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return JSONResponse(error.body, status_code=error.status, headers=headers)
+    body = error.structured_body if behavior_towards(request).errors == "structured" else error.body
+    return JSONResponse(body, status_code=error.status, headers=headers)
 
 
 async def _refuse_input(request: Request, error: Exception) -> JSONResponse:

@@ -56,7 +56,7 @@ def complete(
     override_user: int | None = None,
 ) -> list[Task]:
     """Complete a task, and an approval with its decision; return the tasks that rules changed thereby."""
-    if task.completed_at is not None:
+    if task.completed_at is not None and store.behavior.second_completion == "refuse":
         raise RefusedError(422, "This task is already completed.")
     if task.hidden:
         raise RefusedError(422, "This task is hidden by a rule and cannot be completed.")
@@ -148,7 +148,7 @@ def archive(store: Store, caller: Caller, task: Task) -> None:
     _refuse_in_run(task)
     task.archived_at = store.now()
     store.record("archived", task, caller.member.id, f"Archived task: {task.title}")
-    store.changed()
+    store.changed(task)
 
 
 def restore(store: Store, caller: Caller, task_id: str) -> Task:
@@ -158,7 +158,7 @@ def restore(store: Store, caller: Caller, task_id: str) -> Task:
         raise not_found()
     task.archived_at = None
     store.record("unarchived", task, caller.member.id, f"Restored task: {task.title}")
-    store.changed()
+    store.changed(task)
     return task
 
 
@@ -170,7 +170,7 @@ def delete(store: Store, caller: Caller, task_id: str) -> None:
     _refuse_in_run(task)
     del store.tasks[task_id]
     store.record("deleted", task, caller.member.id, f"Deleted task: {task.title}")
-    store.changed()
+    store.changed(task)
 
 
 def _refuse_in_run(task: Task) -> None:
@@ -198,5 +198,5 @@ def _follow_up(store: Store, caller: Caller, task: Task) -> list[Task]:
             store.record(verb, other, caller.member.id, f"{done} task by a rule: {other.title}")
         run.last_updated = store.now()
         processes.settle(store, run)
-    store.changed()
+    store.changed(task)
     return changed

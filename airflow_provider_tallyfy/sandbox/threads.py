@@ -41,7 +41,7 @@ def comment(
     if is_issue and isinstance(subject, Task) and subject.completed_at is not None:
         tasks.undo_completion(store, caller, subject)
     subject.threads.append(thread)
-    store.changed()
+    store.changed(subject)
     return thread
 
 
@@ -54,7 +54,7 @@ def resolve(store: Store, caller: Caller, subject: Task | Run, thread_id: str, c
     issue.resolve_id = answer.id
     issue.updated_at = store.now()
     store.record("issue-resolved", subject, caller.member.id, content, text=content)
-    store.changed()
+    store.changed(subject)
     return answer
 
 
@@ -64,7 +64,7 @@ def edit(store: Store, caller: Caller, subject: Task, thread_id: str, content: s
     if thread.author_id != caller.member.id:
         raise RefusedError(403, "Only its author can change a comment.")
     thread.content, thread.updated_at = content, store.now()
-    store.changed()
+    store.changed(subject)
     return thread
 
 
@@ -72,7 +72,7 @@ def delete(store: Store, caller: Caller, subject: Task, thread_id: str) -> None:
     """Delete a comment."""
     subject.threads.remove(find(subject, thread_id))
     store.record("comment-deleted", subject, caller.member.id, "Deleted a comment")
-    store.changed()
+    store.changed(subject)
 
 
 def find(subject: Task | Run, thread_id: str) -> Thread:

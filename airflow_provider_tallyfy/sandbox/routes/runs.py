@@ -7,14 +7,20 @@ from fastapi.responses import JSONResponse
 
 from airflow_provider_tallyfy.sandbox import listing, processes, schemas, serializers, threads
 from airflow_provider_tallyfy.sandbox.model import ThreadLabel
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, With
+from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+    ItemStore,
+    ListStore,
+    Member,
+    SandboxStore,
+    With,
+)
 
 router = APIRouter(prefix="/organizations/{organization}/runs")
 
 
 @router.get("")
 async def list_runs(
-    request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.RunFilters
+    request: Request, store: ListStore, caller: Member, includes: With, query: listing.RunFilters
 ) -> JSONResponse:
     """List the runs that the filters ask for."""
     return JSONResponse(
@@ -45,7 +51,7 @@ async def launch(store: SandboxStore, caller: Member, body: schemas.LaunchRun) -
 
 @router.get("/{run_id}")
 async def get_run(
-    store: SandboxStore, caller: Member, run_id: str, includes: With, form_fields_values: bool = False
+    store: ItemStore, caller: Member, run_id: str, includes: With, form_fields_values: bool = False
 ) -> JSONResponse:
     """Show a run; an archived one too, with ``archived_at`` set and its tasks gone."""
     run = store.run(run_id, caller)

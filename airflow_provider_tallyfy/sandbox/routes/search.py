@@ -12,7 +12,7 @@ from pydantic import Field
 from airflow_provider_tallyfy.sandbox import listing, serializers
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore
+from airflow_provider_tallyfy.sandbox.routes.dependencies import ListStore, Member
 from airflow_provider_tallyfy.sandbox.store import Store
 
 router = APIRouter(prefix="/organizations/{organization}/search")
@@ -29,7 +29,7 @@ class SearchQuery(listing.Paging):
 
 @router.get("")
 async def search(
-    request: Request, store: SandboxStore, caller: Member, query: Annotated[SearchQuery, Query()]
+    request: Request, store: ListStore, caller: Member, query: Annotated[SearchQuery, Query()]
 ) -> JSONResponse:
     """Find what has the text in its name."""
     kinds = query.on.split(",")

@@ -12,7 +12,13 @@ from airflow_provider_tallyfy.sandbox import listing, schemas, serializers, task
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
 from airflow_provider_tallyfy.sandbox.model import Task, ThreadLabel
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, With
+from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+    ItemStore,
+    ListStore,
+    Member,
+    SandboxStore,
+    With,
+)
 from airflow_provider_tallyfy.sandbox.store import Store
 
 router = APIRouter(prefix="/organizations/{organization}")
@@ -21,7 +27,7 @@ router = APIRouter(prefix="/organizations/{organization}")
 @router.get("/runs/{run_id}/tasks")
 async def list_run_tasks(
     request: Request,
-    store: SandboxStore,
+    store: ListStore,
     caller: Member,
     run_id: str,
     includes: With,
@@ -42,7 +48,7 @@ async def list_run_tasks(
 
 @router.get("/runs/{run_id}/tasks/{task_id}")
 async def get_run_task(
-    store: SandboxStore, caller: Member, run_id: str, task_id: str, includes: With
+    store: ItemStore, caller: Member, run_id: str, task_id: str, includes: With
 ) -> JSONResponse:
     """Show a task of a run."""
     return _task(store, store.task(task_id, caller, run_id), includes)
@@ -81,7 +87,7 @@ async def reopen_run_task(store: SandboxStore, caller: Member, run_id: str, task
 
 @router.get("/tasks")
 async def list_tasks(
-    request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.TaskFilters
+    request: Request, store: ListStore, caller: Member, includes: With, query: listing.TaskFilters
 ) -> JSONResponse:
     """List the organization's tasks."""
     found = listing.organization_tasks(store, caller, query.archived)
@@ -90,7 +96,7 @@ async def list_tasks(
 
 @router.get("/me/tasks")
 async def list_my_tasks(
-    request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.TaskFilters
+    request: Request, store: ListStore, caller: Member, includes: With, query: listing.TaskFilters
 ) -> JSONResponse:
     """List the tasks assigned to the caller; without a status only the active ones, as at Tallyfy."""
     query.status = query.status or "active"
@@ -105,7 +111,7 @@ async def list_my_tasks(
 @router.get("/users/{user_id}/tasks")
 async def list_user_tasks(
     request: Request,
-    store: SandboxStore,
+    store: ListStore,
     caller: Member,
     user_id: int,
     includes: With,
@@ -126,7 +132,7 @@ async def list_user_tasks(
 @router.get("/guests/{email}/tasks")
 async def list_guest_tasks(
     request: Request,
-    store: SandboxStore,
+    store: ListStore,
     caller: Member,
     email: str,
     includes: With,
@@ -165,7 +171,7 @@ async def create_task(store: SandboxStore, caller: Member, body: schemas.CreateT
 
 
 @router.get("/tasks/{task_id}")
-async def get_task(store: SandboxStore, caller: Member, task_id: str, includes: With) -> JSONResponse:
+async def get_task(store: ItemStore, caller: Member, task_id: str, includes: With) -> JSONResponse:
     """Show any task, of a run or one-off."""
     return _task(store, store.task(task_id, caller), includes)
 
