@@ -128,7 +128,7 @@ class SandboxClient:
 
         :param run_lag: how many seconds old the state is that reads of single runs and tasks show
         :param list_lag: the same for lists and the search
-        :param second_completion: whether to ``refuse`` or ``accept`` the completion of a completed task
+        :param second_completion: what the completion of a completed task does: ``refuse``, ``accept`` or ``overwrite``
         :param errors: the format of errors, ``message`` or ``structured``
         """
         behavior = {

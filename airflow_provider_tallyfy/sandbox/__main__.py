@@ -85,9 +85,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--second-completion",
-        choices=("refuse", "accept"),
+        choices=("refuse", "accept", "overwrite"),
         default="refuse",
-        help="what to do with a task that is already completed: 422, or complete it again (default: %(default)s)",
+        help="completing a completed task: 422, 2xx without a change, or completed again (default: %(default)s)",
     )
     parser.add_argument(
         "--errors",

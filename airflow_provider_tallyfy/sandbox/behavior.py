@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SecondCompletion = Literal["refuse", "accept"]
+SecondCompletion = Literal["refuse", "accept", "overwrite"]
 ErrorFormat = Literal["message", "structured"]
 
 
@@ -15,7 +15,9 @@ class Behavior(BaseModel):
 
     :param run_lag: how many seconds old the state is that a read of one run or task shows.
     :param list_lag: the same for lists and the search.
-    :param second_completion: ``refuse`` answers 422; ``accept`` completes the task again, with new feed entries.
+    :param second_completion: ``refuse`` answers 422, as Tallyfy's documentation says; ``accept`` answers 2xx, writes
+        the feed again and leaves the task as it is, as tallyfy/mcp-public quotes the server's source; ``overwrite``
+        also replaces completer, date and decision.
     :param errors: ``message`` puts the message on top of an error's body; ``structured`` puts code, message and
         details into ``error``.
     """

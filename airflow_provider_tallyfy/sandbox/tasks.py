@@ -56,7 +56,8 @@ def complete(
     override_user: int | None = None,
 ) -> list[Task]:
     """Complete a task, and an approval with its decision; return the tasks that rules changed thereby."""
-    if task.completed_at is not None and store.behavior.second_completion == "refuse":
+    completed_before = task.completed_at is not None
+    if completed_before and store.behavior.second_completion == "refuse":
         raise RefusedError(422, "This task is already completed.")
     if task.hidden:
         raise RefusedError(422, "This task is hidden by a rule and cannot be completed.")
@@ -70,11 +71,12 @@ def complete(
     fields.require(task.captures, task.taskdata, surface="taskdata")
 
     completer_id = caller.member.id if override_user is None else override_user
-    task.completed_at = task.last_updated = store.now()
-    task.completer_id = completer_id
-    task.is_approved = is_approved if task.task_type is TaskType.APPROVAL else None
-    verdict = {True: "Approved", False: "Rejected", None: "Completed"}[task.is_approved]
-    store.record("completed", task, completer_id, f"{verdict} task: {task.title}")
+    if not completed_before or store.behavior.second_completion == "overwrite":
+        task.completed_at = task.last_updated = store.now()
+        task.completer_id = completer_id
+        task.is_approved = is_approved if task.task_type is TaskType.APPROVAL else None
+    decision = {True: "Approved", False: "Rejected", None: "Completed"}[task.is_approved]
+    store.record("completed", task, completer_id, f"{decision} task: {task.title}")
     return _follow_up(store, caller, task)
 
 

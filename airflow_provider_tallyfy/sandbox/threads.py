@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow_provider_tallyfy.sandbox import tasks
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
-from airflow_provider_tallyfy.sandbox.model import Run, Task, Thread, ThreadLabel
+from airflow_provider_tallyfy.sandbox.model import CommentState, Run, Task, Thread, ThreadLabel
 from airflow_provider_tallyfy.sandbox.store import HourlyCap, Store
 
 
@@ -16,7 +16,7 @@ def comment(
     content: str,
     *,
     label: ThreadLabel = ThreadLabel.COMMENT,
-    state: str = "open",
+    state: CommentState = CommentState.OPEN,
     sent_to: tuple[int, ...] = (),
 ) -> Thread:
     """Write a comment; one with the label ``problem`` is an issue, and reopens a completed task."""
@@ -45,12 +45,20 @@ def comment(
     return thread
 
 
-def resolve(store: Store, caller: Caller, subject: Task | Run, thread_id: str, content: str) -> Thread:
+def resolve(
+    store: Store,
+    caller: Caller,
+    subject: Task | Run,
+    thread_id: str,
+    content: str,
+    *,
+    state: CommentState = CommentState.OPEN,
+) -> Thread:
     """Resolve an open issue with a comment that says how."""
     issue = find(subject, thread_id)
     if not issue.is_open_issue:
         raise RefusedError(422, "This is not an open issue.")
-    answer = comment(store, caller, subject, content, label=ThreadLabel.RESOLVE)
+    answer = comment(store, caller, subject, content, label=ThreadLabel.RESOLVE, state=state)
     issue.resolve_id = answer.id
     issue.updated_at = store.now()
     store.record("issue-resolved", subject, caller.member.id, content, text=content)
@@ -58,12 +66,21 @@ def resolve(store: Store, caller: Caller, subject: Task | Run, thread_id: str, c
     return answer
 
 
-def edit(store: Store, caller: Caller, subject: Task, thread_id: str, content: str) -> Thread:
-    """Replace the text of one's own comment."""
+def edit(
+    store: Store,
+    caller: Caller,
+    subject: Task,
+    thread_id: str,
+    content: str,
+    *,
+    state: CommentState | None = None,
+) -> Thread:
+    """Replace the text of one's own comment, and its state if one is given."""
     thread = find(subject, thread_id)
     if thread.author_id != caller.member.id:
         raise RefusedError(403, "Only its author can change a comment.")
     thread.content, thread.updated_at = content, store.now()
+    thread.state = state or thread.state
     store.changed(subject)
     return thread
 

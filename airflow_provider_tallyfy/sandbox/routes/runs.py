@@ -64,7 +64,7 @@ async def get_run(
 async def update_run(
     store: SandboxStore, caller: Member, run_id: str, body: schemas.UpdateRun
 ) -> JSONResponse:
-    """Change a run's properties and kick-off values."""
+    """Change a run's properties and kick-off values; replace its members and groups."""
     run = store.run(run_id, caller)
     processes.update(store, caller, run, prerun=body.prerun, **body.properties())
     return JSONResponse({"data": serializers.run(store, run)})
@@ -118,5 +118,7 @@ async def resolve_issue(
     store: SandboxStore, caller: Member, run_id: str, body: schemas.ResolveIssue
 ) -> JSONResponse:
     """Resolve an issue on a run."""
-    thread = threads.resolve(store, caller, store.run(run_id, caller), body.thread_id, body.content)
+    thread = threads.resolve(
+        store, caller, store.run(run_id, caller), body.thread_id, body.content, state=body.state
+    )
     return JSONResponse({"data": serializers.thread(thread)}, status_code=201)

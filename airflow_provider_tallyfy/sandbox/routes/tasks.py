@@ -248,10 +248,12 @@ async def comment(
 
 @router.put("/tasks/{task_id}/comment/{thread_id}")
 async def edit_comment(
-    store: SandboxStore, caller: Member, task_id: str, thread_id: str, body: schemas.WriteComment
+    store: SandboxStore, caller: Member, task_id: str, thread_id: str, body: schemas.EditComment
 ) -> JSONResponse:
-    """Change the text of a comment."""
-    thread = threads.edit(store, caller, store.task(task_id, caller), thread_id, body.content)
+    """Change the text of a comment, or its state."""
+    thread = threads.edit(
+        store, caller, store.task(task_id, caller), thread_id, body.content, state=body.state
+    )
     return JSONResponse({"data": serializers.thread(thread)})
 
 
@@ -277,7 +279,9 @@ async def resolve_issue(
     store: SandboxStore, caller: Member, task_id: str, body: schemas.ResolveIssue
 ) -> JSONResponse:
     """Resolve an issue on a task."""
-    thread = threads.resolve(store, caller, store.task(task_id, caller), body.thread_id, body.content)
+    thread = threads.resolve(
+        store, caller, store.task(task_id, caller), body.thread_id, body.content, state=body.state
+    )
     return JSONResponse({"data": serializers.thread(thread)}, status_code=201)
 
 
