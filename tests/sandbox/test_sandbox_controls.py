@@ -27,7 +27,9 @@ def launch(client):
     return client.post("/runs", {"checklist_id": RELEASE_CHECKLIST_ID, "name": "Once"})
 
 
-@pytest.mark.parametrize("path", ["/faults", "/stats", "/clock", "/runs", "/activity", "/tokens"])
+@pytest.mark.parametrize(
+    "path", ["/faults", "/stats", "/clock", "/runs", "/activity", "/tokens", "/behavior", "/completions"]
+)
 def test_without_the_option_there_are_no_controls(path):
     with SandboxServer(test_controls=False) as sandbox:
         assert requests.get(f"{sandbox.url}/_sandbox{path}", timeout=10).status_code == 404
