@@ -1,4 +1,4 @@
-"""A sandbox Tallyfy as a process of its own, and the person who works in it, both by plain HTTP."""
+"""Run a sandbox in a process of its own, and act as its users, over HTTP."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 @contextmanager
 def running_sandbox(next_task: str = "collection") -> Iterator[SandboxClient]:
     """
-    Run a sandbox with its demonstration data for as long as the ``with`` block lasts.
+    Run a sandbox with its demo data for the duration of the ``with`` block.
 
-    :param next_task: the shape in which a run's next task is answered, ``collection`` or ``object``
+    :param next_task: the format of a run's next task, ``collection`` or ``object``
     """
     with exit_on_termination(), TemporaryDirectory(prefix="tallyfy-sandbox-") as folder:
         process = ChildProcess(
@@ -57,9 +57,10 @@ def running_sandbox(next_task: str = "collection") -> Iterator[SandboxClient]:
 
 class SandboxClient:
     """
-    What people do in Tallyfy, done through its REST API, and the sandbox's test controls.
+    Does what users do in Tallyfy, and uses the sandbox's test controls.
 
-    Its requests are those of the sandbox's web page: no fault and no lag applies to them, and no statistics count them.
+    Its requests look like those of the sandbox's web page, so no fault and no lag applies to them, and the statistics
+    do not count them.
 
     :param url: the sandbox's address
     """
@@ -72,14 +73,14 @@ class SandboxClient:
         self.use(TOKEN)
 
     def use(self, token: str) -> None:
-        """Act with another token from now on."""
+        """Use another token from now on."""
         self._session.headers["Authorization"] = f"Bearer {token}"
 
     def connection(self, url: str | None = None) -> str:
         """
         Return the Airflow connection to the sandbox, as the value of an ``AIRFLOW_CONN_…`` variable.
 
-        :param url: the address to give to Airflow, if it is another one
+        :param url: the address for Airflow, if it is not the sandbox's own
         """
         return json.dumps(
             {
@@ -92,16 +93,16 @@ class SandboxClient:
         )
 
     def process_url(self, run_id: str) -> str:
-        """Return where people look at the run."""
+        """Return the address of the web page of a run."""
         return f"{self.url}/{ORGANIZATION}/processes/{run_id}"
 
     def request(self, method: str, path: str, **arguments: Any) -> Any:
-        """Send one request below the organization and return the ``data`` that answers it."""
+        """Send a request to a path of the organization, and return the ``data`` of the answer."""
         response = self._session.request(
             method, f"{self.url}/api/organizations/{ORGANIZATION}{path}", timeout=30, **arguments
         )
         if not response.ok:
-            message = f"{method} {path} was answered {response.status_code}: {response.text[:500]}"
+            message = f"{method} {path} returned {response.status_code}: {response.text[:500]}"
             raise requests.HTTPError(message, response=response)
         return response.json().get("data") if response.content else None
 
@@ -124,7 +125,7 @@ class SandboxClient:
         errors: ErrorFormat | None = None,
     ) -> None:
         """
-        Change what the sandbox does where the sources on Tallyfy disagree; what is not given stays.
+        Change what the sandbox does if the sources on Tallyfy disagree; what is not given stays.
 
         :param run_lag: how many seconds old the state is that reads of single runs and tasks show
         :param list_lag: the same for lists and the search
@@ -150,7 +151,7 @@ class SandboxClient:
         self.control("POST", "/clock", {"advance": seconds})
 
     def launch(self, name: str) -> str:
-        """Start a process of the template for releases, with three tasks to do, and return its id."""
+        """Launch a process of the release template, which has three tasks, and return its id."""
         body = {"checklist_id": RELEASE_CHECKLIST_ID, "name": name}
         return str(self.request("POST", "/runs", json=body)["id"])
 
@@ -175,14 +176,14 @@ class SandboxClient:
         return task
 
     def next_task(self, run_id: str) -> dict[str, Any] | None:
-        """Return the run's next task, whichever shape the sandbox gives it."""
+        """Return the run's next task, in whichever format the sandbox answers."""
         answer = self.run(run_id)["next_task"]
         if answer and "data" in answer:
             return answer["data"][0] if answer["data"] else None
         return answer or None
 
     def complete(self, task: dict[str, Any], *, is_approved: bool = True) -> None:
-        """Complete a task in its assignee's name; fill in what is required, and decide what is to be decided."""
+        """Complete a task as its assignee: fill in the required fields, and decide an approval."""
         path = f"/runs/{task['run_id']}"
         values = {field["id"]: _answer(field) for field in task["form_fields"]["data"] if field["required"]}
         self.request("PUT", f"{path}/tasks/{task['id']}", json={"taskdata": values})
@@ -192,7 +193,7 @@ class SandboxClient:
         self.request("POST", f"{path}/completed-tasks", json=body)
 
     def complete_next(self, run_id: str) -> dict[str, Any] | None:
-        """Complete the run's next task and return what is next then."""
+        """Complete the run's next task, and return the task that is next afterwards."""
         task = self.next_task(run_id)
         if task is None:
             raise ValueError(f"Run {run_id} has no task to complete.")
@@ -208,5 +209,5 @@ class SandboxClient:
 
 
 def _answer(field: dict[str, Any]) -> str:
-    """Return a value for a field of the types ``text``, ``textarea`` and ``radio``."""
+    """Return a value for a field of type ``text``, ``textarea`` or ``radio``."""
     return str(field["options"][0]["text"]) if field["options"] else "Looks good to me."

@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_tallyfy.sandbox``: start a sandbox, say how to reach it, serve until told to stop."""
+"""``python -m airflow_provider_tallyfy.sandbox``: start a sandbox, and print how to reach it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ The sandbox needs FastAPI and uvicorn, and {name} is not installed. Install them
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    :param arguments: the command line, without the program's name; that of the process if not given.
+    :param arguments: the command line without the program's name; that of the process if not given.
     """
     options = _parse(arguments)
     try:
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
             ),
         ),
         test_controls=options.test_controls,
-        # print() flushes, so that a program that started the sandbox reads this as soon as it listens.
+        # Flushed, so that a program that starts the sandbox can read it at once.
         announce=lambda: print(_welcome(url), flush=True),  # noqa: T201
     )
     with listener:
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_tallyfy.sandbox",
-        description="A Tallyfy for this machine, in memory, with a web page to complete tasks on.",
+        description="Run a local Tallyfy in memory, with a web page to complete tasks on.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
@@ -78,10 +78,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--next-task",
         choices=("collection", "object"),
         default="collection",
-        help="form of with=next_task: the list of today's documentation, or the object of 2025-10",
+        help="format of with=next_task: list (newest documentation), or object (2025-10) (default: %(default)s)",
     )
     parser.add_argument(
-        "--seed", choices=("demo", "empty"), default="demo", help="what is in it (default: %(default)s)"
+        "--seed", choices=("demo", "empty"), default="demo", help="data to start with (default: %(default)s)"
     )
     parser.add_argument(
         "--second-completion",
@@ -106,7 +106,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--test-controls",
         action="store_true",
-        help="switch on /_sandbox: faults, statistics, clock, behavior",
+        help="serve /_sandbox: faults, statistics, clock, behavior",
     )
     return parser.parse_args(arguments)
 

@@ -1,4 +1,4 @@
-"""The application as a whole: every route in its place, and refusals answered the way Tallyfy answers them."""
+"""The application: all routes, and errors in Tallyfy's format."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from airflow_provider_tallyfy.sandbox.store import Store
 def build_application(store: Store, *, controls: Controls | None = None) -> FastAPI:
     """Return the sandbox as an ASGI application.
 
-    :param store: what it shows and changes.
+    :param store: the state.
     :param controls: the test controls, or ``None`` for a sandbox without them.
     """
     application = FastAPI(title="Tallyfy sandbox", openapi_url=None, redirect_slashes=False)
@@ -60,16 +60,16 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
 
 
 class FrontDoorMiddleware:
-    """Puts an ``X-Request-Id`` on every answer, and reads a ``+`` in a query as a plus.
+    """Adds ``X-Request-Id`` to every answer, and reads a ``+`` in a query as a plus.
 
-    The official SDK says that Tallyfy takes only ``%20`` for a space; a client that sends ``+`` finds out here.
+    According to the official SDK, Tallyfy reads only ``%20`` as a space.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Handle a request."""
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""Where Tallyfy's behavior is unknown, since its sources disagree: what this sandbox does."""
+"""What the sandbox does if the sources on Tallyfy disagree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ErrorFormat = Literal["message", "structured"]
 
 
 class Behavior(BaseModel):
-    """What one sandbox does where the sources disagree; an unknown field or value is refused.
+    """The choices of one sandbox; an unknown field or value is refused.
 
     :param run_lag: how many seconds old the state is that a read of one run or task shows.
     :param list_lag: the same for lists and the search.

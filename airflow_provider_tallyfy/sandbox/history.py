@@ -16,18 +16,18 @@ _Version = tuple[datetime, Run | Task | None]
 class History:
     """Keeps a copy of each run and one-off task at each of its changes, for as long as a read may lag.
 
-    :param items: the runs and one-off tasks of today; they count as old.
+    :param items: the runs and one-off tasks that there are; they count as old.
     """
 
     def __init__(self, items: Iterable[Run | Task]) -> None:
         self._versions: dict[str, list[_Version]] = {item.id: [(_ALWAYS, _copy(item))] for item in items}
 
     def add(self, item_id: str, item: Run | Task | None, *, at: datetime, oldest_read: datetime) -> None:
-        """Keep what a run or task is since a change, and drop what no read asks for any more.
+        """Add the new state of a run or task, and drop the states that no read needs any more.
 
         :param item: the run or task, or ``None`` if it was deleted.
         :param at: the moment of the change.
-        :param oldest_read: the moment that the most lagging read shows.
+        :param oldest_read: the moment that the read with the longest lag shows.
         """
         versions = self._versions.setdefault(item_id, [])
         versions.append((at, None if item is None else _copy(item)))
@@ -35,7 +35,7 @@ class History:
             del versions[0]
 
     def as_of(self, moment: datetime) -> tuple[dict[str, Run], dict[str, Task]]:
-        """Return the runs and tasks that there were at a moment, by id."""
+        """Return the runs and tasks at a moment, by id."""
         runs: dict[str, Run] = {}
         tasks: dict[str, Task] = {}
         for item_id, versions in self._versions.items():

@@ -257,8 +257,8 @@ def seeded_store(
     """Return a store with members and tokens, and for ``demo`` with templates and runs too.
 
     :param seed: ``demo`` or ``empty``.
-    :param next_task_shape: the form of ``with=next_task``.
-    :param behavior: what the sandbox does where the sources disagree.
+    :param next_task_shape: the format of ``with=next_task``.
+    :param behavior: what the sandbox does if the sources on Tallyfy disagree.
     """
     store = Store(next_task_shape=next_task_shape)
     store.members.update({member.id: member for member in _MEMBERS})

@@ -19,7 +19,7 @@ def comment(
     state: CommentState = CommentState.OPEN,
     sent_to: tuple[int, ...] = (),
 ) -> Thread:
-    """Write a comment; one with the label ``problem`` is an issue, and reopens a completed task."""
+    """Add a comment; the label ``problem`` makes it an issue, which reopens a completed task."""
     store.spend(HourlyCap.COMMENT)
     now = store.now()
     thread = Thread(
@@ -54,7 +54,7 @@ def resolve(
     *,
     state: CommentState = CommentState.OPEN,
 ) -> Thread:
-    """Resolve an open issue with a comment that says how."""
+    """Resolve an open issue with a comment."""
     issue = find(subject, thread_id)
     if not issue.is_open_issue:
         raise RefusedError(422, "This is not an open issue.")
@@ -75,7 +75,7 @@ def edit(
     *,
     state: CommentState | None = None,
 ) -> Thread:
-    """Replace the text of one's own comment, and its state if one is given."""
+    """Change the text of the caller's own comment, and its state if one is given."""
     thread = find(subject, thread_id)
     if thread.author_id != caller.member.id:
         raise RefusedError(403, "Only its author can change a comment.")
@@ -93,7 +93,7 @@ def delete(store: Store, caller: Caller, subject: Task, thread_id: str) -> None:
 
 
 def find(subject: Task | Run, thread_id: str) -> Thread:
-    """Return one of a subject's threads, or refuse."""
+    """Return one of a subject's threads, or raise 404."""
     for thread in subject.threads:
         if thread.id == thread_id:
             return thread

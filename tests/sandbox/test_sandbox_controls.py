@@ -58,7 +58,7 @@ def test_how_often_and_after_how_many(client):
     fault(client, "status", times=2, after=1)
     assert [client.call("GET", RUN).status_code for _ in range(5)] == [200, 500, 500, 200, 200]
     [shown] = client.control("GET", "/faults")["data"]
-    assert (shown["matched"], shown["struck"]) == (3, 2)
+    assert (shown["matched"], shown["applied"]) == (3, 2)
 
 
 def test_until_it_is_removed(client):

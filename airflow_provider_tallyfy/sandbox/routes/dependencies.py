@@ -1,4 +1,4 @@
-"""What handlers are given: the store, the member who calls or a refusal, and what ``with`` asks for."""
+"""The dependencies of the handlers: the store, the caller, and what ``with`` asks for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def _store(request: Request) -> Store:
 
 
 def behavior_towards(request: Request) -> Behavior:
-    """Return what the sandbox does; the web page is always served in the same way."""
+    """Return what the sandbox does for a request; the web page always gets the defaults."""
     store: Store = request.app.state.store
     return Behavior() if is_from_page(request.headers) else store.behavior
 
@@ -34,7 +34,7 @@ async def _list_store(request: Request, store: SandboxStore) -> Store:
 
 
 async def named_client(request: Request) -> None:
-    """Refuse a request that does not say which client it is from; Tallyfy does so before it looks at the token."""
+    """Refuse a request without ``X-Tallyfy-Client``; Tallyfy checks that before the token."""
     if not request.headers.get("X-Tallyfy-Client"):
         raise RefusedError(401, "Unauthorized: the X-Tallyfy-Client header is missing.")
 
@@ -48,7 +48,7 @@ async def _caller(request: Request, store: SandboxStore) -> Caller:
 
 
 async def _includes(request: Request) -> Includes:
-    # Read by hand: "with" cannot be the name of a parameter, and not every FastAPI honours an alias in a query model.
+    # "with" cannot be a parameter's name, and not every FastAPI version supports aliases in a query model.
     return Includes(request.query_params.get("with"))
 
 

@@ -22,7 +22,7 @@ router = APIRouter(prefix="/organizations/{organization}/runs")
 async def list_runs(
     request: Request, store: ListStore, caller: Member, includes: With, query: listing.RunFilters
 ) -> JSONResponse:
-    """List the runs that the filters ask for."""
+    """List runs."""
     return JSONResponse(
         listing.page(
             listing.runs(store, caller, query),
@@ -53,7 +53,7 @@ async def launch(store: SandboxStore, caller: Member, body: schemas.LaunchRun) -
 async def get_run(
     store: ItemStore, caller: Member, run_id: str, includes: With, form_fields_values: bool = False
 ) -> JSONResponse:
-    """Show a run; an archived one too, with ``archived_at`` set and its tasks gone."""
+    """Show a run; an archived one has ``archived_at`` and no tasks."""
     run = store.run(run_id, caller)
     return JSONResponse(
         {"data": serializers.run(store, run, includes, form_fields_values=form_fields_values)}
@@ -97,7 +97,7 @@ async def delete_run(store: SandboxStore, caller: Member, run_id: str) -> Respon
 async def comment(
     store: SandboxStore, caller: Member, run_id: str, body: schemas.WriteComment
 ) -> JSONResponse:
-    """Write a comment on a run."""
+    """Comment on a run."""
     run = store.run(run_id, caller)
     thread = threads.comment(store, caller, run, body.content, label=body.label, state=body.state)
     return JSONResponse({"data": serializers.thread(thread)}, status_code=201)
@@ -107,7 +107,7 @@ async def comment(
 async def report_issue(
     store: SandboxStore, caller: Member, run_id: str, body: schemas.ReportIssue
 ) -> JSONResponse:
-    """Report an issue on a run; until it is resolved, none of its tasks can change."""
+    """Report an issue on a run; its tasks cannot change until it is resolved."""
     run = store.run(run_id, caller)
     thread = threads.comment(store, caller, run, body.content, label=ThreadLabel.PROBLEM)
     return JSONResponse({"data": serializers.thread(thread)}, status_code=201)

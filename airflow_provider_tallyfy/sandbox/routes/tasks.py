@@ -33,7 +33,7 @@ async def list_run_tasks(
     includes: With,
     query: listing.TaskFilters,
 ) -> JSONResponse:
-    """List a run's tasks, those that rules hide among them; an archived run has none."""
+    """List a run's tasks, including hidden ones; an archived run has none."""
     run = store.run(run_id, caller)
     if run.archived_at is not None:
         raise not_found()
@@ -58,7 +58,7 @@ async def get_run_task(
 async def update_run_task(
     store: SandboxStore, caller: Member, run_id: str, task_id: str, body: schemas.UpdateTask
 ) -> JSONResponse:
-    """Change a task of a run, its form values among others."""
+    """Change a task of a run, including its form values."""
     task = store.task(task_id, caller, run_id)
     tasks.update(store, caller, task, taskdata=body.taskdata, **body.changes())
     return _task(store, task)
@@ -68,7 +68,7 @@ async def update_run_task(
 async def complete_run_task(
     store: SandboxStore, caller: Member, run_id: str, body: schemas.CompleteTask
 ) -> JSONResponse:
-    """Complete a task of a run; say which tasks the rules hid or showed thereby."""
+    """Complete a task of a run, and show which tasks the rules hid or showed."""
     store.run(run_id, caller)
     task = store.task(body.task_id, caller, run_id)
     changed = _complete(store, caller, task, body)
@@ -98,7 +98,7 @@ async def list_tasks(
 async def list_my_tasks(
     request: Request, store: ListStore, caller: Member, includes: With, query: listing.TaskFilters
 ) -> JSONResponse:
-    """List the tasks assigned to the caller; without a status only the active ones, as at Tallyfy."""
+    """List the tasks assigned to the caller; only the active ones if no status is given, as at Tallyfy."""
     query.status = query.status or "active"
     mine = (
         task
@@ -180,7 +180,7 @@ async def get_task(store: ItemStore, caller: Member, task_id: str, includes: Wit
 async def update_task(
     store: SandboxStore, caller: Member, task_id: str, body: schemas.UpdateTask
 ) -> JSONResponse:
-    """Change a one-off task, for which title, deadline and owners must be sent each time."""
+    """Change a one-off task; title, deadline and owners are required each time."""
     task = _one_off(store.task(task_id, caller))
     missing = {
         name: [f"The {name} field is required."]
@@ -233,7 +233,7 @@ async def reopen_task(store: SandboxStore, caller: Member, task_id: str) -> JSON
 async def comment(
     store: SandboxStore, caller: Member, task_id: str, body: schemas.WriteComment
 ) -> JSONResponse:
-    """Write a comment on a task; one with the label ``problem`` reports an issue."""
+    """Comment on a task; the label ``problem`` reports an issue."""
     thread = threads.comment(
         store,
         caller,
@@ -268,7 +268,7 @@ async def delete_comment(store: SandboxStore, caller: Member, task_id: str, thre
 async def report_issue(
     store: SandboxStore, caller: Member, task_id: str, body: schemas.ReportIssue
 ) -> JSONResponse:
-    """Report an issue on a task; until it is resolved, the task cannot be completed."""
+    """Report an issue on a task, which cannot be completed until it is resolved."""
     task = store.task(task_id, caller)
     thread = threads.comment(store, caller, task, body.content, label=ThreadLabel.PROBLEM)
     return JSONResponse({"data": serializers.thread(thread)}, status_code=201)
