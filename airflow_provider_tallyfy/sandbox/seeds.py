@@ -1,6 +1,6 @@
-"""What is in a sandbox when it starts. Every id is the same at each start, so that an example can name one.
+"""The data of a sandbox at the start. Ids are the same at each start, so that examples can use them.
 
-Deadlines and dates are relative to the start: the seeds are made by the ordinary operations, with the clock set back.
+Dates are relative to the start: the ordinary operations create the data, with the clock set back.
 """
 
 from __future__ import annotations

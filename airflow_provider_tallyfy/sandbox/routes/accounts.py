@@ -1,4 +1,4 @@
-"""Who one is, and tokens: ``/me``, the organization, ``/oauth/token`` and the user tokens of an application."""
+"""The caller and tokens: ``/me``, the organization, ``/oauth/token`` and the user tokens of an application."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ oauth = APIRouter()
 @router.get("/me")
 @router.get("/organizations/{organization}/me")
 async def me(store: SandboxStore, caller: Member) -> JSONResponse:
-    """Show the member whose token it is."""
+    """Show the member who calls."""
     return JSONResponse({"data": serializers.member(store, caller.member)})
 
 
@@ -27,7 +27,7 @@ async def me(store: SandboxStore, caller: Member) -> JSONResponse:
 async def my_organizations(
     request: Request, store: SandboxStore, caller: Member, query: listing.Pages
 ) -> JSONResponse:
-    """List the organizations of the caller: there is one."""
+    """List the caller's organizations; there is one."""
     return JSONResponse(listing.page([store], serializers.organization, query, request.url))
 
 
@@ -39,7 +39,7 @@ async def organization(store: SandboxStore, caller: Member) -> JSONResponse:
 
 @router.post("/applications/{organization}/users/{email}/token", dependencies=[Depends(named_client)])
 async def user_token(request: Request, store: SandboxStore, organization: str, email: str) -> JSONResponse:
-    """Give an application a token that acts as a member."""
+    """Return a token that lets an application act as a member."""
     if organization != ORGANIZATION:
         raise RefusedError(403, "You don't have application's permissions for this organization!")
     token = store.access.user_token(request.headers.get("Authorization"), email)
@@ -48,7 +48,7 @@ async def user_token(request: Request, store: SandboxStore, organization: str, e
 
 @oauth.post("/oauth/token")
 async def application_token(request: Request, store: SandboxStore) -> JSONResponse:
-    """Give an application its token for its credentials, which must be form-encoded."""
+    """Return an application's token for its credentials, which must be form-encoded."""
     if not request.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):
         raise RefusedError(400, "The request body must be form-encoded.", code="invalid_request")
     form = {name: values[-1] for name, values in parse_qs((await request.body()).decode()).items()}

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/organizations/{organization}/activity-feeds")
 async def list_activities(
     request: Request, store: SandboxStore, caller: Member, query: listing.ActivityFilters
 ) -> JSONResponse:
-    """List what happened, the newest first; a light member may not see it."""
+    """List the activities, the newest first; a light member gets 403."""
     if caller.member.role is Role.LIGHT:
         raise RefusedError(403, "You don't have permission to view the activity feed.")
     found = listing.activities(store, query)

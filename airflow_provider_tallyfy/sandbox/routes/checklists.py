@@ -1,4 +1,4 @@
-"""Templates: to be read, not written; the seeds make them."""
+"""Templates; they are read-only, and the seeds create them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/organizations/{organization}/checklists")
 async def list_checklists(
     request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.ChecklistFilters
 ) -> JSONResponse:
-    """List the templates that the filters ask for."""
+    """List templates."""
     found = listing.checklists(store, query)
     return JSONResponse(
         listing.page(found, lambda each: serializers.checklist(store, each, includes), query, request.url)

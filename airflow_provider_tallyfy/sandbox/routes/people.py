@@ -1,4 +1,4 @@
-"""What work is given to and sorted by: users, guests, groups, tags and folders."""
+"""Users, guests, groups, tags and folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search over templates, processes and tasks by name; one list for each kind that is asked for."""
+"""The search for templates, processes and tasks by name, with one list for each kind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Found = tuple[Sequence[Any], Callable[[Any], dict[str, Any]]]
 
 
 class SearchQuery(listing.Paging):
-    """What to search for, and in which kinds of things."""
+    """The text to search for, and the kinds of things to search."""
 
     search: str = Field(min_length=1)
     on: str = "process"
@@ -31,7 +31,7 @@ class SearchQuery(listing.Paging):
 async def search(
     request: Request, store: ListStore, caller: Member, query: Annotated[SearchQuery, Query()]
 ) -> JSONResponse:
-    """Find what has the text in its name."""
+    """Find things with the text in their names."""
     kinds = query.on.split(",")
     if unknown := set(kinds) - _KINDS.keys():
         raise invalid({"on": [f"The sandbox does not search for {', '.join(sorted(unknown))}."]})
