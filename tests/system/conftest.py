@@ -17,6 +17,7 @@ import pytest
 from dev.backends import ProductionBackend
 from dev.forwarder import Forwarder
 from dev.real_airflow import RealAirflow
+from dev.rewriter import Rewriter
 from dev.sandbox import running_sandbox
 from dev.statsd import StatsdServer
 
@@ -123,12 +124,14 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
         sandbox = stack.enter_context(running_sandbox("collection"))
         object_sandbox = stack.enter_context(running_sandbox("object"))
         forwarder = stack.enter_context(Forwarder(urlsplit(sandbox.url).port or 0))
+        rewriter = stack.enter_context(Rewriter(sandbox.url))
         statsd = stack.enter_context(StatsdServer())
         environment = {
             **statsd.settings(),
             "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
             "AIRFLOW_CONN_TALLYFY_OBJECT": object_sandbox.connection(),
             "AIRFLOW_CONN_TALLYFY_OUTAGE": sandbox.connection(forwarder.url),
+            "AIRFLOW_CONN_TALLYFY_ODD": sandbox.connection(rewriter.url),
             **(PRODUCTION if in_production else {}),
         }
         shape: dict[str, Any] = {"backend": ProductionBackend(), "triggerers": 2} if in_production else {}
