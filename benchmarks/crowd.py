@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 from sqlalchemy import create_engine, text
 
-from benchmarks.case import PLAIN, _running_server
+from benchmarks.case import PLAIN, running_server
 from benchmarks.contenders import CONTENDERS, OURS
 from dev.processes import ChildProcess, end, exit_on_termination, wait_until
 
@@ -55,14 +55,14 @@ class CrowdCase:
         return self.in_triggerer + self.by_workers
 
 
-def measure(case: CrowdCase, database: str | None = None) -> JSON:
+def measure_crowd(case: CrowdCase, database: str | None = None) -> JSON:
     """
     Begin all waits, restart the triggerer, complete all tasks at once; return the figures, as plain JSON.
 
-    :param database: an empty database; a file of SQLite's when it is not given.
+    :param database: the URL of an empty database; without it, SQLite is used.
     """
     with TemporaryDirectory(prefix="tallyfy-crowd-") as folder, ExitStack() as stack:
-        server, organization = stack.enter_context(_running_server(PLAIN, Path(folder)))
+        server, organization = stack.enter_context(running_server(PLAIN, Path(folder)))
         airflow = stack.enter_context(_Triggerer(Path(folder), organization, case.waits, database))
         runs = organization.launch(2 * case.waits)[::2]
         figures: JSON = {"in_triggerer": case.in_triggerer, "by_workers": case.by_workers, "stop": case.stop}
@@ -70,6 +70,7 @@ def measure(case: CrowdCase, database: str | None = None) -> JSON:
             figures["begin"]["seconds"] = _begin(case, server, airflow, runs)
         with airflow.measured(organization) as figures["window"]:
             time.sleep(case.seconds)
+            figures["window"]["seconds"] = case.seconds
         with airflow.measured(organization) as figures["restart"]:
             figures["restart"]["seconds"] = _restart(case, server, airflow, runs)
         with airflow.measured(organization) as figures["complete"]:
@@ -245,7 +246,7 @@ class _Triggerer:
         figures: JSON = {}
         organization.forget_requests()
         self._probe.write_text("")
-        used_before, began_at = self._cpu(), time.monotonic()
+        used_before = self._cpu()
         try:
             yield figures
         except BaseException as error:
@@ -255,7 +256,6 @@ class _Triggerer:
         used = self._cpu()
         late = [json.loads(line) for line in self._probe.read_text().splitlines()]
         figures |= {
-            "elapsed": round(time.monotonic() - began_at, 1),
             "requests": sum(organization.requests().values()),
             "cpu_seconds": {
                 name: round(seconds - used_before.get((name, pid), 0), 2)
@@ -296,9 +296,3 @@ def _met(result: Any) -> tuple[str, str] | None:
     if not isinstance(result, dict) or not result.get("next_task"):
         return None
     return result["run_id"], result["from_task_id"]
-
-
-if __name__ == "__main__":
-    numbers = [int(each) for each in sys.argv[1:3]] or [300, 300]
-    case = CrowdCase(*numbers, stop=float(sys.argv[3]) if len(sys.argv) > 3 else 5.0, seconds=20)
-    print(json.dumps(measure(case), indent=1))

@@ -58,7 +58,7 @@ def _defer(dag_id: str, waits: list[list[str]]) -> None:
 
 def _dag_run(dag_id: str, waits: list[list[str]], session: Any) -> list[Any]:
     """Create a DAG run and return its task instances, in the order of their numbers."""
-    dag = SerializedDagModel.get_dag(dag_id, session=session)
+    dag: Any = SerializedDagModel.get_dag(dag_id, session=session)
     now = datetime.now(UTC)
     dag_run = dag.create_dagrun(
         run_id=f"manual__{now.isoformat()}",

@@ -83,7 +83,7 @@ async def in_thread(executor: Executor, call: Callable[P, T], *args: P.args, **k
     before Airflow 3.2 an answer that nobody reads ends the whole triggerer.
     """
     under_way = asyncio.ensure_future(
-        sync_to_async(call, thread_sensitive=False, executor=executor)(*args, **kwargs)  # type: ignore[arg-type]
+        sync_to_async(call, thread_sensitive=False, executor=executor)(*args, **kwargs)  # type: ignore[call-overload]
     )
     _under_way.add(under_way)
     under_way.add_done_callback(_under_way.discard)
