@@ -59,6 +59,8 @@ class Lookout:
         self._run_id = run_id
         self._log = log
         self._has_link = False
+        self.last_line: int | None = None
+        """The checksum of the line that the last look wrote, for the trigger that goes on."""
 
     @property
     def hook(self) -> TallyfyHook:
@@ -66,7 +68,7 @@ class Lookout:
         return self._reader.hook
 
     def look(self, context: Context, condition: C) -> Waiting[C] | Final | Unseen:
-        """Look once, tell the log in one line what was seen, and return what that means."""
+        """Look once, tell the log in one line what is new, and return what that means."""
         from airflow_provider_tallyfy import metrics  # DAG files are parsed all day, and tell nothing
 
         run = self._reader.ask(AskRun(self._run_id, condition.with_, condition.tasks))
@@ -78,7 +80,10 @@ class Lookout:
         if isinstance(verdict, Unseen):
             self._log.warning("This look failed; the wait goes on: %s", verdict.error)
         elif isinstance(seen, Sight):
-            self._log.info("%s; run %s", condition.described(seen.run), self._run_id)
+            line = f"{condition.described(seen.run)}; run {self._run_id}"
+            if report.checksum(line) != self.last_line:
+                self._log.info("%s", line)
+                self.last_line = report.checksum(line)
             if not self._has_link:
                 push_run_url(context, self.hook.run_url(self._run_id))
                 self._has_link = True
@@ -138,13 +143,15 @@ class WaitsForRun:
                 return conclude(verdict, self._tell)
             if self.deferrable:
                 self._defer_until_complete(
-                    run_id, ends_at, looked_at if isinstance(verdict, Waiting) else None
+                    run_id, ends_at, looked_at if isinstance(verdict, Waiting) else None, lookout.last_line
                 )
             if (left := ends_at - time.time()) <= 0:
                 raise AirflowSensorTimeout(f"Run {run_id} was not complete after {self.timeout:g} seconds.")
             time.sleep(min(self.poke_interval, left))
 
-    def _defer_until_complete(self, run_id: str, ends_at: float, looked_at: float | None) -> None:
+    def _defer_until_complete(
+        self, run_id: str, ends_at: float, looked_at: float | None, last_line: int | None
+    ) -> None:
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger
 
         self.defer(  # type: ignore[attr-defined]
@@ -154,6 +161,7 @@ class WaitsForRun:
                 target_statuses=("complete",),
                 poke_interval=self.poke_interval,
                 looked_at=looked_at,
+                last_line=last_line,
                 deferred_at=time.time(),
                 ends_at=ends_at,
             ),

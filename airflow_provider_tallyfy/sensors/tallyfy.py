@@ -132,6 +132,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
                 tallyfy_conn_id=self.tallyfy_conn_id,
                 run_id=self.run_id,
                 looked_at=looked_at,
+                last_line=None if looked_at is None else self._lookout.last_line,
                 deferred_at=time.time(),
                 ends_at=ends_at,
                 end_from_trigger=self._may_end_in_triggerer(context),

@@ -20,7 +20,6 @@ All times are seconds on one monotonic clock, which callers pass in.
 from __future__ import annotations
 
 import heapq
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import count, islice
@@ -32,6 +31,7 @@ from airflow_provider_tallyfy.waiting.feed import REMEMBERED, Feed
 from airflow_provider_tallyfy.waiting.looks import Blank, Look, Sight
 from airflow_provider_tallyfy.waiting.pace import Pace
 from airflow_provider_tallyfy.waiting.questions import AskFeed, AskList, AskRun, Listing, Question
+from airflow_provider_tallyfy.waiting.threads import BackgroundLogger
 from airflow_provider_tallyfy.waiting.watched import (
     CLOSE_TOGETHER,
     OPEN_STATUSES,
@@ -58,7 +58,7 @@ LONGEST_START = 5.0
 _UNKNOWN_PAGES = 5  # what a list is taken for until its first page tells
 _IN_A_ROW = 3
 
-logger = logging.getLogger(__name__)
+logger = BackgroundLogger(__name__)
 
 
 class Plan:

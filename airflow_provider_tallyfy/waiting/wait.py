@@ -16,6 +16,7 @@ from airflow_provider_tallyfy import metrics
 from airflow_provider_tallyfy.waiting import report
 from airflow_provider_tallyfy.waiting.looks import Look, Sight
 from airflow_provider_tallyfy.waiting.pace import Pace
+from airflow_provider_tallyfy.waiting.threads import log_in_thread
 from airflow_provider_tallyfy.waiting.verdicts import (
     C,
     Final,
@@ -61,6 +62,7 @@ async def wait(
     log: Log,
     *,
     looked_at: float | None = None,
+    last_line: int | None = None,
     outlives_refusals: bool = False,
     at_first_sight: Callable[[TallyfyConnection], object] | None = None,
 ) -> Final | Waiting[C]:
@@ -74,8 +76,9 @@ async def wait(
     :param run_id: the run's id.
     :param condition: what to wait for.
     :param pace: how often to look.
-    :param log: takes one line for every look that saw the run, and few for those that did not.
+    :param log: takes one line for every look that saw something new, and few for those that saw nothing.
     :param looked_at: when a worker looked at the run, in seconds since the epoch; ``None`` for never.
+    :param last_line: the checksum of the line that the worker wrote then.
     :param outlives_refusals: go on even then, as a sensor with ``silent_fail`` does.
     :param at_first_sight: called once, as soon as the run was seen, with the settings of the connection.
     """
@@ -85,14 +88,16 @@ async def wait(
         log,
         outlives_refusals,
         was_unmet=looked_at is not None,
+        last_line=last_line,
         at_first_sight=at_first_sight,
     )
     if looked_at is None:  # so no worker has said it
-        log.info("%s", report.begun(condition.wish(), run_id))
+        await log_in_thread(log.info, "%s", report.begun(condition.wish(), run_id))
     with watching(tallyfy_conn_id, run_id, condition.with_, pace, looked_at, condition.tasks) as member:
         # What was seen is held by nothing while the wait is idle: there may be thousands.
         while (verdict := judged.take(await member.next_look(), member)) is None:
-            pass
+            await judged.write_lines()
+    await judged.write_lines()
     metrics.from_event_loop(
         metrics.woken_up, tallyfy_conn_id, _OUTCOMES[type(verdict)], judged.delay_of(verdict)
     )
@@ -108,8 +113,10 @@ class _Looks(Generic[C]):
     log: Log
     outlives_refusals: bool
     was_unmet: bool  # once, so that what meets it came while it was waited for
+    last_line: int | None = None
     at_first_sight: Callable[[TallyfyConnection], object] | None = None
     failures: int = 0
+    lines: tuple[tuple[Any, ...], ...] = ()
 
     def take(self, seen: Look, member: Member) -> Final | Waiting[C] | None:
         """Return the verdict that ends the wait, or ``None`` where it goes on."""
@@ -135,15 +142,24 @@ class _Looks(Generic[C]):
             return None
         return datetime.now(UTC) - verdict.happened_at
 
+    async def write_lines(self) -> None:
+        """Write what there is to say, however long the log takes for it."""
+        for write, message, *args in self.lines:
+            await log_in_thread(write, message, *args)
+        self.lines = ()
+
     def _tell_failure(self, error: TallyfyError) -> None:
         self.failures += 1
         if self.failures.bit_count() == 1:
-            self.log.warning("Look %d in a row failed; the wait goes on: %s", self.failures, error)
+            message = "Look %d in a row failed; the wait goes on: %s"
+            self.lines = ((self.log.warning, message, self.failures, error),)
 
     def _tell_sight(self, seen: Sight) -> None:
-        self.log.info("%s; run %s", self.condition.described(seen.run), self.run_id)
+        line = f"{self.condition.described(seen.run)}; run {self.run_id}"
+        if (checksum := report.checksum(line)) != self.last_line:
+            self.last_line = checksum
+            self.lines = ((self.log.info, "%s", line),)
         if self.failures:
-            self.log.info(
-                "Tallyfy is seen again after %d failed looks; the wait went on all the time", self.failures
-            )
+            message = "Tallyfy is seen again after %d failed looks; the wait went on all the time"
+            self.lines += ((self.log.info, message, self.failures),)
         self.failures = 0

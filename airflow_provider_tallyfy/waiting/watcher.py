@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Self
@@ -34,7 +32,7 @@ from airflow_provider_tallyfy.waiting.pace import Pace
 from airflow_provider_tallyfy.waiting.plan import Plan
 from airflow_provider_tallyfy.waiting.questions import Question
 from airflow_provider_tallyfy.waiting.reader import Reader, unread_connection
-from airflow_provider_tallyfy.waiting.threads import in_thread
+from airflow_provider_tallyfy.waiting.threads import BackgroundLogger, DaemonThreads, in_thread, spread
 from airflow_provider_tallyfy.waiting.watched import Watch
 
 if TYPE_CHECKING:
@@ -49,10 +47,10 @@ LONGEST_TRUSTED = 3600.0
 _CONNECTIONS_AT_ONCE = 16
 _AFTER_A_STUMBLE = 10.0
 
-logger = logging.getLogger(__name__)
+logger = BackgroundLogger(__name__)
 
 # Looks have threads of their own: Airflow's and other triggers' must not wait behind a Tallyfy that hangs.
-_threads = ThreadPoolExecutor(_CONNECTIONS_AT_ONCE, thread_name_prefix="tallyfy-watcher")
+_threads = DaemonThreads(_CONNECTIONS_AT_ONCE, "tallyfy-watcher")
 
 
 class Clock:
@@ -206,9 +204,8 @@ class Watcher:
         if used_before is not None and self._reader.connection != used_before:
             self._plan.forget()
         told = self._plan.answered(question, answer, asked_at, self.clock.now())
-        for member, look in told:
-            member.tell(look)
-        self._tell_metrics([look for _, look in told])
+        self._tell_metrics([look for _, look in told])  # before the last wait leaves, and this ends
+        await spread(lambda each: each[0].tell(each[1]), told)
 
     def _tell_metrics(self, looks: list[Look]) -> None:
         """Tell once a question, whoever asks for metrics or not; what a backend has lost it is soon told again."""

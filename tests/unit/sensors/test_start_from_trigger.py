@@ -113,6 +113,7 @@ class TestStart:
             "exponential_backoff": True,
             "max_wait": 3600.0,
             "looked_at": None,
+            "last_line": None,
             "deferred_at": None,
             "ends_at": None,
             "silent_fail": True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from contextlib import nullcontext
 from datetime import UTC, datetime
 
@@ -14,8 +15,10 @@ from airflow_provider_tallyfy.waiting import wait as wait_module
 from airflow_provider_tallyfy.waiting.looks import Blank, Sight
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.pace import Pace
+from airflow_provider_tallyfy.waiting.report import checksum
 from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Waiting
 
+LONGEST = 10.0
 DOWN = Blank(exceptions.TallyfyConnectionError("nothing came back"))
 REFUSED = Blank(exceptions.TallyfyAuthError("401"))
 
@@ -82,13 +85,43 @@ def test_what_is_waited_for_is_one_line(waited, caplog):
     )
 
 
-def test_each_sight_is_one_line(waited, caplog):
-    waited([seen("a"), seen("a"), seen(None)], looked_at=1.0)
-    assert [record.getMessage() for record in caplog.records] == [
+def test_a_sight_is_a_line_if_it_shows_something_new(waited, caplog):
+    waited([seen("a"), seen("a"), DOWN, seen("a"), seen(None)], looked_at=1.0)
+    assert caplog.messages == [
         "next is 'untitled'; task a; run run",
-        "next is 'untitled'; task a; run run",
+        "Look 1 in a row failed; the wait goes on: nothing came back",
+        "Tallyfy is seen again after 1 failed looks; the wait went on all the time",
         "no task is left; run run",
     ]
+
+
+def test_what_a_worker_wrote_is_not_written_again(waited, caplog):
+    last_line = checksum("next is 'untitled'; task a; run run")
+    waited([seen("a"), seen("a"), seen(None)], looked_at=1.0, last_line=last_line)
+    assert caplog.messages == ["no task is left; run run"]
+
+
+def test_a_log_that_blocks_holds_up_its_own_wait_only(monkeypatch):
+    """Airflow's supervisor may read no log line for as long as it sends something itself."""
+    monkeypatch.setattr(wait_module, "watching", lambda *_: nullcontext(Member([seen(None)])))
+    reads, loop_threads = threading.Event(), set()
+
+    class Log:
+        def info(self, *args):
+            loop_threads.add(threading.current_thread() is threading.main_thread())
+            assert reads.wait(LONGEST)
+
+    async def play():
+        wait = wait_module.wait("conn", "run", NextTaskCondition("a"), Pace(1), Log())
+        waiting = asyncio.create_task(wait)
+        for _ in range(100):  # passes of the event loop
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        reads.set()
+        return await asyncio.wait_for(waiting, LONGEST)
+
+    assert isinstance(asyncio.run(play()), Over)
+    assert loop_threads == {False}
 
 
 def test_what_is_waited_for_is_said_where_no_worker_has(waited, caplog):
