@@ -570,9 +570,7 @@ class TestNothingIsRaised:
         assert len(errors(log)) == 1
         assert sum(clock.pauses) < 20
 
-    def test_where_it_fails_in_a_way_that_nobody_thought_of(
-        self, connection, context, log, notifier, monkeypatch
-    ):
+    def test_after_an_unexpected_error(self, connection, context, log, notifier, monkeypatch):
         def fail(*_):
             raise KeyError("surprise")
 
