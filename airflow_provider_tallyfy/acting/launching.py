@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, repeat
@@ -188,8 +189,9 @@ class Launcher:
         except TallyfyIndeterminateError:
             for pause in _SHORT_PAUSES:
                 time.sleep(pause)
-                if (run_id := self.look(datetime.fromtimestamp(began_at, UTC))) is not None:
-                    return run_id
+                with suppress(TallyfyError):  # the launch stays in doubt, whatever becomes of the search
+                    if (run_id := self.look(datetime.fromtimestamp(began_at, UTC))) is not None:
+                        return run_id
             raise
 
     def encoded(self) -> dict[str, Any]:
