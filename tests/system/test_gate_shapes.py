@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DAGS = Path(__file__).parent / "gate_dags"
 sys.path.insert(0, str(DAGS))
-from gate_shapes import SHAPES, Shape  # noqa: E402 - it is a module of the DAGs folder
+from gate_shapes import SHAPES, SHAPES_OF_AIRFLOWS_OWN, Shape  # noqa: E402 - a module of the DAGs folder
 
 pytestmark = pytest.mark.system
 
@@ -95,13 +95,11 @@ def gates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
         for name in names:
             (dags / f"{name}.py").write_text(DAG_FILE.format(name=name))
 
-    write(*(name for name in SHAPES if not is_refused(name)))
+    write(*(name for name in SHAPES if not is_refused(name)), *SHAPES_OF_AIRFLOWS_OWN)
     with ExitStack() as stack:
         sandbox = stack.enter_context(running_sandbox())
         environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
-        airflow = stack.enter_context(
-            RealAirflow(dags, environment=environment, parallelism=8, keep_home=True)
-        )
+        airflow = stack.enter_context(RealAirflow(dags, environment=environment, parallelism=8))
         gates = Gates(airflow, sandbox, {}, {})
         for name, shape in SHAPES.items():
             if is_refused(name):
@@ -114,6 +112,8 @@ def gates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
             elif shape.decide and not shape.deferred:
                 gates.decide(name)
             gates.dag_runs[name] = airflow.trigger(name, {"run_ids": gates.run_ids[name]})
+        for name in SHAPES_OF_AIRFLOWS_OWN:
+            gates.dag_runs[name] = airflow.trigger(name)
         write(*filter(is_refused, SHAPES))
         yield gates
 
@@ -142,7 +142,7 @@ def test_nothing_runs_after_a_rejection(
         dag_run.wait(SOON)
         assert_states(dag_run, shape)
     rejected = dag_run.instance_states().get("gate", "skipped")
-    record_property("gate", "held" if rejected == "success" else "held, gate skipped")
+    record_property(shape.title, "held" if rejected == "success" else "held, gate skipped")
 
 
 @pytest.mark.parametrize("name", [name for name in SHAPES if is_refused(name)])
@@ -155,7 +155,18 @@ def test_a_shape_that_cannot_be_held_is_refused_when_it_is_parsed(
 
     message = gates.airflow.api.wait_for(error, SOON, f"the import error of {name}")
     assert "is downstream of the approval 'gate'" in message
-    record_property("gate", "refused")
+    record_property(SHAPES[name].title, "refused")
+
+
+@pytest.mark.parametrize("name", SHAPES_OF_AIRFLOWS_OWN)
+def test_what_airflows_own_gate_does_there(
+    gates: Gates, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    title, _, closed = SHAPES_OF_AIRFLOWS_OWN[name]
+    gates.dag_runs[name].wait(SOON)
+    state = gates.dag_runs[name].instance_states()[closed]
+    assert state in ("skipped", "success")
+    record_property(title, "held" if state == "skipped" else "**runs**")
 
 
 @pytest.mark.parametrize("name", ["plain", "started_in_the_triggerer", "deferred"])
