@@ -34,6 +34,7 @@ PROTOCOL = [
         ".launch_mark",
         ".launches",
         ".names",
+        ".payload",
         ".people",
         ".plain_values",
         ".problems",
