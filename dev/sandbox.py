@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from airflow_provider_tallyfy.sandbox.access import TOKEN
+from airflow_provider_tallyfy.sandbox.controls import PAGE_CLIENT
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
 from dev.processes import ChildProcess, end, exit_on_termination, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from airflow_provider_tallyfy.sandbox.behavior import ErrorFormat, SecondCompletion
 
 
 @contextmanager
@@ -54,7 +57,9 @@ def running_sandbox(next_task: str = "collection") -> Iterator[SandboxClient]:
 
 class SandboxClient:
     """
-    What people do in Tallyfy, done through its REST API.
+    What people do in Tallyfy, done through its REST API, and the sandbox's test controls.
+
+    Its requests are those of the sandbox's web page: no fault and no lag applies to them, and no statistics count them.
 
     :param url: the sandbox's address
     """
@@ -63,7 +68,7 @@ class SandboxClient:
         self.url = url
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy between this machine and itself
-        self._session.headers.update({"Accept": "application/json", "X-Tallyfy-Client": "APIClient"})
+        self._session.headers.update({"Accept": "application/json", "X-Tallyfy-Client": PAGE_CLIENT})
         self.use(TOKEN)
 
     def use(self, token: str) -> None:
@@ -99,6 +104,50 @@ class SandboxClient:
             message = f"{method} {path} was answered {response.status_code}: {response.text[:500]}"
             raise requests.HTTPError(message, response=response)
         return response.json().get("data") if response.content else None
+
+    def control(self, method: str, path: str, json: Any = None) -> Any:
+        """
+        Use a test control and return its answer.
+
+        :param path: below ``/_sandbox``, such as ``/clock``
+        """
+        response = self._session.request(method, f"{self.url}/_sandbox{path}", json=json, timeout=30)
+        response.raise_for_status()
+        return response.json() if response.content else None
+
+    def behave(
+        self,
+        *,
+        run_lag: float | None = None,
+        list_lag: float | None = None,
+        second_completion: SecondCompletion | None = None,
+        errors: ErrorFormat | None = None,
+    ) -> None:
+        """
+        Change what the sandbox does where the sources on Tallyfy disagree; what is not given stays.
+
+        :param run_lag: how many seconds old the state is that reads of single runs and tasks show
+        :param list_lag: the same for lists and the search
+        :param second_completion: what the completion of a completed task does: ``refuse``, ``accept`` or ``overwrite``
+        :param errors: the format of errors, ``message`` or ``structured``
+        """
+        behavior = {
+            "run_lag": run_lag,
+            "list_lag": list_lag,
+            "second_completion": second_completion,
+            "errors": errors,
+        }
+        given = {name: value for name, value in behavior.items() if value is not None}
+        self.control("POST", "/behavior", given)
+
+    def completions(self, task_id: str) -> int:
+        """Return how often a task was completed."""
+        counts: dict[str, int] = self.control("GET", "/completions")
+        return counts.get(task_id, 0)
+
+    def advance_clock(self, seconds: float) -> None:
+        """Move the sandbox's clock, by which reads lag, tasks fall due and tokens expire."""
+        self.control("POST", "/clock", {"advance": seconds})
 
     def launch(self, name: str) -> str:
         """Start a process of the template for releases, with three tasks to do, and return its id."""

@@ -22,9 +22,10 @@ from airflow_provider_tallyfy.sandbox.routes import (
     people,
     runs,
     search,
-    switches,
     tasks,
+    test_controls,
 )
+from airflow_provider_tallyfy.sandbox.routes.dependencies import behavior_towards
 from airflow_provider_tallyfy.sandbox.store import Store
 
 
@@ -48,7 +49,7 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
     application.include_router(page.router)
     application.mount("/page", page.files)
     if controls is not None:
-        application.include_router(switches.router)
+        application.include_router(test_controls.router)
         application.add_middleware(ControlsMiddleware, controls=controls)
     application.add_middleware(FrontDoorMiddleware)
 
@@ -84,7 +85,8 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RefusedError):
         raise error
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return JSONResponse(error.body, status_code=error.status, headers=headers)
+    body = error.structured_body if behavior_towards(request).errors == "structured" else error.body
+    return JSONResponse(body, status_code=error.status, headers=headers)
 
 
 async def _refuse_input(request: Request, error: Exception) -> JSONResponse:

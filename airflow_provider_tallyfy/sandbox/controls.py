@@ -24,6 +24,11 @@ _IDENTIFIER = re.compile(r"(?<=/)(?:[0-9a-f]{32}|\d+|[^/@]+@[^/]+)(?=/|$)")
 _ORGANIZATION = re.compile(r"(?<=/organizations/)[^/]+")
 
 
+def is_from_page(headers: Headers) -> bool:
+    """Tell whether a request comes from the sandbox's web page, to which the test controls do not apply."""
+    return headers.get("X-Tallyfy-Client") == PAGE_CLIENT
+
+
 class FaultAction(StrEnum):
     """What can go wrong with a request."""
 
@@ -128,7 +133,7 @@ class ControlsMiddleware:
         if scope["type"] != "http" or not _WATCHED.match(scope["path"]):
             await self._app(scope, receive, send)
             return
-        if Headers(scope=scope).get("X-Tallyfy-Client") == PAGE_CLIENT:
+        if is_from_page(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
         method, path = scope["method"], scope["path"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 
@@ -42,6 +43,12 @@ class RefusedError(Exception):
         if self.errors is not None:
             body["errors"] = self.errors
         return body
+
+    @property
+    def structured_body(self) -> dict[str, Any]:
+        """The JSON body as the newest documentation shows it: everything in ``error``."""
+        code = self.code or HTTPStatus(self.status).name
+        return {"error": {"code": code, "message": self.message, "details": self.errors or {}}}
 
 
 def not_found() -> RefusedError:

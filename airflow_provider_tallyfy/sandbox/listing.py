@@ -13,7 +13,7 @@ from starlette.datastructures import URL
 from airflow_provider_tallyfy.sandbox import processes, tasks
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Owners, Run, Task
-from airflow_provider_tallyfy.sandbox.representation import is_due_soon, is_late
+from airflow_provider_tallyfy.sandbox.serializers import is_due_soon, is_late
 from airflow_provider_tallyfy.sandbox.store import Store
 
 MOST_PER_PAGE = 100

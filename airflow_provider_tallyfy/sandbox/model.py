@@ -43,6 +43,14 @@ class ThreadLabel(StrEnum):
     ADVICE = "advice"
 
 
+class CommentState(StrEnum):
+    """How a comment is shown."""
+
+    OPEN = "open"
+    HIDE_FOR_GUESTS = "hide-for-guests"
+    COLLAPSED = "collapsed"
+
+
 class Role(StrEnum):
     """What a member may do; only an admin deletes for good, and a light member sees only their own work."""
 
@@ -255,7 +263,7 @@ class Thread:
     updated_at: datetime
     task_id: str | None = None
     run_id: str | None = None
-    state: str = "open"
+    state: CommentState = CommentState.OPEN
     sent_to: tuple[int, ...] = ()
     resolve_id: str | None = None
 

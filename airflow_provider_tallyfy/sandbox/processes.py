@@ -89,7 +89,7 @@ def launch(
     store.tasks.update(run.tasks)
     store.record("created", run, caller.member.id, f"Launched process: {run.name}")
     settle(store, run)
-    store.changed()
+    store.changed(run)
     return run
 
 
@@ -108,7 +108,7 @@ def update(
     run.last_updated = store.now()
     store.record("updated", run, caller.member.id, f"Updated process: {run.name}")
     settle(store, run)
-    store.changed()
+    store.changed(run)
 
 
 def archive(store: Store, caller: Caller, run: Run) -> None:
@@ -116,7 +116,7 @@ def archive(store: Store, caller: Caller, run: Run) -> None:
     if run.archived_at is None:
         run.archived_at = run.last_updated = store.now()
         store.record("archived", run, caller.member.id, f"Archived process: {run.name}")
-        store.changed()
+        store.changed(run)
 
 
 def activate(store: Store, caller: Caller, run: Run) -> None:
@@ -124,7 +124,7 @@ def activate(store: Store, caller: Caller, run: Run) -> None:
     if run.archived_at is not None:
         run.archived_at, run.last_updated = None, store.now()
         store.record("unarchived", run, caller.member.id, f"Restored process: {run.name}")
-        store.changed()
+        store.changed(run)
 
 
 def delete(store: Store, caller: Caller, run: Run) -> None:
@@ -137,7 +137,7 @@ def delete(store: Store, caller: Caller, run: Run) -> None:
     for task_id in run.tasks:
         del store.tasks[task_id]
     store.record("deleted", run, caller.member.id, f"Deleted process: {run.name}")
-    store.changed()
+    store.changed(run)
 
 
 def settle(store: Store, run: Run) -> None:

@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from airflow_provider_tallyfy.sandbox.application import build_application
+from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.controls import Controls
 from airflow_provider_tallyfy.sandbox.seeds import Seed, seeded_store
 from airflow_provider_tallyfy.sandbox.store import NextTaskShape, Store
@@ -112,6 +113,7 @@ class SandboxServer:
     :param test_controls: whether ``/_sandbox`` is there.
     :param port: the port; 0, the default, takes a free one.
     :param certificate: PEM files of a certificate and of its key, to serve TLS with; without, it is plain HTTP.
+    :param behavior: what it does where the sources disagree, at the start and after a reset.
     """
 
     def __init__(
@@ -122,9 +124,11 @@ class SandboxServer:
         test_controls: bool = True,
         port: int = 0,
         certificate: tuple[Path, Path] | None = None,
+        behavior: Behavior | None = None,
     ) -> None:
-        self.store: Store = seeded_store(seed, next_task_shape=next_task)
         self._seed = seed
+        self._behavior = behavior or Behavior()
+        self.store: Store = seeded_store(seed, next_task_shape=next_task, behavior=self._behavior)
         self._test_controls = test_controls
         self._requested_port = port
         self._certificate = certificate
@@ -196,7 +200,7 @@ class SandboxServer:
         """Make everything as it was at the start, which takes less time than a new server."""
 
         def replace(store: Store) -> None:
-            fresh = seeded_store(self._seed, next_task_shape=store.next_task_shape)
+            fresh = seeded_store(self._seed, next_task_shape=store.next_task_shape, behavior=self._behavior)
             fresh.version, fresh.listeners = store.version, store.listeners
             self.store = state.store = fresh
             if state.controls is not None:

@@ -6,6 +6,7 @@ It does no I/O and has no threads: it is used from one event loop, and a change 
 
 from __future__ import annotations
 
+import copy
 import math
 import uuid
 from collections import deque
@@ -16,8 +17,10 @@ from enum import StrEnum
 from typing import Literal
 
 from airflow_provider_tallyfy.sandbox.access import Access, Caller
+from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.clock import Clock
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
+from airflow_provider_tallyfy.sandbox.history import History
 from airflow_provider_tallyfy.sandbox.model import (
     Activity,
     Checklist,
@@ -80,6 +83,8 @@ class Store:
 
     def __post_init__(self) -> None:
         self.access = Access(self.clock, self.members)
+        self.behavior = Behavior()
+        self._history: History | None = None
         self._increment = 1000
         self._uses: dict[HourlyCap, deque[datetime]] = {cap: deque() for cap in HourlyCap}
 
@@ -96,11 +101,44 @@ class Store:
         self._increment += 1
         return self._increment
 
-    def changed(self) -> None:
-        """Tell the listeners that something is not as it was."""
+    def behave(self, behavior: Behavior) -> None:
+        """Change what the sandbox does; reads that lag show no state older than that of the moment they began to."""
+        self.behavior = behavior
+        if not self._longest_lag:
+            self._history = None
+        elif self._history is None:
+            one_offs = (task for task in self.tasks.values() if task.run_id is None)
+            self._history = History([*self.runs.values(), *one_offs])
+
+    def as_of(self, seconds_ago: float) -> Store:
+        """Return the store with the runs and tasks of some seconds ago, for reading only."""
+        if self._history is None or not seconds_ago:
+            return self
+        past = copy.copy(self)
+        past.runs, past.tasks = self._history.as_of(self.now() - timedelta(seconds=seconds_ago))
+        return past
+
+    def changed(self, item: Run | Task | None = None) -> None:
+        """Take note of a change and call the listeners.
+
+        :param item: the run or task that was changed, created or deleted.
+        """
+        if self._history is not None and item is not None:
+            now = self.now()
+            item_id = (item.run_id or item.id) if isinstance(item, Task) else item.id
+            self._history.add(
+                item_id,
+                self.runs.get(item_id) or self.tasks.get(item_id),
+                at=now,
+                oldest_read=now - timedelta(seconds=self._longest_lag),
+            )
         self.version += 1
         for listener in tuple(self.listeners):
             listener()
+
+    @property
+    def _longest_lag(self) -> float:
+        return max(self.behavior.run_lag, self.behavior.list_lag)
 
     def checklist(self, checklist_id: str) -> Checklist:
         """Return a template, or refuse."""

@@ -56,7 +56,8 @@ def complete(
     override_user: int | None = None,
 ) -> list[Task]:
     """Complete a task, and an approval with its decision; return the tasks that rules changed thereby."""
-    if task.completed_at is not None:
+    completed_before = task.completed_at is not None
+    if completed_before and store.behavior.second_completion == "refuse":
         raise RefusedError(422, "This task is already completed.")
     if task.hidden:
         raise RefusedError(422, "This task is hidden by a rule and cannot be completed.")
@@ -70,11 +71,12 @@ def complete(
     fields.require(task.captures, task.taskdata, surface="taskdata")
 
     completer_id = caller.member.id if override_user is None else override_user
-    task.completed_at = task.last_updated = store.now()
-    task.completer_id = completer_id
-    task.is_approved = is_approved if task.task_type is TaskType.APPROVAL else None
-    verdict = {True: "Approved", False: "Rejected", None: "Completed"}[task.is_approved]
-    store.record("completed", task, completer_id, f"{verdict} task: {task.title}")
+    if not completed_before or store.behavior.second_completion == "overwrite":
+        task.completed_at = task.last_updated = store.now()
+        task.completer_id = completer_id
+        task.is_approved = is_approved if task.task_type is TaskType.APPROVAL else None
+    decision = {True: "Approved", False: "Rejected", None: "Completed"}[task.is_approved]
+    store.record("completed", task, completer_id, f"{decision} task: {task.title}")
     return _follow_up(store, caller, task)
 
 
@@ -148,7 +150,7 @@ def archive(store: Store, caller: Caller, task: Task) -> None:
     _refuse_in_run(task)
     task.archived_at = store.now()
     store.record("archived", task, caller.member.id, f"Archived task: {task.title}")
-    store.changed()
+    store.changed(task)
 
 
 def restore(store: Store, caller: Caller, task_id: str) -> Task:
@@ -158,7 +160,7 @@ def restore(store: Store, caller: Caller, task_id: str) -> Task:
         raise not_found()
     task.archived_at = None
     store.record("unarchived", task, caller.member.id, f"Restored task: {task.title}")
-    store.changed()
+    store.changed(task)
     return task
 
 
@@ -170,7 +172,7 @@ def delete(store: Store, caller: Caller, task_id: str) -> None:
     _refuse_in_run(task)
     del store.tasks[task_id]
     store.record("deleted", task, caller.member.id, f"Deleted task: {task.title}")
-    store.changed()
+    store.changed(task)
 
 
 def _refuse_in_run(task: Task) -> None:
@@ -198,5 +200,5 @@ def _follow_up(store: Store, caller: Caller, task: Task) -> list[Task]:
             store.record(verb, other, caller.member.id, f"{done} task by a rule: {other.title}")
         run.last_updated = store.now()
         processes.settle(store, run)
-    store.changed()
+    store.changed(task)
     return changed

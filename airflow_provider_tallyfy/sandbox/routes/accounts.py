@@ -7,8 +7,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from airflow_provider_tallyfy.sandbox import access, listing
-from airflow_provider_tallyfy.sandbox import representation as show
+from airflow_provider_tallyfy.sandbox import access, listing, serializers
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
 from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, named_client
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
@@ -21,7 +20,7 @@ oauth = APIRouter()
 @router.get("/organizations/{organization}/me")
 async def me(store: SandboxStore, caller: Member) -> JSONResponse:
     """Show the member whose token it is."""
-    return JSONResponse({"data": show.member(store, caller.member)})
+    return JSONResponse({"data": serializers.member(store, caller.member)})
 
 
 @router.get("/me/organizations")
@@ -29,13 +28,13 @@ async def my_organizations(
     request: Request, store: SandboxStore, caller: Member, query: listing.Pages
 ) -> JSONResponse:
     """List the organizations of the caller: there is one."""
-    return JSONResponse(listing.page([store], show.organization, query, request.url))
+    return JSONResponse(listing.page([store], serializers.organization, query, request.url))
 
 
 @router.get("/organizations/{organization}")
 async def organization(store: SandboxStore, caller: Member) -> JSONResponse:
     """Show the organization."""
-    return JSONResponse({"data": show.organization(store)})
+    return JSONResponse({"data": serializers.organization(store)})
 
 
 @router.post("/applications/{organization}/users/{email}/token", dependencies=[Depends(named_client)])

@@ -7,14 +7,30 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from airflow_provider_tallyfy.sandbox.access import Caller
+from airflow_provider_tallyfy.sandbox.behavior import Behavior
+from airflow_provider_tallyfy.sandbox.controls import is_from_page
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
-from airflow_provider_tallyfy.sandbox.representation import Includes
+from airflow_provider_tallyfy.sandbox.serializers import Includes
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
 
 
 async def _store(request: Request) -> Store:
     store: Store = request.app.state.store
     return store
+
+
+def behavior_towards(request: Request) -> Behavior:
+    """Return what the sandbox does; the web page is always served in the same way."""
+    store: Store = request.app.state.store
+    return Behavior() if is_from_page(request.headers) else store.behavior
+
+
+async def _item_store(request: Request, store: SandboxStore) -> Store:
+    return store.as_of(behavior_towards(request).run_lag)
+
+
+async def _list_store(request: Request, store: SandboxStore) -> Store:
+    return store.as_of(behavior_towards(request).list_lag)
 
 
 async def named_client(request: Request) -> None:
@@ -37,5 +53,8 @@ async def _includes(request: Request) -> Includes:
 
 
 SandboxStore = Annotated[Store, Depends(_store)]
+# For reads, which may lag.
+ItemStore = Annotated[Store, Depends(_item_store)]
+ListStore = Annotated[Store, Depends(_list_store)]
 Member = Annotated[Caller, Depends(_caller)]
 With = Annotated[Includes, Depends(_includes)]

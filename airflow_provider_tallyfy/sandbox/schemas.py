@@ -8,7 +8,15 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from airflow_provider_tallyfy.sandbox.clock import as_utc
-from airflow_provider_tallyfy.sandbox.model import FieldType, FormField, Option, Owners, TaskType, ThreadLabel
+from airflow_provider_tallyfy.sandbox.model import (
+    CommentState,
+    FieldType,
+    FormField,
+    Option,
+    Owners,
+    TaskType,
+    ThreadLabel,
+)
 
 
 def _map_from_php(value: Any) -> Any:
@@ -74,7 +82,13 @@ class LaunchRun(RunProperties):
 
 
 class UpdateRun(RunProperties):
-    """``PUT …/runs/{run}``."""
+    """``PUT …/runs/{run}``; members and groups that are not sent are removed.
+
+    tallyfy/mcp-public quotes the server's source and measured it; the documentation says that they stay.
+    """
+
+    users: list[int] = []
+    groups: list[str] = []
 
 
 class CompleteTask(BaseModel):
@@ -166,12 +180,22 @@ class CreateTask(TaskProperties):
 
 
 class WriteComment(BaseModel):
-    """``POST …/comment``, and ``PUT`` of one."""
+    """``POST …/comment``.
+
+    The default state is that of the server's source, as tallyfy/mcp-public quotes it; the official SDK says ``open``.
+    """
 
     content: Text
     label: ThreadLabel = ThreadLabel.COMMENT
-    state: str = "open"
+    state: CommentState = CommentState.HIDE_FOR_GUESTS
     sent_to: list[int] = []
+
+
+class EditComment(BaseModel):
+    """``PUT …/comment/{thread}``."""
+
+    content: Text
+    state: CommentState | None = None
 
 
 class ReportIssue(BaseModel):
@@ -185,6 +209,7 @@ class ResolveIssue(BaseModel):
 
     thread_id: Text
     content: Text
+    state: CommentState = CommentState.OPEN
 
 
 class InviteGuest(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Request
@@ -10,11 +11,12 @@ from pydantic import BaseModel, Field, model_validator
 
 from airflow_provider_tallyfy.sandbox import processes
 from airflow_provider_tallyfy.sandbox.access import Caller
-from airflow_provider_tallyfy.sandbox.bodies import Moment
+from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.clock import as_text
 from airflow_provider_tallyfy.sandbox.controls import Controls, Fault
 from airflow_provider_tallyfy.sandbox.errors import invalid
 from airflow_provider_tallyfy.sandbox.routes.dependencies import SandboxStore
+from airflow_provider_tallyfy.sandbox.schemas import Moment
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.sandbox.store import FeedFaults
 
@@ -138,6 +140,31 @@ async def change_feed(store: SandboxStore, body: ChangeFeed) -> JSONResponse:
     """Make the activity feed late or incomplete; an empty object makes it honest again."""
     store.feed_faults = FeedFaults(body.delay, frozenset(body.missing))
     return JSONResponse(body.model_dump())
+
+
+@router.get("/behavior")
+async def show_behavior(store: SandboxStore) -> JSONResponse:
+    """Show what the sandbox does where the sources disagree."""
+    return JSONResponse(store.behavior.model_dump())
+
+
+@router.post("/behavior")
+async def change_behavior(store: SandboxStore, body: Behavior) -> JSONResponse:
+    """Change the given fields of the sandbox's behavior; the others stay."""
+    store.behave(store.behavior.model_copy(update=body.model_dump(exclude_unset=True)))
+    return await show_behavior(store)
+
+
+@router.get("/completions")
+async def count_completions(store: SandboxStore) -> JSONResponse:
+    """Show how often each task was completed, by task id."""
+    return JSONResponse(
+        Counter(
+            entry.auditable_id
+            for entry in store.activities
+            if entry.verb == "completed" and entry.type == "Task"
+        )
+    )
 
 
 @router.post("/tokens")
