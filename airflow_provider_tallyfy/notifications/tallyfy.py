@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 
-from airflow_provider_tallyfy.acting.launching import FIELDS, Launch, Launcher
+from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
 from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark
 
 if TYPE_CHECKING:

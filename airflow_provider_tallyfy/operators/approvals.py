@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 
-from airflow_provider_tallyfy.acting.completer import who_completed
-from airflow_provider_tallyfy.protocol.decisions import Person, last_comment
+from airflow_provider_tallyfy.actions.completer import who_completed
+from airflow_provider_tallyfy.protocol.completion import Person, last_comment
 from airflow_provider_tallyfy.protocol.text import one_line, quoted, shortened
 from airflow_provider_tallyfy.version_compat import skip
 

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, SkipMixin, conf
 
-from airflow_provider_tallyfy.acting.completing import Completer, Completion, DecidedOtherwiseError
-from airflow_provider_tallyfy.acting.launching import FIELDS, Launch, Launcher
+from airflow_provider_tallyfy.actions.completing import Completer, Completion, ConflictingDecisionError
+from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
 from airflow_provider_tallyfy.operators.approvals import described, in_words, skip_downstream
-from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator
-from airflow_provider_tallyfy.operators.launch_record import LaunchRecord, launch_mark
+from airflow_provider_tallyfy.operators.attempt_store import TaskAttemptStore, launch_mark
+from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator, fail_on_bad_input
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
-from airflow_provider_tallyfy.operators.waits import WaitsForRun
+from airflow_provider_tallyfy.operators.waits import WaitsForRun, check_pace
 from airflow_provider_tallyfy.protocol import text
-from airflow_provider_tallyfy.protocol.plain_values import truth
-from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+from airflow_provider_tallyfy.protocol.scalars import parse_bool
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
-from airflow_provider_tallyfy.version_compat import with_outputs_pushed
 from airflow_provider_tallyfy.waiting import report
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 
@@ -63,10 +62,11 @@ class TallyfyGetRunOperator(TallyfyOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run and return it."""
-        push_run_url(context, self.hook.run_url(self.run_id))
-        run = self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
+        with fail_on_bad_input():
+            push_run_url(context, self.hook.run_url(self.run_id))
+            run = self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
         self.log.info("%s; run %s", report.described_run(run), self.run_id)
-        return with_outputs_pushed(self, context, run)
+        return self._as_output(context, run)
 
 
 class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
@@ -141,6 +141,8 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
         self.deferrable = deferrable
         self.poke_interval = _seconds(poke_interval)
         self.timeout = _seconds(conf.getfloat("sensors", "default_timeout") if timeout is None else timeout)
+        if wait_for_completion:
+            check_pace(self.poke_interval, self.timeout)
         self.checklist_id = checklist_id
         self.name = name
         self.kickoff = kickoff
@@ -162,22 +164,22 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Launch the run, unless an earlier try did, and return it."""
         mark = launch_mark(context, self.task_id, is_of_every_try=self.on_retry == "adopt")
-        record = LaunchRecord(context, self.checklist_id, mark, self.log.warning)
-        launch = Launch.of(self, mark)
-        try:
-            run_id = Launcher(self.hook, launch, self.log.warning).launch_once(record)
-        except FormValuesError as error:
-            raise AirflowFailException(str(error)) from None
-        push_run_url(context, self.hook.run_url(run_id))
+        launcher = Launcher(self.hook, Launch.of(self, mark), self.log.warning)
+        with fail_on_bad_input():
+            if self.wait_for_completion:
+                self.check_wait()
+            store = TaskAttemptStore.of_launch(context, self.checklist_id, mark, self.log.warning)
+            launched = launcher.launch_once(store)
+        push_run_url(context, self.hook.run_url(launched.id))
         if self.wait_for_completion:
-            return with_outputs_pushed(self, context, self.wait_until_complete(context, run_id))
-        run = self.hook.get_run(run_id)
-        self.log.info("%s; run %s of template %s", report.described_run(run), run_id, self.checklist_id)
-        return with_outputs_pushed(self, context, run)
+            return self._as_output(context, self.wait_until_complete(context, launched.id))
+        run = launcher.read(launched)
+        self.log.info("%s; run %s of template %s", report.described_run(run), launched.id, self.checklist_id)
+        return self._as_output(context, run)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the run that was waited for, or fail."""
-        return with_outputs_pushed(self, context, super().execute_complete(context, event))
+        return self._as_output(context, super().execute_complete(context, event))
 
 
 class TallyfyCompleteTaskOperator(TallyfyOperator):
@@ -234,20 +236,22 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Complete the task, unless it is completed, and return it."""
-        push_run_url(context, self.hook.run_url(self.run_id))
-        completion = Completion(
-            run_id=self.run_id,
-            task=self.task,
-            form_fields=self.form_fields,
-            is_approved=truth(self.is_approved, "is_approved"),
-            override_user=self.override_user,
-        )
-        try:
-            task = Completer(self.hook, completion, self.log.warning).complete_once()
-        except (FormValuesError, DecidedOtherwiseError) as error:
-            raise AirflowFailException(str(error)) from None
+        with fail_on_bad_input():
+            completion = Completion(
+                run_id=self.run_id,
+                task=self.task,
+                form_fields=self.form_fields,
+                is_approved=parse_bool(self.is_approved, "is_approved"),
+                override_user=self.override_user,
+            )
+            push_run_url(context, self.hook.run_url(self.run_id))
+            store = TaskAttemptStore.of_completion(context, self.run_id, self.task, self.log.warning)
+            try:
+                task = Completer(self.hook, completion, store, self.log.warning).complete_once()
+            except ConflictingDecisionError as error:
+                raise AirflowFailException(str(error)) from None
         self.log.info("%s; task %s, run %s", TaskDoneCondition.outcome(task), task["id"], self.run_id)
-        return task
+        return self._as_output(context, task)
 
 
 class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
@@ -295,11 +299,12 @@ class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
         """Call the endpoint and return its answer, or what the filter makes of it."""
         if self.query is not None and not isinstance(self.query, Mapping):
             raise AirflowFailException(f"params must be a mapping, not {text.described(self.query)}.")
-        answer = self._all_items() if self.paginate else self._answer()
+        with fail_on_bad_input():
+            answer = self._all_items() if self.paginate else self._answer()
         # Of a text only that it is one: it may be what somebody wrote into a form.
         what = "a text" if isinstance(answer, str) else text.described(answer)
         self.log.info("%s %s was answered with %s", self.method.upper(), self.endpoint, what)
-        return answer if self.response_filter is None else self.response_filter(answer)
+        return sanitize_payload(answer if self.response_filter is None else self.response_filter(answer))
 
     def _answer(self) -> Any:
         return self.hook.request(self.method, self.endpoint, params=self.query, json=self.json)

@@ -6,7 +6,7 @@ import pytest
 import requests
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_tallyfy.acting import completing
+from airflow_provider_tallyfy.actions import attempts, completing
 from airflow_provider_tallyfy.exceptions import (
     TallyfyIndeterminateError,
     TallyfyNotFoundError,
@@ -14,7 +14,7 @@ from airflow_provider_tallyfy.exceptions import (
 )
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyCompleteTaskOperator
-from airflow_provider_tallyfy.protocol.decisions import Person
+from airflow_provider_tallyfy.protocol.completion import Person
 from airflow_provider_tallyfy.protocol.forms import read_task_form
 from airflow_provider_tallyfy.sandbox.seeds import COMPLETE_RUN_ID, ONBOARDING_RUN_ID, SEEDED_RUN_ID
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseNotifier
 
-from airflow_provider_tallyfy.acting import launching
+from airflow_provider_tallyfy.actions import launching
 from airflow_provider_tallyfy.hooks import transport
 from airflow_provider_tallyfy.notifications.tallyfy import TallyfyCommentNotifier, TallyfyLaunchRunNotifier
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator

@@ -36,7 +36,7 @@ PROTOCOL = [
         ".names",
         ".payload",
         ".people",
-        ".plain_values",
+        ".scalars",
         ".problems",
         ".tasks",
         ".text",
