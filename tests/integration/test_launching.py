@@ -120,6 +120,51 @@ def the_only(sandbox, run):
     return True
 
 
+class TestLag:
+    """Reads that show a state which is some seconds old."""
+
+    @pytest.fixture
+    def people(self, sandbox):
+        return SandboxClient(sandbox.url)
+
+    def test_a_run_that_no_read_shows_yet_is_returned(self, sandbox, airflow, people):
+        people.behave(run_lag=60, list_lag=60)
+        run = airflow.run(kickoff={"Version": "3.0"})
+        assert the_only(sandbox, run)
+        assert (run["name"], run["status"], "next_task" in run) == ("Release 3", "active", True)
+
+    def test_it_is_waited_for(self, sandbox, airflow, people, monkeypatch):
+        people.behave(run_lag=20)
+        pauses = []
+
+        def pause(seconds):
+            pauses.append(seconds)
+            assert len(pauses) < 100
+            if len(pauses) <= 3:
+                people.complete_next(launched(sandbox)[0])
+            people.advance_clock(seconds)
+
+        monkeypatch.setattr(
+            waits, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=pause)
+        )
+        run = airflow.run(wait_for_completion=True, poke_interval=60, timeout=600)
+        assert (run["status"], the_only(sandbox, run)) == ("complete", True)
+        assert pauses[0] < 60
+
+    def test_a_list_that_lags_behind_a_launch_in_doubt(self, sandbox, airflow, people):
+        people.behave(run_lag=0.5, list_lag=0.5)
+        fault(sandbox, "apply_then_drop")
+        assert the_only(sandbox, airflow.run())
+
+    def test_a_retry_that_follows_at_once(self, sandbox, airflow, people):
+        run = airflow.run()
+        people.behave(list_lag=0.5, run_lag=0.5)
+        airflow.store = TaskStateStore()
+        people.behave(list_lag=0.7)
+        assert airflow.run()["id"] == run["id"]
+        assert the_only(sandbox, run)
+
+
 ANSWERED_BADLY = [
     pytest.param("apply_then_drop", {}, id="it is applied, then the connection breaks off"),
     pytest.param("apply_then_status", {"status": 500}, id="it is applied, then answered with 500"),
@@ -290,6 +335,23 @@ class TestLaterTries:
         before = datetime.now(UTC)
         assert the_only(sandbox, airflow.run())
         assert (datetime.now(UTC) - before > timedelta(seconds=WINDOW)) is not keeps_state
+
+    @pytest.mark.parametrize("cleared", [0, 1])
+    def test_a_dag_run_that_was_deleted_and_created_again(self, sandbox, airflow, cleared):
+        run = airflow.run()
+        again = Airflow()
+        again.dag_run.clear_number = cleared
+        again.tries = 1
+        other = again.run()
+        assert launched(sandbox) == [run["id"], other["id"]]
+        assert again.run()["id"] == other["id"]
+
+    def test_notes_of_any_length(self, sandbox, airflow):
+        run = airflow.run(summary="Ask Ada. " * 20_000)
+        assert run["summary"].startswith("Ask Ada. Ask Ada. ")
+        airflow.store = TaskStateStore()
+        assert airflow.run()["id"] == run["id"]
+        assert the_only(sandbox, run)
 
     def test_another_template_is_another_launch(self, sandbox, airflow):
         run = airflow.run()
