@@ -116,8 +116,7 @@ class TaskAttemptStore:
                 since=datetime.fromtimestamp(own["began_at"], UTC),
                 sent_at=own.get("sent_at"),
             )
-        task_instance = self._context.get("ti")
-        if self._is_of_one_try or task_instance is None or task_instance.try_number <= 1:
+        if self._is_of_one_try or getattr(self._context.get("ti"), "try_number", 1) <= 1:
             return None
         # A store that is not empty holds the last write, which was to something else.
         return PriorAttempts(

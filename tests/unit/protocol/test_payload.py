@@ -46,7 +46,7 @@ class NoJson:
     text: str
 
 
-@pytest.mark.parametrize("value", [NoJson("\0"), {"a", "b"}, b"\0", object()], ids=repr)
+@pytest.mark.parametrize("value", [NoJson("\0"), {"a"}, b"\0", object()], ids=type)
 def test_what_is_no_json_is_left_alone(value):
     assert sanitize_payload(value) is value
     assert sanitize_payload([value])[0] is value
