@@ -73,10 +73,11 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
     """
     Launch a run of a template once, and return it as ``TallyfyGetRunOperator`` does.
 
-    All that is wrong with the values is told in one error before anything is sent, and what there is to choose from.
-    A retried task, a killed worker, a request that timed out and a cleared task start no second run: each run carries a
-    mark of the task instance at the end of its notes, by which it is found again, and on Airflow 3.3 and newer its id
-    is kept in the task state store too. A run that was archived meanwhile counts as launched.
+    One error names all mistakes in the values, and what to choose from, before anything is sent. A retried task, a
+    killed worker, a request that timed out and a cleared task start no second run: each run carries a mark of the task
+    instance at the end of its notes, by which it is found again, and on Airflow 3.3 and newer its id is kept in the task
+    state store too. A run that was archived meanwhile counts as launched. A DAG run that is deleted and created again
+    launches a run of its own; the documentation names the one case that cannot be told apart.
 
     :param checklist_id: id of the template. (templated)
     :param name: what the run is called, at most 550 characters. Default: Tallyfy makes a name. (templated)
@@ -86,18 +87,18 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
     :param owner_id: the member who owns the run, by id or e-mail address. Default: the connection's person. (templated)
     :param tasks: ``{"owners": …, "deadline": …}`` by step id, alias or title; owners are members by id or e-mail
         address, guests by e-mail address, groups by id or name. (templated)
-    :param tags: ids of tags. (templated)
+    :param tags: ids of tags, a list. (templated)
     :param users: members who see the run, by id or e-mail address. (templated)
     :param groups: groups that see the run, by id or name. (templated)
-    :param roles: assignees by the id of a role of the template, as Tallyfy takes them. (templated)
-    :param folders: ids of folders. (templated)
+    :param roles: ``{"users": […], "guests": […], "groups": […]}`` by the id of a role of the template. (templated)
+    :param folders: ids of folders, a list. (templated)
     :param parent_id: id of the run that this one belongs to. (templated)
     :param on_retry: ``adopt``, the default: one run, however often the task is tried or cleared. ``relaunch``: each try
         launches a run of its own.
     :param wait_for_completion: wait until the run is complete, and return it then. A retry waits for the same run.
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
-    :param poke_interval: seconds between two looks while it waits, or a ``timedelta``.
-    :param timeout: seconds for which it waits, or a ``timedelta``. Default: ``[sensors] default_timeout``.
+    :param poke_interval: seconds between two polls while it waits, above 0, or a ``timedelta``.
+    :param timeout: seconds for which it waits, above 0, or a ``timedelta``. Default: ``[sensors] default_timeout``.
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
     :param multiple_outputs: push each field of the run under its own key too, so that downstream tasks can take
         ``launch.output["id"]``, ``launch.output["next_task"]`` and so on.
@@ -105,8 +106,10 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
         run was waited for, and was archived or deleted before it was complete.
     :raises AirflowSensorTimeout: the run was waited for, and was not complete in time.
     :raises TallyfyIndeterminateError: the launch got no clear answer twice, and no run was found a minute later. A
-        retry looks again before it sends.
+        retry searches again before it sends.
     :raises TallyfyNotFoundError: there is no such template; or the run that the task launched before is gone.
+    :raises ValueError: ``on_retry`` is another word; or, with ``wait_for_completion``, ``poke_interval`` or ``timeout``
+        is not above 0.
     """
 
     template_fields: Sequence[str] = (*FIELDS, "tallyfy_conn_id")
@@ -186,9 +189,13 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
     """
     Complete, approve or reject a task of a run, and return the task with its form.
 
-    Values are written into the task's form before. All that is wrong with them, and each required field that would
-    still be empty, is told in one error before anything is sent. A task that is completed already, with the same
-    decision, is a success; nothing is written into it then.
+    Values are written into the task's form before. One error names all mistakes in them, and each required field that
+    would still be empty, before anything is sent. A task that is completed already, with the same decision, is a
+    success; nothing is written into it then.
+
+    No completion is sent while an earlier one may have been, or may yet be, applied: Tallyfy may accept a second one,
+    and send its webhooks and mails again. At a retry that takes a minute, except on Airflow 3.3 and newer after a try
+    that sent nothing.
 
     :param run_id: id of the run. (templated)
     :param task: the task's id, alias or title; exact before one that differs only in case. (templated)
@@ -196,14 +203,15 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
         field. (templated)
     :param is_approved: ``True`` approves and ``False`` rejects; needed on an approval, ignored on any other task.
         (templated; a text ``True`` or ``False`` is taken)
-    :param override_user: the member to record as the one who did it, by id or e-mail address. Default: the connection's
+    :param override_user: the member to record as the completer, by id or e-mail address. Default: the connection's
         person. (templated)
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
-    :raises AirflowFailException: something cannot be sent, or the task was completed with another decision; the task
-        fails without retries.
+    :raises AirflowFailException: something cannot be sent, several tasks have that title, or the task was completed with
+        another decision; the task fails without retries.
     :raises TallyfyNotFoundError: there is no such task, or not yet.
     :raises TallyfyValidationError: a rule hides the task, an issue is open, or Tallyfy refuses for another reason.
-    :raises TallyfyIndeterminateError: it may or may not be completed. A retry looks before it sends.
+    :raises TallyfyIndeterminateError: it may or may not be completed, and was open for a minute. A retry finds out before
+        it sends.
     """
 
     template_fields: Sequence[str] = (
