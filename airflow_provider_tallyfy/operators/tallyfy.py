@@ -75,8 +75,8 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
 
     One error names all mistakes in the values, and what to choose from, before anything is sent. A retried task, a
     killed worker, a request that timed out and a cleared task start no second run: each run carries a mark of the task
-    instance at the end of its notes, by which it is found again, and on Airflow 3.3 and newer its id is kept in the task
-    state store too. A run that was archived meanwhile counts as launched. A DAG run that is deleted and created again
+    instance at the end of its notes, by which it is found again, and on Airflow 3.3 and newer its id is kept in the
+    task state store too. A run that was archived meanwhile counts as launched. A DAG run that is deleted and created again
     launches a run of its own; the documentation names the one case that cannot be told apart.
 
     :param checklist_id: id of the template. (templated)
@@ -206,12 +206,12 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
     :param override_user: the member to record as the completer, by id or e-mail address. Default: the connection's
         person. (templated)
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
-    :raises AirflowFailException: something cannot be sent, several tasks have that title, or the task was completed with
-        another decision; the task fails without retries.
+    :raises AirflowFailException: something cannot be sent, several tasks have that title, or the task was completed
+        with another decision; the task fails without retries.
     :raises TallyfyNotFoundError: there is no such task, or not yet.
     :raises TallyfyValidationError: a rule hides the task, an issue is open, or Tallyfy refuses for another reason.
-    :raises TallyfyIndeterminateError: it may or may not be completed, and was open for a minute. A retry finds out before
-        it sends.
+    :raises TallyfyIndeterminateError: it may or may not be completed, and was open for a minute. A retry finds out
+        before it sends.
     """
 
     template_fields: Sequence[str] = (
