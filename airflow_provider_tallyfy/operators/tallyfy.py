@@ -76,8 +76,8 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
     One error names all mistakes in the values, and what to choose from, before anything is sent. A retried task, a
     killed worker, a request that timed out and a cleared task start no second run: each run carries a mark of the task
     instance at the end of its notes, by which it is found again, and on Airflow 3.3 and newer its id is kept in the
-    task state store too. A run that was archived meanwhile counts as launched. A DAG run that is deleted and created again
-    launches a run of its own; the documentation names the one case that cannot be told apart.
+    task state store too. A run that was archived meanwhile counts as launched. A DAG run that is deleted and created
+    again launches a run of its own; the documentation names the one case that cannot be told apart.
 
     :param checklist_id: id of the template. (templated)
     :param name: what the run is called, at most 550 characters. Default: Tallyfy makes a name. (templated)
