@@ -46,17 +46,44 @@ def never_expire() -> Any:
 
 def not_begun_before(context: Context) -> datetime | None:
     """
-    Return an instant before which no try of the task instance began; ``None`` where there is none that is known.
+    Return an instant before which no try of the task instance began; ``None`` if none is known.
 
-    Clearing moves a DAG run's ``start_date`` and ``queued_at``, and the task instance's too. What it leaves alone is
+    A clear moves a DAG run's ``start_date`` and ``queued_at``, and the task instance's too. It does not change
     ``run_after`` (Airflow 3), and in Airflow 2 the dates that the run is about; a run triggered there may be about the
     future.
     """
-    dag_run = context.get("dag_run")
+    dag_run: Any = context.get("dag_run")
+    if not was_cleared(context):
+        started: datetime = dag_run.start_date
+        return started
     names = ("run_after",) if hasattr(dag_run, "run_after") else ("logical_date", "data_interval_end")
     moments = [moment for name in names if (moment := getattr(dag_run, name, None)) is not None]
     earliest: datetime | None = min(moments, default=None)
     return None if earliest is None or earliest > datetime.now(UTC) else earliest
+
+
+def incarnation(context: Context) -> str:
+    """
+    Return what distinguishes a DAG run from a deleted one with the same id, and does not change when it is cleared.
+
+    In Airflow 3 a worker knows no more than ``run_after``: it is another one for a run that was triggered again, by a
+    user or an asset, but the same for a scheduled one. In Airflow 2 it is the number of the database row.
+    """
+    dag_run = context.get("dag_run")
+    run_after = getattr(dag_run, "run_after", None)
+    return str(getattr(dag_run, "id", "")) if run_after is None else str(run_after.timestamp())
+
+
+def started_at(context: Context) -> str:
+    """Return when the DAG run started; no other one with the same id did then, but a clear moves it."""
+    start_date = getattr(context.get("dag_run"), "start_date", None)
+    return "" if start_date is None else str(start_date.timestamp())
+
+
+def was_cleared(context: Context) -> bool:
+    """Tell whether the DAG run was, or may have been, cleared, so that its start may have moved."""
+    dag_run = context.get("dag_run")
+    return getattr(dag_run, "clear_number", None) != 0 or getattr(dag_run, "start_date", None) is None
 
 
 def is_deferral_timeout(error: BaseException) -> bool:

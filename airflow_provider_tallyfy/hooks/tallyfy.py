@@ -305,7 +305,13 @@ class TallyfyHook(BaseHook):
         return self._send(calls.update_task(self._organization, run_id, task_id, values), read_item)
 
     def complete_task(
-        self, run_id: str, task_id: str, *, is_approved: bool | None = None, override_user: int | None = None
+        self,
+        run_id: str,
+        task_id: str,
+        *,
+        is_approved: bool | None = None,
+        override_user: int | None = None,
+        before_sending: Callable[[], object] = lambda: None,
     ) -> dict[str, Any]:
         """
         Complete a task of a run and return it.
@@ -314,11 +320,13 @@ class TallyfyHook(BaseHook):
         :param task_id: the task's id.
         :param is_approved: ``True`` approves and ``False`` rejects; required on approvals, and ignored elsewhere.
         :param override_user: id of the person to record as the one who did it.
+        :param before_sending: called before each attempt to send it; where it raises, nothing is sent any more.
         :raises TallyfyValidationError: it is completed already, a required field is empty, or an issue is open.
         :raises TallyfyIndeterminateError: it may or may not have been completed.
         """
         values = {"is_approved": is_approved, "override_user": override_user}
-        return self._send(calls.complete_task(self._organization, run_id, task_id, values), read_item)
+        call = calls.complete_task(self._organization, run_id, task_id, values)
+        return self._send(call, read_item, before_sending)
 
     def comment(self, task_id: str, content: str, *, state: str = "open") -> dict[str, Any]:
         """

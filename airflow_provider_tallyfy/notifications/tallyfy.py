@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseNotifier
 
-from airflow_provider_tallyfy.acting.launching import FIELDS, Launch, Launcher
+from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
 from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyIndeterminateError
 from airflow_provider_tallyfy.notifications.callback import Callback
 from airflow_provider_tallyfy.protocol.calls import COMMENT_STATES
@@ -256,7 +256,7 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
     def _launched_before(self, hook: TallyfyHook, mark: LaunchMark, since: datetime | None) -> str | None:
         newest, *_ = newest_runs(self.checklist_id)
         try:
-            run = find_marked(hook.get_runs_pages(**newest), mark, since)
+            run = find_marked(hook.get_runs_pages(**newest), mark.token, since)
         except TallyfyError as error:  # two processes are better than none
             self.log.warning("Launching without knowing whether an earlier callback did: %s", error)
             return None

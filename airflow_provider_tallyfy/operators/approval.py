@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tallyfy.acting.completer import who_completed
-from airflow_provider_tallyfy.protocol.decisions import Person, last_comment
+from airflow_provider_tallyfy.actions.completer import who_completed
+from airflow_provider_tallyfy.protocol.completion import Person, last_comment
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.text import one_line, quoted, shortened
 
 if TYPE_CHECKING:
@@ -23,16 +24,19 @@ def describe_decision(task: dict[str, Any], run_id: str, hook: TallyfyHook, log:
     :param log: gets a warning if the name cannot be read.
     """
     person = who_completed(task, hook, log.warning)
-    return {
-        "run_id": run_id,
-        "task_id": task["id"],
-        "title": task.get("title"),
-        "is_approved": task["is_approved"],
-        "decided_by": person and person.as_json(),
-        "decided_at": task.get("completed_at"),
-        "comment": person and last_comment(task, person),
-        "form_values": task["form_values"],
-    }
+    decision: dict[str, Any] = sanitize_payload(
+        {
+            "run_id": run_id,
+            "task_id": task["id"],
+            "title": task.get("title"),
+            "is_approved": task["is_approved"],
+            "decided_by": person and person.as_json(),
+            "decided_at": task.get("completed_at"),
+            "comment": person and last_comment(task, person),
+            "form_values": task["form_values"],
+        }
+    )
+    return decision
 
 
 def format_decision(decision: dict[str, Any]) -> str:

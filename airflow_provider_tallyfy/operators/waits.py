@@ -6,6 +6,7 @@ Sensors and operators do it alike. An operator that is no sensor waits for the e
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -18,7 +19,9 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
 )
 
+from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError
 from airflow_provider_tallyfy.operators.links import push_run_url
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.version_compat import deferral_hold, is_deferral_timeout
 from airflow_provider_tallyfy.waiting import report
 from airflow_provider_tallyfy.waiting.events import from_event
@@ -42,7 +45,29 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+    from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger
     from airflow_provider_tallyfy.waiting.wait import Log
+
+
+MISSING_GRACE = 60.0
+"""Seconds for which a run that is known to exist may be missing: reads may lag behind its launch."""
+_MAX_SECONDS = 100 * 365 * 86400.0
+_MISSING_PAUSE = 5.0
+
+
+def check_pace(poke_interval: float, timeout: float) -> None:
+    """
+    Refuse a wait that would poll without pause, never, or without end.
+
+    :raises ValueError: one of them is not a number of seconds above zero, and below a hundred years.
+    """
+    for name, seconds in (("poke_interval", poke_interval), ("timeout", timeout)):
+        if (
+            isinstance(seconds, bool)
+            or not isinstance(seconds, (int, float))
+            or not 0 < seconds < _MAX_SECONDS
+        ):
+            raise ValueError(f"{name} must be a number of seconds above 0, but is {seconds!r}.")
 
 
 class Lookout:
@@ -52,20 +77,29 @@ class Lookout:
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: the run's id.
     :param log: the task's.
+    :param is_known: the run was just launched, so it is gone only if it is missing for :data:`MISSING_GRACE` seconds.
     """
 
-    def __init__(self, tallyfy_conn_id: str, run_id: str, log: Log) -> None:
+    def __init__(self, tallyfy_conn_id: str, run_id: str, log: Log, *, is_known: bool = False) -> None:
         self._reader = Reader(tallyfy_conn_id)
         self._run_id = run_id
         self._log = log
         self._has_link = False
         self.last_line: int | None = None
         """The checksum of the line that the last look wrote, for the trigger that goes on."""
+        self._is_known = is_known
+        self._missing_since: float | None = None
 
     @property
     def hook(self) -> TallyfyHook:
         """The hook that it looks through."""
         return self._reader.hook
+
+    @property
+    def may_reappear(self) -> bool:
+        """Whether the last read found no such run, although it is known to exist."""
+        since = self._missing_since
+        return self._is_known and since is not None and time.monotonic() - since < MISSING_GRACE
 
     def look(self, context: Context, condition: C) -> Waiting[C] | Final | Unseen:
         """Look once, tell the log in one line what is new, and return what that means."""
@@ -76,7 +110,10 @@ class Lookout:
         seen = run if isinstance(run, Blank) else Sight(run)
         is_seen = isinstance(seen, Sight)
         metrics.looks_made(self._reader.tallyfy_conn_id, seen=int(is_seen), failed=int(not is_seen))
-        verdict = judge(condition, self._run_id, seen)
+        verdict: Waiting[C] | Final | Unseen = judge(condition, self._run_id, seen)
+        self._missing_since = self._missing_since or time.monotonic() if _is_missing(seen) else None
+        if self.may_reappear and isinstance(seen, Blank):
+            verdict = Unseen(seen.error)
         if isinstance(verdict, Unseen):
             self._log.warning("This look failed; the wait goes on: %s", verdict.error)
         elif isinstance(seen, Sight):
@@ -88,6 +125,10 @@ class Lookout:
                 push_run_url(context, self.hook.run_url(self._run_id))
                 self._has_link = True
         return verdict
+
+
+def _is_missing(seen: Blank | Sight) -> bool:
+    return isinstance(seen, Blank) and isinstance(seen.error, TallyfyNotFoundError)
 
 
 def conclude(verdict: Final, tell: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
@@ -102,7 +143,8 @@ def conclude(verdict: Final, tell: Callable[[dict[str, Any]], object]) -> dict[s
     match verdict:
         case Over(result):
             tell(result)
-            return result
+            sanitized: dict[str, Any] = sanitize_payload(result)
+            return sanitized
         case Lost(reason):
             raise AirflowFailException(reason)
         case Skipped(reason):
@@ -130,10 +172,23 @@ class WaitsForRun:
     poke_interval: float
     timeout: float
 
+    def check_wait(self) -> None:
+        """
+        Refuse a wait that cannot be made, before anything is sent.
+
+        :raises ValueError: its pace makes no sense, or the trigger's arguments cannot be sent to the triggerer.
+        """
+        check_pace(self.poke_interval, self.timeout)
+        if self.deferrable:
+            try:
+                json.dumps(self._trigger("run", time.time() + self.timeout).serialize(), allow_nan=False)
+            except TypeError as error:
+                raise ValueError(f"The wait cannot be handed to the triggerer: {error}.") from None
+
     def wait_until_complete(self, context: Context, run_id: str) -> dict[str, Any]:
-        """Return the run once it is complete; with ``deferrable``, :meth:`execute_complete` returns it."""
+        """Return a run that was launched once it is complete; with ``deferrable``, :meth:`execute_complete` does."""
         ends_at = time.time() + self.timeout
-        lookout = Lookout(self.tallyfy_conn_id, run_id, self.log)  # type: ignore[attr-defined]
+        lookout = Lookout(self.tallyfy_conn_id, run_id, self.log, is_known=True)  # type: ignore[attr-defined]
         condition = RunStatusCondition(("complete",))
         self.log.info("%s", report.begun(condition.wish(), run_id))  # type: ignore[attr-defined]
         while True:
@@ -141,32 +196,38 @@ class WaitsForRun:
             verdict = lookout.look(context, condition)
             if not isinstance(verdict, (Waiting, Unseen)):
                 return conclude(verdict, self._tell)
-            if self.deferrable:
+            if self.deferrable and not lookout.may_reappear:
                 self._defer_until_complete(
                     run_id, ends_at, looked_at if isinstance(verdict, Waiting) else None, lookout.last_line
                 )
             if (left := ends_at - time.time()) <= 0:
                 raise AirflowSensorTimeout(f"Run {run_id} was not complete after {self.timeout:g} seconds.")
-            time.sleep(min(self.poke_interval, left))
+            pause = min(self.poke_interval, _MISSING_PAUSE) if lookout.may_reappear else self.poke_interval
+            time.sleep(min(pause, left))
 
     def _defer_until_complete(
         self, run_id: str, ends_at: float, looked_at: float | None, last_line: int | None
     ) -> None:
-        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger
-
         self.defer(  # type: ignore[attr-defined]
-            trigger=TallyfyRunTrigger(
-                tallyfy_conn_id=self.tallyfy_conn_id,
-                run_id=run_id,
-                target_statuses=("complete",),
-                poke_interval=self.poke_interval,
-                looked_at=looked_at,
-                last_line=last_line,
-                deferred_at=time.time(),
-                ends_at=ends_at,
-            ),
+            trigger=self._trigger(run_id, ends_at, looked_at, last_line),
             method_name="execute_complete",
             timeout=time_left(ends_at, time.time(), self.timeout),
+        )
+
+    def _trigger(
+        self, run_id: str, ends_at: float, looked_at: float | None = None, last_line: int | None = None
+    ) -> TallyfyRunTrigger:
+        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger
+
+        return TallyfyRunTrigger(
+            tallyfy_conn_id=self.tallyfy_conn_id,
+            run_id=run_id,
+            target_statuses=("complete",),
+            poke_interval=self.poke_interval,
+            looked_at=looked_at,
+            last_line=last_line,
+            deferred_at=time.time(),
+            ends_at=ends_at,
         )
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
 from airflow_provider_tallyfy.protocol import addresses
 from airflow_provider_tallyfy.protocol.addresses import identifier
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.version_compat import (
     deferral_hold,
     push_from_trigger,
     success_event,
     times_out_at,
 )
-from airflow_provider_tallyfy.waiting.events import fit_to_travel, to_event
+from airflow_provider_tallyfy.waiting.events import to_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
 from airflow_provider_tallyfy.waiting.pace import Pace
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
@@ -240,7 +241,8 @@ class TallyfyTrigger(BaseTrigger):
         from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 
         link = {} if self._has_given_link else self._link
-        return fit_to_travel({XCOM_RETURN_KEY: verdict.result, **link})
+        xcoms: dict[str, Any] = sanitize_payload({XCOM_RETURN_KEY: verdict.result, **link})
+        return xcoms
 
     def _find_process(self, connection: TallyfyConnection) -> None:
         """Note the XCom that leads to the process, and give it to the task where no worker has, while it waits."""

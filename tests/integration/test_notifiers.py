@@ -38,7 +38,7 @@ def fault(sandbox):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    from airflow_provider_tallyfy.acting import launching
+    from airflow_provider_tallyfy.actions import launching
     from airflow_provider_tallyfy.notifications import tallyfy
 
     monkeypatch.setattr(tallyfy, "_PAUSES", (0.0,))

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseNotifier
 
-from airflow_provider_tallyfy.acting import launching
+from airflow_provider_tallyfy.actions import launching
 from airflow_provider_tallyfy.hooks import transport
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.notifications import tallyfy as notifications

@@ -35,9 +35,9 @@ class Launch(waits.WaitsForRun, BaseOperator):
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    """A clock that stands still but while somebody sleeps."""
+    """A clock that moves only in pauses."""
     clock = SimpleNamespace(now=1_800_000_000.0)
-    clock.time = lambda: clock.now
+    clock.time = clock.monotonic = lambda: clock.now
     clock.sleep = lambda seconds: setattr(clock, "now", clock.now + seconds)
     monkeypatch.setattr(waits, "time", clock)
     return clock
@@ -123,3 +123,33 @@ def test_metrics_are_told_of_each_look_in_a_worker(tallyfy, context, told_metric
     launch(context)
     assert told_metrics.counts("tallyfy.looks") == {"seen": 2, "failed": 1}
     assert told_metrics.counts("tallyfy.requests") == {"ok": 2, "server_error": 1}
+
+
+NOT_FOUND = {"status_code": 404, "json": {"message": "Not found"}}
+
+
+class TestRunThatWasJustLaunched:
+    """Reads may lag behind the launch."""
+
+    @pytest.mark.parametrize("deferrable", [True, False])
+    def test_it_is_not_gone_because_a_few_reads_do_not_show_it(
+        self, connection, requests_mock, context, clock, deferrable
+    ):
+        began = clock.now
+        active = {"json": {"data": {"id": "r1", "status": "active"}}}
+        complete = {"json": {"data": {"id": "r1", "status": "complete"}}}
+        requests_mock.get(RUN, [*[NOT_FOUND] * 6, active, NOT_FOUND, complete])
+        if deferrable:
+            with pytest.raises(TaskDeferred):
+                launch(context, deferrable=True)
+            assert clock.now - began == 30, "a trigger would take the run for gone"
+        else:
+            assert launch(context)["status"] == "complete"
+
+    @pytest.mark.parametrize("deferrable", [True, False])
+    def test_it_is_gone_after_a_minute_of_reads(self, connection, requests_mock, context, clock, deferrable):
+        began = clock.now
+        requests_mock.get(RUN, **NOT_FOUND)
+        with pytest.raises(AirflowFailException, match="gone"):
+            launch(context, deferrable=deferrable)
+        assert clock.now - began == waits.MISSING_GRACE
