@@ -305,7 +305,7 @@ class TestRendering:
             ({"tags": ["{{ nothing }}", "t7"], "folders": ("f7",)}, {"tags": ["t7"], "folders": ["f7"]}),
             (
                 {"roles": {"a": {"users": ["{{ nothing }}"]}, "b": {"users": [7]}}},
-                {"roles": {"b": {"users": [7]}}},
+                {"roles": {"b": {"users": [7], "guests": [], "groups": []}}},
             ),
         ],
     )
