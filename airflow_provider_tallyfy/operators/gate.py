@@ -92,7 +92,7 @@ class Gate:
     def __init__(self, operator: Any, context: Context) -> None:
         self._operator = operator
         self._context = context
-        self._task: Any = context["task"]
+        self._task: Any = context.get("task", operator)
 
     def check(self) -> None:
         """
@@ -121,10 +121,10 @@ class Gate:
     def close(self) -> None:
         """Skip what is downstream, now and when it is cleared alone."""
         tasks = [task for task in _gated(self._task) if not task.is_teardown]
-        if not self._is_skipped_itself:
+        if self._is_skipped_itself and not _ignores_trigger_rules(self._task):
+            return  # the trigger rules of the tasks directly downstream keep them closed
+        if tasks and not self._is_skipped_itself:
             self._push_skipped(task.task_id for task in tasks)
-        elif not _ignores_trigger_rules(self._task):
-            return  # the trigger rules of the tasks directly downstream see to it
         if instances := list(self._waiting_instances(tasks)):
             skip_task_instances(self._context, instances)
 
@@ -138,7 +138,7 @@ class Gate:
 
     @property
     def _map_index(self) -> int:
-        map_index = getattr(self._context["ti"], "map_index", None)
+        map_index = getattr(self._context.get("ti"), "map_index", None)
         return -1 if map_index is None else map_index
 
     @property
@@ -155,6 +155,8 @@ class Gate:
 
 def _gated(gate: Any) -> list[Any]:
     """Return the tasks that a rejection skips, and the teardowns among them, which it does not."""
+    if not gate.downstream_task_ids:  # it need not be in a DAG then
+        return []
     if _ignores_trigger_rules(gate):
         return list(gate.get_flat_relatives(upstream=False))
     return list(gate.get_direct_relatives(upstream=False))
@@ -173,7 +175,9 @@ def _is_skipped_itself(gate: Any) -> bool:
     if _is_mapped(gate):
         return True
     return not FINDS_SKIPS_OF_UNMAPPED_TASKS and any(
-        _is_mapped(task) and not task.is_teardown for task in gate.get_direct_relatives(upstream=False)
+        _is_mapped(task) and not task.is_teardown
+        for task in _gated(gate)
+        if task.task_id in gate.downstream_task_ids
     )
 
 
