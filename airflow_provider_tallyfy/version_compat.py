@@ -93,7 +93,7 @@ def is_deferral_timeout(error: BaseException) -> bool:
 
 def deferral_hold() -> float:
     """
-    Return for how many seconds after a deferral no event may resume the task.
+    Return for how many seconds a task that was deferred or rescheduled may not run again.
 
     The executor reports that the worker's process has ended. If the scheduler reads that report late, it takes it for
     the end of the *resumed* task, and fails the task as killed (apache/airflow#66374, #71580, #72716; with each
