@@ -148,7 +148,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
     ) -> dict[str, Any]:
         """Take up what the trigger saw; ``dag.test()`` passes on nothing else, nor does a start from the trigger."""
         ends_at = self._began_at(context) + self.timeout if ends_at is None else ends_at
-        if self.start_from_trigger:
+        if self._asks_to_start:
             self._link_without_a_look(context)
         return self._conclude(context, self._taken_up(context, from_event(event), ends_at))
 
