@@ -268,7 +268,7 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
         return TallyfyNextTaskTrigger(from_task=start.task_id_as_text(self.from_task, self), **arguments)
 
     def _may_end_in_triggerer(self, context: Context) -> bool:
-        # What was kept has to be taken away after the success, and only a worker can.
+        # What was kept has to be marked as used, and only a worker can.
         return self.end_from_trigger and baseline.recall(context, self.run_id) is None
 
     def _learn(self, context: Context, condition: NextTaskCondition) -> None:
@@ -294,7 +294,7 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
     def _conclude(self, context: Context, verdict: Final) -> dict[str, Any]:
         result = super()._conclude(context, verdict)
         if from_task_id(self.from_task) is None:  # or nothing was kept
-            baseline.forget(context)
+            baseline.mark_used(context)
         return result
 
 
