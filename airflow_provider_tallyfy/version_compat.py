@@ -125,10 +125,22 @@ async def push_from_trigger(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> N
 
     from airflow_provider_tallyfy.waiting.threads import PUSHING, in_thread
 
-    task: Any = trigger.task_instance
-    place = {name: getattr(task, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
     for key, value in xcoms.items():
-        await in_thread(PUSHING, XCom.set, key=key, value=value, **place)
+        await in_thread(PUSHING, XCom.set, key=key, value=value, **_task_of(trigger))
+
+
+async def pull_from_trigger(trigger: BaseTrigger, key: str) -> Any:
+    """Return an XCom of a trigger's task, or ``None``; off the event loop, since an XCom backend may block."""
+    from airflow.providers.common.compat.sdk import XCom
+
+    from airflow_provider_tallyfy.waiting.threads import PUSHING, in_thread
+
+    return await in_thread(PUSHING, XCom.get_one, key=key, **_task_of(trigger))
+
+
+def _task_of(trigger: BaseTrigger) -> dict[str, Any]:
+    task: Any = trigger.task_instance
+    return {name: getattr(task, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
 
 
 def skip(operator: Any, context: Context, tasks: Iterable[Any]) -> None:
