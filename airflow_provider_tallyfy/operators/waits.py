@@ -67,6 +67,15 @@ class Lookout:
         """The hook that it looks through."""
         return self._reader.hook
 
+    @property
+    def target(self) -> dict[str, str | None]:
+        """Which API and organization the run was seen in, as arguments for a trigger."""
+        connection = self._reader.connection if self._has_link else None
+        return {
+            "api_url": connection and connection.api_url,
+            "organization": connection and connection.organization,
+        }
+
     def look(self, context: Context, condition: C) -> Waiting[C] | Final | Unseen:
         """Look once, tell the log in one line what is new, and return what that means."""
         from airflow_provider_tallyfy import metrics  # DAG files are parsed all day, and tell nothing
@@ -143,14 +152,14 @@ class WaitsForRun:
                 return conclude(verdict, self._tell)
             if self.deferrable:
                 self._defer_until_complete(
-                    run_id, ends_at, looked_at if isinstance(verdict, Waiting) else None, lookout.last_line
+                    run_id, ends_at, looked_at if isinstance(verdict, Waiting) else None, lookout
                 )
             if (left := ends_at - time.time()) <= 0:
                 raise AirflowSensorTimeout(f"Run {run_id} was not complete after {self.timeout:g} seconds.")
             time.sleep(min(self.poke_interval, left))
 
     def _defer_until_complete(
-        self, run_id: str, ends_at: float, looked_at: float | None, last_line: int | None
+        self, run_id: str, ends_at: float, looked_at: float | None, lookout: Lookout
     ) -> None:
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger
 
@@ -161,7 +170,8 @@ class WaitsForRun:
                 target_statuses=("complete",),
                 poke_interval=self.poke_interval,
                 looked_at=looked_at,
-                last_line=last_line,
+                last_line=lookout.last_line,
+                **lookout.target,
                 deferred_at=time.time(),
                 ends_at=ends_at,
             ),

@@ -136,6 +136,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
                 deferred_at=time.time(),
                 ends_at=ends_at,
                 end_from_trigger=self._may_end_in_triggerer(context),
+                **self._lookout.target,
                 **self._pace_of_trigger(),
             ),
             method_name="execute_complete",

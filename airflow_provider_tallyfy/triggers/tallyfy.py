@@ -65,6 +65,8 @@ class TallyfyTrigger(BaseTrigger):
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: id of the run.
+    :param api_url: base URL of the API that the worker's connection led to. The triggerer polls no other.
+    :param organization: the organization, likewise. Both are ``None`` for a wait that began in the triggerer.
     :param poke_interval: seconds between two looks.
     :param exponential_backoff: let that time double from look to look; it begins anew after a restart.
     :param max_wait: seconds that it does not go beyond, or ``None``.
@@ -88,6 +90,8 @@ class TallyfyTrigger(BaseTrigger):
         tallyfy_conn_id: str,
         run_id: str,
         poke_interval: float,
+        api_url: str | None = None,
+        organization: str | None = None,
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         looked_at: float | None = None,
@@ -101,6 +105,8 @@ class TallyfyTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         self.tallyfy_conn_id = tallyfy_conn_id
         self.run_id = run_id
+        self.api_url = api_url
+        self.organization = organization
         self.poke_interval = poke_interval
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
@@ -131,6 +137,8 @@ class TallyfyTrigger(BaseTrigger):
             "tallyfy_conn_id",
             "run_id",
             *self._own_arguments,
+            "api_url",
+            "organization",
             "poke_interval",
             "exponential_backoff",
             "max_wait",
@@ -246,6 +254,7 @@ class TallyfyTrigger(BaseTrigger):
             self.log,
             looked_at=self.looked_at,
             last_line=self.last_line,
+            target=(self.api_url, self.organization) if self.api_url and self.organization else None,
             outlives_refusals=self.silent_fail,
             at_first_sight=self._find_process if self.do_xcom_push else None,
         )
