@@ -110,6 +110,13 @@ def can_start_from_trigger() -> bool:
     return AIRFLOW_V_3_3_PLUS or not AIRFLOW_V_3_0_PLUS
 
 
+def has_listeners() -> bool:
+    """Tell whether plugins listen to task states; Airflow then refuses a DAG with ``end_from_trigger``."""
+    from airflow.listeners.listener import get_listener_manager
+
+    return bool(get_listener_manager().has_listeners)
+
+
 def with_outputs_pushed(operator: Any, context: Context, outputs: dict[str, Any]) -> dict[str, Any]:
     """
     Return what an operator with ``multiple_outputs`` returns, after pushing what Airflow would fail to push.
@@ -147,10 +154,22 @@ async def push_from_trigger(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> N
 
     from airflow_provider_tallyfy.waiting.threads import PUSHING, in_thread
 
-    task: Any = trigger.task_instance
-    place = {name: getattr(task, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
     for key, value in xcoms.items():
-        await in_thread(PUSHING, XCom.set, key=key, value=value, **place)
+        await in_thread(PUSHING, XCom.set, key=key, value=value, **_task_of(trigger))
+
+
+async def pull_from_trigger(trigger: BaseTrigger, key: str) -> Any:
+    """Return an XCom of a trigger's task, or ``None``; off the event loop, since an XCom backend may block."""
+    from airflow.providers.common.compat.sdk import XCom
+
+    from airflow_provider_tallyfy.waiting.threads import PUSHING, in_thread
+
+    return await in_thread(PUSHING, XCom.get_one, key=key, **_task_of(trigger))
+
+
+def _task_of(trigger: BaseTrigger) -> dict[str, Any]:
+    task: Any = trigger.task_instance
+    return {name: getattr(task, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
 
 
 def task_instance_states(context: Context, task_id: str) -> dict[int, str | None]:

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 ROOT = Path(__file__).parents[1]
-#: Seconds after which a triggerer that shows no progress hangs.
-LONGEST = 300.0
-_LATE = 1.0
+#: Seconds after which a triggerer hangs, and for how long each of its waits may keep it busy.
+LONGEST, LONGEST_PER_WAIT = 300.0, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +139,7 @@ class _Triggerer:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             **{f"AIRFLOW__{name}": value for name, value in settings.items()},
         }
+        self._longest = LONGEST + waits * LONGEST_PER_WAIT
         self._engine = create_engine(url)
         self._process = ChildProcess(
             "airflow triggerer",
@@ -214,7 +214,7 @@ class _Triggerer:
             self._process.check()
             return look()
 
-        wait_until(checked, LONGEST, what)
+        wait_until(checked, self._longest, what)
 
     def assigned(self) -> int:
         return self._count("SELECT count(*) FROM trigger WHERE triggerer_id IS NOT NULL")

@@ -101,6 +101,15 @@ class Lookout:
         since = self._missing_since
         return self._is_known and since is not None and time.monotonic() - since < MISSING_GRACE
 
+    @property
+    def target(self) -> dict[str, str | None]:
+        """Which API and organization the run was seen in, as arguments for a trigger."""
+        connection = self._reader.connection if self._has_link else None
+        return {
+            "api_url": connection and connection.api_url,
+            "organization": connection and connection.organization,
+        }
+
     def look(self, context: Context, condition: C) -> Waiting[C] | Final | Unseen:
         """Look once, tell the log in one line what is new, and return what that means."""
         from airflow_provider_tallyfy import metrics  # DAG files are parsed all day, and tell nothing
@@ -198,7 +207,7 @@ class WaitsForRun:
                 return conclude(verdict, self._tell)
             if self.deferrable and not lookout.may_reappear:
                 self._defer_until_complete(
-                    run_id, ends_at, looked_at if isinstance(verdict, Waiting) else None, lookout.last_line
+                    run_id, ends_at, looked_at if isinstance(verdict, Waiting) else None, lookout
                 )
             if (left := ends_at - time.time()) <= 0:
                 raise AirflowSensorTimeout(f"Run {run_id} was not complete after {self.timeout:g} seconds.")
@@ -206,16 +215,16 @@ class WaitsForRun:
             time.sleep(min(pause, left))
 
     def _defer_until_complete(
-        self, run_id: str, ends_at: float, looked_at: float | None, last_line: int | None
+        self, run_id: str, ends_at: float, looked_at: float | None, lookout: Lookout
     ) -> None:
         self.defer(  # type: ignore[attr-defined]
-            trigger=self._trigger(run_id, ends_at, looked_at, last_line),
+            trigger=self._trigger(run_id, ends_at, looked_at, lookout),
             method_name="execute_complete",
             timeout=time_left(ends_at, time.time(), self.timeout),
         )
 
     def _trigger(
-        self, run_id: str, ends_at: float, looked_at: float | None = None, last_line: int | None = None
+        self, run_id: str, ends_at: float, looked_at: float | None = None, lookout: Lookout | None = None
     ) -> TallyfyRunTrigger:
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger
 
@@ -225,7 +234,7 @@ class WaitsForRun:
             target_statuses=("complete",),
             poke_interval=self.poke_interval,
             looked_at=looked_at,
-            last_line=last_line,
+            **({"last_line": lookout.last_line, **lookout.target} if lookout else {}),
             deferred_at=time.time(),
             ends_at=ends_at,
         )

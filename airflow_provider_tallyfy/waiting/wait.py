@@ -63,6 +63,7 @@ async def wait(
     *,
     looked_at: float | None = None,
     last_line: int | None = None,
+    target: tuple[str, str] | None = None,
     outlives_refusals: bool = False,
     at_first_sight: Callable[[TallyfyConnection], object] | None = None,
 ) -> Final | Waiting[C]:
@@ -79,6 +80,7 @@ async def wait(
     :param log: takes one line for every look that saw something new, and few for those that saw nothing.
     :param looked_at: when a worker looked at the run, in seconds since the epoch; ``None`` for never.
     :param last_line: the checksum of the line that the worker wrote then.
+    :param target: the URL of the API and the organization that the run is of, if they are known.
     :param outlives_refusals: go on even then, as a sensor with ``silent_fail`` does.
     :param at_first_sight: called once, as soon as the run was seen, with the settings of the connection.
     """
@@ -93,7 +95,9 @@ async def wait(
     )
     if looked_at is None:  # so no worker has said it
         await log_in_thread(log.info, "%s", report.begun(condition.wish(), run_id))
-    with watching(tallyfy_conn_id, run_id, condition.with_, pace, looked_at, condition.tasks) as member:
+    with watching(
+        tallyfy_conn_id, run_id, condition.with_, pace, looked_at, condition.tasks, target
+    ) as member:
         # What was seen is held by nothing while the wait is idle: there may be thousands.
         while (verdict := judged.take(await member.next_look(), member)) is None:
             await judged.write_lines()

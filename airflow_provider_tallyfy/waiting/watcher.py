@@ -126,15 +126,18 @@ class Watcher:
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param end: called when the last wait has left.
+    :param target: the API and organization that the waits are about, if they know; the connection may be another here.
     """
 
-    def __init__(self, tallyfy_conn_id: str, end: Callable[[], object]) -> None:
+    def __init__(
+        self, tallyfy_conn_id: str, end: Callable[[], object], target: tuple[str, str] | None = None
+    ) -> None:
         self._conn_id = tallyfy_conn_id
         self._end = end
         self.clock = Clock()
         self._plan = Plan()
         self._held = 0
-        self._reader = Reader(tallyfy_conn_id)
+        self._reader = Reader(tallyfy_conn_id, target)
         self._trusted_until = -inf
         self._has_news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -235,7 +238,8 @@ class Watcher:
 
 
 # A process has one event loop in a triggerer, and one after the other in tests.
-_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Watcher]] = WeakKeyDictionary()
+_Key = tuple[str, tuple[str, str] | None]
+_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Watcher]] = WeakKeyDictionary()
 
 
 def watching(
@@ -245,6 +249,7 @@ def watching(
     pace: Pace,
     looked_at: float | None = None,
     tasks: tuple[str, ...] = (),
+    target: tuple[str, str] | None = None,
 ) -> Member:
     """
     Have a run looked at for as long as a ``with`` block lasts.
@@ -257,11 +262,13 @@ def watching(
     :param pace: how often to look.
     :param looked_at: when a worker looked at the run, in seconds since the epoch; ``None`` for never.
     :param tasks: the names of tasks that have to be there, also where a rule hides them.
+    :param target: the URL of the API and the organization that the run is of, if they are known.
     """
     watchers = _watchers.setdefault(asyncio.get_running_loop(), {})
-    watcher = watchers.get(tallyfy_conn_id)
+    key = (tallyfy_conn_id, target)
+    watcher = watchers.get(key)
     if watcher is None:
-        watcher = watchers[tallyfy_conn_id] = Watcher(tallyfy_conn_id, lambda: watchers.pop(tallyfy_conn_id))
+        watcher = watchers[key] = Watcher(tallyfy_conn_id, lambda: watchers.pop(key), target)
     now, epoch_now = watcher.clock.now(), time.time()
     return Member(
         watcher,

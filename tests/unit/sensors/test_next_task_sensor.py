@@ -228,16 +228,29 @@ class TestBaseline:
     def test_a_store_that_is_down_takes_no_result_away_where_nothing_was_kept(
         self, tallyfy, context, monkeypatch
     ):
-        monkeypatch.setattr(context["task_state_store"], "delete", Mock(side_effect=OSError("down")))
+        monkeypatch.setattr(context["task_state_store"], "set", Mock(side_effect=OSError("down")))
         tallyfy(answer("b"))
         assert sensor(from_task="a").execute(context) == MOVED
 
-    def test_it_goes_when_the_sensor_succeeds(self, tallyfy, context):
+    def test_it_serves_a_retry_of_a_success_that_was_not_recorded(self, tallyfy, context):
+        """The worker died, or could not push the result; by then another task is next."""
+        tallyfy(answer("a"), answer("b"))
+        assert sensor().execute(context) == MOVED
+        context["ti"].try_number += 1
+        assert sensor().execute(context) == MOVED
+
+    def test_a_task_that_is_cleared_after_its_success_begins_again(self, tallyfy, context):
         tallyfy(answer("a"), answer("b"))
         sensor().execute(context)
-        assert context["task_state_store"].kept == {}
+        context["ti"].clear()
         tallyfy(answer("b"), answer("c"))
         assert sensor().execute(context)["from_task_id"] == "b"
+
+    def test_a_task_that_is_cleared_while_it_waits_goes_on(self, tallyfy, context):
+        tallyfy(answer("a"), answer("b"))
+        assert not sensor().poke(context)
+        context["ti"].clear()
+        assert sensor().execute(context) == MOVED
 
     def test_it_is_the_run_s_own(self, tallyfy, context, requests_mock):
         tallyfy(answer("a"))
@@ -298,6 +311,8 @@ class TestDeferrable:
                 "tallyfy_conn_id": "tallyfy_default",
                 "run_id": "r1",
                 "from_task": "a",
+                "api_url": "https://tallyfy.test/api",
+                "organization": "acme",
                 "poke_interval": 120.0,
                 "exponential_backoff": True,
                 "max_wait": 3600.0,
@@ -332,6 +347,12 @@ class TestDeferrable:
         assert deferral.value.timeout == timedelta(seconds=30)
         assert baseline.recall(context, "r1") == "a"
 
+    def test_a_run_that_was_not_seen_yet_may_be_anywhere(self, tallyfy, context):
+        """The connection may be corrected before it is seen."""
+        tallyfy(UNAVAILABLE)
+        trigger = self.deferred(context).trigger
+        assert (trigger.api_url, trigger.organization) == (None, None)
+
     def test_it_defers_through_a_refusal_only_with_silent_fail(self, tallyfy, context):
         tallyfy({"status_code": 403})
         assert self.deferred(context, silent_fail=True).trigger.silent_fail is True
@@ -343,11 +364,19 @@ class TestDeferrable:
             "execute_complete", {"event": event, "ends_at": 1_900_000_000.0}, context
         )
 
-    def test_it_returns_what_the_trigger_saw_and_forgets_the_baseline(self, tallyfy, context):
+    def test_it_returns_what_the_trigger_saw(self, tallyfy, context):
         tallyfy(answer("a"))
         self.deferred(context)
         assert self.resumed(context, {"outcome": "over", "result": MOVED}) == MOVED
-        assert context["task_state_store"].kept == {}
+
+    def test_the_baseline_goes_only_when_the_success_is_certain(self, tallyfy, context):
+        tallyfy(answer("a"), answer("b"))
+        self.deferred(context)
+        self.resumed(context, {"outcome": "over", "result": MOVED})
+        context["ti"].try_number += 1
+        assert sensor(deferrable=True).execute(context) == MOVED
+        context["ti"].clear()
+        assert self.deferred(context).trigger.from_task == "b"
 
     def test_a_lost_run_fails_without_retries(self, context):
         with pytest.raises(AirflowFailException, match="archived"):
