@@ -68,13 +68,11 @@ class Lookout:
         return self._reader.hook
 
     @property
-    def target(self) -> dict[str, str | None]:
+    def target(self) -> dict[str, str]:
         """Which API and organization the run was seen in, as arguments for a trigger."""
-        connection = self._reader.connection if self._has_link else None
-        return {
-            "api_url": connection and connection.api_url,
-            "organization": connection and connection.organization,
-        }
+        if not self._has_link or (connection := self._reader.connection) is None:
+            return {}
+        return {"api_url": connection.api_url, "organization": connection.organization}
 
     def look(self, context: Context, condition: C) -> Waiting[C] | Final | Unseen:
         """Look once, tell the log in one line what is new, and return what that means."""

@@ -100,7 +100,7 @@ class Reader:
         except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything)
             return Blank(unread_connection(self.tallyfy_conn_id, error))
         if self._target not in (None, (self.connection.api_url, self.connection.organization)):
-            return Blank(_other_target(self.connection, *self._target))  # type: ignore[misc]
+            return Blank(_other_target(self.connection, *self._target))
         try:
             return question(self.hook)
         except TallyfyError as error:
