@@ -102,11 +102,10 @@ class Lookout:
         return self._is_known and since is not None and time.monotonic() - since < MISSING_GRACE
 
     @property
-    def target(self) -> dict[str, str | None]:
+    def target(self) -> dict[str, str]:
         """Which API and organization the run was seen in, as arguments for a trigger."""
-        if not self._has_link:
-            return {"api_url": None, "organization": None}
-        connection = self.hook.connection
+        if not self._has_link or (connection := self._reader.connection) is None:
+            return {}
         return {"api_url": connection.api_url, "organization": connection.organization}
 
     def look(self, context: Context, condition: C) -> Waiting[C] | Final | Unseen:

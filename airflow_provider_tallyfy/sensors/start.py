@@ -98,8 +98,8 @@ def task_id_as_text(from_task: object, sensor: BaseOperator) -> str:
     if isinstance(from_task, XComArg):
         output: Any = from_task
         return _ID_OF_TASK.format(
-            pull=_pull(from_task, "from_task", sensor),
-            result=_pull(from_task, "from_task", sensor, XCOM_RETURN_KEY),
+            pull=_pull(output, "from_task", sensor),
+            result=_pull(output, "from_task", sensor, XCOM_RETURN_KEY),
             missing=json.dumps(f"output {output.key} of task {output.operator.task_id}"),
         )
     if isinstance(from_task, Mapping):

@@ -99,9 +99,8 @@ class Reader:
             return Blank(error)
         except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything)
             return Blank(unread_connection(self.tallyfy_conn_id, error))
-        connection = self.hook.connection
-        if self._target is not None and self._target != (connection.api_url, connection.organization):
-            return Blank(_other_target(connection, *self._target))
+        if self._target not in (None, (self.connection.api_url, self.connection.organization)):
+            return Blank(_other_target(self.connection, *self._target))
         try:
             return question(self.hook)
         except TallyfyError as error:
