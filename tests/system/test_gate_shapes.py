@@ -19,6 +19,7 @@ import pytest
 import requests
 
 from airflow_provider_tallyfy.version_compat import FINDS_SKIPS_OF_UNMAPPED_TASKS
+from dev.backends import ProductionBackend
 from dev.real_airflow import RealAirflow
 from dev.sandbox import SandboxClient, running_sandbox
 
