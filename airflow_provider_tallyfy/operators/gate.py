@@ -109,7 +109,7 @@ class Surroundings:
         return None
 
     def _find_problems_of_teardowns(self) -> Iterator[str]:
-        """A teardown runs after a rejection too, and so does what has no other upstream task."""
+        """Yield the tasks that would run after a rejection, as their only upstream task does: a teardown."""
         if self.ignores_trigger_rules:
             return
         behind = {self.gate.task_id, *(task.task_id for task in self.all if not task.is_teardown)}
