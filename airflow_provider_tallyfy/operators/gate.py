@@ -49,7 +49,9 @@ class Surroundings:
     :param ignores_trigger_rules: whether a rejection skips all that is downstream; by default as the operator says.
     """
 
-    def __init__(self, gate: Any, *, is_mapped: bool = False, ignores_trigger_rules: bool | None = None) -> None:
+    def __init__(
+        self, gate: Any, *, is_mapped: bool = False, ignores_trigger_rules: bool | None = None
+    ) -> None:
         self.gate = gate
         self.is_mapped = is_mapped or _is_mapped(gate)
         self.ignores_trigger_rules = (
@@ -220,7 +222,10 @@ def _argument(gate: Any, name: str) -> Any:
     """Return an argument of an operator or of a mapped one."""
     if not isinstance(gate, MappedOperator):
         return getattr(gate, name)
-    defaults = {**(getattr(gate.dag, "default_args", None) or {}), **gate.partial_kwargs.get("default_args", {})}
+    defaults = {
+        **(getattr(gate.dag, "default_args", None) or {}),
+        **gate.partial_kwargs.get("default_args", {}),
+    }
     return {**defaults, **gate.partial_kwargs}.get(name)
 
 

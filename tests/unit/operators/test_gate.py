@@ -97,7 +97,9 @@ HELD = {
     },
     "a handler of failures": lambda: gate(fail_on_reject=True) >> work(trigger_rule="one_failed"),
     "early, but only after what waits": lambda: (
-        gate(ignore_downstream_trigger_rules=True) >> [work("a"), work("b")] >> work(trigger_rule="one_success")
+        gate(ignore_downstream_trigger_rules=True)
+        >> [work("a"), work("b")]
+        >> work(trigger_rule="one_success")
     ),
     "fail_on_reject, far downstream": lambda: (
         gate(fail_on_reject=True) >> work() >> work("end", trigger_rule="all_done")
