@@ -110,7 +110,7 @@ def find_marked(
     :param since: when the first attempt to launch was made, in UTC if it has no zone; older pages are not read, but
         for :data:`CLOCK_SKEW`. ``None`` reads all. So does a list that comes in another order.
     """
-    oldest = None if since is None else _in_utc(since) - CLOCK_SKEW
+    oldest = None if since is None else in_utc(since) - CLOCK_SKEW
     for page in pages:
         if found := next((run for run in page if _is_marked(str(run.get("summary")), token)), None):
             return found
@@ -137,7 +137,8 @@ def _is_newest_first(moments: Iterable[datetime]) -> bool:
     return all(first >= second for first, second in pairwise(moments))
 
 
-def _in_utc(moment: datetime) -> datetime:
+def in_utc(moment: datetime) -> datetime:
+    """Return an instant with a time zone, UTC if it has none."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
