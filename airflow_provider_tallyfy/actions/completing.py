@@ -44,6 +44,14 @@ class ConflictingDecisionError(Exception):
     """The task was completed with another decision than the one wanted."""
 
 
+class _CompletedMeanwhileError(Exception):
+    """A user completed the task before the completion was repeated."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        super().__init__()
+        self.task = task
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """
@@ -86,14 +94,16 @@ class Completer:
         Return the task, which is completed as wanted, now or before.
 
         :raises FormValuesError: a value cannot be sent; nothing was.
-        :raises AmbiguousTaskError: several tasks have that name; nothing was sent.
+        :raises AmbiguousTaskError: several tasks that no rule hides have that name; nothing was sent.
         :raises ConflictingDecisionError: it was completed with another decision.
         :raises TallyfyNotFoundError: there is no such task, or not yet.
         :raises TallyfyValidationError: a rule hides it, or Tallyfy refuses to complete it.
         :raises TallyfyIndeterminateError: it may or may not be completed. The next attempt finds out before it sends.
         """
+        if (prior := self._store.prior()) is None:
+            self._store.begin()  # before any request, so that the next try knows that a failure of one sent nothing
         task = self._find()
-        if (prior := self._store.prior()) is not None and not tasks.is_completed(task):
+        if prior is not None and not tasks.is_completed(task):
             task = self._poll_until_certain(task, prior.uncertain_for)
         if tasks.is_completed(task):
             return self._as_wanted(task)
@@ -151,18 +161,30 @@ class Completer:
     def _complete(self, task: dict[str, Any], override_user: int | None) -> dict[str, Any]:
         task_id = str(task["id"])
         is_approved = self._wanted.is_approved if tasks.is_approval(task) else None
+        is_repeated = False
+
+        def before_sending() -> None:
+            # The hook repeats what was certainly not applied, after pauses in which a user may complete the task.
+            nonlocal is_repeated
+            if is_repeated and tasks.is_completed(shown := self._read(task)):
+                raise _CompletedMeanwhileError(shown)
+            is_repeated = True
+            self._store.mark_sending()
+
         try:
             completed = self._hook.complete_task(
                 self._wanted.run_id,
                 task_id,
                 is_approved=is_approved,
                 override_user=override_user,
-                before_sending=self._store.mark_sending,
+                before_sending=before_sending,
             )
             if str(completed.get("id")) != task_id:
                 raise TallyfyIndeterminateError(
                     f"The completion of task {task_id} was answered with something else than that task."
                 )
+        except _CompletedMeanwhileError as error:
+            return self._as_wanted(error.task)
         except TallyfyIndeterminateError as error:
             self._warn("%s Reading the task until it is certain whether it is completed.", error)
             shown = self._poll_until_certain(task, attempts.INDETERMINATE_WINDOW)
@@ -244,11 +266,11 @@ class Completer:
         user = self._wanted.override_user
         if user is None:
             return None
+        if isinstance(user, str) and user.isdecimal():
+            user = int(user)
         if isinstance(user, bool) or not isinstance(user, (int, str)) or (isinstance(user, int) and user < 1):
             raise UnfitValueError(f"a member's id or e-mail address was expected, not {described(user)}")
-        if isinstance(user, int):
-            return user
-        return int(user) if user.isdecimal() else self._hook.get_directory().member(user).id
+        return user if isinstance(user, int) else self._hook.get_directory().member(user).id
 
     def _as_wanted(self, task: dict[str, Any]) -> dict[str, Any]:
         """Return a completed task if it is completed as wanted."""

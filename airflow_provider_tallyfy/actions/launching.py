@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.actions import attempts
@@ -272,9 +272,13 @@ class Launcher:
         self, since: datetime | None, uncertain_for: float, token: str | None = None
     ) -> LaunchedRun | None:
         """Return the run with the mark; ``None`` only if it is certain that there is none."""
+        # The first poll reads as far back as necessary. What later ones can show besides was created after it, or so
+        # shortly before that lists did not show it yet.
+        recent = _now() - timedelta(seconds=attempts.INDETERMINATE_WINDOW)
         for left in attempts.polls(uncertain_for):
             if (found := self.find(since, token)) is not None:
                 return found
+            since = recent if since is None else max(since, recent)
             if left:
                 self._warn("No run has the mark yet. Tallyfy may need up to %.0f s more.", left)
         return None

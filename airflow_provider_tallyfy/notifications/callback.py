@@ -8,22 +8,27 @@ neither the exception nor the state of the task instance), so a mark is made onl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, StrEnum
 from hashlib import sha256
 from json import dumps
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark
+from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, in_utc
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 LOOKBACK = timedelta(days=7)
 """How far back a process of an earlier call for the same failure is looked for at most."""
+
+_PATH_OF_DAG_FILE = re.compile("^unusual_prefix_[0-9a-f]{40}_")
 
 
 class CallbackKind(StrEnum):
@@ -42,6 +47,9 @@ class CallbackKind(StrEnum):
     DAG_FAILURE = "dag failure"
     DEADLINE = "deadline"
     SLA = "sla"
+
+
+_OF_DAG_RUNS = (CallbackKind.DAG_SUCCESS, CallbackKind.DAG_FAILURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +91,20 @@ class Callback:
         )
         # Clearing a DAG run that has ended changes it, and nothing does while the run goes on.
         started_at = _value(dag_run, "start_date")
-        instance = str(started_at.astimezone(UTC) if isinstance(started_at, datetime) else started_at)
+        if isinstance(started_at, datetime):
+            started_at = in_utc(started_at).astimezone(UTC)
+        instance = str(started_at)
         if kind is CallbackKind.DEADLINE:
             deadline = context.get("deadline")
             instance = f"{_value(deadline, 'id')} {_value(deadline, 'deadline_time')}"
         elif kind is CallbackKind.SLA:
             instance = str(context.get("task_list"))
-        elif not dag_id:  # called by hand, where nothing tells one call from another
+        elif not dag_id or (started_at is None and kind in _OF_DAG_RUNS):
+            # Nothing tells one call from another; to launch a second process is better than to lose a failure.
             instance = uuid4().hex
         earliest = datetime.now(UTC) - LOOKBACK
         since = max(started_at, earliest) if isinstance(started_at, datetime) else earliest
-        if kind in (
-            CallbackKind.DEADLINE,
-            CallbackKind.SLA,
-            CallbackKind.DAG_SUCCESS,
-            CallbackKind.DAG_FAILURE,
-        ):
+        if kind in (CallbackKind.DEADLINE, CallbackKind.SLA, *_OF_DAG_RUNS):
             return cls(kind, dag_id, run_id, instance=instance, since=since)
         map_index = _value(ti, "map_index")
         return cls(
@@ -119,8 +125,7 @@ class Callback:
         :param fields: what the notifier was given, before rendering, so that two notifiers with the same template
             launch a process each.
         """
-        # Of other objects the type alone: their addresses and the order of sets differ from one process to another.
-        given = dumps(fields, default=lambda value: type(value).__qualname__, skipkeys=True)
+        given = dumps(fields, default=_stable, skipkeys=True)
         parts = [self.kind.value, self.instance, sha256(given.encode()).hexdigest()]
         return LaunchMark(
             self.dag_id,
@@ -149,6 +154,29 @@ def _kind(context: Context) -> CallbackKind:
     if is_running and context.get("exception") is None:
         return CallbackKind.EXECUTE
     return CallbackKind.FAILURE
+
+
+def _stable(value: Any) -> Any:
+    """Return JSON for a value, the same in every process: without addresses, paths or the order of a set."""
+    kind = type(value).__qualname__
+    match value:
+        case Mapping():
+            return dict(value)
+        case Set():
+            return [kind, *sorted(dumps(item, default=_stable, skipkeys=True) for item in value)]
+        case Enum():
+            return [kind, value.name]
+        case date() | time() | timedelta() | Decimal() | UUID() | bytes():
+            return [kind, str(value)]
+        case FunctionType():
+            # Airflow puts a digest of the DAG file's path before the module's name.
+            module = _PATH_OF_DAG_FILE.sub("", str(value.__module__))
+            return [
+                module,
+                value.__qualname__,
+                list(value.__code__.co_positions()),
+            ]  # all lambdas have one name
+    return kind
 
 
 def _value(of: Any, name: str) -> Any:

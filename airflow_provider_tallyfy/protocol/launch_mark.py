@@ -25,6 +25,7 @@ from airflow_provider_tallyfy.protocol.text import shortened
 
 CLOCK_SKEW = timedelta(hours=1)
 """How far two clocks may differ: those of two workers, and Tallyfy's."""
+_MARK_BEGINS = "Launched by Airflow:"
 _STEM_LENGTH = 20
 _START_LENGTH = 8
 
@@ -76,12 +77,12 @@ class LaunchMark:
         task = f", task {_shown(self.task_id)}{mapped}" if self.task_id else ""
         attempt = "" if self.try_number is None else f", try {self.try_number}"
         names = f"DAG {_shown(self.dag_id)}{task}, run {_shown(self.run_id)}{attempt}"
-        return f"Launched by Airflow: {names} ({self.token})"
+        return f"{_MARK_BEGINS} {names} ({self.token})"
 
     def added_to(self, summary: str | None) -> str:
         """Return the user's summary, if any, with the mark after it; once, if it is there already."""
         summary = summary or ""
-        if self.token in summary:
+        if _is_marked(summary, self.token):
             return summary
         return f"{summary}\n\n{self}" if summary.strip() else str(self)
 
@@ -102,21 +103,26 @@ def find_marked(
     pages: Iterable[Sequence[Mapping[str, Any]]], token: str, since: datetime | None = None
 ) -> Mapping[str, Any] | None:
     """
-    Return the newest run whose notes hold a token, or ``None``. Pages are taken only as far as necessary.
+    Return the newest run whose mark holds a token, or ``None``. Pages are taken only as far as necessary.
 
     :param pages: one of the lists that :func:`newest_runs` asks for, page by page.
     :param token: :attr:`LaunchMark.token` or :attr:`LaunchMark.stem`.
     :param since: when the first attempt to launch was made, in UTC if it has no zone; older pages are not read, but
         for :data:`CLOCK_SKEW`. ``None`` reads all. So does a list that comes in another order.
     """
-    oldest = None if since is None else _in_utc(since) - CLOCK_SKEW
+    oldest = None if since is None else in_utc(since) - CLOCK_SKEW
     for page in pages:
-        if found := next((run for run in page if token in str(run.get("summary"))), None):
+        if found := next((run for run in page if _is_marked(str(run.get("summary")), token)), None):
             return found
         created = list(_created(page))
         if oldest is not None and created and created[-1] < oldest and _is_newest_first(created):
             return None
     return None
+
+
+def _is_marked(summary: str, token: str) -> bool:
+    """Tell whether notes have a mark with this token; only the last mark counts: they may quote that of another run."""
+    return token in summary.rpartition(_MARK_BEGINS)[2]
 
 
 def _digest(parts: Sequence[Any], length: int) -> str:
@@ -131,7 +137,8 @@ def _is_newest_first(moments: Iterable[datetime]) -> bool:
     return all(first >= second for first, second in pairwise(moments))
 
 
-def _in_utc(moment: datetime) -> datetime:
+def in_utc(moment: datetime) -> datetime:
+    """Return an instant with a time zone, UTC if it has none."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 

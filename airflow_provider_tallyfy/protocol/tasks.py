@@ -27,13 +27,18 @@ class AmbiguousTaskError(ValueError):
 
 def find_task(tasks: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
     """
-    Return the task with this id, alias or title; ``None`` where there is none, or none yet.
+    Return the task with this id, alias or title; ``None`` if there is none, or none yet.
+
+    Of several that match equally well, it is the only one that no rule hides.
 
     :param tasks: the tasks of one run, as Tallyfy has them.
     :param name: what the task is called.
-    :raises AmbiguousTaskError: where several match equally well; the message lists them.
+    :raises AmbiguousTaskError: several match equally well; the message lists them.
     """
+    tasks = tuple(tasks)
     found = _by_name(tasks).matches(name)
+    if len(found) > 1:
+        found = _by_name(task for task in tasks if not is_hidden(task)).matches(name) or found
     if len(found) > 1:
         raise AmbiguousTaskError(
             f"{quoted(name)} names {len(found)} tasks alike: {listed(map(named, found))}. Say the alias or the id."
@@ -54,8 +59,8 @@ def get_task(tasks: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any]
     """
     Return the task with this id, alias or title.
 
-    :raises LookupError: where there is none; the message lists those there are.
-    :raises AmbiguousTaskError: where several match equally well.
+    :raises LookupError: there is none; the message lists those that there are.
+    :raises AmbiguousTaskError: several match equally well.
     """
     tasks = tuple(tasks)
     found = find_task(tasks, name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
-from types import SimpleNamespace
-from uuid import uuid4
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from types import MappingProxyType, SimpleNamespace
+from uuid import UUID, uuid4
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseOperator
@@ -43,6 +45,11 @@ def deadline_context(deadline_id="d1", run_id="manual__1"):
         "dag_run": {"dag_id": "ingest", "dag_run_id": run_id, "start_date": "2026-01-05T12:00:00Z"},
         "deadline": {"id": deadline_id, "deadline_time": "2026-01-05T13:00:00Z"},
     }
+
+
+class Color(Enum):
+    RED = 1
+    BLUE = 2
 
 
 def token(context, fields=FIELDS):
@@ -93,6 +100,21 @@ class TestOneEvent:
         assert token(context_of(), {"a": object()}) == token(context_of(), {"a": object()})
         assert token(context_of(), {"a": {"x", "y"}}) == token(context_of(), {"a": {"y", "x"}})
 
+    def test_a_function_is_the_same_wherever_its_dag_file_lies(self):
+        def tokens(path):
+            module = {"__name__": f"unusual_prefix_{path * 40}_dag"}
+            exec("def first(**_): pass\nsecond, third = lambda **_: 2, lambda **_: 3", module)  # noqa: S102 - as Airflow loads it
+            return {token(context_of(), {"a": module[name]}) for name in ("first", "second", "third")}
+
+        assert len(tokens("a")) == 3
+        assert tokens("a") == tokens("b")
+
+    def test_a_start_without_a_time_zone_is_in_utc(self):
+        recent = datetime.now(UTC) - timedelta(hours=1)
+        naive = context_of(started=recent.replace(tzinfo=None))
+        assert Callback.from_context(naive).since == recent
+        assert token(naive) == token(context_of(started=recent))
+
     @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 has one kind of task instance")
     def test_airflows_own_contexts(self):
         from airflow.sdk.api.datamodels._generated import TIRunContext
@@ -137,6 +159,8 @@ class TestOneEvent:
         [context_of(), context_of(started=STARTED + timedelta(days=1))],  # deleted, and another of this id
         [deadline_context(), deadline_context("d2"), deadline_context(run_id="manual__2")],
         [{}, {}],  # by hand, where nothing tells one call from another
+        # Nor does it here, where Airflow 3 gives no DAG run.
+        [{"dag": SimpleNamespace(dag_id="ingest"), "run_id": "manual__1", "reason": "task_failure"}] * 2,
     ],
 )
 def test_other_events_have_other_marks(others):
@@ -145,6 +169,29 @@ def test_other_events_have_other_marks(others):
 
 def test_two_notifiers_on_one_failure_have_two_marks():
     assert token(context_of()) != token(context_of(), {**FIELDS, "name": "For the customer"})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (date(2026, 1, 5), date(2026, 1, 6)),
+        (STARTED, STARTED + timedelta(seconds=1)),
+        (time(12), time(13)),
+        (timedelta(1), timedelta(2)),
+        (Decimal("1.5"), Decimal("1.6")),
+        (UUID(int=1), UUID(int=2)),
+        (Color.RED, Color.BLUE),
+        ({"a", "b"}, {"a", "c"}),
+        ({date(2026, 1, 5)}, {date(2026, 1, 6)}),
+        (MappingProxyType({"a": 1}), MappingProxyType({"a": 2})),
+        (lambda **_: "a", lambda **_: "b"),
+        (token, context_of),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_two_values_have_two_marks_and_one_has_one(one, other):
+    assert token(context_of(), {"a": [one]}) != token(context_of(), {"a": [other]})
+    assert token(context_of(), {"a": [one]}) == token(context_of(), {"a": [one]})
 
 
 def test_people_can_read_where_a_process_comes_from():

@@ -292,6 +292,28 @@ class TestLooking:
         operator().execute(context)
         assert (sent(tallyfy) == []) is is_found
 
+    def test_a_long_list_is_read_once_and_then_only_as_far_as_it_is_new(self, tallyfy, context, clock):
+        context["ti"].try_number = 2
+        context["dag_run"] = None
+        clock.now += 2 * 3600
+        page = {"meta": {"pagination": {"total_pages": 5, "links": []}}}
+        old = {"id": "r0", "created_at": RUN_AFTER.isoformat()}
+        tallyfy.get(f"{API}/runs", json={"data": [old], **page})
+        # It was created just before the first poll, and is shown late, behind others that are newer.
+        now = datetime.fromtimestamp(clock.now, UTC)
+        newer = {"id": "r2", "created_at": (now + timedelta(seconds=1)).isoformat()}
+        found = self.found(context, now - attempts.CLOCK_SKEW - timedelta(seconds=20))
+        answers = [{"json": {"data": runs, **page}} for runs in ([old], [old], [old], [newer])]
+        tallyfy.get(f"{API}/runs?archived=true&page=1", answers)
+        tallyfy.get(
+            f"{API}/runs?archived=true&page=2",
+            [{"json": {"data": [old], **page}}, {"json": {"data": [found], **page}}],
+        )
+        assert operator().execute(context)["id"] == "r1"
+        assert sent(tallyfy) == []
+        read = [int(query["page"][0]) for query in looked(tallyfy) if "archived" in query]
+        assert read == [1, 2, 3, 4, 5, 1, 1, 1, 2]
+
     def test_a_launch_in_doubt_is_looked_for_until_a_minute_has_passed(self, tallyfy, context, clock):
         tallyfy.post(
             f"{API}/runs", [{"status_code": 502}, {"status_code": 201, "json": {"data": {"id": "r1"}}}]

@@ -97,6 +97,16 @@ class TestSummary:
     def test_it_is_found_in_a_run(self, summary):
         assert find_marked([[{"id": "r1", "summary": summary}]], MARK.token)
 
+    def test_a_run_that_quotes_it_is_another(self):
+        other = replace(MARK, map_index=1)
+        quoting = {"id": "r1", "summary": other.added_to(f"<p>It repeats the run with this note: {MARK}</p>")}
+        assert find_marked([[quoting]], MARK.token) is None
+        assert find_marked([[quoting]], other.token) == quoting
+        assert find_marked([[{"summary": MARK.added_to(quoting["summary"])}]], MARK.token)
+
+    def test_it_is_found_without_its_words(self):
+        assert find_marked([[{"summary": f"Ask Ada. {MARK.token}"}]], MARK.token)
+
     @pytest.mark.parametrize(
         "found",
         [

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -11,6 +14,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Number(int):
+    def __str__(self):
+        return "many"
+
+
+class Fraction(float):
+    pass
+
+
+class Pair(NamedTuple):
+    first: object
+    second: object
 
 
 @pytest.mark.parametrize(
@@ -33,6 +54,16 @@ from airflow_provider_tallyfy.protocol.payload import sanitize_payload
         (float("-inf"), None),
         (None, None),
         ({"a\0": [{"b": ("\0", 2**70)}]}, {"a?": [{"b": ("?", str(2**70))}]}),
+        ({"a\0", "b"}, {"a?", "b"}),
+        (frozenset({2**70}), frozenset({str(2**70)})),
+        (Text("a\0b"), "a?b"),
+        (Number(2**64), "18446744073709551616"),
+        (Fraction("nan"), None),
+        (OrderedDict(a=["\0"]), {"a": ["?"]}),
+        (MappingProxyType({"a": "\0"}), {"a": "?"}),
+        (Pair("\0", 1), ("?", 1)),
+        ({"a\0": 1, "a?": 2, "a\ud83d": 3}, {"a? (2)": 1, "a?": 2, "a? (3)": 3}),
+        ({2**64: 1, str(2**64): 2}, {f"{2**64} (2)": 1, str(2**64): 2}),
     ],
 )
 def test_what_does_not_fit_becomes_the_nearest_thing_that_does(value, sanitized):
@@ -46,7 +77,26 @@ class NoJson:
     text: str
 
 
-@pytest.mark.parametrize("value", [NoJson("\0"), {"a"}, b"\0", object()], ids=type)
+@pytest.mark.parametrize(
+    "value",
+    [
+        True,
+        Text("ä"),
+        Number(1),
+        Fraction(0.5),
+        OrderedDict(a=[1]),
+        MappingProxyType({"a": Text("a")}),
+        Pair("a", {"b": (1, None)}),
+        {"a"},
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_needs_no_change_is_returned_as_it_is(value):
+    assert sanitize_payload(value) is value
+    assert sanitize_payload(["\0", value])[1] is value
+
+
+@pytest.mark.parametrize("value", [NoJson("\0"), b"\0", object()], ids=type)
 def test_what_is_no_json_is_left_alone(value):
     assert sanitize_payload(value) is value
     assert sanitize_payload([value])[0] is value

@@ -58,6 +58,17 @@ class TestFindTask:
         with pytest.raises(AmbiguousTaskError, match="names 3 tasks alike"):
             find_task(TASKS, "review")
 
+    def test_of_two_alike_the_one_that_no_rule_hides(self):
+        hidden, shown = (
+            {"id": id_, "title": "Review", "status": status}
+            for id_, status in (("t1", "auto-skipped"), ("t2", "not-started"))
+        )
+        assert find_task([hidden, shown], "Review") is shown
+        assert find_task([hidden], "Review") is hidden
+        for tasks in ([hidden, hidden], [hidden, shown, shown]):
+            with pytest.raises(AmbiguousTaskError, match="names 2 tasks alike"):
+                find_task(tasks, "Review")
+
     def test_the_alias_of_one_is_the_title_of_another(self):
         with pytest.raises(AmbiguousTaskError, match=r"id t1\), 'approve_release' \(id t7\)"):
             find_task(TASKS, "approve_release")
