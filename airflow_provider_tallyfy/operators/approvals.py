@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context
 
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.waiting.wait import Log
+    from airflow_provider_tallyfy.waiting.triggerer import Log
 
 
 def described(task: dict[str, Any], run_id: str, hook: TallyfyHook, log: Log) -> dict[str, Any]:

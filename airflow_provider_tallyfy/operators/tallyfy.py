@@ -20,7 +20,7 @@ from airflow_provider_tallyfy.protocol.plain_values import truth
 from airflow_provider_tallyfy.protocol.problems import FormValuesError
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
 from airflow_provider_tallyfy.version_compat import with_outputs_pushed
-from airflow_provider_tallyfy.waiting import report
+from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class TallyfyGetRunOperator(TallyfyOperator):
         """Read the run and return it."""
         push_run_url(context, self.hook.run_url(self.run_id))
         run = self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
-        self.log.info("%s; run %s", report.described_run(run), self.run_id)
+        self.log.info("%s; run %s", messages.describe_run_with_status(run), self.run_id)
         return with_outputs_pushed(self, context, run)
 
 
@@ -172,7 +172,9 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
         if self.wait_for_completion:
             return with_outputs_pushed(self, context, self.wait_until_complete(context, run_id))
         run = self.hook.get_run(run_id)
-        self.log.info("%s; run %s of template %s", report.described_run(run), run_id, self.checklist_id)
+        self.log.info(
+            "%s; run %s of template %s", messages.describe_run_with_status(run), run_id, self.checklist_id
+        )
         return with_outputs_pushed(self, context, run)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -246,7 +248,7 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
             task = Completer(self.hook, completion, self.log.warning).complete_once()
         except (FormValuesError, DecidedOtherwiseError) as error:
             raise AirflowFailException(str(error)) from None
-        self.log.info("%s; task %s, run %s", TaskDoneCondition.outcome(task), task["id"], self.run_id)
+        self.log.info("%s; task %s, run %s", TaskDoneCondition.describe_result(task), task["id"], self.run_id)
         return task
 
 

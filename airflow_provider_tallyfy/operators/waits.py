@@ -1,13 +1,9 @@
-"""
-What a task does for a wait while it has a worker: look, hand over to the triggerer, conclude.
-
-Sensors and operators do it alike. An operator that is no sensor waits for the end of a run as :class:`WaitsForRun`.
-"""
+"""Waiting for the end of a run in an operator that is no sensor."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,95 +11,18 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
-    AirflowSkipException,
 )
 
 from airflow_provider_tallyfy.operators.links import push_run_url
 from airflow_provider_tallyfy.version_compat import deferral_hold, is_deferral_timeout
-from airflow_provider_tallyfy.waiting import report
+from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.events import from_event
-from airflow_provider_tallyfy.waiting.looks import Blank, Sight
-from airflow_provider_tallyfy.waiting.questions import AskRun
-from airflow_provider_tallyfy.waiting.reader import Reader
+from airflow_provider_tallyfy.waiting.outcomes import Pending, PollFailed, Unconfirmed
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition
-from airflow_provider_tallyfy.waiting.verdicts import (
-    C,
-    Final,
-    Lost,
-    Over,
-    Refused,
-    Skipped,
-    Unseen,
-    Waiting,
-    judge,
-)
+from airflow_provider_tallyfy.waiting.worker import RunPoller, finish
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.waiting.wait import Log
-
-
-class Lookout:
-    """
-    Looks at one run for a task that has a worker, again and again.
-
-    :param tallyfy_conn_id: id of the Airflow connection.
-    :param run_id: the run's id.
-    :param log: the task's.
-    """
-
-    def __init__(self, tallyfy_conn_id: str, run_id: str, log: Log) -> None:
-        self._reader = Reader(tallyfy_conn_id)
-        self._run_id = run_id
-        self._log = log
-        self._has_link = False
-
-    @property
-    def hook(self) -> TallyfyHook:
-        """The hook that it looks through."""
-        return self._reader.hook
-
-    def look(self, context: Context, condition: C) -> Waiting[C] | Final | Unseen:
-        """Look once, tell the log in one line what was seen, and return what that means."""
-        from airflow_provider_tallyfy import metrics  # DAG files are parsed all day, and tell nothing
-
-        run = self._reader.ask(AskRun(self._run_id, condition.with_, condition.tasks))
-        self._reader.rest()  # or what is between here and Tallyfy forgets the connection before the next look
-        seen = run if isinstance(run, Blank) else Sight(run)
-        is_seen = isinstance(seen, Sight)
-        metrics.looks_made(self._reader.tallyfy_conn_id, seen=int(is_seen), failed=int(not is_seen))
-        verdict = judge(condition, self._run_id, seen)
-        if isinstance(verdict, Unseen):
-            self._log.warning("This look failed; the wait goes on: %s", verdict.error)
-        elif isinstance(seen, Sight):
-            self._log.info("%s; run %s", condition.described(seen.run), self._run_id)
-            if not self._has_link:
-                push_run_url(context, self.hook.run_url(self._run_id))
-                self._has_link = True
-        return verdict
-
-
-def conclude(verdict: Final, tell: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-    """
-    End a wait as the verdict says: return the result, or raise what the task is to end with.
-
-    :param tell: takes the result; what is raised tells the rest itself.
-    :raises AirflowFailException: it can never be met; the task fails without retries.
-    :raises AirflowSkipException: the task is to be skipped.
-    :raises TallyfyError: Tallyfy does not let this connection look; retries apply.
-    """
-    match verdict:
-        case Over(result):
-            tell(result)
-            return result
-        case Lost(reason):
-            raise AirflowFailException(reason)
-        case Skipped(reason):
-            raise AirflowSkipException(reason)
-        case Refused(error):
-            raise error
 
 
 def time_left(ends_at: float, now: float, at_most: float) -> timedelta:
@@ -128,17 +47,21 @@ class WaitsForRun:
     def wait_until_complete(self, context: Context, run_id: str) -> dict[str, Any]:
         """Return the run once it is complete; with ``deferrable``, :meth:`execute_complete` returns it."""
         ends_at = time.time() + self.timeout
-        lookout = Lookout(self.tallyfy_conn_id, run_id, self.log)  # type: ignore[attr-defined]
         condition = RunStatusCondition(("complete",))
-        self.log.info("%s", report.begun(condition.wish(), run_id))  # type: ignore[attr-defined]
+        poller: RunPoller[RunStatusCondition] = RunPoller(self.tallyfy_conn_id, run_id, self.log)  # type: ignore[attr-defined]
+        self.log.info("%s", messages.describe_start(condition.describe_goal(), run_id))  # type: ignore[attr-defined]
         while True:
-            looked_at = time.time()
-            verdict = lookout.look(context, condition)
-            if not isinstance(verdict, (Waiting, Unseen)):
-                return conclude(verdict, self._tell)
+            polled_at = time.time()
+            outcome = poller.poll(
+                condition,
+                confirm=not self.deferrable,
+                at_first_read=lambda url: push_run_url(context, url),
+            )
+            if not isinstance(outcome, (Pending, PollFailed, Unconfirmed)):
+                return finish(outcome, self._log_result)
             if self.deferrable:
                 self._defer_until_complete(
-                    run_id, ends_at, looked_at if isinstance(verdict, Waiting) else None
+                    run_id, ends_at, polled_at if isinstance(outcome, Pending) else None
                 )
             if (left := ends_at - time.time()) <= 0:
                 raise AirflowSensorTimeout(f"Run {run_id} was not complete after {self.timeout:g} seconds.")
@@ -162,14 +85,14 @@ class WaitsForRun:
         )
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Take up what the trigger saw: return the run, or fail."""
-        verdict = from_event(event)
-        if isinstance(verdict, Waiting):
-            raise AirflowFailException("The trigger came back without a verdict. Clear the task.")
-        return conclude(verdict, self._tell)
+        """Resume after the deferral: return the run, or fail."""
+        outcome = from_event(event)
+        if isinstance(outcome, Pending):
+            raise AirflowFailException("The trigger came back without an outcome. Clear the task.")
+        return finish(outcome, self._log_result)
 
-    def _tell(self, run: dict[str, Any]) -> None:
-        self.log.info("The wait is over: %s", RunStatusCondition.outcome(run))  # type: ignore[attr-defined]
+    def _log_result(self, run: dict[str, Any]) -> None:
+        self.log.info("The wait is over: %s", RunStatusCondition.describe_result(run))  # type: ignore[attr-defined]
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Let a timeout in the triggerer be a sensor's, which fails the task without retries."""

@@ -19,16 +19,26 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
-from airflow_provider_tallyfy.operators.waits import Lookout, conclude, time_left
+from airflow_provider_tallyfy.operators.waits import time_left
 from airflow_provider_tallyfy.sensors import baseline, start
 from airflow_provider_tallyfy.sensors.triggerer import InTriggerer
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, is_deferral_timeout
-from airflow_provider_tallyfy.waiting import report
+from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.events import from_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
+from airflow_provider_tallyfy.waiting.outcomes import (
+    C,
+    Condition,
+    Denied,
+    Final,
+    Met,
+    Pending,
+    PollFailed,
+    Unconfirmed,
+)
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition, check_on_skipped
-from airflow_provider_tallyfy.waiting.verdicts import C, Condition, Final, Over, Refused, Unseen, Waiting
+from airflow_provider_tallyfy.waiting.worker import RunPoller, finish
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -90,35 +100,42 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
         return self.end_from_trigger
 
     @cached_property
-    def _lookout(self) -> Lookout:
-        return Lookout(self.tallyfy_conn_id, self.run_id, self.log)
+    def _poller(self) -> RunPoller[C]:
+        return RunPoller(self.tallyfy_conn_id, self.run_id, self.log)
 
     @property
     def hook(self) -> TallyfyHook:
         """The hook, made at the first use: DAG files are parsed all day, and need no ``requests`` for that."""
-        return self._lookout.hook
+        return self._poller.hook
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
+        """PollResult once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
         started_at = time.time()
         looked_at: float | None = started_at
         condition = self._condition or self._first_condition(context)
         if self._condition is None and (
             self.deferrable or not self.reschedule
         ):  # not anew at each reschedule
-            self.log.info("%s", report.begun(condition.wish(), self.run_id))
-        match verdict := self._lookout.look(context, condition):
-            case Waiting(learned):
+            self.log.info("%s", messages.describe_start(condition.describe_goal(), self.run_id))
+        outcome = self._poller.poll(
+            condition,
+            confirm=not self.deferrable,
+            at_first_read=lambda url: push_run_url(context, url),
+        )
+        match outcome:
+            case Pending(learned):
                 if learned != condition:
                     self._learn(context, learned)
                 condition = learned
-            case Unseen():
+            case PollFailed() | Unconfirmed():
                 looked_at = None
-            case Refused(error) if self.silent_fail and self.deferrable:
-                self.log.error("This look was refused; the wait goes on because of silent_fail: %s", error)
+            case Denied(error) if self.silent_fail and self.deferrable:
+                self.log.error(
+                    "Tallyfy refused this poll; the wait goes on because of silent_fail: %s", error
+                )
                 looked_at = None
             case _:
-                return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, verdict))
+                return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, outcome))
         self._condition = condition
         if self.deferrable:
             self._defer(context, condition, started_at + self.timeout, looked_at=looked_at)
@@ -153,7 +170,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
 
     def _taken_up(self, context: Context, verdict: Any, ends_at: float) -> Final:
         """Return the verdict, if it ends the wait; otherwise wait on."""
-        if isinstance(verdict, Waiting):
+        if isinstance(verdict, Pending):
             self._learn(context, verdict.condition)
             self._defer(context, verdict.condition, ends_at, looked_at=time.time())
         final: Final = verdict
@@ -173,11 +190,11 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
 
     def _conclude(self, context: Context, verdict: Final) -> dict[str, Any]:
         """End the wait as the verdict says, in whatever mode it was held."""
-        return conclude(verdict, self._tell)
+        return finish(verdict, self._tell)
 
     def _tell(self, result: dict[str, Any]) -> None:
         """Say in a last line how the wait came out."""
-        self.log.info("The wait is over: %s", self._kind_of_condition.outcome(result))
+        self.log.info("The wait is over: %s", self._kind_of_condition.describe_result(result))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Give a timeout, ``soft_fail`` and ``never_fail`` their meaning on Airflow versions that do not."""
@@ -282,8 +299,8 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
             )
 
     def _taken_up(self, context: Context, verdict: Any, ends_at: float) -> Final:
-        knew_no_task = isinstance(verdict, Waiting) or (
-            isinstance(verdict, Over) and verdict.result.get("from_task_id") is None
+        knew_no_task = isinstance(verdict, Pending) or (
+            isinstance(verdict, Met) and verdict.result.get("from_task_id") is None
         )
         if knew_no_task and (kept := baseline.recall(context, self.run_id)):
             # An earlier try kept it, and the trigger that started this one could not know.

@@ -22,10 +22,10 @@ from airflow_provider_tallyfy.version_compat import (
 )
 from airflow_provider_tallyfy.waiting.events import fit_to_travel, to_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
-from airflow_provider_tallyfy.waiting.pace import Pace
+from airflow_provider_tallyfy.waiting.outcomes import Condition, Denied, Final, Met, Pending
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
+from airflow_provider_tallyfy.waiting.schedule import PollSchedule
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
-from airflow_provider_tallyfy.waiting.verdicts import Condition, Final, Over, Refused, Waiting
 
 if TYPE_CHECKING:
     import jinja2
@@ -149,16 +149,16 @@ class TallyfyTrigger(BaseTrigger):
             run_id = identifier(self.run_id, "run_id")
             condition = self.condition()
         except ValueError as error:  # so the triggerer rendered it; raised here, it would not reach the task
-            return _Fired(payload=to_event(Refused(TallyfyConfigurationError(str(error)))))
+            return _Fired(payload=to_event(Denied(TallyfyConfigurationError(str(error)))))
         try:
             verdict = await self._wait(run_id, condition)
         finally:
             if self._giving_link is not None:
                 self._giving_link.cancel()  # whoever ends the task gives it, too
-        if isinstance(verdict, Over) and self._may_end_the_task(condition):
+        if isinstance(verdict, Met) and self._may_end_the_task(condition):
             end = await self._end(verdict)
             if end is not None:  # otherwise a worker says it
-                self.log.info("The wait is over: %s", condition.outcome(verdict.result))
+                self.log.info("The wait is over: %s", condition.describe_result(verdict.result))
                 return end
         return _Fired(payload=to_event(verdict))
 
@@ -169,10 +169,10 @@ class TallyfyTrigger(BaseTrigger):
         hold = deferral_hold()
         return min(max(self.deferred_at + hold - now, 0.0), hold)
 
-    def _wait(self, run_id: str, condition: Condition) -> Awaitable[Final | Waiting[Condition]]:
-        from airflow_provider_tallyfy.waiting.wait import wait
+    def _wait(self, run_id: str, condition: Condition) -> Awaitable[Final | Pending[Condition]]:
+        from airflow_provider_tallyfy.waiting.triggerer import wait
 
-        pace = Pace(self.poke_interval, self.exponential_backoff, self.max_wait, self._ends_at())
+        pace = PollSchedule(self.poke_interval, self.exponential_backoff, self.max_wait, self._ends_at())
         return wait(
             self.tallyfy_conn_id,
             run_id,
@@ -197,7 +197,7 @@ class TallyfyTrigger(BaseTrigger):
         """
         return self.end_from_trigger and self.trigger_id is not None
 
-    async def _end(self, verdict: Over) -> TriggerEvent | None:
+    async def _end(self, verdict: Met) -> TriggerEvent | None:
         """Return the event that ends the task, its XComs pushed as a worker does; ``None`` where that fails."""
         try:
             async with asyncio.timeout(_PATIENCE_FOR_XCOMS):
@@ -208,7 +208,7 @@ class TallyfyTrigger(BaseTrigger):
             )
             return None
 
-    def _xcoms(self, verdict: Over) -> dict[str, Any]:
+    def _xcoms(self, verdict: Met) -> dict[str, Any]:
         from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 
         return fit_to_travel({XCOM_RETURN_KEY: verdict.result, **self._link})

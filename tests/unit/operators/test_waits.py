@@ -51,7 +51,7 @@ def tallyfy(connection, requests_mock):
             [
                 {"json": {"data": {"id": "r1", "status": status}}}
                 if isinstance(status, str)
-                else {"status_code": status}
+                else {"status_code": status, "json": {"message": "No"}}
                 for status in statuses
             ],
         )
@@ -121,5 +121,5 @@ def test_a_timeout_in_the_triggerer_is_a_sensor_s(context):
 def test_metrics_are_told_of_each_look_in_a_worker(tallyfy, context, told_metrics):
     tallyfy("active", 503, "complete")
     launch(context)
-    assert told_metrics.counts("tallyfy.looks") == {"seen": 2, "failed": 1}
+    assert told_metrics.counts("tallyfy.polls") == {"succeeded": 2, "failed": 1}
     assert told_metrics.counts("tallyfy.requests") == {"ok": 2, "server_error": 1}

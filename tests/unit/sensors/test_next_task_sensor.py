@@ -46,7 +46,7 @@ def sensor(**arguments):
 
 
 @pytest.fixture
-def tallyfy(connection, requests_mock, monkeypatch):
+def tallyfy(connection, tasks_are_done, requests_mock, monkeypatch):
     """Let Tallyfy give these answers, one for each request; the last one stays."""
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
 
@@ -98,7 +98,7 @@ class TestPoke:
         tallyfy(answer("a"), answer("b"))
         assert sensor(from_task=from_task).execute(context)["from_task_id"] == "a"
 
-    def test_each_look_is_one_line(self, tallyfy, context, caplog, monkeypatch):
+    def test_each_change_is_one_line(self, tallyfy, context, caplog, monkeypatch):
         tallyfy(answer("a"), answer("a"), answer("b"))
         caplog.set_level(logging.INFO)
         monkeypatch.setattr(TallyfyNextTaskSensor, "log", logging.getLogger("looks"))
@@ -108,7 +108,6 @@ class TestPoke:
             "Waiting until a task other than the first one seen is next, or none is left; run r1",
             "1 of 2 tasks are done; next is 'Sign'; task a; run r1",
             "Waiting to move on from task a",
-            "1 of 2 tasks are done; next is 'Sign'; task a; run r1",
             "1 of 2 tasks are done; next is 'Sign'; task b; run r1",
             "The wait is over: 'Sign' is next",
         ]
@@ -152,7 +151,7 @@ class TestPoke:
     def test_a_refusal_fails_only_after_the_connection_was_read_again(
         self, tallyfy, context, monkeypatch, status, kind
     ):
-        looks = tallyfy(answer("a"), {"status_code": status})
+        looks = tallyfy(answer("a"), {"status_code": status, "json": {"message": "No"}})
         waiting = sensor()
         with pytest.raises(kind) as refusal:
             waiting.execute(context)
@@ -160,7 +159,7 @@ class TestPoke:
         assert looks.call_count == 3
 
     def test_a_rotated_token_is_taken_up(self, tallyfy, context, monkeypatch, requests_mock):
-        requests_mock.get(RUN, [answer("a"), {"status_code": 401}])
+        requests_mock.get(RUN, [answer("a"), {"status_code": 401, "json": {"message": "No"}}])
         requests_mock.get(RUN, request_headers={"Authorization": "Bearer new"}, **answer("b"))
         waiting = sensor()
         assert not waiting.poke(context)
@@ -202,12 +201,13 @@ class TestPoke:
             sensor(soft_fail=True, timeout=0).execute(context)
 
     def test_never_fail_skips_on_a_refusal(self, tallyfy, context):
-        tallyfy({"status_code": 401})
+        tallyfy({"status_code": 401, "json": {"message": "No"}})
         with pytest.raises(AirflowSkipException):
             sensor(never_fail=True).execute(context)
 
     def test_silent_fail_outlives_a_refusal(self, tallyfy, context):
-        tallyfy(answer("a"), {"status_code": 401}, {"status_code": 401}, answer("b"))
+        refusal = {"status_code": 401, "json": {"message": "No"}}
+        tallyfy(answer("a"), refusal, refusal, answer("b"))
         assert sensor(silent_fail=True).execute(context) == MOVED
 
     def test_it_links_to_the_process(self, tallyfy, context):
@@ -257,7 +257,7 @@ class TestBaseline:
         assert sensor(deferrable=True).execute(context) == MOVED
 
     def test_a_failed_task_keeps_it(self, tallyfy, context):
-        tallyfy(answer("a"), {"status_code": 401})
+        tallyfy(answer("a"), {"status_code": 401, "json": {"message": "No"}})
         with pytest.raises(exceptions.TallyfyAuthError):
             sensor().execute(context)
         tallyfy(answer("b"))
@@ -332,7 +332,7 @@ class TestDeferrable:
         assert baseline.recall(context, "r1") == "a"
 
     def test_it_defers_through_a_refusal_only_with_silent_fail(self, tallyfy, context):
-        tallyfy({"status_code": 403})
+        tallyfy({"status_code": 403, "json": {"message": "No"}})
         assert self.deferred(context, silent_fail=True).trigger.silent_fail is True
         with pytest.raises(exceptions.TallyfyPermissionError):
             sensor(deferrable=True).execute(context)

@@ -11,12 +11,11 @@ from __future__ import annotations
 from math import inf
 
 import pytest
+from airflow_provider_tallyfy.waiting.feed import LONGEST_LATENESS
+from airflow_provider_tallyfy.waiting.plan import LONGEST_UNREAD
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-
-from airflow_provider_tallyfy.waiting.feed import LONGEST_LATENESS
-from airflow_provider_tallyfy.waiting.plan import LONGEST_UNREAD
 
 from .simulation import (
     DOWN,
@@ -134,11 +133,14 @@ class PlanMachine(RuleBasedStateMachine):
 
     # Tallyfy and the network.
 
-    @rule(kind=st.sampled_from(["AskRun", "AskList", "AskFeed", "all"]), error=st.sampled_from(PASSING))
+    @rule(
+        kind=st.sampled_from(["FetchRun", "FetchRunPage", "FetchFeedPage", "all"]),
+        error=st.sampled_from(PASSING),
+    )
     def something_fails(self, kind, error):
         self.tallyfy.broken[kind] = error
 
-    @rule(kind=st.sampled_from(["AskList", "AskFeed"]), error=st.sampled_from([FORBIDDEN, GONE]))
+    @rule(kind=st.sampled_from(["FetchRunPage", "FetchFeedPage"]), error=st.sampled_from([FORBIDDEN, GONE]))
     def an_endpoint_is_refused(self, kind, error):
         self.tallyfy.broken[kind] = error
 
@@ -181,7 +183,7 @@ class PlanMachine(RuleBasedStateMachine):
 
     @property
     def is_reachable(self):
-        return not {"all", "AskRun"} & self.tallyfy.broken.keys()
+        return not {"all", "FetchRun"} & self.tallyfy.broken.keys()
 
     @invariant()
     def nobody_is_woken_without_a_change(self):
