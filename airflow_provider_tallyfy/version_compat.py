@@ -81,6 +81,13 @@ def can_start_from_trigger() -> bool:
     return AIRFLOW_V_3_3_PLUS or not AIRFLOW_V_3_0_PLUS
 
 
+def has_listeners() -> bool:
+    """Tell whether plugins listen to task states; Airflow then refuses a DAG with ``end_from_trigger``."""
+    from airflow.listeners.listener import get_listener_manager
+
+    return bool(get_listener_manager().has_listeners)
+
+
 def with_outputs_pushed(operator: Any, context: Context, outputs: dict[str, Any]) -> dict[str, Any]:
     """
     Return what an operator with ``multiple_outputs`` returns, after pushing what Airflow would fail to push.

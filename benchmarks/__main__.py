@@ -18,6 +18,7 @@ from rich.console import Console
 from benchmarks import document, plot, report
 from benchmarks.case import PLAIN, TLS, Case, measure, measure_idle
 from benchmarks.contenders import HTTP, OURS, SLEEP
+from benchmarks.crowd import CrowdCase, measure_crowd
 from benchmarks.imports import measure_imports
 from benchmarks.machine import machine
 from dev.processes import exit_on_termination
@@ -47,9 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.show.resolve() == RESULTS:
             document.write(DOCUMENT, results)
         return 0
-    if options.only_imports:
+    if options.only_imports or options.only_crowd:
         results = json.loads(options.json.read_text())
-        results["imports"] = _timed(console, "imports", measure_imports)
+        if options.only_imports:
+            results["imports"] = _timed(console, "imports", measure_imports)
+        if options.only_crowd:
+            results["crowd"] = _measure_crowd(console, options)
         return _write(console, options, results)
     results = {
         "command": shlex.join(["python", "-m", "benchmarks", *given]),
@@ -59,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "cases": [],
         "idle": [],
         "imports": None,
+        "crowd": None,
     }
     began_at = time.monotonic()
     with exit_on_termination():
@@ -95,6 +100,13 @@ def _measure(console: Console, options: argparse.Namespace, results: dict[str, A
     for case in cases:
         name = f"{case.contender}, {case.waits:,} over {case.transport}"
         results["cases"].append(_timed(console, name, partial(_attempt, case)))
+    if options.crowd:
+        results["crowd"] = _measure_crowd(console, options)
+
+
+def _measure_crowd(console: Console, options: argparse.Namespace) -> dict[str, Any]:
+    case = CrowdCase(options.crowd, options.crowd, seconds=options.seconds)
+    return _timed(console, f"{case.waits:,} waits in a real triggerer", partial(measure_crowd, case))
 
 
 def _attempt(case: Case) -> dict[str, Any]:
@@ -115,7 +127,7 @@ def _timed(console: Console, name: str, act: Callable[[], dict[str, Any]]) -> di
 def _estimate(cases: Sequence[Case], options: argparse.Namespace) -> float:
     """Return the minutes that it takes, by experience: some seconds around each window, more for many waits."""
     seconds = sum(case.seconds + 4 + case.waits / 100 for case in cases)
-    return float(seconds + 40 * options.imports + 75 * options.idle) / 60
+    return float(seconds + 40 * options.imports + 75 * options.idle + options.crowd / 5) / 60
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -143,6 +155,18 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="measure the imports alone, and put them in place of those that the file of figures has",
     )
+    parser.add_argument(
+        "--crowd",
+        type=int,
+        default=1000,
+        metavar="NUMBER",
+        help="waits that begin in a real triggerer, and as many that workers hand over (default: 1000; 0: none)",
+    )
+    parser.add_argument(
+        "--only-crowd",
+        action="store_true",
+        help="measure the real triggerer alone, and put it in place of what the file of figures has",
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke run: few waits, short windows")
     parser.add_argument("--json", type=Path, help="where the figures go (default: docs/performance.json)")
     parser.add_argument(
@@ -154,6 +178,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.quick:
         options.waits, options.seconds, options.interval, options.idle = (1, 20), 4.0, 2.0, False
+        options.crowd = min(options.crowd, 50)
     options.triggers = [TRIGGERS[name] for name in options.triggers]
     options.transports = [TRANSPORTS[name] for name in options.transports]
     # The figures of the documentation come from a whole run, never from a smoke run by accident.

@@ -93,7 +93,7 @@ def measure(case: Case) -> JSON:
     """Measure a case and return its figures, as plain JSON."""
     with (
         TemporaryDirectory(prefix="tallyfy-bench-") as folder,
-        _running_server(case.transport, Path(folder)) as (server, organization),
+        running_server(case.transport, Path(folder)) as (server, organization),
     ):
         # Every other run: nobody waits for its neighbours.
         runs = organization.launch(2 * case.waits)[::2]
@@ -152,7 +152,7 @@ def measure_idle(contender: str) -> JSON:
     """Weigh waits that were begun and now sleep for an hour, and the process that does nothing else."""
     with (
         TemporaryDirectory(prefix="tallyfy-bench-") as folder,
-        _running_server(PLAIN, Path(folder)) as (server, organization),
+        running_server(PLAIN, Path(folder)) as (server, organization),
     ):
         runs = organization.launch(_IDLE_BEFORE + IDLE_WAITS)
         with _running_triggerer(contender, organization, _IDLE_INTERVAL, Path(folder)) as triggerer:
@@ -173,7 +173,8 @@ def measure_idle(contender: str) -> JSON:
 
 
 @contextmanager
-def _running_server(transport: str, folder: Path) -> Iterator[tuple[Process, Organization]]:
+def running_server(transport: str, folder: Path) -> Iterator[tuple[Process, Organization]]:
+    """Run a sandbox for as long as the ``with`` block lasts."""
     certificate = make_certificate(folder) if transport == TLS else None
     output = folder / "server.out"
     with Process("The sandbox", serve, ServerSettings(certificate), output) as server:

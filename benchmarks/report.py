@@ -30,6 +30,8 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
         console.print(_idle(results["idle"]))
     if results["imports"]:
         console.print(_imports(results["imports"]))
+    if results.get("crowd"):
+        console.print(_crowd(results["crowd"]))
     console.print(machine(results), highlight=False)
 
 
@@ -113,6 +115,54 @@ def _idle(idle: Iterable[Mapping[str, Any]]) -> Table:
         table.add_row(
             f"{each['contender']}, {each['waits']:,}", kilobytes, str(each["cpu_seconds_per_minute"])
         )
+    return table
+
+
+CROWD_HEADINGS = (
+    "moment",
+    "seconds",
+    "requests",
+    "CPU s, triggers · supervisor",
+    "MiB, triggers · supervisor",
+    "loop late ms",
+    "by this provider",
+)
+_MOMENTS = {
+    "begin": "all begin",
+    "window": "all wait",
+    "restart": "the triggerer is restarted",
+    "complete": "all tasks are completed at once",
+}
+
+
+def crowd_rows(crowd: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Give a row for each moment in the life of the waits of a real triggerer."""
+    for moment, words in _MOMENTS.items():
+        each = crowd[moment]
+        cpu, memory = each["cpu_seconds"], each["memory_mib"]
+        yield (
+            words,
+            f"{each['seconds']:.0f}",
+            f"{each['requests']:,}",
+            f"{cpu['runner']:.1f} · {cpu['supervisor']:.1f}",
+            f"{memory['runner']:,} · {memory['supervisor']:,}",
+            f"{each['late_ms']:,}",
+            f"{each['late_ms_ours']:,}",
+        )
+
+
+def crowd_title(crowd: Mapping[str, Any]) -> str:
+    """Return what the rows are about."""
+    return (
+        f"{crowd['in_triggerer']:,} waits begun in a real triggerer and {crowd['by_workers']:,} begun by workers; its "
+        f"supervisor is stopped for {crowd['stop']:g} s at each moment. Ended wrongly: {crowd['wrong']}"
+    )
+
+
+def _crowd(crowd: Mapping[str, Any]) -> Table:
+    table = Table(*CROWD_HEADINGS, title=crowd_title(crowd), title_justify="left")
+    for row in crowd_rows(crowd):
+        table.add_row(*row)
     return table
 
 

@@ -85,6 +85,12 @@ class ChildProcess:
             return self._process is not None and os.getsid(pid) == self._process.pid
         return False
 
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError(f"{self.name} is not running.")
+        return self._process.pid
+
     def check(self) -> None:
         """Raise :class:`ProcessEndedError`, with the end of its log, if it was started and is gone."""
         if self._process is not None and (code := self._process.poll()) is not None:

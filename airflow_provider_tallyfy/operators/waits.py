@@ -61,13 +61,15 @@ class WaitsForRun:
                 return finish(outcome, self._log_result)
             if self.deferrable:
                 self._defer_until_complete(
-                    run_id, ends_at, polled_at if isinstance(outcome, Pending) else None
+                    run_id, ends_at, polled_at if isinstance(outcome, Pending) else None, poller.last_line
                 )
             if (left := ends_at - time.time()) <= 0:
                 raise AirflowSensorTimeout(f"Run {run_id} was not complete after {self.timeout:g} seconds.")
             time.sleep(min(self.poke_interval, left))
 
-    def _defer_until_complete(self, run_id: str, ends_at: float, looked_at: float | None) -> None:
+    def _defer_until_complete(
+        self, run_id: str, ends_at: float, looked_at: float | None, last_line: int | None
+    ) -> None:
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger
 
         self.defer(  # type: ignore[attr-defined]
@@ -77,6 +79,7 @@ class WaitsForRun:
                 target_statuses=("complete",),
                 poke_interval=self.poke_interval,
                 looked_at=looked_at,
+                last_line=last_line,
                 deferred_at=time.time(),
                 ends_at=ends_at,
             ),

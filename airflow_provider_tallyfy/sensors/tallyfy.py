@@ -149,6 +149,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
                 tallyfy_conn_id=self.tallyfy_conn_id,
                 run_id=self.run_id,
                 looked_at=looked_at,
+                last_line=None if looked_at is None else self._poller.last_line,
                 deferred_at=time.time(),
                 ends_at=ends_at,
                 end_from_trigger=self._may_end_in_triggerer(context),
@@ -164,7 +165,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
     ) -> dict[str, Any]:
         """Take up what the trigger saw; ``dag.test()`` passes on nothing else, nor does a start from the trigger."""
         ends_at = self._began_at(context) + self.timeout if ends_at is None else ends_at
-        if self.start_from_trigger:
+        if self._asks_to_start:
             self._link_without_a_look(context)
         return self._conclude(context, self._taken_up(context, from_event(event), ends_at))
 
@@ -284,7 +285,7 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
         return TallyfyNextTaskTrigger(from_task=start.task_id_as_text(self.from_task, self), **arguments)
 
     def _may_end_in_triggerer(self, context: Context) -> bool:
-        # What was kept has to be taken away after the success, and only a worker can.
+        # What was kept has to be marked as used, and only a worker can.
         return self.end_from_trigger and baseline.recall(context, self.run_id) is None
 
     def _learn(self, context: Context, condition: NextTaskCondition) -> None:
@@ -310,7 +311,7 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
     def _conclude(self, context: Context, verdict: Final) -> dict[str, Any]:
         result = super()._conclude(context, verdict)
         if from_task_id(self.from_task) is None:  # or nothing was kept
-            baseline.forget(context)
+            baseline.mark_used(context)
         return result
 
 

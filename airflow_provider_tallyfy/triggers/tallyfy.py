@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 
+T = TypeVar("T")
+
 # Seconds. A question that Airflow's triggerer does not know is never answered.
 _PATIENCE_FOR_XCOMS = 30.0
+# Seconds to wait for the pushes of others, some ten milliseconds each.
+_PATIENCE_FOR_OTHERS = 300.0
 
 
 class _Fired(TriggerEvent):
@@ -60,6 +64,7 @@ class TallyfyTrigger(BaseTrigger):
     :param max_wait: seconds that it does not go beyond, or ``None``.
     :param looked_at: when the sensor looked before it deferred, in seconds since the epoch, so that the next look comes
         an interval later; at once where that has passed, as after a restart.
+    :param last_line: the checksum of the line that the sensor wrote into its log then, so that it is not written twice.
     :param deferred_at: when the task deferred, likewise. The event is held until Airflow can resume the task safely.
         ``None`` for a wait that began in the triggerer.
     :param ends_at: when the sensor times out, likewise, so that a last look comes shortly before. ``None``: when the
@@ -80,6 +85,7 @@ class TallyfyTrigger(BaseTrigger):
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         looked_at: float | None = None,
+        last_line: int | None = None,
         deferred_at: float | None = None,
         ends_at: float | None = None,
         silent_fail: bool = False,
@@ -93,6 +99,7 @@ class TallyfyTrigger(BaseTrigger):
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
         self.looked_at = looked_at
+        self.last_line = last_line
         self.deferred_at = deferred_at
         self.ends_at = ends_at
         self.silent_fail = silent_fail
@@ -100,6 +107,7 @@ class TallyfyTrigger(BaseTrigger):
         self.do_xcom_push = do_xcom_push
         self._link: dict[str, str] = {}
         self._giving_link: asyncio.Task[None] | None = None
+        self._has_given_link = False
 
     @abstractmethod
     def condition(self) -> Condition:
@@ -119,6 +127,7 @@ class TallyfyTrigger(BaseTrigger):
             "exponential_backoff",
             "max_wait",
             "looked_at",
+            "last_line",
             "deferred_at",
             "ends_at",
             "silent_fail",
@@ -158,7 +167,9 @@ class TallyfyTrigger(BaseTrigger):
         if isinstance(verdict, Met) and self._may_end_the_task(condition):
             end = await self._end(verdict)
             if end is not None:  # otherwise a worker says it
-                self.log.info("The wait is over: %s", condition.describe_result(verdict.result))
+                await self._write_log(
+                    self.log.info, "The wait is over: %s", condition.describe_result(verdict.result)
+                )
                 return end
         return _Fired(payload=to_event(verdict))
 
@@ -180,6 +191,7 @@ class TallyfyTrigger(BaseTrigger):
             pace,
             self.log,
             looked_at=self.looked_at,
+            last_line=self.last_line,
             outlives_refusals=self.silent_fail,
             at_first_sight=self._find_process if self.do_xcom_push else None,
         )
@@ -200,18 +212,35 @@ class TallyfyTrigger(BaseTrigger):
     async def _end(self, verdict: Met) -> TriggerEvent | None:
         """Return the event that ends the task, its XComs pushed as a worker does; ``None`` where that fails."""
         try:
-            async with asyncio.timeout(_PATIENCE_FOR_XCOMS):
-                return await success_event(self, self._xcoms(verdict) if self.do_xcom_push else {})
+            return await self._push(success_event, self._xcoms(verdict) if self.do_xcom_push else {})
         except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, a worker can still end the task)
-            self.log.warning(
-                "The result could not be pushed from here (%s); a worker ends the task", type(error).__name__
-            )
+            message = "The result could not be pushed from here (%s); a worker ends the task"
+            await self._write_log(self.log.warning, message, type(error).__name__)
             return None
+
+    async def _push(
+        self, push: Callable[[BaseTrigger, dict[str, Any]], Awaitable[T]], xcoms: dict[str, Any]
+    ) -> T:
+        """Push XComs when it is this trigger's turn: thousands may end at once, and a supervisor takes one by one."""
+        from airflow_provider_tallyfy.waiting.threads import turn_to_push
+
+        async with (
+            asyncio.timeout(_PATIENCE_FOR_OTHERS),
+            turn_to_push(),
+            asyncio.timeout(_PATIENCE_FOR_XCOMS),
+        ):
+            return await push(self, xcoms)
+
+    async def _write_log(self, write: Callable[..., object], message: str, *args: object) -> None:
+        from airflow_provider_tallyfy.waiting.threads import log_in_thread
+
+        await log_in_thread(write, message, *args)
 
     def _xcoms(self, verdict: Met) -> dict[str, Any]:
         from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 
-        return fit_to_travel({XCOM_RETURN_KEY: verdict.result, **self._link})
+        link = {} if self._has_given_link else self._link
+        return fit_to_travel({XCOM_RETURN_KEY: verdict.result, **link})
 
     def _find_process(self, connection: TallyfyConnection) -> None:
         """Note the XCom that leads to the process, and give it to the task where no worker has, while it waits."""
@@ -224,11 +253,11 @@ class TallyfyTrigger(BaseTrigger):
 
     async def _give_link(self) -> None:
         try:
-            await push_from_trigger(self, self._link)
+            await self._push(push_from_trigger, self._link)
+            self._has_given_link = True
         except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, the wait goes on)
-            self.log.warning(
-                "The link to the process could not be pushed from here (%s)", type(error).__name__
-            )
+            message = "The link to the process could not be pushed from here (%s)"
+            await self._write_log(self.log.warning, message, type(error).__name__)
 
 
 class TallyfyNextTaskTrigger(TallyfyTrigger):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from zlib import crc32
 
 from airflow_provider_tallyfy.protocol.tasks import is_completed, is_hidden
 from airflow_provider_tallyfy.protocol.text import one_line
@@ -13,6 +14,11 @@ from airflow_provider_tallyfy.protocol.text import one_line
 def describe_start(goal: str, run_id: str) -> str:
     """Return the line for the beginning of a wait, whatever the DAG's author or a person has put into it."""
     return one_line(f"Waiting until {goal}; run {run_id}")
+
+
+def checksum(line: str) -> int:
+    """Return a number by which one line is told from another; thousands of waits remember their last line."""
+    return crc32(line.encode("utf-8", "replace"))
 
 
 def describe_run(run: Mapping[str, Any]) -> str:

@@ -1,35 +1,151 @@
 """
-Calls that block, made from an event loop.
+How an event loop calls what may block, and does something for many waits without being late for others.
 
-The rule held here: a call that began is waited out, even if nobody wants its answer any more. It may have asked
-Airflow's supervisor something, and before Airflow 3.2 an answer that nobody reads ends the whole triggerer.
+A triggerer runs all waits on one event loop, and exchanges everything with its supervisor through sockets that hold
+some 200 KiB. The supervisor may be busy with its database for seconds, and reads nothing while it sends something
+itself. If the event loop then blocks in writing a log line, it never reads what the supervisor sends, and both hang for
+ever. So the event loop itself writes no log line.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import logging
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: For what is pushed to XCom. Few, since many waits may begin at once, and a triggerer has one line to its supervisor.
-PUSHING = ThreadPoolExecutor(4, thread_name_prefix="tallyfy-xcoms")
-
-_under_way: set[asyncio.Future[Any]] = set()  # an event loop keeps no hold of them itself
+MAX_PER_PASS = 32
+"""For so many waits something is done in one pass of the event loop, in the whole process."""
 
 
-async def in_thread(
-    executor: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> T:
-    """Return what a call returns in a thread. Whoever awaits it may be cancelled; the call goes on then."""
+class DaemonThreads(Executor):
+    """
+    A pool of threads that are not waited for when the process ends, whatever they are doing.
+
+    :param max_workers: how many threads there are at most.
+    :param name: what they are called.
+    """
+
+    def __init__(self, max_workers: int, name: str) -> None:
+        self._max_workers = max_workers
+        self._name = name
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have a function called in one of the threads."""
+        future: Future[T] = Future()
+        self._calls.put((future, partial(fn, *args, **kwargs)))
+        self._threads = [thread for thread in self._threads if thread.is_alive()]  # none is after a fork
+        if len(self._threads) < self._max_workers:
+            self._threads.append(threading.Thread(target=self._run, name=self._name, daemon=True))
+            self._threads[-1].start()
+        return future
+
+    def _run(self) -> None:
+        while True:
+            future, call = self._calls.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:  # noqa: BLE001 (whoever waits for the result gets it)
+                    future.set_exception(error)
+            del future, call  # or the last result would be held until the next call
+
+
+_MAX_PUSHES = 4  # at a time, since a triggerer has one connection to its supervisor
+PUSHING = DaemonThreads(_MAX_PUSHES, "tallyfy-xcoms")
+"""For XComs."""
+LOGGING = DaemonThreads(1, "tallyfy-log")
+"""For log lines. One, so that they keep their order."""
+
+_under_way: set[asyncio.Future[Any]] = set()  # an event loop keeps no reference itself
+_passes: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+async def in_thread(executor: Executor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """
+    Return what a call returns in a thread.
+
+    Whoever awaits it may be cancelled; the call goes on, since it may have asked Airflow's supervisor something, and
+    before Airflow 3.2 an answer that nobody reads ends the whole triggerer.
+    """
     under_way = asyncio.ensure_future(
-        sync_to_async(call, thread_sensitive=False, executor=executor)(*args, **kwargs)
+        sync_to_async(call, thread_sensitive=False, executor=executor)(*args, **kwargs)  # type: ignore[call-overload]
     )
     _under_way.add(under_way)
     under_way.add_done_callback(_under_way.discard)
     return await asyncio.shield(under_way)
+
+
+async def log_in_thread(write: Callable[..., object], message: str, *args: object) -> None:
+    """
+    Write a log line without blocking the event loop, and return when it is written.
+
+    Whoever waits for that goes no faster than the supervisor reads, so that lines and events cannot pile up.
+
+    :param write: a logger's ``info`` or another of its methods.
+    """
+
+    def log() -> None:  # or the line would be said to come from asgiref
+        write(message, *args)
+
+    await in_thread(LOGGING, log)
+
+
+class BackgroundLogger:
+    """
+    A logger that does not block the event loop that it is used in.
+
+    :param name: the logger's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def warning(self, message: str, *args: object) -> None:
+        """Write a warning."""
+        self._write(self._logger.warning, message, *args)
+
+    def exception(self, message: str, *args: object) -> None:
+        """Write an error with the exception that is being handled."""
+        self._write(self._logger.error, message, *args, exc_info=sys.exc_info())
+
+    def _write(self, write: Callable[..., object], *args: object, **options: Any) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            write(*args, **options)
+        else:
+            LOGGING.submit(write, *args, **options)
+
+
+async def spread(act: Callable[[T], object], items: Sequence[T]) -> None:
+    """
+    Do something for each item, for no more than :data:`MAX_PER_PASS` of all callers in a pass of the event loop.
+
+    :param act: is called with an item, and is quick.
+    """
+    lock = _passes.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+    for start in range(0, len(items), MAX_PER_PASS):
+        async with lock:
+            for item in items[start : start + MAX_PER_PASS]:
+                act(item)
+            await asyncio.sleep(0)
+
+
+def turn_to_push() -> asyncio.Semaphore:
+    """Return what admits a few at a time to push XComs; it is entered with ``async with``."""
+    return _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_MAX_PUSHES))

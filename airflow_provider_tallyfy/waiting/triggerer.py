@@ -27,6 +27,7 @@ from airflow_provider_tallyfy.waiting.outcomes import (
 )
 from airflow_provider_tallyfy.waiting.polls import PollResult, RunSnapshot
 from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting.threads import log_in_thread
 from airflow_provider_tallyfy.waiting.watcher import Place, subscribe
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ async def wait(
     log: Log,
     *,
     looked_at: float | None = None,
+    last_line: int | None = None,
     outlives_refusals: bool = False,
     at_first_sight: Callable[[TallyfyConnection], object] | None = None,
 ) -> Final | Pending[C]:
@@ -76,16 +78,20 @@ async def wait(
     :param schedule: how often to poll.
     :param log: takes one line for what is new, and few for polls that failed.
     :param looked_at: when a worker polled the run, in seconds since the epoch; ``None`` for never.
+    :param last_line: the checksum of the line that the worker logged then.
     :param outlives_refusals: go on even then, as a sensor with ``silent_fail`` does.
     :param at_first_sight: called once, as soon as the run was read, with the settings of the connection.
     """
-    polls = _Polls(run_id, condition, log, outlives_refusals, looked_at is not None, at_first_sight)
+    polls = _Polls(
+        run_id, condition, log, outlives_refusals, looked_at is not None, last_line, at_first_sight
+    )
     if looked_at is None:  # so no worker has logged it
-        log.info("%s", messages.describe_start(condition.describe_goal(), run_id))
+        await log_in_thread(log.info, "%s", messages.describe_start(condition.describe_goal(), run_id))
     with subscribe(tallyfy_conn_id, run_id, condition, schedule, looked_at) as place:
         # No result is held while the wait is idle: there may be thousands of them.
         while (outcome := polls.take(*await place.next_result(), place)) is None:
-            pass
+            await polls.write_lines()
+    await polls.write_lines()
     metrics.from_event_loop(
         metrics.completed, tallyfy_conn_id, _COMPLETIONS[type(outcome)], polls.latency_of(outcome)
     )
@@ -100,6 +106,7 @@ class _Polls(Generic[C]):
         "_evidence",
         "_failures",
         "_last_line",
+        "_lines",
         "_log",
         "_outlives_refusals",
         "_run_id",
@@ -113,6 +120,7 @@ class _Polls(Generic[C]):
         log: Log,
         outlives_refusals: bool,
         was_pending: bool,
+        last_line: int | None,
         at_first_sight: Callable[[TallyfyConnection], object] | None,
     ) -> None:
         self._run_id = run_id
@@ -122,7 +130,8 @@ class _Polls(Generic[C]):
         self._was_pending = was_pending  # once, so that what meets it came while it was waited for
         self._at_first_sight = at_first_sight
         self._failures = 0
-        self._last_line: str | None = None
+        self._last_line = last_line
+        self._lines: tuple[tuple[Any, ...], ...] = ()
 
     def take(self, result: PollResult, polled_at: float, place: Place) -> Final | Pending[C] | None:
         """Return the outcome that ends the wait, or ``None`` to wait on."""
@@ -143,7 +152,8 @@ class _Polls(Generic[C]):
                 self._at_first_sight = None
             self._log_line(f"{condition.describe_run(result)}; run {self._run_id}")
             if self._failures:
-                self._log.info("Tallyfy answers again after %d failed polls", self._failures)
+                message = "Tallyfy answers again after %d failed polls"
+                self._lines += ((self._log.info, message, self._failures),)
             self._failures = 0
             self._was_pending = self._was_pending or not is_over
         return outcome if is_over else None
@@ -154,13 +164,20 @@ class _Polls(Generic[C]):
             return None
         return datetime.now(UTC) - outcome.happened_at
 
+    async def write_lines(self) -> None:
+        """Log what there is to say, however long the log takes for it."""
+        for write, message, *arguments in self._lines:
+            await log_in_thread(write, message, *arguments)
+        self._lines = ()
+
     def _log_line(self, line: str) -> None:
         """Log a line, but not the same one again."""
-        if line != self._last_line:
-            self._log.info("%s", line)
-            self._last_line = line
+        if (checksum := messages.checksum(line)) != self._last_line:
+            self._last_line = checksum
+            self._lines += ((self._log.info, "%s", line),)
 
     def _log_failure(self, error: TallyfyError) -> None:
         self._failures += 1
         if self._failures.bit_count() == 1:
-            self._log.warning("Poll failed (%d in a row), the wait goes on: %s", self._failures, error)
+            message = "Poll failed (%d in a row), the wait goes on: %s"
+            self._lines += ((self._log.warning, message, self._failures, error),)

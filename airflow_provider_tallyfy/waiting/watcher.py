@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Self
@@ -36,7 +34,7 @@ from airflow_provider_tallyfy.waiting.reloading_hook import ReloadingHook, unrea
 from airflow_provider_tallyfy.waiting.schedule import PollSchedule
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import PollScheduler
 from airflow_provider_tallyfy.waiting.scheduler.subscriptions import Subscription
-from airflow_provider_tallyfy.waiting.threads import in_thread
+from airflow_provider_tallyfy.waiting.threads import BackgroundLogger, DaemonThreads, in_thread, spread
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
@@ -51,7 +49,7 @@ DELAY_WARNING_INTERVAL = 3600.0
 """Seconds between two lines that say that polls are stretched."""
 _AFTER_AN_ERROR = 10.0
 
-logger = logging.getLogger(__name__)
+logger = BackgroundLogger(__name__)
 
 
 class Clock:
@@ -137,7 +135,7 @@ class Watcher:
         self._waits = 0
         self._hook = ReloadingHook(tallyfy_conn_id)
         # One for each connection: none waits behind another's that hangs, nor behind Airflow's own threads.
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="tallyfy-watcher")
+        self._threads = DaemonThreads(1, "tallyfy-watcher")
         self._reload_at = -inf
         self._may_warn_at = -inf
         self._has_news = asyncio.Event()
@@ -185,7 +183,6 @@ class Watcher:
         finally:
             # In a thread, since a request may be under way in it.
             self._threads.submit(self._hook.reset)
-            self._threads.shutdown(wait=False)
             metrics.from_event_loop(metrics.active_waits, self._conn_id, self._waits)
 
     async def _step(self) -> None:
@@ -208,9 +205,8 @@ class Watcher:
             self._scheduler.forget()
         self._account(now)
         deliveries = self._scheduler.handle_response(request, response, asked_at, now)
-        self._record([result for _, result in deliveries])
-        for place, result in deliveries:
-            place.deliver(result, asked_at)
+        self._record([result for _, result in deliveries])  # before the last wait leaves, and this ends
+        await spread(lambda delivery: delivery[0].deliver(delivery[1], asked_at), deliveries)
 
     def _account(self, now: float) -> None:
         """Charge the request budget, and say when it makes polls late."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
+from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.evidence import Evidence
 from airflow_provider_tallyfy.waiting.fetches import FetchRun
 from airflow_provider_tallyfy.waiting.outcomes import (
@@ -46,7 +47,8 @@ class RunPoller(Generic[C]):
         self._log = log
         self._evidence: Evidence[C] | None = None
         self._is_read = False
-        self._last_line: str | None = None
+        self.last_line: int | None = None
+        """The checksum of the line that was logged last, for the trigger that goes on."""
         self._now = 0.0
         self._paused_until = 0.0
         self._pause_reason: TallyfyError | None = None
@@ -102,16 +104,17 @@ class RunPoller(Generic[C]):
                 self._pause_reason = outcome.error
                 self._paused_until = polled_at + min(retry_after, MAX_RETRY_AFTER)
         elif isinstance(result, RunSnapshot):
-            self._describe(evidence.condition.describe_run(result))
+            self._log_line(f"{evidence.condition.describe_run(result)}; run {self._run_id}")
             if not self._is_read:
                 self._is_read = True
                 at_first_read(self.hook.run_url(self._run_id))
         return outcome
 
-    def _describe(self, line: str) -> None:
-        if line != self._last_line:
-            self._log.info("%s; run %s", line, self._run_id)
-            self._last_line = line
+    def _log_line(self, line: str) -> None:
+        """Log a line, but not the same one again."""
+        if (checksum := messages.checksum(line)) != self.last_line:
+            self.last_line = checksum
+            self._log.info("%s", line)
 
     def _clock(self) -> float:
         """Return the seconds on a clock that a pause moves on, even if no time passes in it."""

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+from airflow_provider_tallyfy.waiting.threads import LOGGING
+
 BEGINS_AT = 1000.0
+
+
+async def settle():
+    """Let the waits take what they were told, and write what they have to say about it."""
+    for _ in range(2):
+        for _ in range(4):
+            await asyncio.sleep(0)
+        await asyncio.wrap_future(LOGGING.submit(int))
 
 
 class MovedClock:
@@ -28,10 +38,10 @@ class MovedClock:
         return self._now
 
     async def wait(self, event, until):
-        for _ in range(10):  # turns of the loop, in which the waits take what they were told
+        for _ in range(10):
             if event.is_set():
                 return
-            await asyncio.sleep(0)
+            await settle()
         self.pauses.append(until - self._now)
         self._now = until
         if act := next(self._acts, None):

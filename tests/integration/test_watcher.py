@@ -21,6 +21,7 @@ from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.schedule import PollSchedule
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS, PollScheduler
 from dev.sandbox import SandboxClient
+from tests.integration.moved_clock import settle
 
 LONGEST = 60.0
 INTERVAL = 10.0
@@ -85,10 +86,10 @@ class MovedClock:
         return self._now
 
     async def wait(self, event, until):
-        for _ in range(20):  # turns of the loop, in which the waits take what they were told
+        for _ in range(20):
             if event.is_set():
                 return
-            await asyncio.sleep(0)
+            await settle()
         while until > self._stop_at:
             self._now = max(self._now, self._stop_at)
             self._has_stopped.set()
@@ -125,7 +126,8 @@ class Time:
         return self._clocks[-1]
 
     async def advance(self, seconds):
-        await asyncio.sleep(0.01)  # for waits that were just started to come
+        for _ in range(3):  # for waits that were just started to come
+            await settle()
         for clock in self._clocks:
             clock.may_go_on(seconds)
         # After the last wait nobody is left to keep the time.
@@ -133,6 +135,7 @@ class Time:
             clock.has_stopped for clock in self._clocks
         ):
             await asyncio.sleep(0.001)
+        await settle()
 
 
 class Triggerer:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from math import inf
 
 from airflow_provider_tallyfy.waiting.polls import PollError
+from airflow_provider_tallyfy.waiting.threads import BackgroundLogger
 
 MAX_FAILURES = 3
 """Failures in a row after which an endpoint is not used for a while."""
@@ -13,7 +13,7 @@ MIN_DISABLED = 300.0
 MAX_DISABLED = 3600.0
 """Seconds for which an endpoint is not used, the first time and at most; also the longest ``Retry-After`` heeded."""
 
-logger = logging.getLogger(__name__)
+logger = BackgroundLogger(__name__)
 
 
 class EndpointHealth:

@@ -24,6 +24,7 @@ from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.sensors import baseline
 from airflow_provider_tallyfy.sensors import tallyfy as sensors_module
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
+from airflow_provider_tallyfy.waiting.messages import checksum
 
 # What Airflow resumes a task with when its trigger ran out of time.
 TRIGGER_TIMEOUT = "Trigger/execution timeout" if airflow_version.startswith("2.") else "Trigger timeout"
@@ -228,16 +229,29 @@ class TestBaseline:
     def test_a_store_that_is_down_takes_no_result_away_where_nothing_was_kept(
         self, tallyfy, context, monkeypatch
     ):
-        monkeypatch.setattr(context["task_state_store"], "delete", Mock(side_effect=OSError("down")))
+        monkeypatch.setattr(context["task_state_store"], "set", Mock(side_effect=OSError("down")))
         tallyfy(answer("b"))
         assert sensor(from_task="a").execute(context) == MOVED
 
-    def test_it_goes_when_the_sensor_succeeds(self, tallyfy, context):
+    def test_it_serves_a_retry_of_a_success_that_was_not_recorded(self, tallyfy, context):
+        """The worker died, or could not push the result; by then another task is next."""
+        tallyfy(answer("a"), answer("b"))
+        assert sensor().execute(context) == MOVED
+        context["ti"].try_number += 1
+        assert sensor().execute(context) == MOVED
+
+    def test_a_task_that_is_cleared_after_its_success_begins_again(self, tallyfy, context):
         tallyfy(answer("a"), answer("b"))
         sensor().execute(context)
-        assert context["task_state_store"].kept == {}
+        context["ti"].clear()
         tallyfy(answer("b"), answer("c"))
         assert sensor().execute(context)["from_task_id"] == "b"
+
+    def test_a_task_that_is_cleared_while_it_waits_goes_on(self, tallyfy, context):
+        tallyfy(answer("a"), answer("b"))
+        assert not sensor().poke(context)
+        context["ti"].clear()
+        assert sensor().execute(context) == MOVED
 
     def test_it_is_the_run_s_own(self, tallyfy, context, requests_mock):
         tallyfy(answer("a"))
@@ -302,6 +316,7 @@ class TestDeferrable:
                 "exponential_backoff": True,
                 "max_wait": 3600.0,
                 "looked_at": clock.now,
+                "last_line": checksum("1 of 2 tasks are done; next is 'Sign'; task a; run r1"),
                 "deferred_at": clock.now,
                 "ends_at": clock.now + 3 * 86400,
                 "silent_fail": False,
@@ -342,11 +357,19 @@ class TestDeferrable:
             "execute_complete", {"event": event, "ends_at": 1_900_000_000.0}, context
         )
 
-    def test_it_returns_what_the_trigger_saw_and_forgets_the_baseline(self, tallyfy, context):
+    def test_it_returns_what_the_trigger_saw(self, tallyfy, context):
         tallyfy(answer("a"))
         self.deferred(context)
         assert self.resumed(context, {"outcome": "over", "result": MOVED}) == MOVED
-        assert context["task_state_store"].kept == {}
+
+    def test_the_baseline_goes_only_when_the_success_is_certain(self, tallyfy, context):
+        tallyfy(answer("a"), answer("b"))
+        self.deferred(context)
+        self.resumed(context, {"outcome": "over", "result": MOVED})
+        context["ti"].try_number += 1
+        assert sensor(deferrable=True).execute(context) == MOVED
+        context["ti"].clear()
+        assert self.deferred(context).trigger.from_task == "b"
 
     def test_a_lost_run_fails_without_retries(self, context):
         with pytest.raises(AirflowFailException, match="archived"):

@@ -22,7 +22,7 @@ from airflow.serialization import serialized_objects
 
 from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
-from airflow_provider_tallyfy.sensors import baseline, start
+from airflow_provider_tallyfy.sensors import baseline, start, triggerer
 from airflow_provider_tallyfy.sensors import tallyfy as sensors_module
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
@@ -113,6 +113,7 @@ class TestStart:
             "exponential_backoff": True,
             "max_wait": 3600.0,
             "looked_at": None,
+            "last_line": None,
             "deferred_at": None,
             "ends_at": None,
             "silent_fail": True,
@@ -217,6 +218,10 @@ class TestStartFromAWorker:
     def test_unless_it_is_deferrable(self):
         needs_a_worker("needs deferrable=True", deferrable=False)
 
+    def test_for_an_execution_timeout_that_would_end_the_wait(self):
+        needs_a_worker("execution_timeout", execution_timeout=timedelta(hours=1), timeout=7200)
+        assert started_with(sensor(execution_timeout=timedelta(hours=2), timeout=7200))
+
     def test_for_a_callback_that_only_a_worker_calls(self):
         needs_a_worker("on_execute_callback", on_execute_callback=print)
 
@@ -316,8 +321,62 @@ class TestEnd:
             assert sensor(end_from_trigger=True, **arguments).end_from_trigger is False
         assert [made_at(warning) for warning in told] == [True]
 
+    def test_listeners_hear_of_what_a_worker_ends(self, monkeypatch, dag):
+        monkeypatch.setattr(triggerer, "has_listeners", lambda: True)
+        with pytest.warns(UserWarning, match="end_from_trigger is not used, .* listeners"):
+            ending = sensor(end_from_trigger=True)
+        assert ending.end_from_trigger is False  # or Airflow refuses the DAG
+        assert started_with(ending).end_from_trigger is False
+
     def test_the_trigger_of_a_started_task_is_told_too(self):
         assert started_with(sensor(end_from_trigger=True)).end_from_trigger is True
+
+
+@pytest.mark.usefixtures("dag")
+class TestWhatIsSetLater:
+    """A cluster policy, or the DAG file itself, changes a sensor that has been made."""
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("on_success_callback", [print]), ("outlets", ["something"]), ("multiple_outputs", True)],
+    )
+    def test_what_only_a_worker_handles_is_left_to_one(self, name, value):
+        changed = sensor(end_from_trigger=True)
+        setattr(changed, name, value)
+        assert changed.end_from_trigger is False
+        assert started_with(changed).end_from_trigger is False
+
+    def test_the_pace_and_the_timeout_are_those_of_the_sensor(self, dag):
+        changed = sensor()
+        changed.poke_interval, changed.timeout = 600.0, 7200.0
+        restored = serialization.from_dict(json.loads(json.dumps(serialization.to_dict(dag)))).get_task(
+            "wait"
+        )
+        assert restored.start_trigger_args.timeout == timedelta(hours=2)
+        assert started_with(changed).poke_interval == 600.0
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("on_execute_callback", [print]),
+            ("execution_timeout", timedelta(minutes=1)),
+            ("deferrable", False),
+        ],
+    )
+    def test_it_starts_in_a_worker_if_it_has_to_by_then(self, dag, name, value):
+        changed = sensor()
+        setattr(changed, name, value)
+        restored = serialization.from_dict(json.loads(json.dumps(serialization.to_dict(dag)))).get_task(
+            "wait"
+        )
+        assert (restored.start_from_trigger, restored.start_trigger_args) == (False, None)
+
+
+@pytest.mark.usefixtures("dag")
+def test_a_pool_of_its_own_is_warned_about():
+    with pytest.warns(UserWarning, match="no slot of pool 'scarce', but ending in a worker does") as told:
+        assert started_with(sensor(pool="scarce"))
+    assert [made_at(warning) for warning in told] == [True]
 
 
 @pytest.fixture

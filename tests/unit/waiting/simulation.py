@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from math import inf
 
@@ -35,6 +36,10 @@ def too_many(retry_after=30.0):
     return exceptions.TallyfyRateLimitError("429", status=429, retry_after=retry_after)
 
 
+def unavailable_for(seconds):
+    return exceptions.TallyfyServerError("503", status=503, retry_after=seconds)
+
+
 @dataclass(eq=False)
 class Run:
     """A run whose tasks are completed one after the other."""
@@ -46,6 +51,19 @@ class Run:
     total: int = 1000
     changed_at: float = -inf
     archived: bool = False
+    before: tuple[float, int] = (-inf, 0)  # until when it was as it was before, and how many tasks were done
+    least_done: int = 0
+    most_done: int = 0
+
+    def change(self, done, now):
+        self.before = (now, self.done)
+        self.done, self.changed_at = done, now
+        self.most_done, self.least_done = max(self.most_done, done), min(self.least_done, done)
+
+    def as_of(self, now):
+        """The run as a replica shows it that has come to this time; of older states, only the last is known."""
+        until, done = self.before
+        return replace(self, done=done) if now < until else self
 
     @property
     def next_id(self):
@@ -60,7 +78,13 @@ class Run:
             "completed_at": "2026-01-01" if self.next_id is None else None,
             "archived_at": "2026-01-01" if self.archived else None,
             "next_task": self.next_id and {"id": self.next_id},
+            "last_updated": self.updated_at,
         }
+
+    @property
+    def updated_at(self):
+        seconds = max(self.changed_at, 0.0)
+        return (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat()
 
     def snapshot(self, left_tasks):
         """The run read by itself, and with it the tasks that waits move on from."""
@@ -81,7 +105,13 @@ class Tallyfy:
     feed_lies: bool = False
     pages_are_counted: bool = True
     list_lacks_next_task: bool = False
+    lists: dict[str, dict] = field(default_factory=dict)  # what lists show of runs, since they were frozen
+    lag: float = 0.0  # by which every other read of a run is older
+    entries_per_request: int = 0  # that arrive in the feed with each request for a page of it
     numbers: count = field(default_factory=lambda: count(1))
+
+    def freeze_lists(self):
+        self.lists = {run.id: run.shown() for run in self.runs.values()}
 
     def requests(self, kind=None, since=-inf):
         return sum(at >= since and isinstance(question, kind or object) for at, question in self.asked)
@@ -102,10 +132,15 @@ class Tallyfy:
             case FetchRun(run_id, left_tasks=left):
                 if run_id in self.broken_runs:
                     return PollError(self.broken_runs[run_id])
-                return self.runs[run_id].snapshot(left) if run_id in self.runs else PollError(GONE)
+                if run_id not in self.runs:
+                    return PollError(GONE)
+                lag = self.lag if len(self.asked) % 2 else 0.0
+                return self.runs[run_id].as_of(now - lag).snapshot(left)
             case FetchRunPage(status, page):
                 return self._list(status, page)
             case FetchFeedPage(page):
+                for _ in range(self.entries_per_request):
+                    self.happened("elsewhere", now - self.feed_delay)
                 return self._feed(page, now)
 
     def _list(self, status, number):
@@ -118,7 +153,7 @@ class Tallyfy:
         return page if self.pages_are_counted else replace(page, total_pages=None)
 
     def _listed(self, run):
-        shown = run.shown()
+        shown = dict(self.lists.get(run.id) or run.shown())
         if self.list_lacks_next_task:
             shown["next_task"] = None
         return shown
@@ -164,6 +199,7 @@ class Wait(Subscription):
         self.simulation = simulation
 
         self.began_at = now
+        self._baseline_done = run.done
         self.looked_at = looked_at
         self.sights, self.blanks = [], []
         self.over_at = None
@@ -193,6 +229,8 @@ class Wait(Subscription):
         # People do nothing between a question and its answer, so this is what was to be seen.
         self.woken_by = run.next_id if (run := self.simulation.tallyfy.runs.get(self.run_id)) else None
         self.verdict = verdict
+        # Whatever was reopened since: the run has moved on at some time while the wait was there, or shortly before.
+        self.had_moved_on = self.woken_by != self.baseline or run.before[1] != self._baseline_done
         self.simulation.scheduler.remove(self)
 
 
@@ -229,15 +267,13 @@ class Simulation:
 
     def complete(self, run):
         """Somebody completes the next task."""
-        run.done += 1
-        run.changed_at = self.now
+        run.change(run.done + 1, self.now)
         self.tallyfy.happened(run.id, self.now)
 
     def reopen(self, run):
         """Somebody reopens the task that was completed last."""
         if run.done:
-            run.done -= 1
-            run.changed_at = self.now
+            run.change(run.done - 1, self.now)
             self.tallyfy.happened(run.id, self.now)
 
     def comment(self, run):

@@ -22,6 +22,7 @@ from .simulation import (
     UNREADABLE,
     Simulation,
     too_many,
+    unavailable_for,
 )
 
 SETTLED = 3.0
@@ -718,3 +719,105 @@ def _log(caplog):
 
 def warnings(caplog):
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+class TestIsolation:
+    """One bad thing delays nothing else."""
+
+    def test_runs_that_fail_delay_no_other(self):
+        """Input B1."""
+        simulation = Simulation(23)
+        simulation.tallyfy.broken = {"FetchFeedPage": FORBIDDEN, "FetchRunPage": FORBIDDEN}
+        for number in range(3):
+            simulation.tallyfy.broken_runs[f"run{number}"] = UNAVAILABLE
+        simulation.wait_for(poke_interval=300)
+        simulation.pass_time(60)
+        for number in range(3, 23):
+            simulation.complete(simulation.run(number))
+        simulation.pass_time(310)
+        assert [wait.over_at is not None for wait in simulation.waits] == [False] * 3 + [True] * 20
+
+    @pytest.mark.parametrize("kind", ["FetchFeedPage", "FetchRunPage"])
+    @pytest.mark.parametrize("error", [unavailable_for(900), too_many(900)])
+    def test_the_pause_of_an_optional_endpoint_is_its_own(self, kind, error):
+        """Input B2."""
+        simulation = followed(400)
+        simulation.tallyfy.broken[kind] = error
+        for number in range(0, 400, 10):
+            simulation.complete(simulation.run(number))
+            simulation.pass_time(INTERVAL)
+        simulation.pass_time(4 * INTERVAL)
+        woken = [wait for wait in simulation.waits if wait.over_at is not None]
+        assert len(woken) == 40
+        assert max(wait.over_at - simulation.tallyfy.runs[wait.run_id].changed_at for wait in woken) < 60
+
+    def test_a_feed_that_is_read_while_entries_arrive_is_followed_on(self, caplog):
+        """Input B5."""
+        simulation = followed(1000)
+        simulation.tallyfy.entries_per_request = 42  # 250 a minute, at 10 s
+        for _ in range(30):
+            simulation.pass_time(INTERVAL)
+        simulation.complete(simulation.run(7))
+        simulation.pass_time(INTERVAL + 1)
+        assert simulation.waits[7].over_at is not None
+        assert warnings(caplog) == []
+
+    def test_the_feed_is_polled_at_the_pace_that_waits_want_now(self):
+        """Input B6."""
+        simulation = Simulation(4)
+        simulation.tallyfy.broken["FetchRunPage"] = FORBIDDEN
+        simulation.wait_for(poke_interval=5, exponential_backoff=True, max_wait=3600)
+        simulation.pass_time(3600)
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(3600)
+        assert simulation.tallyfy.requests() <= 120
+
+    def test_lists_that_lag_for_ever_hide_no_change(self):
+        """Input A9."""
+        simulation = Simulation(60)
+        simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
+        simulation.tallyfy.freeze_lists()
+        simulation.wait_for()
+        simulation.pass_time(60)
+        for run in list(simulation.tallyfy.runs.values()):
+            simulation.complete(run)
+        simulation.pass_time(MAX_STALENESS + INTERVAL)
+        assert all(wait.over_at is not None for wait in simulation.waits)
+
+
+class TestBudget:
+    @pytest.mark.parametrize("runs", [3, 60, 1000])
+    @pytest.mark.parametrize("broken", [{}, {"FetchFeedPage": FORBIDDEN}])
+    def test_no_hour_has_more_requests(self, runs, broken):
+        """Input B7."""
+        simulation = Simulation(runs, requests_per_hour=500)
+        simulation.tallyfy.broken = dict(broken)
+        simulation.wait_for(poke_interval=5)
+        for _ in range(20):
+            simulation.complete(simulation.run(0))
+            simulation.pass_time(400)
+        times = [at for at, _ in simulation.tallyfy.asked]
+        busiest = max(sum(start <= at < start + 3600 for at in times) for start in times[::50])
+        assert busiest <= 500
+        assert simulation.scheduler.delayed > 0
+
+    def test_a_few_waits_at_the_default_pace_are_not_delayed(self):
+        simulation = Simulation(3, requests_per_hour=500)
+        simulation.wait_for(poke_interval=60)
+        simulation.pass_time(7200)
+        assert simulation.scheduler.delayed == 0
+
+    def test_each_run_is_read_by_itself_though_the_budget_is_used_up(self):
+        simulation = Simulation(60, requests_per_hour=500)
+        simulation.wait_for(poke_interval=5)
+        simulation.pass_time(3600)
+        read = {question.run_id for _, question in simulation.tallyfy.asked if isinstance(question, FetchRun)}
+        assert len(read) == 60
+
+    def test_the_last_requests_of_a_minute_are_left_to_others(self):
+        simulation = Simulation(1)
+        simulation.wait_for(poke_interval=1)
+        for _ in range(60):
+            simulation.scheduler.budget.heed_remaining(3, simulation.now)
+            simulation.pass_time(1)
+        assert simulation.tallyfy.requests() <= 12

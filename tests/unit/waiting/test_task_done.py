@@ -256,4 +256,6 @@ def test_the_log_says_what_is_waited_for_and_how_it_came_out():
         TaskDoneCondition("sign", needs_decision=True).describe_goal()
         == "task 'sign' is approved or rejected"
     )
-    assert TaskDoneCondition.describe_result(DONE | {"is_approved": False}) == "'Sign contract' is rejected"
+    assert (
+        TaskDoneCondition.describe_result(DECIDED | {"is_approved": False}) == "'Sign contract' is rejected"
+    )

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 
 import pytest
 from asgiref.sync import async_to_sync
 
-from airflow_provider_tallyfy.waiting.threads import in_thread
+from airflow_provider_tallyfy.waiting.threads import (
+    MAX_PER_PASS,
+    DaemonThreads,
+    in_thread,
+    log_in_thread,
+    spread,
+    turn_to_push,
+)
 
 LONGEST = 10.0
 
 
 @pytest.fixture
 def executor():
-    with ThreadPoolExecutor(1) as executor:
-        yield executor
+    return DaemonThreads(1, "test")
 
 
 def test_it_returns_what_the_call_returns_and_raises_what_it_raises(executor):
@@ -53,3 +61,76 @@ def test_a_call_under_way_goes_on_when_nobody_waits_for_it_any_more(executor):
 
     assert set(asyncio.run(play())) == {None}
     assert not cancelled
+
+
+def test_a_pool_has_no_more_threads_than_it_may_and_uses_them_all():
+    pool, meeting = DaemonThreads(3, "test"), threading.Barrier(3, timeout=LONGEST)
+    calls = [pool.submit(meeting.wait) for _ in range(6)]
+    assert sorted(call.result(LONGEST) for call in calls) == [0, 0, 1, 1, 2, 2]
+    names = {pool.submit(threading.get_ident).result(LONGEST) for _ in range(20)}
+    assert len(names) <= 3
+
+
+def test_a_process_ends_whatever_its_threads_do():
+    program = (
+        "import threading\n"
+        "from airflow_provider_tallyfy.waiting.threads import DaemonThreads\n"
+        "began = threading.Event()\n"
+        "DaemonThreads(1, 'test').submit(lambda: (began.set(), threading.Event().wait()))\n"
+        "began.wait()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_log_lines_keep_their_order_and_the_context_of_their_wait():
+    wait, lines = ContextVar("wait"), []
+
+    async def log(number):
+        wait.set(number)
+        for line in "ab":
+            await log_in_thread(lambda message, *args: lines.append((wait.get(), message % args)), "%s", line)
+
+    async def play():
+        await asyncio.gather(*(log(number) for number in range(100)))
+
+    asyncio.run(play())
+    assert len(lines) == 200
+    assert [line for line in lines if line[1] == "a"] == [(number, "a") for number in range(100)]
+    assert all(lines.index((number, "a")) < lines.index((number, "b")) for number in range(100))
+
+
+def test_much_is_done_in_small_parts_whoever_does_it():
+    done, of_a_pass = [], []
+
+    async def count_passes():
+        while len(done) < 1000:
+            before = len(done)
+            await asyncio.sleep(0)
+            of_a_pass.append(len(done) - before)
+
+    async def play():
+        counting = asyncio.create_task(count_passes())
+        await asyncio.gather(*(spread(done.append, range(250)) for _ in range(4)))
+        await counting
+
+    asyncio.run(play())
+    assert len(done) == 1000
+    assert 0 < max(of_a_pass) <= MAX_PER_PASS
+
+
+def test_few_push_at_a_time():
+    pushing, most = 0, 0
+
+    async def push():
+        nonlocal pushing, most
+        async with turn_to_push():
+            pushing += 1
+            most = max(most, pushing)
+            await asyncio.sleep(0)
+            pushing -= 1
+
+    async def play():
+        await asyncio.gather(*(push() for _ in range(100)))
+
+    asyncio.run(play())
+    assert 1 < most <= 4

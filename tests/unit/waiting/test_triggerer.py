@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from contextlib import nullcontext
 from datetime import UTC, datetime
 
@@ -11,11 +12,13 @@ import pytest
 
 from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.waiting import triggerer as triggerer_module
+from airflow_provider_tallyfy.waiting.messages import checksum
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Pending, Unreachable
 from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
 from airflow_provider_tallyfy.waiting.schedule import PollSchedule
 
+LONGEST = 10.0
 DOWN = PollError(exceptions.TallyfyConnectionError("nothing came back"))
 REFUSED = PollError(exceptions.TallyfyAuthError("401"))
 
@@ -83,18 +86,51 @@ def test_an_outage_is_told_in_few_lines_and_so_is_its_end(waited, caplog):
 
 
 def test_what_is_waited_for_is_one_line(waited, caplog):
-    waited([seen(None)], from_task_id="a\nSkipped", run_id="run\nThe wait is over")
+    waited(
+        [seen(None, id="run\nThe wait is over")], from_task_id="a\nSkipped", run_id="run\nThe wait is over"
+    )
     assert caplog.messages[0] == (
         "Waiting until a task other than a Skipped is next, or none is left; run run The wait is over"
     )
 
 
-def test_each_change_is_one_line(waited, caplog):
-    waited([seen("a"), seen("a"), seen(None)], looked_at=1.0)
-    assert [record.getMessage() for record in caplog.records] == [
+def test_a_snapshot_is_a_line_if_it_shows_something_new(waited, caplog):
+    waited([seen("a"), seen("a"), DOWN, seen("a"), seen(None)], looked_at=1.0)
+    assert caplog.messages == [
         "next is 'untitled'; task a; run run",
+        "Poll failed (1 in a row), the wait goes on: nothing came back",
+        "Tallyfy answers again after 1 failed polls",
         "no task is left; run run",
     ]
+
+
+def test_what_a_worker_wrote_is_not_written_again(waited, caplog):
+    last_line = checksum("next is 'untitled'; task a; run run")
+    waited([seen("a"), seen("a"), seen(None)], looked_at=1.0, last_line=last_line)
+    assert caplog.messages == ["no task is left; run run"]
+
+
+def test_a_log_that_blocks_holds_up_its_own_wait_only(monkeypatch):
+    """Airflow's supervisor may read no log line for as long as it sends something itself."""
+    monkeypatch.setattr(triggerer_module, "subscribe", lambda *_: nullcontext(Place([seen(None)])))
+    reads, loop_threads = threading.Event(), set()
+
+    class Log:
+        def info(self, *args):
+            loop_threads.add(threading.current_thread() is threading.main_thread())
+            assert reads.wait(LONGEST)
+
+    async def play():
+        wait = triggerer_module.wait("conn", "run", NextTaskCondition("a"), PollSchedule(1), Log())
+        waiting = asyncio.create_task(wait)
+        for _ in range(100):  # passes of the event loop
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        reads.set()
+        return await asyncio.wait_for(waiting, LONGEST)
+
+    assert isinstance(asyncio.run(play()), Met)
+    assert loop_threads == {False}
 
 
 def test_what_is_waited_for_is_said_where_no_worker_has(waited, caplog):

@@ -1,0 +1,80 @@
+"""A trigger that measures by how much the event loop of a real triggerer is late, and what it does then."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+_INTERVAL = 0.02
+_SAMPLE_INTERVAL = 0.1
+_REPORT_ABOVE = 0.05
+_OURS = f"{os.sep}airflow_provider_tallyfy{os.sep}"
+
+
+class LoopProbeTrigger(BaseTrigger):
+    """
+    Writes one line of JSON for each pass of the event loop that is late, until it is cancelled.
+
+    :param path: the file to append to.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.path = path
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{type(self).__module__}.{type(self).__qualname__}", {"path": self.path}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        _Probe(Path(self.path)).tick()
+        await asyncio.Event().wait()
+        yield TriggerEvent(True)
+
+
+class _Probe:
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", buffering=1)
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._due: float | None = None
+        self._stacks: list[list[str]] = []
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def tick(self) -> None:
+        """Be called again and again, and note when a call comes late."""
+        now = time.monotonic()
+        if self._due is not None and now - self._due > _REPORT_ABOVE:
+            late, stacks = now - self._due, self._stacks
+            ours = sum(any(_OURS in frame for frame in stack) for stack in stacks)
+            share = ours / len(stacks) if stacks else 0.0
+            record = {
+                "at": now,
+                "late": late,
+                "ours": late * share,
+                "stacks": [stack[-6:] for stack in stacks[::10]],
+            }
+            self._file.write(json.dumps(record) + "\n")
+        self._stacks = []
+        self._due = now + _INTERVAL
+        self._loop.call_later(_INTERVAL, self.tick)
+
+    def _watch(self) -> None:
+        """Note again and again where the event loop is while it is late."""
+        while True:
+            time.sleep(_SAMPLE_INTERVAL)
+            if self._due is not None and time.monotonic() - self._due > _REPORT_ABOVE:
+                frame = sys._current_frames().get(self._loop_thread)
+                stack = []
+                while frame is not None:
+                    stack.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
+                    frame = frame.f_back
+                self._stacks.append(stack[::-1])
