@@ -57,6 +57,15 @@ def not_begun_before(context: Context) -> datetime | None:
     return None if earliest is None or earliest > datetime.now(UTC) else earliest
 
 
+def is_trigger_timeout(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
+    """Tell whether a task is resumed since its trigger ran out of time."""
+    error = (next_kwargs or {}).get("error")
+    return next_method == "__fail__" and getattr(error, "value", error) in (
+        "Trigger timeout",
+        "Trigger/execution timeout",
+    )
+
+
 def is_deferral_timeout(error: BaseException) -> bool:
     """Tell whether a trigger ran out of time; Airflow 3 has an exception for that, Airflow 2 only a text."""
     return type(error).__name__ == "TaskDeferralTimeout" or str(error) == "Trigger/execution timeout"

@@ -44,7 +44,7 @@ def markdown(results: Mapping[str, Any]) -> str:
 def _lines(results: Mapping[str, Any]) -> Iterator[str]:
     cases = results["cases"]
     for transport in dict.fromkeys(case["transport"] for case in cases):
-        yield f"### Met {transport}\n"
+        yield f"### Over {transport}\n"
         yield from _table(
             _HEADINGS,
             (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
+    AirflowNotFoundException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
@@ -22,7 +23,7 @@ from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_ru
 from airflow_provider_tallyfy.operators.waits import time_left
 from airflow_provider_tallyfy.sensors import baseline, start
 from airflow_provider_tallyfy.sensors.triggerer import InTriggerer
-from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, is_deferral_timeout
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, is_deferral_timeout, is_trigger_timeout
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.events import from_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
@@ -34,7 +35,9 @@ from airflow_provider_tallyfy.waiting.outcomes import (
     Met,
     Pending,
     PollFailed,
+    Skipped,
     Unconfirmed,
+    Unreachable,
 )
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition, check_on_skipped
@@ -109,7 +112,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
         return self._poller.hook
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """PollResult once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
+        """Poll once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
         started_at = time.time()
         looked_at: float | None = started_at
         condition = self._condition or self._first_condition(context)
@@ -197,8 +200,27 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
         """Say in a last line how the wait came out."""
         self.log.info("The wait is over: %s", self._kind_of_condition.describe_result(result))
 
+    def poll_after_timeout(self, context: Context) -> dict[str, Any]:
+        """
+        Poll once more when the deferral timed out, since what is waited for may have happened in its last seconds.
+
+        :raises AirflowSensorTimeout: it has not.
+        """
+        condition = self._first_condition(context)
+        try:
+            outcome = self._poller.poll(condition)
+        except AirflowNotFoundException:  # no connection any more
+            outcome = None
+        if isinstance(outcome, (Met, Unreachable, Skipped)):
+            return self._conclude(context, outcome)
+        raise AirflowSensorTimeout(
+            f"Sensor has timed out; run {self.run_id}: {condition.describe_goal()} is still waited for."
+        )
+
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Give a timeout, ``soft_fail`` and ``never_fail`` their meaning on Airflow versions that do not."""
+        if is_trigger_timeout(next_method, next_kwargs):
+            next_method, next_kwargs = "poll_after_timeout", {}
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowSkipException:

@@ -193,7 +193,7 @@ class TestTask:
         requests.post(f"{town.server.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
         event = fired(for_task("decline_customer", run_id=ONBOARDING_RUN_ID))
         assert event["outcome"] == "skipped"
-        assert "PollResult 2 in a row failed" in caplog.text
+        assert "Poll failed (2 in a row)" in caplog.text
 
     def test_it_needs_an_approval_where_a_decision_is_waited_for(self, town, fired):
         event = fired(for_task("announce_release", needs_decision=True))
