@@ -36,6 +36,7 @@ def get_provider_info() -> dict[str, Any]:
         "notifications": [
             "airflow_provider_tallyfy.notifications.tallyfy.TallyfyLaunchRunNotifier",
             "airflow_provider_tallyfy.notifications.tallyfy.TallyfyCommentNotifier",
+            "airflow_provider_tallyfy.notifications.tallyfy.TallyfyIssueNotifier",
         ],
         "extra-links": ["airflow_provider_tallyfy.operators.links.TallyfyProcessLink"],
         "connection-types": [

@@ -10,7 +10,7 @@ from airflow import __version__ as airflow_version
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _version = Version(Version(airflow_version).base_version)
 AIRFLOW_V_3_0_PLUS = _version >= Version("3.0")
 AIRFLOW_V_3_3_PLUS = _version >= Version("3.3")
+FINDS_SKIPS_OF_UNMAPPED_TASKS = _version >= Version("3.2.2")
+"""Whether the scheduler finds, for a mapped task, what an unmapped upstream task skipped; see ``operators/gate.py``."""
 IS_AIRFLOW_3_0 = AIRFLOW_V_3_0_PLUS and _version < Version("3.1")
 
 # Seconds: users saw reports that were read 7 s after the deferral, with a heartbeat interval of 5 s.
@@ -44,13 +46,16 @@ def never_expire() -> Any:
 
 def not_begun_before(context: Context) -> datetime | None:
     """
-    Return an instant before which no try of the task instance began; ``None`` where there is none that is known.
+    Return an instant before which no try of the task instance began; ``None`` if none is known.
 
-    Clearing moves a DAG run's ``start_date`` and ``queued_at``, and the task instance's too. What it leaves alone is
+    A clear moves a DAG run's ``start_date`` and ``queued_at``, and the task instance's too. It does not change
     ``run_after`` (Airflow 3), and in Airflow 2 the dates that the run is about; a run triggered there may be about the
     future.
     """
-    dag_run = context.get("dag_run")
+    dag_run: Any = context.get("dag_run")
+    if not was_cleared(context):
+        started: datetime = dag_run.start_date
+        return started
     names = ("run_after",) if hasattr(dag_run, "run_after") else ("logical_date", "data_interval_end")
     moments = [moment for name in names if (moment := getattr(dag_run, name, None)) is not None]
     earliest: datetime | None = min(moments, default=None)
@@ -66,6 +71,30 @@ def is_trigger_timeout(next_method: str, next_kwargs: Mapping[str, Any] | None) 
     )
 
 
+def incarnation(context: Context) -> str:
+    """
+    Return what distinguishes a DAG run from a deleted one with the same id, and does not change when it is cleared.
+
+    In Airflow 3 a worker knows no more than ``run_after``: it is another one for a run that was triggered again, by a
+    user or an asset, but the same for a scheduled one. In Airflow 2 it is the number of the database row.
+    """
+    dag_run = context.get("dag_run")
+    run_after = getattr(dag_run, "run_after", None)
+    return str(getattr(dag_run, "id", "")) if run_after is None else str(run_after.timestamp())
+
+
+def started_at(context: Context) -> str:
+    """Return when the DAG run started; no other one with the same id did then, but a clear moves it."""
+    start_date = getattr(context.get("dag_run"), "start_date", None)
+    return "" if start_date is None else str(start_date.timestamp())
+
+
+def was_cleared(context: Context) -> bool:
+    """Tell whether the DAG run was, or may have been, cleared, so that its start may have moved."""
+    dag_run = context.get("dag_run")
+    return getattr(dag_run, "clear_number", None) != 0 or getattr(dag_run, "start_date", None) is None
+
+
 def is_deferral_timeout(error: BaseException) -> bool:
     """Tell whether a trigger ran out of time; Airflow 3 has an exception for that, Airflow 2 only a text."""
     return type(error).__name__ == "TaskDeferralTimeout" or str(error) == "Trigger/execution timeout"
@@ -73,7 +102,7 @@ def is_deferral_timeout(error: BaseException) -> bool:
 
 def deferral_hold() -> float:
     """
-    Return for how many seconds after a deferral no event may resume the task.
+    Return for how many seconds a task that was deferred or rescheduled may not run again.
 
     The executor reports that the worker's process has ended. If the scheduler reads that report late, it takes it for
     the end of the *resumed* task, and fails the task as killed (apache/airflow#66374, #71580, #72716; with each
@@ -134,20 +163,60 @@ async def push_from_trigger(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> N
 
     from airflow_provider_tallyfy.waiting.threads import PUSHING, in_thread
 
-    task: Any = trigger.task_instance
-    place = {name: getattr(task, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
     for key, value in xcoms.items():
-        await in_thread(PUSHING, XCom.set, key=key, value=value, **place)
+        await in_thread(PUSHING, XCom.set, key=key, value=value, **_task_of(trigger))
 
 
-def skip(operator: Any, context: Context, tasks: Iterable[Any]) -> None:
-    """Skip tasks of the same DAG run, as a ``SkipMixin`` does; in Airflow 3 that ends the operator's own task."""
-    task_instance = context["ti"]
-    if AIRFLOW_V_3_0_PLUS:
-        operator.skip(ti=task_instance, tasks=tasks)
+async def pull_from_trigger(trigger: BaseTrigger, key: str) -> Any:
+    """Return an XCom of a trigger's task, or ``None``; off the event loop, since an XCom backend may block."""
+    from airflow.providers.common.compat.sdk import XCom
+
+    from airflow_provider_tallyfy.waiting.threads import PUSHING, in_thread
+
+    return await in_thread(PUSHING, XCom.get_one, key=key, **_task_of(trigger))
+
+
+def _task_of(trigger: BaseTrigger) -> dict[str, Any]:
+    task: Any = trigger.task_instance
+    return {name: getattr(task, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+
+
+def task_instance_states(context: Context, task_id: str) -> dict[int, str | None]:
+    """Return the states of a task's instances in the same DAG run by map index; -1 is not mapped, or not yet."""
+    task_instance: Any = context["ti"]
+    if not AIRFLOW_V_3_0_PLUS:
+        dag_run: Any = context["dag_run"]
+        instances = dag_run.get_task_instances()
+        return {each.map_index: each.state for each in instances if each.task_id == task_id}
+    states = task_instance.get_task_states(
+        dag_id=task_instance.dag_id, task_ids=[task_id], run_ids=[task_instance.run_id]
+    )
+    # One task at a time, since the key of instance 0 of "a" is that of a task "a_0", too.
+    return {
+        -1 if key == task_id else int(key.removeprefix(f"{task_id}_")): state
+        for key, state in states.get(task_instance.run_id, {}).items()
+    }
+
+
+def skip_task_instances(context: Context, instances: list[tuple[str, int]]) -> None:
+    """
+    Mark task instances of the same DAG run as skipped.
+
+    Airflow 3 does that for a task that raises ``DownstreamTasksSkipped``, too, but ends that one as successful then.
+
+    :param instances: each a task id with a map index.
+    """
+    if not AIRFLOW_V_3_0_PLUS:
+        from airflow.models.skipmixin import SkipMixin  # type: ignore[import-not-found]  # not in Airflow 3
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            SkipMixin._set_state_to_skipped(context["dag_run"], instances, session)
         return
-    dag_run = context["dag_run"]
-    operator.skip(dag_run, dag_run.logical_date, tasks, map_index=task_instance.map_index)
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import SkipDownstreamTasks
+
+    task_runner.SUPERVISOR_COMMS.send(SkipDownstreamTasks(tasks=[*instances]))
 
 
 def times_out_at(trigger: BaseTrigger) -> datetime | None:

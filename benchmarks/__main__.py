@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmarks import document, plot, report
 from benchmarks.case import PLAIN, TLS, Case, measure, measure_idle
 from benchmarks.contenders import HTTP, OURS, SLEEP
-from benchmarks.crowd import CrowdCase, measure_crowd
+from benchmarks.crowd import CrowdCase, measure_crowd, measure_dag_size
 from benchmarks.imports import measure_imports
 from benchmarks.machine import machine
 from dev.processes import exit_on_termination
@@ -106,7 +106,12 @@ def _measure(console: Console, options: argparse.Namespace, results: dict[str, A
 
 def _measure_crowd(console: Console, options: argparse.Namespace) -> dict[str, Any]:
     case = CrowdCase(options.crowd, options.crowd, seconds=options.seconds)
-    return _timed(console, f"{case.waits:,} waits in a real triggerer", partial(measure_crowd, case))
+    figures = _timed(console, f"{case.waits:,} waits in a real triggerer", partial(measure_crowd, case))
+    figures["dag_sizes"] = [
+        _timed(console, f"a DAG of {sensors} sensors", partial(measure_dag_size, sensors))
+        for sensors in (20, 300)
+    ]
+    return figures
 
 
 def _attempt(case: Case) -> dict[str, Any]:

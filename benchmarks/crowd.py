@@ -42,12 +42,14 @@ class CrowdCase:
     :param by_workers: how many workers hand over.
     :param stop: seconds for which the supervisor is stopped at each hard moment, while the triggers go on.
     :param seconds: length of the quiet window.
+    :param sensors: how many of them are in a DAG.
     """
 
     in_triggerer: int
     by_workers: int
     stop: float = 5.0
     seconds: float = 30.0
+    sensors: int = 20
 
     @property
     def waits(self) -> int:
@@ -62,7 +64,7 @@ def measure_crowd(case: CrowdCase, database: str | None = None) -> JSON:
     """
     with TemporaryDirectory(prefix="tallyfy-crowd-") as folder, ExitStack() as stack:
         server, organization = stack.enter_context(running_server(PLAIN, Path(folder)))
-        airflow = stack.enter_context(_Triggerer(Path(folder), organization, case.waits, database))
+        airflow = stack.enter_context(_Triggerer(Path(folder), organization, case, database))
         runs = organization.launch(2 * case.waits)[::2]
         figures: JSON = {"in_triggerer": case.in_triggerer, "by_workers": case.by_workers, "stop": case.stop}
         with airflow.measured(organization) as figures["begin"]:
@@ -76,6 +78,20 @@ def measure_crowd(case: CrowdCase, database: str | None = None) -> JSON:
             figures["complete"]["seconds"] = _complete(case, server, airflow, runs)
         figures["wrong"] = airflow.wrong_ends(runs)
     return figures
+
+
+def measure_dag_size(sensors: int) -> JSON:
+    """Begin as many waits in the triggerer as a DAG has sensors, and return what memory each of them takes."""
+    case = CrowdCase(in_triggerer=sensors, by_workers=0, stop=0.0, sensors=sensors)
+    with TemporaryDirectory(prefix="tallyfy-crowd-") as folder, ExitStack() as stack:
+        server, organization = stack.enter_context(running_server(PLAIN, Path(folder)))
+        airflow = stack.enter_context(_Triggerer(Path(folder), organization, case, None))
+        runs = organization.launch(sensors)
+        before = airflow.memory()
+        _begin(case, server, airflow, runs)
+        after = airflow.memory()
+    per_wait = {name: round((after[name] - before[name]) / sensors, 2) for name in after}
+    return {"sensors": sensors, "mib_per_wait": per_wait}
 
 
 def _begin(case: CrowdCase, server: Process, airflow: _Triggerer, runs: Sequence[WaitedFor]) -> float:
@@ -111,7 +127,9 @@ def _complete(case: CrowdCase, server: Process, airflow: _Triggerer, runs: Seque
 class _Triggerer:
     """A real ``airflow triggerer`` with a database of its own, and nothing else of Airflow."""
 
-    def __init__(self, folder: Path, organization: Organization, waits: int, database: str | None) -> None:
+    def __init__(
+        self, folder: Path, organization: Organization, case: CrowdCase, database: str | None
+    ) -> None:
         self._home = folder / "airflow"
         (self._home / "logs").mkdir(parents=True)
         (self._home / "config").mkdir()
@@ -124,7 +142,7 @@ class _Triggerer:
             "CORE__DAGS_FOLDER": str(ROOT / "benchmarks" / "crowd_dags"),
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-            "TRIGGERER__CAPACITY": str(2 * waits),
+            "TRIGGERER__CAPACITY": str(2 * case.waits),
             # The test may hold the machine; a triggerer that is taken for dead would be measured as two.
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "600",
         }
@@ -134,12 +152,13 @@ class _Triggerer:
             **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
             **CONTENDERS[OURS].environment(organization.url, organization.authority),
             "AIRFLOW_HOME": str(self._home),
+            "CROWD_SENSORS": str(case.sensors),
             "PYTHONPATH": str(ROOT),
             "NO_PROXY": "127.0.0.1,localhost",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             **{f"AIRFLOW__{name}": value for name, value in settings.items()},
         }
-        self._longest = LONGEST + waits * LONGEST_PER_WAIT
+        self._longest = LONGEST + case.waits * LONGEST_PER_WAIT
         self._engine = create_engine(url)
         self._process = ChildProcess(
             "airflow triggerer",
@@ -261,7 +280,7 @@ class _Triggerer:
                 name: round(seconds - used_before.get((name, pid), 0), 2)
                 for (name, pid), seconds in used.items()
             },
-            "memory_mib": self._memory(),
+            "memory_mib": self.memory(),
             "late_ms": round(1000 * max((each["late"] for each in late), default=0)),
             "late_ms_ours": round(1000 * max((each["ours"] for each in late), default=0)),
             "latest": sorted(late, key=lambda each: -each["ours"])[:2],
@@ -275,7 +294,7 @@ class _Triggerer:
     def _cpu(self) -> dict[tuple[str, int], float]:
         return {(name, each.pid): sum(each.cpu_times()[:2]) for name, each in self._processes().items()}
 
-    def _memory(self) -> dict[str, int]:
+    def memory(self) -> dict[str, int]:
         return {name: round(each.memory_info().rss / 2**20) for name, each in self._processes().items()}
 
 

@@ -8,6 +8,7 @@ It reads from its standard input what to wait for, as JSON: lists of ``[run id, 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from benchmarks.loop_probe import LoopProbeTrigger
 
-SENSORS = 20  # as in crowd_dags/crowd.py
+SENSORS = int(os.environ["CROWD_SENSORS"])  # as in crowd_dags/crowd.py
 _TIMEOUT = 86_400.0
 
 

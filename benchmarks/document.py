@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.report import CROWD_HEADINGS, crowd_rows, crowd_title, figures, machine, notes
+from benchmarks.report import CROWD_HEADINGS, crowd_rows, crowd_title, dag_sizes, figures, machine, notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -70,6 +70,7 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
         yield "### In a real triggerer\n"
         yield f"{crowd_title(crowd)} (`.venv/bin/python -m benchmarks --only-crowd` measures this alone).\n"
         yield from _table(CROWD_HEADINGS, crowd_rows(crowd))
+        yield f"{dag_sizes(crowd)}\n"
     imports = results["imports"]
     yield "### Imports\n"
     yield (

@@ -32,6 +32,7 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
         console.print(_imports(results["imports"]))
     if results.get("crowd"):
         console.print(_crowd(results["crowd"]))
+        console.print(f"  {dag_sizes(results['crowd'])}")
     console.print(machine(results), highlight=False)
 
 
@@ -156,6 +157,17 @@ def crowd_title(crowd: Mapping[str, Any]) -> str:
     return (
         f"{crowd['in_triggerer']:,} waits begun in a real triggerer and {crowd['by_workers']:,} begun by workers; its "
         f"supervisor is stopped for {crowd['stop']:g} s at each moment. Ended wrongly: {crowd['wrong']}"
+    )
+
+
+def dag_sizes(crowd: Mapping[str, Any]) -> str:
+    """Return what memory a wait takes that begins in the triggerer, by the size of its DAG."""
+    sizes = "; ".join(
+        f"{each['sensors']} sensors: {each['mib_per_wait']['runner']:.2f} · {each['mib_per_wait']['supervisor']:.2f}"
+        for each in crowd["dag_sizes"]
+    )
+    return (
+        f"MiB for each wait that begins in the triggerer (triggers · supervisor), by the DAG's size: {sizes}."
     )
 
 

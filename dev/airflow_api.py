@@ -90,7 +90,7 @@ class AirflowApi:
                 report = [f"{error['filename']}:\n{error['stack_trace']}" for error in errors]
                 raise RuntimeError("\n".join(report))
             try:
-                self.request("GET", f"/dags/{quote(dag_id)}")
+                self.request("GET", f"/dags/{quote(dag_id)}/details")  # there only once it can be run
             except requests.HTTPError as error:
                 if error.response.status_code != requests.codes.not_found:
                     raise
@@ -147,6 +147,14 @@ class DagRun:
     def task_states(self) -> dict[str, str | None]:
         """Return the state of each task instance by task id; ``None`` is one that nobody has looked at."""
         return {instance["task_id"]: instance["state"] for instance in self._task_instances()}
+
+    def instance_states(self) -> dict[str, str | None]:
+        """Return the state of each task instance by task id, with the map index of a mapped one: ``load[0]``."""
+        return {
+            instance["task_id"]
+            + ("" if instance["map_index"] < 0 else f"[{instance['map_index']}]"): instance["state"]
+            for instance in self._task_instances()
+        }
 
     def operators(self) -> dict[str, str]:
         """Return the name of each task's operator by task id."""
@@ -231,9 +239,15 @@ class DagRun:
     def _log_end(self, task_id: str, lines: int) -> str:
         return "\n".join(self.log(task_id).splitlines()[-lines:])
 
-    def clear(self, task_id: str) -> None:
-        """Make the task run anew, whatever became of it."""
-        body = {"dry_run": False, "only_failed": False, "dag_run_id": self.dag_run_id, "task_ids": [task_id]}
+    def clear(self, *task_ids: str) -> None:
+        """Make the tasks run again, whatever became of them, and no others."""
+        body = {
+            "dry_run": False,
+            "only_failed": False,
+            "reset_dag_runs": True,
+            "dag_run_id": self.dag_run_id,
+            "task_ids": list(task_ids),
+        }
         self.api.request("POST", f"/dags/{quote(self.dag_id)}/clearTaskInstances", json=body)
 
     def set_task_state(self, task_id: str, state: str) -> None:

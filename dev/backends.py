@@ -30,6 +30,22 @@ DEBIAN_POSTGRESQL = Path("/usr/lib/postgresql")
 #: The data is gone with the folder, so it need not outlive the machine.
 WITHOUT_DURABILITY = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
+SQLITE_PATIENCE = """\
+import sys
+
+# The default of 5 s is short for a machine that is busy. But the API server writes its audit log on its event loop, and
+# waits there for a lock that another request holds until the loop goes on. What fails there is sent again.
+CONNECT_ARGS = {"timeout": 2 if "api-server" in sys.argv else 60}
+"""
+
+EXECUTOR_IN_AIRFLOW_2 = """\
+from airflow.executors.local_executor import LocalExecutor
+
+class SqliteExecutor(LocalExecutor):
+    # Or Airflow 2 refuses it with SQLite. Its SequentialExecutor runs one task after the other, each in a new Python.
+    is_single_threaded = True
+"""
+
 
 class Backend(Protocol):
     """The metadata database and the executor of an Airflow."""
@@ -60,11 +76,11 @@ class Backend(Protocol):
 
 
 class SqliteBackend:
-    """SQLite and the LocalExecutor, or in Airflow 2 the SequentialExecutor: no other goes with SQLite there."""
+    """SQLite and the LocalExecutor."""
 
     def __init__(self) -> None:
         self.settings: dict[str, str] = {
-            "CORE__EXECUTOR": "SequentialExecutor" if IN_AIRFLOW_2 else "LocalExecutor",
+            "CORE__EXECUTOR": "sqlite_executor.SqliteExecutor" if IN_AIRFLOW_2 else "LocalExecutor",
             "DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "sqlite_patience.CONNECT_ARGS",
         }
         self.services: dict[str, ChildProcess] = {}
@@ -72,9 +88,12 @@ class SqliteBackend:
 
     def start(self, home: Path, stack: ExitStack, parallelism: int) -> None:
         self._database = home / "airflow.db"
-        # Airflow finds modules in this folder. The default of 5 s is short for a machine that is busy.
+        with closing(sqlite3.connect(self._database)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+        # Airflow finds modules in this folder.
         (home / "config").mkdir()
-        (home / "config" / "sqlite_patience.py").write_text("CONNECT_ARGS = {'timeout': 60}\n")
+        (home / "config" / "sqlite_patience.py").write_text(SQLITE_PATIENCE)
+        (home / "config" / "sqlite_executor.py").write_text(EXECUTOR_IN_AIRFLOW_2)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self._database)) as database:

@@ -23,6 +23,7 @@ from xml.etree import ElementTree as ET
 
 from rich.console import Console
 
+from dev import gate_table
 from dev.processes import exit_on_termination
 from dev.wheel import PACKAGE, build_wheel, tracked_files
 
@@ -70,6 +71,7 @@ class Row:
 
     cell: Cell
     results: dict[str, str] = field(default_factory=dict)
+    gate_shapes: dict[str, str] = field(default_factory=dict)
     failed: bool = False
 
 
@@ -78,7 +80,7 @@ CHECKS = {
     "install": "`pip install` moves nothing",
     "discovery": "found, and examples in `dag.test()`",
     "tests": "units and integration",
-    "deferral": "deferral in a real Airflow",
+    "real": "waits and [gates](gates.md) in a real Airflow",
 }
 
 
@@ -98,6 +100,7 @@ class Environment:
         self._tree = tree
         self._wheel = wheel
         self._python = folder / "bin" / "python"
+        self._report = folder / "report.xml"
 
     def install(self) -> str:
         """Make the environment with Airflow alone, install the wheel as users do, and see what that moved."""
@@ -126,9 +129,14 @@ class Environment:
         """Run the unit and integration tests."""
         return self._pytest("--numprocesses=3", "--dist=worksteal", "tests/unit", "tests/integration")
 
-    def deferral(self) -> str:
-        """Run a DAG whose sensors are deferred in a real triggerer until a person completes tasks."""
-        return self._pytest("tests/system/test_every_airflow.py")
+    def real(self) -> str:
+        """Run DAGs in a real Airflow: sensors that are deferred, and approvals in every shape of DAG."""
+        return self._pytest("tests/system/test_every_airflow.py", "tests/system/test_gate_shapes.py")
+
+    @property
+    def gate_shapes(self) -> dict[str, str]:
+        """What the check in a real Airflow found of each shape."""
+        return gate_table.read_report(self._report)
 
     def _check_that_the_wheel_is_used(self) -> None:
         shown = self._run(self._python, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)")
@@ -143,10 +151,9 @@ class Environment:
         return {re.split(r"==| @ ", line)[0]: line for line in lines}
 
     def _pytest(self, *arguments: str) -> str:
-        report = self._folder / "report.xml"
-        always = ("--quiet", "-p", "no:cacheprovider", f"--junitxml={report}")
+        always = ("--quiet", "-p", "no:cacheprovider", f"--junitxml={self._report}")
         self._run(self._python, "-m", "pytest", *always, *arguments)
-        counts = ET.parse(report).getroot()[0].attrib  # noqa: S314 - written by pytest just now
+        counts = ET.parse(self._report).getroot()[0].attrib  # noqa: S314 - written by pytest just now
         skipped = int(counts["skipped"])
         passed = f"{int(counts['tests']) - skipped} passed"
         return f"{passed}, {skipped} skipped" if skipped else passed
@@ -204,16 +211,18 @@ class Matrix:
             "install": environment.install,
             "discovery": environment.discovery,
             "tests": environment.tests,
-            "deferral": environment.deferral,
+            "real": environment.real,
         }
         if not self._everything and cell.airflow != oldest_on(cell.python):
-            del checks["tests"], checks["deferral"]
+            del checks["tests"], checks["real"]
             if cell.airflow == NEWEST:
                 del checks["discovery"]
         try:
             for name, check in checks.items():
                 row.results[name] = check()
                 self._say(f"{cell}: {CHECKS[name]}: {row.results[name]}")
+            if "real" in row.results:
+                row.gate_shapes = environment.gate_shapes
         except FailedError as error:
             row.failed = True
             row.results[name] = "**no**"
@@ -309,6 +318,8 @@ def main() -> int:
             rows.append(row)
             if arguments.write and row.results:
                 write(lines_of([row]))  # so that a run that is ended early is not lost
+                if row.gate_shapes:
+                    gate_table.write(row.cell.airflow, row.gate_shapes, list(AIRFLOWS))
     print("", *lines_of(rows).values(), sep="\n")
     return int(any(row.failed for row in rows) or not any(row.results for row in rows))
 

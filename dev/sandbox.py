@@ -1,4 +1,4 @@
-"""A sandbox Tallyfy as a process of its own, and the person who works in it, both by plain HTTP."""
+"""Run a sandbox in a process of its own, and act as its users, over HTTP."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from airflow_provider_tallyfy.sandbox.access import TOKEN
+from airflow_provider_tallyfy.sandbox.controls import PAGE_CLIENT
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
 from dev.processes import ChildProcess, end, exit_on_termination, wait_until
@@ -21,13 +22,15 @@ from dev.processes import ChildProcess, end, exit_on_termination, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow_provider_tallyfy.sandbox.behavior import ErrorFormat, SecondCompletion
+
 
 @contextmanager
 def running_sandbox(next_task: str = "collection") -> Iterator[SandboxClient]:
     """
-    Run a sandbox with its demonstration data for as long as the ``with`` block lasts.
+    Run a sandbox with its demo data for the duration of the ``with`` block.
 
-    :param next_task: the shape in which a run's next task is answered, ``collection`` or ``object``
+    :param next_task: the format of a run's next task, ``collection`` or ``object``
     """
     with exit_on_termination(), TemporaryDirectory(prefix="tallyfy-sandbox-") as folder:
         process = ChildProcess(
@@ -54,7 +57,10 @@ def running_sandbox(next_task: str = "collection") -> Iterator[SandboxClient]:
 
 class SandboxClient:
     """
-    What people do in Tallyfy, done through its REST API.
+    Does what users do in Tallyfy, and uses the sandbox's test controls.
+
+    Its requests look like those of the sandbox's web page, so no fault and no lag applies to them, and the statistics
+    do not count them.
 
     :param url: the sandbox's address
     """
@@ -63,18 +69,18 @@ class SandboxClient:
         self.url = url
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy between this machine and itself
-        self._session.headers.update({"Accept": "application/json", "X-Tallyfy-Client": "APIClient"})
+        self._session.headers.update({"Accept": "application/json", "X-Tallyfy-Client": PAGE_CLIENT})
         self.use(TOKEN)
 
     def use(self, token: str) -> None:
-        """Act with another token from now on."""
+        """Use another token from now on."""
         self._session.headers["Authorization"] = f"Bearer {token}"
 
     def connection(self, url: str | None = None) -> str:
         """
         Return the Airflow connection to the sandbox, as the value of an ``AIRFLOW_CONN_…`` variable.
 
-        :param url: the address to give to Airflow, if it is another one
+        :param url: the address for Airflow, if it is not the sandbox's own
         """
         return json.dumps(
             {
@@ -87,21 +93,65 @@ class SandboxClient:
         )
 
     def process_url(self, run_id: str) -> str:
-        """Return where people look at the run."""
+        """Return the address of the web page of a run."""
         return f"{self.url}/{ORGANIZATION}/processes/{run_id}"
 
     def request(self, method: str, path: str, **arguments: Any) -> Any:
-        """Send one request below the organization and return the ``data`` that answers it."""
+        """Send a request to a path of the organization, and return the ``data`` of the answer."""
         response = self._session.request(
             method, f"{self.url}/api/organizations/{ORGANIZATION}{path}", timeout=30, **arguments
         )
         if not response.ok:
-            message = f"{method} {path} was answered {response.status_code}: {response.text[:500]}"
+            message = f"{method} {path} returned {response.status_code}: {response.text[:500]}"
             raise requests.HTTPError(message, response=response)
         return response.json().get("data") if response.content else None
 
+    def control(self, method: str, path: str, json: Any = None) -> Any:
+        """
+        Use a test control and return its answer.
+
+        :param path: below ``/_sandbox``, such as ``/clock``
+        """
+        response = self._session.request(method, f"{self.url}/_sandbox{path}", json=json, timeout=30)
+        response.raise_for_status()
+        return response.json() if response.content else None
+
+    def behave(
+        self,
+        *,
+        run_lag: float | None = None,
+        list_lag: float | None = None,
+        second_completion: SecondCompletion | None = None,
+        errors: ErrorFormat | None = None,
+    ) -> None:
+        """
+        Change what the sandbox does if the sources on Tallyfy disagree; what is not given stays.
+
+        :param run_lag: how many seconds old the state is that reads of single runs and tasks show
+        :param list_lag: the same for lists and the search
+        :param second_completion: what the completion of a completed task does: ``refuse``, ``accept`` or ``overwrite``
+        :param errors: the format of errors, ``message`` or ``structured``
+        """
+        behavior = {
+            "run_lag": run_lag,
+            "list_lag": list_lag,
+            "second_completion": second_completion,
+            "errors": errors,
+        }
+        given = {name: value for name, value in behavior.items() if value is not None}
+        self.control("POST", "/behavior", given)
+
+    def completions(self, task_id: str) -> int:
+        """Return how often a task was completed."""
+        counts: dict[str, int] = self.control("GET", "/completions")
+        return counts.get(task_id, 0)
+
+    def advance_clock(self, seconds: float) -> None:
+        """Move the sandbox's clock, by which reads lag, tasks fall due and tokens expire."""
+        self.control("POST", "/clock", {"advance": seconds})
+
     def launch(self, name: str) -> str:
-        """Start a process of the template for releases, with three tasks to do, and return its id."""
+        """Launch a process of the release template, which has three tasks, and return its id."""
         body = {"checklist_id": RELEASE_CHECKLIST_ID, "name": name}
         return str(self.request("POST", "/runs", json=body)["id"])
 
@@ -126,14 +176,14 @@ class SandboxClient:
         return task
 
     def next_task(self, run_id: str) -> dict[str, Any] | None:
-        """Return the run's next task, whichever shape the sandbox gives it."""
+        """Return the run's next task, in whichever format the sandbox answers."""
         answer = self.run(run_id)["next_task"]
         if answer and "data" in answer:
             return answer["data"][0] if answer["data"] else None
         return answer or None
 
     def complete(self, task: dict[str, Any], *, is_approved: bool = True) -> None:
-        """Complete a task in its assignee's name; fill in what is required, and decide what is to be decided."""
+        """Complete a task as its assignee: fill in the required fields, and decide an approval."""
         path = f"/runs/{task['run_id']}"
         values = {field["id"]: _answer(field) for field in task["form_fields"]["data"] if field["required"]}
         self.request("PUT", f"{path}/tasks/{task['id']}", json={"taskdata": values})
@@ -143,7 +193,7 @@ class SandboxClient:
         self.request("POST", f"{path}/completed-tasks", json=body)
 
     def complete_next(self, run_id: str) -> dict[str, Any] | None:
-        """Complete the run's next task and return what is next then."""
+        """Complete the run's next task, and return the task that is next afterwards."""
         task = self.next_task(run_id)
         if task is None:
             raise ValueError(f"Run {run_id} has no task to complete.")
@@ -159,5 +209,5 @@ class SandboxClient:
 
 
 def _answer(field: dict[str, Any]) -> str:
-    """Return a value for a field of the types ``text``, ``textarea`` and ``radio``."""
+    """Return a value for a field of type ``text``, ``textarea`` or ``radio``."""
     return str(field["options"][0]["text"]) if field["options"] else "Looks good to me."

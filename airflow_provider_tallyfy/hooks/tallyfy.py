@@ -24,6 +24,7 @@ from airflow_provider_tallyfy.protocol.answers import (
     read_next_task_of_run,
     read_page,
     read_run,
+    read_threads,
     with_one_next_task,
 )
 from airflow_provider_tallyfy.protocol.people import Directory, read_directory
@@ -306,7 +307,13 @@ class TallyfyHook(BaseHook):
         return self._send(calls.update_task(self._organization, run_id, task_id, values), read_item)
 
     def complete_task(
-        self, run_id: str, task_id: str, *, is_approved: bool | None = None, override_user: int | None = None
+        self,
+        run_id: str,
+        task_id: str,
+        *,
+        is_approved: bool | None = None,
+        override_user: int | None = None,
+        before_sending: Callable[[], object] = lambda: None,
     ) -> dict[str, Any]:
         """
         Complete a task of a run and return it.
@@ -315,22 +322,47 @@ class TallyfyHook(BaseHook):
         :param task_id: the task's id.
         :param is_approved: ``True`` approves and ``False`` rejects; required on approvals, and ignored elsewhere.
         :param override_user: id of the person to record as the one who did it.
+        :param before_sending: called before each attempt to send it; where it raises, nothing is sent any more.
         :raises TallyfyValidationError: it is completed already, a required field is empty, or an issue is open.
         :raises TallyfyIndeterminateError: it may or may not have been completed.
         """
         values = {"is_approved": is_approved, "override_user": override_user}
-        return self._send(calls.complete_task(self._organization, run_id, task_id, values), read_item)
+        call = calls.complete_task(self._organization, run_id, task_id, values)
+        return self._send(call, read_item, before_sending)
 
-    def comment(self, task_id: str, content: str) -> dict[str, Any]:
+    def comment(self, task_id: str, content: str, *, state: str = "open") -> dict[str, Any]:
         """
         Write a comment on a task and return it.
 
         :param task_id: the task's id, of a run or not.
         :param content: what it says. Tallyfy takes at most 120 comments an hour from one organization.
+        :param state: ``open``, ``hide-for-guests`` or ``collapsed``.
         :raises TallyfyRateLimitError: there were too many already.
         :raises TallyfyIndeterminateError: it may or may not have been written.
         """
-        return self._send(calls.comment(self._organization, task_id, content), read_item)
+        return self._send(calls.comment(self._organization, task_id, content, state), read_item)
+
+    def report_issue(
+        self, content: str, *, run_id: str | None = None, task_id: str | None = None
+    ) -> dict[str, Any]:
+        """
+        Report an issue on a run or on a task and return it; until it is resolved, it blocks what it is about.
+
+        :param content: what is wrong.
+        :param run_id: the run's id, for an issue on a run.
+        :param task_id: the task's id, of a run or not, for an issue on a task. A completed task is reopened.
+        :raises TallyfyRateLimitError: there were too many comments and issues already.
+        :raises TallyfyIndeterminateError: it may or may not have been reported.
+        """
+        return self._send(calls.report_issue(self._organization, run_id, task_id, content), read_item)
+
+    def get_threads(self, task_id: str) -> list[dict[str, Any]]:
+        """
+        Return the comments and issues on a task.
+
+        :param task_id: the task's id, of a run or not.
+        """
+        return list(self._send(calls.get_threads(self._organization, task_id), read_threads))
 
     def run_url(self, run_id: str) -> str:
         """Return the page on which people see the run."""

@@ -1,61 +1,166 @@
 """
-Notifiers for ``on_failure_callback`` and its kin.
+Notifiers for ``on_failure_callback`` and its kin, for deadlines, and for whatever else calls a notifier.
 
-The rule held here: a notifier neither holds up nor fails what it is called from. What goes wrong is a line in the log,
-a cap that lasts an hour is not waited for, and what may have been sent is not sent again.
+A notifier neither delays nor fails what it is called from. Whatever goes wrong is an error in the log, a long
+``Retry-After`` is not waited for, and a request that may have been applied is not repeated.
 """
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
-from airflow.providers.common.compat.sdk import BaseNotifier
+from airflow.providers.common.compat.sdk import AirflowException, BaseNotifier
 
-from airflow_provider_tallyfy.acting.launching import FIELDS, Launch, Launcher
-from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark
+from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
+from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyIndeterminateError
+from airflow_provider_tallyfy.notifications.callback import Callback
+from airflow_provider_tallyfy.protocol.calls import COMMENT_STATES
+from airflow_provider_tallyfy.protocol.launch_mark import find_marked, newest_runs
+from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.protocol.text import quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+    from datetime import datetime
+
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+    from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark
 
+MAX_RETRY_AFTER = 15.0
+"""Seconds that Tallyfy may ask to wait; a callback of a DAG takes a place in the DAG processor meanwhile."""
 _RETRIES = 2
-_PATIENCE = 15.0
-"""Seconds that ``Retry-After`` may hold it; a DAG's callbacks hold up Airflow's reading of DAG files meanwhile."""
+_PAUSES = (0.0, 2.0, 4.0)
+_NOT_FREE_TEXT = tuple(name for name in FIELDS if name not in ("checklist_id", "name", "kickoff", "summary"))
+_threads = ThreadPoolExecutor(4, thread_name_prefix="tallyfy-notifiers")
+
+
+class UnrenderedText(str):
+    """The text of a template that could not be rendered."""
+
+    __slots__ = ()
 
 
 class TallyfyNotifier(BaseNotifier):
     """
-    Tells Tallyfy something, and logs it if that fails.
+    Send something to Tallyfy, and log an error if that fails.
+
+    Each call renders the fields for itself, so one notifier can serve many callbacks, also at the same time. A template
+    that cannot be rendered stays as it is, with an error in the log.
 
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param context: what templates are rendered with; Airflow gives it to the callback of a ``DeadlineAlert``.
     """
 
-    def __init__(self, *, tallyfy_conn_id: str = "tallyfy_default") -> None:
+    not_sent = "Nothing was sent to Tallyfy"
+    in_doubt = "It is not known whether Tallyfy applied it"
+
+    def __init__(self, *, tallyfy_conn_id: str = "tallyfy_default", context: Context | None = None) -> None:
         super().__init__()
         self.tallyfy_conn_id = tallyfy_conn_id
+        self.context: Context = context or {}
+        self._fields_as_given: dict[str, Any] | None = None
+
+    def __call__(self, *args: Any) -> None:
+        """Notify of what a context says; Airflow calls this for every callback."""
+        if len(args) > 1:  # sla_miss_callback of Airflow 2
+            names = ("dag", "task_list", "blocking_task_list", "slas", "blocking_tis")
+            args = (dict(zip(names, args, strict=True)),)
+        context = args[0] if args and args[0] is not None else self.context
+        self._rendered(context).notify(context)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Notify of what the notifier's own context says; Airflow awaits this in the triggerer."""
+        return self._in_thread(self, self.context).__await__()
+
+    async def async_notify(self, context: Context) -> None:
+        """Notify without blocking the event loop."""
+        await self._in_thread(self.notify, context)
 
     def notify(self, context: Context) -> None:
-        """Tell Tallyfy; called by Airflow."""
+        """Send what is rendered already; no error is raised."""
         # Imported late, since DAG files are parsed all day, and need no `requests` for that.
         from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+        from airflow_provider_tallyfy.waiting.reloading_hook import unread_connection
 
+        name = type(self).__name__
+        hook = TallyfyHook(self.tallyfy_conn_id, retries=_RETRIES, patience=MAX_RETRY_AFTER)
         try:
-            self.tell(TallyfyHook(self.tallyfy_conn_id, retries=_RETRIES, patience=_PATIENCE), context)
-        except Exception as error:  # noqa: BLE001 - nothing that goes wrong here is to add to what went wrong there
-            self.log.error("%s told Tallyfy nothing: %s", type(self).__name__, error)
+            hook.connection  # noqa: B018 - read now, since an error of a secrets backend may hold secrets
+        except Exception as error:  # noqa: BLE001 - a failure here must not add to the one that is reported
+            reason = (
+                error if isinstance(error, TallyfyError) else unread_connection(self.tallyfy_conn_id, error)
+            )
+            self.log.error("%s (%s): %s", self.not_sent, name, reason)
+            return
+        try:
+            self.send(hook, context)
+        except TallyfyIndeterminateError as error:
+            self.log.error("%s (%s): %s", self.in_doubt, name, error)
+        except (AirflowException, ValueError) as error:
+            self.log.error("%s (%s): %s", self.not_sent, name, error)
+        except Exception as error:  # noqa: BLE001 - likewise
+            self.log.error("%s (%s): %s: %s", self.not_sent, name, type(error).__name__, error)
 
     @abstractmethod
-    def tell(self, hook: TallyfyHook, context: Context) -> None:
-        """Tell Tallyfy; whatever is raised is logged."""
+    def send(self, hook: TallyfyHook, context: Context) -> None:
+        """Send it; an error is logged."""
+
+    @property
+    def fields_as_given(self) -> dict[str, Any]:
+        """The templated fields before they were rendered."""
+        if self._fields_as_given is not None:
+            return self._fields_as_given
+        return {"notifier": type(self).__name__} | {
+            name: getattr(self, name) for name in self.template_fields
+        }
+
+    def _rendered(self, context: Context) -> TallyfyNotifier:
+        """Return a copy with its fields rendered."""
+        rendered = copy(self)
+        rendered._fields_as_given = self.fields_as_given
+        environment = self.get_template_env(_rendering_dag(context))
+        if _rendering_dag(context) is None:
+            import jinja2
+
+            environment.undefined = jinja2.StrictUndefined  # as in a DAG's own
+        for name in self.template_fields:
+            setattr(rendered, name, self.render_template(getattr(self, name), context, environment))
+        return rendered
+
+    def render_template(
+        self, content: Any, context: Context, jinja_env: Any = None, seen_oids: set[int] | None = None
+    ) -> Any:
+        """Render a value; what cannot be rendered stays as it is."""
+        try:
+            if callable(content):
+                return content(context=context, jinja_env=jinja_env)
+            return super().render_template(content, context, jinja_env, seen_oids)
+        except Exception as error:  # noqa: BLE001 - a template can raise anything, and the message is worth more
+            reason = f"{type(error).__name__}: {error}"
+            self.log.error("Cannot render %s, so it stays as it is (%s)", quoted(str(content)), reason)
+            return UnrenderedText(content)
+
+    def _render(self, template: Any, context: Context, dag: Any = None) -> Any:
+        # Past Airflow's own notifier: up to 3.0 it needs a DAG, which not every context has.
+        return super(BaseNotifier, self)._render(template, context, dag or _rendering_dag(context))
+
+    @staticmethod
+    async def _in_thread(call: Any, context: Context) -> None:
+        from airflow_provider_tallyfy.waiting.threads import in_thread
+
+        await in_thread(_threads, call, context)
 
 
 class TallyfyLaunchRunNotifier(TallyfyNotifier):
     """
-    Launch a run of a template: people see to what went wrong.
+    Launch a run of a template, so that people take care of what went wrong.
 
     .. code-block:: python
 
@@ -65,8 +170,9 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
             kickoff={"What happened": "{{ exception }}", "Log": "{{ ti.log_url }}"},
         )
 
-    Each call launches a run of its own, so a task that fails at three tries and has it as ``on_retry_callback`` and
-    ``on_failure_callback`` launches three. A text that is too long for its field, as an error message may be, is cut.
+    One failure launches one run, however often Airflow calls back for it: the run's notes hold a mark, which is looked
+    for before a run is launched. Each try of a task that fails is a failure of its own, and so is a DAG run that is
+    cleared and fails again. A text that is too long for its field, as an error message may be, is cut.
 
     The parameters are those of :class:`~airflow_provider_tallyfy.operators.tallyfy.TallyfyLaunchRunOperator`, all of
     them templated, with what Airflow gives to callbacks (``exception`` for tasks, ``reason`` for DAGs).
@@ -84,9 +190,12 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
     :param folders: ids of folders.
     :param parent_id: id of the run that this one belongs to.
     :param tallyfy_conn_id: id of the Airflow connection.
+    :param context: what templates are rendered with; Airflow gives it to the callback of a ``DeadlineAlert``.
     """
 
     template_fields: Sequence[str] = (*FIELDS, "tallyfy_conn_id")
+    not_sent = "No process was launched"
+    in_doubt = "A process may or may not have been launched; look in Tallyfy before you launch another"
 
     def __init__(
         self,
@@ -104,8 +213,9 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
         folders: Sequence[str] | None = None,
         parent_id: str | None = None,
         tallyfy_conn_id: str = "tallyfy_default",
+        context: Context | None = None,
     ) -> None:
-        super().__init__(tallyfy_conn_id=tallyfy_conn_id)
+        super().__init__(tallyfy_conn_id=tallyfy_conn_id, context=context)
         self.checklist_id = checklist_id
         self.name = name
         self.kickoff = kickoff
@@ -119,46 +229,177 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
         self.folders = folders
         self.parent_id = parent_id
 
-    def tell(self, hook: TallyfyHook, context: Context) -> None:
-        """Launch the run."""
-        launch = Launch.of(self, _mark_of_this_call(context), cuts_texts=True)
-        run_id = Launcher(hook, launch, self.log.warning).launch_at_most_once()
+    def send(self, hook: TallyfyHook, context: Context) -> None:
+        """Launch the run, unless an earlier call for the same event did."""
+        callback = Callback.from_context(context)
+        mark = callback.mark(self.fields_as_given)
+        if (run_id := self._launched_before(hook, mark, callback.since)) is not None:
+            self.log.info("A process was launched for this already: %s", hook.run_url(run_id))
+            return
+        launch = copy(self)
+        for name in _NOT_FREE_TEXT:
+            setattr(launch, name, _without_unrendered(getattr(self, name)))
+        try:
+            run_id = self._launch(hook, launch, mark)
+        except FormValuesError as error:
+            launch.kickoff = _without_unrendered(self.kickoff)
+            if launch.kickoff == self.kickoff:
+                raise
+            self.log.error("Launching without the kick-off values that could not be rendered: %s", error)
+            run_id = self._launch(hook, launch, mark)
         self.log.info("Launched a process in Tallyfy: %s", hook.run_url(run_id))
+
+    def _launch(self, hook: TallyfyHook, launch: object, mark: LaunchMark) -> str:
+        launcher = Launcher(hook, Launch.of(launch, mark, cuts_texts=True), self.log.warning)
+        return launcher.launch_at_most_once()
+
+    def _launched_before(self, hook: TallyfyHook, mark: LaunchMark, since: datetime | None) -> str | None:
+        newest, *_ = newest_runs(self.checklist_id)
+        try:
+            run = find_marked(hook.get_runs_pages(**newest), mark.token, since)
+        except TallyfyError as error:  # two processes are better than none
+            self.log.warning("Launching without knowing whether an earlier callback did: %s", error)
+            return None
+        return None if run is None else str(run["id"])
 
 
 class TallyfyCommentNotifier(TallyfyNotifier):
     """
-    Write a comment on a task in Tallyfy, which its people are told of.
+    Write a comment on a task in Tallyfy, of which its assignees are notified.
 
-    Tallyfy takes 120 comments an hour from one organization; above that, the log says so and nothing is written.
+    If Airflow calls back twice for one failure, the comment is written twice: nothing in it tells whose it is. Tallyfy
+    takes 120 comments an hour from one organization; above that, nothing is written, with an error in the log.
 
     :param task_id: id of the task in Tallyfy, of a run or not. (templated)
     :param content: what the comment says. (templated)
+    :param state: ``open``, ``hide-for-guests``, or ``collapsed``. A template that gives none of them hides the comment
+        from guests. (templated)
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param context: what templates are rendered with; Airflow gives it to the callback of a ``DeadlineAlert``.
     """
 
-    template_fields: Sequence[str] = ("task_id", "content", "tallyfy_conn_id")
+    template_fields: Sequence[str] = ("task_id", "content", "state", "tallyfy_conn_id")
+    not_sent = "No comment was written"
+    in_doubt = "The comment may or may not have been written; look at the task in Tallyfy"
 
-    def __init__(self, *, task_id: str, content: str, tallyfy_conn_id: str = "tallyfy_default") -> None:
-        super().__init__(tallyfy_conn_id=tallyfy_conn_id)
+    def __init__(
+        self,
+        *,
+        task_id: str,
+        content: str,
+        state: str = "open",
+        tallyfy_conn_id: str = "tallyfy_default",
+        context: Context | None = None,
+    ) -> None:
+        super().__init__(tallyfy_conn_id=tallyfy_conn_id, context=context)
+        is_template = not isinstance(state, str) or "{" in state
+        if state is None or (state not in COMMENT_STATES and not is_template):
+            raise ValueError(f"state must be one of {', '.join(COMMENT_STATES)}, but is {state!r}.")
+        self.task_id = task_id
+        self.content = content
+        self.state = state
+
+    def send(self, hook: TallyfyHook, context: Context) -> None:
+        """Write the comment."""
+        state = self.state
+        if state not in COMMENT_STATES:
+            self.log.error("state is %r, so the comment is hidden from guests", state)
+            state = "hide-for-guests"
+        hook.comment(self.task_id, _as_text(self.content), state=state)
+        self.log.info("Commented on task %s in Tallyfy", self.task_id)
+
+
+class TallyfyIssueNotifier(TallyfyNotifier):
+    """
+    Report an issue on a run or on a task in Tallyfy, which blocks it until a person resolves the issue.
+
+    An issue on a task that says the same and is still open is not reported again, so one failure reports one issue,
+    however often Airflow calls back for it with the same text. The issues of a run cannot be read, so there it is
+    reported at each call. Issues count among the 120 comments an hour that Tallyfy takes from one organization.
+
+    :param run_id: id of the run, for an issue on a run; give this or ``task_id``. (templated)
+    :param task_id: id of the task, of a run or not, for an issue on a task. A completed task is reopened. (templated)
+    :param content: what is wrong. (templated)
+    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param context: what templates are rendered with; Airflow gives it to the callback of a ``DeadlineAlert``.
+    """
+
+    template_fields: Sequence[str] = ("run_id", "task_id", "content", "tallyfy_conn_id")
+    not_sent = "No issue was reported"
+    in_doubt = "The issue may or may not have been reported; look at the task or process in Tallyfy"
+
+    def __init__(
+        self,
+        *,
+        run_id: str | None = None,
+        task_id: str | None = None,
+        content: str,
+        tallyfy_conn_id: str = "tallyfy_default",
+        context: Context | None = None,
+    ) -> None:
+        super().__init__(tallyfy_conn_id=tallyfy_conn_id, context=context)
+        if (run_id is None) == (task_id is None):
+            raise ValueError("Give either run_id, for an issue on a run, or task_id, for one on a task.")
+        self.run_id = run_id
         self.task_id = task_id
         self.content = content
 
-    def tell(self, hook: TallyfyHook, context: Context) -> None:
-        """Write the comment."""
-        hook.comment(self.task_id, self.content)
-        self.log.info("Commented on task %s in Tallyfy.", self.task_id)
+    def send(self, hook: TallyfyHook, context: Context) -> None:
+        """Report the issue, unless the same one is open on the task."""
+        subject = f"process {self.run_id}" if self.task_id is None else f"task {self.task_id}"
+        if self._is_open(hook):
+            self.log.info("The same issue is open on %s in Tallyfy already", subject)
+            return
+        try:
+            hook.report_issue(_as_text(self.content), run_id=self.run_id, task_id=self.task_id)
+        except TallyfyIndeterminateError:
+            if not self._was_reported(hook):
+                raise
+        self.log.info("Reported an issue on %s in Tallyfy", subject)
+
+    def _was_reported(self, hook: TallyfyHook) -> bool:
+        for pause in _PAUSES if self.task_id is not None else ():
+            time.sleep(pause)
+            if self._is_open(hook):
+                return True
+        return False
+
+    def _is_open(self, hook: TallyfyHook) -> bool:
+        if self.task_id is None:
+            return False
+        try:
+            threads = hook.get_threads(self.task_id)
+        except TallyfyError as error:
+            self.log.warning("Cannot read the issues that are open on task %s: %s", self.task_id, error)
+            return False
+        return any(
+            thread.get("label") == "problem"
+            and not thread.get("resolve_id")
+            and str(thread.get("content")).strip() == str(self.content).strip()
+            for thread in threads
+        )
 
 
-def _mark_of_this_call(context: Context) -> LaunchMark:
-    """Return a mark that says where a run comes from, and is of no other call."""
-    task_instance = context.get("ti")
-    dag: Any = context.get("dag")
-    map_index = getattr(task_instance, "map_index", None)
-    return LaunchMark(
-        dag_id=str(getattr(task_instance or dag, "dag_id", "")),
-        run_id=str(getattr(task_instance, "run_id", None) or context.get("run_id") or ""),
-        task_id=str(getattr(task_instance, "task_id", "")),
-        map_index=-1 if map_index is None else map_index,
-        deployment=uuid4().hex,
-    )
+def _rendering_dag(context: Context) -> Any:
+    """Return the DAG that templates are rendered with; ``airflow dags test`` gives a serialized one, which cannot."""
+    dag = context.get("dag")
+    return dag if hasattr(dag, "get_template_env") else None
+
+
+def _as_text(content: Any) -> Any:
+    """Return content as text, which it need not be in a DAG that renders to native Python objects."""
+    return content if content is None else str(content)
+
+
+def _without_unrendered(value: Any) -> Any:
+    """Return a value without the texts that could not be rendered, and ``None`` if nothing is left of it."""
+    if isinstance(value, UnrenderedText):
+        return None
+    if isinstance(value, Mapping):
+        kept = {key: _without_unrendered(item) for key, item in value.items()}
+        kept = {key: item for key, item in kept.items() if item is not None or value[key] is None}
+        return kept if kept or not value else None
+    if isinstance(value, (list, tuple)):
+        kept_items = [kept for item in value if (kept := _without_unrendered(item)) is not None]
+        return kept_items if kept_items or not value else None
+    return value

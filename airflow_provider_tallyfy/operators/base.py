@@ -1,14 +1,21 @@
-"""What all operators have in common."""
+"""The base class of all operators."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
+
+from airflow_provider_tallyfy.exceptions import TallyfyError
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+from airflow_provider_tallyfy.version_compat import with_outputs_pushed
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
 
@@ -31,6 +38,21 @@ class TallyfyOperator(BaseOperator):
         from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
         return TallyfyHook(self.tallyfy_conn_id)
+
+    def _as_output(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
+        """Return a result as Airflow can store it, with its fields pushed if Airflow would fail to."""
+        return with_outputs_pushed(self, context, sanitize_payload(result))
+
+
+@contextmanager
+def fail_on_bad_input() -> Iterator[None]:
+    """Fail the task without retries if an argument cannot be sent; no retry corrects it."""
+    try:
+        yield
+    except TallyfyError:  # a connection that cannot be used is one too, and may be corrected meanwhile
+        raise
+    except ValueError as error:
+        raise AirflowFailException(str(error)) from None
 
 
 class OwnParams(type(BaseOperator)):  # type: ignore[misc]  # Airflow's metaclass stands elsewhere in each version

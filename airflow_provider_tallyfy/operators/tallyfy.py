@@ -6,20 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, SkipMixin, conf
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSkipException,
+    SkipMixin,
+    conf,
+)
 
-from airflow_provider_tallyfy.acting.completing import Completer, Completion, DecidedOtherwiseError
-from airflow_provider_tallyfy.acting.launching import FIELDS, Launch, Launcher
-from airflow_provider_tallyfy.operators.approvals import described, in_words, skip_downstream
-from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator
-from airflow_provider_tallyfy.operators.launch_record import LaunchRecord, launch_mark
+from airflow_provider_tallyfy.actions.completing import Completer, Completion, ConflictingDecisionError
+from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
+from airflow_provider_tallyfy.operators.approval import describe_decision, format_decision
+from airflow_provider_tallyfy.operators.attempt_store import TaskAttemptStore, launch_mark
+from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator, fail_on_bad_input
+from airflow_provider_tallyfy.operators.gate import Gate
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
-from airflow_provider_tallyfy.operators.waits import WaitsForRun
+from airflow_provider_tallyfy.operators.waits import WaitsForRun, check_pace
 from airflow_provider_tallyfy.protocol import text
-from airflow_provider_tallyfy.protocol.plain_values import truth
-from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+from airflow_provider_tallyfy.protocol.scalars import parse_bool
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
-from airflow_provider_tallyfy.version_compat import with_outputs_pushed
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 
@@ -63,20 +68,22 @@ class TallyfyGetRunOperator(TallyfyOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run and return it."""
-        push_run_url(context, self.hook.run_url(self.run_id))
-        run = self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
+        with fail_on_bad_input():
+            push_run_url(context, self.hook.run_url(self.run_id))
+            run = self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
         self.log.info("%s; run %s", messages.describe_run_with_status(run), self.run_id)
-        return with_outputs_pushed(self, context, run)
+        return self._as_output(context, run)
 
 
 class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
     """
     Launch a run of a template once, and return it as ``TallyfyGetRunOperator`` does.
 
-    All that is wrong with the values is told in one error before anything is sent, and what there is to choose from.
-    A retried task, a killed worker, a request that timed out and a cleared task start no second run: each run carries a
-    mark of the task instance at the end of its notes, by which it is found again, and on Airflow 3.3 and newer its id
-    is kept in the task state store too. A run that was archived meanwhile counts as launched.
+    One error names all mistakes in the values, and what to choose from, before anything is sent. A retried task, a
+    killed worker, a request that timed out and a cleared task start no second run: each run carries a mark of the task
+    instance at the end of its notes, by which it is found again, and on Airflow 3.3 and newer its id is kept in the
+    task state store too. A run that was archived meanwhile counts as launched. A DAG run that is deleted and created
+    again launches a run of its own; the documentation names the one case that cannot be told apart.
 
     :param checklist_id: id of the template. (templated)
     :param name: what the run is called, at most 550 characters. Default: Tallyfy makes a name. (templated)
@@ -86,18 +93,18 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
     :param owner_id: the member who owns the run, by id or e-mail address. Default: the connection's person. (templated)
     :param tasks: ``{"owners": …, "deadline": …}`` by step id, alias or title; owners are members by id or e-mail
         address, guests by e-mail address, groups by id or name. (templated)
-    :param tags: ids of tags. (templated)
+    :param tags: ids of tags, a list. (templated)
     :param users: members who see the run, by id or e-mail address. (templated)
     :param groups: groups that see the run, by id or name. (templated)
-    :param roles: assignees by the id of a role of the template, as Tallyfy takes them. (templated)
-    :param folders: ids of folders. (templated)
+    :param roles: ``{"users": […], "guests": […], "groups": […]}`` by the id of a role of the template. (templated)
+    :param folders: ids of folders, a list. (templated)
     :param parent_id: id of the run that this one belongs to. (templated)
     :param on_retry: ``adopt``, the default: one run, however often the task is tried or cleared. ``relaunch``: each try
         launches a run of its own.
     :param wait_for_completion: wait until the run is complete, and return it then. A retry waits for the same run.
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
-    :param poke_interval: seconds between two looks while it waits, or a ``timedelta``.
-    :param timeout: seconds for which it waits, or a ``timedelta``. Default: ``[sensors] default_timeout``.
+    :param poke_interval: seconds between two polls while it waits, above 0, or a ``timedelta``.
+    :param timeout: seconds for which it waits, above 0, or a ``timedelta``. Default: ``[sensors] default_timeout``.
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
     :param multiple_outputs: push each field of the run under its own key too, so that downstream tasks can take
         ``launch.output["id"]``, ``launch.output["next_task"]`` and so on.
@@ -105,8 +112,10 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
         run was waited for, and was archived or deleted before it was complete.
     :raises AirflowSensorTimeout: the run was waited for, and was not complete in time.
     :raises TallyfyIndeterminateError: the launch got no clear answer twice, and no run was found a minute later. A
-        retry looks again before it sends.
+        retry searches again before it sends.
     :raises TallyfyNotFoundError: there is no such template; or the run that the task launched before is gone.
+    :raises ValueError: ``on_retry`` is another word; or, with ``wait_for_completion``, ``poke_interval`` or ``timeout``
+        is not above 0.
     """
 
     template_fields: Sequence[str] = (*FIELDS, "tallyfy_conn_id")
@@ -141,6 +150,8 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
         self.deferrable = deferrable
         self.poke_interval = _seconds(poke_interval)
         self.timeout = _seconds(conf.getfloat("sensors", "default_timeout") if timeout is None else timeout)
+        if wait_for_completion:
+            check_pace(self.poke_interval, self.timeout)
         self.checklist_id = checklist_id
         self.name = name
         self.kickoff = kickoff
@@ -162,33 +173,40 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Launch the run, unless an earlier try did, and return it."""
         mark = launch_mark(context, self.task_id, is_of_every_try=self.on_retry == "adopt")
-        record = LaunchRecord(context, self.checklist_id, mark, self.log.warning)
-        launch = Launch.of(self, mark)
-        try:
-            run_id = Launcher(self.hook, launch, self.log.warning).launch_once(record)
-        except FormValuesError as error:
-            raise AirflowFailException(str(error)) from None
-        push_run_url(context, self.hook.run_url(run_id))
+        launcher = Launcher(self.hook, Launch.of(self, mark), self.log.warning)
+        with fail_on_bad_input():
+            if self.wait_for_completion:
+                self.check_wait()
+            store = TaskAttemptStore.of_launch(context, self.checklist_id, mark, self.log.warning)
+            launched = launcher.launch_once(store)
+        push_run_url(context, self.hook.run_url(launched.id))
         if self.wait_for_completion:
-            return with_outputs_pushed(self, context, self.wait_until_complete(context, run_id))
-        run = self.hook.get_run(run_id)
+            return self._as_output(context, self.wait_until_complete(context, launched.id))
+        run = launcher.read(launched)
         self.log.info(
-            "%s; run %s of template %s", messages.describe_run_with_status(run), run_id, self.checklist_id
+            "%s; run %s of template %s",
+            messages.describe_run_with_status(run),
+            launched.id,
+            self.checklist_id,
         )
-        return with_outputs_pushed(self, context, run)
+        return self._as_output(context, run)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the run that was waited for, or fail."""
-        return with_outputs_pushed(self, context, super().execute_complete(context, event))
+        return self._as_output(context, super().execute_complete(context, event))
 
 
 class TallyfyCompleteTaskOperator(TallyfyOperator):
     """
     Complete, approve or reject a task of a run, and return the task with its form.
 
-    Values are written into the task's form before. All that is wrong with them, and each required field that would
-    still be empty, is told in one error before anything is sent. A task that is completed already, with the same
-    decision, is a success; nothing is written into it then.
+    Values are written into the task's form before. One error names all mistakes in them, and each required field that
+    would still be empty, before anything is sent. A task that is completed already, with the same decision, is a
+    success; nothing is written into it then.
+
+    No completion is sent while an earlier one may have been, or may yet be, applied: Tallyfy may accept a second one,
+    and send its webhooks and mails again. At a retry that takes a minute, except on Airflow 3.3 and newer after a try
+    that sent nothing.
 
     :param run_id: id of the run. (templated)
     :param task: the task's id, alias or title; exact before one that differs only in case. (templated)
@@ -196,14 +214,15 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
         field. (templated)
     :param is_approved: ``True`` approves and ``False`` rejects; needed on an approval, ignored on any other task.
         (templated; a text ``True`` or ``False`` is taken)
-    :param override_user: the member to record as the one who did it, by id or e-mail address. Default: the connection's
+    :param override_user: the member to record as the completer, by id or e-mail address. Default: the connection's
         person. (templated)
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
-    :raises AirflowFailException: something cannot be sent, or the task was completed with another decision; the task
-        fails without retries.
+    :raises AirflowFailException: something cannot be sent, several tasks have that title, or the task was completed
+        with another decision; the task fails without retries.
     :raises TallyfyNotFoundError: there is no such task, or not yet.
     :raises TallyfyValidationError: a rule hides the task, an issue is open, or Tallyfy refuses for another reason.
-    :raises TallyfyIndeterminateError: it may or may not be completed. A retry looks before it sends.
+    :raises TallyfyIndeterminateError: it may or may not be completed, and was open for a minute. A retry finds out
+        before it sends.
     """
 
     template_fields: Sequence[str] = (
@@ -236,20 +255,22 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Complete the task, unless it is completed, and return it."""
-        push_run_url(context, self.hook.run_url(self.run_id))
-        completion = Completion(
-            run_id=self.run_id,
-            task=self.task,
-            form_fields=self.form_fields,
-            is_approved=truth(self.is_approved, "is_approved"),
-            override_user=self.override_user,
-        )
-        try:
-            task = Completer(self.hook, completion, self.log.warning).complete_once()
-        except (FormValuesError, DecidedOtherwiseError) as error:
-            raise AirflowFailException(str(error)) from None
+        with fail_on_bad_input():
+            completion = Completion(
+                run_id=self.run_id,
+                task=self.task,
+                form_fields=self.form_fields,
+                is_approved=parse_bool(self.is_approved, "is_approved"),
+                override_user=self.override_user,
+            )
+            push_run_url(context, self.hook.run_url(self.run_id))
+            store = TaskAttemptStore.of_completion(context, self.run_id, self.task, self.log.warning)
+            try:
+                task = Completer(self.hook, completion, store, self.log.warning).complete_once()
+            except ConflictingDecisionError as error:
+                raise AirflowFailException(str(error)) from None
         self.log.info("%s; task %s, run %s", TaskDoneCondition.describe_result(task), task["id"], self.run_id)
-        return task
+        return self._as_output(context, task)
 
 
 class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
@@ -297,11 +318,12 @@ class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
         """Call the endpoint and return its answer, or what the filter makes of it."""
         if self.query is not None and not isinstance(self.query, Mapping):
             raise AirflowFailException(f"params must be a mapping, not {text.described(self.query)}.")
-        answer = self._all_items() if self.paginate else self._answer()
+        with fail_on_bad_input():
+            answer = self._all_items() if self.paginate else self._answer()
         # Of a text only that it is one: it may be what somebody wrote into a form.
         what = "a text" if isinstance(answer, str) else text.described(answer)
         self.log.info("%s %s was answered with %s", self.method.upper(), self.endpoint, what)
-        return answer if self.response_filter is None else self.response_filter(answer)
+        return sanitize_payload(answer if self.response_filter is None else self.response_filter(answer))
 
     def _answer(self) -> Any:
         return self.hook.request(self.method, self.endpoint, params=self.query, json=self.json)
@@ -326,20 +348,27 @@ class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):
     takes its other arguments too (``poke_interval``, ``timeout`` and so on). A task that is no approval fails it
     without retries.
 
+    If it is mapped or in a mapped task group, a rejection skips the operator itself too, after it pushed its result. A
+    DAG in which something directly downstream could run before the decision or after a rejection is refused when it
+    is parsed.
+
     :param run_id: id of the run. (templated)
     :param task: the task's id, alias or title. (templated)
-    :param fail_on_reject: let a rejection fail the task, without retries, rather than skip what is downstream.
+    :param fail_on_reject: fail the task on a rejection, without retries, instead of skipping what is downstream. Then
+        trigger rules decide what runs downstream, as after any failed task.
     :param ignore_downstream_trigger_rules: skip all that is downstream, whatever its trigger rules. By default, the
-        tasks next to this one are skipped, and the trigger rules of the others decide. Teardowns always run.
-    :param on_skipped: what to do where a rule hides the task, so that nobody is asked: ``skip`` this one, ``fail``, or
-        ``succeed`` and let downstream tasks run.
+        tasks directly downstream are skipped, and the trigger rules of the others decide. Teardowns always run.
+    :param on_skipped: what to do if a rule hides the task, so that it is never decided: ``skip`` this one and what is
+        downstream, ``fail``, or ``succeed`` and let downstream tasks run.
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
     :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too. A worker always ends it.
-    :raises AirflowFailException: it was rejected (with ``fail_on_reject``), or can never be decided.
+    :raises AirflowFailException: it was rejected (with ``fail_on_reject``), can never be decided, or could not keep
+        closed what is downstream.
     """
 
     inherits_from_skipmixin = True
+    is_tallyfy_gate = True  # for the policy that refuses DAGs
     ui_color = "#d9efe3"
     _needs_decision = True
     _ends_in_a_worker_since = "only a worker skips what is downstream of a rejection"
@@ -360,24 +389,33 @@ class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):
     def _tell(self, result: dict[str, Any]) -> None:
         """Leave that to the decision, which says more."""
 
-    # Not in the midst of a poke or of taking up an event: what is raised here is no failed look.
+    # Around a whole try and not within a poke, which would take what is raised for a failed poll.
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait, and act on the decision."""
-        return self._act_on(context, super().execute(context))
+        return self._decide(context, lambda: super(TallyfyApprovalOperator, self).execute(context))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Take up what the trigger saw, and act on the decision."""
-        return self._act_on(context, super().resume_execution(next_method, next_kwargs, context))
+        resume = super().resume_execution
+        return self._decide(context, lambda: resume(next_method, next_kwargs, context))
 
-    def _act_on(self, context: Context, task: dict[str, Any]) -> dict[str, Any]:
-        result = described(task, self.run_id, self.hook, self.log)
-        self.log.info(in_words(result))
-        if result["is_approved"] is False and self.fail_on_reject:
-            raise AirflowFailException(in_words(result))
-        if result["is_approved"] is False:
-            skip_downstream(self, context, result, ignore_trigger_rules=self.ignore_downstream_trigger_rules)
-        return result
+    def _decide(self, context: Context, wait: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        gate = Gate(self, context)
+        gate.check()
+        try:
+            task = wait()
+        except AirflowSkipException:  # a rule hides the task, or soft_fail
+            gate.close()
+            raise
+        decision = describe_decision(task, self.run_id, self.hook, self.log)
+        self.log.info(format_decision(decision))
+        if decision["is_approved"] is not False:
+            gate.open()
+            return decision
+        if self.fail_on_reject:
+            raise AirflowFailException(format_decision(decision))
+        return gate.reject(decision)
 
 
 def _seconds(duration: float | timedelta) -> float:

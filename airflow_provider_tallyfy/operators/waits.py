@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -24,6 +25,26 @@ from airflow_provider_tallyfy.waiting.worker import RunPoller, finish
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger
+
+
+_MAX_SECONDS = 100 * 365 * 86400.0
+
+
+def check_pace(poke_interval: float, timeout: float) -> None:
+    """
+    Refuse a wait that would poll without pause, never, or without end.
+
+    :raises ValueError: one of them is not a number of seconds above zero, and below a hundred years.
+    """
+    for name, seconds in (("poke_interval", poke_interval), ("timeout", timeout)):
+        if (
+            isinstance(seconds, bool)
+            or not isinstance(seconds, (int, float))
+            or not 0 < seconds < _MAX_SECONDS
+        ):
+            raise ValueError(f"{name} must be a number of seconds above 0, but is {seconds!r}.")
+
 
 def time_left(ends_at: float, now: float, at_most: float) -> timedelta:
     """Return the timeout of a trigger, never shorter than Airflow needs between a deferral and its end."""
@@ -44,8 +65,21 @@ class WaitsForRun:
     poke_interval: float
     timeout: float
 
+    def check_wait(self) -> None:
+        """
+        Refuse a wait that cannot be made, before anything is sent.
+
+        :raises ValueError: its pace makes no sense, or the trigger's arguments cannot be sent to the triggerer.
+        """
+        check_pace(self.poke_interval, self.timeout)
+        if self.deferrable:
+            try:
+                json.dumps(self._trigger("run", time.time() + self.timeout).serialize(), allow_nan=False)
+            except TypeError as error:
+                raise ValueError(f"The wait cannot be handed to the triggerer: {error}.") from None
+
     def wait_until_complete(self, context: Context, run_id: str) -> dict[str, Any]:
-        """Return the run once it is complete; with ``deferrable``, :meth:`execute_complete` returns it."""
+        """Return a run that was launched once it is complete; with ``deferrable``, :meth:`execute_complete` does."""
         ends_at = time.time() + self.timeout
         condition = RunStatusCondition(("complete",))
         poller: RunPoller[RunStatusCondition] = RunPoller(self.tallyfy_conn_id, run_id, self.log)  # type: ignore[attr-defined]
@@ -61,30 +95,39 @@ class WaitsForRun:
                 return finish(outcome, self._log_result)
             if self.deferrable:
                 self._defer_until_complete(
-                    run_id, ends_at, polled_at if isinstance(outcome, Pending) else None, poller.last_line
+                    run_id, ends_at, polled_at if isinstance(outcome, Pending) else None, poller
                 )
             if (left := ends_at - time.time()) <= 0:
                 raise AirflowSensorTimeout(f"Run {run_id} was not complete after {self.timeout:g} seconds.")
             time.sleep(min(self.poke_interval, left))
 
     def _defer_until_complete(
-        self, run_id: str, ends_at: float, looked_at: float | None, last_line: int | None
+        self, run_id: str, ends_at: float, looked_at: float | None, poller: RunPoller[RunStatusCondition]
     ) -> None:
-        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger
-
         self.defer(  # type: ignore[attr-defined]
-            trigger=TallyfyRunTrigger(
-                tallyfy_conn_id=self.tallyfy_conn_id,
-                run_id=run_id,
-                target_statuses=("complete",),
-                poke_interval=self.poke_interval,
-                looked_at=looked_at,
-                last_line=last_line,
-                deferred_at=time.time(),
-                ends_at=ends_at,
-            ),
+            trigger=self._trigger(run_id, ends_at, looked_at, poller),
             method_name="execute_complete",
             timeout=time_left(ends_at, time.time(), self.timeout),
+        )
+
+    def _trigger(
+        self,
+        run_id: str,
+        ends_at: float,
+        looked_at: float | None = None,
+        poller: RunPoller[RunStatusCondition] | None = None,
+    ) -> TallyfyRunTrigger:
+        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger
+
+        return TallyfyRunTrigger(
+            tallyfy_conn_id=self.tallyfy_conn_id,
+            run_id=run_id,
+            target_statuses=("complete",),
+            poke_interval=self.poke_interval,
+            looked_at=looked_at,
+            **({"last_line": poller.last_line, **poller.target} if poller else {}),
+            deferred_at=time.time(),
+            ends_at=ends_at,
         )
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -219,6 +219,15 @@ def read_list(
     return tuple(map(read, data))
 
 
+def read_threads(body: Any) -> tuple[dict[str, Any], ...]:
+    """
+    Return the comments and issues of a task that was read ``with=threads``.
+
+    :raises UnreadableAnswerError: where there is no list of them.
+    """
+    return read_list(read_item(body).get("threads"))
+
+
 def _is_last_page(meta: Any, number: int) -> bool:
     if meta is None or meta in ({}, []):
         return True

@@ -24,6 +24,8 @@ HEADERS: Mapping[str, str] = {
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PER_PAGE = 100
+COMMENT_STATES = ("open", "hide-for-guests", "collapsed")
+"""Sources disagree about the default: ``open`` (official SDK) or ``hide-for-guests`` (MCP server), so it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +146,28 @@ def complete_task(organization: str, run_id: str, task_id: str, values: Mapping[
     return call("POST", path, organization, json=body)
 
 
-def comment(organization: str, task_id: str, content: str) -> Call:
+def comment(organization: str, task_id: str, content: str, state: str) -> Call:
     """Write a comment on a task, of a run or not (`Task operations and automation`)."""
-    if not isinstance(content, str) or not content.strip():
-        raise ValueError("content must be a text that says something.")
+    if state not in COMMENT_STATES:
+        raise ValueError(f"state must be one of {', '.join(COMMENT_STATES)}, but is {state!r}.")
     path = f"tasks/{identifier(task_id, 'task_id')}/comment"
-    return call("POST", path, organization, json={"content": content})
+    return call("POST", path, organization, json={"content": _content(content), "state": state})
+
+
+def report_issue(organization: str, run_id: str | None, task_id: str | None, content: str) -> Call:
+    """Report an issue on a run, or on a task of a run or not (official SDK, `report_task_issue`)."""
+    if (run_id is None) == (task_id is None):
+        raise ValueError("Give either run_id or task_id.")
+    if task_id is None:
+        path = f"runs/{identifier(run_id, 'run_id')}/problem"
+    else:
+        path = f"tasks/{identifier(task_id, 'task_id')}/problem"
+    return call("POST", path, organization, json={"content": _content(content)})
+
+
+def get_threads(organization: str, task_id: str) -> Call:
+    """Read a task, of a run or not, with its comments and issues (official SDK, `get_standalone_task_comments`)."""
+    return call("GET", f"tasks/{identifier(task_id, 'task_id')}", organization, params={"with": "threads"})
 
 
 def application_token(client_id: str, client_secret: str) -> Call:
@@ -200,6 +218,12 @@ def include_names(with_: Iterable[str] | str | None) -> tuple[str, ...]:
 
 def _task(run_id: str, task_id: str) -> str:
     return f"runs/{identifier(run_id, 'run_id')}/tasks/{identifier(task_id, 'task_id')}"
+
+
+def _content(content: str) -> str:
+    if not isinstance(content, str) or not content.strip():
+        raise ValueError("content must be a text that says something.")
+    return content
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from airflow_provider_tallyfy.protocol.form_fields import FormField, Option
 from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
-from airflow_provider_tallyfy.protocol.plain_values import plain_text
 from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from airflow_provider_tallyfy.protocol.scalars import plain_text
 from airflow_provider_tallyfy.protocol.text import listed, quoted
 
 

@@ -18,8 +18,8 @@ from airflow_provider_tallyfy.protocol.form_choices import find_option, options_
 from airflow_provider_tallyfy.protocol.form_fields import Column, FormField, Option
 from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
 from airflow_provider_tallyfy.protocol.people import Directory, encode_assignees, is_email
-from airflow_provider_tallyfy.protocol.plain_values import moment, plain_text
 from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from airflow_provider_tallyfy.protocol.scalars import format_datetime, plain_text
 from airflow_provider_tallyfy.protocol.text import described, listed, quoted
 
 # Page "Update task".
@@ -69,7 +69,7 @@ def _encode_email(field: FormField, value: Any) -> str:
 def _encode_date(field: FormField, value: Any) -> str:
     if not isinstance(value, (str, date)):
         raise UnfitValueError(f"a date was expected, not {described(value)}")
-    return moment(value)
+    return format_datetime(value)
 
 
 def _encode_radio(field: FormField, value: Any) -> str:

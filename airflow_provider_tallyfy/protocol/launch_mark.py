@@ -1,16 +1,13 @@
 """
-The mark by which a run tells which task instance of which DAG run launched it.
+The mark in a run's notes that names the task instance which launched it.
 
-Tallyfy knows no idempotency key: its documentation says to look whether the process exists before launching again
-(page "Handling idempotency"). The rule held here: whether a launch was carried out is found out by its mark, which is
-the same at every try of the task instance and after it was cleared, and in no other run. (Where every try is to launch
-a run of its own, the try is part of the mark.)
+Tallyfy has no idempotency key. Its documentation says to check whether the process exists before launching it again
+(page "Handling idempotency"). The mark makes that check possible: it is the same for every try of a task instance, and
+differs for any other one, also for one of a DAG run that was deleted and created again with the same id.
 
-The mark stands in the run's ``summary`` (people know it as the process notes, which every task shows), and not in its
-name: a name is what people read in every list, and the template may make it from kick-off values where none is given.
-Lists hold each run's summary (page "List processes") and can be narrowed to one template and sorted, the newest first,
-so the run that an attempt may have made is among those created since that attempt. A list that comes in another order
-is read to its end.
+The mark stands in the run's ``summary`` (the process notes), and not in its name: a name is what people read in every
+list, and the template may make it from kick-off values. Lists hold each run's summary (page "List processes") and can
+be filtered by template and sorted by ``-created_at``, so that few pages have to be read.
 """
 
 from __future__ import annotations
@@ -23,11 +20,13 @@ from itertools import pairwise
 from json import dumps
 from typing import Any
 
+from airflow_provider_tallyfy.protocol.answers import read_moment
 from airflow_provider_tallyfy.protocol.text import shortened
 
-# Two clocks are compared, ours and Tallyfy's.
-_SKEW = timedelta(hours=1)
-_TOKEN_LENGTH = 20
+CLOCK_SKEW = timedelta(hours=1)
+"""How far two clocks may differ: those of two workers, and Tallyfy's."""
+_STEM_LENGTH = 20
+_START_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +37,12 @@ class LaunchMark:
     :param dag_id: the DAG.
     :param run_id: the DAG run.
     :param task_id: the task.
-    :param map_index: the index of a mapped task instance; -1 where it is not mapped.
-    :param deployment: what tells this Airflow from another one with the same DAGs that launches for the same
+    :param map_index: the index of a mapped task instance; -1 if it is not mapped.
+    :param deployment: what distinguishes this Airflow from another one with the same DAGs that launches for the same
         organization, if there is one; their DAG runs may have the same ids.
-    :param try_number: the try, where every one of them launches a run of its own; otherwise ``None``.
+    :param try_number: the try, if every one of them launches a run of its own; otherwise ``None``.
+    :param incarnation: what distinguishes the DAG run from one with the same id, and stays when it is cleared.
+    :param started_at: when the DAG run started. That distinguishes it from any with the same id, but a clear moves it.
     """
 
     dag_id: str
@@ -50,18 +51,25 @@ class LaunchMark:
     map_index: int = -1
     deployment: str = ""
     try_number: int | None = None
+    incarnation: str = ""
+    started_at: str = ""
+
+    @property
+    def stem(self) -> str:
+        """
+        The part of the token that no clear changes.
+
+        It has only letters, digits and a hyphen, so that HTML and the editor in which people change the notes keep it
+        whole, and always the same length, so that none is the beginning of another.
+        """
+        parts = [self.dag_id, self.run_id, self.task_id, self.map_index, self.deployment]
+        parts += [part for part in (self.try_number, self.incarnation) if part not in (None, "")]
+        return f"airflow-{_digest(parts, _STEM_LENGTH)}"
 
     @property
     def token(self) -> str:
-        """
-        What is looked for.
-
-        Only letters, digits and a hyphen, so that HTML and the editor in which people change the notes leave it whole;
-        and always of one length, so that none is the beginning of another.
-        """
-        parts = [self.dag_id, self.run_id, self.task_id, self.map_index, self.deployment]
-        parts += [] if self.try_number is None else [self.try_number]
-        return f"airflow-{sha256(dumps(parts).encode()).hexdigest()[:_TOKEN_LENGTH]}"
+        """The text by which the run is found: the stem, and the start of the DAG run if that is known."""
+        return f"{self.stem}-{_digest([self.started_at], _START_LENGTH)}" if self.started_at else self.stem
 
     def __str__(self) -> str:
         mapped = f" [{self.map_index}]" if self.map_index >= 0 else ""
@@ -71,44 +79,39 @@ class LaunchMark:
         return f"Launched by Airflow: {names} ({self.token})"
 
     def added_to(self, summary: str | None) -> str:
-        """Return the summary of the user, if any, with the mark after it; once, if it is there already."""
+        """Return the user's summary, if any, with the mark after it; once, if it is there already."""
         summary = summary or ""
         if self.token in summary:
             return summary
         return f"{summary}\n\n{self}" if summary.strip() else str(self)
 
-    def is_on(self, run: Mapping[str, Any]) -> bool:
-        """Tell whether a run, from a list or alone, has this mark."""
-        summary = run.get("summary")
-        return isinstance(summary, str) and self.token in summary
-
 
 def newest_runs(checklist_id: str) -> tuple[dict[str, str], ...]:
     """
-    Return the filters of the lists in which a mark is looked for: a template's runs, the newest first.
+    Return the filters of the lists that are searched for a mark: a template's runs, the newest first.
 
-    Archived ones are among them: a run that was archived was launched all the same. Only the official SDK knows
+    Archived runs are included: a run that was archived was launched all the same. Only the official SDK knows
     ``archived`` (tallyfy 3.1.0: ``true`` for those too), only the documentation ``status=archived`` (page "List
-    processes"), so both are asked.
+    processes"), so both are requested.
     """
     newest_first = {"checklist_id": checklist_id, "sort": "-created_at"}
     return {**newest_first, "archived": "true"}, {**newest_first, "status": "archived"}
 
 
 def find_marked(
-    pages: Iterable[Sequence[Mapping[str, Any]]], mark: LaunchMark, since: datetime | None = None
+    pages: Iterable[Sequence[Mapping[str, Any]]], token: str, since: datetime | None = None
 ) -> Mapping[str, Any] | None:
     """
-    Return the run with this mark, or ``None``; no more pages are taken than need be.
+    Return the newest run whose notes hold a token, or ``None``. Pages are taken only as far as necessary.
 
     :param pages: one of the lists that :func:`newest_runs` asks for, page by page.
-    :param mark: the mark.
-    :param since: when the first attempt to launch was made; older runs are not looked at, but for an hour that the
-        clocks may differ. Without it, all are. A time without a zone is taken as UTC.
+    :param token: :attr:`LaunchMark.token` or :attr:`LaunchMark.stem`.
+    :param since: when the first attempt to launch was made, in UTC if it has no zone; older pages are not read, but
+        for :data:`CLOCK_SKEW`. ``None`` reads all. So does a list that comes in another order.
     """
-    oldest = None if since is None else _in_utc(since) - _SKEW
+    oldest = None if since is None else _in_utc(since) - CLOCK_SKEW
     for page in pages:
-        if found := next(filter(mark.is_on, page), None):
+        if found := next((run for run in page if token in str(run.get("summary"))), None):
             return found
         created = list(_created(page))
         if oldest is not None and created and created[-1] < oldest and _is_newest_first(created):
@@ -116,23 +119,20 @@ def find_marked(
     return None
 
 
+def _digest(parts: Sequence[Any], length: int) -> str:
+    return sha256(dumps(parts).encode()).hexdigest()[:length]
+
+
 def _created(runs: Iterable[Mapping[str, Any]]) -> Iterator[datetime]:
-    return (created for run in runs if (created := _created_at(run)) is not None)
+    return (created for run in runs if (created := read_moment(run.get("created_at"))) is not None)
 
 
 def _is_newest_first(moments: Iterable[datetime]) -> bool:
     return all(first >= second for first, second in pairwise(moments))
 
 
-def _created_at(run: Mapping[str, Any]) -> datetime | None:
-    try:
-        return _in_utc(datetime.fromisoformat(str(run.get("created_at"))))
-    except (ValueError, OverflowError):
-        return None
-
-
 def _in_utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def _shown(name: str) -> str:

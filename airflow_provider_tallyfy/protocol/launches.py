@@ -1,23 +1,21 @@
-"""
-What a launch sends: kick-off values, changes of steps, and people, all checked before anything is sent.
-
-The rule held here: whatever is wrong with a launch is told in one message.
-"""
+"""The body of a launch. All its values are checked before anything is sent, and one error names all mistakes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from airflow_provider_tallyfy.protocol import forms, people, tasks
+from airflow_provider_tallyfy.protocol.addresses import is_identifier
 from airflow_provider_tallyfy.protocol.form_fields import read_kickoff_fields
 from airflow_provider_tallyfy.protocol.people import Directory
-from airflow_provider_tallyfy.protocol.plain_values import plain_text
-from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError
+from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError, choices
+from airflow_provider_tallyfy.protocol.scalars import plain_text
 from airflow_provider_tallyfy.protocol.tasks import read_steps
+from airflow_provider_tallyfy.protocol.text import described, quoted
 
 # Page "Launch process".
-NAME_LIMIT = 550
+MAX_NAME = 550
 
 
 def encode_launch(
@@ -26,37 +24,42 @@ def encode_launch(
     overrides: Mapping[str, Any] | None = None,
     directory: Directory | None = None,
     *,
-    name: str | None = None,
-    summary: str | None = None,
-    owner_id: Any = None,
-    users: Any = None,
-    groups: Any = None,
+    roles: Mapping[str, Any] | None = None,
+    **values: Any,
 ) -> dict[str, Any]:
     """
-    Return ``prerun``, ``tasks``, ``name``, ``summary``, ``owner_id``, ``users`` and ``groups``, as far as given.
+    Return the body of a launch without ``checklist_id``; parameters that are empty are left out.
 
-    :param checklist: the template, asked for ``with=steps`` where there are overrides.
+    :param checklist: the template, with its steps if there are overrides or roles.
     :param kickoff: plain values by field id, alias or label; see
         :func:`~airflow_provider_tallyfy.protocol.forms.encode_kickoff`.
     :param overrides: owners and deadline by step id, alias or title; see
         :func:`~airflow_provider_tallyfy.protocol.tasks.encode_overrides`.
-    :param directory: where people are looked up; see :func:`needs_directory`.
-    :param name: what the run is called.
-    :param summary: its notes.
-    :param owner_id: a member, by id or e-mail address.
-    :param users: members, likewise.
-    :param groups: groups, by id or name.
-    :raises FormValuesError: for all that is wrong with any of them.
+    :param directory: the people of the organization; see :func:`needs_directory`.
+    :param roles: assignees by role id.
+    :param values: ``name``, ``summary``, ``owner_id``, ``users``, ``groups``, ``tags``, ``folders``, ``parent_id``.
+    :raises FormValuesError: something is wrong with any of them.
     """
     fields, steps = read_kickoff_fields(checklist), read_steps(checklist)
+    people_or_ids: dict[str, Callable[[Any], Any]] = {
+        "name": _encode_name,
+        "summary": plain_text,
+        "owner_id": lambda owner: _encode_owner(owner, directory),
+        "users": lambda users: people.encode_assignees({"users": users}, directory)["users"],
+        "groups": lambda groups: people.encode_assignees({"groups": groups}, directory)["groups"],
+        "tags": _encode_ids,
+        "folders": _encode_ids,
+        "parent_id": _encode_id,
+    }
     encoders: dict[str, Callable[[], Any]] = {
-        "prerun": lambda: forms.encode_kickoff(fields, _given(kickoff), directory),
-        "tasks": lambda: tasks.encode_overrides(steps, _given(overrides), directory),
-        "name": lambda: _named("name", _encode_name, name),
-        "summary": lambda: _named("summary", plain_text, summary),
-        "owner_id": lambda: _named("owner_id", _encode_owner, owner_id, directory),
-        "users": lambda: _named("users", _encode_listed, users, directory, kind="users"),
-        "groups": lambda: _named("groups", _encode_listed, groups, directory, kind="groups"),
+        "prerun": lambda: forms.encode_kickoff(fields, {} if kickoff is None else kickoff, directory),
+        "tasks": lambda: tasks.encode_overrides(steps, {} if overrides is None else overrides, directory),
+        "roles": lambda: _encode_roles(steps, {} if roles is None else roles, directory),
+        **{
+            name: lambda name=name, value=value: _named(name, people_or_ids[name], value)  # type: ignore[misc]
+            for name, value in values.items()
+            if value is not None
+        },
     }
     encoded, errors = {}, []
     for part, encode in encoders.items():
@@ -80,55 +83,101 @@ def needs_directory(
     owner_id: Any = None,
     users: Any = None,
     groups: Any = None,
+    roles: Any = None,
+    **_values: Any,
 ) -> bool:
     """Tell whether a launch names people whom only a directory knows; see :func:`encode_launch`."""
     fields = read_kickoff_fields(checklist)
+    assignees = [{"users": users, "groups": groups}, {"users": owner_id}]
+    assignees += list(roles.values()) if isinstance(roles, Mapping) else []
     return (
-        forms.needs_directory(fields, _given(kickoff))
-        or tasks.needs_directory(_given(overrides))
-        or people.needs_directory({"users": users, "groups": groups})
-        or people.needs_directory({"users": owner_id})
+        forms.needs_directory(fields, {} if kickoff is None else kickoff)
+        or tasks.needs_directory({} if overrides is None else overrides)
+        or any(map(people.needs_directory, assignees))
     )
 
 
 def cut_to_fit(
     checklist: Mapping[str, Any], name: Any, kickoff: Any
 ) -> tuple[str | None, Mapping[str, Any] | None]:
-    """Return name and kick-off values with texts cut that are too long; all else is as it was given."""
-    cut = name[:NAME_LIMIT] if isinstance(name, str) else name
+    """Return name and kick-off values, with texts cut that are too long."""
+    cut = name[:MAX_NAME] if isinstance(name, str) else name
     if not isinstance(kickoff, Mapping):
         return cut, kickoff
     return cut, forms.cut_to_fit(read_kickoff_fields(checklist), kickoff)
 
 
-def _given(values: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    return {} if values is None else values
-
-
-def _named(part: str, encode: Callable[..., Any], value: Any, *more: Any, **options: Any) -> Any:
-    """Encode what was given, if anything was; what is wrong with it is told with the name of the part."""
-    if value is None:
-        return None
+def _named(part: str, encode: Callable[[Any], Any], value: Any) -> Any:
+    """Encode a value; the error for it begins with the name of the parameter."""
     try:
-        return encode(value, *more, **options)
+        return encode(value)
     except UnfitValueError as error:
         raise FormValuesError([f"{part}: {problem}" for problem in error.problems]) from None
 
 
 def _encode_name(name: Any) -> str:
     text = plain_text(name)
-    if len(text) > NAME_LIMIT:
-        raise UnfitValueError(f"it has {len(text):,} characters, and {NAME_LIMIT} are allowed")
+    if len(text) > MAX_NAME:
+        raise UnfitValueError(f"it has {len(text):,} characters, and {MAX_NAME} are allowed")
     return text
 
 
 def _encode_owner(owner: Any, directory: Directory | None) -> int:
-    owners = _encode_listed(owner, directory, kind="users")
+    owners = people.encode_assignees({"users": owner}, directory)["users"]
     if len(owners) != 1:
         raise UnfitValueError("one member was expected")
     member: int = owners[0]
     return member
 
 
-def _encode_listed(who: Any, directory: Directory | None, *, kind: str) -> list[Any]:
-    return people.encode_assignees({kind: who}, directory)[kind]
+def _encode_ids(ids: Any) -> list[int | str]:
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, (Sequence, Set)):
+        example = ids if is_identifier(ids) else "an id"
+        raise UnfitValueError(f"a list of ids was expected, such as {[example]}, not {described(ids)}")
+    return list(dict.fromkeys(map(_encode_id, ids)))
+
+
+def _encode_id(value: Any) -> int | str:
+    if not is_identifier(value) and not (isinstance(value, int) and not isinstance(value, bool)):
+        raise UnfitValueError(f"an id was expected, not {described(value)}")
+    identifier: int | str = value
+    return identifier
+
+
+def _encode_roles(
+    steps: Sequence[Mapping[str, Any]], roles: Any, directory: Directory | None
+) -> dict[str, Any]:
+    """Return the assignees of roles; Tallyfy ignores a role that the template does not have."""
+    if not isinstance(roles, Mapping):
+        raise FormValuesError(
+            [
+                f"roles: a mapping such as {{'<role id>': {{'users': [1001]}}}} was expected, not {described(roles)}"
+            ]
+        )
+    known = _role_ids(steps)
+    encoded, problems = {}, []
+    for role_id, assignees in roles.items():
+        if known is not None and str(role_id) not in known:
+            problems.append(f"roles: {quoted(str(role_id))} is no role of the template")
+            continue
+        try:
+            _encode_id(role_id)
+            encoded[str(role_id)] = people.encode_assignees(assignees, directory)
+        except UnfitValueError as error:
+            problems += [f"roles: {quoted(str(role_id))}: {problem}" for problem in error.problems]
+    if problems:
+        raise FormValuesError(problems, choices("The roles are:", known or ()))
+    return encoded
+
+
+def _role_ids(steps: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    """Return the ids of the roles that steps are assigned to; ``None`` if the steps do not say (SDK: ``roles``)."""
+    if not any("roles" in step for step in steps):
+        return None
+    roles: list[Any] = []
+    for step in steps:
+        of_step = step.get("roles")
+        of_step = of_step.get("data") if isinstance(of_step, Mapping) else of_step
+        roles += of_step if isinstance(of_step, list) else []
+    ids = (role.get("id") if isinstance(role, Mapping) else role for role in roles)
+    return list(dict.fromkeys(str(role_id) for role_id in ids if role_id not in (None, "")))

@@ -16,8 +16,8 @@ from airflow_provider_tallyfy.protocol import people
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
 from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
 from airflow_provider_tallyfy.protocol.people import Directory, encode_assignees
-from airflow_provider_tallyfy.protocol.plain_values import moment
 from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError, choices
+from airflow_provider_tallyfy.protocol.scalars import format_datetime
 from airflow_provider_tallyfy.protocol.text import described, listed, quoted, shortened
 
 
@@ -112,7 +112,7 @@ def encode_overrides(
     :param steps: the steps of the template.
     :param overrides: ``{"owners": …, "deadline": …}`` by step id, alias or title. Owners are as for
         :func:`~airflow_provider_tallyfy.protocol.people.encode_assignees`, and replace those of the step; a deadline is
-        as for :func:`~airflow_provider_tallyfy.protocol.plain_values.moment`. ``None`` leaves the step's own.
+        as for :func:`~airflow_provider_tallyfy.protocol.scalars.format_datetime`. ``None`` leaves the step's own.
     :param directory: where owners are looked up; see :func:`needs_directory`.
     :raises FormValuesError: for all that is wrong.
     """
@@ -176,7 +176,7 @@ def _override(override: Any, directory: Directory | None) -> tuple[dict[str, Any
 def _deadline(deadline: Any) -> str:
     if not isinstance(deadline, (str, date)):
         raise UnfitValueError(f"a deadline is a date with a time, not {described(deadline)}")
-    return moment(deadline)
+    return format_datetime(deadline)
 
 
 def _included(whole: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], ...]:

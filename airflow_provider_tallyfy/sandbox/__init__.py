@@ -1,4 +1,4 @@
-"""A Tallyfy for one machine: the documented REST API, in memory, for writing and testing DAGs without an account.
+"""A local Tallyfy: the documented REST API, in memory, to write and test DAGs without an account.
 
-It stands beside the provider: it imports nothing of it, and nothing of the provider imports it.
+It is independent of the provider: neither imports anything of the other.
 """

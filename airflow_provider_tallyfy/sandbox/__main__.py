@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_tallyfy.sandbox``: start a sandbox, say how to reach it, serve until told to stop."""
+"""``python -m airflow_provider_tallyfy.sandbox``: start a sandbox, and print how to reach it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ The sandbox needs FastAPI and uvicorn, and {name} is not installed. Install them
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    :param arguments: the command line, without the program's name; that of the process if not given.
+    :param arguments: the command line without the program's name; that of the process if not given.
     """
     options = _parse(arguments)
     try:
+        from airflow_provider_tallyfy.sandbox.behavior import Behavior
         from airflow_provider_tallyfy.sandbox.seeds import seeded_store
         from airflow_provider_tallyfy.sandbox.server import SandboxUvicorn, listen
     except ModuleNotFoundError as error:
@@ -45,9 +46,18 @@ def main(arguments: list[str] | None = None) -> int:
     host = f"[{options.host}]" if ":" in options.host else options.host
     url = f"http://{host}:{listener.getsockname()[1]}"
     server = SandboxUvicorn(
-        seeded_store(options.seed, next_task_shape=options.next_task),
+        seeded_store(
+            options.seed,
+            next_task_shape=options.next_task,
+            behavior=Behavior(
+                run_lag=options.run_lag,
+                list_lag=options.list_lag,
+                second_completion=options.second_completion,
+                errors=options.errors,
+            ),
+        ),
         test_controls=options.test_controls,
-        # print() flushes, so that a program that started the sandbox reads this as soon as it listens.
+        # Flushed, so that a program that starts the sandbox can read it at once.
         announce=lambda: print(_welcome(url), flush=True),  # noqa: T201
     )
     with listener:
@@ -58,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_tallyfy.sandbox",
-        description="A Tallyfy for this machine, in memory, with a web page to complete tasks on.",
+        description="Run a local Tallyfy in memory, with a web page to complete tasks on.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
@@ -68,13 +78,35 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--next-task",
         choices=("collection", "object"),
         default="collection",
-        help="form of with=next_task: the list of today's documentation, or the object of 2025-10",
+        help="format of with=next_task: list (newest documentation), or object (2025-10) (default: %(default)s)",
     )
     parser.add_argument(
-        "--seed", choices=("demo", "empty"), default="demo", help="what is in it (default: %(default)s)"
+        "--seed", choices=("demo", "empty"), default="demo", help="data to start with (default: %(default)s)"
     )
     parser.add_argument(
-        "--test-controls", action="store_true", help="switch on /_sandbox: faults, statistics, clock"
+        "--second-completion",
+        choices=("refuse", "accept", "overwrite"),
+        default="refuse",
+        help="completing a completed task: 422, 2xx without a change, or completed again (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--errors",
+        choices=("message", "structured"),
+        default="message",
+        help="format of errors: the message on top, or all in an error object (default: %(default)s)",
+    )
+    for name, reads in (("--run-lag", "single runs and tasks"), ("--list-lag", "lists and the search")):
+        parser.add_argument(
+            name,
+            type=_seconds,
+            default=0,
+            metavar="SECONDS",
+            help=f"how old the state is that reads of {reads} show (default: %(default)s)",
+        )
+    parser.add_argument(
+        "--test-controls",
+        action="store_true",
+        help="serve /_sandbox: faults, statistics, clock, behavior",
     )
     return parser.parse_args(arguments)
 
@@ -84,6 +116,13 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65_535:
         raise argparse.ArgumentTypeError(f"{port} is no port: give a number from 0 to 65535")
     return port
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no lag: give seconds, 0 or more")
+    return seconds
 
 
 def _welcome(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Who is calling: personal tokens, application tokens and how long each is good."""
+"""Access: personal tokens and application tokens, and when they expire."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_tallyfy.sandbox.clock import Clock
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
 from airflow_provider_tallyfy.sandbox.model import Member
 
-TOKEN = "sandbox-token"  # noqa: S105 - the sandbox's door stands open on purpose
+TOKEN = "sandbox-token"  # noqa: S105 - public on purpose
 LIGHT_TOKEN = "sandbox-light-token"  # noqa: S105
 CLIENT_ID = "sandbox-client"
 CLIENT_SECRET = "sandbox-secret"  # noqa: S105
@@ -21,7 +21,7 @@ USER_TOKEN_SECONDS = 7_776_000
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The member in whose name a request is made."""
+    """The member who makes a request."""
 
     member: Member
 
@@ -33,9 +33,9 @@ class _Grant:
 
 
 class Access:
-    """The tokens that are good at the moment.
+    """The valid tokens.
 
-    :param clock: decides when a token has expired.
+    :param clock: the clock by which tokens expire.
     :param members: the organization's users by id.
     """
 
@@ -45,11 +45,11 @@ class Access:
         self._grants: dict[str, _Grant] = {}
 
     def grant(self, user_id: int | None, *, token: str | None = None, seconds: int | None = None) -> str:
-        """Make a token good and return it.
+        """Grant a token and return it.
 
-        :param user_id: whom it speaks for, or ``None`` for an application.
-        :param token: the token itself, where it is not to be drawn at random.
-        :param seconds: after how long it expires; never, if not given.
+        :param user_id: the user it belongs to, or ``None`` for an application.
+        :param token: the token; random if not given.
+        :param seconds: the lifetime; unlimited if not given.
         """
         token = token or secrets.token_urlsafe(32)
         expires_at = None if seconds is None else self._clock.now() + timedelta(seconds=seconds)
@@ -57,32 +57,32 @@ class Access:
         return token
 
     def revoke(self, token: str) -> None:
-        """Make a token worthless, as a log-out at Tallyfy does."""
+        """Revoke a token, as a logout at Tallyfy does."""
         self._grants.pop(token, None)
 
     def member(self, authorization: str | None) -> Member:
-        """Return the member whose token an ``Authorization`` header holds, or refuse."""
-        grant = self._good_grant(authorization)
+        """Return the member whose token is in an ``Authorization`` header, or raise 401 or 403."""
+        grant = self._valid_grant(authorization)
         if grant.user_id is None:
             raise RefusedError(403, "This endpoint needs a user's token, not an application's.")
         return self._members[grant.user_id]
 
     def application_token(self, client_id: str | None, client_secret: str | None) -> str:
-        """Return a token for an application that knows its secret, or refuse."""
+        """Return a token for an application, or raise 401 if its secret is wrong."""
         if client_id != CLIENT_ID or client_secret != CLIENT_SECRET:
             raise RefusedError(401, "Client authentication failed", code="invalid_client")
         return self.grant(None, seconds=APPLICATION_TOKEN_SECONDS)
 
     def user_token(self, authorization: str | None, email: str) -> str:
-        """Return a token that acts as a member, to an application, or refuse."""
-        if self._good_grant(authorization).user_id is not None:
+        """Return a token that lets an application act as a member, or raise 403 or 404."""
+        if self._valid_grant(authorization).user_id is not None:
             raise RefusedError(403, "You don't have application's permissions for this organization!")
         for member in self._members.values():
             if member.email.casefold() == email.casefold():
                 return self.grant(member.id, seconds=USER_TOKEN_SECONDS)
         raise not_found()
 
-    def _good_grant(self, authorization: str | None) -> _Grant:
+    def _valid_grant(self, authorization: str | None) -> _Grant:
         scheme, _, token = (authorization or "").partition(" ")
         grant = self._grants.get(token) if scheme == "Bearer" else None
         if grant is None or (grant.expires_at is not None and grant.expires_at <= self._clock.now()):

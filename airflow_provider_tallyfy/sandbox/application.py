@@ -1,4 +1,4 @@
-"""The application as a whole: every route in its place, and refusals answered the way Tallyfy answers them."""
+"""The application: all routes, and errors in Tallyfy's format."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from airflow_provider_tallyfy.sandbox.routes import (
     people,
     runs,
     search,
-    switches,
     tasks,
+    test_controls,
 )
+from airflow_provider_tallyfy.sandbox.routes.dependencies import behavior_towards
 from airflow_provider_tallyfy.sandbox.store import Store
 
 
 def build_application(store: Store, *, controls: Controls | None = None) -> FastAPI:
     """Return the sandbox as an ASGI application.
 
-    :param store: what it shows and changes.
+    :param store: the state.
     :param controls: the test controls, or ``None`` for a sandbox without them.
     """
     application = FastAPI(title="Tallyfy sandbox", openapi_url=None, redirect_slashes=False)
@@ -48,7 +49,7 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
     application.include_router(page.router)
     application.mount("/page", page.files)
     if controls is not None:
-        application.include_router(switches.router)
+        application.include_router(test_controls.router)
         application.add_middleware(ControlsMiddleware, controls=controls)
     application.add_middleware(FrontDoorMiddleware)
 
@@ -59,16 +60,16 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
 
 
 class FrontDoorMiddleware:
-    """Puts an ``X-Request-Id`` on every answer, and reads a ``+`` in a query as a plus.
+    """Adds ``X-Request-Id`` to every answer, and reads a ``+`` in a query as a plus.
 
-    The official SDK says that Tallyfy takes only ``%20`` for a space; a client that sends ``+`` finds out here.
+    According to the official SDK, Tallyfy reads only ``%20`` as a space.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Handle a request."""
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -84,7 +85,8 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RefusedError):
         raise error
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return JSONResponse(error.body, status_code=error.status, headers=headers)
+    body = error.structured_body if behavior_towards(request).errors == "structured" else error.body
+    return JSONResponse(body, status_code=error.status, headers=headers)
 
 
 async def _refuse_input(request: Request, error: Exception) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""The one clock of the sandbox: every timestamp, token expiry and hourly cap is read from it, and it can be moved."""
+"""The clock of the sandbox, which a test can move: timestamps, lags, token expiry and hourly caps follow it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """Real time plus an offset, so that it goes on running after it was moved."""
+    """Real time plus an offset, so that it continues to run after it was moved."""
 
     def __init__(self) -> None:
         self._offset = timedelta()
 
     def now(self) -> datetime:
-        """Return the sandbox's present moment, in UTC."""
+        """Return the sandbox's current time, in UTC."""
         return datetime.now(UTC) + self._offset
 
     def advance(self, seconds: float) -> None:
-        """Move the clock by so many seconds; a negative number moves it back."""
+        """Move the clock by a number of seconds; a negative number moves it back."""
         self._offset += timedelta(seconds=seconds)
 
     def set(self, moment: datetime) -> None:
-        """Make the given moment the present one."""
+        """Set the clock to a moment."""
         self._offset = as_utc(moment) - datetime.now(UTC)
 
     def reset(self) -> None:
-        """Go back to real time."""
+        """Return to real time."""
         self._offset = timedelta()
 
     @property
@@ -34,12 +34,12 @@ class Clock:
 
 
 def as_utc(moment: datetime) -> datetime:
-    """Take a moment without a zone as UTC, which is what Tallyfy does."""
+    """Convert a moment to UTC; one without a zone is UTC, as at Tallyfy."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def as_text(moment: datetime | None) -> str | None:
-    """Write a moment the way the API does: ``2025-05-15T14:30:00.000Z``."""
+    """Format a moment as the API does: ``2025-05-15T14:30:00.000Z``."""
     if moment is None:
         return None
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

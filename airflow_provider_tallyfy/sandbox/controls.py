@@ -1,7 +1,6 @@
-"""Test controls: answers that go wrong on purpose, and a count of what was asked.
+"""Test controls in front of the API: faults that are injected into answers, and a count of the requests.
 
-They stand between the network and the API, so that the API knows nothing of them. What the web page asks for its
-own sake neither counts nor fails.
+The API itself knows nothing of them. Requests of the web page are neither counted nor made to fail.
 """
 
 from __future__ import annotations
@@ -24,8 +23,13 @@ _IDENTIFIER = re.compile(r"(?<=/)(?:[0-9a-f]{32}|\d+|[^/@]+@[^/]+)(?=/|$)")
 _ORGANIZATION = re.compile(r"(?<=/organizations/)[^/]+")
 
 
+def is_from_page(headers: Headers) -> bool:
+    """Tell whether a request comes from the sandbox's web page, to which the test controls do not apply."""
+    return headers.get("X-Tallyfy-Client") == PAGE_CLIENT
+
+
 class FaultAction(StrEnum):
-    """What can go wrong with a request."""
+    """What a fault does to a request."""
 
     STATUS = "status"
     DELAY = "delay"
@@ -37,10 +41,11 @@ class FaultAction(StrEnum):
 
 
 class Fault(BaseModel):
-    """Which requests go wrong, how often, and how.
+    """Which requests fail, how often, and how.
 
-    ``times`` is how many matches it strikes, ``None`` meaning until it is removed; ``after`` is how many it lets pass
-    first. ``status``, ``headers`` and ``body`` are the answer it gives instead; a body that is no text is JSON.
+    ``times`` is the number of requests that it applies to, or ``None`` for all until it is removed; ``after`` is the
+    number of matching requests that pass first. ``status``, ``headers`` and ``body`` are the answer that it gives; a
+    body that is not a string is sent as JSON.
     """
 
     method: str = "*"
@@ -53,7 +58,7 @@ class Fault(BaseModel):
     body: Any = None
     delay: float = Field(0, ge=0)
     matched: int = 0
-    struck: int = 0
+    applied: int = 0
 
     @field_validator("path")
     @classmethod
@@ -70,33 +75,33 @@ class Fault(BaseModel):
             raise ValueError("the action delay needs delay, in seconds")
         return self
 
-    def strikes(self, method: str, path: str) -> bool:
-        """Count a request and tell whether this one goes wrong."""
+    def applies_to(self, method: str, path: str) -> bool:
+        """Count a request, and return whether the fault applies to it."""
         if self.method not in ("*", method) or not re.search(self.path, path):
             return False
-        if self.times is not None and self.struck >= self.times:
+        if self.times is not None and self.applied >= self.times:
             return False
         self.matched += 1
         if self.matched <= self.after:
             return False
-        self.struck += 1
+        self.applied += 1
         return True
 
 
 @dataclass
 class Controls:
-    """The faults that are set and the requests seen so far."""
+    """The faults that are set, and the requests received so far."""
 
     faults: list[Fault] = field(default_factory=list)
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def clear(self) -> None:
-        """Forget all faults and all requests."""
+        """Remove all faults, and reset the count of requests."""
         self.faults.clear()
         self.requests.clear()
 
     def statistics(self) -> dict[str, Any]:
-        """Return how many requests there were, by method and path, and by the shape of the path."""
+        """Return the number of requests by method and path, and by the shape of the path."""
         routes: Counter[tuple[str, str]] = Counter()
         for (method, path), count in self.requests.items():
             routes[method, normalised(path)] += count
@@ -113,10 +118,10 @@ def normalised(path: str) -> str:
 
 
 class ControlsMiddleware:
-    """Counts each request to the API and lets the first fault that strikes have it.
+    """Counts each request to the API, and applies the first fault that matches it.
 
     :param app: the application behind it.
-    :param controls: the faults and the count.
+    :param controls: the faults, and the count.
     """
 
     def __init__(self, app: ASGIApp, controls: Controls) -> None:
@@ -124,26 +129,26 @@ class ControlsMiddleware:
         self._controls = controls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count a request and pass it on, or let a fault have it."""
+        """Count a request, and pass it on or apply a fault to it."""
         if scope["type"] != "http" or not _WATCHED.match(scope["path"]):
             await self._app(scope, receive, send)
             return
-        if Headers(scope=scope).get("X-Tallyfy-Client") == PAGE_CLIENT:
+        if is_from_page(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
         method, path = scope["method"], scope["path"]
         self._controls.requests[method, path] += 1
         target = f"{path}?{scope['query_string'].decode()}" if scope["query_string"] else path
-        fault = next((fault for fault in self._controls.faults if fault.strikes(method, target)), None)
+        fault = next((fault for fault in self._controls.faults if fault.applies_to(method, target)), None)
         if fault is None:
             await self._app(scope, receive, send)
         else:
-            await self._strike(fault, scope, receive, send)
+            await self._apply(fault, scope, receive, send)
 
-    async def _strike(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _apply(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         if fault.delay:
-            # A request that has arrived is carried out, also where nobody waits for its answer any more.
-            receive = await _arrived(receive)
+            # A request that has arrived is carried out, even if the client disconnects meanwhile.
+            receive = await _read_whole(receive)
             await asyncio.sleep(fault.delay)
         match fault.action:
             case FaultAction.DELAY:
@@ -167,20 +172,20 @@ class ControlsMiddleware:
                 )
 
 
-async def _arrived(receive: Receive) -> Receive:
-    """Take a request in, whole, and give it out again."""
+async def _read_whole(receive: Receive) -> Receive:
+    """Read a whole request, and return a function that replays it."""
     messages = [await receive()]
     while messages[-1].get("more_body"):
         messages.append(await receive())
 
-    async def given_out() -> Message:
+    async def replay() -> Message:
         return messages.pop(0) if messages else await receive()
 
-    return given_out
+    return replay
 
 
 class _Truncated:
-    """Sends the headers as they are and only the first half of the body."""
+    """Sends the headers unchanged, and only the first half of the body."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -210,17 +215,17 @@ async def _respond(send: Send, status: int, headers: dict[str, str], body: bytes
 
 
 async def _discard(message: Message) -> None:
-    """Take an answer that nobody is to get."""
+    """Drop an answer."""
 
 
 async def _drop(scope: Scope, *, flush: bool = False) -> None:
-    # The server puts its connection there (see server.py): ASGI itself cannot leave a request unanswered.
+    # server.py puts the connection there, since ASGI itself cannot leave a request unanswered.
     transport = scope["state"]["transport"]
     if flush:
         transport.close()
     else:
         transport.abort()
-    # One turn of the loop, in which the server learns that the connection is gone.
+    # The server notices in the next pass of the loop that the connection is gone.
     await asyncio.sleep(0)
 
 

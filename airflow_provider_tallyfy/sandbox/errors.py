@@ -1,18 +1,19 @@
-"""How the sandbox says no: one exception that carries the status and body Tallyfy documents for a refusal."""
+"""Errors: an exception with the status and body that Tallyfy answers."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 
 class RefusedError(Exception):
-    """A request that Tallyfy declines; nothing was changed.
+    """A request that Tallyfy refuses; nothing was changed.
 
     :param status: the HTTP status.
-    :param message: what went wrong, for people.
-    :param code: Tallyfy's machine-readable code, where it documents one.
-    :param errors: messages by field, for a validation error.
-    :param retry_after: seconds after which trying again makes sense.
+    :param message: what went wrong, for users.
+    :param code: Tallyfy's code, if the documentation has one.
+    :param errors: messages by field, of a validation error.
+    :param retry_after: seconds to wait before a retry.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class RefusedError(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """The JSON body; ``error`` and ``code`` are there only where the documentation shows them."""
+        """The JSON body; it has ``error`` and ``code`` only if the documentation shows them."""
         body: dict[str, Any] = {"message": self.message}
         if self.status in (404, 405, 409, 422):
             body["error"] = True
@@ -43,13 +44,19 @@ class RefusedError(Exception):
             body["errors"] = self.errors
         return body
 
+    @property
+    def structured_body(self) -> dict[str, Any]:
+        """The JSON body of Tallyfy's newer errors, as tallyfy/mcp-public describes them: everything is in ``error``."""
+        code = self.code or HTTPStatus(self.status).name
+        return {"error": {"code": code, "message": self.message, "details": self.errors or {}}}
+
 
 def not_found() -> RefusedError:
-    """Return the refusal for a thing that does not exist, or that the caller may not see."""
+    """Return the error for something that does not exist, or that the caller may not see."""
     return RefusedError(404, "Resource not found", code="RESOURCE_NOT_FOUND")
 
 
 def invalid(errors: dict[str, list[str]]) -> RefusedError:
-    """Return the refusal for input that breaks a rule; the first message stands for all of them."""
+    """Return the error for invalid input; the first message becomes the message of the whole."""
     message = next(iter(errors.values()))[0]
     return RefusedError(422, message, errors=errors)

@@ -1,7 +1,7 @@
-"""Values of form fields: ``prerun`` and ``taskdata`` go through this one validator, as they do at Tallyfy.
+"""Values of form fields; one validator for ``prerun`` and ``taskdata``, as at Tallyfy.
 
-A key that is no field's timeline id is dropped in silence, and a multiselect option without ``selected`` is
-stored but renders as empty text: both are documented, and both are what people trip over.
+An unknown timeline id is ignored, and a multiselect option without ``selected`` is stored but renders as empty text.
+Tallyfy documents both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VARIABLE = re.compile(r"\{\{\s*([\w-]+)\s*\}\}")
 def accept(
     form_fields: Iterable[FormField], values: Mapping[str, Any], *, surface: str, members: Collection[int]
 ) -> dict[str, Any]:
-    """Return those values that belong to a field, or refuse if one of them has the wrong shape.
+    """Return the values that belong to a field, or raise 422 if one of them has the wrong shape.
 
     :param form_fields: the fields there are.
     :param values: what was sent, by timeline id.
@@ -47,7 +47,7 @@ def accept(
 
 
 def require(form_fields: Iterable[FormField], values: Mapping[str, Any], *, surface: str) -> None:
-    """Refuse if a required field has no value, naming each by its label."""
+    """Raise 422 if a required field has no value, with the labels of those fields."""
     errors = {
         f"{surface}.{form_field.id}": [f"{form_field.label} is required"]
         for form_field in form_fields
@@ -58,14 +58,14 @@ def require(form_fields: Iterable[FormField], values: Mapping[str, Any], *, surf
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a value says nothing."""
+    """Return whether a value is blank."""
     if isinstance(value, dict):
         return not any(value.values())
     return value in (None, "", [])
 
 
 def render(form_field: FormField, value: Any) -> str:
-    """Return the text that a value becomes where the field is used as a ``{{variable}}``."""
+    """Return the text of a value, as a ``{{variable}}`` shows it."""
     if is_empty(value):
         return ""
     match form_field.field_type:
@@ -86,7 +86,7 @@ def render(form_field: FormField, value: Any) -> str:
 
 
 def fill_in(text: str, form_fields: Iterable[FormField], values: Mapping[str, Any]) -> str:
-    """Replace each ``{{alias}}`` in a text by what its field renders to; an unknown alias stays."""
+    """Replace each ``{{alias}}`` in a text by the value of its field; an unknown alias stays."""
     if "{{" not in text:
         return text
     rendered = {form_field.alias: render(form_field, values.get(form_field.id)) for form_field in form_fields}

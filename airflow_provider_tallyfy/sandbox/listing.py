@@ -1,4 +1,4 @@
-"""Lists: which items a query asks for, in which order, and one page of them with the documented ``meta``."""
+"""Lists: filters, order and pages, with the documented ``meta``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.datastructures import URL
 from airflow_provider_tallyfy.sandbox import processes, tasks
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Owners, Run, Task
-from airflow_provider_tallyfy.sandbox.representation import is_due_soon, is_late
+from airflow_provider_tallyfy.sandbox.serializers import is_due_soon, is_late
 from airflow_provider_tallyfy.sandbox.store import Store
 
 MOST_PER_PAGE = 100
@@ -134,7 +134,7 @@ ActivityFilters = Annotated[ActivityQuery, Query()]
 def page(
     items: Sequence[_Item], show: Callable[[_Item], dict[str, Any]], query: Paging | ActivityQuery, url: URL
 ) -> dict[str, Any]:
-    """Return one page of a list; only its items are shown, so that a page of many runs stays cheap."""
+    """Return one page of a list; only the items of that page are serialized."""
     if isinstance(query, Paging) and query.without_pagination:
         return {"data": [show(item) for item in items]}
     per_page = min(query.per_page, MOST_PER_PAGE)
@@ -158,7 +158,7 @@ def page(
 
 
 def checklists(store: Store, query: ChecklistQuery) -> list[Checklist]:
-    """Return the templates a query asks for."""
+    """Return the templates that match a query."""
     text = (query.q or "").casefold()
     return [
         checklist
@@ -172,7 +172,7 @@ def checklists(store: Store, query: ChecklistQuery) -> list[Checklist]:
 
 
 def runs(store: Store, caller: Caller, query: RunQuery) -> list[Run]:
-    """Return the runs a query asks for, the newest first unless it says otherwise."""
+    """Return the runs that match a query, the newest first by default."""
     found = [run for run in store.runs.values() if store.may_see(run, caller)]
     for condition in _run_conditions(store, query):
         found = [run for run in found if condition(run)]
@@ -180,9 +180,9 @@ def runs(store: Store, caller: Caller, query: RunQuery) -> list[Run]:
 
 
 def tasks_found(store: Store, items: Iterable[Task], query: TaskQuery, *, sort: str) -> list[Task]:
-    """Return those of some tasks that a query asks for.
+    """Return the tasks that match a query.
 
-    :param sort: the order, if the query names none.
+    :param sort: the order if the query has none.
     """
     found = list(items)
     for condition in _task_conditions(store, query):
@@ -191,9 +191,9 @@ def tasks_found(store: Store, items: Iterable[Task], query: TaskQuery, *, sort: 
 
 
 def organization_tasks(store: Store, caller: Caller, archived_too: str | None = None) -> Iterator[Task]:
-    """Return all the tasks there are for a caller, of runs and one-off.
+    """Return all tasks that a caller may see, of runs and one-off.
 
-    :param archived_too: ``true`` for those that are archived too, ``only`` for no others.
+    :param archived_too: ``true`` to include archived ones, ``only`` for only those.
     """
     for task in store.tasks.values():
         run = store.run_of(task)
@@ -203,7 +203,7 @@ def organization_tasks(store: Store, caller: Caller, archived_too: str | None = 
 
 
 def activities(store: Store, query: ActivityQuery) -> list[Activity]:
-    """Return the entries of the feed that a query asks for, unless the feed was told to withhold them."""
+    """Return the entries of the feed that match a query, without those that a test withholds."""
     found = [entry for entry in store.activities if _is_published(store, entry)]
     for condition in _activity_conditions(store, query):
         found = [entry for entry in found if condition(entry)]

@@ -1,4 +1,4 @@
-"""What the sandbox holds: templates never change and are frozen; runs, tasks and threads are the state that does."""
+"""The data model. Templates and people are frozen; runs, tasks and threads change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TaskType(StrEnum):
 
 
 class ThreadLabel(StrEnum):
-    """What a comment is; an open ``problem`` blocks completion until a ``resolve`` answers it."""
+    """The kinds of comments; an open ``problem`` blocks completion until a ``resolve`` answers it."""
 
     COMMENT = "comment"
     PROBLEM = "problem"
@@ -43,8 +43,16 @@ class ThreadLabel(StrEnum):
     ADVICE = "advice"
 
 
+class CommentState(StrEnum):
+    """How a comment is shown."""
+
+    OPEN = "open"
+    HIDE_FOR_GUESTS = "hide-for-guests"
+    COLLAPSED = "collapsed"
+
+
 class Role(StrEnum):
-    """What a member may do; only an admin deletes for good, and a light member sees only their own work."""
+    """The roles of members; only an admin deletes for good, and a light member sees only their own work."""
 
     ADMIN = "Admin"
     STANDARD = "Standard"
@@ -112,7 +120,7 @@ class Step:
 
 
 class Subject(StrEnum):
-    """What a rule's condition looks at."""
+    """What a condition of a rule is about."""
 
     PRERUN = "Prerun"
     CAPTURE = "Capture"
@@ -255,13 +263,13 @@ class Thread:
     updated_at: datetime
     task_id: str | None = None
     run_id: str | None = None
-    state: str = "open"
+    state: CommentState = CommentState.OPEN
     sent_to: tuple[int, ...] = ()
     resolve_id: str | None = None
 
     @property
     def is_open_issue(self) -> bool:
-        """Whether this is an issue that nobody has resolved yet."""
+        """Whether this is an issue that is not resolved yet."""
         return self.label is ThreadLabel.PROBLEM and self.resolve_id is None
 
 
@@ -304,13 +312,13 @@ class Task:
 
     @property
     def is_pending(self) -> bool:
-        """Whether somebody still has to complete it; a hidden task is nobody's work."""
+        """Whether it is still to be completed; a hidden task is not."""
         return self.completed_at is None and not self.hidden
 
     @property
     def has_open_issue(self) -> bool:
         """Whether an issue reported on it is unresolved."""
-        # Asked of every task of every run at each page of a list; most have no thread.
+        # Called for every task of every run at each page of a list; most have no thread.
         return bool(self.threads) and any(thread.is_open_issue for thread in self.threads)
 
 
@@ -347,7 +355,7 @@ class Run:
 
     @property
     def visible_tasks(self) -> list[Task]:
-        """The tasks people see, in their order; an archived run's tasks are gone with it."""
+        """The tasks that users see, by position; the tasks of an archived run are gone with it."""
         if self.archived_at is not None:
             return []
         return sorted(

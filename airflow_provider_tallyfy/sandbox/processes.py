@@ -1,4 +1,4 @@
-"""What may be done to a run: launch, update, archive, restore, delete for good, and when it is complete."""
+"""The operations on a run (launch, update, archive, restore, delete), and its status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_provider_tallyfy.sandbox.store import Store
 
 
 class RunStatus(StrEnum):
-    """What a run's status can be."""
+    """The statuses of a run."""
 
     ACTIVE = "active"
     COMPLETE = "complete"
@@ -28,12 +28,12 @@ class RunStatus(StrEnum):
 
 
 def status(run: Run, now: datetime) -> RunStatus:
-    """Return a run's status; the first that fits, from the weightiest down."""
+    """Return a run's status: the most severe one that applies."""
     if run.archived_at is not None:
         return RunStatus.ARCHIVED
     if run.has_open_issue:
         return RunStatus.ISSUE
-    # One plain pass: a list of thousands of runs asks this of each.
+    # One plain pass, since a list of thousands of runs calls this for each.
     is_delayed = False
     for task in run.tasks.values():
         if task.is_pending:
@@ -58,9 +58,9 @@ def launch(
 ) -> Run:
     """Start a process from a template.
 
-    :param overrides: owners and deadline by step id; a key that is no step's is dropped in silence.
-    :param run_id: the id, for seeded runs; drawn at random if not given.
-    :param properties: any of the attributes of :class:`Run` that the caller may choose.
+    :param overrides: owners and deadline by step id; an unknown step is ignored, as at Tallyfy.
+    :param run_id: the id of a seeded run; random if not given.
+    :param properties: attributes of :class:`Run` that the caller may choose.
     """
     checklist = store.checklists.get(checklist_id)
     if checklist is None:
@@ -89,14 +89,14 @@ def launch(
     store.tasks.update(run.tasks)
     store.record("created", run, caller.member.id, f"Launched process: {run.name}")
     settle(store, run)
-    store.changed()
+    store.changed(run)
     return run
 
 
 def update(
     store: Store, caller: Caller, run: Run, *, prerun: Mapping[str, Any] | None = None, **properties: Any
 ) -> None:
-    """Change those properties and kick-off values of a run that are given."""
+    """Change the given properties and kick-off values of a run."""
     _check_properties(store, properties)
     if prerun is not None:
         values = fields.accept(run.checklist.prerun, prerun, surface="prerun", members=store.members)
@@ -108,27 +108,27 @@ def update(
     run.last_updated = store.now()
     store.record("updated", run, caller.member.id, f"Updated process: {run.name}")
     settle(store, run)
-    store.changed()
+    store.changed(run)
 
 
 def archive(store: Store, caller: Caller, run: Run) -> None:
-    """Put a run and its tasks out of sight; nothing is lost."""
+    """Archive a run and its tasks."""
     if run.archived_at is None:
         run.archived_at = run.last_updated = store.now()
         store.record("archived", run, caller.member.id, f"Archived process: {run.name}")
-        store.changed()
+        store.changed(run)
 
 
 def activate(store: Store, caller: Caller, run: Run) -> None:
-    """Bring an archived run and its tasks back as they were."""
+    """Restore an archived run and its tasks."""
     if run.archived_at is not None:
         run.archived_at, run.last_updated = None, store.now()
         store.record("unarchived", run, caller.member.id, f"Restored process: {run.name}")
-        store.changed()
+        store.changed(run)
 
 
 def delete(store: Store, caller: Caller, run: Run) -> None:
-    """Delete an archived run and its tasks for good; only an admin may."""
+    """Delete an archived run and its tasks for good; only an admin can."""
     if caller.member.role is not Role.ADMIN:
         raise RefusedError(403, "You don't have permission to delete this process.")
     if run.archived_at is None:
@@ -137,11 +137,11 @@ def delete(store: Store, caller: Caller, run: Run) -> None:
     for task_id in run.tasks:
         del store.tasks[task_id]
     store.record("deleted", run, caller.member.id, f"Deleted process: {run.name}")
-    store.changed()
+    store.changed(run)
 
 
 def settle(store: Store, run: Run) -> None:
-    """Complete a run when nothing visible is left to do, and make it active again when something is."""
+    """Complete a run that has no open task left, or make it active again if it has one."""
     done = bool(run.tasks) and not any(task.is_pending for task in run.tasks.values())
     if done and run.completed_at is None:
         run.completed_at = store.now()
@@ -188,7 +188,7 @@ def _task(store: Store, run: Run, step: Step, owners: Owners, deadline: datetime
     if deadline is None and step.deadline_after is not None:
         deadline = run.created_at + step.deadline_after
     return Task(
-        # From the run and the step, so that a seeded run's tasks keep their ids too.
+        # Derived from the run and the step, so that the tasks of a seeded run have fixed ids too.
         id=uuid.uuid5(uuid.NAMESPACE_OID, f"{run.id}/{step.id}").hex,
         increment_id=store.new_increment(),
         title=step.title,

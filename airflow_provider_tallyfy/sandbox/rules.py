@@ -1,4 +1,4 @@
-"""A template's rules: which steps of a run are hidden, from its kick-off values, task values and decisions."""
+"""The rules of a template, which hide and show tasks by kick-off values, task values and decisions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airflow_provider_tallyfy.sandbox.model import (
 
 
 def apply_rules(run: Run) -> list[Task]:
-    """Hide and show the run's tasks as its rules say and return those that changed.
+    """Hide and show the run's tasks by its rules, and return those that changed.
 
     Steps are visible unless their template hides them by default. Of several rules on one step, the last that
     holds wins. A completed task stays as it is, as the documentation says.

@@ -1,6 +1,6 @@
-"""What is in a sandbox when it starts. Every id is the same at each start, so that an example can name one.
+"""The data of a sandbox at the start. Ids are the same at each start, so that examples can use them.
 
-Deadlines and dates are relative to the start: the seeds are made by the ordinary operations, with the clock set back.
+Dates are relative to the start: the ordinary operations create the data, with the clock set back.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Literal
 
 from airflow_provider_tallyfy.sandbox import processes, tasks
 from airflow_provider_tallyfy.sandbox.access import LIGHT_TOKEN, TOKEN, Caller
+from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.model import (
     Checklist,
     Column,
@@ -250,11 +251,14 @@ _ONBOARDING_RULES = (
 )
 
 
-def seeded_store(seed: Seed, *, next_task_shape: NextTaskShape = "collection") -> Store:
+def seeded_store(
+    seed: Seed, *, next_task_shape: NextTaskShape = "collection", behavior: Behavior | None = None
+) -> Store:
     """Return a store with members and tokens, and for ``demo`` with templates and runs too.
 
     :param seed: ``demo`` or ``empty``.
-    :param next_task_shape: the form of ``with=next_task``.
+    :param next_task_shape: the format of ``with=next_task``.
+    :param behavior: what the sandbox does if the sources on Tallyfy disagree.
     """
     store = Store(next_task_shape=next_task_shape)
     store.members.update({member.id: member for member in _MEMBERS})
@@ -271,6 +275,8 @@ def seeded_store(seed: Seed, *, next_task_shape: NextTaskShape = "collection") -
         store.clock.set(start - timedelta(hours=4))
         _seed_release_run(store)
         store.clock.reset()
+    if behavior is not None:
+        store.behave(behavior)
     return store
 
 

@@ -1,4 +1,4 @@
-"""The sandbox on a socket: for ``python -m``, and in a thread of its own for tests."""
+"""The sandbox as an HTTP server: for ``python -m``, and in a thread for tests."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from airflow_provider_tallyfy.sandbox.application import build_application
+from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.controls import Controls
 from airflow_provider_tallyfy.sandbox.seeds import Seed, seeded_store
 from airflow_provider_tallyfy.sandbox.store import NextTaskShape, Store
@@ -23,10 +24,10 @@ _Result = TypeVar("_Result")
 
 
 class DroppableProtocol(H11Protocol):
-    """HTTP as usual, with the connection within reach of the application, which can cut it off."""
+    """HTTP/1.1, with the connection in reach of the application, so that a fault can cut it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Put the connection where each of its requests finds it."""
+        """Put the connection into the state of each of its requests."""
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
 
@@ -34,10 +35,10 @@ class DroppableProtocol(H11Protocol):
 class SandboxUvicorn(uvicorn.Server):
     """A server that ends the page's event streams when it stops, instead of waiting for them.
 
-    :param store: what to serve.
-    :param test_controls: whether ``/_sandbox`` is there.
+    :param store: the state to serve.
+    :param test_controls: whether to serve ``/_sandbox``.
     :param announce: called once, when the server listens.
-    :param certificate: PEM files of a certificate and of its key, to serve TLS with; without, it is plain HTTP.
+    :param certificate: PEM files of a certificate and of its key, for TLS; plain HTTP if not given.
     """
 
     def __init__(
@@ -64,30 +65,30 @@ class SandboxUvicorn(uvicorn.Server):
         )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop when told to, and leave it at that: the signal does not end the process a second time."""
+        """Stop on a signal, without raising it again afterwards, as uvicorn does."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, then say so."""
+        """Start to listen, then call ``announce``."""
         await super().startup(sockets=sockets)
         if self.started and self._announce is not None:
             self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the event streams, then all the rest."""
+        """End the event streams, then shut down as usual."""
         self.application.state.stopping.set()
         await super().shutdown(sockets=sockets)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
+    """Return a listening socket.
 
     :param host: the address.
     :param port: the port; 0 takes a free one.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches off Nagle's algorithm only where the protocol is named; with it, each answer takes 40 ms.
+    # asyncio disables Nagle's algorithm only if the protocol is named; otherwise each answer takes 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -100,18 +101,19 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class SandboxServer:
-    """A running sandbox for a test: real HTTP on a free loopback port, in a thread of this process.
+    """A running sandbox for a test: real HTTP on a loopback port, in a thread of this process.
 
     .. code-block:: python
 
         with SandboxServer() as sandbox:
             requests.get(f"{sandbox.base_url}/me", headers=sandbox.headers)
 
-    :param next_task: the form of ``with=next_task``, ``collection`` or ``object``.
-    :param seed: what is in it, ``demo`` or ``empty``.
-    :param test_controls: whether ``/_sandbox`` is there.
+    :param next_task: the format of ``with=next_task``, ``collection`` or ``object``.
+    :param seed: the data to start with, ``demo`` or ``empty``.
+    :param test_controls: whether to serve ``/_sandbox``.
     :param port: the port; 0, the default, takes a free one.
-    :param certificate: PEM files of a certificate and of its key, to serve TLS with; without, it is plain HTTP.
+    :param certificate: PEM files of a certificate and of its key, for TLS; plain HTTP if not given.
+    :param behavior: what the sandbox does if the sources on Tallyfy disagree, at the start and after a reset.
     """
 
     def __init__(
@@ -122,9 +124,11 @@ class SandboxServer:
         test_controls: bool = True,
         port: int = 0,
         certificate: tuple[Path, Path] | None = None,
+        behavior: Behavior | None = None,
     ) -> None:
-        self.store: Store = seeded_store(seed, next_task_shape=next_task)
         self._seed = seed
+        self._behavior = behavior or Behavior()
+        self.store: Store = seeded_store(seed, next_task_shape=next_task, behavior=self._behavior)
         self._test_controls = test_controls
         self._requested_port = port
         self._certificate = certificate
@@ -161,18 +165,18 @@ class SandboxServer:
 
     @property
     def url(self) -> str:
-        """The server's root, where the page and the test controls are."""
+        """The server's root URL, of the page and the test controls."""
         scheme = "http" if self._certificate is None else "https"
         return f"{scheme}://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:
-        """The API's root, which is what a connection names as its host."""
+        """The API's root URL, to be used as the host of a connection."""
         return f"{self.url}/api"
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that the API asks for."""
+        """The headers that the API needs."""
         return {
             "Authorization": "Bearer sandbox-token",
             "Accept": "application/json",
@@ -180,9 +184,11 @@ class SandboxServer:
         }
 
     def change(self, operation: Callable[[Store], _Result]) -> _Result:
-        """Run something on the store in the server's own thread, where it cannot meet a request half-way.
+        """Run a function on the store between two requests, and return its result.
 
-        :param operation: what to do with the store; its result is returned.
+        Reads that lag do not show a change that it makes to a run or task, unless it calls ``store.changed`` with it.
+
+        :param operation: the function; it runs in the server's thread.
         """
         if self._loop is None:
             raise RuntimeError("The sandbox is not running: use it in a with statement.")
@@ -193,10 +199,10 @@ class SandboxServer:
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=30)
 
     def reset(self) -> None:
-        """Make everything as it was at the start, which takes less time than a new server."""
+        """Restore the state of the start, faster than a new server."""
 
         def replace(store: Store) -> None:
-            fresh = seeded_store(self._seed, next_task_shape=store.next_task_shape)
+            fresh = seeded_store(self._seed, next_task_shape=store.next_task_shape, behavior=self._behavior)
             fresh.version, fresh.listeners = store.version, store.listeners
             self.store = state.store = fresh
             if state.controls is not None:

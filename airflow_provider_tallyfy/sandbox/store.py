@@ -1,11 +1,12 @@
-"""All that the sandbox knows, in memory: collections, look-ups, new ids, the activity feed and the hourly caps.
+"""The sandbox's state, in memory: collections, lookups, new ids, the activity feed and the hourly caps.
 
-It does no I/O and has no threads: it is used from one event loop, and a change is one function call without an
-``await``, so it is atomic. What may be done to runs, tasks and threads stands in modules of their own.
+It does no I/O and has no threads: one event loop uses it, and a change is one function call without an ``await``, so it
+is atomic. The operations on runs, tasks and threads have modules of their own.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import uuid
 from collections import deque
@@ -16,8 +17,10 @@ from enum import StrEnum
 from typing import Literal
 
 from airflow_provider_tallyfy.sandbox.access import Access, Caller
+from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.clock import Clock
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
+from airflow_provider_tallyfy.sandbox.history import History
 from airflow_provider_tallyfy.sandbox.model import (
     Activity,
     Checklist,
@@ -39,7 +42,7 @@ NextTaskShape = Literal["collection", "object"]
 
 
 class HourlyCap(StrEnum):
-    """The actions that send mail and are therefore limited per hour and organization."""
+    """The actions that send mail and are limited per hour and organization."""
 
     COMMENT = "Comment"
     GUEST_INVITE = "Guest Invite"
@@ -50,7 +53,7 @@ HOURLY_LIMITS = {HourlyCap.COMMENT: 120, HourlyCap.GUEST_INVITE: 30}
 
 @dataclass
 class FeedFaults:
-    """How the activity feed may lie: entries appear late, or some never do."""
+    """What is wrong with the activity feed: entries appear late, or some never do."""
 
     delay: float = 0
     missing_verbs: frozenset[str] = frozenset()
@@ -60,7 +63,7 @@ class FeedFaults:
 class Store:
     """The state of one sandbox.
 
-    :param next_task_shape: which of the two documented forms ``with=next_task`` takes.
+    :param next_task_shape: which of the two documented formats ``with=next_task`` has.
     """
 
     next_task_shape: NextTaskShape = "collection"
@@ -80,11 +83,13 @@ class Store:
 
     def __post_init__(self) -> None:
         self.access = Access(self.clock, self.members)
+        self.behavior = Behavior()
+        self._history: History | None = None
         self._increment = 1000
         self._uses: dict[HourlyCap, deque[datetime]] = {cap: deque() for cap in HourlyCap}
 
     def now(self) -> datetime:
-        """Return the sandbox's present moment."""
+        """Return the current time of the sandbox."""
         return self.clock.now()
 
     def new_id(self) -> str:
@@ -92,33 +97,69 @@ class Store:
         return uuid.uuid4().hex
 
     def new_increment(self) -> int:
-        """Return the next of the short numbers that people see."""
+        """Return the next of the short numbers that users see."""
         self._increment += 1
         return self._increment
 
-    def changed(self) -> None:
-        """Tell the listeners that something is not as it was."""
+    def behave(self, behavior: Behavior) -> None:
+        """Change what the sandbox does.
+
+        Reads that lag show nothing older than the state at the moment when the lag was set.
+        """
+        self.behavior = behavior
+        if not self._longest_lag:
+            self._history = None
+        elif self._history is None:
+            one_offs = (task for task in self.tasks.values() if task.run_id is None)
+            self._history = History([*self.runs.values(), *one_offs])
+
+    def as_of(self, seconds_ago: float) -> Store:
+        """Return the store with the runs and tasks of some seconds ago, for reading only."""
+        if self._history is None or not seconds_ago:
+            return self
+        past = copy.copy(self)
+        past.runs, past.tasks = self._history.as_of(self.now() - timedelta(seconds=seconds_ago))
+        return past
+
+    def changed(self, item: Run | Task | None = None) -> None:
+        """Keep the new state for reads that lag, and call the listeners.
+
+        :param item: the run or task that was changed, created or deleted.
+        """
+        if self._history is not None and item is not None:
+            now = self.now()
+            item_id = (item.run_id or item.id) if isinstance(item, Task) else item.id
+            self._history.add(
+                item_id,
+                self.runs.get(item_id) or self.tasks.get(item_id),
+                at=now,
+                oldest_read=now - timedelta(seconds=self._longest_lag),
+            )
         self.version += 1
         for listener in tuple(self.listeners):
             listener()
 
+    @property
+    def _longest_lag(self) -> float:
+        return max(self.behavior.run_lag, self.behavior.list_lag)
+
     def checklist(self, checklist_id: str) -> Checklist:
-        """Return a template, or refuse."""
+        """Return a template, or raise 404."""
         if checklist_id not in self.checklists:
             raise not_found()
         return self.checklists[checklist_id]
 
     def run(self, run_id: str, caller: Caller) -> Run:
-        """Return a run that the caller may see, or refuse."""
+        """Return a run that the caller may see, or raise 404."""
         run = self.runs.get(run_id)
         if run is None or not self.may_see(run, caller):
             raise not_found()
         return run
 
     def task(self, task_id: str, caller: Caller, run_id: str | None = None) -> Task:
-        """Return a task that the caller may see, or refuse; an archived run's tasks are gone with it.
+        """Return a task that the caller may see, or raise 404; the tasks of an archived run are gone with it.
 
-        :param run_id: the run that the task must belong to, when the path names one.
+        :param run_id: the run that the task must belong to, if the path names one.
         """
         task = self.tasks.get(task_id)
         if task is None or task.archived_at is not None or (run_id is not None and task.run_id != run_id):
@@ -129,11 +170,11 @@ class Store:
         return task
 
     def run_of(self, task: Task) -> Run | None:
-        """Return the run a task belongs to; a one-off task has none."""
+        """Return the run of a task, or ``None`` for a one-off task."""
         return None if task.run_id is None else self.runs[task.run_id]
 
     def may_see(self, run: Run, caller: Caller) -> bool:
-        """Tell whether the caller sees a run; a light member sees only those they have a part in."""
+        """Return whether the caller may see a run; a light member sees only those they take part in."""
         member = caller.member
         return (
             member.role is not Role.LIGHT
@@ -142,14 +183,14 @@ class Store:
         )
 
     def may_see_task(self, task: Task, caller: Caller) -> bool:
-        """Tell whether the caller sees a task; a light member sees those of their runs, and their own."""
+        """Return whether the caller may see a task; a light member sees those of their runs, and their own."""
         run = self.run_of(task)
         if run is not None:
             return self.may_see(run, caller)
         return caller.member.role is not Role.LIGHT or self.is_assigned(task, caller.member)
 
     def is_assigned(self, task: Task, member: Member) -> bool:
-        """Tell whether a task is a member's, by name or by group."""
+        """Return whether a task is assigned to a member, directly or by a group."""
         return member.id in task.owners.users or any(
             member.id in self.groups[group_id].members
             for group_id in task.owners.groups
@@ -157,7 +198,7 @@ class Store:
         )
 
     def check_owners(self, owners: Owners) -> dict[str, list[str]]:
-        """Return the validation errors of a set of assignees: members and groups must exist, guests are emails."""
+        """Return the validation errors of assignees: members and groups must exist, guests are email addresses."""
         errors = {}
         if any(user not in self.members for user in owners.users):
             errors["owners.users"] = ["The selected user is not a member of the organization."]
@@ -168,7 +209,7 @@ class Store:
         return errors
 
     def spend(self, cap: HourlyCap) -> None:
-        """Count one use of a capped action, or refuse when this hour's are used up."""
+        """Count one use of a capped action, or raise 429 if the hour's limit is reached."""
         uses, now, limit = self._uses[cap], self.now(), HOURLY_LIMITS[cap]
         while uses and uses[0] <= now - _HOUR:
             uses.popleft()
@@ -185,7 +226,7 @@ class Store:
     def record(
         self, verb: str, entity: Task | Run, actor_id: int, description: str, *, text: str | None = None
     ) -> None:
-        """Write an entry into the activity feed."""
+        """Add an entry to the activity feed."""
         is_task = isinstance(entity, Task)
         kind = "App\\Models\\Task" if is_task else "App\\Models\\Run"
         run_id = entity.run_id if isinstance(entity, Task) else entity.id

@@ -1,4 +1,4 @@
-"""What may be done to a task, in a run or one-off: complete, approve, reject, reopen, update, create, archive."""
+"""The operations on a task of a run or a one-off task: complete, reopen, update, create, archive."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def status(task: Task, now: datetime) -> TaskStatus:
 
 
 def is_completable(store: Store, task: Task) -> bool:
-    """Tell whether nothing but the caller's rights and missing values stands against completing a task."""
+    """Return whether a task can be completed, apart from the caller's rights and missing values."""
     run = store.run_of(task)
     return task.is_pending and not task.has_open_issue and not (run is not None and run.has_open_issue)
 
@@ -55,8 +55,12 @@ def complete(
     is_approved: bool | None = None,
     override_user: int | None = None,
 ) -> list[Task]:
-    """Complete a task, and an approval with its decision; return the tasks that rules changed thereby."""
-    if task.completed_at is not None:
+    """Complete a task, an approval with its decision, and return the tasks that rules changed.
+
+    A second completion follows :attr:`Behavior.second_completion`.
+    """
+    completed_before = task.completed_at is not None
+    if completed_before and store.behavior.second_completion == "refuse":
         raise RefusedError(422, "This task is already completed.")
     if task.hidden:
         raise RefusedError(422, "This task is hidden by a rule and cannot be completed.")
@@ -70,16 +74,17 @@ def complete(
     fields.require(task.captures, task.taskdata, surface="taskdata")
 
     completer_id = caller.member.id if override_user is None else override_user
-    task.completed_at = task.last_updated = store.now()
-    task.completer_id = completer_id
-    task.is_approved = is_approved if task.task_type is TaskType.APPROVAL else None
-    verdict = {True: "Approved", False: "Rejected", None: "Completed"}[task.is_approved]
-    store.record("completed", task, completer_id, f"{verdict} task: {task.title}")
+    if not completed_before or store.behavior.second_completion == "overwrite":
+        task.completed_at = task.last_updated = store.now()
+        task.completer_id = completer_id
+        task.is_approved = is_approved if task.task_type is TaskType.APPROVAL else None
+    decision = {True: "Approved", False: "Rejected", None: "Completed"}[task.is_approved]
+    store.record("completed", task, completer_id, f"{decision} task: {task.title}")
     return _follow_up(store, caller, task)
 
 
 def reopen(store: Store, caller: Caller, task: Task) -> list[Task]:
-    """Take a completion back; return the tasks that rules changed thereby."""
+    """Reopen a completed task, and return the tasks that rules changed."""
     if task.completed_at is None:
         raise RefusedError(422, "This task is not completed.")
     _refuse_while_issue_open(store, task)
@@ -87,7 +92,7 @@ def reopen(store: Store, caller: Caller, task: Task) -> list[Task]:
 
 
 def undo_completion(store: Store, caller: Caller, task: Task) -> list[Task]:
-    """Make a completed task one in progress, whatever issues there are."""
+    """Put a completed task back in progress, whatever issues it has."""
     task.completed_at = task.completer_id = task.is_approved = None
     task.in_progress = True
     task.last_updated = store.now()
@@ -98,7 +103,7 @@ def undo_completion(store: Store, caller: Caller, task: Task) -> list[Task]:
 def update(
     store: Store, caller: Caller, task: Task, *, taskdata: Mapping[str, Any] | None = None, **properties: Any
 ) -> None:
-    """Change those properties and form values of a task that are given; a completed task cannot be changed."""
+    """Change the given properties and form values of a task; a completed task cannot be changed."""
     if task.completed_at is not None:
         raise invalid({"task": ["A completed task cannot be updated."]})
     _refuse_while_issue_open(store, task, of_run_only=True)
@@ -118,7 +123,7 @@ def update(
 def create(
     store: Store, caller: Caller, *, owners: Owners, run_id: str | None = None, **properties: Any
 ) -> Task:
-    """Create a one-off task, alone or beside the tasks of a run."""
+    """Create a one-off task, by itself or in a run."""
     if errors := store.check_owners(owners):
         raise invalid(errors)
     run = None if run_id is None else store.run(run_id, caller)
@@ -144,21 +149,21 @@ def create(
 
 
 def archive(store: Store, caller: Caller, task: Task) -> None:
-    """Put a one-off task out of sight."""
+    """Archive a one-off task."""
     _refuse_in_run(task)
     task.archived_at = store.now()
     store.record("archived", task, caller.member.id, f"Archived task: {task.title}")
-    store.changed()
+    store.changed(task)
 
 
 def restore(store: Store, caller: Caller, task_id: str) -> Task:
-    """Bring an archived one-off task back."""
+    """Restore an archived one-off task."""
     task = store.tasks.get(task_id)
     if task is None or task.archived_at is None:
         raise not_found()
     task.archived_at = None
     store.record("unarchived", task, caller.member.id, f"Restored task: {task.title}")
-    store.changed()
+    store.changed(task)
     return task
 
 
@@ -170,7 +175,7 @@ def delete(store: Store, caller: Caller, task_id: str) -> None:
     _refuse_in_run(task)
     del store.tasks[task_id]
     store.record("deleted", task, caller.member.id, f"Deleted task: {task.title}")
-    store.changed()
+    store.changed(task)
 
 
 def _refuse_in_run(task: Task) -> None:
@@ -198,5 +203,5 @@ def _follow_up(store: Store, caller: Caller, task: Task) -> list[Task]:
             store.record(verb, other, caller.member.id, f"{done} task by a rule: {other.title}")
         run.last_updated = store.now()
         processes.settle(store, run)
-    store.changed()
+    store.changed(task)
     return changed

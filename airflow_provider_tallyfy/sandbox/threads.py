@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow_provider_tallyfy.sandbox import tasks
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
-from airflow_provider_tallyfy.sandbox.model import Run, Task, Thread, ThreadLabel
+from airflow_provider_tallyfy.sandbox.model import CommentState, Run, Task, Thread, ThreadLabel
 from airflow_provider_tallyfy.sandbox.store import HourlyCap, Store
 
 
@@ -16,10 +16,10 @@ def comment(
     content: str,
     *,
     label: ThreadLabel = ThreadLabel.COMMENT,
-    state: str = "open",
+    state: CommentState = CommentState.OPEN,
     sent_to: tuple[int, ...] = (),
 ) -> Thread:
-    """Write a comment; one with the label ``problem`` is an issue, and reopens a completed task."""
+    """Add a comment; the label ``problem`` makes it an issue, which reopens a completed task."""
     store.spend(HourlyCap.COMMENT)
     now = store.now()
     thread = Thread(
@@ -41,30 +41,47 @@ def comment(
     if is_issue and isinstance(subject, Task) and subject.completed_at is not None:
         tasks.undo_completion(store, caller, subject)
     subject.threads.append(thread)
-    store.changed()
+    store.changed(subject)
     return thread
 
 
-def resolve(store: Store, caller: Caller, subject: Task | Run, thread_id: str, content: str) -> Thread:
-    """Resolve an open issue with a comment that says how."""
+def resolve(
+    store: Store,
+    caller: Caller,
+    subject: Task | Run,
+    thread_id: str,
+    content: str,
+    *,
+    state: CommentState = CommentState.OPEN,
+) -> Thread:
+    """Resolve an open issue with a comment."""
     issue = find(subject, thread_id)
     if not issue.is_open_issue:
         raise RefusedError(422, "This is not an open issue.")
-    answer = comment(store, caller, subject, content, label=ThreadLabel.RESOLVE)
+    answer = comment(store, caller, subject, content, label=ThreadLabel.RESOLVE, state=state)
     issue.resolve_id = answer.id
     issue.updated_at = store.now()
     store.record("issue-resolved", subject, caller.member.id, content, text=content)
-    store.changed()
+    store.changed(subject)
     return answer
 
 
-def edit(store: Store, caller: Caller, subject: Task, thread_id: str, content: str) -> Thread:
-    """Replace the text of one's own comment."""
+def edit(
+    store: Store,
+    caller: Caller,
+    subject: Task,
+    thread_id: str,
+    content: str,
+    *,
+    state: CommentState | None = None,
+) -> Thread:
+    """Change the text of the caller's own comment, and its state if one is given."""
     thread = find(subject, thread_id)
     if thread.author_id != caller.member.id:
         raise RefusedError(403, "Only its author can change a comment.")
     thread.content, thread.updated_at = content, store.now()
-    store.changed()
+    thread.state = state or thread.state
+    store.changed(subject)
     return thread
 
 
@@ -72,11 +89,11 @@ def delete(store: Store, caller: Caller, subject: Task, thread_id: str) -> None:
     """Delete a comment."""
     subject.threads.remove(find(subject, thread_id))
     store.record("comment-deleted", subject, caller.member.id, "Deleted a comment")
-    store.changed()
+    store.changed(subject)
 
 
 def find(subject: Task | Run, thread_id: str) -> Thread:
-    """Return one of a subject's threads, or refuse."""
+    """Return one of a subject's threads, or raise 404."""
     for thread in subject.threads:
         if thread.id == thread_id:
             return thread

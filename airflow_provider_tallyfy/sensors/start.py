@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import ParamValidationError, XComArg
+from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, ParamValidationError, XComArg
 
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, can_start_from_trigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
 
-# An XCom that is None is the next task of a run that has none.
-_ID_OF_TASK = "{{% set task = {pull} %}}{{{{ task['id'] if task is mapping and task else task or '' }}}}"
+# An XCom that is None is the next task of a run that has none, if that run was read; otherwise the output is missing,
+# which is an error: the name that stands for it is not known.
+_ID_OF_TASK = (
+    "{{% set task = {pull} %}}{{% if task is none and {result} is none %}}{{{{ {{}}[{missing}] }}}}{{% endif %}}"
+    "{{{{ task['id'] if task is mapping and task else task or '' }}}}"
+)
 
 
 class NeedsWorkerError(Exception):
@@ -92,7 +96,11 @@ def task_id_as_text(from_task: object, sensor: BaseOperator) -> str:
             "when that restarts. Write from_task=get_run.output['next_task'] after a TallyfyGetRunOperator"
         )
     if isinstance(from_task, XComArg):
-        return _ID_OF_TASK.format(pull=_pull(from_task, "from_task", sensor))
+        return _ID_OF_TASK.format(
+            pull=_pull(from_task, "from_task", sensor),
+            result=_pull(from_task, "from_task", sensor, XCOM_RETURN_KEY),
+            missing=json.dumps(f"output {from_task.key} of task {from_task.operator.task_id}"),
+        )
     if isinstance(from_task, Mapping):
         return as_text(from_task.get("id"), "from_task['id']", sensor)
     return as_text(from_task, "from_task", sensor)
@@ -109,9 +117,9 @@ def _check_that_the_triggerer_renders(field: str) -> None:
         )
 
 
-def _pull(output: XComArg, field: str, sensor: BaseOperator) -> str:
+def _pull(output: Any, field: str, sensor: BaseOperator, other_key: str | None = None) -> str:
     """
-    Return the call by which a template gets another task's output.
+    Return the call by which a template gets another task's output, or another XCom of that task.
 
     Airflow's own text of an output names no map index, so that it asks for all of them: see above.
     """
@@ -126,5 +134,6 @@ def _pull(output: XComArg, field: str, sensor: BaseOperator) -> str:
         raise NeedsWorkerError(f"{field} is the output of mapped task {upstream.task_id!r}")
     index = "None" if group is None else "ti.map_index"
     return (
-        f"ti.xcom_pull(task_ids={json.dumps(upstream.task_id)}, key={json.dumps(key)}, map_indexes={index})"
+        f"ti.xcom_pull(task_ids={json.dumps(upstream.task_id)}, key={json.dumps(other_key or key)}, "
+        f"map_indexes={index})"
     )

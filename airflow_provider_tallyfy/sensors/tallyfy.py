@@ -23,7 +23,12 @@ from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_ru
 from airflow_provider_tallyfy.operators.waits import time_left
 from airflow_provider_tallyfy.sensors import baseline, start
 from airflow_provider_tallyfy.sensors.triggerer import InTriggerer
-from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, is_deferral_timeout, is_trigger_timeout
+from airflow_provider_tallyfy.version_compat import (
+    AIRFLOW_V_3_3_PLUS,
+    deferral_hold,
+    is_deferral_timeout,
+    is_trigger_timeout,
+)
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.events import from_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
@@ -144,6 +149,11 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
             self._defer(context, condition, started_at + self.timeout, looked_at=looked_at)
         return PokeReturnValue(is_done=False)
 
+    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
+        """Return the seconds until the next poke: Airflow's own, but enough for it to survive a reschedule."""
+        interval: float = super()._get_next_poke_interval(*args, **kwargs)
+        return max(interval, deferral_hold()) if self.reschedule else interval
+
     def _defer(self, context: Context, condition: C, ends_at: float, *, looked_at: float | None) -> NoReturn:
         """Wait on in the triggerer; times are in seconds since the epoch."""
         self.defer(
@@ -156,6 +166,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
                 deferred_at=time.time(),
                 ends_at=ends_at,
                 end_from_trigger=self._may_end_in_triggerer(context),
+                **self._poller.target,
                 **self._pace_of_trigger(),
             ),
             method_name="execute_complete",

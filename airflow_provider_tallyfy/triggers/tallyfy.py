@@ -14,13 +14,15 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
 from airflow_provider_tallyfy.protocol import addresses
 from airflow_provider_tallyfy.protocol.addresses import identifier
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.version_compat import (
     deferral_hold,
+    pull_from_trigger,
     push_from_trigger,
     success_event,
     times_out_at,
 )
-from airflow_provider_tallyfy.waiting.events import fit_to_travel, to_event
+from airflow_provider_tallyfy.waiting.events import to_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
 from airflow_provider_tallyfy.waiting.outcomes import Condition, Denied, Final, Met, Pending
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
@@ -38,6 +40,11 @@ T = TypeVar("T")
 _PATIENCE_FOR_XCOMS = 30.0
 # Seconds to wait for the pushes of others, some ten milliseconds each.
 _PATIENCE_FOR_OTHERS = 300.0
+
+
+# An XCom of the waiting task's own, and what makes a template render to something else later.
+_RENDERED_KEY = "tallyfy_rendered"
+_MAY_CHANGE = ("xcom", "var.", "conn.")
 
 
 class _Fired(TriggerEvent):
@@ -59,6 +66,8 @@ class TallyfyTrigger(BaseTrigger):
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: id of the run.
+    :param api_url: base URL of the API that the worker's connection led to. The triggerer polls no other.
+    :param organization: the organization, likewise. Both are ``None`` for a wait that began in the triggerer.
     :param poke_interval: seconds between two looks.
     :param exponential_backoff: let that time double from look to look; it begins anew after a restart.
     :param max_wait: seconds that it does not go beyond, or ``None``.
@@ -82,6 +91,8 @@ class TallyfyTrigger(BaseTrigger):
         tallyfy_conn_id: str,
         run_id: str,
         poke_interval: float,
+        api_url: str | None = None,
+        organization: str | None = None,
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         looked_at: float | None = None,
@@ -95,6 +106,8 @@ class TallyfyTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         self.tallyfy_conn_id = tallyfy_conn_id
         self.run_id = run_id
+        self.api_url = api_url
+        self.organization = organization
         self.poke_interval = poke_interval
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
@@ -108,6 +121,8 @@ class TallyfyTrigger(BaseTrigger):
         self._link: dict[str, str] = {}
         self._giving_link: asyncio.Task[None] | None = None
         self._has_given_link = False
+        self._templates: dict[str, Any] = {}
+        self._rendering_error: Exception | None = None
 
     @abstractmethod
     def condition(self) -> Condition:
@@ -123,6 +138,8 @@ class TallyfyTrigger(BaseTrigger):
             "tallyfy_conn_id",
             "run_id",
             *self._own_arguments,
+            "api_url",
+            "organization",
             "poke_interval",
             "exponential_backoff",
             "max_wait",
@@ -147,6 +164,51 @@ class TallyfyTrigger(BaseTrigger):
         environment.undefined = StrictUndefined
         return environment
 
+    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
+        """Render the arguments, as the triggerer has it do at each start; :meth:`run` says what comes of an error."""
+        names = [name for name in self.template_fields if hasattr(self, name)]
+        self._templates = {name: getattr(self, name) for name in names}
+        try:
+            super().render_template_fields(context, jinja_env)
+        except Exception as error:  # noqa: BLE001 (whatever a template raises, the task is to know)
+            self._rendering_error = error
+
+    async def _take_first_rendering(self) -> None:
+        """
+        Wait for what the templates rendered to at the first start in this try.
+
+        An upstream task may have been cleared since, or its XComs deleted; the wait goes on for what it began with.
+
+        :raises ValueError: a template could not be rendered at the first start.
+        """
+        if not any(mark in str(text) for text in self._templates.values() for mark in _MAY_CHANGE):
+            kept = None
+        else:
+            kept = await self._first_rendering()
+        if kept is not None:
+            for name, value in kept.items():
+                setattr(self, name, value)
+        elif self._rendering_error is not None:
+            kind = type(self._rendering_error).__name__
+            raise ValueError(f"An argument could not be rendered ({kind}): {self._rendering_error}")
+
+    async def _first_rendering(self) -> dict[str, Any] | None:
+        """Return what was kept of it, or keep what is rendered now; ``None`` if nothing is kept."""
+        ti: Any = self.task_instance
+        try:
+            kept = await self._push(lambda trigger, _: pull_from_trigger(trigger, _RENDERED_KEY), {})
+            if isinstance(kept, dict) and kept.get("try_number") == ti.try_number:
+                arguments: dict[str, Any] = kept["arguments"]
+                return arguments
+            if self._rendering_error is None:
+                rendered = {name: getattr(self, name) for name in self._templates}
+                to_keep = {_RENDERED_KEY: {"try_number": ti.try_number, "arguments": rendered}}
+                await self._push(push_from_trigger, to_keep)
+        except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises)
+            message = "What the arguments rendered to could not be kept (%s); a restart renders them again"
+            await self._write_log(self.log.warning, message, type(error).__name__)
+        return None
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire one event."""
         event = await self._event()
@@ -155,6 +217,7 @@ class TallyfyTrigger(BaseTrigger):
 
     async def _event(self) -> TriggerEvent:
         try:
+            await self._take_first_rendering()
             run_id = identifier(self.run_id, "run_id")
             condition = self.condition()
         except ValueError as error:  # so the triggerer rendered it; raised here, it would not reach the task
@@ -192,6 +255,7 @@ class TallyfyTrigger(BaseTrigger):
             self.log,
             looked_at=self.looked_at,
             last_line=self.last_line,
+            target=(self.api_url, self.organization) if self.api_url and self.organization else None,
             outlives_refusals=self.silent_fail,
             at_first_sight=self._find_process if self.do_xcom_push else None,
         )
@@ -240,7 +304,8 @@ class TallyfyTrigger(BaseTrigger):
         from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 
         link = {} if self._has_given_link else self._link
-        return fit_to_travel({XCOM_RETURN_KEY: verdict.result, **link})
+        xcoms: dict[str, Any] = sanitize_payload({XCOM_RETURN_KEY: verdict.result, **link})
+        return xcoms
 
     def _find_process(self, connection: TallyfyConnection) -> None:
         """Note the XCom that leads to the process, and give it to the task where no worker has, while it waits."""

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_tallyfy import exceptions
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import Denied, Final, Met, Pending, Skipped, Unreachable
-
-#: As JSON writes it: behind an even number of backslashes, or it is the text of six characters.
-_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def to_event(verdict: Final | Pending[Any]) -> dict[str, Any]:
     """Return the event that tells a verdict."""
-    return fit_to_travel(_event(verdict))
-
-
-def fit_to_travel(values: dict[str, Any]) -> dict[str, Any]:
-    """
-    Return the values as the triggerer can send them.
-
-    Airflow sends them as msgpack and keeps them as JSON. A value that does not fit (half a surrogate pair, a NUL, which
-    PostgreSQL's JSON cannot hold, a number above 64 bits, NaN) would end the whole triggerer, with everybody's waits;
-    it is sent in the nearest form that fits.
-    """
-    text = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
-    text = _NUL.sub(rb"\1?", text)
-    fitting: dict[str, Any] = json.loads(text, parse_int=_integer, parse_constant=lambda _: None)
-    return fitting
-
-
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < 19 else float(digits)
+    event: dict[str, Any] = sanitize_payload(_event(verdict))
+    return event
 
 
 def _event(verdict: Final | Pending[Any]) -> dict[str, Any]:

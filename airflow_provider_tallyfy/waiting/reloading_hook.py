@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
 
-from airflow_provider_tallyfy.exceptions import TallyfyConnectionError, TallyfyError
+from airflow_provider_tallyfy.exceptions import (
+    TallyfyConfigurationError,
+    TallyfyConnectionError,
+    TallyfyError,
+)
 from airflow_provider_tallyfy.waiting.polls import PollError
 
 if TYPE_CHECKING:
@@ -30,10 +34,12 @@ class ReloadingHook:
     Sends requests through an Airflow connection that may change meanwhile. Its methods block.
 
     :param tallyfy_conn_id: id of the Airflow connection.
+    :param target: the API's URL and the organization that the connection has to lead to; ``None`` for any.
     """
 
-    def __init__(self, tallyfy_conn_id: str) -> None:
+    def __init__(self, tallyfy_conn_id: str, target: tuple[str, str] | None = None) -> None:
         self.tallyfy_conn_id = tallyfy_conn_id
+        self._target = target
         self._hook: TallyfyHook | None = None
         self._hook_before: TallyfyHook | None = None
         self.connection: TallyfyConnection | None = None
@@ -103,6 +109,8 @@ class ReloadingHook:
             return PollError(error)
         except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything)
             return PollError(unread_connection(self.tallyfy_conn_id, error))
+        if self._target not in (None, (self.connection.api_url, self.connection.organization)):
+            return PollError(_other_target(self.connection, *self._target))
         try:
             return fetch(self.hook)
         except TallyfyError as error:
@@ -117,6 +125,16 @@ class ReloadingHook:
 def _has_connection(hook: TallyfyHook) -> bool:
     """Tell whether the hook has read its connection, which it must not do only to be asked."""
     return "connection" in vars(hook)
+
+
+def _other_target(
+    connection: TallyfyConnection, api_url: str, organization: str
+) -> TallyfyConfigurationError:
+    """Return the error for a connection that is another one here than where the wait began."""
+    return TallyfyConfigurationError(
+        f"Connection {connection.conn_id!r} leads to organization {connection.organization!r} at {connection.api_url}, "
+        f"but the run is of organization {organization!r} at {api_url}. Give triggerers and workers the same connection"
+    )
 
 
 def unread_connection(tallyfy_conn_id: str, error: Exception) -> TallyfyConnectionError:

@@ -63,6 +63,7 @@ async def wait(
     *,
     looked_at: float | None = None,
     last_line: int | None = None,
+    target: tuple[str, str] | None = None,
     outlives_refusals: bool = False,
     at_first_sight: Callable[[TallyfyConnection], object] | None = None,
 ) -> Final | Pending[C]:
@@ -79,6 +80,7 @@ async def wait(
     :param log: takes one line for what is new, and few for polls that failed.
     :param looked_at: when a worker polled the run, in seconds since the epoch; ``None`` for never.
     :param last_line: the checksum of the line that the worker logged then.
+    :param target: the URL of the API and the organization that the run is of, if they are known.
     :param outlives_refusals: go on even then, as a sensor with ``silent_fail`` does.
     :param at_first_sight: called once, as soon as the run was read, with the settings of the connection.
     """
@@ -87,7 +89,7 @@ async def wait(
     )
     if looked_at is None:  # so no worker has logged it
         await log_in_thread(log.info, "%s", messages.describe_start(condition.describe_goal(), run_id))
-    with subscribe(tallyfy_conn_id, run_id, condition, schedule, looked_at) as place:
+    with subscribe(tallyfy_conn_id, run_id, condition, schedule, looked_at, target) as place:
         # No result is held while the wait is idle: there may be thousands of them.
         while (outcome := polls.take(*await place.next_result(), place)) is None:
             await polls.write_lines()

@@ -125,15 +125,18 @@ class Watcher:
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param end: called when the last wait has left.
+    :param target: the API and organization that the waits are about, if they know; the connection may be another here.
     """
 
-    def __init__(self, tallyfy_conn_id: str, end: Callable[[], object]) -> None:
+    def __init__(
+        self, tallyfy_conn_id: str, end: Callable[[], object], target: tuple[str, str] | None = None
+    ) -> None:
         self._conn_id = tallyfy_conn_id
         self._end = end
         self.clock = Clock()
         self._scheduler = PollScheduler()
         self._waits = 0
-        self._hook = ReloadingHook(tallyfy_conn_id)
+        self._hook = ReloadingHook(tallyfy_conn_id, target)
         # One for each connection: none waits behind another's that hangs, nor behind Airflow's own threads.
         self._threads = DaemonThreads(1, "tallyfy-watcher")
         self._reload_at = -inf
@@ -258,7 +261,8 @@ class Watcher:
 
 
 # A process has one event loop in a triggerer, and one after the other in tests.
-_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Watcher]] = WeakKeyDictionary()
+_Key = tuple[str, tuple[str, str] | None]
+_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Watcher]] = WeakKeyDictionary()
 
 
 def subscribe(
@@ -267,6 +271,7 @@ def subscribe(
     condition: Condition,
     schedule: PollSchedule,
     worker_polled_at: float | None = None,
+    target: tuple[str, str] | None = None,
 ) -> Place:
     """
     Have a run polled for as long as a ``with`` block lasts.
@@ -280,9 +285,10 @@ def subscribe(
     :param worker_polled_at: when a worker polled the run, in seconds since the epoch; ``None`` for never.
     """
     watchers = _watchers.setdefault(asyncio.get_running_loop(), {})
-    watcher = watchers.get(tallyfy_conn_id)
+    key = (tallyfy_conn_id, target)
+    watcher = watchers.get(key)
     if watcher is None:
-        watcher = watchers[tallyfy_conn_id] = Watcher(tallyfy_conn_id, lambda: watchers.pop(tallyfy_conn_id))
+        watcher = watchers[key] = Watcher(tallyfy_conn_id, lambda: watchers.pop(key), target)
     now, epoch_now = watcher.clock.now(), time.time()
     return Place(
         watcher,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.evidence import Evidence
 from airflow_provider_tallyfy.waiting.fetches import FetchRun
@@ -57,6 +58,14 @@ class RunPoller(Generic[C]):
     def hook(self) -> TallyfyHook:
         """The hook that it polls through."""
         return self._hook.hook
+
+    @property
+    def target(self) -> dict[str, str | None]:
+        """Which API and organization the run was read in, as arguments for a trigger."""
+        connection = self._hook.connection if self._is_read else None
+        if connection is None:
+            return {"api_url": None, "organization": None}
+        return {"api_url": connection.api_url, "organization": connection.organization}
 
     def poll(
         self,
@@ -134,7 +143,8 @@ def finish(outcome: Final, log_result: Callable[[dict[str, Any]], object]) -> di
     match outcome:
         case Met(result):
             log_result(result)
-            return result
+            sanitized: dict[str, Any] = sanitize_payload(result)
+            return sanitized
         case Unreachable(reason):
             raise AirflowFailException(reason)
         case Skipped(reason):

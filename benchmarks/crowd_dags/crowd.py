@@ -1,12 +1,14 @@
-"""Twenty waits in a DAG run: begun and ended in the triggerer, or begun by workers that handed them over."""
+"""Many waits in a DAG run: begun and ended in the triggerer, or begun by workers that handed them over."""
 
 from __future__ import annotations
+
+import os
 
 from airflow.sdk import DAG, Param
 
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
 
-SENSORS = 20
+SENSORS = int(os.environ["CROWD_SENSORS"])
 
 for dag_id, in_triggerer in (("begun_in_triggerer", True), ("begun_by_workers", False)):
     with DAG(dag_id, schedule=None, params={"waits": Param([], type="array")}):

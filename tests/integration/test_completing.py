@@ -2,34 +2,78 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
+
 import pytest
 import requests
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_tallyfy.acting import completing
+from airflow_provider_tallyfy import version_compat
+from airflow_provider_tallyfy.actions import attempts, completing
 from airflow_provider_tallyfy.exceptions import (
     TallyfyIndeterminateError,
     TallyfyNotFoundError,
     TallyfyValidationError,
 )
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+from airflow_provider_tallyfy.operators import attempt_store
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyCompleteTaskOperator
-from airflow_provider_tallyfy.protocol.decisions import Person
+from airflow_provider_tallyfy.protocol.completion import Person
 from airflow_provider_tallyfy.protocol.forms import read_task_form
 from airflow_provider_tallyfy.sandbox.seeds import COMPLETE_RUN_ID, ONBOARDING_RUN_ID, SEEDED_RUN_ID
+from dev.sandbox import SandboxClient
+from tests.unit.conftest import TaskInstance, TaskStateStore
 
 COMPLETED = "completed-tasks$"
 UPDATED = "/tasks/[0-9a-f]+$"
+APPLIED = [("apply_then_drop", {}), ("apply_then_status", {"status": 500}), ("truncate", {})]
+NOT_APPLIED = [("drop", {}), ("status", {"status": 503})]
 APPROVAL = {"run_id": SEEDED_RUN_ID, "task": "approve release", "form_fields": {"Comment": "All is well."}}
 
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
-    monkeypatch.setattr(completing, "_PAUSES", (0.1, 0.2))
+    monkeypatch.setattr(attempts, "INDETERMINATE_WINDOW", 1.0)
+    monkeypatch.setattr(attempts, "_WINDOW_PAUSES", (0.1,) * 20)
+    monkeypatch.setattr(attempts, "READ_LAG_PAUSES", (0.1, 0.1))
+    monkeypatch.setattr(completing, "_UPDATE_PAUSES", (0.1, 0.2))
 
 
-def complete(**arguments):
-    return TallyfyCompleteTaskOperator(task_id="complete", **arguments).execute({})
+@pytest.fixture
+def people(sandbox):
+    return SandboxClient(sandbox.url)
+
+
+@pytest.fixture(params=["3.3", "before 3.3"])
+def airflow(request, monkeypatch):
+    """One task instance, with and without a task state store."""
+    monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", request.param == "3.3")
+    monkeypatch.setattr(attempt_store, "never_expire", lambda: None)
+    return Airflow()
+
+
+class Airflow:
+    def __init__(self):
+        self.store = TaskStateStore()
+        self.tries = 0
+
+    def complete(self, **arguments):
+        """Execute the operator once, in a try of its own."""
+        self.tries += 1
+        ti = TaskInstance()
+        ti.try_number = self.tries
+        return complete({"ti": ti, "task_state_store": self.store}, **arguments)
+
+
+def complete(context=None, **arguments):
+    return TallyfyCompleteTaskOperator(task_id="complete", **arguments).execute(context or {})
+
+
+def approval():
+    [task] = [task for task in TallyfyHook().get_tasks(SEEDED_RUN_ID) if task["task_type"] == "approval"]
+    return task["id"]
 
 
 def fault(sandbox, action, path, **more):
@@ -83,23 +127,111 @@ class TestOnce:
         assert complete(**APPROVAL, is_approved=False) == first
         assert written(sandbox) == sent
 
-    @pytest.mark.parametrize("path", [COMPLETED, UPDATED], ids=["completing", "writing values"])
-    @pytest.mark.parametrize(
-        ("action", "more"),
-        [
-            ("apply_then_drop", {}),
-            ("apply_then_status", {"status": 500}),
-            ("drop", {}),
-            ("status", {"status": 503}),
-            ("truncate", {}),
-        ],
-    )
-    def test_a_write_without_a_clear_answer(self, sandbox, path, action, more):
-        fault(sandbox, action, path, method="POST" if path == COMPLETED else "PUT", **more)
+    @pytest.mark.parametrize(("action", "more"), [*APPLIED, *NOT_APPLIED])
+    def test_form_values_without_a_clear_answer_are_sent_again(self, sandbox, people, action, more):
+        fault(sandbox, action, UPDATED, method="PUT", **more)
         task = complete(**APPROVAL, is_approved=True)
         assert (task["is_approved"], read_task_form(task)) == (True, {"comment": "All is well."})
-        feed = TallyfyHook().paginate("activity-feeds", entity_type="task", entity_id=task["id"])
-        assert sum("completed" in entry["verb"] for entry in feed) == 1
+        assert people.completions(task["id"]) == 1
+
+    @pytest.mark.parametrize("second", ["refuse", "accept", "overwrite"])
+    @pytest.mark.parametrize("lag", [0, 0.5])
+    @pytest.mark.parametrize(("action", "more"), APPLIED)
+    def test_a_completion_that_was_applied_is_found(self, sandbox, people, action, more, lag, second):
+        people.behave(second_completion=second, run_lag=lag, list_lag=lag)
+        fault(sandbox, action, COMPLETED, method="POST", **more)
+        task = complete(**APPROVAL, is_approved=True)
+        assert (task["is_approved"], read_task_form(task)) == (True, {"comment": "All is well."})
+        assert people.completions(task["id"]) == 1
+
+    @pytest.mark.parametrize(("action", "more"), NOT_APPLIED)
+    def test_one_that_was_not_is_left_to_the_next_try(self, sandbox, people, airflow, action, more):
+        people.behave(second_completion="accept")
+        fault(sandbox, action, COMPLETED, method="POST", **more)
+        with pytest.raises(TallyfyIndeterminateError):
+            airflow.complete(**APPROVAL, is_approved=True)
+        assert people.completions(approval()) == 0
+        assert airflow.complete(**APPROVAL, is_approved=True)["is_approved"] is True
+        assert people.completions(approval()) == 1
+
+    def test_one_that_is_applied_after_the_time_out(self, sandbox, people, monkeypatch):
+        described = json.loads(os.environ["AIRFLOW_CONN_TALLYFY_DEFAULT"])
+        described["extra"]["timeout"] = 0.2
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
+        people.behave(second_completion="accept")
+        fault(sandbox, "delay", COMPLETED, method="POST", delay=0.6)
+        assert complete(**APPROVAL, is_approved=True)["is_approved"] is True
+        assert people.completions(approval()) == 1
+
+    @pytest.mark.parametrize("second", ["refuse", "accept"])
+    def test_the_answer_counts_and_not_a_read_that_lags_behind_it(self, sandbox, people, second):
+        people.behave(second_completion=second, run_lag=30, list_lag=30)
+        task = complete(**APPROVAL, is_approved=True)
+        assert (task["status"], task["is_approved"]) == ("completed", True)
+        assert read_task_form(task) == {"comment": "All is well."}
+        assert people.completions(task["id"]) == 1
+
+    @pytest.mark.parametrize("second", ["refuse", "accept"])
+    def test_a_retry_that_follows_at_once_over_reads_that_lag(self, sandbox, people, airflow, second):
+        people.behave(second_completion=second, run_lag=0.7, list_lag=0.7)
+        airflow.complete(**APPROVAL, is_approved=True)
+        assert airflow.complete(**APPROVAL, is_approved=True)["is_approved"] is True
+        assert people.completions(approval()) == 1
+
+    @pytest.mark.parametrize("is_emptied", [False, True])
+    def test_a_worker_that_is_killed_after_the_request(self, people, airflow, monkeypatch, is_emptied):
+        people.behave(second_completion="accept", run_lag=0.7, list_lag=0.7)
+        complete_task = TallyfyHook.complete_task
+
+        def killed(*args, **values):
+            complete_task(*args, **values)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(TallyfyHook, "complete_task", killed)
+        with pytest.raises(KeyboardInterrupt):
+            airflow.complete(**APPROVAL, is_approved=True)
+        if is_emptied:
+            airflow.store = TaskStateStore()
+        assert airflow.complete(**APPROVAL, is_approved=True)["is_approved"] is True
+        assert people.completions(approval()) == 1
+
+    def test_a_retry_of_a_try_that_sent_nothing_does_not_wait(self, sandbox, people, airflow, monkeypatch):
+        with pytest.raises(AirflowFailException):
+            airflow.complete(**APPROVAL)
+        began = time.monotonic()
+        airflow.complete(**APPROVAL, is_approved=True)
+        waited = time.monotonic() - began > attempts.INDETERMINATE_WINDOW
+        assert waited is not version_compat.AIRFLOW_V_3_3_PLUS
+
+    @pytest.mark.parametrize("form_fields", [APPROVAL["form_fields"], None])
+    def test_a_user_who_completes_it_while_it_is_prepared(self, sandbox, people, monkeypatch, form_fields):
+        people.behave(second_completion="accept")
+        hook, task_id = TallyfyHook(), approval()
+        value = {"5eed000a000000000000000000000002": "Looks good."}
+        hook.update_task(SEEDED_RUN_ID, task_id, taskdata=value)
+        complete_task, directory = TallyfyHook.complete_task, TallyfyHook.get_directory
+
+        def meanwhile(self):
+            complete_task(hook, SEEDED_RUN_ID, task_id, is_approved=True, override_user=1002)
+            return directory(self)
+
+        monkeypatch.setattr(TallyfyHook, "get_directory", meanwhile)
+        task = complete(
+            **{**APPROVAL, "form_fields": form_fields}, is_approved=True, override_user="ada@example.com"
+        )
+        assert task["completer_id"] == 1002
+        assert people.completions(task_id) == 1
+
+    def test_an_answer_about_something_else_is_no_evidence(self, sandbox, people):
+        fault(sandbox, "status", COMPLETED, method="POST", status=200, body={"data": {"id": "x"}})
+        with pytest.raises(TallyfyIndeterminateError, match="something else"):
+            complete(**APPROVAL, is_approved=True)
+
+    def test_a_task_of_a_process_that_no_read_shows_yet(self, sandbox, people):
+        people.behave(run_lag=0.15, list_lag=0.15)
+        run_id = people.launch("Release 3")
+        task = complete(run_id=run_id, task="Prepare release notes")
+        assert people.completions(task["id"]) == 1
 
     def test_one_that_never_gets_an_answer(self, sandbox):
         fault(sandbox, "drop", COMPLETED, times=None)
@@ -185,13 +317,37 @@ class TestRefused:
             complete(**{**APPROVAL, "run_id": run_id})
         assert written(sandbox) == 0
 
-    def test_a_decision_that_is_none(self, sandbox):
-        with pytest.raises(ValueError, match="is_approved must be True or False, but is the text 'perhaps'"):
-            complete(**APPROVAL, is_approved="perhaps")
+    @pytest.mark.parametrize(
+        ("decision", "shown"), [("perhaps", "the text 'perhaps'"), ("yes", "the text 'yes'"), (1, "a number")]
+    )
+    def test_a_decision_that_is_none(self, sandbox, decision, shown):
+        with pytest.raises(AirflowFailException, match=f"is_approved must be True or False, but is {shown}"):
+            complete(**APPROVAL, is_approved=decision)
+        assert written(sandbox) == 0
+
+    @pytest.mark.parametrize("user", [True, False, 0, -1, 1.5, ["ada@example.com"]])
+    def test_a_completer_that_is_no_member(self, sandbox, user):
+        with pytest.raises(AirflowFailException, match="override_user: a member's id or e-mail address was"):
+            complete(**APPROVAL, is_approved=True, override_user=user)
+        assert written(sandbox) == 0
+
+    def test_a_title_of_several_tasks(self, sandbox):
+        hook = TallyfyHook()
+        for task in hook.get_tasks(SEEDED_RUN_ID):
+            if task["title"] in ("Approve release", "Announce release"):
+                hook.update_task(SEEDED_RUN_ID, task["id"], title="Release")
+        sent = written(sandbox)
+        with pytest.raises(AirflowFailException, match="'Release' names 2 tasks alike"):
+            complete(**{**APPROVAL, "task": "Release"}, is_approved=True)
+        assert written(sandbox) == sent
+
+    def test_a_run_id_that_is_none(self, sandbox):
+        with pytest.raises(AirflowFailException, match="run_id must be a Tallyfy id"):
+            complete(**{**APPROVAL, "run_id": "a/b"}, is_approved=True)
 
     @pytest.mark.parametrize("name", [None, "", 5])
     def test_a_task_without_a_name(self, sandbox, name):
-        with pytest.raises(ValueError, match="task must be a task's id, alias or title, but is"):
+        with pytest.raises(AirflowFailException, match="task must be a task's id, alias or title, but is"):
             complete(run_id=SEEDED_RUN_ID, task=name)
 
     def test_a_task_that_is_not_there(self, sandbox):

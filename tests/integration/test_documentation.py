@@ -7,6 +7,7 @@ not there.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, date, datetime, timedelta
 
@@ -15,7 +16,9 @@ import requests
 from airflow.providers.common.compat.sdk import DAG, BaseOperator, dag, task
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+from airflow_provider_tallyfy.notifications import tallyfy as notifications
 from airflow_provider_tallyfy.operators import tallyfy as operators
+from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.sensors import tallyfy as sensors
 from tests.unit.documentation.pages import PAGES, blocks, name_of
@@ -32,7 +35,7 @@ def names():
     """What the page takes for granted: the imports, and the tasks around an example."""
     classes = {
         name: value
-        for module in (operators, sensors)
+        for module in (operators, sensors, notifications)
         for name, value in vars(module).items()
         if name.startswith("Tallyfy")
     }
@@ -71,8 +74,8 @@ def names():
     assert documented.tasks
 
 
-@pytest.mark.parametrize("block", examples())
-def test_an_example_is_what_airflow_takes(block, names, monkeypatch):
+@pytest.fixture
+def sandbox(monkeypatch):
     with SandboxServer() as sandbox:
         connection = {
             "conn_type": "tallyfy",
@@ -81,10 +84,64 @@ def test_an_example_is_what_airflow_takes(block, names, monkeypatch):
             "password": "sandbox-token",
         }
         monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(connection))
+        yield sandbox
+
+
+def run_block(block, names):
+    if "DeadlineAlert" not in block:
         block = block.replace("from airflow.sdk import", "from airflow.providers.common.compat.sdk import")
-        try:
-            exec(compile(block, "documentation", "exec"), names)  # noqa: S102 (our own documentation)
-        except ModuleNotFoundError as missing:
-            if not block.startswith("# Before"):
-                raise
-            pytest.skip(f"what it replaces is not installed here: {missing}")
+    elif not hasattr(pytest.importorskip("airflow.sdk"), "DeadlineAlert"):
+        pytest.skip("Airflow 3.1 and older have no deadlines in airflow.sdk")
+    exec(compile(block, "documentation", "exec"), names)  # noqa: S102 (our own documentation)
+
+
+@pytest.mark.parametrize("block", examples())
+def test_an_example_is_what_airflow_takes(block, names, sandbox):
+    try:
+        run_block(block, names)
+    except ModuleNotFoundError as missing:
+        if not block.startswith("# Before"):
+            raise
+        pytest.skip(f"what it replaces is not installed here: {missing}")
+
+
+def define(names, function):
+    """Run the example that defines a task, and return the task's function."""
+    (block,) = (block for page in PAGES for _, block in blocks(page, "python") if f"def {function}(" in block)
+    run_block(block, names)
+    return names[function].function
+
+
+def test_the_example_of_a_rename_keeps_members_and_groups(names, sandbox):
+    groups = sandbox.change(lambda store: tuple(store.groups)[:1])
+    people = {"users": (1002, 1003), "groups": groups}
+
+    def assign(store):
+        for name, value in people.items():
+            setattr(store.runs[SEEDED_RUN_ID], name, value)
+
+    sandbox.change(assign)
+    define(names, "rename")(SEEDED_RUN_ID, "Release 2.4.1")
+    run = sandbox.change(lambda store: store.runs[SEEDED_RUN_ID])
+    assert (run.name, run.users, run.groups) == ("Release 2.4.1", *people.values())
+
+
+def test_the_example_of_a_task_that_is_async_reads_the_process(names, sandbox):
+    assert asyncio.run(define(names, "read_status")(SEEDED_RUN_ID)) == "active"
+
+
+def test_the_example_that_archives_a_process_does_so_whatever_becomes_of_the_wait(names, sandbox):
+    (block,) = (
+        block
+        for page in PAGES
+        for _, block in blocks(page, "python")
+        if "as_teardown(setups=launch)" in block
+    )
+    run_block(block, names)
+    archive, launch = names["archive"], names["launch"]
+    assert archive.is_teardown
+    assert launch.is_setup
+    assert archive.trigger_rule == "all_done_setup_success"
+    archive.endpoint = f"runs/{SEEDED_RUN_ID}"
+    archive.execute({})
+    assert sandbox.change(lambda store: store.runs[SEEDED_RUN_ID].archived_at) is not None

@@ -142,7 +142,7 @@ def test_a_launch_is_found_by_its_mark(hook):
 
     def found(mark=mark):
         filters, _ = newest_runs(RELEASE_CHECKLIST_ID)
-        return find_marked(hook.get_runs_pages(**filters), mark, started)
+        return find_marked(hook.get_runs_pages(**filters), mark.token, started)
 
     assert found() is None
     run = hook.launch_run(RELEASE_CHECKLIST_ID, name="Release 3", summary=mark.added_to("Ask Ada."))

@@ -17,10 +17,10 @@ from types import SimpleNamespace
 
 import pytest
 import requests
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, TaskDeferred
 
 from airflow_provider_tallyfy import version_compat
-from airflow_provider_tallyfy.acting import launching
+from airflow_provider_tallyfy.actions import attempts, launching
 from airflow_provider_tallyfy.exceptions import (
     TallyfyConnectionError,
     TallyfyIndeterminateError,
@@ -28,20 +28,22 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyRateLimitError,
 )
 from airflow_provider_tallyfy.hooks import transport
-from airflow_provider_tallyfy.operators import launch_record, waits
+from airflow_provider_tallyfy.operators import attempt_store, waits
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_CHECKLIST_ID, RELEASE_CHECKLIST_ID
 from dev.sandbox import SandboxClient
 from tests.unit.conftest import TaskInstance, TaskStateStore
 
 RUNS = "/runs$"
-SETTLED_AFTER = 1.0
+WINDOW = 1.0
 
 
 @pytest.fixture(autouse=True)
 def _soon_certain(monkeypatch):
-    monkeypatch.setattr(launching, "SETTLED_AFTER", SETTLED_AFTER)
-    monkeypatch.setattr(launching, "_PAUSES", (0.05, 0.1))
+    monkeypatch.setattr(attempts, "INDETERMINATE_WINDOW", WINDOW)
+    monkeypatch.setattr(attempts, "_WINDOW_PAUSES", (0.05, *(0.1,) * 20))
+    monkeypatch.setattr(attempts, "READ_LAG_PAUSES", (0.1, 0.2))
+    monkeypatch.setattr(launching, "_PAUSES_UNTIL_GONE", (0.1, 0.2))
     monkeypatch.setattr(transport.random, "uniform", lambda *_: 0)
 
 
@@ -50,7 +52,7 @@ def keeps_state(request, monkeypatch):
     """Whether there is a task state store; older versions of Airflow have none."""
     is_kept = request.param == "3.3"
     monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", is_kept)
-    monkeypatch.setattr(launch_record, "never_expire", lambda: None)
+    monkeypatch.setattr(attempt_store, "never_expire", lambda: None)
     return is_kept
 
 
@@ -62,7 +64,8 @@ class Airflow:
         self.tries = 0
         self.map_index = map_index
         self.run_id = run_id
-        self.dag_run = SimpleNamespace(run_after=run_after or datetime.now(UTC))
+        began = run_after or datetime.now(UTC)
+        self.dag_run = SimpleNamespace(run_after=began, start_date=began, clear_number=0)
 
     def context(self):
         """The context of the next try."""
@@ -117,6 +120,51 @@ def the_only(sandbox, run):
     return True
 
 
+class TestLag:
+    """Reads that show a state which is some seconds old."""
+
+    @pytest.fixture
+    def people(self, sandbox):
+        return SandboxClient(sandbox.url)
+
+    def test_a_run_that_no_read_shows_yet_is_returned(self, sandbox, airflow, people):
+        people.behave(run_lag=60, list_lag=60)
+        run = airflow.run(kickoff={"Version": "3.0"})
+        assert the_only(sandbox, run)
+        assert (run["name"], run["status"], "next_task" in run) == ("Release 3", "active", True)
+
+    def test_it_is_waited_for(self, sandbox, airflow, people, monkeypatch):
+        people.behave(run_lag=20)
+        pauses = []
+
+        def pause(seconds):
+            pauses.append(seconds)
+            assert len(pauses) < 100
+            if len(pauses) <= 3:
+                people.complete_next(launched(sandbox)[0])
+            people.advance_clock(seconds)
+
+        monkeypatch.setattr(
+            waits, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=pause)
+        )
+        run = airflow.run(wait_for_completion=True, poke_interval=60, timeout=600)
+        assert (run["status"], the_only(sandbox, run)) == ("complete", True)
+        assert pauses[0] < 60
+
+    def test_a_list_that_lags_behind_a_launch_in_doubt(self, sandbox, airflow, people):
+        people.behave(run_lag=0.5, list_lag=0.5)
+        fault(sandbox, "apply_then_drop")
+        assert the_only(sandbox, airflow.run())
+
+    def test_a_retry_that_follows_at_once(self, sandbox, airflow, people):
+        run = airflow.run()
+        people.behave(list_lag=0.5, run_lag=0.5)
+        airflow.store = TaskStateStore()
+        people.behave(list_lag=0.7)
+        assert airflow.run()["id"] == run["id"]
+        assert the_only(sandbox, run)
+
+
 ANSWERED_BADLY = [
     pytest.param("apply_then_drop", {}, id="it is applied, then the connection breaks off"),
     pytest.param("apply_then_status", {"status": 500}, id="it is applied, then answered with 500"),
@@ -150,7 +198,9 @@ class TestOneAttempt:
         def meanwhile(_):
             people.complete_next(launched(sandbox)[0])
 
-        monkeypatch.setattr(waits, "time", SimpleNamespace(time=time.time, sleep=meanwhile))
+        monkeypatch.setattr(
+            waits, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=meanwhile)
+        )
         run = airflow.run(wait_for_completion=True, poke_interval=timedelta(seconds=1))
         assert the_only(sandbox, run)
         assert run["status"] == "complete"
@@ -162,7 +212,9 @@ class TestOneAttempt:
             pauses.append(seconds)
             now[0] += seconds
 
-        monkeypatch.setattr(waits, "time", SimpleNamespace(time=lambda: now[0], sleep=pause))
+        monkeypatch.setattr(
+            waits, "time", SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0], sleep=pause)
+        )
         with pytest.raises(AirflowSensorTimeout, match="was not complete after 150 seconds"):
             airflow.run(wait_for_completion=True, poke_interval=60, timeout=150)
         assert pauses == [60, 60, 30]
@@ -193,7 +245,7 @@ class TestOneAttempt:
         fault(sandbox, action, **more)
         before = datetime.now(UTC)
         assert the_only(sandbox, airflow.run())
-        assert datetime.now(UTC) - before > timedelta(seconds=SETTLED_AFTER)
+        assert datetime.now(UTC) - before > timedelta(seconds=WINDOW)
         assert asked(sandbox) == 2
         assert asked(sandbox, "GET") >= 4, "it was looked for more than once, in two lists"
 
@@ -215,7 +267,7 @@ class TestOneAttempt:
         fault(sandbox, "drop", times=None)
         with pytest.raises(TallyfyIndeterminateError):
             airflow.run()
-        assert asked(sandbox) == 2
+        assert asked(sandbox) == launching.MAX_SENDS == 2
         requests.delete(f"{sandbox.url}/_sandbox/faults", timeout=10)
         assert the_only(sandbox, airflow.run())
 
@@ -268,14 +320,13 @@ class TestLaterTries:
         assert (again["id"], again["status"]) == (run["id"], "archived")
         assert the_only(sandbox, again)
 
-    def test_a_retry_that_was_sent_nothing_before_launches(self, sandbox, airflow, keeps_state):
-        airflow.context()
+    def test_a_retry_of_a_try_that_sent_nothing(self, sandbox, airflow, keeps_state):
+        with pytest.raises(AirflowFailException):
+            airflow.run(kickoff={"No such field": 1})
         before = datetime.now(UTC)
         assert the_only(sandbox, airflow.run())
-        waited = datetime.now(UTC) - before > timedelta(seconds=SETTLED_AFTER)
-        assert waited is not keeps_state, (
-            "only without a store it is possible that something was sent just now"
-        )
+        waited = datetime.now(UTC) - before > timedelta(seconds=WINDOW)
+        assert waited is not keeps_state, "without a store it is possible that something was sent just now"
 
     def test_a_retry_after_a_launch_that_was_declined_does_not_wait(self, sandbox, airflow, keeps_state):
         fault(sandbox, "status", status=429, headers={"Retry-After": "0"}, times=5)
@@ -283,7 +334,24 @@ class TestLaterTries:
             airflow.run()
         before = datetime.now(UTC)
         assert the_only(sandbox, airflow.run())
-        assert (datetime.now(UTC) - before > timedelta(seconds=SETTLED_AFTER)) is not keeps_state
+        assert (datetime.now(UTC) - before > timedelta(seconds=WINDOW)) is not keeps_state
+
+    @pytest.mark.parametrize("cleared", [0, 1])
+    def test_a_dag_run_that_was_deleted_and_created_again(self, sandbox, airflow, cleared):
+        run = airflow.run()
+        again = Airflow()
+        again.dag_run.clear_number = cleared
+        again.tries = 1
+        other = again.run()
+        assert launched(sandbox) == [run["id"], other["id"]]
+        assert again.run()["id"] == other["id"]
+
+    def test_notes_of_any_length(self, sandbox, airflow):
+        run = airflow.run(summary="Ask Ada. " * 20_000)
+        assert run["summary"].startswith("Ask Ada. Ask Ada. ")
+        airflow.store = TaskStateStore()
+        assert airflow.run()["id"] == run["id"]
+        assert the_only(sandbox, run)
 
     def test_another_template_is_another_launch(self, sandbox, airflow):
         run = airflow.run()
@@ -293,7 +361,7 @@ class TestLaterTries:
 
     def test_a_run_of_an_earlier_try_that_is_gone_is_told(self, sandbox, monkeypatch):
         monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
-        monkeypatch.setattr(launch_record, "never_expire", lambda: None)
+        monkeypatch.setattr(attempt_store, "never_expire", lambda: None)
         airflow = Airflow()
         run = airflow.run()
         archive(sandbox, run)
@@ -332,7 +400,8 @@ from types import SimpleNamespace
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 
-checklist_id, when, kept_in = sys.argv[1:]
+checklist_id, when, kept_in, began = sys.argv[1:]
+began = datetime.fromisoformat(began)
 launch_run = TallyfyHook.launch_run
 
 def die():
@@ -354,7 +423,8 @@ class Store:
 TallyfyHook.launch_run = launch_and_die
 ti = SimpleNamespace(dag_id="release", run_id="manual__1", task_id="launch", map_index=-1, try_number=1)
 ti.xcom_push = lambda **_: None
-context = {"ti": ti, "dag_run": SimpleNamespace(run_after=datetime.now().astimezone()), "task_state_store": Store()}
+context = {"ti": ti}
+context |= {"dag_run": SimpleNamespace(run_after=began, start_date=began, clear_number=0), "task_state_store": Store()}
 TallyfyLaunchRunOperator(task_id="launch", checklist_id=checklist_id, name="Release 3").execute(context)
 """
 
@@ -362,8 +432,10 @@ TallyfyLaunchRunOperator(task_id="launch", checklist_id=checklist_id, name="Rele
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_worker_that_is_killed_around_the_request(sandbox, keeps_state, when, tmp_path):
     kept_in = tmp_path / "state.json"
+    airflow = Airflow()
+    began = airflow.dag_run.start_date.isoformat()
     worker = subprocess.run(
-        [sys.executable, "-c", WORKER, RELEASE_CHECKLIST_ID, when, str(kept_in)],
+        [sys.executable, "-c", WORKER, RELEASE_CHECKLIST_ID, when, str(kept_in), began],
         timeout=120,
         capture_output=True,
         text=True,
@@ -371,7 +443,6 @@ def test_a_worker_that_is_killed_around_the_request(sandbox, keeps_state, when, 
     assert worker.returncode == -signal.SIGKILL, worker.stderr
     assert len(launched(sandbox)) == (when == "after")
 
-    airflow = Airflow()
     airflow.tries = 1
     if kept_in.exists():
         airflow.store.kept = json.loads(kept_in.read_text())

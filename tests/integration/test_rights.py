@@ -7,7 +7,11 @@ import re
 import pytest
 import requests
 
-from airflow_provider_tallyfy.notifications.tallyfy import TallyfyCommentNotifier, TallyfyLaunchRunNotifier
+from airflow_provider_tallyfy.notifications.tallyfy import (
+    TallyfyCommentNotifier,
+    TallyfyIssueNotifier,
+    TallyfyLaunchRunNotifier,
+)
 from airflow_provider_tallyfy.operators.tallyfy import (
     TallyfyApprovalOperator,
     TallyfyCompleteTaskOperator,
@@ -77,6 +81,14 @@ CASES = {
     "comment": (
         lambda: TallyfyCommentNotifier(task_id=APPROVAL, content="Please.").notify({}),
         NAMED["TallyfyCommentNotifier"],
+    ),
+    "issue on a task": (
+        lambda: TallyfyIssueNotifier(task_id=APPROVAL, content="Please.").notify({}),
+        NAMED["TallyfyIssueNotifier"],
+    ),
+    "issue on a run": (
+        lambda: TallyfyIssueNotifier(run_id=SEEDED_RUN_ID, content="Please.").notify({}),
+        NAMED["TallyfyIssueNotifier"],
     ),
 }
 

@@ -256,7 +256,7 @@ def test_it_waits_out_a_429_and_repeats_what_is_safe_to_repeat(sdk, client):
     client.control("POST", "/faults", faults)
     run = sdk.tasks.launch_process(ORG, RELEASE_CHECKLIST_ID, "Release 3")
     assert sdk.tasks.get_process(ORG, run.id).name == "Release 3"
-    assert all(fault["struck"] == 1 for fault in client.control("GET", "/faults")["data"])
+    assert all(fault["applied"] == 1 for fault in client.control("GET", "/faults")["data"])
 
 
 @pytest.mark.parametrize("action", ["apply_then_drop", "apply_then_status"])

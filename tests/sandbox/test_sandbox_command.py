@@ -89,6 +89,36 @@ def test_the_options():
         assert requests.get(f"{base.removesuffix('/api')}/_sandbox/stats", timeout=10).json()["total"] == 1
 
 
+def test_the_options_for_what_the_sources_disagree_on():
+    options = (
+        "--run-lag",
+        "2.5",
+        "--list-lag",
+        "9",
+        "--second-completion",
+        "overwrite",
+        "--errors",
+        "structured",
+    )
+    with started("--test-controls", *options) as (_, printed):
+        url = address(printed).removesuffix("/api")
+        assert requests.get(f"{url}/_sandbox/behavior", timeout=10).json() == {
+            "run_lag": 2.5,
+            "list_lag": 9,
+            "second_completion": "overwrite",
+            "errors": "structured",
+        }
+
+
+@pytest.mark.parametrize(
+    "option", ["--run-lag=-1", "--list-lag=inf", "--run-lag=long", "--second-completion=x", "--errors=x"]
+)
+def test_an_option_that_makes_no_sense_is_refused(option):
+    ended = subprocess.run([*COMMAND, option], capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"argument {option.partition('=')[0]}" in ended.stderr
+
+
 def test_a_port_that_is_taken_is_an_error_that_says_what_to_do():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -27,7 +27,9 @@ def launch(client):
     return client.post("/runs", {"checklist_id": RELEASE_CHECKLIST_ID, "name": "Once"})
 
 
-@pytest.mark.parametrize("path", ["/faults", "/stats", "/clock", "/runs", "/activity", "/tokens"])
+@pytest.mark.parametrize(
+    "path", ["/faults", "/stats", "/clock", "/runs", "/activity", "/tokens", "/behavior", "/completions"]
+)
 def test_without_the_option_there_are_no_controls(path):
     with SandboxServer(test_controls=False) as sandbox:
         assert requests.get(f"{sandbox.url}/_sandbox{path}", timeout=10).status_code == 404
@@ -56,7 +58,7 @@ def test_how_often_and_after_how_many(client):
     fault(client, "status", times=2, after=1)
     assert [client.call("GET", RUN).status_code for _ in range(5)] == [200, 500, 500, 200, 200]
     [shown] = client.control("GET", "/faults")["data"]
-    assert (shown["matched"], shown["struck"]) == (3, 2)
+    assert (shown["matched"], shown["applied"]) == (3, 2)
 
 
 def test_until_it_is_removed(client):

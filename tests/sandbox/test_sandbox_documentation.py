@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from airflow_provider_tallyfy.sandbox import application, controls
+from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID, seeded_store
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
@@ -66,6 +67,12 @@ def test_each_id_is_one_of_the_demo(client):
 @pytest.mark.parametrize("name", [str(action) for action in controls.FaultAction])
 def test_each_action_of_a_fault_is_described(name):
     assert f"`{name}`" in PAGE
+
+
+@pytest.mark.parametrize("name", [name.replace("_", "-") for name in Behavior.model_fields])
+def test_each_behavior_is_described_as_option_and_as_control(name):
+    assert f"`--{name}" in PAGE
+    assert f"`{name.replace('-', '_')}`" in PAGE
 
 
 def test_every_subject_of_the_api_is_described():

@@ -242,13 +242,25 @@ def test_sorting(client):
     assert order(sort_by="-name") == ["Release 2.4.0", "Release 2.3.0", "Onboarding of Globex"]
 
 
-def test_update_changes_only_what_is_sent(client):
-    before = client.data(f"/runs/{SEEDED_RUN_ID}")
+def test_an_update_changes_what_is_sent_and_removes_members_and_groups_that_are_not(client):
+    path = f"/runs/{SEEDED_RUN_ID}"
+    people = {"users": [1002, 1003], "groups": [f"5eed0007{1:024x}"]}
+    before = client.put(path, people).json()["data"]
+    assert {name: before[name] for name in people} == people
     client.advance(minutes=1)
-    changed = client.put(f"/runs/{SEEDED_RUN_ID}", {"summary": "Soon", "users": [1002]}).json()["data"]
-    different = {key for key in before if before[key] != changed[key]}
-    assert different == {"summary", "users", "last_updated"}
-    assert client.put(f"/runs/{SEEDED_RUN_ID}", {"owner_id": 5}).status_code == 422
+
+    def changed(**body):
+        after = client.put(path, body).json()["data"]
+        return {
+            name: after[name] for name in before if before[name] != after[name] and name != "last_updated"
+        }
+
+    assert changed(summary="Soon", **people) == {"summary": "Soon"}
+    assert changed(users=[1002]) == {"summary": "Soon", "users": [1002], "groups": []}
+    assert changed(name="Renamed") == {"summary": "Soon", "name": "Renamed", "users": [], "groups": []}
+    assert changed(groups=people["groups"]).keys() == {"summary", "name", "users"}
+    assert client.put(path, {"owner_id": 5, **people}).status_code == 422
+    assert client.data(path)["users"] == []
 
 
 def test_an_archived_run_is_out_of_the_list_and_its_tasks_are_gone_but_it_can_be_read(client):

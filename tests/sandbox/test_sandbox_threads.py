@@ -24,8 +24,34 @@ def test_a_comment_on_a_task(client, task_id):
     assert client.delete(path).status_code == 404
 
 
-@pytest.mark.parametrize("body", [{}, {"content": ""}, {"content": None}, {"content": "x", "label": "shout"}])
-def test_a_comment_needs_content_and_a_known_label(client, task_id, body):
+def test_a_comment_keeps_its_state_and_guests_do_not_see_it_unless_it_says_so(client, task_id):
+    path = f"/tasks/{task_id}/comment"
+    states = [
+        client.post(path, {"content": "x", **more}).json()["data"]["state"]
+        for more in ({}, {"state": "open"}, {"state": "collapsed"}, {"state": "hide-for-guests"})
+    ]
+    assert states == ["hide-for-guests", "open", "collapsed", "hide-for-guests"]
+    of_run = client.post(f"/runs/{SEEDED_RUN_ID}/comment", {"content": "x", "state": "open"}).json()["data"]
+    assert of_run["state"] == "open"
+
+    def edited(**more):
+        return client.put(f"{path}/{of_task}", {"content": "y", **more}).json()["data"]["state"]
+
+    of_task = client.post(path, {"content": "x", "state": "open"}).json()["data"]["id"]
+    assert [edited(), edited(state="collapsed")] == ["open", "collapsed"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"content": ""},
+        {"content": None},
+        {"content": "x", "label": "shout"},
+        {"content": "x", "state": "shut"},
+    ],
+)
+def test_a_comment_needs_content_and_a_known_label_and_state(client, task_id, body):
     assert client.post(f"/tasks/{task_id}/comment", body).status_code == 422
 
 
@@ -49,7 +75,10 @@ def test_an_issue_on_a_task_blocks_its_completion_until_it_is_resolved(client, t
     assert refused.json()["error"] is True
 
     body = {"thread_id": issue["id"], "content": "Fixed"}
-    assert client.post(f"/tasks/{task_id}/resolved-threads", body).json()["data"]["label"] == "resolve"
+    resolved = client.post(f"/tasks/{task_id}/resolved-threads", {**body, "state": "collapsed"}).json()[
+        "data"
+    ]
+    assert (resolved["label"], resolved["state"]) == ("resolve", "collapsed")
     assert client.data(f"/runs/{SEEDED_RUN_ID}")["status"] == "active"
     client.decide(SEEDED_RUN_ID, is_approved=True)
     assert client.post(f"/tasks/{task_id}/resolved-threads", body).status_code == 422

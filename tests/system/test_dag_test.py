@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An AIRFLOW_HOME with a database, and a folder with the examples and with two DAGs of these tests."""
     home = tmp_path_factory.mktemp("airflow")
     shutil.copytree(EXAMPLES, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("launches.py", "approval_gate.py"):
+    for name in ("launches.py", "approval_gate.py", "notifiers.py"):
         shutil.copy(Path(__file__).parent / "dags" / name, home / "dags")
     return home
 
@@ -171,6 +171,18 @@ def test_launch_and_complete(action: str, dags_test: Callable[..., DagTest], san
     assert dags_test("launch_and_complete", "--conf", json.dumps({"name": "7.1"})).state() == "success"
     [run] = [run for run in sandbox.request("GET", "/runs") if run["name"] == "launch_and_complete 7.1"]
     assert run["progress"] == {"complete": 2, "total": 3, "percent": 67}
+
+
+def test_a_dag_run_that_fails(
+    dags_test: Callable[..., DagTest], sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    """The callbacks of a DAG get a serialized DAG here, which renders no templates."""
+    test = dags_test("notify_of_dag_runs")
+    wait_until(test.command.has_ended, 60, "the DAG to end")
+    [run] = [run for run in sandbox.request("GET", "/runs") if run["name"].startswith("notify_of_dag_runs ")]
+    assert list(run["prerun"].values()) == ["task_failure"]
+    _, _, callbacks = (tmp_path / "output.log").read_text().rpartition("Marking run ")
+    assert "Traceback" not in callbacks
 
 
 @pytest.mark.parametrize("way", ["poked", "deferred"])

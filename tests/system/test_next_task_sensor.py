@@ -35,8 +35,19 @@ def outage(site: Site) -> tuple[Wait, float]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _outage_lasts_meanwhile(outage: tuple[Wait, float]) -> None:
-    """Begin the outage before the first test, for its minute to pass while the other tests wait for theirs."""
+def _waits_are_begun(site: Site, outage: tuple[Wait, float]) -> None:
+    """Begin the outage before the first test, for its minute to pass meanwhile, and the waits that hold no worker."""
+    ways = (
+        "deferred_timeout",
+        "deferred_soft_fail",
+        "reschedule",
+        "reschedule_first_look",
+        *["deferred"] * 6,
+    )
+    for way in ways:
+        site.begin(f"next_task_{way}")
+    site.begin("next_task_deferred", done=2)
+    site.begin("next_task_deferred_object", sandbox=site.object_sandbox, done=2)
 
 
 def test_completed_task_wakes_the_deferred_sensor(site: Site) -> None:
@@ -157,7 +168,6 @@ def test_deleted_run_fails_the_task_without_retries(site: Site) -> None:
 
 def test_timeout_fails_the_deferred_task_as_any_sensor_timeout_does(site: Site) -> None:
     wait = site.wait_in("next_task_deferred_timeout")
-    wait.until("deferred")
 
     instance = wait.until("failed")
 
@@ -166,10 +176,7 @@ def test_timeout_fails_the_deferred_task_as_any_sensor_timeout_does(site: Site) 
 
 
 def test_timeout_with_soft_fail_skips_the_deferred_task(site: Site) -> None:
-    wait = site.wait_in("next_task_deferred_soft_fail")
-    wait.until("deferred")
-
-    wait.until("skipped")
+    site.wait_in("next_task_deferred_soft_fail").until("skipped")
 
 
 def test_get_run_pushes_the_run_and_links_to_it(site: Site) -> None:

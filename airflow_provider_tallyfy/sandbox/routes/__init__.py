@@ -1,1 +1,1 @@
-"""The HTTP side: one module per subject of the API. Handlers never await between reading and writing the store."""
+"""The HTTP routes, one module for each subject. Handlers never await between reading and writing the store."""

@@ -1,4 +1,4 @@
-"""Who one is, and tokens: ``/me``, the organization, ``/oauth/token`` and the user tokens of an application."""
+"""The caller and tokens: ``/me``, the organization, ``/oauth/token`` and the user tokens of an application."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from airflow_provider_tallyfy.sandbox import access, listing
-from airflow_provider_tallyfy.sandbox import representation as show
+from airflow_provider_tallyfy.sandbox import access, listing, serializers
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
 from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, named_client
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
@@ -20,27 +19,27 @@ oauth = APIRouter()
 @router.get("/me")
 @router.get("/organizations/{organization}/me")
 async def me(store: SandboxStore, caller: Member) -> JSONResponse:
-    """Show the member whose token it is."""
-    return JSONResponse({"data": show.member(store, caller.member)})
+    """Show the member who calls."""
+    return JSONResponse({"data": serializers.member(store, caller.member)})
 
 
 @router.get("/me/organizations")
 async def my_organizations(
     request: Request, store: SandboxStore, caller: Member, query: listing.Pages
 ) -> JSONResponse:
-    """List the organizations of the caller: there is one."""
-    return JSONResponse(listing.page([store], show.organization, query, request.url))
+    """List the caller's organizations; there is one."""
+    return JSONResponse(listing.page([store], serializers.organization, query, request.url))
 
 
 @router.get("/organizations/{organization}")
 async def organization(store: SandboxStore, caller: Member) -> JSONResponse:
     """Show the organization."""
-    return JSONResponse({"data": show.organization(store)})
+    return JSONResponse({"data": serializers.organization(store)})
 
 
 @router.post("/applications/{organization}/users/{email}/token", dependencies=[Depends(named_client)])
 async def user_token(request: Request, store: SandboxStore, organization: str, email: str) -> JSONResponse:
-    """Give an application a token that acts as a member."""
+    """Return a token that lets an application act as a member."""
     if organization != ORGANIZATION:
         raise RefusedError(403, "You don't have application's permissions for this organization!")
     token = store.access.user_token(request.headers.get("Authorization"), email)
@@ -49,7 +48,7 @@ async def user_token(request: Request, store: SandboxStore, organization: str, e
 
 @oauth.post("/oauth/token")
 async def application_token(request: Request, store: SandboxStore) -> JSONResponse:
-    """Give an application its token for its credentials, which must be form-encoded."""
+    """Return an application's token for its credentials, which must be form-encoded."""
     if not request.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):
         raise RefusedError(400, "The request body must be form-encoded.", code="invalid_request")
     form = {name: values[-1] for name, values in parse_qs((await request.body()).decode()).items()}

@@ -1,12 +1,11 @@
-"""Templates: to be read, not written; the seeds make them."""
+"""Templates; they are read-only, and the seeds create them."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from airflow_provider_tallyfy.sandbox import listing
-from airflow_provider_tallyfy.sandbox import representation as show
+from airflow_provider_tallyfy.sandbox import listing, serializers
 from airflow_provider_tallyfy.sandbox.errors import not_found
 from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, With
 
@@ -17,10 +16,10 @@ router = APIRouter(prefix="/organizations/{organization}/checklists")
 async def list_checklists(
     request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.ChecklistFilters
 ) -> JSONResponse:
-    """List the templates that the filters ask for."""
+    """List templates."""
     found = listing.checklists(store, query)
     return JSONResponse(
-        listing.page(found, lambda each: show.checklist(store, each, includes), query, request.url)
+        listing.page(found, lambda each: serializers.checklist(store, each, includes), query, request.url)
     )
 
 
@@ -29,7 +28,7 @@ async def get_checklist(
     store: SandboxStore, caller: Member, checklist_id: str, includes: With
 ) -> JSONResponse:
     """Show a template with its kick-off fields."""
-    return JSONResponse({"data": show.checklist(store, store.checklist(checklist_id), includes)})
+    return JSONResponse({"data": serializers.checklist(store, store.checklist(checklist_id), includes)})
 
 
 @router.get("/{checklist_id}/form-fields")
@@ -41,9 +40,9 @@ async def get_form_fields(store: SandboxStore, caller: Member, checklist_id: str
             "data": {
                 "id": checklist.id,
                 "title": checklist.title,
-                "ko_form_fields": [show.form_field(field) for field in checklist.prerun],
+                "ko_form_fields": [serializers.form_field(field) for field in checklist.prerun],
                 "form_fields": [
-                    show.form_field(field) for step in checklist.steps for field in step.captures
+                    serializers.form_field(field) for step in checklist.steps for field in step.captures
                 ],
             }
         }
@@ -57,7 +56,7 @@ async def list_steps(
     """List a template's steps with their captures."""
     checklist = store.checklist(checklist_id)
     return JSONResponse(
-        listing.page(checklist.steps, lambda step: show.step(checklist, step), query, request.url)
+        listing.page(checklist.steps, lambda step: serializers.step(checklist, step), query, request.url)
     )
 
 
@@ -67,5 +66,5 @@ async def get_step(store: SandboxStore, caller: Member, checklist_id: str, step_
     checklist = store.checklist(checklist_id)
     for step in checklist.steps:
         if step.id == step_id:
-            return JSONResponse({"data": show.step(checklist, step)})
+            return JSONResponse({"data": serializers.step(checklist, step)})
     raise not_found()

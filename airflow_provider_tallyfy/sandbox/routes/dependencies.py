@@ -1,4 +1,4 @@
-"""What handlers are given: the store, the member who calls or a refusal, and what ``with`` asks for."""
+"""The dependencies of the handlers: the store, the caller, and what ``with`` asks for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from airflow_provider_tallyfy.sandbox.access import Caller
+from airflow_provider_tallyfy.sandbox.behavior import Behavior
+from airflow_provider_tallyfy.sandbox.controls import is_from_page
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
-from airflow_provider_tallyfy.sandbox.representation import Includes
+from airflow_provider_tallyfy.sandbox.serializers import Includes
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
 
 
@@ -17,8 +19,22 @@ async def _store(request: Request) -> Store:
     return store
 
 
+def behavior_towards(request: Request) -> Behavior:
+    """Return what the sandbox does for a request; the web page always gets the defaults."""
+    store: Store = request.app.state.store
+    return Behavior() if is_from_page(request.headers) else store.behavior
+
+
+async def _item_store(request: Request, store: SandboxStore) -> Store:
+    return store.as_of(behavior_towards(request).run_lag)
+
+
+async def _list_store(request: Request, store: SandboxStore) -> Store:
+    return store.as_of(behavior_towards(request).list_lag)
+
+
 async def named_client(request: Request) -> None:
-    """Refuse a request that does not say which client it is from; Tallyfy does so before it looks at the token."""
+    """Refuse a request without ``X-Tallyfy-Client``; Tallyfy checks that before the token."""
     if not request.headers.get("X-Tallyfy-Client"):
         raise RefusedError(401, "Unauthorized: the X-Tallyfy-Client header is missing.")
 
@@ -32,10 +48,13 @@ async def _caller(request: Request, store: SandboxStore) -> Caller:
 
 
 async def _includes(request: Request) -> Includes:
-    # Read by hand: "with" cannot be the name of a parameter, and not every FastAPI honours an alias in a query model.
+    # "with" cannot be a parameter's name, and not every FastAPI version supports aliases in a query model.
     return Includes(request.query_params.get("with"))
 
 
 SandboxStore = Annotated[Store, Depends(_store)]
+# For reads, which may lag.
+ItemStore = Annotated[Store, Depends(_item_store)]
+ListStore = Annotated[Store, Depends(_list_store)]
 Member = Annotated[Caller, Depends(_caller)]
 With = Annotated[Includes, Depends(_includes)]

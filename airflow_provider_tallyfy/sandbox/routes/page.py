@@ -1,4 +1,4 @@
-"""What the web page needs beside the API: its static files, the sandbox's open door, and a call when things change."""
+"""What the web page needs beside the API: static files, a session without a login, and events for changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ files = StaticFiles(directory=_DIRECTORY, check_dir=False)
 @router.get("/", include_in_schema=False)
 @router.get(f"/{ORGANIZATION}/processes/{{run_id}}", include_in_schema=False)
 async def index() -> Response:
-    """Serve the page itself, also where people look at a process in Tallyfy's own app."""
+    """Serve the page, also at the address that a process has in Tallyfy's own app."""
     page = _DIRECTORY / "index.html"
     if not page.is_file():
         raise not_found()
@@ -35,7 +35,7 @@ async def index() -> Response:
 
 @router.get("/_page/session")
 async def session(store: SandboxStore) -> JSONResponse:
-    """Tell the page how to call the API; there is nothing to log in to."""
+    """Return what the page needs to call the API; there is no login."""
     return JSONResponse({"organization": ORGANIZATION, "token": TOKEN, "next_task": store.next_task_shape})
 
 

@@ -1,12 +1,11 @@
-"""What work is given to and sorted by: users, guests, groups, tags and folders."""
+"""Users, guests, groups, tags and folders."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from airflow_provider_tallyfy.sandbox import bodies, listing
-from airflow_provider_tallyfy.sandbox import representation as show
+from airflow_provider_tallyfy.sandbox import listing, schemas, serializers
 from airflow_provider_tallyfy.sandbox.errors import invalid, not_found
 from airflow_provider_tallyfy.sandbox.model import Guest
 from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore
@@ -22,13 +21,13 @@ async def list_users(
     """List the members."""
     text = (query.q or "").casefold()
     found = [user for user in store.members.values() if text in f"{user.full_name} {user.email}".casefold()]
-    return JSONResponse(listing.page(found, lambda user: show.member(store, user), query, request.url))
+    return JSONResponse(listing.page(found, lambda user: serializers.member(store, user), query, request.url))
 
 
 @router.get("/users-list")
 async def list_all_users(store: SandboxStore, caller: Member) -> JSONResponse:
     """List the members on one page."""
-    return JSONResponse({"data": [show.member(store, user) for user in store.members.values()]})
+    return JSONResponse({"data": [serializers.member(store, user) for user in store.members.values()]})
 
 
 @router.get("/users/{user_id}")
@@ -36,7 +35,7 @@ async def get_user(store: SandboxStore, caller: Member, user_id: int) -> JSONRes
     """Show a member."""
     if user_id not in store.members:
         raise not_found()
-    return JSONResponse({"data": show.member(store, store.members[user_id])})
+    return JSONResponse({"data": serializers.member(store, store.members[user_id])})
 
 
 @router.get("/guests")
@@ -46,17 +45,17 @@ async def list_guests(
     """List the guests."""
     text = (query.q or "").casefold()
     found = [guest for guest in store.guests.values() if text in guest.email.casefold()]
-    return JSONResponse(listing.page(found, show.guest, query, request.url))
+    return JSONResponse(listing.page(found, serializers.guest, query, request.url))
 
 
 @router.get("/guests-list")
 async def list_all_guests(store: SandboxStore, caller: Member) -> JSONResponse:
     """List the guests on one page."""
-    return JSONResponse({"data": [show.guest(guest) for guest in store.guests.values()]})
+    return JSONResponse({"data": [serializers.guest(guest) for guest in store.guests.values()]})
 
 
 @router.post("/guests")
-async def invite_guest(store: SandboxStore, caller: Member, body: bodies.InviteGuest) -> JSONResponse:
+async def invite_guest(store: SandboxStore, caller: Member, body: schemas.InviteGuest) -> JSONResponse:
     """Invite a guest; an invitation sends mail, so there is an hourly cap."""
     email = body.email.casefold()
     if any(user.email.casefold() == email for user in store.members.values()):
@@ -75,7 +74,7 @@ async def invite_guest(store: SandboxStore, caller: Member, body: bodies.InviteG
         )
         store.guests[email] = guest
         store.changed()
-    return JSONResponse({"data": show.guest(guest)}, status_code=201)
+    return JSONResponse({"data": serializers.guest(guest)}, status_code=201)
 
 
 @router.get("/guests/{email}")
@@ -83,7 +82,7 @@ async def get_guest(store: SandboxStore, caller: Member, email: str) -> JSONResp
     """Show a guest."""
     if email.casefold() not in store.guests:
         raise not_found()
-    return JSONResponse({"data": show.guest(store.guests[email.casefold()])})
+    return JSONResponse({"data": serializers.guest(store.guests[email.casefold()])})
 
 
 @router.get("/groups")
@@ -93,7 +92,7 @@ async def list_groups(
     """List the groups."""
     text = (query.q or "").casefold()
     found = [group for group in store.groups.values() if text in group.name.casefold()]
-    return JSONResponse(listing.page(found, show.group, query, request.url))
+    return JSONResponse(listing.page(found, serializers.group, query, request.url))
 
 
 @router.get("/groups/{group_id}")
@@ -101,7 +100,7 @@ async def get_group(store: SandboxStore, caller: Member, group_id: str) -> JSONR
     """Show a group."""
     if group_id not in store.groups:
         raise not_found()
-    return JSONResponse({"data": show.group(store.groups[group_id])})
+    return JSONResponse({"data": serializers.group(store.groups[group_id])})
 
 
 @router.get("/tags")
@@ -111,7 +110,7 @@ async def list_tags(
     """List the tags."""
     text = (query.q or "").casefold()
     found = [tag for tag in store.tags.values() if text in tag.title.casefold()]
-    return JSONResponse(listing.page(found, lambda tag: show.tag(store, tag), query, request.url))
+    return JSONResponse(listing.page(found, lambda tag: serializers.tag(store, tag), query, request.url))
 
 
 @router.get("/tags/{tag_id}")
@@ -119,7 +118,7 @@ async def get_tag(store: SandboxStore, caller: Member, tag_id: str) -> JSONRespo
     """Show a tag."""
     if tag_id not in store.tags:
         raise not_found()
-    return JSONResponse({"data": show.tag(store, store.tags[tag_id])})
+    return JSONResponse({"data": serializers.tag(store, store.tags[tag_id])})
 
 
 @router.get("/folders")
@@ -128,7 +127,9 @@ async def list_folders(
 ) -> JSONResponse:
     """List the folders of templates or of runs."""
     found = [folder for folder in store.folders.values() if query.folder_type in (None, folder.folder_type)]
-    return JSONResponse(listing.page(found, lambda folder: show.folder(store, folder), query, request.url))
+    return JSONResponse(
+        listing.page(found, lambda folder: serializers.folder(store, folder), query, request.url)
+    )
 
 
 @router.get("/folders/{folder_id}")
@@ -136,4 +137,4 @@ async def get_folder(store: SandboxStore, caller: Member, folder_id: str) -> JSO
     """Show a folder."""
     if folder_id not in store.folders:
         raise not_found()
-    return JSONResponse({"data": show.folder(store, store.folders[folder_id])})
+    return JSONResponse({"data": serializers.folder(store, store.folders[folder_id])})

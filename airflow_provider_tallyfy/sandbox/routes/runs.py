@@ -5,23 +5,28 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from airflow_provider_tallyfy.sandbox import bodies, listing, processes, threads
-from airflow_provider_tallyfy.sandbox import representation as show
+from airflow_provider_tallyfy.sandbox import listing, processes, schemas, serializers, threads
 from airflow_provider_tallyfy.sandbox.model import ThreadLabel
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, With
+from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+    ItemStore,
+    ListStore,
+    Member,
+    SandboxStore,
+    With,
+)
 
 router = APIRouter(prefix="/organizations/{organization}/runs")
 
 
 @router.get("")
 async def list_runs(
-    request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.RunFilters
+    request: Request, store: ListStore, caller: Member, includes: With, query: listing.RunFilters
 ) -> JSONResponse:
-    """List the runs that the filters ask for."""
+    """List runs."""
     return JSONResponse(
         listing.page(
             listing.runs(store, caller, query),
-            lambda run: show.run(store, run, includes, form_fields_values=query.form_fields_values),
+            lambda run: serializers.run(store, run, includes, form_fields_values=query.form_fields_values),
             query,
             request.url,
         )
@@ -29,7 +34,7 @@ async def list_runs(
 
 
 @router.post("")
-async def launch(store: SandboxStore, caller: Member, body: bodies.LaunchRun) -> JSONResponse:
+async def launch(store: SandboxStore, caller: Member, body: schemas.LaunchRun) -> JSONResponse:
     """Start a process from a template."""
     properties = body.properties("tags", "folders", "parent_id")
     if body.user_id is not None:
@@ -41,26 +46,28 @@ async def launch(store: SandboxStore, caller: Member, body: bodies.LaunchRun) ->
     run = processes.launch(
         store, caller, body.checklist_id, prerun=body.prerun, overrides=overrides, **properties
     )
-    return JSONResponse({"data": show.run(store, run)}, status_code=201)
+    return JSONResponse({"data": serializers.run(store, run)}, status_code=201)
 
 
 @router.get("/{run_id}")
 async def get_run(
-    store: SandboxStore, caller: Member, run_id: str, includes: With, form_fields_values: bool = False
+    store: ItemStore, caller: Member, run_id: str, includes: With, form_fields_values: bool = False
 ) -> JSONResponse:
-    """Show a run; an archived one too, with ``archived_at`` set and its tasks gone."""
+    """Show a run; an archived one has ``archived_at`` and no tasks."""
     run = store.run(run_id, caller)
-    return JSONResponse({"data": show.run(store, run, includes, form_fields_values=form_fields_values)})
+    return JSONResponse(
+        {"data": serializers.run(store, run, includes, form_fields_values=form_fields_values)}
+    )
 
 
 @router.put("/{run_id}")
 async def update_run(
-    store: SandboxStore, caller: Member, run_id: str, body: bodies.UpdateRun
+    store: SandboxStore, caller: Member, run_id: str, body: schemas.UpdateRun
 ) -> JSONResponse:
-    """Change a run's properties and kick-off values."""
+    """Change a run's properties and kick-off values; replace its members and groups."""
     run = store.run(run_id, caller)
     processes.update(store, caller, run, prerun=body.prerun, **body.properties())
-    return JSONResponse({"data": show.run(store, run)})
+    return JSONResponse({"data": serializers.run(store, run)})
 
 
 @router.delete("/{run_id}")
@@ -68,7 +75,7 @@ async def archive_run(store: SandboxStore, caller: Member, run_id: str) -> JSONR
     """Archive a run."""
     run = store.run(run_id, caller)
     processes.archive(store, caller, run)
-    return JSONResponse({"data": show.run(store, run)})
+    return JSONResponse({"data": serializers.run(store, run)})
 
 
 @router.put("/{run_id}/activate")
@@ -76,7 +83,7 @@ async def activate_run(store: SandboxStore, caller: Member, run_id: str) -> JSON
     """Restore an archived run."""
     run = store.run(run_id, caller)
     processes.activate(store, caller, run)
-    return JSONResponse({"data": show.run(store, run)})
+    return JSONResponse({"data": serializers.run(store, run)})
 
 
 @router.delete("/{run_id}/delete")
@@ -88,28 +95,30 @@ async def delete_run(store: SandboxStore, caller: Member, run_id: str) -> Respon
 
 @router.post("/{run_id}/comment")
 async def comment(
-    store: SandboxStore, caller: Member, run_id: str, body: bodies.WriteComment
+    store: SandboxStore, caller: Member, run_id: str, body: schemas.WriteComment
 ) -> JSONResponse:
-    """Write a comment on a run."""
+    """Comment on a run."""
     run = store.run(run_id, caller)
     thread = threads.comment(store, caller, run, body.content, label=body.label, state=body.state)
-    return JSONResponse({"data": show.thread(thread)}, status_code=201)
+    return JSONResponse({"data": serializers.thread(thread)}, status_code=201)
 
 
 @router.post("/{run_id}/problem")
 async def report_issue(
-    store: SandboxStore, caller: Member, run_id: str, body: bodies.ReportIssue
+    store: SandboxStore, caller: Member, run_id: str, body: schemas.ReportIssue
 ) -> JSONResponse:
-    """Report an issue on a run; until it is resolved, none of its tasks can change."""
+    """Report an issue on a run; its tasks cannot change until it is resolved."""
     run = store.run(run_id, caller)
     thread = threads.comment(store, caller, run, body.content, label=ThreadLabel.PROBLEM)
-    return JSONResponse({"data": show.thread(thread)}, status_code=201)
+    return JSONResponse({"data": serializers.thread(thread)}, status_code=201)
 
 
 @router.post("/{run_id}/resolved-threads")
 async def resolve_issue(
-    store: SandboxStore, caller: Member, run_id: str, body: bodies.ResolveIssue
+    store: SandboxStore, caller: Member, run_id: str, body: schemas.ResolveIssue
 ) -> JSONResponse:
     """Resolve an issue on a run."""
-    thread = threads.resolve(store, caller, store.run(run_id, caller), body.thread_id, body.content)
-    return JSONResponse({"data": show.thread(thread)}, status_code=201)
+    thread = threads.resolve(
+        store, caller, store.run(run_id, caller), body.thread_id, body.content, state=body.state
+    )
+    return JSONResponse({"data": serializers.thread(thread)}, status_code=201)

@@ -1,4 +1,4 @@
-"""The search over templates, processes and tasks by name; one list for each kind that is asked for."""
+"""The search for templates, processes and tasks by name, with one list for each kind."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from airflow_provider_tallyfy.sandbox import listing
-from airflow_provider_tallyfy.sandbox import representation as show
+from airflow_provider_tallyfy.sandbox import listing, serializers
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore
+from airflow_provider_tallyfy.sandbox.routes.dependencies import ListStore, Member
 from airflow_provider_tallyfy.sandbox.store import Store
 
 router = APIRouter(prefix="/organizations/{organization}/search")
@@ -22,7 +21,7 @@ _Found = tuple[Sequence[Any], Callable[[Any], dict[str, Any]]]
 
 
 class SearchQuery(listing.Paging):
-    """What to search for, and in which kinds of things."""
+    """The text to search for, and the kinds of things to search."""
 
     search: str = Field(min_length=1)
     on: str = "process"
@@ -30,9 +29,9 @@ class SearchQuery(listing.Paging):
 
 @router.get("")
 async def search(
-    request: Request, store: SandboxStore, caller: Member, query: Annotated[SearchQuery, Query()]
+    request: Request, store: ListStore, caller: Member, query: Annotated[SearchQuery, Query()]
 ) -> JSONResponse:
-    """Find what has the text in its name."""
+    """Find things with the text in their names."""
     kinds = query.on.split(",")
     if unknown := set(kinds) - _KINDS.keys():
         raise invalid({"on": [f"The sandbox does not search for {', '.join(sorted(unknown))}."]})
@@ -46,7 +45,7 @@ async def search(
 
 def _checklists(store: Store, caller: Caller, text: str) -> _Found:
     found = [each for each in store.checklists.values() if text in each.title.casefold()]
-    return found, lambda each: show.checklist(store, each)
+    return found, lambda each: serializers.checklist(store, each)
 
 
 def _runs(store: Store, caller: Caller, text: str) -> _Found:
@@ -55,12 +54,12 @@ def _runs(store: Store, caller: Caller, text: str) -> _Found:
         for each in store.runs.values()
         if each.archived_at is None and store.may_see(each, caller) and text in each.name.casefold()
     ]
-    return found, lambda each: show.run(store, each)
+    return found, lambda each: serializers.run(store, each)
 
 
 def _tasks(store: Store, caller: Caller, text: str) -> _Found:
     found = [each for each in listing.organization_tasks(store, caller) if text in each.title.casefold()]
-    return found, lambda each: show.task(store, each)
+    return found, lambda each: serializers.task(store, each)
 
 
 _KINDS: dict[str, Callable[[Store, Caller, str], _Found]] = {

@@ -8,12 +8,17 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from airflow_provider_tallyfy.sandbox import bodies, listing, tasks, threads
-from airflow_provider_tallyfy.sandbox import representation as show
+from airflow_provider_tallyfy.sandbox import listing, schemas, serializers, tasks, threads
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
 from airflow_provider_tallyfy.sandbox.model import Task, ThreadLabel
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, With
+from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+    ItemStore,
+    ListStore,
+    Member,
+    SandboxStore,
+    With,
+)
 from airflow_provider_tallyfy.sandbox.store import Store
 
 router = APIRouter(prefix="/organizations/{organization}")
@@ -22,13 +27,13 @@ router = APIRouter(prefix="/organizations/{organization}")
 @router.get("/runs/{run_id}/tasks")
 async def list_run_tasks(
     request: Request,
-    store: SandboxStore,
+    store: ListStore,
     caller: Member,
     run_id: str,
     includes: With,
     query: listing.TaskFilters,
 ) -> JSONResponse:
-    """List a run's tasks, those that rules hide among them; an archived run has none."""
+    """List a run's tasks, including hidden ones; an archived run has none."""
     run = store.run(run_id, caller)
     if run.archived_at is not None:
         raise not_found()
@@ -43,7 +48,7 @@ async def list_run_tasks(
 
 @router.get("/runs/{run_id}/tasks/{task_id}")
 async def get_run_task(
-    store: SandboxStore, caller: Member, run_id: str, task_id: str, includes: With
+    store: ItemStore, caller: Member, run_id: str, task_id: str, includes: With
 ) -> JSONResponse:
     """Show a task of a run."""
     return _task(store, store.task(task_id, caller, run_id), includes)
@@ -51,9 +56,9 @@ async def get_run_task(
 
 @router.put("/runs/{run_id}/tasks/{task_id}")
 async def update_run_task(
-    store: SandboxStore, caller: Member, run_id: str, task_id: str, body: bodies.UpdateTask
+    store: SandboxStore, caller: Member, run_id: str, task_id: str, body: schemas.UpdateTask
 ) -> JSONResponse:
-    """Change a task of a run, its form values among others."""
+    """Change a task of a run, including its form values."""
     task = store.task(task_id, caller, run_id)
     tasks.update(store, caller, task, taskdata=body.taskdata, **body.changes())
     return _task(store, task)
@@ -61,14 +66,14 @@ async def update_run_task(
 
 @router.post("/runs/{run_id}/completed-tasks")
 async def complete_run_task(
-    store: SandboxStore, caller: Member, run_id: str, body: bodies.CompleteTask
+    store: SandboxStore, caller: Member, run_id: str, body: schemas.CompleteTask
 ) -> JSONResponse:
-    """Complete a task of a run; say which tasks the rules hid or showed thereby."""
+    """Complete a task of a run, and show which tasks the rules hid or showed."""
     store.run(run_id, caller)
     task = store.task(body.task_id, caller, run_id)
     changed = _complete(store, caller, task, body)
     return JSONResponse(
-        {"data": {**show.task(store, task), "tasks_changed_by_rules": _statuses(store, changed)}}
+        {"data": {**serializers.task(store, task), "tasks_changed_by_rules": _statuses(store, changed)}}
     )
 
 
@@ -82,7 +87,7 @@ async def reopen_run_task(store: SandboxStore, caller: Member, run_id: str, task
 
 @router.get("/tasks")
 async def list_tasks(
-    request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.TaskFilters
+    request: Request, store: ListStore, caller: Member, includes: With, query: listing.TaskFilters
 ) -> JSONResponse:
     """List the organization's tasks."""
     found = listing.organization_tasks(store, caller, query.archived)
@@ -91,9 +96,9 @@ async def list_tasks(
 
 @router.get("/me/tasks")
 async def list_my_tasks(
-    request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.TaskFilters
+    request: Request, store: ListStore, caller: Member, includes: With, query: listing.TaskFilters
 ) -> JSONResponse:
-    """List the tasks assigned to the caller; without a status only the active ones, as at Tallyfy."""
+    """List the tasks assigned to the caller; only the active ones if no status is given, as at Tallyfy."""
     query.status = query.status or "active"
     mine = (
         task
@@ -106,7 +111,7 @@ async def list_my_tasks(
 @router.get("/users/{user_id}/tasks")
 async def list_user_tasks(
     request: Request,
-    store: SandboxStore,
+    store: ListStore,
     caller: Member,
     user_id: int,
     includes: With,
@@ -127,7 +132,7 @@ async def list_user_tasks(
 @router.get("/guests/{email}/tasks")
 async def list_guest_tasks(
     request: Request,
-    store: SandboxStore,
+    store: ListStore,
     caller: Member,
     email: str,
     includes: With,
@@ -143,7 +148,7 @@ async def list_guest_tasks(
 
 
 @router.post("/tasks")
-async def create_task(store: SandboxStore, caller: Member, body: bodies.CreateTask) -> JSONResponse:
+async def create_task(store: SandboxStore, caller: Member, body: schemas.CreateTask) -> JSONResponse:
     """Create a one-off task."""
     if any(tag not in store.tags for tag in body.tags):
         raise invalid({"tags": ["The selected tags are invalid."]})
@@ -162,20 +167,20 @@ async def create_task(store: SandboxStore, caller: Member, body: bodies.CreateTa
         can_complete_only_assignees=body.can_complete_only_assignees,
         **body.properties(),
     )
-    return JSONResponse({"data": show.task(store, task, with_summary=True)}, status_code=201)
+    return JSONResponse({"data": serializers.task(store, task, with_summary=True)}, status_code=201)
 
 
 @router.get("/tasks/{task_id}")
-async def get_task(store: SandboxStore, caller: Member, task_id: str, includes: With) -> JSONResponse:
+async def get_task(store: ItemStore, caller: Member, task_id: str, includes: With) -> JSONResponse:
     """Show any task, of a run or one-off."""
     return _task(store, store.task(task_id, caller), includes)
 
 
 @router.put("/tasks/{task_id}")
 async def update_task(
-    store: SandboxStore, caller: Member, task_id: str, body: bodies.UpdateTask
+    store: SandboxStore, caller: Member, task_id: str, body: schemas.UpdateTask
 ) -> JSONResponse:
-    """Change a one-off task, for which title, deadline and owners must be sent each time."""
+    """Change a one-off task; title, deadline and owners are required each time."""
     task = _one_off(store.task(task_id, caller))
     missing = {
         name: [f"The {name} field is required."]
@@ -209,11 +214,11 @@ async def delete_task(store: SandboxStore, caller: Member, task_id: str) -> Resp
 
 
 @router.post("/completed-tasks")
-async def complete_task(store: SandboxStore, caller: Member, body: bodies.CompleteTask) -> JSONResponse:
+async def complete_task(store: SandboxStore, caller: Member, body: schemas.CompleteTask) -> JSONResponse:
     """Complete a one-off task."""
     task = _one_off(store.task(body.task_id, caller))
     _complete(store, caller, task, body)
-    return JSONResponse({"data": show.task(store, task)})
+    return JSONResponse({"data": serializers.task(store, task)})
 
 
 @router.delete("/completed-tasks/{task_id}")
@@ -226,9 +231,9 @@ async def reopen_task(store: SandboxStore, caller: Member, task_id: str) -> JSON
 
 @router.post("/tasks/{task_id}/comment")
 async def comment(
-    store: SandboxStore, caller: Member, task_id: str, body: bodies.WriteComment
+    store: SandboxStore, caller: Member, task_id: str, body: schemas.WriteComment
 ) -> JSONResponse:
-    """Write a comment on a task; one with the label ``problem`` reports an issue."""
+    """Comment on a task; the label ``problem`` reports an issue."""
     thread = threads.comment(
         store,
         caller,
@@ -238,16 +243,18 @@ async def comment(
         state=body.state,
         sent_to=tuple(body.sent_to),
     )
-    return JSONResponse({"data": show.thread(thread)}, status_code=201)
+    return JSONResponse({"data": serializers.thread(thread)}, status_code=201)
 
 
 @router.put("/tasks/{task_id}/comment/{thread_id}")
 async def edit_comment(
-    store: SandboxStore, caller: Member, task_id: str, thread_id: str, body: bodies.WriteComment
+    store: SandboxStore, caller: Member, task_id: str, thread_id: str, body: schemas.EditComment
 ) -> JSONResponse:
-    """Change the text of a comment."""
-    thread = threads.edit(store, caller, store.task(task_id, caller), thread_id, body.content)
-    return JSONResponse({"data": show.thread(thread)})
+    """Change the text of a comment, or its state."""
+    thread = threads.edit(
+        store, caller, store.task(task_id, caller), thread_id, body.content, state=body.state
+    )
+    return JSONResponse({"data": serializers.thread(thread)})
 
 
 @router.delete("/tasks/{task_id}/comment/{thread_id}")
@@ -259,36 +266,42 @@ async def delete_comment(store: SandboxStore, caller: Member, task_id: str, thre
 
 @router.post("/tasks/{task_id}/problem")
 async def report_issue(
-    store: SandboxStore, caller: Member, task_id: str, body: bodies.ReportIssue
+    store: SandboxStore, caller: Member, task_id: str, body: schemas.ReportIssue
 ) -> JSONResponse:
-    """Report an issue on a task; until it is resolved, the task cannot be completed."""
+    """Report an issue on a task, which cannot be completed until it is resolved."""
     task = store.task(task_id, caller)
     thread = threads.comment(store, caller, task, body.content, label=ThreadLabel.PROBLEM)
-    return JSONResponse({"data": show.thread(thread)}, status_code=201)
+    return JSONResponse({"data": serializers.thread(thread)}, status_code=201)
 
 
 @router.post("/tasks/{task_id}/resolved-threads")
 async def resolve_issue(
-    store: SandboxStore, caller: Member, task_id: str, body: bodies.ResolveIssue
+    store: SandboxStore, caller: Member, task_id: str, body: schemas.ResolveIssue
 ) -> JSONResponse:
     """Resolve an issue on a task."""
-    thread = threads.resolve(store, caller, store.task(task_id, caller), body.thread_id, body.content)
-    return JSONResponse({"data": show.thread(thread)}, status_code=201)
+    thread = threads.resolve(
+        store, caller, store.task(task_id, caller), body.thread_id, body.content, state=body.state
+    )
+    return JSONResponse({"data": serializers.thread(thread)}, status_code=201)
 
 
 def _page(
-    request: Request, store: Store, found: Sequence[Task], includes: show.Includes, query: listing.TaskQuery
+    request: Request,
+    store: Store,
+    found: Sequence[Task],
+    includes: serializers.Includes,
+    query: listing.TaskQuery,
 ) -> JSONResponse:
     return JSONResponse(
-        listing.page(found, lambda task: show.task(store, task, includes), query, request.url)
+        listing.page(found, lambda task: serializers.task(store, task, includes), query, request.url)
     )
 
 
-def _task(store: Store, task: Task, includes: show.Includes = show.NOTHING) -> JSONResponse:
-    return JSONResponse({"data": show.task(store, task, includes, with_summary=True)})
+def _task(store: Store, task: Task, includes: serializers.Includes = serializers.NOTHING) -> JSONResponse:
+    return JSONResponse({"data": serializers.task(store, task, includes, with_summary=True)})
 
 
-def _complete(store: Store, caller: Caller, task: Task, body: bodies.CompleteTask) -> list[Task]:
+def _complete(store: Store, caller: Caller, task: Task, body: schemas.CompleteTask) -> list[Task]:
     return tasks.complete(store, caller, task, is_approved=body.is_approved, override_user=body.override_user)
 
 

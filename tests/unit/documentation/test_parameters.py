@@ -25,6 +25,7 @@ CLASSES = [
     operators.TallyfyApiOperator,
     notifications.TallyfyLaunchRunNotifier,
     notifications.TallyfyCommentNotifier,
+    notifications.TallyfyIssueNotifier,
 ]
 REQUIRED = inspect.Parameter.empty
 #: Defaults that come from Airflow's configuration.
@@ -53,7 +54,7 @@ def rows(kind):
     """Return the default and the text of each parameter, as the page has them."""
     under = {kind.__name__, "Notifiers"} if kind.__module__ == notifications.__name__ else {kind.__name__}
     found = [table for heading, table in tables(PAGE) if heading in under and table[0][0] == "parameter"]
-    position = [notifications.TallyfyLaunchRunNotifier, notifications.TallyfyCommentNotifier]
+    position = [each for each in CLASSES if each.__module__ == notifications.__name__]
     table = found[position.index(kind) if kind in position else 0]
     return {name: (default, text) for names, default, text in table[1:] for name in LITERAL.findall(names)}
 

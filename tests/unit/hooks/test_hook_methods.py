@@ -224,7 +224,33 @@ class TestWrites:
             f"{ROOT}/organizations/acme/tasks/t1/comment", status_code=201, json={"data": {"id": "x1"}}
         )
         assert hook.comment("t1", "Look at this.") == {"id": "x1"}
-        assert requests_mock.last_request.json() == {"content": "Look at this."}
+        assert requests_mock.last_request.json() == {"content": "Look at this.", "state": "open"}
+        hook.comment("t1", "Look at this.", state="collapsed")
+        assert requests_mock.last_request.json()["state"] == "collapsed"
+
+    @pytest.mark.parametrize(
+        ("subject", "path"), [({"run_id": "r1"}, "runs/r1"), ({"task_id": "t1"}, "tasks/t1")]
+    )
+    def test_report_issue(self, hook, requests_mock, subject, path):
+        url = f"{ROOT}/organizations/acme/{path}/problem"
+        requests_mock.post(url, status_code=201, json={"data": {"id": "x1"}})
+        assert hook.report_issue("It is empty.", **subject) == {"id": "x1"}
+        assert requests_mock.last_request.json() == {"content": "It is empty."}
+        requests_mock.post(url, status_code=502)
+        with pytest.raises(TallyfyIndeterminateError):
+            hook.report_issue("It is empty.", **subject)
+        assert requests_mock.call_count == 2
+
+    def test_get_threads(self, hook, requests_mock):
+        url = f"{ROOT}/organizations/acme/tasks/t1"
+        requests_mock.get(url, json={"data": {**TASK, "threads": {"data": [{"id": "x1"}]}}})
+        assert hook.get_threads("t1") == [{"id": "x1"}]
+        assert asked(requests_mock) == ["/organizations/acme/tasks/t1?with=threads"]
+
+    def test_threads_unlike_their_documentation_are_an_error(self, hook, requests_mock):
+        requests_mock.get(f"{ROOT}/organizations/acme/tasks/t1", json={"data": TASK})
+        with pytest.raises(TallyfyResponseError, match="cannot be read"):
+            hook.get_threads("t1")
 
     def test_a_comment_is_not_written_twice_in_doubt(self, hook, requests_mock):
         requests_mock.post(f"{ROOT}/organizations/acme/tasks/t1/comment", status_code=502)

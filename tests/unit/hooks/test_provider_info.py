@@ -143,7 +143,7 @@ class TestDiscovery:
 
     def test_the_notifiers(self):
         names = {name.rpartition(".")[2] for name in ProvidersManager().notification}
-        assert {"TallyfyLaunchRunNotifier", "TallyfyCommentNotifier"} <= names
+        assert {"TallyfyLaunchRunNotifier", "TallyfyCommentNotifier", "TallyfyIssueNotifier"} <= names
 
     def test_a_connection_of_the_type_gives_the_hook(self, connect):
         connection = connect().get_connection("tallyfy_default")

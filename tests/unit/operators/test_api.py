@@ -80,6 +80,28 @@ def test_pages_of_what_has_none(connection, requests_mock, more):
     assert requests_mock.call_count == 0
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"endpoint": "../me"},
+        {"endpoint": "runs?q=1"},
+        {"endpoint": "runs", "method": "FETCH"},
+        {"endpoint": "runs", "params": {"q": object()}},
+        {"endpoint": "runs", "method": "POST", "json": float("nan")},
+    ],
+)
+def test_what_cannot_be_sent_is_not_retried(connection, requests_mock, wrong):
+    with pytest.raises(AirflowFailException):
+        call(**wrong)
+    assert not requests_mock.called
+
+
+def test_an_error_of_the_filter_is_its_own(connection, requests_mock):
+    requests_mock.get(f"{API}/tags", json={"data": []})
+    with pytest.raises(ValueError, match="invalid literal"):
+        call(endpoint="tags", response_filter=lambda _: int("one"))
+
+
 def test_a_write_in_doubt(connection, requests_mock):
     requests_mock.post(f"{API}/tags", status_code=500)
     with pytest.raises(TallyfyIndeterminateError):

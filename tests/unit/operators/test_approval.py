@@ -1,20 +1,19 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
 from airflow.providers.common.compat.sdk import (
     DAG,
     AirflowFailException,
+    AirflowSensorTimeout,
     AirflowSkipException,
     BaseOperator,
     TaskDeferred,
 )
 
-from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-from airflow_provider_tallyfy.operators import approvals
+from airflow_provider_tallyfy.operators import gate as gates
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
 
 API = "https://tallyfy.test/api/organizations/acme"
@@ -75,16 +74,11 @@ def tallyfy(connection, requests_mock, monkeypatch):
 
 @pytest.fixture
 def skipped(monkeypatch):
-    """The ids of the tasks that were skipped."""
-    ids: list[str] = []
-
-    def skip(_operator, context, tasks):
-        # In Airflow 3 nothing that comes after this is done.
-        assert "return_value" in context["ti"].xcoms or not context["task"].do_xcom_push
-        ids.extend(task.task_id for task in tasks)
-
-    monkeypatch.setattr(approvals, "skip", skip)
-    return ids
+    """The task instances that were marked as skipped; those of the tasks downstream are not scheduled yet."""
+    instances: list[tuple[str, int]] = []
+    monkeypatch.setattr(gates, "task_instance_states", lambda _context, _task_id: {-1: None})
+    monkeypatch.setattr(gates, "skip_task_instances", lambda _context, these: instances.extend(these))
+    return instances
 
 
 def gate(context, **arguments):
@@ -115,31 +109,78 @@ def test_approved_it_tells_who_decided_when_and_what_they_wrote(tallyfy, context
     assert skipped == []
 
 
-def test_rejected_it_skips_what_comes_next_and_no_teardown(tallyfy, context, skipped):
+def test_rejected_it_skips_what_is_directly_downstream_but_no_teardown(tallyfy, context, skipped):
     tallyfy(decided(False))
     result = gate(context).execute(context)
-    assert skipped == ["first"]
+    assert skipped == [("first", -1)]
     assert result["is_approved"] is False
-    assert context["ti"].xcoms["return_value"] == result
+    assert context["ti"].xcoms[gates.SKIPPED_TASKS_KEY] == {"skipped": ["first"]}
 
 
-def test_rejected_it_skips_all_that_comes_after_where_that_is_wanted(tallyfy, context, skipped):
+def test_rejected_it_skips_all_that_is_downstream_if_it_ignores_trigger_rules(tallyfy, context, skipped):
     tallyfy(decided(False))
     gate(context, ignore_downstream_trigger_rules=True).execute(context)
-    assert set(skipped) == {"first", "second"}
+    assert set(skipped) == {("first", -1), ("second", -1)}
 
 
-def test_it_pushes_before_it_skips_only_what_it_would_have_returned(tallyfy, context, skipped):
+@pytest.mark.parametrize("state", ["running", "success", "failed", "skipped"])
+def test_a_task_that_has_started_before_is_left_as_it_is(tallyfy, context, skipped, monkeypatch, state):
+    monkeypatch.setattr(gates, "task_instance_states", lambda _context, _task_id: {-1: state})
     tallyfy(decided(False))
-    gate(context, do_xcom_push=False).execute(context)
-    assert "return_value" not in context["ti"].xcoms
-    gate(context, multiple_outputs=True).execute(context)
-    assert context["ti"].xcoms["is_approved"] is False
+    gate(context).execute(context)
+    assert skipped == []
 
 
-def test_rejected_it_fails_without_retries_where_that_is_wanted(tallyfy, context, skipped):
+def test_approved_it_skips_nothing(tallyfy, context, skipped):
+    tallyfy(decided(True))
+    gate(context).execute(context)
+    assert (skipped, gates.SKIPPED_TASKS_KEY in context["ti"].xcoms) == ([], False)
+
+
+def test_approved_after_a_start_in_the_triggerer_it_takes_back_what_an_earlier_try_skipped(
+    tallyfy, context, skipped
+):
+    tallyfy(decided(True))
+    approval = gate(context)
+    approval.start_from_trigger = True
+    approval.execute(context)
+    assert context["ti"].xcoms[gates.SKIPPED_TASKS_KEY] == {"skipped": []}
+
+
+class TestMapped:
+    @pytest.fixture(autouse=True)
+    def _is_mapped(self, context):
+        context["ti"].map_index = 3
+
+    def test_rejected_it_is_skipped_itself_and_its_result_is_pushed(self, tallyfy, context, skipped):
+        tallyfy(decided(False))
+        with pytest.raises(AirflowSkipException, match="was rejected by Ben Larsen"):
+            gate(context).execute(context)
+        assert context["ti"].xcoms["return_value"]["is_approved"] is False
+        assert gates.SKIPPED_TASKS_KEY not in context["ti"].xcoms
+        assert skipped == []
+
+    def test_it_pushes_only_what_it_would_have_returned(self, tallyfy, context, skipped):
+        tallyfy(decided(False))
+        with pytest.raises(AirflowSkipException):
+            gate(context, do_xcom_push=False).execute(context)
+        assert "return_value" not in context["ti"].xcoms
+        with pytest.raises(AirflowSkipException):
+            gate(context, multiple_outputs=True).execute(context)
+        assert context["ti"].xcoms["is_approved"] is False
+
+    def test_rejected_it_skips_all_that_is_downstream_if_it_ignores_trigger_rules(
+        self, tallyfy, context, skipped
+    ):
+        tallyfy(decided(False))
+        with pytest.raises(AirflowSkipException):
+            gate(context, ignore_downstream_trigger_rules=True).execute(context)
+        assert set(skipped) == {("first", -1), ("second", -1)}
+
+
+def test_rejected_it_fails_without_retries_if_told_so(tallyfy, context, skipped):
     tallyfy(decided(False))
-    message = r"'Approve' of run r1 was rejected by Ben Larsen, who wrote: Too early\."
+    message = "'Approve' of run r1 was rejected by Ben Larsen, with the comment: Too early."
     with pytest.raises(AirflowFailException, match=message):
         gate(context, fail_on_reject=True).execute(context)
     assert skipped == []
@@ -147,27 +188,40 @@ def test_rejected_it_fails_without_retries_where_that_is_wanted(tallyfy, context
 
 @pytest.mark.parametrize("meaning", ["soft_fail", "never_fail", "silent_fail"])
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_rejection_is_no_failed_look(tallyfy, context, monkeypatch, meaning, deferrable):
-    """In Airflow 3, downstream tasks are skipped by an exception, which nothing on its way may take for a failure."""
-
-    class SkippedError(Exception):
-        pass
-
-    def skip(*_):
-        raise SkippedError
-
-    monkeypatch.setattr(approvals, "skip", skip)
+def test_a_rejection_is_no_failed_poll(tallyfy, context, skipped, meaning, deferrable):
     tallyfy(OPEN if deferrable else decided(False))
     approval = gate(context, deferrable=deferrable, **{meaning: True})
     if deferrable:
         with pytest.raises(TaskDeferred):
             approval.execute(context)
         event = {"outcome": "over", "result": decided(False, form_values={})}
-        with pytest.raises(SkippedError):
-            approval.resume_execution("execute_complete", {"event": event}, context)
+        approval.resume_execution("execute_complete", {"event": event}, context)
     else:
-        with pytest.raises(SkippedError):
-            approval.execute(context)
+        approval.execute(context)
+    assert skipped == [("first", -1)]
+
+
+def test_a_timeout_that_skips_it_skips_what_is_downstream_too(tallyfy, context, skipped):
+    tallyfy(OPEN)
+    with pytest.raises(AirflowSkipException):
+        gate(context, timeout=0, soft_fail=True).execute(context)
+    assert skipped == [("first", -1)]
+    assert context["ti"].xcoms[gates.SKIPPED_TASKS_KEY] == {"skipped": ["first"]}
+
+
+def test_a_timeout_that_fails_it_leaves_the_rest_to_trigger_rules(tallyfy, context, skipped):
+    tallyfy(OPEN)
+    with pytest.raises(AirflowSensorTimeout):
+        gate(context, timeout=0).execute(context)
+    assert skipped == []
+
+
+def test_a_shape_that_cannot_be_held_fails_it_before_it_waits(context):
+    with DAG("d", schedule=None):
+        context["task"] = approval = TallyfyApprovalOperator(task_id="gate", run_id="r1", task="approve")
+        approval >> BaseOperator(task_id="publish", trigger_rule="always")
+    with pytest.raises(AirflowFailException, match="'publish' is downstream of the approval 'gate', but"):
+        approval.execute(context)
 
 
 def test_a_task_that_is_no_approval_is_an_error_at_once(tallyfy, context):
@@ -176,10 +230,15 @@ def test_a_task_that_is_no_approval_is_an_error_at_once(tallyfy, context):
         gate(context).execute(context)
 
 
-def test_where_a_rule_hides_it_nobody_is_asked(tallyfy, context, skipped):
+def test_hidden_by_a_rule_it_is_skipped_with_what_is_downstream(tallyfy, context, skipped):
     tallyfy(OPEN | {"status": "auto-skipped"})
     with pytest.raises(AirflowSkipException):
         gate(context).execute(context)
+    assert skipped == [("first", -1)]
+
+
+def test_hidden_by_a_rule_it_lets_downstream_run_if_told_so(tallyfy, context, skipped):
+    tallyfy(OPEN | {"status": "auto-skipped"})
     result = gate(context, on_skipped="succeed").execute(context)
     assert (result["is_approved"], result["decided_by"], skipped) == (None, None, [])
 
@@ -216,20 +275,3 @@ class TestWhoDecided:
         tallyfy(decided(True, completer_id=None))
         result = gate(context).execute(context)
         assert (result["decided_by"], result["comment"]) == (None, None)
-
-
-class TestSkip:
-    def test_in_airflow_3(self, monkeypatch):
-        monkeypatch.setattr(version_compat, "AIRFLOW_V_3_0_PLUS", True)
-        calls = []
-        operator = SimpleNamespace(skip=lambda **arguments: calls.append(arguments))
-        version_compat.skip(operator, {"ti": "ti"}, ["task"])
-        assert calls == [{"ti": "ti", "tasks": ["task"]}]
-
-    def test_in_airflow_2(self, monkeypatch):
-        monkeypatch.setattr(version_compat, "AIRFLOW_V_3_0_PLUS", False)
-        calls = []
-        operator = SimpleNamespace(skip=lambda *given, **named: calls.append((given, named)))
-        dag_run = SimpleNamespace(logical_date="date")
-        version_compat.skip(operator, {"ti": SimpleNamespace(map_index=3), "dag_run": dag_run}, ["task"])
-        assert calls == [((dag_run, "date", ["task"]), {"map_index": 3})]

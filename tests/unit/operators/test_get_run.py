@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError
@@ -70,7 +71,7 @@ def test_what_is_templated():
 
 
 def test_a_run_id_that_is_none_is_refused_in_words(connection, context):
-    with pytest.raises(ValueError, match=r"run_id must be a Tallyfy id .* is missing"):
+    with pytest.raises(AirflowFailException, match=r"run_id must be a Tallyfy id .* is missing"):
         TallyfyGetRunOperator(task_id="read", run_id=None).execute(context)
 
 

@@ -9,14 +9,14 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
 from airflow_provider_tallyfy import version_compat
-from airflow_provider_tallyfy.acting import launching
+from airflow_provider_tallyfy.actions import attempts, launching
 from airflow_provider_tallyfy.exceptions import (
     TallyfyIndeterminateError,
     TallyfyNotFoundError,
     TallyfyResponseError,
 )
 from airflow_provider_tallyfy.hooks import transport
-from airflow_provider_tallyfy.operators import launch_record
+from airflow_provider_tallyfy.operators import attempt_store
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator, TallyfyLaunchRunOperator
 
 API = "https://tallyfy.test/api/organizations/acme"
@@ -41,6 +41,9 @@ class Clock:
     def time(self):
         return self.now
 
+    def monotonic(self):
+        return self.now
+
     def sleep(self, seconds):
         self.pauses.append(seconds)
         self.now += seconds
@@ -49,8 +52,8 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(launching, "time", clock)
-    monkeypatch.setattr(launch_record, "time", clock)
+    for module in (attempts, launching, attempt_store):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
@@ -58,7 +61,7 @@ def clock(monkeypatch):
 def _is_airflow_3_3(monkeypatch):
     """So that the rules of both are tried in each environment."""
     monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
-    monkeypatch.setattr(launch_record, "never_expire", lambda: None)
+    monkeypatch.setattr(attempt_store, "never_expire", lambda: None)
 
 
 @pytest.fixture
@@ -124,7 +127,7 @@ class TestWhatIsSent:
             "tags": ["t1"],
             "users": [1001],
             "groups": ["g1"],
-            "roles": {"role1": {"users": [1001]}},
+            "roles": {"role1": {"users": [1001], "guests": [], "groups": []}},
             "folders": ["f1"],
             "parent_id": "r0",
         }
@@ -153,7 +156,7 @@ class TestWhatIsSent:
         for part in [*parts, "users: 'ben@"]:
             assert part in message
         assert sent(tallyfy) == []
-        assert context["task_state_store"].kept == {}
+        assert context["task_state_store"].kept["tallyfy_launch"]["sent_at"] is None
 
     def test_notes_may_be_any_plain_value(self, tallyfy, context):
         with pytest.raises(AirflowFailException, match="summary: "):
@@ -183,12 +186,8 @@ class TestRecord:
         )
         operator().execute(context)
         before = seen[0]["tallyfy_launch"]
-        assert (before["first_sent_at"], before["sent_at"], before.get("run_id")) == (
-            clock.now,
-            clock.now,
-            None,
-        )
-        assert store.kept["tallyfy_launch"] == {**before, "run_id": "r1"}
+        assert (before["began_at"], before["sent_at"], before.get("launched")) == (clock.now, clock.now, None)
+        assert store.kept["tallyfy_launch"] == {**before, "launched": "r1"}
 
     def test_nothing_is_sent_where_the_attempt_cannot_be_kept(self, tallyfy, context):
         def fail(*_args, **_kwargs):
@@ -204,7 +203,7 @@ class TestRecord:
         keep = store.set
 
         def keep_but_the_run(key, value, **more):
-            if "run_id" in value:
+            if "launched" in value:
                 raise RuntimeError("The store is down.")
             keep(key, value, **more)
 
@@ -226,7 +225,7 @@ class TestRecord:
 
 class TestLooking:
     def found(self, context, created_at=RUN_AFTER):
-        mark = launch_record.launch_mark(context, "launch", is_of_every_try=True)
+        mark = attempt_store.launch_mark(context, "launch", is_of_every_try=True)
         return {"id": "r1", "summary": str(mark), "created_at": created_at.isoformat()}
 
     def test_a_first_try_does_not_look(self, tallyfy, context):
@@ -244,8 +243,16 @@ class TestLooking:
     def test_a_later_try_looks_in_both_lists_before_it_sends(self, tallyfy, context):
         context["ti"].try_number = 2
         assert operator().execute(context)["id"] == "r1"
-        filters = {"checklist_id": ["c1"], "sort": ["-created_at"], "per_page": ["100"], "page": ["1"]}
-        assert looked(tallyfy) == [{**filters, "archived": ["true"]}, {**filters, "status": ["archived"]}]
+        filters = {
+            "checklist_id": ["c1"],
+            "sort": ["-created_at"],
+            "with": ["next_task"],
+            "per_page": ["100"],
+            "page": ["1"],
+        }
+        asked = looked(tallyfy)
+        assert asked[:2] == [{**filters, "archived": ["true"]}, {**filters, "status": ["archived"]}]
+        assert asked == asked[:2] * 7
         assert len(sent(tallyfy)) == 1
 
     def test_what_is_found_is_adopted_before_anything_is_checked(self, tallyfy, context):
@@ -253,7 +260,7 @@ class TestLooking:
         tallyfy.get(f"{API}/runs", json={"data": [{"id": "r0"}, self.found(context)]})
         assert operator(kickoff={}).execute(context)["id"] == "r1"
         assert sent(tallyfy) == []
-        assert context["task_state_store"].kept["tallyfy_launch"]["run_id"] == "r1"
+        assert context["task_state_store"].kept["tallyfy_launch"]["launched"] == "r1"
 
     @pytest.mark.parametrize(
         ("dag_run", "created_at", "is_found"),
@@ -277,13 +284,10 @@ class TestLooking:
         context["ti"].try_number = 2
         context["dag_run"] = dag_run
         older = {"id": "r0", "created_at": created_at.isoformat()}
-        page = {"meta": {"pagination": {"total_pages": 2}}}
+        page = {"meta": {"pagination": {"total_pages": 2, "links": []}}}
+        tallyfy.get(f"{API}/runs?archived=true&page=1", json={"data": [older], **page})
         tallyfy.get(
-            f"{API}/runs?archived=true",
-            [
-                {"json": {"data": [older], **page}},
-                {"json": {"data": [self.found(context, created_at)], **page}},
-            ],
+            f"{API}/runs?archived=true&page=2", json={"data": [self.found(context, created_at)], **page}
         )
         operator().execute(context)
         assert (sent(tallyfy) == []) is is_found
@@ -294,8 +298,8 @@ class TestLooking:
         )
         began = clock.now
         assert operator().execute(context)["id"] == "r1"
-        assert clock.now - began == launching.SETTLED_AFTER == sum(clock.pauses)
-        assert len(looked(tallyfy)) == 2 * (len(clock.pauses) + 1) > 10
+        assert clock.now - began == attempts.INDETERMINATE_WINDOW == sum(clock.pauses)
+        assert len(looked(tallyfy)) == 2 * (len(clock.pauses) + 1) == 14
         assert len(sent(tallyfy)) == 2
 
     @pytest.mark.parametrize("is_killed", [False, True])
@@ -328,7 +332,7 @@ class TestLooking:
         assert operator().execute(context)["id"] == "r1"
         first, doubtful, last = sent_at
         assert doubtful - first >= 90
-        assert last - doubtful == launching.SETTLED_AFTER
+        assert last - doubtful == attempts.INDETERMINATE_WINDOW
 
     def test_twice_in_doubt_fails_and_the_next_try_looks_first(self, tallyfy, context, clock):
         tallyfy.post(f"{API}/runs", status_code=502)
@@ -342,7 +346,7 @@ class TestLooking:
         assert operator().execute(context)["id"] == "r1"
         assert len(sent(tallyfy)) == 2
 
-    def test_a_retry_soon_after_a_worker_was_killed_waits_for_the_rest_of_the_minute(
+    def test_a_retry_soon_after_a_worker_was_killed_waits_for_a_minute_of_its_own(
         self, tallyfy, context, clock
     ):
         tallyfy.post(f"{API}/runs", exc=KeyboardInterrupt)
@@ -352,20 +356,293 @@ class TestLooking:
         context["ti"].try_number = 2
         tallyfy.post(f"{API}/runs", status_code=201, json={"data": {"id": "r1"}})
         operator().execute(context)
-        assert sum(clock.pauses) == launching.SETTLED_AFTER - 20
+        assert sum(clock.pauses) == attempts.INDETERMINATE_WINDOW
 
     def test_one_much_later_does_not_wait(self, tallyfy, context, clock):
         self.test_twice_in_doubt_fails_and_the_next_try_looks_first(tallyfy, context, clock)
         clock.pauses.clear()
-        context["task_state_store"].kept["tallyfy_launch"].pop("run_id")
-        clock.now += 3600
+        context["task_state_store"].kept["tallyfy_launch"].pop("launched")
+        clock.now += 2 * 3600
         operator().execute(context)
         assert clock.pauses == []
 
 
+def dag_run(started=RUN_AFTER, run_after=RUN_AFTER, cleared=0):
+    """A scheduled DAG run, which has the same run_after however often it is deleted and created again."""
+    return SimpleNamespace(run_after=run_after, start_date=started, clear_number=cleared)
+
+
+class TestIncarnation:
+    """A DAG run that was deleted and created again with the same id launches a run of its own."""
+
+    @pytest.fixture(params=[True, False], ids=["store", "no store"])
+    def has_store(self, request, monkeypatch):
+        monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", request.param)
+        return request.param
+
+    @pytest.fixture
+    def tallyfy(self, tallyfy):
+        """A Tallyfy that keeps what it launches."""
+        self.runs = []
+
+        def launch(request, _response):
+            created_at = datetime.now(UTC).isoformat()
+            run = {**request.json(), "id": f"r{len(self.runs) + 1}", "created_at": created_at}
+            self.runs.insert(0, run)
+            tallyfy.get(f"{API}/runs/{run['id']}", json={"data": run})
+            return {"data": run}
+
+        tallyfy.post(f"{API}/runs", json=launch)
+        tallyfy.get(f"{API}/runs", json=lambda *_: {"data": self.runs})
+        return tallyfy
+
+    def again(self, context, **more):
+        """The DAG run was deleted, its state with it, and created again."""
+        context["task_state_store"].kept.clear()
+        context["dag_run"] = dag_run(**more)
+
+    @pytest.mark.parametrize("first_try", [1, 2], ids=["first try", "a try before it sent nothing"])
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"started": RUN_AFTER + timedelta(seconds=1)},
+            {"started": RUN_AFTER + timedelta(days=1)},
+            {
+                "started": RUN_AFTER + timedelta(days=1),
+                "run_after": RUN_AFTER + timedelta(days=1),
+                "cleared": 1,
+            },
+        ],
+        ids=["a second later", "a day later", "triggered again and cleared"],
+    )
+    def test_the_run_of_a_deleted_dag_run_is_not_adopted(self, tallyfy, context, has_store, first_try, more):
+        context["dag_run"] = dag_run()
+        assert operator().execute(context)["id"] == "r1"
+        self.again(context, **more)
+        context["ti"].try_number = first_try
+        assert operator().execute(context)["id"] == "r2"
+        context["ti"].try_number += 1
+        assert operator().execute(context)["id"] == "r2"
+        assert len(self.runs) == 2
+
+    def test_a_launch_in_doubt_does_not_adopt_it_either(self, tallyfy, context, has_store):
+        context["dag_run"] = dag_run()
+        operator().execute(context)
+        self.again(context, started=RUN_AFTER + timedelta(seconds=5))
+        tallyfy.post(f"{API}/runs", status_code=502)
+        with pytest.raises(TallyfyIndeterminateError):
+            operator().execute(context)
+
+    @pytest.mark.parametrize("is_emptied", [False, True])
+    def test_a_cleared_dag_run_finds_its_own_newest(self, tallyfy, context, has_store, is_emptied):
+        context["dag_run"] = dag_run()
+        operator().execute(context)
+        self.again(context, started=RUN_AFTER + timedelta(hours=1))
+        assert operator().execute(context)["id"] == "r2"
+        context["dag_run"] = dag_run(RUN_AFTER + timedelta(hours=2), cleared=1)
+        context["ti"].try_number = 2
+        if is_emptied:
+            context["task_state_store"].kept.clear()
+        assert operator().execute(context)["id"] == "r2"
+        assert len(self.runs) == 2
+
+    def test_a_cleared_dag_run_that_sent_nothing_knows_it_by_its_store(self, tallyfy, context):
+        context["dag_run"] = dag_run()
+        operator().execute(context)
+        self.again(context, started=RUN_AFTER + timedelta(hours=1))
+        with pytest.raises(AirflowFailException):
+            operator(kickoff={}).execute(context)
+        context["dag_run"] = dag_run(RUN_AFTER + timedelta(hours=2), cleared=1)
+        context["ti"].try_number = 2
+        assert operator().execute(context)["id"] == "r2"
+
+    def test_in_airflow_2_the_database_row_is_what_counts(self, tallyfy, context, monkeypatch):
+        monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", False)
+        row = {"logical_date": RUN_AFTER, "data_interval_end": RUN_AFTER, "start_date": RUN_AFTER}
+        context["dag_run"] = SimpleNamespace(id=7, clear_number=0, **row)
+        operator().execute(context)
+        context["ti"].try_number = 2
+        context["dag_run"] = SimpleNamespace(id=8, clear_number=1, **row)
+        assert operator().execute(context)["id"] == "r2"
+        context["dag_run"] = SimpleNamespace(id=7, clear_number=1, **row)
+        assert operator().execute(context)["id"] == "r1"
+
+    def test_a_store_that_was_emptied_while_a_launch_was_under_way(self, tallyfy, context, clock):
+        """What Tallyfy was still doing when the worker died shows up in the list some seconds later."""
+        context["dag_run"] = dag_run()
+        context["ti"].try_number = 2
+        mark = attempt_store.launch_mark(context, "launch", is_of_every_try=True)
+
+        def runs(*_):
+            return {"data": [{"id": "r9", "summary": str(mark)}] if sum(clock.pauses) > 20 else []}
+
+        tallyfy.get(f"{API}/runs", json=runs)
+        tallyfy.get(f"{API}/runs/r9", json={"data": {"id": "r9"}})
+        assert operator().execute(context)["id"] == "r9"
+        assert sent(tallyfy) == []
+
+
+class TestClocks:
+    @pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=300), timedelta(minutes=-59)])
+    def test_the_clock_of_the_worker_before_does_not_count(self, tallyfy, context, clock, ahead):
+        """A worker whose clock is ahead, or behind, is killed; the next one waits for a minute, and polls seldom."""
+        clock.now += ahead.total_seconds()
+        tallyfy.post(f"{API}/runs", exc=KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            operator().execute(context)
+        clock.now -= ahead.total_seconds()
+        context["ti"].try_number = 2
+        tallyfy.post(f"{API}/runs", status_code=201, json={"data": {"id": "r1"}})
+        operator().execute(context)
+        assert sum(clock.pauses) == attempts.INDETERMINATE_WINDOW
+        assert len(looked(tallyfy)) == 14
+
+    def test_a_run_that_is_older_than_a_clock_that_was_ahead(self, tallyfy, context, clock):
+        true_now = clock.now
+        clock.now += 3 * 3600
+        tallyfy.post(f"{API}/runs", exc=KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            operator().execute(context)
+        clock.now = true_now + 30
+        mark = attempt_store.launch_mark(context, "launch", is_of_every_try=True)
+        created = datetime.fromtimestamp(true_now, UTC)
+        pages = {"meta": {"pagination": {"total_pages": 2, "links": []}}}
+        newer = {"id": "r2", "created_at": (created + timedelta(seconds=10)).isoformat()}
+        own = {"id": "r1", "created_at": created.isoformat(), "summary": str(mark)}
+        tallyfy.get(f"{API}/runs?page=1", json={"data": [newer], **pages})
+        tallyfy.get(f"{API}/runs?page=2", json={"data": [own], **pages})
+        context["ti"].try_number = 2
+        assert operator().execute(context)["id"] == "r1"
+        assert len(sent(tallyfy)) == 1
+
+
+class TestReading:
+    NOT_FOUND = {"status_code": 404, "json": {"message": "Not found"}}  # noqa: RUF012
+
+    def test_a_read_that_lags_is_repeated(self, tallyfy, context, clock):
+        shown = {"json": {"data": {"id": "r1", "next_task": {"id": "t1"}}}}
+        tallyfy.get(f"{API}/runs/r1", [self.NOT_FOUND, self.NOT_FOUND, shown])
+        assert operator().execute(context) == {"id": "r1", "next_task": {"id": "t1"}}
+        assert clock.pauses == [1, 2]
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            NOT_FOUND,
+            {"status_code": 403, "json": {"message": "Forbidden"}},
+            {"json": {"data": {"next_task": "none"}}},
+        ],
+        ids=["404", "403", "unreadable"],
+    )
+    def test_a_run_that_cannot_be_read_is_returned_as_the_launch_showed_it(self, tallyfy, context, answer):
+        answered = {"id": "r1", "name": "Release", "next_task": {"data": [{"id": "t1"}]}}
+        tallyfy.post(f"{API}/runs", status_code=201, json={"data": answered})
+        tallyfy.get(f"{API}/runs/r1", **answer)
+        assert operator().execute(context) == {**answered, "next_task": {"id": "t1"}}
+        assert len(sent(tallyfy)) == 1
+
+    def test_a_run_that_was_found_in_a_list_likewise(self, tallyfy, context):
+        context["ti"].try_number = 2
+        mark = attempt_store.launch_mark(context, "launch", is_of_every_try=True)
+        listed = {"id": "r1", "summary": str(mark), "next_task": [{"id": "t1"}]}
+        tallyfy.get(f"{API}/runs", json={"data": [listed]})
+        tallyfy.get(f"{API}/runs/r1", **self.NOT_FOUND)
+        assert operator().execute(context) == {**listed, "next_task": {"id": "t1"}}
+
+    def test_a_run_of_which_only_the_id_is_known_is_gone_after_a_minute_of_reads(
+        self, tallyfy, context, clock, monkeypatch
+    ):
+        operator().execute(context)
+        context["ti"].try_number = 2
+        tallyfy.get(f"{API}/runs/r1", **self.NOT_FOUND)
+        tallyfy.reset_mock()
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", "tallyfy://acme:another-token@tallyfy.test")
+        launch = operator()
+        assert launch.hook.connection.access_token == "another-token"
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", "tallyfy://acme:a-third-token@tallyfy.test")
+        with pytest.raises(TallyfyNotFoundError):
+            launch.execute(context)
+        tokens = [request.headers["Authorization"] for request in tallyfy.request_history]
+        assert tokens[0] == "Bearer another-token"
+        assert set(tokens[1:]) == {"Bearer a-third-token"}
+        assert len(tokens) >= 4
+        assert sum(clock.pauses) >= 30
+
+    def test_an_id_that_no_address_can_hold(self, tallyfy, context):
+        tallyfy.post(f"{API}/runs", status_code=201, json={"data": {"id": "../me"}})
+        with pytest.raises(TallyfyIndeterminateError):
+            operator().execute(context)
+
+
+ODD = {"id": "r1", "name": "a\0b \ud83d", "number": 2**70, "digits": 10**18 + 1, "next_task": None}
+SANITIZED = {"id": "r1", "name": "a?b ?", "number": str(2**70), "digits": 10**18 + 1, "next_task": None}
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_is_returned_is_fit_for_airflow(tallyfy, context, waits):
+    tallyfy.get(f"{API}/runs/r1", json={"data": {**ODD, "status": "complete"}})
+    assert operator(wait_for_completion=waits).execute(context) == {**SANITIZED, "status": "complete"}
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"tags": "one-id"}, r"tags: a list of ids was expected, such as \['one-id'\], not the text"),
+            ({"folders": "a b"}, "folders: a list of ids was expected"),
+            ({"tags": {"id": "t1"}}, "tags: a list of ids was expected"),
+            ({"tags": [True]}, "tags: an id was expected, not true"),
+            ({"tags": ["a/b"]}, "tags: an id was expected, not the text 'a/b'"),
+            ({"parent_id": ["r0"]}, "parent_id: an id was expected"),
+            ({"roles": ["role1"]}, "roles: a mapping such as"),
+            (
+                {"roles": {"role1": {"user": [1001]}}},
+                "'role1': 'user' is none of the lists users, guests, groups",
+            ),
+            ({"roles": {"role1": {"users": ["nobody@x.example"]}}}, "'nobody@x.example' is no member"),
+            ({"owner_id": True}, "owner_id: "),
+            ({"users": [True]}, "users: "),
+            ({"checklist_id": "a/b"}, "checklist_id must be a Tallyfy id"),
+        ],
+    )
+    def test_at_once_and_without_retries(self, tallyfy, context, given, message):
+        with pytest.raises(AirflowFailException, match=message):
+            operator(**given).execute(context)
+        assert sent(tallyfy) == []
+
+    def test_a_role_that_no_step_of_the_template_has(self, tallyfy, context):
+        steps = [{"id": "s1", "title": "Sign", "roles": [{"id": "role1"}]}, {"id": "s2", "title": "Pay"}]
+        tallyfy.get(f"{API}/checklists/c1", json={"data": {**CHECKLIST, "steps": steps}})
+        with pytest.raises(
+            AirflowFailException, match="roles: 'role2' is no role of the template\nThe roles are:\n  role1"
+        ):
+            operator(roles={"role2": {"users": [1001]}}).execute(context)
+        operator(roles={"role1": {"users": [1001]}}).execute(context)
+        [body] = sent(tallyfy)
+        assert body["roles"] == {"role1": {"users": [1001], "guests": [], "groups": []}}
+
+    @pytest.mark.parametrize("name", ["poke_interval", "timeout"])
+    @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), 1e300, timedelta(0), timedelta(-1)])
+    def test_a_pace_without_sense(self, tallyfy, context, name, value):
+        with pytest.raises(ValueError, match=f"{name} must be a number of seconds above 0"):
+            operator(wait_for_completion=True, **{name: value})
+        launch = operator(wait_for_completion=True)
+        setattr(launch, name, value)  # as a cluster policy may
+        with pytest.raises(AirflowFailException, match=f"{name} must be a number of seconds above 0"):
+            launch.execute(context)
+        assert tallyfy.request_history == []
+
+    def test_a_wait_that_cannot_be_handed_over(self, tallyfy, context):
+        launch = operator(wait_for_completion=True, deferrable=True)
+        launch.tallyfy_conn_id = object()
+        with pytest.raises(AirflowFailException, match="cannot be handed to the triggerer"):
+            launch.execute(context)
+        assert tallyfy.request_history == []
+
+
 class TestMark:
     def test_it_is_of_the_task_instance(self, context):
-        mark = launch_record.launch_mark(context, "launch", is_of_every_try=True)
+        mark = attempt_store.launch_mark(context, "launch", is_of_every_try=True)
         assert (mark.dag_id, mark.run_id, mark.task_id, mark.map_index) == (
             "onboarding",
             "manual__1",

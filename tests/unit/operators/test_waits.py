@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.exceptions import TallyfyAuthError
 from airflow_provider_tallyfy.operators import waits
+from airflow_provider_tallyfy.waiting.evidence import GONE_AFTER_SECONDS
 
 RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
 TRIGGER_TIMEOUT = "Trigger timeout" if version_compat.AIRFLOW_V_3_0_PLUS else "Trigger/execution timeout"
@@ -35,9 +36,9 @@ class Launch(waits.WaitsForRun, BaseOperator):
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    """A clock that stands still but while somebody sleeps."""
+    """A clock that moves only in pauses."""
     clock = SimpleNamespace(now=1_800_000_000.0)
-    clock.time = lambda: clock.now
+    clock.time = clock.monotonic = lambda: clock.now
     clock.sleep = lambda seconds: setattr(clock, "now", clock.now + seconds)
     monkeypatch.setattr(waits, "time", clock)
     return clock
@@ -123,3 +124,32 @@ def test_metrics_are_told_of_each_look_in_a_worker(tallyfy, context, told_metric
     launch(context)
     assert told_metrics.counts("tallyfy.polls") == {"succeeded": 2, "failed": 1}
     assert told_metrics.counts("tallyfy.requests") == {"ok": 2, "server_error": 1}
+
+
+NOT_FOUND = {"status_code": 404, "json": {"message": "Not found"}}
+
+
+class TestRunThatWasJustLaunched:
+    """Reads may lag behind the launch."""
+
+    @pytest.mark.parametrize("deferrable", [True, False])
+    def test_it_is_not_gone_because_a_few_reads_do_not_show_it(
+        self, connection, requests_mock, context, clock, deferrable
+    ):
+        active = {"json": {"data": {"id": "r1", "status": "active"}}}
+        complete = {"json": {"data": {"id": "r1", "status": "complete"}}}
+        requests_mock.get(RUN, [*[NOT_FOUND] * 6, active, NOT_FOUND, complete])
+        if deferrable:
+            # The trigger polls it again, by the same rule.
+            with pytest.raises(TaskDeferred) as deferral:
+                launch(context, deferrable=True)
+            assert deferral.value.trigger.looked_at is None
+        else:
+            assert launch(context)["status"] == "complete"
+
+    def test_it_is_gone_after_half_a_minute_of_reads(self, connection, requests_mock, context, time_of_polls):
+        began = time_of_polls.monotonic()
+        requests_mock.get(RUN, **NOT_FOUND)
+        with pytest.raises(AirflowFailException, match="gone"):
+            launch(context)
+        assert time_of_polls.monotonic() - began >= GONE_AFTER_SECONDS

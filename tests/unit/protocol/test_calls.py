@@ -165,16 +165,45 @@ class TestTasks:
         made = calls.get_task("acme", "r1", "t1", with_)
         assert (made.method, made.target) == ("GET", f"{RUN}/tasks/t1{query}")
 
-    def test_comment(self):
-        made = calls.comment("acme", "t1", "Look at this.\n")
+    @pytest.mark.parametrize("state", calls.COMMENT_STATES)
+    def test_comment(self, state):
+        made = calls.comment("acme", "t1", "Look at this.\n", state)
         assert (made.method, made.target) == ("POST", "/organizations/acme/tasks/t1/comment")
-        assert made.json == {"content": "Look at this.\n"}
+        assert made.json == {"content": "Look at this.\n", "state": state}
         assert not made.is_repeatable
 
+    @pytest.mark.parametrize("state", ["closed", "", None, "Open", ["open"]])
+    def test_a_comment_in_no_such_state_is_refused(self, state):
+        with pytest.raises(ValueError, match="state must be one of open, hide-for-guests, collapsed, but is"):
+            calls.comment("acme", "t1", "Look.", state)
+
+    @pytest.mark.parametrize(
+        ("subject", "path"),
+        [({"run_id": "r1", "task_id": None}, "runs/r1"), ({"run_id": None, "task_id": "t1"}, "tasks/t1")],
+    )
+    def test_report_issue(self, subject, path):
+        made = calls.report_issue("acme", **subject, content="It is empty.")
+        assert (made.method, made.target) == ("POST", f"/organizations/acme/{path}/problem")
+        assert made.json == {"content": "It is empty."}
+        assert not made.is_repeatable
+
+    @pytest.mark.parametrize("both", [("r1", "t1"), (None, None)])
+    def test_an_issue_is_on_a_run_or_on_a_task(self, both):
+        with pytest.raises(ValueError, match="Give either run_id or task_id"):
+            calls.report_issue("acme", *both, "It is empty.")
+
     @pytest.mark.parametrize("content", ["", " \n", None, 5, ["a"]])
-    def test_a_comment_that_says_nothing_is_refused(self, content):
-        with pytest.raises(ValueError, match="content must be a text"):
-            calls.comment("acme", "t1", content)
+    def test_a_comment_or_issue_that_says_nothing_is_refused(self, content):
+        for make in (
+            lambda: calls.comment("acme", "t1", content, "open"),
+            lambda: calls.report_issue("acme", None, "t1", content),
+        ):
+            with pytest.raises(ValueError, match="content must be a text"):
+                make()
+
+    def test_get_threads(self):
+        made = calls.get_threads("acme", "t1")
+        assert (made.method, made.target) == ("GET", "/organizations/acme/tasks/t1?with=threads")
 
     def test_update_task(self):
         made = calls.update_task("acme", "r1", "t1", {"taskdata": {"f": ""}, "title": None})
@@ -210,7 +239,8 @@ class TestTasks:
                 lambda: calls.update_task("acme", "r1", bad, {}),
                 lambda: calls.complete_task("acme", "r1", bad, {}),
                 lambda: calls.get_task("acme", "r1", bad, ()),
-                lambda: calls.comment("acme", bad, "Look."),
+                lambda: calls.comment("acme", bad, "Look.", "open"),
+                lambda: calls.get_threads("acme", bad),
             ],
             "checklist_id": [
                 lambda: calls.launch_run("acme", bad, {}),

@@ -47,11 +47,21 @@ class TestMark:
             replace(MARK, deployment="staging"),
             replace(MARK, try_number=1),
             replace(MARK, try_number=2),
+            replace(MARK, incarnation="1"),
+            replace(MARK, incarnation="2"),
+            replace(MARK, started_at="1"),
+            replace(MARK, started_at="2"),
             LaunchMark("onboarding", "launch", "manual__2026-01-05T12:00:00+00:00"),
         ],
     )
     def test_it_is_another_for_every_other_task_instance(self, other):
         assert other.token != MARK.token
+
+    def test_a_clear_that_moves_the_start_leaves_the_stem(self):
+        first, cleared = (replace(MARK, incarnation="i", started_at=start) for start in "ab")
+        assert first.stem == cleared.stem != MARK.stem
+        assert first.token != cleared.token
+        assert first.token.startswith(f"{first.stem}-")
 
     @given(st.text(), st.text(), st.text(), st.integers(-1, 1000))
     def test_whatever_the_ids_it_is_short_and_outlives_html(self, dag_id, run_id, task_id, map_index):
@@ -85,7 +95,7 @@ class TestSummary:
         ],
     )
     def test_it_is_found_in_a_run(self, summary):
-        assert MARK.is_on({"id": "r1", "summary": summary})
+        assert find_marked([[{"id": "r1", "summary": summary}]], MARK.token)
 
     @pytest.mark.parametrize(
         "found",
@@ -98,8 +108,7 @@ class TestSummary:
         ],
     )
     def test_it_is_not_found_in_another(self, found):
-        assert not MARK.is_on(found)
-        assert not MARK.is_on({"summary": str(replace(MARK, map_index=1))})
+        assert not find_marked([[found, {"summary": str(replace(MARK, map_index=1))}]], MARK.token)
 
 
 class TestFindMarked:
@@ -112,11 +121,11 @@ class TestFindMarked:
     def test_the_run_with_the_mark(self):
         mine = run("r2", timedelta(minutes=1), str(MARK))
         runs = [run("r3", summary=str(replace(MARK, map_index=1))), mine, run("r1")]
-        assert find_marked([runs], MARK) == mine
-        assert find_marked([[each] for each in runs], MARK) == mine
-        assert find_marked([runs[::2]], MARK) is None
-        assert find_marked([[]], MARK) is None
-        assert find_marked([], MARK) is None
+        assert find_marked([runs], MARK.token) == mine
+        assert find_marked([[each] for each in runs], MARK.token) == mine
+        assert find_marked([runs[::2]], MARK.token) is None
+        assert find_marked([[]], MARK.token) is None
+        assert find_marked([], MARK.token) is None
 
     @pytest.mark.parametrize("since", [NOW, NOW.replace(tzinfo=None), NOW.astimezone()])
     def test_no_further_back_than_the_first_attempt(self, since):
@@ -127,17 +136,17 @@ class TestFindMarked:
                 taken.append(last)
                 yield [run(f"r{minutes}", timedelta(minutes=minutes)) for minutes in (first, last)]
 
-        assert find_marked(pages(), MARK, since) is None
+        assert find_marked(pages(), MARK.token, since) is None
         assert taken == [30, 59, 61]
 
     def test_clocks_may_differ_by_an_hour(self):
         mine = run("r1", timedelta(minutes=59), str(MARK))
-        assert find_marked([[run("r2")], [mine]], MARK, NOW) == mine
-        assert find_marked([[run("r2", timedelta(minutes=61))], [mine]], MARK, NOW) is None
+        assert find_marked([[run("r2")], [mine]], MARK.token, NOW) == mine
+        assert find_marked([[run("r2", timedelta(minutes=61))], [mine]], MARK.token, NOW) is None
 
     def test_all_runs_where_the_first_attempt_is_not_known(self):
         mine = run("r1", timedelta(days=900), str(MARK))
-        assert find_marked([[run("r2", timedelta(days=800))], [mine]], MARK) == mine
+        assert find_marked([[run("r2", timedelta(days=800))], [mine]], MARK.token) == mine
 
     @pytest.mark.parametrize(
         "ago", [(500, 400, 300), (1, 500, 2), (300, 500, 400)], ids=["oldest first", "none", "nor here"]
@@ -145,15 +154,18 @@ class TestFindMarked:
     def test_a_list_in_another_order_is_read_to_its_end(self, ago):
         mine = run("r1", summary=str(MARK))
         page = [run(f"r{minutes}", timedelta(minutes=minutes)) for minutes in ago]
-        assert find_marked([page, page, [mine]], MARK, NOW) == mine
+        assert find_marked([page, page, [mine]], MARK.token, NOW) == mine
 
     @pytest.mark.parametrize("created_at", [None, "", "yesterday", 5])
     def test_a_run_of_unknown_age_is_not_the_end(self, created_at):
         mine = run("r1", summary=str(MARK))
-        assert find_marked([[{"id": "r2", "created_at": created_at}], [mine]], MARK, NOW) == mine
+        assert find_marked([[{"id": "r2", "created_at": created_at}], [mine]], MARK.token, NOW) == mine
 
     @pytest.mark.parametrize(
         "created_at", ["2026-01-05T09:00:00.000Z", "2026-01-05 09:00:00", "2026-01-05T09:00:00+00:00"]
     )
     def test_dates_as_tallyfy_writes_them(self, created_at):
-        assert find_marked([[{"created_at": created_at}], [run("r1", summary=str(MARK))]], MARK, NOW) is None
+        assert (
+            find_marked([[{"created_at": created_at}], [run("r1", summary=str(MARK))]], MARK.token, NOW)
+            is None
+        )

@@ -312,6 +312,8 @@ class TestDeferrable:
                 "tallyfy_conn_id": "tallyfy_default",
                 "run_id": "r1",
                 "from_task": "a",
+                "api_url": "https://tallyfy.test/api",
+                "organization": "acme",
                 "poke_interval": 120.0,
                 "exponential_backoff": True,
                 "max_wait": 3600.0,
@@ -345,6 +347,12 @@ class TestDeferrable:
         assert deferral.value.trigger.looked_at == clock.now
         assert deferral.value.timeout == timedelta(seconds=30)
         assert baseline.recall(context, "r1") == "a"
+
+    def test_a_run_that_was_not_seen_yet_may_be_anywhere(self, tallyfy, context):
+        """The connection may be corrected before it is seen."""
+        tallyfy(UNAVAILABLE)
+        trigger = self.deferred(context).trigger
+        assert (trigger.api_url, trigger.organization) == (None, None)
 
     def test_it_defers_through_a_refusal_only_with_silent_fail(self, tallyfy, context):
         tallyfy({"status_code": 403, "json": {"message": "No"}})

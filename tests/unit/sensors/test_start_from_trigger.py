@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import warnings
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from airflow.providers.common.compat.sdk import (
@@ -15,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     Param,
     TaskDeferred,
+    XCom,
     task,
     task_group,
 )
@@ -90,6 +93,18 @@ def rendered(trigger, **xcoms):
     return trigger, asked
 
 
+def refused(trigger):
+    """Return the error that the task gets to know."""
+    trigger.task_instance = SimpleNamespace(
+        dag_id="d", task_id="wait", run_id="m", map_index=-1, try_number=1
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(XCom, "get_one", lambda **_: None)
+        event = asyncio.run(anext(trigger.run()))
+    assert event.payload["outcome"] == "refused"
+    return event.payload["message"]
+
+
 @pytest.mark.usefixtures("dag")
 class TestStart:
     def test_the_trigger_waits_as_the_sensor_is_told_to(self):
@@ -109,6 +124,8 @@ class TestStart:
             "tallyfy_conn_id": "tallyfy_default",
             "run_id": "r1",
             "from_task": "a",
+            "api_url": None,
+            "organization": None,
             "poke_interval": 120.0,
             "exponential_backoff": True,
             "max_wait": 3600.0,
@@ -144,23 +161,30 @@ class TestStart:
     def test_the_output_of_another_task_is_rendered_to_the_task_s_id(self, next_task, named):
         read_run = TallyfyGetRunOperator(task_id="read_run", run_id=RUN_ID)
         started = sensor(run_id=read_run.output["id"], from_task=read_run.output["next_task"])
-        trigger, asked = rendered(started_with(started), id="r1", next_task=next_task)
+        xcoms = {"id": "r1", "next_task": next_task, "return_value": {"id": "r1"}}
+        trigger, asked = rendered(started_with(started), **xcoms)
         assert (trigger.run_id, trigger.from_task) == ("r1", named)
         # Without a map index, a triggerer gets no answer.
-        assert asked == [("read_run", "id", None), ("read_run", "next_task", None)]
+        assert asked[:2] == [("read_run", "id", None), ("read_run", "next_task", None)]
         assert started.upstream_task_ids == {"read_run"}
 
     @in_airflow_3_3
     def test_a_task_object_without_an_id_is_an_error_and_not_no_task(self):
         read_run = TallyfyGetRunOperator(task_id="read_run", run_id=RUN_ID)
         trigger = started_with(sensor(from_task=read_run.output["next_task"]))
-        with pytest.raises(Exception, match="has no attribute 'id'"):
-            rendered(trigger, next_task={"title": "Sign"})
+        assert "has no attribute 'id'" in refused(rendered(trigger, next_task={"title": "Sign"})[0])
 
     @in_airflow_3_3
     def test_a_name_that_is_not_known_is_an_error_and_not_no_task(self):
-        with pytest.raises(Exception, match="has no attribute 'from_tsk'"):
-            rendered(started_with(sensor(from_task="{{ params.from_tsk }}")))
+        trigger, _ = rendered(started_with(sensor(from_task="{{ params.from_tsk }}")))
+        assert "has no attribute 'from_tsk'" in refused(trigger)
+
+    @in_airflow_3_3
+    def test_an_output_that_is_missing_is_an_error_and_not_no_task(self):
+        read_run = TallyfyGetRunOperator(task_id="read_run", run_id=RUN_ID)
+        trigger = started_with(sensor(from_task=read_run.output["next_task"]))
+        message = refused(rendered(trigger, next_task=None, return_value=None)[0])
+        assert "output next_task of task read_run" in message
 
     @in_airflow_3_3
     def test_templates_are_left_for_the_triggerer(self):
@@ -177,7 +201,7 @@ class TestStart:
             return sensor(run_id=read_run.output["id"], from_task=read_run.output["next_task"])
 
         each.expand(run_id=["r1", "r2", "r3"])
-        _, asked = rendered(started_with(dag.get_task("each.wait")), id="r1", next_task=None)
+        _, asked = rendered(started_with(dag.get_task("each.wait")), id="r1", next_task={"id": "a"})
         assert asked == [("each.read_run", "id", 2), ("each.read_run", "next_task", 2)]
 
     @in_airflow_3_3
@@ -189,6 +213,55 @@ class TestStart:
         assert restored.start_from_trigger is True
         assert restored.start_trigger_args.timeout == timedelta(days=7)
         assert restored.upstream_task_ids == {"read_run"}
+
+
+@in_airflow_3_3
+@pytest.mark.usefixtures("dag")
+class TestRestart:
+    """A triggerer renders the arguments again at each start."""
+
+    @pytest.fixture(autouse=True)
+    def xcoms(self, monkeypatch):
+        kept = {}
+        monkeypatch.setattr(XCom, "get_one", lambda *, key, **_: kept.get(key))
+        monkeypatch.setattr(XCom, "set", lambda *, key, value, **_: kept.update({key: value}))
+        return kept
+
+    def taken_up(self, try_number=1, **xcoms):
+        """Start the trigger; return what it waits for."""
+        read_run = TallyfyGetRunOperator(task_id=f"read_run_{next(numbers)}", run_id=RUN_ID)
+        started = sensor(
+            task_id=f"wait_{next(numbers)}",
+            run_id=read_run.output["id"],
+            from_task=read_run.output["next_task"],
+        )
+        trigger, _ = rendered(started_with(started), **xcoms)
+        trigger.task_instance = SimpleNamespace(
+            dag_id="d", task_id="wait", run_id="m", map_index=-1, try_number=try_number
+        )
+        asyncio.run(trigger._take_first_rendering())
+        return trigger.run_id, trigger.from_task
+
+    def test_the_wait_goes_on_for_what_was_rendered_first(self):
+        run = {"id": "r1", "next_task": {"id": "a"}, "return_value": {}}
+        assert self.taken_up(**run) == ("r1", "a")
+        # The upstream task was cleared, or its XComs were deleted, or it ran again.
+        assert self.taken_up(id=None, next_task=None, return_value=None) == ("r1", "a")
+        assert self.taken_up(id="r2", next_task={"id": "b"}, return_value={}) == ("r1", "a")
+
+    def test_another_try_is_rendered_again(self):
+        self.taken_up(id="r1", next_task={"id": "a"}, return_value={})
+        run = {"id": "r2", "next_task": {"id": "b"}, "return_value": {}}
+        assert self.taken_up(try_number=2, **run) == ("r2", "b")
+
+    def test_a_store_that_is_down_keeps_nobody_from_waiting(self, monkeypatch):
+        monkeypatch.setattr(XCom, "get_one", Mock(side_effect=OSError("down")))
+        assert self.taken_up(id="r1", next_task={"id": "a"}, return_value={}) == ("r1", "a")
+
+    def test_what_cannot_change_is_not_kept(self, xcoms):
+        trigger, _ = rendered(started_with(sensor(run_id=RUN_ID)))
+        asyncio.run(trigger._take_first_rendering())
+        assert xcoms == {}
 
 
 def made_at(warning):

@@ -1,13 +1,16 @@
-"""An event is held until Airflow has noticed that the task deferred, and no longer."""
+"""No task runs again until Airflow has noticed that it gave up its worker, and none later than that."""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from airflow.exceptions import AirflowRescheduleException
 
 from airflow_provider_tallyfy.operators.waits import time_left
+from airflow_provider_tallyfy.sensors.tallyfy import TallyfyRunSensor
 from airflow_provider_tallyfy.triggers import tallyfy as triggers_module
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger, TallyfyRunTrigger
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS, deferral_hold
@@ -96,3 +99,22 @@ def test_it_follows_the_setting_of_airflow(fired_after, monkeypatch):
 def test_a_deferral_does_not_time_out_sooner_either():
     assert time_left(BEGINNING + 2, BEGINNING, at_most=60).total_seconds() == deferral_hold() == HOLD
     assert time_left(BEGINNING + 40, BEGINNING, at_most=60).total_seconds() == 40
+
+
+@pytest.mark.parametrize(
+    ("mode", "poke_interval", "seconds"), [("reschedule", 2, HOLD), ("reschedule", 60, 60), ("poke", 2, 2)]
+)
+def test_a_reschedule_is_not_sooner_either(mode, poke_interval, seconds):
+    sensor = TallyfyRunSensor(task_id="wait", run_id="r1", mode=mode, poke_interval=poke_interval)
+    assert sensor._get_next_poke_interval(BEGINNING, lambda: 0.0, 1) == seconds
+
+
+def test_the_pause_after_a_reschedule_is_what_airflow_is_told(monkeypatch):
+    sensor = TallyfyRunSensor(task_id="wait", run_id="r1", mode="reschedule", poke_interval=2)
+    monkeypatch.setattr(TallyfyRunSensor, "poke", lambda *_: False)
+    now = datetime.now(UTC)
+    instance = SimpleNamespace(get_first_reschedule_date=lambda _: None, task_reschedule_count=0)
+    context = {"ti": instance}
+    with pytest.raises(AirflowRescheduleException) as rescheduled:
+        sensor.execute(context)
+    assert HOLD <= (rescheduled.value.reschedule_date - now).total_seconds() < HOLD + 2

@@ -77,3 +77,22 @@ def test_a_refused_token_is_not_used_again(issued, requests_mock):
     assert outcomes(reader, 2) == [True, False]
     # Each question renews the token once by itself, and the connection is read anew after that.
     assert issued.call_count == 5
+
+
+@pytest.mark.usefixtures("connect", "issued")
+@pytest.mark.parametrize(
+    "target", [("https://tallyfy.test/api", "other"), ("https://other.test/api", "acme")]
+)
+def test_another_organization_or_api_is_not_asked(requests_mock, target):
+    """In an Airflow of many teams, a triggerer may have another connection of the same id than the worker had."""
+    run = requests_mock.get(RUN, **SEEN)
+    answer = ReloadingHook("tallyfy_default", target).fetch(FetchRun("r1", ("next_task",)))
+    assert "but the run is of organization" in str(answer.error)
+    assert answer.is_denial
+    assert run.call_count == 0
+
+
+@pytest.mark.usefixtures("connect", "issued")
+def test_the_same_organization_is_asked(requests_mock):
+    requests_mock.get(RUN, **SEEN)
+    assert outcomes(ReloadingHook("tallyfy_default", ("https://tallyfy.test/api", "acme")), 1) == [False]

@@ -1,4 +1,4 @@
-"""What the API shows: plain dictionaries of the documented keys, and more of them where ``with`` asks.
+"""The answers of the API: dictionaries of the documented keys, and of those that ``with`` asks for.
 
 Plain dictionaries rather than models, since a sandbox with thousands of runs has to stay quick. Everything that
 ``with`` adds is wrapped as ``{"data": …}``.
@@ -44,7 +44,7 @@ _STATUS_LABELS = {
 
 
 class Includes:
-    """What a ``with`` parameter asks for, with dots for what is nested.
+    """The includes that a ``with`` parameter asks for, with dots for nested ones.
 
     :param text: comma-separated names, such as ``next_task,tasks.form_fields``; unknown ones are ignored.
     """
@@ -56,7 +56,7 @@ class Includes:
         return name in self._names or any(asked.startswith(f"{name}.") for asked in self._names)
 
     def within(self, name: str) -> Includes:
-        """Return what is asked for inside of one include."""
+        """Return the includes that are nested in one."""
         prefix = f"{name}."
         return Includes(
             ",".join(asked.removeprefix(prefix) for asked in self._names if asked.startswith(prefix))
@@ -67,7 +67,7 @@ NOTHING = Includes()
 
 
 def collection(items: Iterable[JSON]) -> JSON:
-    """Wrap a list the way the API wraps what ``with`` adds."""
+    """Wrap a list as the API does with includes."""
     return {"data": list(items)}
 
 
@@ -127,7 +127,7 @@ def run(store: Store, item: Run, includes: Includes = NOTHING, *, form_fields_va
 
 
 def next_task(store: Store, item: Run) -> JSON | None:
-    """Show a run's next task, in the form this sandbox was started with.
+    """Show a run's next task, in the format that this sandbox was started with.
 
     ``collection`` is the documentation since 2026-03: by deadline, in a list. ``object`` is that of 2025-10: by
     position, bare, and ``null`` when all is done.
@@ -155,7 +155,7 @@ def next_task(store: Store, item: Run) -> JSON | None:
 
 
 def task(store: Store, item: Task, includes: Includes = NOTHING, *, with_summary: bool = False) -> JSON:
-    """Show a task; its summary only where one task is asked for, or by ``with=summary``."""
+    """Show a task, and its summary if ``with`` asks for it or it is read by itself."""
     now = store.now()
     status = tasks.status(item, now)
     belongs_to = store.run_of(item)
@@ -202,7 +202,7 @@ def task(store: Store, item: Task, includes: Includes = NOTHING, *, with_summary
 
 
 def form_field(item: FormField, values: JSON | None = None) -> JSON:
-    """Show a form field, with its value where values are given."""
+    """Show a form field, with its value if values are given."""
     shown: JSON = {
         "id": item.id,
         "alias": item.alias,
@@ -219,7 +219,7 @@ def form_field(item: FormField, values: JSON | None = None) -> JSON:
 
 
 def owners(store: Store, item: Owners) -> JSON:
-    """Show who something is assigned to."""
+    """Show assignees."""
     return {
         "users": [
             {"id": member.id, "full_name": member.full_name, "email": member.email, "profile_pic": None}
@@ -383,7 +383,7 @@ def group(item: Group) -> JSON:
 
 
 def tag(store: Store, item: Tag) -> JSON:
-    """Show a tag with where it is used."""
+    """Show a tag, with how often it is used."""
     tagged = [each for each in store.runs.values() if item.id in each.tags]
     archived = sum(1 for each in tagged if each.archived_at is not None)
     return {
@@ -425,7 +425,7 @@ def folder(store: Store, item: Folder) -> JSON:
 
 
 def organization(store: Store) -> JSON:
-    """Show the one organization there is."""
+    """Show the organization."""
     return {
         "id": ORGANIZATION,
         "name": "Tallyfy sandbox",
@@ -606,10 +606,10 @@ def _actor(item: Member) -> JSON:
 
 
 def is_late(item: Task, now: datetime) -> bool:
-    """Tell whether a task is overdue."""
+    """Return whether a task is overdue."""
     return item.is_pending and item.deadline is not None and item.deadline < now
 
 
 def is_due_soon(item: Task, now: datetime) -> bool:
-    """Tell whether a task is due within a day."""
+    """Return whether a task is due within a day."""
     return item.is_pending and item.deadline is not None and now <= item.deadline <= now + _SOON

@@ -1,7 +1,8 @@
-"""``/_sandbox/…``: faults, statistics, the clock, many runs at once, tokens and the feed. Only with --test-controls."""
+"""``/_sandbox/…``: faults, statistics, clock, behavior, feed, runs and tokens. Only with --test-controls."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Request
@@ -10,11 +11,12 @@ from pydantic import BaseModel, Field, model_validator
 
 from airflow_provider_tallyfy.sandbox import processes
 from airflow_provider_tallyfy.sandbox.access import Caller
-from airflow_provider_tallyfy.sandbox.bodies import Moment
+from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.clock import as_text
 from airflow_provider_tallyfy.sandbox.controls import Controls, Fault
 from airflow_provider_tallyfy.sandbox.errors import invalid
 from airflow_provider_tallyfy.sandbox.routes.dependencies import SandboxStore
+from airflow_provider_tallyfy.sandbox.schemas import Moment
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.sandbox.store import FeedFaults
 
@@ -43,7 +45,7 @@ class MoveClock(BaseModel):
 
 
 class CreateRuns(BaseModel):
-    """How many runs of which template."""
+    """How many runs of which template to launch."""
 
     count: int = Field(ge=1, le=100_000)
     checklist_id: str = RELEASE_CHECKLIST_ID
@@ -52,14 +54,14 @@ class CreateRuns(BaseModel):
 
 
 class ChangeFeed(BaseModel):
-    """How the activity feed is to lie: ``delay`` seconds late, without the entries of the ``missing`` verbs."""
+    """How the activity feed lags: ``delay`` seconds late, without the entries of the ``missing`` verbs."""
 
     delay: float = Field(0, ge=0)
     missing: list[str] = []
 
 
 class GrantToken(BaseModel):
-    """A token for a member, expiring after so many seconds of the sandbox's clock."""
+    """A token for a member, and after how many seconds of the sandbox's clock it expires."""
 
     token: str = Field(min_length=1)
     user_id: int
@@ -67,20 +69,20 @@ class GrantToken(BaseModel):
 
 
 class RevokeToken(BaseModel):
-    """The token that is to be worthless."""
+    """The token to revoke."""
 
     token: str
 
 
 @router.get("/faults")
 async def list_faults(controls: TestControls) -> JSONResponse:
-    """List the faults with how often each matched and struck."""
+    """List the faults, with how often each matched and was applied."""
     return JSONResponse({"data": [fault.model_dump(mode="json") for fault in controls.faults]})
 
 
 @router.post("/faults")
 async def add_faults(controls: TestControls, faults: Annotated[list[Fault], Body()]) -> JSONResponse:
-    """Add faults; of several that match a request, the one added first strikes."""
+    """Add faults; if several match a request, the one that was added first applies."""
     controls.faults.extend(faults)
     return await list_faults(controls)
 
@@ -94,20 +96,20 @@ async def remove_faults(controls: TestControls) -> Response:
 
 @router.get("/stats")
 async def statistics(controls: TestControls) -> JSONResponse:
-    """Show the requests since start, or since the count was last cleared."""
+    """Show the number of requests since the start, or since the last reset."""
     return JSONResponse(controls.statistics())
 
 
 @router.delete("/stats")
 async def clear_statistics(controls: TestControls) -> Response:
-    """Begin to count anew."""
+    """Reset the count of requests."""
     controls.requests.clear()
     return Response(status_code=204)
 
 
 @router.get("/clock")
 async def show_clock(store: SandboxStore) -> JSONResponse:
-    """Show what time it is in the sandbox."""
+    """Show the sandbox's time."""
     return JSONResponse({"now": as_text(store.now()), "offset_seconds": store.clock.offset_seconds})
 
 
@@ -135,14 +137,39 @@ async def create_runs(store: SandboxStore, body: CreateRuns) -> JSONResponse:
 
 @router.post("/activity")
 async def change_feed(store: SandboxStore, body: ChangeFeed) -> JSONResponse:
-    """Make the activity feed late or incomplete; an empty object makes it honest again."""
+    """Make the activity feed late or incomplete; an empty object ends both."""
     store.feed_faults = FeedFaults(body.delay, frozenset(body.missing))
     return JSONResponse(body.model_dump())
 
 
+@router.get("/behavior")
+async def show_behavior(store: SandboxStore) -> JSONResponse:
+    """Show what the sandbox does if the sources on Tallyfy disagree."""
+    return JSONResponse(store.behavior.model_dump())
+
+
+@router.post("/behavior")
+async def change_behavior(store: SandboxStore, body: Behavior) -> JSONResponse:
+    """Change the given fields of the sandbox's behavior; the others stay."""
+    store.behave(store.behavior.model_copy(update=body.model_dump(exclude_unset=True)))
+    return await show_behavior(store)
+
+
+@router.get("/completions")
+async def count_completions(store: SandboxStore) -> JSONResponse:
+    """Show how often each task was completed, by task id."""
+    return JSONResponse(
+        Counter(
+            entry.auditable_id
+            for entry in store.activities
+            if entry.verb == "completed" and entry.type == "Task"
+        )
+    )
+
+
 @router.post("/tokens")
 async def grant_token(store: SandboxStore, body: GrantToken) -> JSONResponse:
-    """Make a token good, as when it is rotated."""
+    """Grant a token, as when it is rotated."""
     if body.user_id not in store.members:
         raise invalid({"user_id": ["The selected user is not a member of the organization."]})
     store.access.grant(body.user_id, token=body.token, seconds=body.expires_in)
@@ -151,6 +178,6 @@ async def grant_token(store: SandboxStore, body: GrantToken) -> JSONResponse:
 
 @router.delete("/tokens")
 async def revoke_token(store: SandboxStore, body: RevokeToken) -> Response:
-    """Make a token worthless, as a person's log-out does."""
+    """Revoke a token, as a user's logout does."""
     store.access.revoke(body.token)
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""What requests may carry: one model per documented body. What a model does not name is ignored, as at Tallyfy."""
+"""The bodies of requests, one model for each. Unknown fields are ignored, as at Tallyfy."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from airflow_provider_tallyfy.sandbox.clock import as_utc
-from airflow_provider_tallyfy.sandbox.model import FieldType, FormField, Option, Owners, TaskType, ThreadLabel
+from airflow_provider_tallyfy.sandbox.model import (
+    CommentState,
+    FieldType,
+    FormField,
+    Option,
+    Owners,
+    TaskType,
+    ThreadLabel,
+)
 
 
 def _map_from_php(value: Any) -> Any:
-    # PHP has one array type: an empty list is an empty map, and says "no answers".
+    # PHP has one array type, so an empty list stands for an empty map.
     return {} if value == [] else value
 
 
@@ -22,26 +30,26 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class Assignees(BaseModel):
-    """``owners`` of a task; each list that is left out is empty."""
+    """``owners`` of a task; a list that is missing is empty."""
 
     users: list[int] = []
     guests: list[str] = []
     groups: list[str] = []
 
     def owners(self) -> Owners:
-        """Return them as the store keeps them."""
+        """Return the assignees as the model has them."""
         return Owners(users=tuple(self.users), guests=tuple(self.guests), groups=tuple(self.groups))
 
 
 class TaskOverride(BaseModel):
-    """What a launch may change in one step's task."""
+    """What a launch can change in the task of a step."""
 
     owners: Assignees | None = None
     deadline: Moment | None = None
 
 
 class RunProperties(BaseModel):
-    """What both a launch and an update may set on a run."""
+    """The properties of a run that a launch and an update can set."""
 
     name: str | None = Field(None, max_length=550)
     summary: str | None = None
@@ -53,9 +61,9 @@ class RunProperties(BaseModel):
     prerun: Values | None = None
 
     def properties(self, *more: str) -> dict[str, Any]:
-        """Return what was given, apart from the kick-off values, by the run's attributes.
+        """Return the given properties, apart from the kick-off values, by attribute of the run.
 
-        :param more: further attributes that a subclass adds.
+        :param more: attributes that a subclass adds.
         """
         names = ("name", "summary", "owner_id", "starred", "is_public", "users", "groups", *more)
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
@@ -74,7 +82,13 @@ class LaunchRun(RunProperties):
 
 
 class UpdateRun(RunProperties):
-    """``PUT …/runs/{run}``."""
+    """``PUT …/runs/{run}``; members and groups that are not sent are removed.
+
+    tallyfy/mcp-public quotes the server's source and measured it; the documentation says that they stay.
+    """
+
+    users: list[int] = []
+    groups: list[str] = []
 
 
 class CompleteTask(BaseModel):
@@ -86,7 +100,7 @@ class CompleteTask(BaseModel):
 
 
 class TaskProperties(BaseModel):
-    """What both a new one-off task and an update may set on a task."""
+    """The properties that a new one-off task and an update of a task can set."""
 
     started_at: Moment | None = None
     max_assignable: int | None = Field(None, ge=0)
@@ -95,9 +109,9 @@ class TaskProperties(BaseModel):
     top_secret: bool | None = None
 
     def properties(self, *more: str) -> dict[str, Any]:
-        """Return what was given, by the task's attributes.
+        """Return the given properties by attribute of the task.
 
-        :param more: further attributes that a subclass adds.
+        :param more: attributes that a subclass adds.
         """
         names = ("started_at", "max_assignable", "prevent_guest_comment", "webhook", "top_secret", *more)
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
@@ -114,7 +128,7 @@ class UpdateTask(TaskProperties):
     taskdata: Values | None = None
 
     def changes(self) -> dict[str, Any]:
-        """Return what was given, apart from the form values."""
+        """Return the given properties, apart from the form values."""
         changes = self.properties("title", "summary", "deadline", "position")
         if self.owners is not None:
             changes["owners"] = self.owners.owners()
@@ -131,7 +145,7 @@ class NewFormField(BaseModel):
     options: list[dict[str, Any]] = []
 
     def form_field(self, field_id: str) -> FormField:
-        """Return it as the store keeps it.
+        """Return the form field as the model has it.
 
         :param field_id: its timeline id.
         """
@@ -166,12 +180,22 @@ class CreateTask(TaskProperties):
 
 
 class WriteComment(BaseModel):
-    """``POST …/comment``, and ``PUT`` of one."""
+    """``POST …/comment``.
+
+    The default state is that of the server's source, as tallyfy/mcp-public quotes it; the official SDK says ``open``.
+    """
 
     content: Text
     label: ThreadLabel = ThreadLabel.COMMENT
-    state: str = "open"
+    state: CommentState = CommentState.HIDE_FOR_GUESTS
     sent_to: list[int] = []
+
+
+class EditComment(BaseModel):
+    """``PUT …/comment/{thread}``."""
+
+    content: Text
+    state: CommentState | None = None
 
 
 class ReportIssue(BaseModel):
@@ -185,6 +209,7 @@ class ResolveIssue(BaseModel):
 
     thread_id: Text
     content: Text
+    state: CommentState = CommentState.OPEN
 
 
 class InviteGuest(BaseModel):

@@ -1,7 +1,7 @@
 """
-How plain Python values are written for Tallyfy, which keeps texts: numbers, booleans, dates and times.
+Plain Python values as Tallyfy stores them, which is as text: numbers, booleans, dates and times.
 
-The rule held here: a value is written in one way only, and what cannot be written whole is refused.
+Each value is written in one way only. A value that cannot be written in full is refused.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from airflow_provider_tallyfy.protocol.problems import UnfitValueError
 from airflow_provider_tallyfy.protocol.text import described
 
 # No field holds a number of more digits.
-_MOST_DIGITS = 200
+_MAX_DIGITS = 200
 
 
 def plain_text(value: Any) -> str:
     """
     Return the text that a plain value is written as.
 
-    :raises UnfitValueError: where it is no text, number, boolean or date, or has characters that cannot be sent.
+    :raises UnfitValueError: it is no text, number, boolean or date, or has characters that cannot be sent.
     """
     match value:
         case str():
@@ -32,11 +32,11 @@ def plain_text(value: Any) -> str:
             text = "true" if value else "false"
         case datetime() | date():
             text = value.isoformat()
-        case Decimal() if value.is_finite() and abs(value.adjusted()) < _MOST_DIGITS:
+        case Decimal() if value.is_finite() and abs(value.adjusted()) < _MAX_DIGITS:
             text = format(value, "f")
         case float() if isfinite(value):
             text = float.__repr__(value)
-        case Integral() if abs(int(value)) < 10**_MOST_DIGITS:
+        case Integral() if abs(int(value)) < 10**_MAX_DIGITS:
             text = str(int(value))
         case float() | Decimal() | Integral():
             raise UnfitValueError("it is no number that can be written out")
@@ -49,14 +49,14 @@ def plain_text(value: Any) -> str:
     return text
 
 
-def moment(value: date | datetime | str) -> str:
+def format_datetime(value: date | datetime | str) -> str:
     """
     Return a date, or a date with a time, as Tallyfy takes it: ISO 8601, in UTC, with milliseconds.
 
     A ``datetime`` without a time zone is taken as UTC. A ``date`` is the midnight of UTC at which it begins, as in the
     example of page "Types of form fields". A text is sent as it is.
 
-    :raises UnfitValueError: where it is none, or no date at all.
+    :raises UnfitValueError: it is no date.
     """
     if isinstance(value, str):
         return _checked_date(value.strip())
@@ -81,12 +81,12 @@ def _checked_date(text: str) -> str:
     return text
 
 
-def truth(value: bool | str | None, name: str) -> bool | None:
+def parse_bool(value: bool | str | None, name: str) -> bool | None:
     """
-    Return a boolean that may have passed through a template, which makes a text of it; ``None`` for nothing.
+    Return a boolean that a template may have turned into text; ``None`` for an empty value.
 
-    :param name: what it is called, for the error.
-    :raises ValueError: where it is anything else.
+    :param name: the name of the parameter, for the error.
+    :raises ValueError: it is anything else.
     """
     known = {"true": True, "false": False, "none": None, "": None}
     text = str(value).strip().casefold()

@@ -1,1 +1,0 @@
-"""What changes something in Tallyfy, done once however often it is attempted."""

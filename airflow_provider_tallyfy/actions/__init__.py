@@ -1,0 +1,1 @@
+"""Writes to Tallyfy that take effect once, however often they are attempted."""

@@ -1,0 +1,159 @@
+"""
+What a callback reports, read from the context that Airflow calls it with.
+
+Airflow may call back twice for one failure: a worker that dies with its supervisor may have called back already when
+the scheduler finds out and asks the DAG processor to do so. The two contexts differ (that of the DAG processor has
+neither the exception nor the state of the task instance), so a mark is made only of what both of them hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from json import dumps
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+LOOKBACK = timedelta(days=7)
+"""How far back a process of an earlier call for the same failure is looked for at most."""
+
+
+class CallbackKind(StrEnum):
+    """
+    What happened.
+
+    There is one kind for ``on_failure_callback`` and ``on_retry_callback``: a try fails once, whether or not Airflow
+    retries it, and the DAG processor's context does not say which.
+    """
+
+    EXECUTE = "execute"
+    SUCCESS = "success"
+    SKIPPED = "skipped"
+    FAILURE = "failure"
+    DAG_SUCCESS = "dag success"
+    DAG_FAILURE = "dag failure"
+    DEADLINE = "deadline"
+    SLA = "sla"
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """
+    One thing that happened, however often Airflow calls back for it.
+
+    :param kind: what happened.
+    :param dag_id: the DAG, or an empty text if the context does not say.
+    :param run_id: the DAG run.
+    :param task_id: the task, or an empty text if it happened to the DAG run.
+    :param map_index: the index of a mapped task instance, otherwise -1.
+    :param try_number: the try of the task.
+    :param instance: what tells it from the same thing in a DAG run that was cleared, or in another one of the same id.
+    :param since: nothing was sent for it before.
+    """
+
+    kind: CallbackKind
+    dag_id: str
+    run_id: str
+    task_id: str = ""
+    map_index: int = -1
+    try_number: int | None = None
+    instance: str = ""
+    since: datetime | None = None
+
+    @classmethod
+    def from_context(cls, context: Context) -> Callback:
+        """Return what a context is about."""
+        kind = _kind(context)
+        ti, dag_run = context.get("ti"), context.get("dag_run")
+        dag_id = _first(_value(ti, "dag_id"), _value(dag_run, "dag_id"), _value(context.get("dag"), "dag_id"))
+        # A deadline's context has the DAG run as the REST API shows it.
+        run_id = _first(
+            _value(ti, "run_id"),
+            _value(dag_run, "run_id"),
+            _value(dag_run, "dag_run_id"),
+            context.get("run_id"),
+        )
+        # Clearing a DAG run that has ended changes it, and nothing does while the run goes on.
+        started_at = _value(dag_run, "start_date")
+        instance = str(started_at.astimezone(UTC) if isinstance(started_at, datetime) else started_at)
+        if kind is CallbackKind.DEADLINE:
+            deadline = context.get("deadline")
+            instance = f"{_value(deadline, 'id')} {_value(deadline, 'deadline_time')}"
+        elif kind is CallbackKind.SLA:
+            instance = str(context.get("task_list"))
+        elif not dag_id:  # called by hand, where nothing tells one call from another
+            instance = uuid4().hex
+        earliest = datetime.now(UTC) - LOOKBACK
+        since = max(started_at, earliest) if isinstance(started_at, datetime) else earliest
+        if kind in (
+            CallbackKind.DEADLINE,
+            CallbackKind.SLA,
+            CallbackKind.DAG_SUCCESS,
+            CallbackKind.DAG_FAILURE,
+        ):
+            return cls(kind, dag_id, run_id, instance=instance, since=since)
+        map_index = _value(ti, "map_index")
+        return cls(
+            kind,
+            dag_id,
+            run_id,
+            _first(_value(ti, "task_id")),
+            -1 if map_index is None else map_index,
+            _value(ti, "try_number"),
+            instance,
+            since,
+        )
+
+    def mark(self, fields: Mapping[str, Any]) -> LaunchMark:
+        """
+        Return the mark of the process that a notifier launches for it.
+
+        :param fields: what the notifier was given, before rendering, so that two notifiers with the same template
+            launch a process each.
+        """
+        # Of other objects the type alone: their addresses and the order of sets differ from one process to another.
+        given = dumps(fields, default=lambda value: type(value).__qualname__, skipkeys=True)
+        parts = [self.kind.value, self.instance, sha256(given.encode()).hexdigest()]
+        return LaunchMark(
+            self.dag_id,
+            self.run_id,
+            self.task_id,
+            self.map_index,
+            deployment=" ".join(parts),
+            try_number=self.try_number,
+        )
+
+
+def _kind(context: Context) -> CallbackKind:
+    if "deadline" in context:
+        return CallbackKind.DEADLINE
+    if "blocking_tis" in context:
+        return CallbackKind.SLA
+    if "reason" in context:
+        return CallbackKind.DAG_SUCCESS if context["reason"] == "success" else CallbackKind.DAG_FAILURE
+    ti = context.get("ti")
+    state = _value(ti, "state")
+    state = getattr(state, "value", state)
+    if state in (CallbackKind.SUCCESS, CallbackKind.SKIPPED):
+        return CallbackKind(state)
+    # In Airflow 3, a task instance has no state while it runs, nor in the DAG processor, where it has no start either.
+    is_running = state == "running" or (state is None and hasattr(ti, "start_date"))
+    if is_running and context.get("exception") is None:
+        return CallbackKind.EXECUTE
+    return CallbackKind.FAILURE
+
+
+def _value(of: Any, name: str) -> Any:
+    return of.get(name) if isinstance(of, Mapping) else getattr(of, name, None)
+
+
+def _first(*names: Any) -> str:
+    return next((str(name) for name in names if name), "")

@@ -1,0 +1,289 @@
+"""What the sandbox does where the sources on Tallyfy disagree, each in both ways."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import requests
+
+from airflow_provider_tallyfy.sandbox.behavior import Behavior
+from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_RUN_ID, SEEDED_RUN_ID
+from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from dev.sandbox import SandboxClient
+
+RUN = f"/runs/{SEEDED_RUN_ID}"
+DEFAULTS = {"run_lag": 0, "list_lag": 0, "second_completion": "refuse", "errors": "message"}
+
+
+def behave(client, **behavior):
+    return client.control("POST", "/behavior", behavior)
+
+
+def announcement(client):
+    [task] = client.sandbox.change(
+        lambda store: [
+            task.id for task in store.runs[SEEDED_RUN_ID].tasks.values() if task.alias == "announce_release"
+        ]
+    )
+    return task
+
+
+def complete(client, task_id, **body):
+    return client.post(f"{RUN}/completed-tasks", {"task_id": task_id, **body})
+
+
+class TestControl:
+    def test_fields_that_are_not_sent_stay(self, client):
+        assert client.control("GET", "/behavior") == DEFAULTS
+        assert behave(client, run_lag=3) == DEFAULTS | {"run_lag": 3}
+        assert behave(client, errors="structured") == DEFAULTS | {"run_lag": 3, "errors": "structured"}
+        assert behave(client, run_lag=0, errors="message") == DEFAULTS
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            {"run_lag": -1},
+            {"list_lag": "long"},
+            {"second_completion": "maybe"},
+            {"errors": None},
+            {"run_lags": 3},
+            [],
+        ],
+    )
+    def test_what_makes_no_sense_is_refused(self, client, bad):
+        answer = requests.post(f"{client.sandbox.url}/_sandbox/behavior", json=bad, timeout=10)
+        assert answer.status_code == 422
+        assert client.control("GET", "/behavior") == DEFAULTS
+
+    def test_a_reset_restores_the_behavior_of_the_start(self):
+        start = Behavior(second_completion="accept", run_lag=2)
+        with SandboxServer(behavior=start) as sandbox:
+            people = SandboxClient(sandbox.url)
+            people.behave(second_completion="refuse", list_lag=9)
+            sandbox.reset()
+            assert people.control("GET", "/behavior") == start.model_dump()
+
+    def test_the_client_of_the_other_tests_speaks_it(self, client):
+        people = SandboxClient(client.sandbox.url)
+        people.behave(run_lag=1.5, list_lag=2, second_completion="accept", errors="structured")
+        assert people.control("GET", "/behavior") == {
+            "run_lag": 1.5,
+            "list_lag": 2,
+            "second_completion": "accept",
+            "errors": "structured",
+        }
+        people.behave(run_lag=0)
+        assert people.control("GET", "/behavior")["list_lag"] == 2
+
+
+class TestLag:
+    def test_a_run_and_its_tasks_are_as_old_as_was_asked_for(self, client):
+        behave(client, run_lag=5)
+        task_id = announcement(client)
+        complete(client, task_id)
+        client.put(RUN, {"name": "Renamed"})
+        client.post(f"/tasks/{task_id}/comment", {"content": "Done."})
+
+        def seen():
+            task = client.data(f"{RUN}/tasks/{task_id}", **{"with": "threads"})
+            run = client.data(RUN, **{"with": "tasks"})
+            return (
+                run["name"],
+                run["progress"]["complete"],
+                sum(each["completed_at"] is not None for each in run["tasks"]["data"]),
+                task["completed_at"] is not None,
+                client.data(f"/tasks/{task_id}")["status"],
+                len(task["threads"]["data"]),
+            )
+
+        assert seen() == ("Release 2.4.0", 1, 1, False, "active", 0)
+        client.advance(seconds=4)
+        assert seen() == ("Release 2.4.0", 1, 1, False, "active", 0)
+        client.advance(seconds=1)
+        assert seen() == ("Renamed", 2, 2, True, "completed", 1)
+
+    def test_each_change_is_seen_in_its_turn(self, client):
+        behave(client, run_lag=10)
+        seen = []
+        for number in range(5):
+            client.put(RUN, {"name": f"Name {number}"})
+            seen.append(client.data(RUN)["name"])
+            client.advance(seconds=5)
+        assert seen == ["Release 2.4.0", "Release 2.4.0", "Name 0", "Name 1", "Name 2"]
+
+    def test_what_was_launched_since_then_is_not_found(self, client):
+        behave(client, run_lag=5, list_lag=5)
+        run = client.launch(name="New")
+        [task_id, *_] = client.sandbox.change(lambda store: list(store.runs[run["id"]].tasks))
+        paths = [f"/runs/{run['id']}", f"/runs/{run['id']}/tasks", f"/tasks/{task_id}"]
+        for path in paths:
+            missing = client.call("GET", path)
+            assert (missing.status_code, missing.json()["code"]) == (404, "RESOURCE_NOT_FOUND")
+        assert client.get("/runs", q="New")["meta"]["pagination"]["total"] == 0
+        client.advance(seconds=5)
+        assert [client.call("GET", path).status_code for path in paths] == [200, 200, 200]
+        assert client.get("/runs", q="New")["meta"]["pagination"]["total"] == 1
+
+    def test_what_was_deleted_since_then_is_still_there(self, client):
+        behave(client, run_lag=5)
+        one_off = client.post(
+            "/tasks",
+            {
+                "title": "Once",
+                "task_type": "task",
+                "owners": {"users": [1001]},
+                "deadline": "2030-01-01T00:00:00Z",
+            },
+        ).json()["data"]["id"]
+        client.advance(seconds=5)
+        assert client.data(f"/tasks/{one_off}")["title"] == "Once"
+        assert client.delete(f"/tasks/{one_off}/delete").status_code == 204
+        assert client.delete(RUN).status_code == 200
+        assert client.delete(f"{RUN}/delete").status_code == 200
+        assert client.data(RUN)["status"] == "active"
+        assert client.data(f"/tasks/{one_off}")["title"] == "Once"
+        client.advance(seconds=5)
+        assert client.call("GET", RUN).status_code == 404
+        assert client.call("GET", f"/tasks/{one_off}").status_code == 404
+
+    def test_lists_lag_by_themselves(self, client):
+        behave(client, list_lag=5)
+        task_id = announcement(client)
+        complete(client, task_id)
+
+        def seen():
+            tasks = {task["id"]: task for task in client.data(f"{RUN}/tasks", without_pagination="true")}
+            [run] = client.data("/runs", q="Release 2.4.0")
+            done = client.data("/tasks", q="Announce release", status="complete")
+            [found] = client.get("/search", search="Release 2.4.0")["process"]["data"]
+            return (
+                tasks[task_id]["status"],
+                run["progress"]["complete"],
+                found["progress"]["complete"],
+                task_id in [task["id"] for task in done],
+            )
+
+        assert client.data(RUN)["progress"]["complete"] == 2
+        assert client.data(f"{RUN}/tasks/{task_id}")["status"] == "completed"
+        assert seen() == ("active", 1, 1, False)
+        client.advance(seconds=5)
+        assert seen() == ("completed", 2, 2, True)
+
+    def test_a_write_sees_the_present_and_answers_with_it(self, client):
+        behave(client, run_lag=60, list_lag=60)
+        run = client.launch()
+        assert client.put(f"/runs/{run['id']}", {"name": "New"}).json()["data"]["name"] == "New"
+        completed = complete(client, announcement(client))
+        assert completed.json()["data"]["status"] == "completed"
+        assert complete(client, announcement(client)).status_code == 422
+
+    def test_what_was_there_before_counts_as_old(self, client):
+        complete(client, announcement(client))
+        behave(client, run_lag=3600)
+        assert client.data(RUN)["progress"]["complete"] == 2
+
+    def test_without_lag_the_present_is_seen_at_once(self, client):
+        behave(client, run_lag=60)
+        complete(client, announcement(client))
+        behave(client, run_lag=0)
+        assert client.data(RUN)["progress"]["complete"] == 2
+
+    def test_the_web_page_and_the_people_of_the_tests_see_the_present(self, client):
+        behave(client, run_lag=60, list_lag=60, errors="structured")
+        people = SandboxClient(client.sandbox.url)
+        assert people.complete_next(SEEDED_RUN_ID)["title"] == "Announce release"
+        assert people.complete_next(SEEDED_RUN_ID) is None
+        assert [task["status"] for task in people.tasks(SEEDED_RUN_ID)] == ["completed"] * 3
+        refused = client.call("GET", "/runs/none", headers={"X-Tallyfy-Client": "SandboxPage"})
+        assert refused.json()["message"] == "Resource not found"
+        assert client.data(RUN)["progress"]["complete"] == 1
+
+    def test_old_states_are_dropped(self, client):
+        behave(client, run_lag=5)
+        for number in range(20):
+            client.put(RUN, {"name": f"Name {number}"})
+            client.advance(seconds=1)
+        [kept] = client.sandbox.change(
+            lambda store: [
+                len(versions) for key, versions in store._history._versions.items() if key == SEEDED_RUN_ID
+            ]
+        )
+        assert kept <= 7
+
+    def test_a_change_among_a_thousand_runs_stays_cheap(self, client):
+        client.control("POST", "/runs", {"count": 1000})
+        behave(client, run_lag=5)
+        started = time.monotonic()
+        for _ in range(20):
+            client.put(RUN, {"summary": "x"})
+        assert time.monotonic() - started < 2
+
+
+class TestSecondCompletion:
+    def test_it_is_refused(self, client):
+        task_id = announcement(client)
+        assert complete(client, task_id).status_code == 200
+        refused = complete(client, task_id)
+        assert (refused.status_code, refused.json()["message"]) == (422, "This task is already completed.")
+        assert client.control("GET", "/completions")[task_id] == 1
+
+    @pytest.mark.parametrize("mode", ["accept", "overwrite"])
+    def test_it_is_accepted_and_happens_again(self, client, mode):
+        behave(client, second_completion=mode)
+        task_id = announcement(client)
+        first = complete(client, task_id).json()["data"]
+        client.advance(minutes=1)
+        again = complete(client, task_id, override_user=1003)
+        assert again.status_code == 200
+        second = again.json()["data"]
+        changed = {"completer_id", "completed_at", "last_updated"} if mode == "overwrite" else set()
+        assert {name for name in first if first[name] != second[name]} == changed
+        rows = client.data("/activity-feeds", entity_type="task", entity_id=task_id, verb="completed")
+        assert [row["actor_id"] for row in rows] == [[1003], [1001]]
+        people = SandboxClient(client.sandbox.url)
+        assert people.completions(task_id) == 2
+        assert people.completions("none") == 0
+
+    def test_another_decision_is_ignored(self, client):
+        behave(client, second_completion="accept")
+        client.decide(SEEDED_RUN_ID, is_approved=True)
+        again = client.complete(SEEDED_RUN_ID, "approve_release", is_approved=False)
+        assert (again.status_code, again.json()["data"]["is_approved"]) == (200, True)
+        assert client.tasks(SEEDED_RUN_ID)["announce_release"]["status"] == "active"
+
+    def test_another_decision_takes_the_place_of_the_first(self, client):
+        behave(client, second_completion="overwrite")
+        client.decide(SEEDED_RUN_ID, is_approved=True)
+        again = client.complete(SEEDED_RUN_ID, "approve_release", is_approved=False)
+        assert (again.status_code, again.json()["data"]["is_approved"]) == (200, False)
+        assert client.tasks(SEEDED_RUN_ID)["announce_release"]["status"] == "auto-skipped"
+
+
+class TestErrors:
+    def test_they_can_be_structured(self, client):
+        behave(client, errors="structured")
+        task_id = announcement(client)
+        assert client.call("GET", "/runs/none").json() == {
+            "error": {"code": "RESOURCE_NOT_FOUND", "message": "Resource not found", "details": {}}
+        }
+        invalid = client.put(f"/runs/{ONBOARDING_RUN_ID}", {"name": "x" * 551, "owner_id": "nobody"})
+        error = invalid.json()["error"]
+        assert invalid.json().keys() == {"error"}
+        assert (invalid.status_code, error["code"]) == (422, "UNPROCESSABLE_ENTITY")
+        assert error["details"].keys() == {"name", "owner_id"}
+        assert error["message"] in error["details"]["name"]
+        assert client.post(f"{RUN}/problem", {"content": "No."}).status_code == 201
+        conflict = complete(client, task_id)
+        assert (conflict.status_code, conflict.json()["error"]["code"]) == (409, "CONFLICT")
+        client.session.headers["Authorization"] = "Bearer none"
+        assert client.call("GET", RUN).json()["error"]["message"] == "Unauthenticated."
+        endpoint = client.call("GET", "/nothing")
+        assert endpoint.json()["error"]["code"] == "ENDPOINT_NOT_FOUND"
+
+    def test_a_hint_to_wait_is_still_in_the_header(self, client):
+        behave(client, errors="structured")
+        for _ in range(121):
+            refused = client.post(f"{RUN}/comment", {"content": "Again."})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "RATE_LIMIT_EXCEEDED")
+        assert int(refused.headers["Retry-After"]) > 0

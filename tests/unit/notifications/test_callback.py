@@ -1,0 +1,168 @@
+"""What a context is about: one mark for one event, whoever calls back, and another one for another event."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
+from uuid import uuid4
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, BaseOperator
+
+from airflow_provider_tallyfy.notifications.callback import LOOKBACK, Callback, CallbackKind
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
+
+STARTED = datetime(2026, 1, 5, 12, 0, 0, 123456, tzinfo=UTC)
+FIELDS = {"checklist_id": "c1", "name": "{{ dag.dag_id }} failed"}
+IDS = {"dag_id": "ingest", "run_id": "manual__1", "task_id": "load", "map_index": -1, "try_number": 1}
+
+
+def context_of(state="failed", *, started=STARTED, more=None, **ids):
+    """Return a context as a worker has it."""
+    ti = SimpleNamespace(**{**IDS, **ids}, state=state, start_date=STARTED)
+    dag_run = SimpleNamespace(dag_id=ti.dag_id, run_id=ti.run_id, start_date=started)
+    context = {"ti": ti, "dag_run": dag_run, "run_id": ti.run_id, "dag": SimpleNamespace(dag_id=ti.dag_id)}
+    if state in ("failed", "up_for_retry"):
+        context["exception"] = ValueError("The file is empty.")
+    return {**context, **(more or {})}
+
+
+def processor_context(**ids):
+    """Return the context of the same failure in Airflow 3's DAG processor."""
+    ti = SimpleNamespace(**{**IDS, **ids})
+    dag_run = SimpleNamespace(dag_id=ti.dag_id, run_id=ti.run_id, start_date=STARTED)
+    return {"ti": ti, "dag_run": dag_run, "run_id": ti.run_id, "dag": SimpleNamespace(dag_id=ti.dag_id)}
+
+
+def dag_context(reason="task_failure", **given):
+    return context_of(more={"reason": reason}, **given)
+
+
+def deadline_context(deadline_id="d1", run_id="manual__1"):
+    return {
+        "dag_run": {"dag_id": "ingest", "dag_run_id": run_id, "start_date": "2026-01-05T12:00:00Z"},
+        "deadline": {"id": deadline_id, "deadline_time": "2026-01-05T13:00:00Z"},
+    }
+
+
+def token(context, fields=FIELDS):
+    return Callback.from_context(context).mark(fields).token
+
+
+@pytest.mark.parametrize(
+    ("context", "kind"),
+    [
+        (context_of("running"), CallbackKind.EXECUTE),
+        (context_of(None), CallbackKind.EXECUTE),  # of Airflow 3, where it has no state while it runs
+        (context_of("success", more={"exception": None}), CallbackKind.SUCCESS),
+        (context_of("skipped"), CallbackKind.SKIPPED),
+        (context_of("failed"), CallbackKind.FAILURE),
+        (context_of("up_for_retry"), CallbackKind.FAILURE),
+        (context_of("queued"), CallbackKind.FAILURE),  # stuck in the queue
+        (processor_context(), CallbackKind.FAILURE),
+        (dag_context("success"), CallbackKind.DAG_SUCCESS),
+        (dag_context("task_failure"), CallbackKind.DAG_FAILURE),
+        (dag_context("timed_out"), CallbackKind.DAG_FAILURE),
+        (deadline_context(), CallbackKind.DEADLINE),
+        ({"dag": None, "task_list": "", "blocking_tis": []}, CallbackKind.SLA),
+    ],
+)
+def test_what_happened(context, kind):
+    assert Callback.from_context(context).kind is kind
+
+
+class TestOneEvent:
+    @pytest.mark.parametrize("state", ["failed", "up_for_retry"])
+    def test_a_worker_and_the_dag_processor_report_one_failure(self, state):
+        assert token(context_of(state)) == token(processor_context())
+
+    def test_a_time_is_the_same_in_every_time_zone(self):
+        moved = STARTED.astimezone(timezone(timedelta(hours=5)))
+        assert token(context_of(started=moved)) == token(context_of())
+
+    def test_a_task_without_an_index_is_not_mapped(self):
+        assert token(context_of(map_index=None)) == token(context_of())
+
+    def test_a_dag_run_fails_once_whichever_task_failed_last(self):
+        assert token(dag_context(task_id="load")) == token(dag_context(task_id="extract", try_number=3))
+
+    def test_a_deadline_is_missed_once(self):
+        assert token(deadline_context()) == token(deadline_context())
+
+    def test_what_only_its_address_tells_apart_is_the_same(self):
+        assert token(context_of(), {"a": object()}) == token(context_of(), {"a": object()})
+        assert token(context_of(), {"a": {"x", "y"}}) == token(context_of(), {"a": {"y", "x"}})
+
+    @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 has one kind of task instance")
+    def test_airflows_own_contexts(self):
+        from airflow.sdk.api.datamodels._generated import TIRunContext
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        with DAG("ingest", schedule=None):
+            task = BaseOperator(task_id="load")
+        dag_run = SimpleNamespace(
+            **dict.fromkeys(("conf", "logical_date", "partition_key", "partition_date")),
+            dag_id="ingest",
+            run_id="manual__1",
+            run_type="manual",
+            run_after=STARTED,
+            start_date=STARTED,
+            consumed_asset_events=[],
+        )
+        from_server = TIRunContext.model_construct(dag_run=dag_run, max_tries=0, task_reschedule_count=0)
+
+        def context(**more):
+            ti = RuntimeTaskInstance.model_construct(
+                **IDS, id=uuid4(), task=task, _ti_context_from_server=from_server, **more
+            )
+            return dict(ti.get_template_context())
+
+        in_processor = context()
+        running = context(start_date=STARTED)
+        in_worker = context(start_date=STARTED, state="failed") | {"exception": ValueError("Empty.")}
+        kinds = [Callback.from_context(each).kind for each in (in_processor, running, in_worker)]
+        assert kinds == [CallbackKind.FAILURE, CallbackKind.EXECUTE, CallbackKind.FAILURE]
+        assert token(in_processor) == token(in_worker) == token(context_of())
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [context_of(), context_of(dag_id="other"), context_of(run_id="manual__2"), context_of(task_id="x")],
+        [context_of(), context_of(map_index=0), context_of(map_index=1)],
+        [context_of(try_number=1), context_of(try_number=2)],
+        [context_of("failed"), context_of("success"), context_of("skipped"), context_of("running")],
+        [context_of(), dag_context(), dag_context("success")],
+        [dag_context(), dag_context(started=STARTED + timedelta(hours=1))],  # cleared, and failed again
+        [context_of(), context_of(started=STARTED + timedelta(days=1))],  # deleted, and another of this id
+        [deadline_context(), deadline_context("d2"), deadline_context(run_id="manual__2")],
+        [{}, {}],  # by hand, where nothing tells one call from another
+    ],
+)
+def test_other_events_have_other_marks(others):
+    assert len({token(context) for context in others}) == len(others)
+
+
+def test_two_notifiers_on_one_failure_have_two_marks():
+    assert token(context_of()) != token(context_of(), {**FIELDS, "name": "For the customer"})
+
+
+def test_people_can_read_where_a_process_comes_from():
+    shown = [
+        str(Callback.from_context(context).mark(FIELDS)).partition(" (")[0]
+        for context in (context_of(map_index=3, try_number=2), dag_context(), deadline_context())
+    ]
+    assert shown == [
+        "Launched by Airflow: DAG ingest, task load [3], run manual__1, try 2",
+        "Launched by Airflow: DAG ingest, run manual__1",
+        "Launched by Airflow: DAG ingest, run manual__1",
+    ]
+
+
+def test_how_far_back_an_earlier_process_is_looked_for():
+    now = datetime.now(UTC)
+    recent = now - timedelta(hours=1)
+    assert Callback.from_context(context_of(started=recent)).since == recent
+    for context in (context_of(started=now - timedelta(days=60)), context_of(started=None), {}):
+        since = Callback.from_context(context).since
+        assert abs(now - LOOKBACK - since) < timedelta(minutes=1)

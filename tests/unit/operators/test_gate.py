@@ -1,0 +1,184 @@
+"""Which shapes of DAG an approval cannot keep closed, and how task instances are skipped on each Airflow."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from airflow.exceptions import AirflowClusterPolicyViolation
+from airflow.providers.common.compat.sdk import DAG, BaseOperator, task_group
+
+from airflow_provider_tallyfy import policies, version_compat
+from airflow_provider_tallyfy.operators import gate as gates
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
+
+
+class Work(BaseOperator):
+    def __init__(self, *, number=0, **kwargs):
+        super().__init__(**kwargs)
+        self.number = number
+
+
+def gate(**arguments):
+    return TallyfyApprovalOperator(**{"task_id": "gate", "run_id": "r1", "task": "approve", **arguments})
+
+
+def mapped_gate(**arguments):
+    return TallyfyApprovalOperator.partial(task_id="gate", task="approve", **arguments).expand(
+        run_id=["r1", "r2"]
+    )
+
+
+def work(task_id="publish", **arguments):
+    return Work(task_id=task_id, **arguments)
+
+
+def mapped(task_id="publish", **arguments):
+    return Work.partial(task_id=task_id, **arguments).expand(number=[1, 2])
+
+
+def group(*, inside, outside=None):
+    """Make a mapped task group with an approval and what comes after it, there and outside of it."""
+
+    @task_group
+    def each(number):
+        gate() >> inside() if inside else gate()
+
+    made = each.expand(number=[1, 2])
+    if outside:
+        made >> outside()
+
+
+def refusal(build):
+    """Return why a DAG is refused when it is parsed, or ``None``."""
+    with DAG("release", schedule=None) as dag:
+        build()
+    try:
+        policies.dag_policy(dag)
+    except AirflowClusterPolicyViolation as violation:
+        return str(violation)
+    return None
+
+
+HELD = {
+    "plain": lambda: gate() >> work(),
+    **{
+        f"rule {rule}": lambda rule=rule: gate() >> work(trigger_rule=rule)
+        for rule in ("all_done", "none_failed", "none_failed_min_one_success", "one_success", "all_skipped")
+    },
+    "a handler of failures": lambda: [gate(), work("other")] >> work(trigger_rule="one_failed"),
+    "always, far downstream": lambda: gate() >> work() >> work("end", trigger_rule="always"),
+    "mapped": lambda: gate() >> mapped(),
+    "group": lambda: group(inside=work, outside=lambda: work("end", trigger_rule="all_done")),
+    "gate is the end of a group": lambda: group(inside=None, outside=work),
+    "mapped gate": lambda: mapped_gate() >> work(),
+    "mapped gate ignoring rules": lambda: (
+        mapped_gate(ignore_downstream_trigger_rules=True) >> work() >> work("end", trigger_rule="all_done")
+    ),
+    "teardown": lambda: gate() >> work("delete").as_teardown(),
+    "no approval at all": lambda: mapped() >> work("end", trigger_rule="always"),
+}
+
+REFUSED = {
+    "always": (lambda: gate() >> work(trigger_rule="always"), "starts it before the decision"),
+    "always, far downstream, ignoring rules": (
+        lambda: (
+            gate(ignore_downstream_trigger_rules=True) >> work("a") >> work("publish", trigger_rule="always")
+        ),
+        "starts it before the decision",
+    ),
+    "one_success": (
+        lambda: [gate(), work("other")] >> work(trigger_rule="one_success"),
+        "may start it before the decision",
+    ),
+    "one_done": (
+        lambda: [gate(), work("other")] >> work(trigger_rule="one_done"),
+        "may start it before the decision",
+    ),
+    "mapped gate, other rule": (
+        lambda: mapped_gate() >> work(trigger_rule="none_failed"),
+        "would let it run after a rejection",
+    ),
+    "mapped gate, rule for skipped": (
+        lambda: mapped_gate() >> work(trigger_rule="all_skipped"),
+        "would let it run after a rejection",
+    ),
+    "in a group, other rule": (
+        lambda: group(inside=lambda: work(trigger_rule="all_done")),
+        "would let it run after a rejection",
+    ),
+    "end of a group, other rule": (
+        lambda: group(inside=None, outside=lambda: work(trigger_rule="all_done")),
+        "would let it run after a rejection",
+    ),
+    "mapped gate before mapped": (lambda: mapped_gate() >> mapped(), "Put both in a @task_group"),
+    "end of a group before mapped": (
+        lambda: group(inside=None, outside=mapped),
+        "Put both in a @task_group",
+    ),
+    "behind a teardown": (
+        lambda: gate() >> work("delete").as_teardown() >> work(),
+        "runs after a rejection too, and so would what is behind it: publish",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_a_shape_that_can_be_held_is_no_error(name):
+    assert refusal(HELD[name]) is None
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_shape_that_cannot_be_held_is_refused_with_what_to_write(name):
+    build, reason = REFUSED[name]
+    message = refusal(build)
+    assert message is not None
+    assert message.startswith("DAG 'release' is refused. Task ")
+    assert reason in message
+
+
+@pytest.mark.parametrize("finds", [False, True])
+def test_a_rule_of_a_mapped_task_is_refused_where_the_scheduler_would_not_find_the_skip(monkeypatch, finds):
+    monkeypatch.setattr(gates, "FINDS_SKIPS_OF_UNMAPPED_TASKS", finds)
+    assert (refusal(lambda: gate() >> mapped(trigger_rule="none_failed")) is None) is finds
+
+
+def test_airflow_finds_the_policy():
+    from importlib.metadata import entry_points
+
+    [found] = [each for each in entry_points(group="airflow.policy") if each.name == "tallyfy"]
+    assert found.load() is policies
+
+
+class TestTaskInstances:
+    """As the task instance and Airflow's supervisor see it, or in Airflow 2 the database."""
+
+    @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
+    def test_states_by_map_index(self):
+        asked = []
+
+        def get_task_states(**arguments):
+            asked.append(arguments)
+            return {"run": {"load_1_0": None, "load_1_12": "running"}}
+
+        task_instance = SimpleNamespace(dag_id="d", run_id="run", get_task_states=get_task_states)
+        states = version_compat.task_instance_states({"ti": task_instance}, "load_1")
+        assert states == {0: None, 12: "running"}
+        assert asked == [{"dag_id": "d", "task_ids": ["load_1"], "run_ids": ["run"]}]
+
+    @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
+    def test_state_of_a_task_that_is_not_mapped(self):
+        task_instance = SimpleNamespace(
+            dag_id="d", run_id="run", get_task_states=lambda **_: {"run": {"load": "success"}}
+        )
+        assert version_compat.task_instance_states({"ti": task_instance}, "load") == {-1: "success"}
+
+    @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
+    def test_they_are_skipped_by_the_supervisor(self, monkeypatch):
+        from airflow.sdk.execution_time import task_runner
+
+        sent = []
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=sent.append), raising=False)
+        version_compat.skip_task_instances({}, [("load", 1)])
+        assert [message.tasks for message in sent] == [[("load", 1)]]

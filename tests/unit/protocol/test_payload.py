@@ -1,0 +1,91 @@
+"""Values made fit for Airflow's events and XComs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+
+
+@pytest.mark.parametrize(
+    ("value", "sanitized"),
+    [
+        ("a\0b", "a?b"),
+        ("a\\u0000b", "a\\u0000b"),
+        ("\ud83d!", "?!"),
+        ("Grüße 😀", "Grüße 😀"),
+        (10**18 + 1, 10**18 + 1),
+        (2**63 - 1, 2**63 - 1),
+        (2**64 - 1, 2**64 - 1),
+        (2**64, "18446744073709551616"),
+        (-(2**63), -(2**63)),
+        (-(2**63) - 1, "-9223372036854775809"),
+        (10**400, "1" + 400 * "0"),
+        (True, True),
+        (1.5, 1.5),
+        (float("nan"), None),
+        (float("-inf"), None),
+        (None, None),
+        ({"a\0": [{"b": ("\0", 2**70)}]}, {"a?": [{"b": ("?", str(2**70))}]}),
+    ],
+)
+def test_what_does_not_fit_becomes_the_nearest_thing_that_does(value, sanitized):
+    result = sanitize_payload(value)
+    assert result == sanitized
+    assert type(result) is type(sanitized)
+
+
+@dataclass
+class NoJson:
+    text: str
+
+
+@pytest.mark.parametrize("value", [NoJson("\0"), {"a"}, b"\0", object()], ids=type)
+def test_what_is_no_json_is_left_alone(value):
+    assert sanitize_payload(value) is value
+    assert sanitize_payload([value])[0] is value
+
+
+def test_the_value_itself_is_not_changed():
+    value = {"a": ["\0"]}
+    sanitize_payload(value)
+    assert value == {"a": ["\0"]}
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=2**62, max_value=2**66)
+    | st.floats()
+    | st.text()
+    | st.text(st.sampled_from("a\0\ud800\udc00\\u😀")),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),
+    max_leaves=10,
+)
+
+
+def texts(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from texts([*value, *value.values()])
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+
+
+@given(JSON)
+def test_whatever_json_holds_is_made_fit_once(value):
+    sanitized = sanitize_payload(value)
+    msgspec.msgpack.encode(sanitized)
+    text = json.dumps(sanitized, allow_nan=False, ensure_ascii=False)
+    text.encode()
+    assert not any("\0" in text for text in texts(sanitized))
+    assert sanitize_payload(sanitized) == sanitized
