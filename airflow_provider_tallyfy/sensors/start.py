@@ -96,10 +96,11 @@ def task_id_as_text(from_task: object, sensor: BaseOperator) -> str:
             "when that restarts. Write from_task=get_run.output['next_task'] after a TallyfyGetRunOperator"
         )
     if isinstance(from_task, XComArg):
+        output: Any = from_task
         return _ID_OF_TASK.format(
-            pull=_pull(from_task, "from_task", sensor),
-            result=_pull(from_task, "from_task", sensor, XCOM_RETURN_KEY),
-            missing=json.dumps(f"output {from_task.key} of task {from_task.operator.task_id}"),
+            pull=_pull(output, "from_task", sensor),
+            result=_pull(output, "from_task", sensor, XCOM_RETURN_KEY),
+            missing=json.dumps(f"output {output.key} of task {output.operator.task_id}"),
         )
     if isinstance(from_task, Mapping):
         return as_text(from_task.get("id"), "from_task['id']", sensor)

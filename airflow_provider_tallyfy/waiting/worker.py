@@ -60,11 +60,10 @@ class RunPoller(Generic[C]):
         return self._hook.hook
 
     @property
-    def target(self) -> dict[str, str | None]:
+    def target(self) -> dict[str, str]:
         """Which API and organization the run was read in, as arguments for a trigger."""
-        connection = self._hook.connection if self._is_read else None
-        if connection is None:
-            return {"api_url": None, "organization": None}
+        if not self._is_read or (connection := self._hook.connection) is None:
+            return {}
         return {"api_url": connection.api_url, "organization": connection.organization}
 
     def poll(

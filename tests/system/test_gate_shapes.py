@@ -19,6 +19,7 @@ import pytest
 import requests
 
 from airflow_provider_tallyfy.version_compat import FINDS_SKIPS_OF_UNMAPPED_TASKS
+from dev.backends import ProductionBackend
 from dev.real_airflow import RealAirflow
 from dev.sandbox import SandboxClient, running_sandbox
 
@@ -87,7 +88,7 @@ class Gates:
 
 
 @pytest.fixture(scope="module")
-def gates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
+def gates(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
     dags = tmp_path_factory.mktemp("gates")
     shutil.copy(DAGS / "gate_shapes.py", dags)
 
@@ -99,7 +100,10 @@ def gates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
     with ExitStack() as stack:
         sandbox = stack.enter_context(running_sandbox())
         environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
-        airflow = stack.enter_context(RealAirflow(dags, environment=environment, parallelism=8))
+        backend = ProductionBackend() if request.config.getoption("production") else None
+        airflow = stack.enter_context(
+            RealAirflow(dags, environment=environment, parallelism=8, backend=backend)
+        )
         gates = Gates(airflow, sandbox, {}, {})
         for name, shape in SHAPES.items():
             if is_refused(name):
