@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
+from dev.processes import wait_until
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -166,3 +169,25 @@ def test_wait_that_no_worker_started_outlives_its_triggerer(site: Site) -> None:
     result = wait.result()
     assert (result["from_task_id"], result["next_task"]["id"]) == (wait.first_id, following["id"])
     assert worker_of(wait.until("success")) == NO_WORKER
+
+
+def test_wait_goes_on_for_what_it_began_with_although_the_xcoms_before_it_are_gone(site: Site) -> None:
+    """As after a clear of the task before it; Airflow renders the arguments again when a triggerer is restarted."""
+    wait = site.wait_in("zero_worker_output")
+    wait.until("deferred")
+    mine = (wait.dag_run.dag_id, wait.dag_run.dag_run_id)
+    with closing(sqlite3.connect(site.airflow.database, timeout=60)) as database:
+
+        def keys() -> set[str]:
+            query = "SELECT key FROM xcom WHERE dag_id = ? AND run_id = ?"
+            return {key for (key,) in database.execute(query, mine)}
+
+        wait_until(lambda: "tallyfy_rendered" in keys(), SOON, "the arguments to be kept")
+        site.airflow.kill("triggerer")
+        with database:
+            database.execute(
+                "DELETE FROM xcom WHERE dag_id = ? AND run_id = ? AND task_id = 'read_run'", mine
+            )
+    wait.complete_next()
+    site.airflow.start("triggerer")
+    assert wait.result()["from_task_id"] == wait.first_id
