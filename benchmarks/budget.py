@@ -28,7 +28,8 @@ def latencies(
     waits: int, requests_per_hour: int, poke_interval: float, feed: bool
 ) -> tuple[list[float], float]:
     """Return the seconds from each change to the end of its wait, and the requests in an hour."""
-    simulation: Any = Simulation(waits, requests_per_hour=requests_per_hour)
+    make: Any = Simulation
+    simulation = make(waits, requests_per_hour=requests_per_hour)
     if not feed:
         simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
     simulation.wait_for(poke_interval=poke_interval)

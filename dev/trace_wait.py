@@ -55,7 +55,10 @@ def main() -> None:
         from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 
-        task_id = people.next_task(SEEDED_RUN_ID)["id"]
+        next_task = people.next_task(SEEDED_RUN_ID)
+        if next_task is None:
+            raise RuntimeError("The seeded run has no next task.")
+        task_id = next_task["id"]
         sensor = TallyfyNextTaskSensor(
             task_id="wait", run_id=SEEDED_RUN_ID, from_task=task_id, deferrable=True
         )
@@ -72,7 +75,7 @@ def main() -> None:
             sensor.execute_complete({}, event, ends_at=0.0)
         finally:
             sys.setprofile(None)
-            threading.setprofile(None)  # type: ignore[arg-type]
+            threading.setprofile(None)
     layers: dict[str, list[str]] = {}
     for name in trace.files:
         layers.setdefault(name.partition("/")[0], []).append(name)

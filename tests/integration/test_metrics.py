@@ -22,7 +22,7 @@ from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 Trigger("a.class", kwargs={{}}).kwargs
 
 async def look():
-    with subscribe("tallyfy_default", "{SEEDED_RUN_ID}", NextTaskCondition("x"), PollSchedule(60)) as place:
+    with subscribe("tallyfy_default", "{SEEDED_RUN_ID}", NextTaskCondition(), PollSchedule(60)) as place:
         await place.next_result()
 
 asyncio.run(look())
