@@ -409,6 +409,38 @@ class TestDeferrable:
             )
 
 
+class TestAfterATimeout:
+    """What happened in the last seconds of a deferral is seen by one more poll."""
+
+    def timed_out(self, context, **arguments):
+        """Resume as Airflow does when the trigger ran out of time."""
+        return sensor(deferrable=True, **arguments).resume_execution(
+            "__fail__", {"error": TRIGGER_TIMEOUT}, context
+        )
+
+    def test_a_change_is_a_success(self, tallyfy, context):
+        tallyfy(answer("b"))
+        assert self.timed_out(context, from_task="a") == MOVED
+
+    @pytest.mark.parametrize(
+        "shown", [answer("a"), UNAVAILABLE, {"status_code": 401, "json": {"message": "No"}}]
+    )
+    def test_nothing_new_is_a_timeout(self, tallyfy, context, shown):
+        tallyfy(shown)
+        with pytest.raises(AirflowSensorTimeout):
+            self.timed_out(context, from_task="a")
+
+    def test_a_run_that_is_gone_fails(self, tallyfy, context):
+        tallyfy({"status_code": 404, "json": {"message": "No query results"}})
+        with pytest.raises(AirflowFailException, match="gone"):
+            self.timed_out(context, from_task="a")
+
+    def test_a_run_that_is_archived_skips_with_soft_fail(self, tallyfy, context):
+        tallyfy(answer("a", archived_at="2026-01-01"))
+        with pytest.raises(AirflowSkipException):
+            self.timed_out(context, from_task="a", soft_fail=True)
+
+
 class TestArguments:
     def test_what_is_templated(self):
         assert TallyfyNextTaskSensor.template_fields == ("run_id", "from_task", "tallyfy_conn_id")
