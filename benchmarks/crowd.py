@@ -100,6 +100,7 @@ def _begin(case: CrowdCase, server: Process, airflow: _Triggerer, runs: Sequence
     with airflow.deferring(runs[: case.in_triggerer], runs[case.in_triggerer :]):
         airflow.wait_until(lambda: airflow.assigned() > case.waits // 3, "a third of the waits to begin")
         airflow.stop_supervisor(case.stop)
+    airflow.wait_until(lambda: airflow.running() > case.waits, "all triggers to run")
     airflow.wait_until(lambda: not server.ask("unseen"), "all waits to be polled")
     return time.monotonic() - began_at
 
@@ -111,6 +112,7 @@ def _restart(case: CrowdCase, server: Process, airflow: _Triggerer, runs: Sequen
     began_at = time.monotonic()
     airflow.wait_until(lambda: server.ask("unseen") < case.waits, "the first wait to be polled")
     airflow.stop_supervisor(case.stop)
+    airflow.wait_until(lambda: airflow.running() > case.waits, "all triggers to run again")
     airflow.wait_until(lambda: not server.ask("unseen"), "all waits to be polled again")
     return time.monotonic() - began_at
 
@@ -185,6 +187,7 @@ class _Triggerer:
 
     def kill(self) -> None:
         self._process.kill()
+        self._probe.with_suffix(".count").unlink()
         # Another triggerer would take them over after a while.
         with self._engine.begin() as database:
             database.execute(text("UPDATE trigger SET triggerer_id = NULL"))
@@ -237,6 +240,11 @@ class _Triggerer:
 
     def assigned(self) -> int:
         return self._count("SELECT count(*) FROM trigger WHERE triggerer_id IS NOT NULL")
+
+    def running(self) -> int:
+        """Return how many triggers the triggerer runs, the probe among them."""
+        count = self._probe.with_suffix(".count")
+        return int(count.read_text() or 0) if count.exists() else 0
 
     def ended(self) -> int:
         return self._count(

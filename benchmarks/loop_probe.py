@@ -17,12 +17,15 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 _INTERVAL = 0.02
 _SAMPLE_INTERVAL = 0.1
 _REPORT_ABOVE = 0.05
+_TICKS_TO_COUNT = 50
 _OURS = f"{os.sep}airflow_provider_tallyfy{os.sep}"
 
 
 class LoopProbeTrigger(BaseTrigger):
     """
     Writes one line of JSON for each pass of the event loop that is late, until it is cancelled.
+
+    The number of triggers that run stands in the file beside it that ends in ``.count``.
 
     :param path: the file to append to.
     """
@@ -43,6 +46,8 @@ class LoopProbeTrigger(BaseTrigger):
 class _Probe:
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", buffering=1)
+        self._count = path.with_suffix(".count")
+        self._ticks = 0
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._due: float | None = None
@@ -64,6 +69,10 @@ class _Probe:
             }
             self._file.write(json.dumps(record) + "\n")
         self._stacks = []
+        self._ticks += 1
+        if self._ticks % _TICKS_TO_COUNT == 1:
+            running = sum("(ID " in task.get_name() for task in asyncio.all_tasks())
+            self._count.write_text(str(running))
         self._due = now + _INTERVAL
         self._loop.call_later(_INTERVAL, self.tick)
 

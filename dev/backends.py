@@ -109,7 +109,14 @@ class ProductionBackend:
 
     def __init__(self, workers: int = 2) -> None:
         self._workers = workers
-        self.settings: dict[str, str] = {}
+        self.settings: dict[str, str] = {
+            "CORE__EXECUTOR": "CeleryExecutor",
+            # As Airflow itself sets it for the other addresses that Redis may have.
+            "CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",
+            # A task whose worker died is retried, or fails, after this time. Heartbeats come every 5 s.
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+        }
         self.services: dict[str, ChildProcess] = {}
         self.parts: dict[str, tuple[str, ...]] = {}
 
@@ -122,7 +129,6 @@ class ProductionBackend:
         command = ("celery", "worker", "--skip-serve-logs", "--without-gossip", "--without-mingle")
         for name in ("worker", *(f"worker-{number}" for number in range(2, self._workers + 1))):
             self.parts[name] = (*command, "--concurrency", concurrency, "--celery-hostname", name)
-        self.settings["CORE__EXECUTOR"] = "CeleryExecutor"
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         from psycopg2 import connect  # type: ignore[import-untyped]
@@ -145,8 +151,6 @@ class ProductionBackend:
         )
         redis.start()
         _wait_until_ready(redis)
-        # As Airflow itself sets it for the other addresses that Redis may have.
-        self.settings["CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT"] = "86400"
         self.settings["CELERY__BROKER_URL"] = f"redis+socket://{address}"
 
     def _start_postgresql(self, folder: Path, logs: Path) -> None:

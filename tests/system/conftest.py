@@ -23,7 +23,7 @@ from dev.sandbox import running_sandbox
 from dev.statsd import StatsdServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dev.airflow_api import DagRun
     from dev.sandbox import SandboxClient
@@ -118,13 +118,6 @@ class Site:
         return Wait(sandbox, run_id, first, self.airflow.trigger(dag_id, {"run_id": run_id}))
 
 
-PRODUCTION = {
-    # A task whose worker died is retried, or fails, after this time. Heartbeats come every 5 s.
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
-}
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("production"):
         skip = pytest.mark.skip(reason="needs the production shape: make test-production")
@@ -134,8 +127,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    in_production = request.config.getoption("production")
+def shape(request: pytest.FixtureRequest) -> Callable[[], dict[str, Any]]:
+    """Return what a :class:`RealAirflow` is given to have the shape that the tests run in; each needs its own."""
+
+    def arguments() -> dict[str, Any]:
+        if not request.config.getoption("production"):
+            return {}
+        return {"backend": ProductionBackend(), "triggerers": 2}
+
+    return arguments
+
+
+@pytest.fixture(scope="session")
+def site(shape: Callable[[], dict[str, Any]]) -> Iterator[Site]:
     with ExitStack() as stack:
         sandbox = stack.enter_context(running_sandbox("collection"))
         object_sandbox = stack.enter_context(running_sandbox("object"))
@@ -148,8 +152,6 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
             "AIRFLOW_CONN_TALLYFY_OBJECT": object_sandbox.connection(),
             "AIRFLOW_CONN_TALLYFY_OUTAGE": sandbox.connection(forwarder.url),
             "AIRFLOW_CONN_TALLYFY_ODD": sandbox.connection(rewriter.url),
-            **(PRODUCTION if in_production else {}),
         }
-        shape: dict[str, Any] = {"backend": ProductionBackend(), "triggerers": 2} if in_production else {}
-        airflow = stack.enter_context(RealAirflow(DAGS, environment=environment, parallelism=8, **shape))
+        airflow = stack.enter_context(RealAirflow(DAGS, environment=environment, parallelism=8, **shape()))
         yield Site(airflow, sandbox, object_sandbox, forwarder, statsd)
