@@ -123,7 +123,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
         condition = self._condition or self._first_condition(context)
         if self._condition is None and (
             self.deferrable or not self.reschedule
-        ):  # not anew at each reschedule
+        ):  # not again at each reschedule
             self.log.info("%s", messages.describe_start(condition.describe_goal(), self.run_id))
         outcome = self._poller.poll(
             condition,
@@ -270,9 +270,9 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
         when the DAG is parsed, and the wait begins in a worker.
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
         every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
-        ``multiple_outputs``, which only a worker sees to; a warning says so.
+        ``multiple_outputs``, which only a worker handles; a warning says so.
     :raises AirflowFailException: the run is archived or gone; the task fails without retries.
-    :raises TallyfyAuthError: 401, and again after the connection was read anew. Likewise
+    :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
     :raises ValueError: ``from_task`` names no task; or, on Airflow before 3.3, ``mode="reschedule"`` without
         ``from_task``, since there nothing keeps the first look's task from one poke to the next.
@@ -373,10 +373,10 @@ class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
         parsed.
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
         every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
-        ``multiple_outputs``, which only a worker sees to; a warning says so.
+        ``multiple_outputs``, which only a worker handles; a warning says so.
     :raises AirflowFailException: the task will never be completed, or the run is archived or gone.
     :raises AirflowSkipException: a rule hides the task.
-    :raises TallyfyAuthError: 401, and again after the connection was read anew. Likewise
+    :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
     :raises ValueError: ``on_skipped`` is none of these, or ``task`` came out empty.
     """
@@ -438,9 +438,9 @@ class TallyfyRunSensor(TallyfySensor[RunStatusCondition]):
         parsed.
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
         every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
-        ``multiple_outputs``, which only a worker sees to; a warning says so.
+        ``multiple_outputs``, which only a worker handles; a warning says so.
     :raises AirflowFailException: the run will never have one of the statuses, or is gone.
-    :raises TallyfyAuthError: 401, and again after the connection was read anew. Likewise
+    :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
     :raises ValueError: a status is none that Tallyfy knows; the message lists them.
     """

@@ -60,7 +60,7 @@ class TallyfyTrigger(BaseTrigger):
     """
     Fires once, as soon as a condition is met, or it is certain that it never will be.
 
-    Everything it needs to begin anew after a restart of the triggerer is in its arguments, and no secret is. Where it
+    Everything it needs to go on after a restart of the triggerer is in its arguments, and no secret is. Where it
     starts its task (``start_from_trigger``), those that are templated are rendered by the triggerer, since Airflow 3.3.
     Each kind adds what its condition is made of.
 
@@ -68,15 +68,15 @@ class TallyfyTrigger(BaseTrigger):
     :param run_id: id of the run.
     :param api_url: base URL of the API that the worker's connection led to. The triggerer polls no other.
     :param organization: the organization, likewise. Both are ``None`` for a wait that began in the triggerer.
-    :param poke_interval: seconds between two looks.
-    :param exponential_backoff: let that time double from look to look; it begins anew after a restart.
+    :param poke_interval: seconds between two polls.
+    :param exponential_backoff: let that time double from poll to poll; it starts over after a restart.
     :param max_wait: seconds that it does not go beyond, or ``None``.
-    :param looked_at: when the sensor looked before it deferred, in seconds since the epoch, so that the next look comes
-        an interval later; at once where that has passed, as after a restart.
+    :param looked_at: when the sensor polled before it deferred, in seconds since the epoch, so that the next poll comes
+        an interval later; at once if that has passed, as after a restart.
     :param last_line: the checksum of the line that the sensor wrote into its log then, so that it is not written twice.
     :param deferred_at: when the task deferred, likewise. The event is held until Airflow can resume the task safely.
         ``None`` for a wait that began in the triggerer.
-    :param ends_at: when the sensor times out, likewise, so that a last look comes shortly before. ``None``: when the
+    :param ends_at: when the sensor times out, likewise, so that a last poll comes shortly before. ``None``: when the
         triggerer ends this trigger.
     :param silent_fail: go on even when Tallyfy refuses the connection's credentials.
     :param end_from_trigger: end the task as successful, without a worker. Everything else is for a worker to conclude.
@@ -129,7 +129,7 @@ class TallyfyTrigger(BaseTrigger):
         """
         Return what is waited for.
 
-        :raises ValueError: where an argument came out as something that cannot be waited for.
+        :raises ValueError: if an argument was rendered to something that cannot be waited for.
         """
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -157,7 +157,7 @@ class TallyfyTrigger(BaseTrigger):
         )
 
     def get_template_env(self, dag: Any = None) -> jinja2.Environment:
-        """Return what the triggerer renders with, where a name that is not known is an error, as it is in a worker."""
+        """Return what the triggerer renders with; an unknown name is an error, as it is in a worker."""
         from jinja2 import StrictUndefined
 
         environment = super().get_template_env(dag)
@@ -274,7 +274,7 @@ class TallyfyTrigger(BaseTrigger):
         return self.end_from_trigger and self.trigger_id is not None
 
     async def _end(self, verdict: Met) -> TriggerEvent | None:
-        """Return the event that ends the task, its XComs pushed as a worker does; ``None`` where that fails."""
+        """Return the event that ends the task, its XComs pushed as a worker does; ``None`` if that fails."""
         try:
             return await self._push(success_event, self._xcoms(verdict) if self.do_xcom_push else {})
         except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, a worker can still end the task)
@@ -356,7 +356,7 @@ class TallyfyTaskTrigger(TallyfyTrigger):
     Fires once, as soon as a task of a run is completed, or it is certain that it will not be.
 
     :param task_name: the task's id, alias or title; Airflow's triggers have a ``task`` of their own.
-    :param on_skipped: what to do where a rule hides it: ``skip``, ``succeed`` or ``fail``.
+    :param on_skipped: what to do if a rule hides it: ``skip``, ``succeed`` or ``fail``.
     :param needs_decision: whether it has to be an approval.
     :param waiting: as for :class:`TallyfyTrigger`.
     """
