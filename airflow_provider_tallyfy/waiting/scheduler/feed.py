@@ -18,7 +18,7 @@ MAX_PAGES = 5
 """Pages of 100 entries that one poll of the feed may take."""
 MAX_OVERFLOWS = 3
 REMEMBERED = 600.0
-"""Seconds for which it is known which runs the feed told of."""
+"""Seconds for which it is known which runs the feed named."""
 _MAX_KNOWN = 2000
 
 
@@ -50,7 +50,7 @@ class Feed:
         return self.since <= moment
 
     def told_of(self, run_id: str, since: float) -> bool:
-        """Tell whether it told of the run after this time; that is known for :data:`REMEMBERED` seconds."""
+        """Tell whether it named the run after this time; that is known for :data:`REMEMBERED` seconds."""
         return self._told_at.get(run_id, -inf) >= since
 
     def update_from(self, page: Page[Activity], now: float) -> set[str]:

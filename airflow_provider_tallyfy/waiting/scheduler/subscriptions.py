@@ -96,7 +96,7 @@ class WatchedRun:
 
     run_id: str
     subscriptions: list[Subscription] = field(default_factory=list)
-    is_hinted: bool = False  # the feed told of it
+    is_hinted: bool = False  # the feed named it
     recheck_at: float = (
         inf  # what it showed is not certain yet, or the entry of the feed may have come before it
     )
