@@ -10,7 +10,7 @@ from airflow import __version__ as airflow_version
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
@@ -181,21 +181,34 @@ def _task_of(trigger: BaseTrigger) -> dict[str, Any]:
     return {name: getattr(task, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
 
 
-def task_instance_states(context: Context, task_id: str) -> dict[int, str | None]:
-    """Return the states of a task's instances in the same DAG run by map index; -1 is not mapped, or not yet."""
-    task_instance: Any = context["ti"]
+def task_instance_states(
+    context: Context, task_ids: Collection[str], mapped_task_ids: Collection[str]
+) -> dict[tuple[str, int], str | None]:
+    """
+    Return the states of task instances in the same DAG run by task id and map index; -1 is not mapped, or not yet.
+
+    :param task_ids: tasks that are not mapped.
+    :param mapped_task_ids: tasks that are.
+    """
     if not AIRFLOW_V_3_0_PLUS:
         dag_run: Any = context["dag_run"]
+        wanted = {*task_ids, *mapped_task_ids}
         instances = dag_run.get_task_instances()
-        return {each.map_index: each.state for each in instances if each.task_id == task_id}
-    states = task_instance.get_task_states(
-        dag_id=task_instance.dag_id, task_ids=[task_id], run_ids=[task_instance.run_id]
-    )
-    # One task at a time, since the key of instance 0 of "a" is that of a task "a_0", too.
-    return {
-        -1 if key == task_id else int(key.removeprefix(f"{task_id}_")): state
-        for key, state in states.get(task_instance.run_id, {}).items()
-    }
+        return {(each.task_id, each.map_index): each.state for each in instances if each.task_id in wanted}
+
+    def ask(*ids: str) -> dict[str, str | None]:
+        ti: Any = context["ti"]
+        states = ti.get_task_states(dag_id=ti.dag_id, task_ids=list(ids), run_ids=[ti.run_id])
+        found: dict[str, str | None] = states.get(ti.run_id, {})
+        return found
+
+    states = {(task_id, -1): state for task_id, state in ask(*task_ids).items()} if task_ids else {}
+    # Mapped tasks one by one, since the key of instance 0 of "a" is that of a task "a_0", too.
+    for task_id in mapped_task_ids:
+        for key, state in ask(task_id).items():
+            map_index = -1 if key == task_id else int(key.removeprefix(f"{task_id}_"))
+            states[task_id, map_index] = state
+    return states
 
 
 def skip_task_instances(context: Context, instances: list[tuple[str, int]]) -> None:

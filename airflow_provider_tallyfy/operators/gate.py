@@ -11,7 +11,7 @@ decision.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -33,52 +33,110 @@ if TYPE_CHECKING:
 
 SKIPPED_TASKS_KEY = "skipmixin_key"
 """Key of the XCom in which the scheduler looks for the tasks that a task skipped; it has no public name."""
-_KEEP_CLOSED_AFTER_A_SKIP = frozenset({"all_success", "none_skipped", "all_failed", "one_failed"})
-_START_BEFORE_ALL_ENDED = frozenset({"one_success", "one_done"})
+_NEVER_WAIT = ("always", "dummy")
+_START_EARLY = ("one_success", "one_done", "one_failed")
+_RUN_AFTER_ANY_END = ("all_done", "all_done_min_one_success", "none_skipped", "one_done")
+_CLOSED_AFTER_A_SKIP = ("all_success", "none_skipped", "all_failed")
 _STARTED_OR_ENDED = ("running", "success", "failed", "skipped")
+
+
+class Surroundings:
+    """
+    What is downstream of an approval in its DAG.
+
+    :param gate: the operator, or the mapped operator.
+    :param is_mapped: whether the operator is an instance of a mapped one.
+    :param ignores_trigger_rules: whether a rejection skips all that is downstream; by default as the operator says.
+    """
+
+    def __init__(
+        self, gate: Any, *, is_mapped: bool = False, ignores_trigger_rules: bool | None = None
+    ) -> None:
+        self.gate = gate
+        self.is_mapped = is_mapped or _is_mapped(gate)
+        self.ignores_trigger_rules = (
+            bool(_argument(gate, "ignore_downstream_trigger_rules"))
+            if ignores_trigger_rules is None
+            else ignores_trigger_rules
+        )
+        # An operator that is called by hand need not be in a DAG.
+        is_alone = not gate.downstream_task_ids
+        self.direct = [] if is_alone else list(gate.get_direct_relatives(upstream=False))
+        self.all = [] if is_alone else list(gate.get_flat_relatives(upstream=False))
+        self.is_skipped_itself = self.is_mapped or (
+            not FINDS_SKIPS_OF_UNMAPPED_TASKS
+            and any(_is_mapped(task) for task in self.direct if not task.is_teardown)
+        )
+
+    @property
+    def gated(self) -> list[Any]:
+        """The tasks that a rejection skips."""
+        tasks = self.all if self.ignores_trigger_rules else self.direct
+        return [task for task in tasks if not task.is_teardown]
+
+    def find_problems(self) -> list[str]:
+        """Return why not all that is downstream can be kept closed, and what to write instead."""
+        if len(list(self.gate.iter_mapped_task_groups())) > 1:
+            return [f"The approval {self.gate.task_id!r} is in more than one mapped task group. Use one."]
+        own = {self.gate.task_id}
+        waited_for = own | {task.task_id for task in self.all} if self.ignores_trigger_rules else own
+        problems = (self._find_problem(task, waited_for) for task in self.gated)
+        return [*filter(None, problems), *self._find_problems_of_teardowns()]
+
+    def _find_problem(self, task: Any, waited_for: set[str]) -> str | None:
+        name = f"Task {task.task_id!r} is downstream of the approval {self.gate.task_id!r}"
+        rule = str(getattr(task.trigger_rule, "value", task.trigger_rule))
+        is_direct = task.task_id in self.gate.downstream_task_ids
+        if rule in _NEVER_WAIT:
+            return f"{name}, but trigger_rule={rule!r} starts it before the decision. Use 'all_success'."
+        if rule in _START_EARLY and (task.upstream_task_ids - waited_for or self.is_mapped):
+            return f"{name}, but trigger_rule={rule!r} may start it before the decision. Use 'all_success'."
+        if not is_direct:
+            return None
+        if rule in _RUN_AFTER_ANY_END and _argument(self.gate, "fail_on_reject"):
+            return (
+                f"{name}, and fail_on_reject fails that one, after which trigger_rule={rule!r} lets it run. Use "
+                "'all_success', or 'all_failed' for what handles a rejection."
+            )
+        if self.is_skipped_itself and rule not in _CLOSED_AFTER_A_SKIP:
+            return (
+                f"{name}, and one of them is mapped or in a mapped task group. There, trigger_rule={rule!r} would let "
+                "it run after a rejection. Use 'all_success'."
+            )
+        if self.is_mapped and _is_mapped(task) and not _in_same_mapped_group(self.gate, task):
+            return (
+                f"{name}, and both are mapped: one rejection would skip all of its instances. Put both in one "
+                "@task_group and expand that; or, if one rejection is to skip all, put an EmptyOperator between them."
+            )
+        return None
+
+    def _find_problems_of_teardowns(self) -> Iterator[str]:
+        """Yield the tasks that would run after a rejection, as their only upstream task does: a teardown."""
+        if self.ignores_trigger_rules:
+            return
+        behind = {self.gate.task_id, *(task.task_id for task in self.all if not task.is_teardown)}
+        for teardown in self.all:
+            if not teardown.is_teardown:
+                continue
+            for task in teardown.get_direct_relatives(upstream=False):
+                if not task.is_teardown and not task.upstream_task_ids & behind:
+                    yield (
+                        f"Task {task.task_id!r} is downstream of the approval {self.gate.task_id!r} only behind "
+                        f"the teardown {teardown.task_id!r}, which runs after a rejection too. Put it downstream of "
+                        "another task, such as the approval."
+                    )
 
 
 def find_problems(gate: Any) -> list[str]:
     """
-    Return why the approval cannot keep all that is downstream of it closed, and what to write instead.
+    Return why an approval cannot keep all that is downstream of it closed, and what to write instead.
 
     :param gate: the operator, or the mapped operator, in its DAG.
     """
-    return [problem for task in _gated(gate) if (problem := _find_problem(gate, task))]
-
-
-def _find_problem(gate: Any, task: Any) -> str | None:
-    name = f"Task {task.task_id!r} is downstream of the approval {gate.task_id!r}"
-    rule = str(getattr(task.trigger_rule, "value", task.trigger_rule))
-    if task.is_teardown:
-        behind = sorted(each.task_id for each in task.downstream_list if not each.is_teardown)
-        is_direct = task.task_id in gate.downstream_task_ids
-        return (
-            f"{name} as a teardown, which runs after a rejection too, and so would what is behind it: "
-            f"{', '.join(behind)}. Set that downstream of another task."
-            if behind and is_direct and not _ignores_trigger_rules(gate)
-            else None
-        )
-    if rule in ("always", "dummy"):
-        return f"{name}, but trigger_rule={rule!r} starts it before the decision. Use 'all_success'."
-    if rule in _START_BEFORE_ALL_ENDED and task.upstream_task_ids - _behind(gate):
-        return (
-            f"{name}, but with its other upstream tasks, trigger_rule={rule!r} may start it before the decision. "
-            "Use 'all_success' or 'none_failed_min_one_success'."
-        )
-    if task.task_id not in gate.downstream_task_ids or not _is_skipped_itself(gate):
-        return None
-    if rule not in _KEEP_CLOSED_AFTER_A_SKIP:
-        return (
-            f"{name}, and one of them is mapped or in a mapped task group. There, trigger_rule={rule!r} would let it "
-            "run after a rejection. Use 'all_success'."
-        )
-    if _is_mapped(gate) and isinstance(task, MappedOperator) and not _in_same_mapped_group(gate, task):
-        return (
-            f"{name}, and both are mapped: one rejection would skip all of its instances. Put both in a @task_group "
-            "and expand that one; or, if one rejection is to skip all, put an EmptyOperator between them."
-        )
-    return None
+    is_known = "ignore_downstream_trigger_rules" not in _expanded(gate)
+    possible = [None] if is_known else [False, True]
+    found = (Surroundings(gate, ignores_trigger_rules=each).find_problems() for each in possible)
+    return list(dict.fromkeys(problem for problems in found for problem in problems))
 
 
 class Gate:
@@ -92,7 +150,9 @@ class Gate:
     def __init__(self, operator: Any, context: Context) -> None:
         self._operator = operator
         self._context = context
-        self._task: Any = context.get("task", operator)
+        map_index = getattr(context.get("ti"), "map_index", None)
+        self._map_index = -1 if map_index is None else map_index
+        self._surroundings = Surroundings(context.get("task", operator), is_mapped=self._map_index >= 0)
 
     def check(self) -> None:
         """
@@ -100,7 +160,8 @@ class Gate:
 
         :raises AirflowFailException: something downstream could run after a rejection.
         """
-        if problems := find_problems(self._task):
+        if problems := self._surroundings.find_problems():
+            self.close()
             raise AirflowFailException(" ".join(problems))
 
     def reject(self, decision: dict[str, Any]) -> dict[str, Any]:
@@ -110,75 +171,62 @@ class Gate:
         :raises AirflowSkipException: the task is to be skipped itself; the decision is pushed.
         """
         self.close()
-        if not self._is_skipped_itself:
+        if not self._surroundings.is_skipped_itself:
             return decision
         if self._operator.do_xcom_push:
             outputs = decision if self._operator.multiple_outputs else {}
             for key, value in {**outputs, XCOM_RETURN_KEY: decision}.items():
-                self._context["ti"].xcom_push(key=key, value=value)
+                if value is not None:
+                    self._context["ti"].xcom_push(key=key, value=value)
         raise AirflowSkipException(format_decision(decision))
 
     def close(self) -> None:
         """Skip what is downstream, now and when it is cleared alone."""
-        tasks = [task for task in _gated(self._task) if not task.is_teardown]
-        if self._is_skipped_itself and not _ignores_trigger_rules(self._task):
+        surroundings = self._surroundings
+        if surroundings.is_skipped_itself and not surroundings.ignores_trigger_rules:
             return  # the trigger rules of the tasks directly downstream keep them closed
-        if tasks and not self._is_skipped_itself:
-            self._push_skipped(task.task_id for task in tasks)
-        if instances := list(self._waiting_instances(tasks)):
+        if not surroundings.gated:
+            return
+        if not surroundings.is_skipped_itself:
+            self._push_skipped(task.task_id for task in surroundings.gated)
+        if instances := list(self._waiting_instances(surroundings.gated)):
             skip_task_instances(self._context, instances)
 
     def open(self) -> None:
         """Take back what an earlier try skipped: a task that starts in the triggerer keeps the XComs of that try."""
-        if self._operator.start_from_trigger and not self._is_skipped_itself:
+        if self._operator.start_from_trigger and not self._surroundings.is_skipped_itself:
             self._push_skipped(())
 
     def _push_skipped(self, task_ids: Iterable[str]) -> None:
         self._context["ti"].xcom_push(key=SKIPPED_TASKS_KEY, value={"skipped": list(task_ids)})
 
-    @property
-    def _map_index(self) -> int:
-        map_index = getattr(self._context.get("ti"), "map_index", None)
-        return -1 if map_index is None else map_index
-
-    @property
-    def _is_skipped_itself(self) -> bool:
-        return self._map_index >= 0 or _is_skipped_itself(self._task)
-
     def _waiting_instances(self, tasks: Iterable[Any]) -> Iterator[tuple[str, int]]:
-        for task in tasks:
-            only = self._map_index if _in_same_mapped_group(self._task, task) else None
-            for map_index, state in task_instance_states(self._context, task.task_id).items():
-                if only in (None, map_index) and state not in _STARTED_OR_ENDED:
-                    yield task.task_id, map_index
+        tasks = {task.task_id: task for task in tasks}
+        mapped = {task_id for task_id, task in tasks.items() if _is_mapped(task)}
+        states = task_instance_states(self._context, tasks.keys() - mapped, mapped)
+        for (task_id, map_index), state in states.items():
+            is_other = map_index != self._map_index and _in_same_mapped_group(
+                self._surroundings.gate, tasks[task_id]
+            )
+            if not is_other and state not in _STARTED_OR_ENDED:
+                yield task_id, map_index
 
 
-def _gated(gate: Any) -> list[Any]:
-    """Return the tasks that a rejection skips, and the teardowns among them, which it does not."""
-    if not gate.downstream_task_ids:  # it need not be in a DAG then
-        return []
-    if _ignores_trigger_rules(gate):
-        return list(gate.get_flat_relatives(upstream=False))
-    return list(gate.get_direct_relatives(upstream=False))
+def _expanded(gate: Any) -> Mapping[str, Any]:
+    """Return the arguments that a mapped operator is expanded with."""
+    value = getattr(getattr(gate, "expand_input", None), "value", None)
+    return value if isinstance(value, Mapping) else {}
 
 
-def _ignores_trigger_rules(gate: Any) -> bool:
-    arguments = getattr(gate, "partial_kwargs", None) or vars(gate)
-    return bool(arguments.get("ignore_downstream_trigger_rules"))
-
-
-def _behind(gate: Any) -> set[str]:
-    return {gate.task_id, *gate.get_flat_relative_ids(upstream=False)}
-
-
-def _is_skipped_itself(gate: Any) -> bool:
-    if _is_mapped(gate):
-        return True
-    return not FINDS_SKIPS_OF_UNMAPPED_TASKS and any(
-        _is_mapped(task) and not task.is_teardown
-        for task in _gated(gate)
-        if task.task_id in gate.downstream_task_ids
-    )
+def _argument(gate: Any, name: str) -> Any:
+    """Return an argument of an operator or of a mapped one."""
+    if not isinstance(gate, MappedOperator):
+        return getattr(gate, name)
+    defaults = {
+        **(getattr(gate.dag, "default_args", None) or {}),
+        **gate.partial_kwargs.get("default_args", {}),
+    }
+    return {**defaults, **gate.partial_kwargs}.get(name)
 
 
 def _is_mapped(task: Any) -> bool:

@@ -25,6 +25,7 @@ from airflow_provider_tallyfy.protocol import text
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.scalars import parse_bool
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
+from airflow_provider_tallyfy.version_compat import with_outputs_pushed
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 
@@ -412,10 +413,10 @@ class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):
         self.log.info(format_decision(decision))
         if decision["is_approved"] is not False:
             gate.open()
-            return decision
+            return with_outputs_pushed(self, context, decision)
         if self.fail_on_reject:
             raise AirflowFailException(format_decision(decision))
-        return gate.reject(decision)
+        return with_outputs_pushed(self, context, gate.reject(decision))
 
 
 def _seconds(duration: float | timedelta) -> float:

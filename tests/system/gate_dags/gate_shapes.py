@@ -226,6 +226,21 @@ def behind_a_teardown() -> None:
     create.as_setup() >> gate() >> delete.as_teardown(setups=create) >> work()
 
 
+def after_its_teardown() -> None:
+    create, use, delete = work("create"), work("use"), work("delete")
+    create.as_setup() >> gate() >> use >> delete.as_teardown(setups=create) >> work()
+
+
+def failing() -> None:
+    approval = gate(fail_on_reject=True)
+    approval >> work() >> work("at_the_end", trigger_rule="all_done")
+    approval >> work("handle_rejection", trigger_rule="all_failed")
+
+
+def failing_with_rule() -> None:
+    gate(fail_on_reject=True) >> work(trigger_rule="all_done")
+
+
 def soft_fail() -> None:
     gate(timeout=1, soft_fail=True) >> work(trigger_rule="none_failed")
 
@@ -387,6 +402,19 @@ SHAPES = {
         },
     ),
     "behind_a_teardown": Shape("gate → teardown → task", behind_a_teardown),
+    "after_its_teardown": Shape("setup → gate → task → teardown → task", after_its_teardown),
+    "failing": Shape(
+        "gate with `fail_on_reject` → task",
+        failing,
+        {
+            "gate": "failed",
+            "publish": "upstream_failed",
+            "handle_rejection": "success",
+            "at_the_end": "success",
+        },
+        ("publish",),
+    ),
+    "failing_with_rule": Shape("gate with `fail_on_reject` → task with `all_done`", failing_with_rule),
     "soft_fail": Shape(
         "gate that times out with `soft_fail` → task with another trigger rule",
         soft_fail,

@@ -72,11 +72,16 @@ def tallyfy(connection, requests_mock, monkeypatch):
     return answers
 
 
+def states(state):
+    """Stand for an Airflow in which all task instances have a state."""
+    return lambda _context, task_ids, _mapped_task_ids: {(task_id, -1): state for task_id in task_ids}
+
+
 @pytest.fixture
 def skipped(monkeypatch):
     """The task instances that were marked as skipped; those of the tasks downstream are not scheduled yet."""
     instances: list[tuple[str, int]] = []
-    monkeypatch.setattr(gates, "task_instance_states", lambda _context, _task_id: {-1: None})
+    monkeypatch.setattr(gates, "task_instance_states", states(None))
     monkeypatch.setattr(gates, "skip_task_instances", lambda _context, these: instances.extend(these))
     return instances
 
@@ -125,7 +130,7 @@ def test_rejected_it_skips_all_that_is_downstream_if_it_ignores_trigger_rules(ta
 
 @pytest.mark.parametrize("state", ["running", "success", "failed", "skipped"])
 def test_a_task_that_has_started_before_is_left_as_it_is(tallyfy, context, skipped, monkeypatch, state):
-    monkeypatch.setattr(gates, "task_instance_states", lambda _context, _task_id: {-1: state})
+    monkeypatch.setattr(gates, "task_instance_states", states(state))
     tallyfy(decided(False))
     gate(context).execute(context)
     assert skipped == []
@@ -216,12 +221,13 @@ def test_a_timeout_that_fails_it_leaves_the_rest_to_trigger_rules(tallyfy, conte
     assert skipped == []
 
 
-def test_a_shape_that_cannot_be_held_fails_it_before_it_waits(context):
+def test_a_shape_that_cannot_be_held_fails_it_before_it_waits(context, skipped):
     with DAG("d", schedule=None):
         context["task"] = approval = TallyfyApprovalOperator(task_id="gate", run_id="r1", task="approve")
         approval >> BaseOperator(task_id="publish", trigger_rule="always")
     with pytest.raises(AirflowFailException, match="'publish' is downstream of the approval 'gate', but"):
         approval.execute(context)
+    assert skipped == [("publish", -1)]
 
 
 def test_a_task_that_is_no_approval_is_an_error_at_once(tallyfy, context):

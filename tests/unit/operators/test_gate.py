@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from airflow.exceptions import AirflowClusterPolicyViolation
-from airflow.providers.common.compat.sdk import DAG, BaseOperator, task_group
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, BaseOperator, task_group
 
 from airflow_provider_tallyfy import policies, version_compat
 from airflow_provider_tallyfy.operators import gate as gates
@@ -48,6 +49,33 @@ def group(*, inside, outside=None):
     made = each.expand(number=[1, 2])
     if outside:
         made >> outside()
+    return made
+
+
+def within_teardown(*, also_behind=None):
+    """Make an approval between a setup and its teardown, and a task behind that one."""
+    create, approval, use, delete, publish = work("create"), gate(), work("use"), work("delete"), work()
+    create.as_setup() >> approval >> use >> delete.as_teardown(setups=create) >> publish
+    if also_behind:
+        {"gate": approval, "use": use}[also_behind] >> publish
+
+
+def through_a_task_that_does_not_wait():
+    approval, publish = gate(), work(trigger_rule="one_success")
+    approval >> work("a") >> work("b", trigger_rule="always") >> publish
+    approval >> publish
+
+
+def gate_in_two_groups():
+    @task_group
+    def inner(number):
+        gate()
+
+    @task_group
+    def outer(number):
+        inner.expand(number=[1, 2])
+
+    outer.expand(number=[1, 2])
 
 
 def refusal(build):
@@ -67,7 +95,17 @@ HELD = {
         f"rule {rule}": lambda rule=rule: gate() >> work(trigger_rule=rule)
         for rule in ("all_done", "none_failed", "none_failed_min_one_success", "one_success", "all_skipped")
     },
-    "a handler of failures": lambda: [gate(), work("other")] >> work(trigger_rule="one_failed"),
+    "a handler of failures": lambda: gate(fail_on_reject=True) >> work(trigger_rule="one_failed"),
+    "early, but only after what waits": lambda: (
+        gate(ignore_downstream_trigger_rules=True)
+        >> [work("a"), work("b")]
+        >> work(trigger_rule="one_success")
+    ),
+    "fail_on_reject, far downstream": lambda: (
+        gate(fail_on_reject=True) >> work() >> work("end", trigger_rule="all_done")
+    ),
+    "behind a teardown and the gate": lambda: within_teardown(also_behind="gate"),
+    "behind a teardown and a task": lambda: within_teardown(also_behind="use"),
     "always, far downstream": lambda: gate() >> work() >> work("end", trigger_rule="always"),
     "mapped": lambda: gate() >> mapped(),
     "group": lambda: group(inside=work, outside=lambda: work("end", trigger_rule="all_done")),
@@ -96,6 +134,43 @@ REFUSED = {
         lambda: [gate(), work("other")] >> work(trigger_rule="one_done"),
         "may start it before the decision",
     ),
+    "one_failed": (
+        lambda: [gate(), work("other")] >> work(trigger_rule="one_failed"),
+        "may start it before the decision",
+    ),
+    "early, through a task that does not wait": (
+        through_a_task_that_does_not_wait,
+        "may start it before the decision",
+    ),
+    "in a group, one_failed": (
+        lambda: group(inside=lambda: work(trigger_rule="one_failed")),
+        "may start it before the decision",
+    ),
+    **{
+        f"fail_on_reject, {rule}": (
+            lambda rule=rule: gate(fail_on_reject=True) >> work(trigger_rule=rule),
+            "fail_on_reject fails that one",
+        )
+        for rule in ("all_done", "none_skipped", "one_done")
+    },
+    "mapped gate, fail_on_reject": (
+        lambda: mapped_gate(fail_on_reject=True) >> work(trigger_rule="none_skipped"),
+        "fail_on_reject fails that one",
+    ),
+    "mapped gate that may ignore rules": (
+        lambda: (
+            TallyfyApprovalOperator.partial(task_id="gate", task="approve", run_id="r1").expand(
+                ignore_downstream_trigger_rules=[True, False]
+            )
+            >> work("a")
+            >> work("publish", trigger_rule="always")
+        ),
+        "starts it before the decision",
+    ),
+    "mapped gate before a mapped group": (
+        lambda: mapped_gate() >> group(inside=work),
+        "Put both in one @task_group",
+    ),
     "mapped gate, other rule": (
         lambda: mapped_gate() >> work(trigger_rule="none_failed"),
         "would let it run after a rejection",
@@ -112,15 +187,16 @@ REFUSED = {
         lambda: group(inside=None, outside=lambda: work(trigger_rule="all_done")),
         "would let it run after a rejection",
     ),
-    "mapped gate before mapped": (lambda: mapped_gate() >> mapped(), "Put both in a @task_group"),
+    "mapped gate before mapped": (lambda: mapped_gate() >> mapped(), "Put both in one @task_group"),
     "end of a group before mapped": (
         lambda: group(inside=None, outside=mapped),
-        "Put both in a @task_group",
+        "Put both in one @task_group",
     ),
     "behind a teardown": (
         lambda: gate() >> work("delete").as_teardown() >> work(),
-        "runs after a rejection too, and so would what is behind it: publish",
+        "which runs after a rejection too",
     ),
+    "behind a teardown, after a task": (within_teardown, "which runs after a rejection too"),
 }
 
 
@@ -136,6 +212,35 @@ def test_a_shape_that_cannot_be_held_is_refused_with_what_to_write(name):
     assert message is not None
     assert message.startswith("DAG 'release' is refused. Task ")
     assert reason in message
+
+
+def test_a_gate_in_two_mapped_groups_is_refused_by_airflow_or_by_us():
+    try:
+        message = refusal(gate_in_two_groups)
+    except NotImplementedError:
+        return
+    assert "more than one mapped task group" in message
+
+
+def test_a_mapped_gate_is_checked_when_it_runs(context):
+    """Airflow gives it the operator without what it is mapped over."""
+    context["ti"].map_index = 0
+    with DAG("d", schedule=None):
+        context["task"] = approval = gate()
+        approval >> work(trigger_rule="none_failed")
+    with pytest.raises(AirflowFailException, match="would let it run after a rejection"):
+        approval.execute(context)
+
+
+def test_a_large_dag_is_checked_in_linear_time(monkeypatch):
+    counted = Mock(side_effect=BaseOperator.get_flat_relatives, autospec=True)
+    monkeypatch.setattr(BaseOperator, "get_flat_relatives", lambda *given, **named: counted(*given, **named))
+    with DAG("d", schedule=None) as dag:
+        gate(ignore_downstream_trigger_rules=True) >> [
+            work(f"task_{number}", trigger_rule="one_success") for number in range(50)
+        ]
+    policies.dag_policy(dag)
+    assert counted.call_count == 1
 
 
 @pytest.mark.parametrize("finds", [False, True])
@@ -163,8 +268,8 @@ class TestTaskInstances:
             return {"run": {"load_1_0": None, "load_1_12": "running"}}
 
         task_instance = SimpleNamespace(dag_id="d", run_id="run", get_task_states=get_task_states)
-        states = version_compat.task_instance_states({"ti": task_instance}, "load_1")
-        assert states == {0: None, 12: "running"}
+        states = version_compat.task_instance_states({"ti": task_instance}, [], ["load_1"])
+        assert states == {("load_1", 0): None, ("load_1", 12): "running"}
         assert asked == [{"dag_id": "d", "task_ids": ["load_1"], "run_ids": ["run"]}]
 
     @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
@@ -172,7 +277,8 @@ class TestTaskInstances:
         task_instance = SimpleNamespace(
             dag_id="d", run_id="run", get_task_states=lambda **_: {"run": {"load": "success"}}
         )
-        assert version_compat.task_instance_states({"ti": task_instance}, "load") == {-1: "success"}
+        states = version_compat.task_instance_states({"ti": task_instance}, ["load"], [])
+        assert states == {("load", -1): "success"}
 
     @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
     def test_they_are_skipped_by_the_supervisor(self, monkeypatch):
