@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger
 
 
+LAUNCH_LAG = 60.0
+"""Seconds for which a run that was just launched may be missing: reads may lag."""
 _MAX_SECONDS = 100 * 365 * 86400.0
 
 
@@ -82,7 +84,12 @@ class WaitsForRun:
         """Return a run that was launched once it is complete; with ``deferrable``, :meth:`execute_complete` does."""
         ends_at = time.time() + self.timeout
         condition = RunStatusCondition(("complete",))
-        poller: RunPoller[RunStatusCondition] = RunPoller(self.tallyfy_conn_id, run_id, self.log)  # type: ignore[attr-defined]
+        poller: RunPoller[RunStatusCondition] = RunPoller(
+            self.tallyfy_conn_id,
+            run_id,
+            self.log,  # type: ignore[attr-defined]
+            LAUNCH_LAG,
+        )
         self.log.info("%s", messages.describe_start(condition.describe_goal(), run_id))  # type: ignore[attr-defined]
         while True:
             polled_at = time.time()

@@ -50,11 +50,13 @@ class Evidence(Generic[C]):
 
     :param run_id: the run's id.
     :param condition: what is waited for.
+    :param gone_after: seconds for which Tallyfy has to say that there is no such run.
     """
 
     __slots__ = (
         "_end",
         "_end_since",
+        "_gone_after",
         "_missing",
         "_missing_since",
         "_older_since",
@@ -63,9 +65,10 @@ class Evidence(Generic[C]):
         "condition",
     )
 
-    def __init__(self, run_id: str, condition: C) -> None:
+    def __init__(self, run_id: str, condition: C, gone_after: float = GONE_AFTER_SECONDS) -> None:
         self._run_id = run_id
         self.condition = condition
+        self._gone_after = gone_after
         self._seen: _Version | None = None
         self._older_since: float | None = None
         self._end: object = None
@@ -131,7 +134,7 @@ class Evidence(Generic[C]):
         if not self._missing:
             self._missing_since = polled_at
         self._missing += 1
-        left = self._missing_since + GONE_AFTER_SECONDS - polled_at
+        left = self._missing_since + self._gone_after - polled_at
         if self._missing >= GONE_AFTER_POLLS and left <= 0:
             return Unreachable(
                 f"Run {self._run_id} is gone from Tallyfy, or not visible to this connection. {error}"

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.waiting import messages
-from airflow_provider_tallyfy.waiting.evidence import Evidence
+from airflow_provider_tallyfy.waiting.evidence import GONE_AFTER_SECONDS, Evidence
 from airflow_provider_tallyfy.waiting.fetches import FetchRun
 from airflow_provider_tallyfy.waiting.outcomes import (
     C,
@@ -40,9 +40,13 @@ class RunPoller(Generic[C]):
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: the run's id.
     :param log: the task's.
+    :param gone_after: seconds for which Tallyfy has to say that there is no such run.
     """
 
-    def __init__(self, tallyfy_conn_id: str, run_id: str, log: Log) -> None:
+    def __init__(
+        self, tallyfy_conn_id: str, run_id: str, log: Log, gone_after: float = GONE_AFTER_SECONDS
+    ) -> None:
+        self._gone_after = gone_after
         self._hook = ReloadingHook(tallyfy_conn_id)
         self._run_id = run_id
         self._log = log
@@ -82,7 +86,7 @@ class RunPoller(Generic[C]):
         :param at_first_read: called once, when the run was read, with the address of the process for people.
         """
         if self._evidence is None:
-            self._evidence = Evidence(self._run_id, condition)
+            self._evidence = Evidence(self._run_id, condition, self._gone_after)
         self._evidence.condition = condition
         if self._pause_reason is not None and self._clock() < self._paused_until:
             return PollFailed(self._pause_reason)
