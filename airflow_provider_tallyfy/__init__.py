@@ -73,6 +73,14 @@ def get_provider_info() -> dict[str, Any]:
                         minimum=1,
                         maximum=3600,
                     ),
+                    "requests_per_hour": field(
+                        "Requests per hour",
+                        "The most that each triggerer sends in an hour to poll for waits; 0 for no ceiling. "
+                        "Default: 500.",
+                        "integer",
+                        minimum=0,
+                        maximum=1_000_000,
+                    ),
                     "verify": field(
                         "Verify certificates", "true, false, or the path of a CA bundle. Default: true."
                     ),

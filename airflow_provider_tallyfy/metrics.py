@@ -38,7 +38,7 @@ RequestOutcome = Literal[
     "unreadable",
     "unreachable",
 ]
-WakeUpOutcome = Literal["over", "lost", "skipped", "refused", "waiting"]
+CompletionOutcome = Literal["met", "unreachable", "skipped", "denied", "pending"]
 
 OUTCOME_OF_FAILURE: Mapping[FailureKind, RequestOutcome] = {
     FailureKind.AUTHENTICATION: "unauthorized",
@@ -70,13 +70,16 @@ class Metric:
 
 
 REQUESTS = Metric("tallyfy.requests", "counter", ("conn_id", "outcome"), "tallyfy.requests.{outcome}")
-LOOKS = Metric("tallyfy.looks", "counter", ("conn_id", "outcome"), "tallyfy.looks.{outcome}")
-WAKE_UPS = Metric("tallyfy.wake_ups", "counter", ("conn_id", "outcome"), "tallyfy.wake_ups.{outcome}")
-WAKE_UP_DELAY = Metric("tallyfy.wake_up_delay", "timer", ("conn_id",))
-WAITS_HELD = Metric(
-    "tallyfy.waits_held", "gauge", ("conn_id", "hostname"), "tallyfy.waits_held.{hostname}.{conn_id}"
+POLLS = Metric("tallyfy.polls", "counter", ("conn_id", "outcome"), "tallyfy.polls.{outcome}")
+COMPLETIONS = Metric(
+    "tallyfy.completions", "counter", ("conn_id", "outcome"), "tallyfy.completions.{outcome}"
 )
-METRICS = (REQUESTS, LOOKS, WAKE_UPS, WAKE_UP_DELAY, WAITS_HELD)
+DETECTION_LATENCY = Metric("tallyfy.detection_latency", "timer", ("conn_id",))
+ACTIVE_WAITS = Metric(
+    "tallyfy.active_waits", "gauge", ("conn_id", "hostname"), "tallyfy.active_waits.{hostname}.{conn_id}"
+)
+DELAYED_POLLS = Metric("tallyfy.delayed_polls", "counter", ("conn_id",))
+METRICS = (REQUESTS, POLLS, COMPLETIONS, DETECTION_LATENCY, ACTIVE_WAITS, DELAYED_POLLS)
 
 logger = logging.getLogger(__name__)
 
@@ -156,31 +159,36 @@ def request_ended(conn_id: str, outcome: RequestOutcome) -> None:
         tell()
 
 
-def looks_made(conn_id: str, *, seen: int = 0, failed: int = 0) -> None:
+def polled(conn_id: str, *, succeeded: int = 0, failed: int = 0) -> None:
     """Tell how many waits were shown their run, and how many why it could not be seen."""
-    _count(LOOKS, seen, conn_id=conn_id, outcome="seen")
-    _count(LOOKS, failed, conn_id=conn_id, outcome="failed")
+    _count(POLLS, succeeded, conn_id=conn_id, outcome="succeeded")
+    _count(POLLS, failed, conn_id=conn_id, outcome="failed")
 
 
-def woken_up(conn_id: str, outcome: WakeUpOutcome, delay: timedelta | None) -> None:
+def polls_delayed(conn_id: str, number: int) -> None:
+    """Tell how many requests had to wait for the connection's request budget."""
+    _count(DELAYED_POLLS, number, conn_id=conn_id)
+
+
+def completed(conn_id: str, outcome: CompletionOutcome, delay: timedelta | None) -> None:
     """
     Tell that the triggerer woke up a task.
 
     :param delay: how long ago happened what it waited for; ``None`` where nobody knows.
     """
-    _count(WAKE_UPS, 1, conn_id=conn_id, outcome=outcome)
+    _count(COMPLETIONS, 1, conn_id=conn_id, outcome=outcome)
     if delay is not None:
         # Two clocks may differ. A number is in milliseconds everywhere; what a timedelta becomes varies in Airflow 2.
         milliseconds = max(delay.total_seconds(), 0.0) * 1000
         with unharmed():
-            for name, tags in _names(WAKE_UP_DELAY, conn_id=conn_id):
+            for name, tags in _names(DETECTION_LATENCY, conn_id=conn_id):
                 _stats().timing(name, milliseconds, tags=tags)
 
 
-def waits_held(conn_id: str, number: int) -> None:
+def active_waits(conn_id: str, number: int) -> None:
     """Tell how many waits this triggerer holds for a connection."""
     with unharmed():
-        for name, tags in _names(WAITS_HELD, conn_id=conn_id, hostname=_hostname()):
+        for name, tags in _names(ACTIVE_WAITS, conn_id=conn_id, hostname=_hostname()):
             _stats().gauge(name, number, tags=tags)
 
 

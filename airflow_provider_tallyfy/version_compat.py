@@ -62,6 +62,15 @@ def not_begun_before(context: Context) -> datetime | None:
     return None if earliest is None or earliest > datetime.now(UTC) else earliest
 
 
+def is_trigger_timeout(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
+    """Tell whether a task is resumed since its trigger ran out of time."""
+    error = (next_kwargs or {}).get("error")
+    return next_method == "__fail__" and getattr(error, "value", error) in (
+        "Trigger timeout",
+        "Trigger/execution timeout",
+    )
+
+
 def incarnation(context: Context) -> str:
     """
     Return what distinguishes a DAG run from a deleted one with the same id, and does not change when it is cleared.

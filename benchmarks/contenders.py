@@ -54,7 +54,7 @@ class Ours:
     def prepare(self) -> None:
         import airflow_provider_tallyfy.hooks.tallyfy
         import airflow_provider_tallyfy.triggers.tallyfy
-        import airflow_provider_tallyfy.waiting.wait  # noqa: F401
+        import airflow_provider_tallyfy.waiting.triggerer  # noqa: F401
 
     def trigger(self, run: WaitedFor, interval: float) -> BaseTrigger:
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger

@@ -88,7 +88,8 @@ class SandboxClient:
                 "host": f"{url or self.url}/api",
                 "login": ORGANIZATION,
                 "password": TOKEN,
-                "extra": {"web_url": self.url},
+                # What a test does in a minute, users do in a day.
+                "extra": {"web_url": self.url, "requests_per_hour": 0},
             }
         )
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 30.0
 _LONGEST_TIMEOUT = 3600.0
+DEFAULT_REQUESTS_PER_HOUR = 500
+"""Half of the tightest limit that Tallyfy publishes, 1,000 an hour for an organization."""
+_MAX_REQUESTS_PER_HOUR = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class TallyfyConnection:
     :param token_url: where an application gets its token.
     :param timeout: seconds to wait for a connection, and then for each part of an answer.
     :param verify: whether certificates are checked, or the path of a CA bundle to check them by.
+    :param requests_per_hour: the most requests that a triggerer sends in an hour to poll; 0 for no ceiling.
     """
 
     conn_id: str
@@ -46,6 +50,7 @@ class TallyfyConnection:
     token_url: str
     timeout: float
     verify: bool | str
+    requests_per_hour: int = DEFAULT_REQUESTS_PER_HOUR
 
     @classmethod
     def read(cls, conn_id: str, connection: Connection) -> TallyfyConnection:
@@ -85,6 +90,7 @@ class TallyfyConnection:
                 ),
                 timeout=_seconds(extra, "timeout", DEFAULT_TIMEOUT),
                 verify=_verify(extra.get("verify")),
+                requests_per_hour=_requests_per_hour(extra),
             )
         except ValueError as error:
             raise TallyfyConfigurationError(f"Connection {conn_id!r} cannot be used: {error}") from None
@@ -171,6 +177,18 @@ def _seconds(extra: dict[str, Any], name: str, default: float) -> float:
     if isinstance(value, bool) or not 0 < seconds <= _LONGEST_TIMEOUT:
         raise ValueError(f"extra {name!r} must be a number of seconds above 0, up to {_LONGEST_TIMEOUT:.0f}.")
     return seconds
+
+
+def _requests_per_hour(extra: dict[str, Any]) -> int:
+    value = extra.get("requests_per_hour")
+    if value is None or value == "":
+        return DEFAULT_REQUESTS_PER_HOUR
+    number = int(value) if isinstance(value, str) and value.isascii() and value.strip().isdigit() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _MAX_REQUESTS_PER_HOUR:
+        raise ValueError(
+            f"extra 'requests_per_hour' must be a whole number from 0 to {_MAX_REQUESTS_PER_HOUR}."
+        )
+    return number
 
 
 def _web_url(url: str) -> str:

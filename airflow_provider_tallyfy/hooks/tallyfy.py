@@ -21,6 +21,7 @@ from airflow_provider_tallyfy.protocol.answers import (
     read_activities,
     read_item,
     read_list,
+    read_next_task_of_run,
     read_page,
     read_run,
     read_threads,
@@ -183,15 +184,16 @@ class TallyfyHook(BaseHook):
         :param with_: what to include, as a sequence of names or one comma-separated string. Tallyfy knows
             ``checklist, tasks, tags, assets, next_task, permissions, tasks_meta, ko_form_fields, form_fields, stages,
             folders, member_watchers, guest_watchers`` (page "Get process"). Where ``next_task`` is not among them,
-            Tallyfy is not asked, and ``next_task`` is ``None`` whatever is left to do.
+            the run has no ``next_task``: nothing is known of it then.
         :param form_fields_values: include the values of all form fields.
         """
         return self._send(calls.get_run(self._organization, run_id, with_, form_fields_values), read_run)
 
     def get_next_task(self, run_id: str) -> dict[str, Any] | None:
         """Return the run's next task, or ``None`` where nothing is left to do."""
-        next_task: dict[str, Any] | None = self.get_run(run_id)["next_task"]
-        return next_task
+        return self._send(
+            calls.get_run(self._organization, run_id, ("next_task",), False), read_next_task_of_run
+        )
 
     def list_runs(self, **filters: Any) -> Iterator[dict[str, Any]]:
         """

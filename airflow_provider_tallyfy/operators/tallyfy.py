@@ -26,7 +26,7 @@ from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.scalars import parse_bool
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
 from airflow_provider_tallyfy.version_compat import with_outputs_pushed
-from airflow_provider_tallyfy.waiting import report
+from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class TallyfyGetRunOperator(TallyfyOperator):
         with fail_on_bad_input():
             push_run_url(context, self.hook.run_url(self.run_id))
             run = self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
-        self.log.info("%s; run %s", report.described_run(run), self.run_id)
+        self.log.info("%s; run %s", messages.describe_run_with_status(run), self.run_id)
         return self._as_output(context, run)
 
 
@@ -184,7 +184,12 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
         if self.wait_for_completion:
             return self._as_output(context, self.wait_until_complete(context, launched.id))
         run = launcher.read(launched)
-        self.log.info("%s; run %s of template %s", report.described_run(run), launched.id, self.checklist_id)
+        self.log.info(
+            "%s; run %s of template %s",
+            messages.describe_run_with_status(run),
+            launched.id,
+            self.checklist_id,
+        )
         return self._as_output(context, run)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -265,7 +270,7 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
                 task = Completer(self.hook, completion, store, self.log.warning).complete_once()
             except ConflictingDecisionError as error:
                 raise AirflowFailException(str(error)) from None
-        self.log.info("%s; task %s, run %s", TaskDoneCondition.outcome(task), task["id"], self.run_id)
+        self.log.info("%s; task %s, run %s", TaskDoneCondition.describe_result(task), task["id"], self.run_id)
         return self._as_output(context, task)
 
 

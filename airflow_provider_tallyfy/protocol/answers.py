@@ -83,14 +83,29 @@ def read_run(body: Any) -> dict[str, Any]:
     """
     Return the run of an answer, with ``next_task`` as ``None`` or one task; all else is as Tallyfy sent it.
 
+    Where the answer has no ``next_task``, neither has the run: nothing is known of it then.
+
     :raises UnreadableAnswerError: where there is no run, or its ``next_task`` cannot be read.
     """
     return with_one_next_task(read_item(body))
 
 
+def read_next_task_of_run(body: Any) -> dict[str, Any] | None:
+    """
+    Return the next task of an answer for a run that was asked for it.
+
+    :raises UnreadableAnswerError: where there is no run, or it says nothing of a next task.
+    """
+    run = read_run(body)
+    if "next_task" not in run:
+        raise UnreadableAnswerError("it does not say which task is next")
+    next_task: dict[str, Any] | None = run["next_task"]
+    return next_task
+
+
 def with_one_next_task(run: dict[str, Any]) -> dict[str, Any]:
-    """Return the run with its ``next_task`` as ``None`` or one task object."""
-    return {**run, "next_task": read_next_task(run.get("next_task"))}
+    """Return the run with its ``next_task`` as ``None`` or one task; without one where Tallyfy says nothing of it."""
+    return {**run, "next_task": read_next_task(run["next_task"])} if "next_task" in run else run
 
 
 def read_next_task(value: Any) -> dict[str, Any] | None:
@@ -99,7 +114,7 @@ def read_next_task(value: Any) -> dict[str, Any] | None:
 
     Tallyfy's own sources give three answers: an object or ``null`` (documentation of 2025-10), a collection
     ``{"data": […]}`` that is empty at the end (documentation since 2026-03), and an object or ``[]``
-    (webhooks; one page says ``{}``). All of them are taken, and so is a missing one.
+    (webhooks; one page says ``{}``). All of them are taken.
 
     :raises UnreadableAnswerError: where it has another shape, or the task has no id.
     """

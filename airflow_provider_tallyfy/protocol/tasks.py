@@ -25,20 +25,26 @@ class AmbiguousTaskError(ValueError):
     """A name is that of more than one task of a run."""
 
 
-def find_task(tasks: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
+def index_tasks(tasks: Iterable[Mapping[str, Any]]) -> Index[Mapping[str, Any]]:
+    """Return an index in which :func:`find_task` finds tasks; worth it where many are looked up in the same run."""
+    return _by_name(tasks)
+
+
+def find_task(
+    tasks: Iterable[Mapping[str, Any]] | Index[Mapping[str, Any]], name: str
+) -> Mapping[str, Any] | None:
     """
     Return the task with this id, alias or title; ``None`` if there is none, or none yet.
 
     Of several that match equally well, it is the only one that no rule hides.
 
-    :param tasks: the tasks of one run, as Tallyfy has them.
+    :param tasks: the tasks of one run, as Tallyfy has them, or an index of them.
     :param name: what the task is called.
     :raises AmbiguousTaskError: several match equally well; the message lists them.
     """
-    tasks = tuple(tasks)
-    found = _by_name(tasks).matches(name)
+    found = (tasks if isinstance(tasks, Index) else _by_name(tasks)).matches(name)
     if len(found) > 1:
-        found = _by_name(task for task in tasks if not is_hidden(task)).matches(name) or found
+        found = tuple(task for task in found if not is_hidden(task)) or found
     if len(found) > 1:
         raise AmbiguousTaskError(
             f"{quoted(name)} names {len(found)} tasks alike: {listed(map(named, found))}. Say the alias or the id."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
+    AirflowNotFoundException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
@@ -19,16 +20,33 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
-from airflow_provider_tallyfy.operators.waits import Lookout, conclude, time_left
+from airflow_provider_tallyfy.operators.waits import time_left
 from airflow_provider_tallyfy.sensors import baseline, start
 from airflow_provider_tallyfy.sensors.triggerer import InTriggerer
-from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, deferral_hold, is_deferral_timeout
-from airflow_provider_tallyfy.waiting import report
+from airflow_provider_tallyfy.version_compat import (
+    AIRFLOW_V_3_3_PLUS,
+    deferral_hold,
+    is_deferral_timeout,
+    is_trigger_timeout,
+)
+from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.events import from_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
+from airflow_provider_tallyfy.waiting.outcomes import (
+    C,
+    Condition,
+    Denied,
+    Final,
+    Met,
+    Pending,
+    PollFailed,
+    Skipped,
+    Unconfirmed,
+    Unreachable,
+)
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition, check_on_skipped
-from airflow_provider_tallyfy.waiting.verdicts import C, Condition, Final, Over, Refused, Unseen, Waiting
+from airflow_provider_tallyfy.waiting.worker import RunPoller, finish
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -90,35 +108,42 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
         return self.end_from_trigger
 
     @cached_property
-    def _lookout(self) -> Lookout:
-        return Lookout(self.tallyfy_conn_id, self.run_id, self.log)
+    def _poller(self) -> RunPoller[C]:
+        return RunPoller(self.tallyfy_conn_id, self.run_id, self.log)
 
     @property
     def hook(self) -> TallyfyHook:
         """The hook, made at the first use: DAG files are parsed all day, and need no ``requests`` for that."""
-        return self._lookout.hook
+        return self._poller.hook
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
+        """Poll once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
         started_at = time.time()
         looked_at: float | None = started_at
         condition = self._condition or self._first_condition(context)
         if self._condition is None and (
             self.deferrable or not self.reschedule
-        ):  # not anew at each reschedule
-            self.log.info("%s", report.begun(condition.wish(), self.run_id))
-        match verdict := self._lookout.look(context, condition):
-            case Waiting(learned):
+        ):  # not again at each reschedule
+            self.log.info("%s", messages.describe_start(condition.describe_goal(), self.run_id))
+        outcome = self._poller.poll(
+            condition,
+            confirm=not self.deferrable,
+            at_first_read=lambda url: push_run_url(context, url),
+        )
+        match outcome:
+            case Pending(learned):
                 if learned != condition:
                     self._learn(context, learned)
                 condition = learned
-            case Unseen():
+            case PollFailed() | Unconfirmed():
                 looked_at = None
-            case Refused(error) if self.silent_fail and self.deferrable:
-                self.log.error("This look was refused; the wait goes on because of silent_fail: %s", error)
+            case Denied(error) if self.silent_fail and self.deferrable:
+                self.log.error(
+                    "Tallyfy refused this poll; the wait goes on because of silent_fail: %s", error
+                )
                 looked_at = None
             case _:
-                return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, verdict))
+                return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, outcome))
         self._condition = condition
         if self.deferrable:
             self._defer(context, condition, started_at + self.timeout, looked_at=looked_at)
@@ -137,11 +162,11 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
                 tallyfy_conn_id=self.tallyfy_conn_id,
                 run_id=self.run_id,
                 looked_at=looked_at,
-                last_line=None if looked_at is None else self._lookout.last_line,
+                last_line=None if looked_at is None else self._poller.last_line,
                 deferred_at=time.time(),
                 ends_at=ends_at,
                 end_from_trigger=self._may_end_in_triggerer(context),
-                **self._lookout.target,
+                **self._poller.target,
                 **self._pace_of_trigger(),
             ),
             method_name="execute_complete",
@@ -160,7 +185,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
 
     def _taken_up(self, context: Context, verdict: Any, ends_at: float) -> Final:
         """Return the verdict, if it ends the wait; otherwise wait on."""
-        if isinstance(verdict, Waiting):
+        if isinstance(verdict, Pending):
             self._learn(context, verdict.condition)
             self._defer(context, verdict.condition, ends_at, looked_at=time.time())
         final: Final = verdict
@@ -180,14 +205,33 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
 
     def _conclude(self, context: Context, verdict: Final) -> dict[str, Any]:
         """End the wait as the verdict says, in whatever mode it was held."""
-        return conclude(verdict, self._tell)
+        return finish(verdict, self._tell)
 
     def _tell(self, result: dict[str, Any]) -> None:
         """Say in a last line how the wait came out."""
-        self.log.info("The wait is over: %s", self._kind_of_condition.outcome(result))
+        self.log.info("The wait is over: %s", self._kind_of_condition.describe_result(result))
+
+    def poll_after_timeout(self, context: Context) -> dict[str, Any]:
+        """
+        Poll once more when the deferral timed out, since what is waited for may have happened in its last seconds.
+
+        :raises AirflowSensorTimeout: it has not.
+        """
+        condition = self._first_condition(context)
+        try:
+            outcome = self._poller.poll(condition)
+        except AirflowNotFoundException:  # no connection any more
+            outcome = None
+        if isinstance(outcome, (Met, Unreachable, Skipped)):
+            return self._conclude(context, outcome)
+        raise AirflowSensorTimeout(
+            f"Sensor has timed out; run {self.run_id}: {condition.describe_goal()} is still waited for."
+        )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Give a timeout, ``soft_fail`` and ``never_fail`` their meaning on Airflow versions that do not."""
+        if is_trigger_timeout(next_method, next_kwargs):
+            next_method, next_kwargs = "poll_after_timeout", {}
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowSkipException:
@@ -226,9 +270,9 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
         when the DAG is parsed, and the wait begins in a worker.
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
         every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
-        ``multiple_outputs``, which only a worker sees to; a warning says so.
+        ``multiple_outputs``, which only a worker handles; a warning says so.
     :raises AirflowFailException: the run is archived or gone; the task fails without retries.
-    :raises TallyfyAuthError: 401, and again after the connection was read anew. Likewise
+    :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
     :raises ValueError: ``from_task`` names no task; or, on Airflow before 3.3, ``mode="reschedule"`` without
         ``from_task``, since there nothing keeps the first look's task from one poke to the next.
@@ -289,8 +333,8 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
             )
 
     def _taken_up(self, context: Context, verdict: Any, ends_at: float) -> Final:
-        knew_no_task = isinstance(verdict, Waiting) or (
-            isinstance(verdict, Over) and verdict.result.get("from_task_id") is None
+        knew_no_task = isinstance(verdict, Pending) or (
+            isinstance(verdict, Met) and verdict.result.get("from_task_id") is None
         )
         if knew_no_task and (kept := baseline.recall(context, self.run_id)):
             # An earlier try kept it, and the trigger that started this one could not know.
@@ -329,10 +373,10 @@ class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
         parsed.
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
         every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
-        ``multiple_outputs``, which only a worker sees to; a warning says so.
+        ``multiple_outputs``, which only a worker handles; a warning says so.
     :raises AirflowFailException: the task will never be completed, or the run is archived or gone.
     :raises AirflowSkipException: a rule hides the task.
-    :raises TallyfyAuthError: 401, and again after the connection was read anew. Likewise
+    :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
     :raises ValueError: ``on_skipped`` is none of these, or ``task`` came out empty.
     """
@@ -394,9 +438,9 @@ class TallyfyRunSensor(TallyfySensor[RunStatusCondition]):
         parsed.
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
         every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
-        ``multiple_outputs``, which only a worker sees to; a warning says so.
+        ``multiple_outputs``, which only a worker handles; a warning says so.
     :raises AirflowFailException: the run will never have one of the statuses, or is gone.
-    :raises TallyfyAuthError: 401, and again after the connection was read anew. Likewise
+    :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
     :raises ValueError: a status is none that Tallyfy knows; the message lists them.
     """

@@ -24,10 +24,10 @@ from airflow_provider_tallyfy.version_compat import (
 )
 from airflow_provider_tallyfy.waiting.events import to_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
-from airflow_provider_tallyfy.waiting.pace import Pace
+from airflow_provider_tallyfy.waiting.outcomes import Condition, Denied, Final, Met, Pending
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
+from airflow_provider_tallyfy.waiting.schedule import PollSchedule
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
-from airflow_provider_tallyfy.waiting.verdicts import Condition, Final, Over, Refused, Waiting
 
 if TYPE_CHECKING:
     import jinja2
@@ -60,7 +60,7 @@ class TallyfyTrigger(BaseTrigger):
     """
     Fires once, as soon as a condition is met, or it is certain that it never will be.
 
-    Everything it needs to begin anew after a restart of the triggerer is in its arguments, and no secret is. Where it
+    Everything it needs to go on after a restart of the triggerer is in its arguments, and no secret is. Where it
     starts its task (``start_from_trigger``), those that are templated are rendered by the triggerer, since Airflow 3.3.
     Each kind adds what its condition is made of.
 
@@ -68,15 +68,15 @@ class TallyfyTrigger(BaseTrigger):
     :param run_id: id of the run.
     :param api_url: base URL of the API that the worker's connection led to. The triggerer polls no other.
     :param organization: the organization, likewise. Both are ``None`` for a wait that began in the triggerer.
-    :param poke_interval: seconds between two looks.
-    :param exponential_backoff: let that time double from look to look; it begins anew after a restart.
+    :param poke_interval: seconds between two polls.
+    :param exponential_backoff: let that time double from poll to poll; it starts over after a restart.
     :param max_wait: seconds that it does not go beyond, or ``None``.
-    :param looked_at: when the sensor looked before it deferred, in seconds since the epoch, so that the next look comes
-        an interval later; at once where that has passed, as after a restart.
+    :param looked_at: when the sensor polled before it deferred, in seconds since the epoch, so that the next poll comes
+        an interval later; at once if that has passed, as after a restart.
     :param last_line: the checksum of the line that the sensor wrote into its log then, so that it is not written twice.
     :param deferred_at: when the task deferred, likewise. The event is held until Airflow can resume the task safely.
         ``None`` for a wait that began in the triggerer.
-    :param ends_at: when the sensor times out, likewise, so that a last look comes shortly before. ``None``: when the
+    :param ends_at: when the sensor times out, likewise, so that a last poll comes shortly before. ``None``: when the
         triggerer ends this trigger.
     :param silent_fail: go on even when Tallyfy refuses the connection's credentials.
     :param end_from_trigger: end the task as successful, without a worker. Everything else is for a worker to conclude.
@@ -129,7 +129,7 @@ class TallyfyTrigger(BaseTrigger):
         """
         Return what is waited for.
 
-        :raises ValueError: where an argument came out as something that cannot be waited for.
+        :raises ValueError: if an argument was rendered to something that cannot be waited for.
         """
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -157,7 +157,7 @@ class TallyfyTrigger(BaseTrigger):
         )
 
     def get_template_env(self, dag: Any = None) -> jinja2.Environment:
-        """Return what the triggerer renders with, where a name that is not known is an error, as it is in a worker."""
+        """Return what the triggerer renders with; an unknown name is an error, as it is in a worker."""
         from jinja2 import StrictUndefined
 
         environment = super().get_template_env(dag)
@@ -221,17 +221,17 @@ class TallyfyTrigger(BaseTrigger):
             run_id = identifier(self.run_id, "run_id")
             condition = self.condition()
         except ValueError as error:  # so the triggerer rendered it; raised here, it would not reach the task
-            return _Fired(payload=to_event(Refused(TallyfyConfigurationError(str(error)))))
+            return _Fired(payload=to_event(Denied(TallyfyConfigurationError(str(error)))))
         try:
             verdict = await self._wait(run_id, condition)
         finally:
             if self._giving_link is not None:
                 self._giving_link.cancel()  # whoever ends the task gives it, too
-        if isinstance(verdict, Over) and self._may_end_the_task(condition):
+        if isinstance(verdict, Met) and self._may_end_the_task(condition):
             end = await self._end(verdict)
             if end is not None:  # otherwise a worker says it
                 await self._write_log(
-                    self.log.info, "The wait is over: %s", condition.outcome(verdict.result)
+                    self.log.info, "The wait is over: %s", condition.describe_result(verdict.result)
                 )
                 return end
         return _Fired(payload=to_event(verdict))
@@ -243,10 +243,10 @@ class TallyfyTrigger(BaseTrigger):
         hold = deferral_hold()
         return min(max(self.deferred_at + hold - now, 0.0), hold)
 
-    def _wait(self, run_id: str, condition: Condition) -> Awaitable[Final | Waiting[Condition]]:
-        from airflow_provider_tallyfy.waiting.wait import wait
+    def _wait(self, run_id: str, condition: Condition) -> Awaitable[Final | Pending[Condition]]:
+        from airflow_provider_tallyfy.waiting.triggerer import wait
 
-        pace = Pace(self.poke_interval, self.exponential_backoff, self.max_wait, self._ends_at())
+        pace = PollSchedule(self.poke_interval, self.exponential_backoff, self.max_wait, self._ends_at())
         return wait(
             self.tallyfy_conn_id,
             run_id,
@@ -273,8 +273,8 @@ class TallyfyTrigger(BaseTrigger):
         """
         return self.end_from_trigger and self.trigger_id is not None
 
-    async def _end(self, verdict: Over) -> TriggerEvent | None:
-        """Return the event that ends the task, its XComs pushed as a worker does; ``None`` where that fails."""
+    async def _end(self, verdict: Met) -> TriggerEvent | None:
+        """Return the event that ends the task, its XComs pushed as a worker does; ``None`` if that fails."""
         try:
             return await self._push(success_event, self._xcoms(verdict) if self.do_xcom_push else {})
         except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, a worker can still end the task)
@@ -300,7 +300,7 @@ class TallyfyTrigger(BaseTrigger):
 
         await log_in_thread(write, message, *args)
 
-    def _xcoms(self, verdict: Over) -> dict[str, Any]:
+    def _xcoms(self, verdict: Met) -> dict[str, Any]:
         from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 
         link = {} if self._has_given_link else self._link
@@ -356,7 +356,7 @@ class TallyfyTaskTrigger(TallyfyTrigger):
     Fires once, as soon as a task of a run is completed, or it is certain that it will not be.
 
     :param task_name: the task's id, alias or title; Airflow's triggers have a ``task`` of their own.
-    :param on_skipped: what to do where a rule hides it: ``skip``, ``succeed`` or ``fail``.
+    :param on_skipped: what to do if a rule hides it: ``skip``, ``succeed`` or ``fail``.
     :param needs_decision: whether it has to be an approval.
     :param waiting: as for :class:`TallyfyTrigger`.
     """

@@ -8,28 +8,28 @@ from typing import Any
 from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
-from airflow_provider_tallyfy.waiting.verdicts import Final, Lost, Over, Refused, Skipped, Waiting
+from airflow_provider_tallyfy.waiting.outcomes import Denied, Final, Met, Pending, Skipped, Unreachable
 
 
-def to_event(verdict: Final | Waiting[Any]) -> dict[str, Any]:
+def to_event(verdict: Final | Pending[Any]) -> dict[str, Any]:
     """Return the event that tells a verdict."""
     event: dict[str, Any] = sanitize_payload(_event(verdict))
     return event
 
 
-def _event(verdict: Final | Waiting[Any]) -> dict[str, Any]:
-    if isinstance(verdict, Over):
+def _event(verdict: Final | Pending[Any]) -> dict[str, Any]:
+    if isinstance(verdict, Met):
         return {"outcome": "over", "result": verdict.result}
-    if isinstance(verdict, Lost):
+    if isinstance(verdict, Unreachable):
         return {"outcome": "lost", "reason": verdict.reason}
     if isinstance(verdict, Skipped):
         return {"outcome": "skipped", "reason": verdict.reason}
-    if isinstance(verdict, Waiting):
+    if isinstance(verdict, Pending):
         return {"outcome": "waiting", "condition": verdict.condition.as_json()}
     return {"outcome": "refused", "error": type(verdict.error).__name__, "message": str(verdict.error)}
 
 
-def from_event(event: Mapping[str, Any] | None) -> Final | Waiting[NextTaskCondition]:
+def from_event(event: Mapping[str, Any] | None) -> Final | Pending[NextTaskCondition]:
     """
     Return the verdict that an event tells.
 
@@ -37,16 +37,16 @@ def from_event(event: Mapping[str, Any] | None) -> Final | Waiting[NextTaskCondi
     """
     match event:
         case {"outcome": "over", "result": result}:
-            return Over(result)
+            return Met(result)
         case {"outcome": "lost", "reason": reason}:
-            return Lost(reason)
+            return Unreachable(reason)
         case {"outcome": "skipped", "reason": reason}:
             return Skipped(reason)
         case {"outcome": "waiting", "condition": {"from_task_id": str(from_task_id)}}:
-            return Waiting(NextTaskCondition(from_task_id))
+            return Pending(NextTaskCondition(from_task_id))
         case {"outcome": "refused", "error": name, "message": message}:
             error_class = getattr(exceptions, name, exceptions.TallyfyError)
-            return Refused(error_class(message))
+            return Denied(error_class(message))
     raise exceptions.TallyfyError(
         f"The trigger sent an event that is not understood, of type {type(event).__name__}. Clear the task."
     )

@@ -1,5 +1,5 @@
 """
-The rule of the next task: a wait is over as soon as another task is next, or none is left.
+The condition that another task of a run is next, or that none is left.
 
 The task to move on from (the *baseline*) is either named by the caller or taken from the first run that is seen. From
 then on it never changes: the condition that carries it is what is kept and handed on.
@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from airflow_provider_tallyfy.protocol.addresses import identifier
-from airflow_provider_tallyfy.protocol.answers import read_moment
+from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
 from airflow_provider_tallyfy.protocol.text import quoted
-from airflow_provider_tallyfy.waiting import report
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Waiting
+from airflow_provider_tallyfy.waiting import messages
+from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Unreachable
+from airflow_provider_tallyfy.waiting.polls import RunSnapshot
+from airflow_provider_tallyfy.waiting.run_status import is_complete
+
+CLOCK_SKEW = timedelta(seconds=2)
+"""By so much two of Tallyfy's times may differ that belong to one change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +29,7 @@ class NextTaskCondition:
     """
     Another task is next than the baseline, or none is.
 
-    :param from_task_id: the baseline; ``None`` takes the task that is next at the first sight.
+    :param from_task_id: the baseline; ``None`` takes the task that is next at the first poll.
     """
 
     from_task_id: str | None = None
@@ -34,12 +40,17 @@ class NextTaskCondition:
         return ("next_task",)
 
     @property
-    def tasks(self) -> tuple[str, ...]:
+    def required_tasks(self) -> tuple[str, ...]:
         """Which other tasks the run has does not matter."""
         return ()
 
     @property
-    def outlives_archiving(self) -> bool:
+    def left_task(self) -> str | None:
+        """The baseline."""
+        return self.from_task_id
+
+    @property
+    def allows_archived(self) -> bool:
         """An archived run does not move on."""
         return False
 
@@ -47,18 +58,21 @@ class NextTaskCondition:
         """Return the baseline."""
         return {"from_task_id": self.from_task_id}
 
-    def met_by(self, run: dict[str, Any]) -> Waiting[NextTaskCondition] | Over | Lost:
-        """Decide on a run, as the hook gives it."""
+    def evaluate(self, snapshot: RunSnapshot) -> Pending[NextTaskCondition] | Met | Unreachable:
+        """Return whether the run has moved on from the baseline."""
+        run = snapshot.run
         if self.from_task_id is not None and self.from_task_id == str(run.get("id")):
-            return Lost(
+            return Unreachable(
                 f"from_task is {self.from_task_id}, the id of the run itself, and so no task to move on from. "
                 "Pass get_run.output['next_task']: Airflow takes get_run.output['next_task']['id'] for the XCom 'id'."
             )
+        if "next_task" not in run:
+            raise UnreadableAnswerError("it does not say which task is next")
         next_task = run["next_task"]
         next_id = None if next_task is None else str(next_task["id"])
         if next_id is not None and self.from_task_id in (None, next_id):
-            return Waiting(NextTaskCondition(next_id))
-        return Over(
+            return Pending(NextTaskCondition(next_id))
+        return Met(
             {
                 "run_id": run.get("id"),
                 "from_task_id": self.from_task_id,
@@ -68,20 +82,30 @@ class NextTaskCondition:
             },
             # When the task before was completed, a run does not say; only when the last one was.
             happened_at=read_moment(run.get("completed_at")) if next_task is None else None,
+            is_certain=is_complete(run) if next_task is None else self._has_left(snapshot),
         )
 
-    def described(self, run: dict[str, Any]) -> str:
-        """Say how far the run is, and what is next."""
-        return report.described(run)
+    def _has_left(self, snapshot: RunSnapshot) -> bool:
+        """Tell whether the baseline was found done when it was read by itself, and the run is no older than that."""
+        left, baseline = snapshot.left_tasks or {}, self.from_task_id
+        if baseline is None or baseline not in left:
+            return False
+        left_at = read_moment(left[baseline])
+        updated_at = read_moment(snapshot.run.get("last_updated"))
+        return left_at is None or updated_at is None or left_at - updated_at < CLOCK_SKEW
 
-    def wish(self) -> str:
+    def describe_run(self, snapshot: RunSnapshot) -> str:
+        """Describe how far the run is, and what is next."""
+        return messages.describe_run(snapshot.run)
+
+    def describe_goal(self) -> str:
         """Name the baseline, if it is known."""
         other = self.from_task_id or "the first one seen"
         return f"a task other than {other} is next, or none is left"
 
     @staticmethod
-    def outcome(result: dict[str, Any]) -> str:
-        """Say what is next."""
+    def describe_result(result: dict[str, Any]) -> str:
+        """Name the task that is next."""
         next_task = result["next_task"]
         return (
             f"{quoted(str(next_task.get('title') or 'untitled'))} is next" if next_task else "no task is left"

@@ -1,21 +1,21 @@
 """
-The rule of a run's status: a wait is over as soon as the run has one of the statuses that are waited for.
+The condition that a run has one of some statuses.
 
-A run that can never get there is lost: one that is archived, and one that is complete. A complete run may still be
-archived, so where that is waited for too, it is not lost. (Somebody may also reopen a task of it; nobody is to wait for
-that until a timeout.)
+It can never be met by a run that is archived or complete. A complete run may still be archived, so if that is waited
+for too, the wait goes on. (A user may also reopen a task of it; no wait goes on for that until its timeout.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.answers import read_moment
+from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
 from airflow_provider_tallyfy.protocol.text import listed, one_line, quoted
-from airflow_provider_tallyfy.waiting import report
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Waiting
+from airflow_provider_tallyfy.waiting import messages
+from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Unreachable
+from airflow_provider_tallyfy.waiting.polls import RunSnapshot
 
 STATUSES = ("active", "complete", "problem", "issue", "improvement", "delayed", "archived")
 """The statuses of a run (page "Get process")."""
@@ -39,12 +39,17 @@ class RunStatusCondition:
         return ("next_task",)
 
     @property
-    def tasks(self) -> tuple[str, ...]:
+    def required_tasks(self) -> tuple[str, ...]:
         """Which tasks the run has does not matter."""
         return ()
 
     @property
-    def outlives_archiving(self) -> bool:
+    def left_task(self) -> str | None:
+        """No task is moved on from."""
+        return None
+
+    @property
+    def allows_archived(self) -> bool:
         """Whether archiving the run is what is waited for, or one of several ends."""
         return "archived" in self.target_statuses
 
@@ -52,31 +57,44 @@ class RunStatusCondition:
         """Return the statuses."""
         return {"target_statuses": list(self.target_statuses)}
 
-    def met_by(self, run: dict[str, Any]) -> Waiting[RunStatusCondition] | Over | Lost:
-        """Decide on a run; one that was complete before it was archived has been both."""
+    def evaluate(self, snapshot: RunSnapshot) -> Pending[RunStatusCondition] | Met | Unreachable:
+        """Return whether the run has one of the statuses; one that was complete before it was archived has both."""
+        run = snapshot.run
         has = _statuses(run)
         if met := has & set(self.target_statuses):
             moments = (read_moment(run.get(_SAID_AT.get(status, ""))) for status in met)
-            return Over(run, happened_at=min(filter(None, moments), default=None))
-        if has & {"complete", "archived"} and not self.outlives_archiving:
-            return Lost(
+            return Met(
+                run,
+                happened_at=min(filter(None, moments), default=None),
+                is_certain=not met.isdisjoint(_SAID_AT),  # the others come and go
+            )
+        if has & {"complete", "archived"} and not self.allows_archived:
+            return Unreachable(
                 f"Run {run.get('id')} is {listed(sorted(has))}, and will not be "
                 f"{' or '.join(self.target_statuses)} any more."
             )
-        return Waiting(self)
+        if not has:
+            raise UnreadableAnswerError("it has no status")
+        return Pending(self)
 
-    def described(self, run: dict[str, Any]) -> str:
-        """Say which status the run has, how far it is, and what is next."""
-        return one_line(f"{listed(sorted(_statuses(run))) or 'no status'}; {report.described(run)}")
+    def describe_run(self, snapshot: RunSnapshot) -> str:
+        """Describe which status the run has, how far it is, and what is next."""
+        run = snapshot.run
+        return one_line(f"{listed(sorted(_statuses(run))) or 'no status'}; {messages.describe_run(run)}")
 
-    def wish(self) -> str:
+    def describe_goal(self) -> str:
         """Name the statuses."""
         return f"the run is {' or '.join(self.target_statuses)}"
 
     @staticmethod
-    def outcome(result: dict[str, Any]) -> str:
-        """Say which status the run has."""
+    def describe_result(result: dict[str, Any]) -> str:
+        """Name the status that the run has."""
         return one_line(f"the run is {listed(sorted(_statuses(result)))}")
+
+
+def is_complete(run: Mapping[str, Any]) -> bool:
+    """Tell whether a run is complete, by its status or by the time of its completion."""
+    return bool(run.get("completed_at")) or run.get("status") in ("complete", "completed")
 
 
 def known_statuses(target_statuses: Iterable[str] | str) -> tuple[str, ...]:

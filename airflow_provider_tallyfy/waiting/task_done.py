@@ -1,9 +1,9 @@
 """
-The rule of one task: a wait is over as soon as the task is completed, or it is certain that it will not be.
+The condition that a task of a run is completed.
 
-A task that is not there yet is waited for. It is lost where the run is complete without it, where its name is that of
-several tasks, and where a decision is waited for that nobody can take. What a task that a rule hides means is for the
-caller to say.
+A task that is not there yet is waited for. It can never be completed if the run is complete without it, if its name is
+that of several tasks, or if a decision is waited for that no user can take. What a task that a rule hides means is for
+the caller to say.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from airflow_provider_tallyfy.protocol.tasks import (
     is_completed,
     is_hidden,
     named,
-    read_tasks,
 )
 from airflow_provider_tallyfy.protocol.text import listed, quoted
-from airflow_provider_tallyfy.waiting import report
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Skipped, Waiting
+from airflow_provider_tallyfy.waiting import messages
+from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Skipped, Unreachable
+from airflow_provider_tallyfy.waiting.polls import RunSnapshot
+from airflow_provider_tallyfy.waiting.run_status import is_complete
 
 ON_SKIPPED = ("skip", "succeed", "fail")
 """What can be done about a task that a rule hides."""
@@ -58,12 +59,17 @@ class TaskDoneCondition:
         return ("next_task", "tasks", "tasks.form_fields", *threads)
 
     @property
-    def tasks(self) -> tuple[str, ...]:
+    def required_tasks(self) -> tuple[str, ...]:
         """The task, also where it is hidden."""
         return (self.task_name,)
 
     @property
-    def outlives_archiving(self) -> bool:
+    def left_task(self) -> str | None:
+        """No task is moved on from."""
+        return None
+
+    @property
+    def allows_archived(self) -> bool:
         """The tasks of an archived run are gone with it."""
         return False
 
@@ -75,74 +81,82 @@ class TaskDoneCondition:
             "needs_decision": self.needs_decision,
         }
 
-    def met_by(self, run: dict[str, Any]) -> Waiting[TaskDoneCondition] | Over | Lost | Skipped:
-        """Decide on a run, as it is with :attr:`with_` and :attr:`tasks`."""
+    def evaluate(self, snapshot: RunSnapshot) -> Pending[TaskDoneCondition] | Met | Unreachable | Skipped:
+        """Return whether the task is completed, in a run with :attr:`with_` and :attr:`required_tasks`."""
+        run = snapshot.run
         try:
-            task = self._find(run)
+            task = self._find(snapshot)
         except AmbiguousTaskError as error:
-            return Lost(f"In run {run.get('id')}, {error}")
+            return Unreachable(f"In run {run.get('id')}, {error}")
         if task is None:
-            return self._without_task(run)
+            return self._without_task(snapshot)
         if is_hidden(task) and not is_completed(task):
             return self._hidden(run, task)
         # A task whose type Tallyfy does not say may be one.
         if self.needs_decision and task.get("task_type") and not is_approval(task):
-            return Lost(
+            return Unreachable(
                 f"Task {named(task)} of run {run.get('id')} is no approval task, but one of type "
                 f"{quoted(str(task.get('task_type')))}; nobody can approve or reject it."
             )
         if not is_completed(task):
-            return Waiting(self)
-        if self.needs_decision and decision(task) is None:
-            return Lost(
+            return Pending(self)
+        if self.needs_decision and _decision(task) is None:
+            return Unreachable(
                 f"Task {named(task)} of run {run.get('id')} is completed, but neither approved nor rejected."
             )
-        return Over(_result(task), happened_at=read_moment(task.get("completed_at")))
+        return Met(_result(task), happened_at=read_moment(task.get("completed_at")), is_certain=True)
 
-    def described(self, run: dict[str, Any]) -> str:
-        """Say how far the run is, and how the task is, who has it and when it is due."""
+    def describe_run(self, snapshot: RunSnapshot) -> str:
+        """Describe how far the run is, and how the task is, who has it and when it is due."""
+        run = snapshot.run
         try:
-            task = self._find(run)
+            task = self._find(snapshot)
         except AmbiguousTaskError:
-            return report.described_task(run, f"{quoted(self.task_name)} is the name of several tasks")
+            return messages.describe_task(run, f"{quoted(self.task_name)} is the name of several tasks")
         except UnreadableAnswerError:
-            return report.described_task(run, "its tasks cannot be read")
+            return messages.describe_task(run, "its tasks cannot be read")
         if task is None:
-            return report.described_task(run, f"task {quoted(self.task_name)} is not there")
-        return report.described_task(run, _outcome(task), task)
+            return messages.describe_task(run, f"task {quoted(self.task_name)} is not there")
+        return messages.describe_task(run, _describe(task), task)
 
-    def wish(self) -> str:
+    def describe_goal(self) -> str:
         """Name the task, and what has to be done with it."""
         return f"task {quoted(self.task_name)} is {'approved or rejected' if self.needs_decision else 'completed'}"
 
     @staticmethod
-    def outcome(result: dict[str, Any]) -> str:
-        """Say how the task is."""
-        return _outcome(result)
+    def describe_result(result: dict[str, Any]) -> str:
+        """Describe how the task is."""
+        return _describe(result)
 
-    def _find(self, run: dict[str, Any]) -> Mapping[str, Any] | None:
+    def _find(self, snapshot: RunSnapshot) -> Mapping[str, Any] | None:
         """Return the task; of several by that name, the one that no rule hides."""
-        tasks = read_tasks(run)
         try:
-            return find_task(tasks, self.task_name)
+            return find_task(snapshot.tasks_by_name, self.task_name)
         except AmbiguousTaskError:
-            if shown := find_task([task for task in tasks if not is_hidden(task)], self.task_name):
-                return shown
+            shown = [task for task in snapshot.all_tasks if not is_hidden(task)]
+            if task := find_task(shown, self.task_name):
+                return task
             raise
 
-    def _without_task(self, run: dict[str, Any]) -> Waiting[TaskDoneCondition] | Lost:
-        if not run.get("completed_at") and run.get("status") not in ("complete", "completed"):
-            return Waiting(self)
-        return Lost(
+    def _without_task(self, snapshot: RunSnapshot) -> Pending[TaskDoneCondition] | Unreachable:
+        run = snapshot.run
+        if not is_complete(run):
+            return Pending(self)
+        if run.get("archived_at") or run.get("status") == "archived":
+            return Unreachable(
+                f"Run {run.get('id')} was archived in Tallyfy after it was complete, and its tasks with it. Whether "
+                f"task {quoted(self.task_name)} was completed cannot be seen any more; restore the run in Tallyfy."
+            )
+        return Unreachable(
             f"Run {run.get('id')} is complete, and has no task {quoted(self.task_name)}. "
-            f"Its tasks are: {listed(map(named, read_tasks(run))) or 'none'}."
+            f"Its tasks are: {listed(map(named, snapshot.all_tasks)) or 'none'}."
         )
 
-    def _hidden(self, run: dict[str, Any], task: Mapping[str, Any]) -> Over | Lost | Skipped:
+    def _hidden(self, run: dict[str, Any], task: Mapping[str, Any]) -> Met | Unreachable | Skipped:
         if self.on_skipped == "succeed":
-            return Over(_result(task))
+            return Met(_result(task))
         reason = f"A rule hides task {named(task)} of run {run.get('id')}."
-        return Lost(reason) if self.on_skipped == "fail" else Skipped(reason)
+        return Unreachable(reason) if self.on_skipped == "fail" else Skipped(reason)
 
 
 def check_on_skipped(on_skipped: object) -> None:
@@ -159,14 +173,20 @@ def check_on_skipped(on_skipped: object) -> None:
 
 def _result(task: Mapping[str, Any]) -> dict[str, Any]:
     """Return the task as Tallyfy has it, with its decision and its form's values."""
-    return {**task, "is_approved": decision(task), "form_values": read_task_form(task)}
+    return {**task, "is_approved": _decision(task), "form_values": read_task_form(task)}
 
 
-def _outcome(task: Mapping[str, Any]) -> str:
+def _decision(task: Mapping[str, Any]) -> bool | None:
+    """Return what was decided; on a task that is no approval, nothing was, whatever ``is_approved`` says."""
+    may_be_approval = is_approval(task) or not task.get("task_type")
+    return decision(task) if may_be_approval else None
+
+
+def _describe(task: Mapping[str, Any]) -> str:
     return f"{quoted(str(task.get('title') or 'untitled'))} is {_state(task)}"
 
 
 def _state(task: Mapping[str, Any]) -> str:
     if is_completed(task):
-        return {True: "approved", False: "rejected", None: "completed"}[decision(task)]
+        return {True: "approved", False: "rejected", None: "completed"}[_decision(task)]
     return "hidden by a rule" if is_hidden(task) else "open"

@@ -1,14 +1,14 @@
 """
-The watcher: looks at runs for all the waits of one connection that live in this triggerer.
+The watcher: sends the requests for all the waits of one connection that live in this triggerer.
 
-A wait's way through it: :func:`watching` makes the wait a member of its connection's :class:`Watcher`, which is there
-from the first wait to the last. The watcher asks its :class:`~airflow_provider_tallyfy.waiting.plan.Plan` what to ask
-of Tallyfy next, asks it, one question at a time, in a thread of the watcher's own, hands the answer to the plan, and
-tells each wait what the plan says it is to be told. The wait takes that from :meth:`Member.next_look`, decides, writes
-its own log, and leaves.
+A wait's way through it: :func:`subscribe` makes the wait a :class:`Place` at its connection's :class:`Watcher`, which
+is there from the first wait to the last. The watcher asks its
+:class:`~airflow_provider_tallyfy.waiting.scheduler.scheduler.PollScheduler` for the next request, sends it in a thread
+of its own, hands the response back, and delivers to each wait what the scheduler says. The wait takes that from
+:meth:`Place.next_result`, evaluates it, writes its own log, and leaves.
 
-What is decided here: nothing. How often and how to look is the plan's; what a look means is the wait's
-(:mod:`.verdicts`); when a connection is read anew is the reader's (:mod:`.reader`).
+Nothing is decided here: when to send what is the scheduler's decision, what a result means that of the wait
+(:mod:`.evidence`), and when to read a connection again that of the hook (:mod:`.reloading_hook`).
 """
 
 from __future__ import annotations
@@ -27,30 +27,29 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_tallyfy import metrics
 from airflow_provider_tallyfy.exceptions import TallyfyResponseError
-from airflow_provider_tallyfy.waiting.looks import Blank, Look, Sight
-from airflow_provider_tallyfy.waiting.pace import Pace
-from airflow_provider_tallyfy.waiting.plan import Plan
-from airflow_provider_tallyfy.waiting.questions import Question
-from airflow_provider_tallyfy.waiting.reader import Reader, unread_connection
+from airflow_provider_tallyfy.waiting.fetches import Fetch
+from airflow_provider_tallyfy.waiting.outcomes import Condition
+from airflow_provider_tallyfy.waiting.polls import PollError, PollResult, RunSnapshot
+from airflow_provider_tallyfy.waiting.reloading_hook import ReloadingHook, unread_connection
+from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting.scheduler.scheduler import PollScheduler
+from airflow_provider_tallyfy.waiting.scheduler.subscriptions import Subscription
 from airflow_provider_tallyfy.waiting.threads import BackgroundLogger, DaemonThreads, in_thread, spread
-from airflow_provider_tallyfy.waiting.watched import Watch
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 
-GATHERING = 0.5
-"""Seconds before the first look, so that waits that begin together are looked for together."""
-LONGEST_IDLE = 15.0
+STARTUP_PAUSE = 0.5
+"""Seconds before a wait's first poll, so that waits that begin together are polled together."""
+MAX_IDLE = 15.0
 """Seconds for which a socket is kept open without use."""
-LONGEST_TRUSTED = 3600.0
-"""Seconds after which a connection that works is read anew, too."""
-_CONNECTIONS_AT_ONCE = 16
-_AFTER_A_STUMBLE = 10.0
+MAX_CONNECTION_AGE = 3600.0
+"""Seconds after which a connection that works is read again, too."""
+DELAY_WARNING_INTERVAL = 3600.0
+"""Seconds between two lines that say that polls are stretched."""
+_AFTER_AN_ERROR = 10.0
 
 logger = BackgroundLogger(__name__)
-
-# Looks have threads of their own: Airflow's and other triggers' must not wait behind a Tallyfy that hangs.
-_threads = DaemonThreads(_CONNECTIONS_AT_ONCE, "tallyfy-watcher")
 
 
 class Clock:
@@ -67,62 +66,62 @@ class Clock:
                 await event.wait()
 
 
-class Member(Watch):
+class Place(Subscription):
     """
     A wait's place at the watcher, for as long as a ``with`` block lasts.
 
-    :param watcher: looks for it.
-    :param looked_at: when a worker looked at the run, by the watcher's clock; ``-inf`` for never.
+    :param watcher: polls for it.
+    :param worker_polled_at: when a worker polled the run, by the watcher's clock; ``-inf`` for never.
     """
 
-    __slots__ = ("_arrival", "_looked_at", "_looks", "_watcher")
+    __slots__ = ("_arrival", "_results", "_watcher", "_worker_polled_at")
 
-    def __init__(self, watcher: Watcher, looked_at: float, *arguments: Any, **options: Any) -> None:
+    def __init__(self, watcher: Watcher, worker_polled_at: float, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._watcher = watcher
-        self._looked_at = looked_at
-        self._looks: deque[Look] | None = None
+        self._worker_polled_at = worker_polled_at
+        self._results: deque[tuple[PollResult, float]] | None = None
         self._arrival: asyncio.Future[None] | None = None
 
     def __enter__(self) -> Self:
-        self._watcher.join(self, self._looked_at)
+        self._watcher.add(self, self._worker_polled_at)
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._watcher.leave(self)
+        self._watcher.remove(self)
 
-    def tell(self, look: Look) -> None:
-        """Hand over what was seen."""
-        if self._looks is None:
-            self._looks = deque()
-        self._looks.append(look)
+    def deliver(self, result: PollResult, polled_at: float) -> None:
+        """Hand over the result of a poll."""
+        if self._results is None:
+            self._results = deque()
+        self._results.append((result, polled_at))
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
-    async def next_look(self) -> Look:
-        """Return what was seen next; every look is told, in order."""
-        while not self._looks:
+    async def next_result(self) -> tuple[PollResult, float]:
+        """Return the next result and when its poll began; every result comes, in order."""
+        while not self._results:
             self._arrival = asyncio.get_running_loop().create_future()
             await self._arrival
-        look = self._looks.popleft()
-        if not self._looks:
+        result = self._results.popleft()
+        if not self._results:
             # A wait is idle nearly always, and there may be thousands.
-            self._looks = self._arrival = None
-        return look
+            self._results = self._arrival = None
+        return result
 
     @property
     def connection(self) -> TallyfyConnection | None:
         """The settings that its run was read with; ``None`` before anything was."""
         return self._watcher.connection
 
-    def confirm(self) -> None:
-        """Ask for the run to be read by itself, at once, since what a list showed looks like news."""
-        self._watcher.confirm(self)
+    def request_fresh_read(self, after: float) -> None:
+        """Ask for the run to be read by itself in some seconds, since what it shows does not end the wait yet."""
+        self._watcher.request_fresh_read(self, after)
 
 
 class Watcher:
     """
-    Looks for all the waits of one connection.
+    Polls for all the waits of one connection.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param end: called when the last wait has left.
@@ -135,106 +134,130 @@ class Watcher:
         self._conn_id = tallyfy_conn_id
         self._end = end
         self.clock = Clock()
-        self._plan = Plan()
-        self._held = 0
-        self._reader = Reader(tallyfy_conn_id, target)
-        self._trusted_until = -inf
+        self._scheduler = PollScheduler()
+        self._waits = 0
+        self._hook = ReloadingHook(tallyfy_conn_id, target)
+        # One for each connection: none waits behind another's that hangs, nor behind Airflow's own threads.
+        self._threads = DaemonThreads(1, "tallyfy-watcher")
+        self._reload_at = -inf
+        self._may_warn_at = -inf
         self._has_news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def connection(self) -> TallyfyConnection | None:
         """The settings that were last read, or ``None`` before."""
-        return self._reader.connection
+        return self._hook.connection
 
-    def join(self, member: Member, looked_at: float) -> None:
-        """Begin to look for a wait; ``looked_at`` is when a worker did, by this watcher's clock, ``-inf`` for never."""
-        self._plan.join(member, looked_at)
-        self._held += 1
-        self._wake()
+    def add(self, place: Place, worker_polled_at: float) -> None:
+        """Begin to poll for a wait; ``worker_polled_at`` is by this watcher's clock, ``-inf`` for never."""
+        self._scheduler.add(place, worker_polled_at)
+        self._waits += 1
+        self._has_news.set()
         if self._task is None or self._task.done():
             # In a context of its own, or it would write into the log of the wait that happens to come first.
             self._task = asyncio.create_task(
                 self._watch(), name=f"tallyfy watcher of {self._conn_id}", context=contextvars.Context()
             )
 
-    def leave(self, member: Member) -> None:
-        """Look for a wait no more; after the last one, the watcher ends."""
-        self._plan.leave(member)
-        self._held -= 1
-        if not self._plan and self._task is not None:
+    def remove(self, place: Place) -> None:
+        """Poll for a wait no more; after the last one, the watcher ends."""
+        self._scheduler.remove(place)
+        self._waits -= 1
+        if not self._scheduler and self._task is not None:
             self._task.cancel()
             self._task = None
             self._end()
 
-    def confirm(self, member: Member) -> None:
-        """Read a wait's run by itself, at once."""
-        self._plan.confirm(member)
-        self._wake()
-
-    def _wake(self) -> None:
+    def request_fresh_read(self, place: Place, after: float) -> None:
+        """Read a wait's run by itself in some seconds."""
+        self._scheduler.request_fresh_read(place, self.clock.now() + after)
         self._has_news.set()
 
     async def _watch(self) -> None:
         metrics.tell_from_event_loop()
         try:
-            while self._plan:
+            while self._scheduler:
                 try:
                     await self._step()
                 except Exception:
-                    logger.exception("The watcher of %r stumbled; its waits go on", self._conn_id)
-                    await self._begin_anew()
+                    logger.exception("The watcher of %r failed; its waits go on", self._conn_id)
+                    await self._start_over()
         finally:
-            # In a thread, since a question may be under way in another.
-            _threads.submit(self._reader.hang_up)
-            metrics.from_event_loop(metrics.waits_held, self._conn_id, self._held)
+            # In a thread, since a request may be under way in it.
+            self._threads.submit(self._hook.reset)
+            metrics.from_event_loop(metrics.active_waits, self._conn_id, self._waits)
 
     async def _step(self) -> None:
-        """Ask one question, or wait until there is one."""
+        """Send one request, or wait until there is one."""
         self._has_news.clear()
         asked_at = self.clock.now()
-        question = self._plan.next_question(asked_at)
-        if isinstance(question, float):
-            if question - asked_at > LONGEST_IDLE:
-                await in_thread(_threads, self._reader.rest)
-            await self.clock.wait(self._has_news, question)
+        request = self._scheduler.next_request(asked_at)
+        if isinstance(request, float):
+            if request - asked_at > MAX_IDLE:
+                await in_thread(self._threads, self._hook.close_idle)
+            await self.clock.wait(self._has_news, request)
             return
-        if asked_at >= self._trusted_until:
-            await in_thread(_threads, self._reader.hang_up)
-            self._trusted_until = asked_at + LONGEST_TRUSTED
-        used_before = self._reader.connection
-        answer = await self._ask(question)
-        if used_before is not None and self._reader.connection != used_before:
-            self._plan.forget()
-        told = self._plan.answered(question, answer, asked_at, self.clock.now())
-        self._tell_metrics([look for _, look in told])  # before the last wait leaves, and this ends
-        await spread(lambda each: each[0].tell(each[1]), told)
+        if asked_at >= self._reload_at:
+            await in_thread(self._threads, self._hook.reset)
+            self._reload_at = asked_at + MAX_CONNECTION_AGE
+        used_before = self._hook.connection
+        response = await self._send(request)
+        now = self.clock.now()
+        if used_before is not None and self._hook.connection != used_before:
+            self._scheduler.forget()
+        self._account(now)
+        deliveries = self._scheduler.handle_response(request, response, asked_at, now)
+        self._record([result for _, result in deliveries])  # before the last wait leaves, and this ends
+        await spread(lambda delivery: delivery[0].deliver(delivery[1], asked_at), deliveries)
 
-    def _tell_metrics(self, looks: list[Look]) -> None:
-        """Tell once a question, whoever asks for metrics or not; what a backend has lost it is soon told again."""
-        seen = sum(isinstance(look, Sight) for look in looks)
-        metrics.from_event_loop(metrics.waits_held, self._conn_id, self._held)
-        metrics.from_event_loop(metrics.looks_made, self._conn_id, seen=seen, failed=len(looks) - seen)
+    def _account(self, now: float) -> None:
+        """Charge the request budget, and say when it makes polls late."""
+        budget = self._scheduler.budget
+        if self._hook.connection is not None:
+            budget.set_limit(self._hook.connection.requests_per_hour)
+        budget.spend(max(self._hook.requests, 1), now)
+        budget.heed_remaining(self._hook.rate_limit_remaining, now)
+        if self._scheduler.delayed:
+            metrics.from_event_loop(metrics.polls_delayed, self._conn_id, self._scheduler.delayed)
+            self._scheduler.delayed = 0
+            if now >= self._may_warn_at:
+                self._may_warn_at = now + DELAY_WARNING_INTERVAL
+                logger.warning(
+                    "Polls of connection %r come later than their poke_interval, to stay below %g requests an hour "
+                    "(extra 'requests_per_hour'): there are %d waits",
+                    self._conn_id,
+                    budget.limit,
+                    self._waits,
+                )
 
-    async def _ask(self, question: Question) -> Any:
+    def _record(self, results: list[PollResult]) -> None:
+        """Record once a request, whether or not Airflow sends metrics; what a backend has lost it soon gets again."""
+        succeeded = sum(isinstance(result, RunSnapshot) for result in results)
+        metrics.from_event_loop(metrics.active_waits, self._conn_id, self._waits)
+        metrics.from_event_loop(
+            metrics.polled, self._conn_id, succeeded=succeeded, failed=len(results) - succeeded
+        )
+
+    async def _send(self, request: Fetch) -> Any:
         try:
-            return await in_thread(_threads, self._reader.ask, question)
+            return await in_thread(self._threads, self._hook.fetch, request)
         except AirflowNotFoundException as error:
             # It was there when the wait began, or a secrets backend is down: nothing that ends a wait.
-            return Blank(unread_connection(self._conn_id, error))
+            return PollError(unread_connection(self._conn_id, error))
         except Exception as error:
-            # Told to those who wait for what was asked, or one odd run would keep the watcher from all the others.
-            logger.exception("The watcher of %r could not ask; its waits go on", self._conn_id)
-            return Blank(TallyfyResponseError(f"Tallyfy could not be asked ({type(error).__name__})"))
+            # For the waits of this run only, or one odd run would keep the watcher from all the others.
+            logger.exception("The watcher of %r could not send a request; its waits go on", self._conn_id)
+            return PollError(TallyfyResponseError(f"The request could not be sent ({type(error).__name__})"))
 
-    async def _begin_anew(self) -> None:
-        stumbled = Blank(TallyfyResponseError("The watcher stumbled; the triggerer's own log says over what"))
-        watches = list(self._plan.watches())
-        self._plan = Plan()
-        for watch in watches:
-            self._plan.join(watch)
-            watch.tell(stumbled)
-        await self.clock.wait(asyncio.Event(), self.clock.now() + _AFTER_A_STUMBLE)
+    async def _start_over(self) -> None:
+        error = PollError(TallyfyResponseError("The watcher failed; the triggerer's own log says why"))
+        places = list(self._scheduler.subscriptions())
+        self._scheduler = PollScheduler(self._scheduler.budget.limit)
+        for place in places:
+            self._scheduler.add(place)
+            place.deliver(error, self.clock.now())
+        await self.clock.wait(asyncio.Event(), self.clock.now() + _AFTER_AN_ERROR)
 
 
 # A process has one event loop in a triggerer, and one after the other in tests.
@@ -242,27 +265,24 @@ _Key = tuple[str, tuple[str, str] | None]
 _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Watcher]] = WeakKeyDictionary()
 
 
-def watching(
+def subscribe(
     tallyfy_conn_id: str,
     run_id: str,
-    with_: tuple[str, ...],
-    pace: Pace,
-    looked_at: float | None = None,
-    tasks: tuple[str, ...] = (),
+    condition: Condition,
+    schedule: PollSchedule,
+    worker_polled_at: float | None = None,
     target: tuple[str, str] | None = None,
-) -> Member:
+) -> Place:
     """
-    Have a run looked at for as long as a ``with`` block lasts.
+    Have a run polled for as long as a ``with`` block lasts.
 
     Nothing that Tallyfy, the network or a secrets backend does makes it raise, and it never blocks the event loop.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: the run's id.
-    :param with_: what to include.
-    :param pace: how often to look.
-    :param looked_at: when a worker looked at the run, in seconds since the epoch; ``None`` for never.
-    :param tasks: the names of tasks that have to be there, also where a rule hides them.
-    :param target: the URL of the API and the organization that the run is of, if they are known.
+    :param condition: what is waited for.
+    :param schedule: how often to poll.
+    :param worker_polled_at: when a worker polled the run, in seconds since the epoch; ``None`` for never.
     """
     watchers = _watchers.setdefault(asyncio.get_running_loop(), {})
     key = (tallyfy_conn_id, target)
@@ -270,13 +290,12 @@ def watching(
     if watcher is None:
         watcher = watchers[key] = Watcher(tallyfy_conn_id, lambda: watchers.pop(key), target)
     now, epoch_now = watcher.clock.now(), time.time()
-    return Member(
+    return Place(
         watcher,
-        -inf if looked_at is None else now - max(epoch_now - looked_at, 0.0),
+        -inf if worker_polled_at is None else now - max(epoch_now - worker_polled_at, 0.0),
         run_id,
-        with_,
-        pace,
-        begins_at=now + max(pace.until_first_look(looked_at, epoch_now), GATHERING),
-        last_look_at=now + pace.until_last_look(epoch_now),
-        tasks=tasks,
+        condition,
+        schedule,
+        begins_at=now + max(schedule.until_first_poll(worker_polled_at, epoch_now), STARTUP_PAUSE),
+        last_poll_at=now + schedule.until_last_poll(epoch_now),
     )

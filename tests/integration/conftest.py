@@ -23,7 +23,7 @@ def sandbox(server, monkeypatch):
         "host": server.base_url,
         "login": "sandbox",
         "password": "sandbox-token",
-        "extra": {"timeout": 5},
+        "extra": {"timeout": 5, "requests_per_hour": 0},
     }
     monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
     return server

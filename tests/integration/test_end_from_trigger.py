@@ -18,7 +18,7 @@ from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers import tallyfy as triggers_module
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
-from airflow_provider_tallyfy.waiting.verdicts import Over
+from airflow_provider_tallyfy.waiting.outcomes import Met
 from dev.sandbox import SandboxClient
 
 LONGEST = 30.0
@@ -171,7 +171,7 @@ def test_the_last_line_says_how_it_came_out(people, pushed, monkeypatch, caplog)
 
 
 def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people):
-    verdict = Over({"title": "half \ud83d", "number": 10**30, "nothing": float("nan")})
+    verdict = Met({"title": "half \ud83d", "number": 10**30, "nothing": float("nan")})
     result = trigger()._xcoms(verdict)["return_value"]
     assert json.loads(json.dumps(result).encode()) == {
         "title": "half ?",
@@ -247,9 +247,9 @@ def in_tokyo(monkeypatch):
 )
 def test_its_last_look_comes_before_the_triggerer_ends_it(people, monkeypatch, in_tokyo, told):
     ends_at = []
-    pace = triggers_module.Pace
+    pace = triggers_module.PollSchedule
     monkeypatch.setattr(
-        triggers_module, "Pace", lambda *arguments: ends_at.append(arguments[3]) or pace(*arguments)
+        triggers_module, "PollSchedule", lambda *arguments: ends_at.append(arguments[3]) or pace(*arguments)
     )
     started = trigger(end_from_trigger=False)
     if AIRFLOW_V_3_0_PLUS:

@@ -14,18 +14,19 @@ import asyncio
 from datetime import timedelta
 from airflow.models.trigger import Trigger
 from airflow_provider_tallyfy import metrics
-from airflow_provider_tallyfy.waiting.pace import Pace
-from airflow_provider_tallyfy.waiting.watcher import watching
+from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting.watcher import subscribe
+from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 
 # The triggerer reads a trigger's arguments before it runs it. Since Airflow 3.2 that is what sets up metrics there.
 Trigger("a.class", kwargs={{}}).kwargs
 
 async def look():
-    with watching("tallyfy_default", "{SEEDED_RUN_ID}", ("next_task",), Pace(60)) as member:
-        await member.next_look()
+    with subscribe("tallyfy_default", "{SEEDED_RUN_ID}", NextTaskCondition(), PollSchedule(60)) as place:
+        await place.next_result()
 
 asyncio.run(look())
-metrics.from_event_loop(metrics.woken_up, "tallyfy_default", "over", timedelta(seconds=1.5))
+metrics.from_event_loop(metrics.completed, "tallyfy_default", "met", timedelta(seconds=1.5))
 """
 
 
@@ -57,14 +58,14 @@ def test_all_arrive_at_a_statsd_server(sandbox):
         "airflow.tallyfy.requests", 1, "c", frozenset({conn_id, ("outcome", "ok")})
     )
     assert received("requests.ok") == Line("airflow.tallyfy.requests.ok", 1, "c", frozenset({conn_id}))
-    assert received("looks.seen").value == 1
-    assert received("wake_ups.over").value == 1
-    delay = received("wake_up_delay")
+    assert received("polls.succeeded").value == 1
+    assert received("completions.met").value == 1
+    delay = received("detection_latency")
     assert (delay.value, delay.kind) == (1500, "ms")
-    gauges = statsd.received("airflow.tallyfy.waits_held")
+    gauges = statsd.received("airflow.tallyfy.active_waits")
     assert [(gauge.value, gauge.kind) for gauge in gauges] == [(1, "g"), (0, "g")]
     (host,) = {text for gauge in gauges for key, text in gauge.tags if key == "hostname"}
-    in_words = f"airflow.tallyfy.waits_held.{host.replace('.', '__')}.tallyfy_default"
+    in_words = f"airflow.tallyfy.active_waits.{host.replace('.', '__')}.tallyfy_default"
     assert [gauge.value for gauge in statsd.received(in_words)] == [1, 0]
 
 

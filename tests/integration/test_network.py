@@ -354,7 +354,7 @@ class TestProxies:
 @pytest.fixture
 def fired(monkeypatch):
     """Run the trigger of the seeded run until it fires, while somebody acts."""
-    monkeypatch.setattr(watcher, "GATHERING", 0.0)
+    monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
 
     def fired(from_task, *acts):
         monkeypatch.setattr(watcher, "Clock", lambda: MovedClock(acts))

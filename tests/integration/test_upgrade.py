@@ -85,7 +85,7 @@ KEPT_0_1_0 = """{"tallyfy_from_task": {
 
 @pytest.fixture
 def people(sandbox, monkeypatch):
-    monkeypatch.setattr(watcher, "GATHERING", 0.0)
+    monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
     return SandboxClient(sandbox.url)
 
 

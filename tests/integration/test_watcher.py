@@ -17,8 +17,9 @@ from airflow_provider_tallyfy.sandbox.model import Role
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.waiting import watcher
-from airflow_provider_tallyfy.waiting.pace import Pace
-from airflow_provider_tallyfy.waiting.plan import LONGEST_UNREAD, Plan
+from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
+from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS, PollScheduler
 from dev.sandbox import SandboxClient
 from tests.integration.moved_clock import settle
 
@@ -41,6 +42,7 @@ class Town:
             "host": self.server.base_url,
             "login": "sandbox",
             "password": password,
+            "extra": {"requests_per_hour": 0},
         }
         self._monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(settings))
 
@@ -237,7 +239,9 @@ def test_many_waits_cost_a_request_a_look_and_one_a_change(town, scene):
             await complete(town, run_id)
         town.asked()
         await clock.advance(3 * INTERVAL)
-        assert town.asked() == {"activity-feeds": 3, "runs/{id}": len(changed)}
+        # Each change is confirmed by the task that was waited for.
+        confirmed = dict.fromkeys(["runs/{id}", "runs/{id}/tasks/{id}"], len(changed))
+        assert town.asked() == {"activity-feeds": 3, **confirmed}
         assert {name: len(events) for name, events in triggerer.woken.items()} == dict.fromkeys(changed, 1)
 
     scene(play)
@@ -258,17 +262,15 @@ def test_a_run_that_five_wait_for_is_read_once(town, scene):
     scene(play)
 
 
-def test_a_change_that_the_feed_hides_is_seen_within_the_bound(town, scene, caplog):
+def test_a_change_that_the_feed_hides_is_seen_within_the_bound(town, scene):
     async def play(triggerer, clock):
         ids = await many(town, triggerer, clock)
         town.control("POST", "activity", missing=["completed", "started", "updated"])
         await complete(town, ids[7])
-        await clock.advance(LONGEST_UNREAD - 10)
+        await clock.advance(MAX_STALENESS - 10)
         assert triggerer.woken == {}
         await clock.advance(20)
         assert list(triggerer.woken) == [ids[7]]
-        await clock.advance(70)
-        assert "activity feed is not used" in caplog.text
 
     scene(play)
 
@@ -329,7 +331,7 @@ def test_runs_that_leave_the_list_are_read_by_themselves(town, scene):
         for run_id in ids[1:3]:
             await asyncio.to_thread(town.people.archive, run_id)
             await asyncio.to_thread(town.people.delete, run_id)
-        await clock.advance(INTERVAL + LONGEST_UNREAD)
+        await clock.advance(INTERVAL + MAX_STALENESS)
         outcomes = {name: event["outcome"] for name, (event,) in triggerer.woken.items()}
         assert outcomes == dict.fromkeys(ids[:3], "lost")
 
@@ -339,10 +341,14 @@ def test_runs_that_leave_the_list_are_read_by_themselves(town, scene):
 def test_when_tallyfy_says_429_everybody_pauses_and_goes_on(town, scene, logs):
     async def play(triggerer, clock):
         ids = await many(town, triggerer, clock)
-        town.fault(path="organizations", action="status", status=429, headers={"Retry-After": "120"})
+        town.fault(
+            path="organizations", action="status", status=429, headers={"Retry-After": "120"}, times=None
+        )
         town.asked()
         await clock.advance(INTERVAL + 110)
-        assert sum(town.asked().values()) == 1
+        # The activity feed, and a run, which tells that it is not the feed alone.
+        assert sum(town.asked().values()) == 2
+        town.mend()
         paused = {wait for wait, line in logs.lines if "the wait goes on" in line}
         assert paused == set(ids)
         await complete(town, ids[3])
@@ -377,11 +383,11 @@ def test_a_connection_that_works_is_read_once_an_hour(town, scene, monkeypatch):
         )
         await many(town, triggerer, clock, 1)
         for _ in range(10):
-            await clock.advance(watcher.LONGEST_TRUSTED / 20)
+            await clock.advance(watcher.MAX_CONNECTION_AGE / 20)
         assert len(reads) == 1
         town.control("POST", "tokens", token="next-token", user_id=1002)
         town.connect(password="next-token")  # the old one is still good
-        await clock.advance(watcher.LONGEST_TRUSTED / 2)
+        await clock.advance(watcher.MAX_CONNECTION_AGE / 2)
         assert len(reads) == 2
         town.control("DELETE", "tokens", token="sandbox-token")
         await clock.advance(INTERVAL)
@@ -417,14 +423,16 @@ def test_what_was_learned_is_forgotten_when_the_connection_was_changed(
     town, scene, monkeypatch, password, times
 ):
     forgotten = []
-    forget = Plan.forget
-    monkeypatch.setattr(Plan, "forget", lambda plan: forgotten.append(plan) or forget(plan))
+    forget = PollScheduler.forget
+    monkeypatch.setattr(
+        PollScheduler, "forget", lambda scheduler: forgotten.append(scheduler) or forget(scheduler)
+    )
 
     async def play(triggerer, clock):
         await many(town, triggerer, clock, 1)
         town.control("POST", "tokens", token="next-token", user_id=1002)
         town.connect(password=password)
-        await clock.advance(watcher.LONGEST_TRUSTED + 2 * INTERVAL)
+        await clock.advance(watcher.MAX_CONNECTION_AGE + 2 * INTERVAL)
 
     scene(play)
     assert len(forgotten) == times
@@ -432,8 +440,8 @@ def test_what_was_learned_is_forgotten_when_the_connection_was_changed(
 
 def test_the_last_wait_closes_the_connection(town, scene, monkeypatch):
     is_closed = threading.Event()
-    hang_up = watcher.Reader.hang_up
-    monkeypatch.setattr(watcher.Reader, "hang_up", lambda reader: (hang_up(reader), is_closed.set()))
+    reset = watcher.ReloadingHook.reset
+    monkeypatch.setattr(watcher.ReloadingHook, "reset", lambda reader: (reset(reader), is_closed.set()))
 
     async def play(triggerer, clock):
         (run_id,) = await many(town, triggerer, clock, 1)
@@ -448,21 +456,21 @@ def test_metrics_are_told_of_requests_looks_waits_and_wake_ups(town, scene, told
     async def play(triggerer, clock):
         ids = await many(town, triggerer, clock, 10)
         assert held(told_metrics)[-1] == 10
-        assert told_metrics.counts("tallyfy.looks") == {"seen": 10}
+        assert told_metrics.counts("tallyfy.polls") == {"succeeded": 10}
         assert told_metrics.counts("tallyfy.requests") == {"ok": sum(town.asked().values())}
         for _ in range(3):
             await complete(town, ids[0])
         await clock.advance(INTERVAL)
-        assert told_metrics.counts("tallyfy.wake_ups") == {"over": 1}
-        town.fault(path="organizations", action="status", status=503, times=1)
+        assert told_metrics.counts("tallyfy.completions") == {"met": 1}
+        town.fault(path="organizations", action="status", status=503, times=3)
         await clock.advance(INTERVAL)
-        assert told_metrics.counts("tallyfy.looks")["failed"] >= 1
-        assert told_metrics.counts("tallyfy.requests")["server_error"] == 1
+        assert told_metrics.counts("tallyfy.polls")["failed"] >= 1
+        assert told_metrics.counts("tallyfy.requests")["server_error"] == 3
         assert held(told_metrics)[-1] == 9
 
     scene(play)
     assert held(told_metrics)[-1] == 0
-    ((milliseconds, tags),) = told_metrics.of("tallyfy.wake_up_delay")
+    ((milliseconds, tags),) = told_metrics.of("tallyfy.detection_latency")
     assert tags == {"conn_id": "tallyfy_default"}
     assert milliseconds >= 0
 
@@ -503,7 +511,7 @@ def test_a_backend_that_hangs_holds_up_no_wait(town, scene, monkeypatch, told_me
 
 def held(told_metrics):
     """The values of the gauge, in order."""
-    return [int(value) for value, _ in told_metrics.of("tallyfy.waits_held")]
+    return [int(value) for value, _ in told_metrics.of("tallyfy.active_waits")]
 
 
 def test_connections_do_not_share_what_only_one_may_see(town, scene):
@@ -523,7 +531,7 @@ def test_connections_do_not_share_what_only_one_may_see(town, scene):
 def test_two_triggerers_with_the_same_waits_do_no_harm(town, monkeypatch, logs):
     """Each has an event loop of its own, as two processes do; both are told, and Airflow takes the first."""
     ids = town.launch(5)
-    monkeypatch.setattr(watcher, "GATHERING", 0.0)
+    monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
     events = []
 
     def run_triggerer():
@@ -622,13 +630,13 @@ def test_the_watcher_writes_into_nobody_s_log(town, scene, logs):
 def test_a_watcher_that_stumbles_loses_no_wait(town, scene, monkeypatch, caplog):
     async def play(triggerer, clock):
         ids = await many(town, triggerer, clock, 3)
-        answered = Plan.answered
+        handle_response = PollScheduler.handle_response
 
         def stumbles(*arguments):
-            monkeypatch.setattr(Plan, "answered", answered)
+            monkeypatch.setattr(PollScheduler, "handle_response", handle_response)
             raise ZeroDivisionError
 
-        monkeypatch.setattr(Plan, "answered", stumbles)
+        monkeypatch.setattr(PollScheduler, "handle_response", stumbles)
         await complete(town, ids[0])
         await clock.advance(3 * INTERVAL)
         assert list(triggerer.woken) == [ids[0]]
@@ -661,8 +669,9 @@ def test_a_run_that_makes_the_hook_stumble_keeps_nobody_else_from_being_looked_f
 
 def test_an_idle_wait_holds_no_more_than_it_must(town):
     async def first_look():
-        with watcher.watching("tallyfy_default", town.launch(1)[0], ("next_task",), Pace(60)) as member:
-            await member.next_look()
-            return member._looks, member._arrival
+        condition = NextTaskCondition("x")
+        with watcher.subscribe("tallyfy_default", town.launch(1)[0], condition, PollSchedule(60)) as place:
+            await place.next_result()
+            return place._results, place._arrival
 
     assert asyncio.run(first_look()) == (None, None)

@@ -20,16 +20,16 @@ def test_a_deferred_wait_is_told_from_its_first_request_to_its_wake_up(site: Sit
     wait = site.wait_in("next_task_deferred", done=2)
     wait.until("deferred")
     site.statsd.wait_for("airflow.tallyfy.requests", SOON, outcome="ok", **DEFAULT)
-    held = site.statsd.wait_for("airflow.tallyfy.waits_held", SOON, **DEFAULT)
+    held = site.statsd.wait_for("airflow.tallyfy.active_waits", SOON, **DEFAULT)
     assert held.value >= 1
 
     assert wait.complete_next() is None
     wait.until("success")
 
-    assert site.statsd.wait_for("airflow.tallyfy.wake_ups", SOON, outcome="over", **DEFAULT).value == 1
-    delay = site.statsd.wait_for("airflow.tallyfy.wake_up_delay", SOON, **DEFAULT)
+    assert site.statsd.wait_for("airflow.tallyfy.completions", SOON, outcome="over", **DEFAULT).value == 1
+    delay = site.statsd.wait_for("airflow.tallyfy.detection_latency", SOON, **DEFAULT)
     assert delay.kind == "ms"
     assert delay.value >= 0
-    assert site.statsd.received("airflow.tallyfy.looks.seen")
+    assert site.statsd.received("airflow.tallyfy.polls.succeeded")
     triggers = site.statsd.wait_for("airflow.triggers.running", SOON)
     assert dict(held.tags)["hostname"] == dict(triggers.tags)["hostname"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -50,3 +51,36 @@ def connection(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def context() -> dict[str, Any]:
     return {"ti": TaskInstance(), "task_state_store": TaskStateStore()}
+
+
+@pytest.fixture
+def tasks_are_done(requests_mock: Any) -> None:
+    """Each task that is read by itself is completed."""
+
+    def done(request: Any, _context: Any) -> dict[str, Any]:
+        return {"data": {"id": request.path.rpartition("/")[2], "status": "completed"}}
+
+    requests_mock.get(re.compile(r"/runs/[^/]+/tasks/[^/]+$"), json=done)
+
+
+class MovedTime:
+    """A clock that stands still but in a pause, which takes no time."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += seconds
+
+
+@pytest.fixture(autouse=True)
+def time_of_polls(monkeypatch: pytest.MonkeyPatch) -> MovedTime:
+    """The clock by which a worker polls again to be certain."""
+    from airflow_provider_tallyfy.waiting import worker
+
+    moved = MovedTime()
+    monkeypatch.setattr(worker, "time", moved)
+    return moved

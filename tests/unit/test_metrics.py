@@ -30,9 +30,10 @@ def without_legacy_names(monkeypatch):
 
 def tell_everything():
     metrics.request_ended("prod", "ok")
-    metrics.looks_made("prod", seen=3, failed=2)
-    metrics.woken_up("prod", "over", timedelta(seconds=90))
-    metrics.waits_held("prod", 1000)
+    metrics.polled("prod", succeeded=3, failed=2)
+    metrics.completed("prod", "met", timedelta(seconds=90))
+    metrics.active_waits("prod", 1000)
+    metrics.polls_delayed("prod", 4)
 
 
 def test_each_is_told_with_tags_and_in_words(told_metrics):
@@ -41,15 +42,16 @@ def test_each_is_told_with_tags_and_in_words(told_metrics):
     assert told_metrics.told == [
         ("counter", "tallyfy.requests", 1, {**prod, "outcome": "ok"}),
         ("counter", "tallyfy.requests.ok", 1, prod),
-        ("counter", "tallyfy.looks", 3, {**prod, "outcome": "seen"}),
-        ("counter", "tallyfy.looks.seen", 3, prod),
-        ("counter", "tallyfy.looks", 2, {**prod, "outcome": "failed"}),
-        ("counter", "tallyfy.looks.failed", 2, prod),
-        ("counter", "tallyfy.wake_ups", 1, {**prod, "outcome": "over"}),
-        ("counter", "tallyfy.wake_ups.over", 1, prod),
-        ("timer", "tallyfy.wake_up_delay", 90_000.0, prod),
-        ("gauge", "tallyfy.waits_held", 1000, {**prod, **there}),
-        ("gauge", "tallyfy.waits_held.trig__example.prod", 1000, {}),
+        ("counter", "tallyfy.polls", 3, {**prod, "outcome": "succeeded"}),
+        ("counter", "tallyfy.polls.succeeded", 3, prod),
+        ("counter", "tallyfy.polls", 2, {**prod, "outcome": "failed"}),
+        ("counter", "tallyfy.polls.failed", 2, prod),
+        ("counter", "tallyfy.completions", 1, {**prod, "outcome": "met"}),
+        ("counter", "tallyfy.completions.met", 1, prod),
+        ("timer", "tallyfy.detection_latency", 90_000.0, prod),
+        ("gauge", "tallyfy.active_waits", 1000, {**prod, **there}),
+        ("gauge", "tallyfy.active_waits.trig__example.prod", 1000, {}),
+        ("counter", "tallyfy.delayed_polls", 4, prod),
     ]
 
 
@@ -61,26 +63,26 @@ def test_names_in_words_are_left_out_where_airflow_s_own_are(told_metrics):
 
 
 def test_nothing_is_told_of_no_looks(told_metrics):
-    metrics.looks_made("prod")
+    metrics.polled("prod")
     assert told_metrics.told == []
 
 
 def test_a_clock_that_is_ahead_makes_no_negative_time(told_metrics):
-    metrics.woken_up("prod", "over", timedelta(seconds=-2))
-    assert told_metrics.of("tallyfy.wake_up_delay") == [(0.0, {"conn_id": "prod"})]
+    metrics.completed("prod", "met", timedelta(seconds=-2))
+    assert told_metrics.of("tallyfy.detection_latency") == [(0.0, {"conn_id": "prod"})]
 
 
 def test_a_wake_up_that_nobody_knows_the_delay_of_is_counted_all_the_same(told_metrics):
-    metrics.woken_up("prod", "lost", None)
-    assert told_metrics.counts("tallyfy.wake_ups") == {"lost": 1}
-    assert told_metrics.of("tallyfy.wake_up_delay") == []
+    metrics.completed("prod", "unreachable", None)
+    assert told_metrics.counts("tallyfy.completions") == {"unreachable": 1}
+    assert told_metrics.of("tallyfy.detection_latency") == []
 
 
 def test_an_id_that_cannot_stand_in_a_name_is_made_to(told_metrics):
-    metrics.waits_held("Büro, 1=x", 1)
+    metrics.active_waits("Büro, 1=x", 1)
     assert [name for _, name, _, _ in told_metrics.told] == [
-        "tallyfy.waits_held",
-        "tallyfy.waits_held.trig__example.B_ro__1_x",
+        "tallyfy.active_waits",
+        "tallyfy.active_waits.trig__example.B_ro__1_x",
     ]
     assert told_metrics.told[0][3]["conn_id"] == "B_ro__1_x"
 
@@ -157,7 +159,7 @@ def test_airflow_has_no_metric_of_these_names():
 
 
 def test_the_documentation_names_all_of_them_and_no_others():
-    _, _, table = DOCUMENTED.read_text().partition("## What is told")
+    _, _, table = DOCUMENTED.read_text().partition("## Metrics")
     table, _, _ = table.partition("\n## ")
     rows = re.findall(r"^\| `(tallyfy\.\w+)` \|(.*)\|$", table, re.MULTILINE)
     documented = []
@@ -175,8 +177,8 @@ def test_the_documentation_names_all_of_them_and_no_others():
     ("tag", "outcomes"),
     [
         ("requests", metrics.RequestOutcome.__args__),
-        ("wake_ups", metrics.WakeUpOutcome.__args__),
-        ("looks", ("seen", "failed")),
+        ("completions", metrics.CompletionOutcome.__args__),
+        ("polls", ("succeeded", "failed")),
     ],
 )
 def test_the_documentation_tells_every_outcome(tag, outcomes):

@@ -51,7 +51,7 @@ class TestGetRun:
         requests_mock.get(RUN, json={"data": {"id": "r1"}})
         hook.get_run("r1", with_=["next_task", "tasks"], form_fields_values=True)
         hook.get_run("r1", with_="tags, tasks")
-        assert hook.get_run("r1", with_=()) == {"id": "r1", "next_task": None}
+        assert hook.get_run("r1", with_=()) == {"id": "r1"}
         assert asked(requests_mock) == [
             "/organizations/acme/runs/r1?with=next_task%2Ctasks&form_fields_values=true",
             "/organizations/acme/runs/r1?with=tags%2Ctasks",
@@ -123,7 +123,7 @@ class TestLists:
         requests_mock.get(RUNS, **page(1, 1, [{"id": "a", "next_task": {"data": [TASK]}}, {"id": "b"}]))
         assert list(hook.list_runs(with_=["next_task"])) == [
             {"id": "a", "next_task": TASK},
-            {"id": "b", "next_task": None},
+            {"id": "b"},
         ]
         assert requests_mock.last_request.qs["with"] == ["next_task"]
 

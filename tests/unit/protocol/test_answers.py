@@ -171,9 +171,9 @@ class TestRun:
         assert read_run({"data": run}) == {**run, "next_task": TASK}
         assert run["next_task"] == {"data": [TASK]}
 
-    def test_it_is_there_even_where_tallyfy_left_it_out(self):
-        assert read_run({"data": {"id": "r1"}}) == {"id": "r1", "next_task": None}
-        assert with_one_next_task({}) == {"next_task": None}
+    def test_where_tallyfy_left_it_out_nothing_is_known_of_it(self):
+        assert read_run({"data": {"id": "r1"}}) == {"id": "r1"}
+        assert with_one_next_task({}) == {}
 
     @pytest.mark.parametrize("body", [None, {}, {"data": []}, {"data": {"next_task": "t1"}}])
     def test_an_unreadable_one(self, body):

@@ -24,7 +24,7 @@ from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.sensors import baseline
 from airflow_provider_tallyfy.sensors import tallyfy as sensors_module
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
-from airflow_provider_tallyfy.waiting.report import checksum
+from airflow_provider_tallyfy.waiting.messages import checksum
 
 # What Airflow resumes a task with when its trigger ran out of time.
 TRIGGER_TIMEOUT = "Trigger/execution timeout" if airflow_version.startswith("2.") else "Trigger timeout"
@@ -47,7 +47,7 @@ def sensor(**arguments):
 
 
 @pytest.fixture
-def tallyfy(connection, requests_mock, monkeypatch):
+def tallyfy(connection, tasks_are_done, requests_mock, monkeypatch):
     """Let Tallyfy give these answers, one for each request; the last one stays."""
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
 
@@ -99,7 +99,7 @@ class TestPoke:
         tallyfy(answer("a"), answer("b"))
         assert sensor(from_task=from_task).execute(context)["from_task_id"] == "a"
 
-    def test_each_look_that_shows_something_new_is_one_line(self, tallyfy, context, caplog, monkeypatch):
+    def test_each_change_is_one_line(self, tallyfy, context, caplog, monkeypatch):
         tallyfy(answer("a"), answer("a"), answer("b"))
         caplog.set_level(logging.INFO)
         monkeypatch.setattr(TallyfyNextTaskSensor, "log", logging.getLogger("looks"))
@@ -152,7 +152,7 @@ class TestPoke:
     def test_a_refusal_fails_only_after_the_connection_was_read_again(
         self, tallyfy, context, monkeypatch, status, kind
     ):
-        looks = tallyfy(answer("a"), {"status_code": status})
+        looks = tallyfy(answer("a"), {"status_code": status, "json": {"message": "No"}})
         waiting = sensor()
         with pytest.raises(kind) as refusal:
             waiting.execute(context)
@@ -160,7 +160,7 @@ class TestPoke:
         assert looks.call_count == 3
 
     def test_a_rotated_token_is_taken_up(self, tallyfy, context, monkeypatch, requests_mock):
-        requests_mock.get(RUN, [answer("a"), {"status_code": 401}])
+        requests_mock.get(RUN, [answer("a"), {"status_code": 401, "json": {"message": "No"}}])
         requests_mock.get(RUN, request_headers={"Authorization": "Bearer new"}, **answer("b"))
         waiting = sensor()
         assert not waiting.poke(context)
@@ -202,12 +202,13 @@ class TestPoke:
             sensor(soft_fail=True, timeout=0).execute(context)
 
     def test_never_fail_skips_on_a_refusal(self, tallyfy, context):
-        tallyfy({"status_code": 401})
+        tallyfy({"status_code": 401, "json": {"message": "No"}})
         with pytest.raises(AirflowSkipException):
             sensor(never_fail=True).execute(context)
 
     def test_silent_fail_outlives_a_refusal(self, tallyfy, context):
-        tallyfy(answer("a"), {"status_code": 401}, {"status_code": 401}, answer("b"))
+        refusal = {"status_code": 401, "json": {"message": "No"}}
+        tallyfy(answer("a"), refusal, refusal, answer("b"))
         assert sensor(silent_fail=True).execute(context) == MOVED
 
     def test_it_links_to_the_process(self, tallyfy, context):
@@ -270,7 +271,7 @@ class TestBaseline:
         assert sensor(deferrable=True).execute(context) == MOVED
 
     def test_a_failed_task_keeps_it(self, tallyfy, context):
-        tallyfy(answer("a"), {"status_code": 401})
+        tallyfy(answer("a"), {"status_code": 401, "json": {"message": "No"}})
         with pytest.raises(exceptions.TallyfyAuthError):
             sensor().execute(context)
         tallyfy(answer("b"))
@@ -354,7 +355,7 @@ class TestDeferrable:
         assert (trigger.api_url, trigger.organization) == (None, None)
 
     def test_it_defers_through_a_refusal_only_with_silent_fail(self, tallyfy, context):
-        tallyfy({"status_code": 403})
+        tallyfy({"status_code": 403, "json": {"message": "No"}})
         assert self.deferred(context, silent_fail=True).trigger.silent_fail is True
         with pytest.raises(exceptions.TallyfyPermissionError):
             sensor(deferrable=True).execute(context)
@@ -406,6 +407,38 @@ class TestDeferrable:
             sensor(deferrable=True, **arguments).resume_execution(
                 "__fail__", {"error": TRIGGER_TIMEOUT}, context
             )
+
+
+class TestAfterATimeout:
+    """What happened in the last seconds of a deferral is seen by one more poll."""
+
+    def timed_out(self, context, **arguments):
+        """Resume as Airflow does when the trigger ran out of time."""
+        return sensor(deferrable=True, **arguments).resume_execution(
+            "__fail__", {"error": TRIGGER_TIMEOUT}, context
+        )
+
+    def test_a_change_is_a_success(self, tallyfy, context):
+        tallyfy(answer("b"))
+        assert self.timed_out(context, from_task="a") == MOVED
+
+    @pytest.mark.parametrize(
+        "shown", [answer("a"), UNAVAILABLE, {"status_code": 401, "json": {"message": "No"}}]
+    )
+    def test_nothing_new_is_a_timeout(self, tallyfy, context, shown):
+        tallyfy(shown)
+        with pytest.raises(AirflowSensorTimeout):
+            self.timed_out(context, from_task="a")
+
+    def test_a_run_that_is_gone_fails(self, tallyfy, context):
+        tallyfy({"status_code": 404, "json": {"message": "No query results"}})
+        with pytest.raises(AirflowFailException, match="gone"):
+            self.timed_out(context, from_task="a")
+
+    def test_a_run_that_is_archived_skips_with_soft_fail(self, tallyfy, context):
+        tallyfy(answer("a", archived_at="2026-01-01"))
+        with pytest.raises(AirflowSkipException):
+            self.timed_out(context, from_task="a", soft_fail=True)
 
 
 class TestArguments:

@@ -124,7 +124,7 @@ class TestRun:
     def test_it_returns_the_run_once_it_has_the_status(self, tallyfy, context):
         tallyfy(answer(), answer(status="delayed"), answer(status="complete"))
         run = run_sensor().execute(context)
-        assert (run["id"], run["status"], run["next_task"]) == ("r1", "complete", None)
+        assert (run["id"], run["status"]) == ("r1", "complete")
 
     def test_a_run_that_never_gets_there_fails_without_retries(self, tallyfy, context):
         tallyfy(answer(status="complete"))

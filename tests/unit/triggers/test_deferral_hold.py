@@ -14,7 +14,7 @@ from airflow_provider_tallyfy.sensors.tallyfy import TallyfyRunSensor
 from airflow_provider_tallyfy.triggers import tallyfy as triggers_module
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger, TallyfyRunTrigger
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS, deferral_hold
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over
+from airflow_provider_tallyfy.waiting.outcomes import Met, Unreachable
 
 BEGINNING = 1_800_000_000.0
 HOLD = 10.0 if AIRFLOW_V_3_0_PLUS else 5.0
@@ -40,7 +40,7 @@ def fired_after(monkeypatch, clock):
     def run(trigger, *, polling=0.0, outcome=None, trigger_id=1):
         async def waited(*_):
             clock.now += polling
-            return outcome or Over({"id": "r1"})
+            return outcome or Met({"id": "r1"})
 
         async def first_event():
             return await anext(trigger.run())
@@ -77,7 +77,7 @@ def test_it_fires_when_airflow_can_resume_the_task(fired_after, deferred_at, pol
 
 @pytest.mark.parametrize("kind", [TallyfyRunTrigger, TallyfyNextTaskTrigger])
 def test_whatever_the_outcome(fired_after, kind):
-    assert fired_after(trigger(kind, deferred_at=BEGINNING), outcome=Lost("It is archived.")) == HOLD
+    assert fired_after(trigger(kind, deferred_at=BEGINNING), outcome=Unreachable("It is archived.")) == HOLD
 
 
 def test_an_argument_that_cannot_be_waited_for_is_held_too(fired_after):

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Waiting
+from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Unreachable
+from airflow_provider_tallyfy.waiting.polls import RunSnapshot
 
 
 def run(next_task_id: str | None, **fields: object) -> dict[str, object]:
@@ -20,24 +21,24 @@ def run(next_task_id: str | None, **fields: object) -> dict[str, object]:
 
 
 def test_the_first_sight_gives_the_baseline():
-    assert NextTaskCondition().met_by(run("a")) == Waiting(NextTaskCondition("a"))
+    assert NextTaskCondition().evaluate(RunSnapshot(run("a"))) == Pending(NextTaskCondition("a"))
 
 
 def test_it_waits_while_the_baseline_is_next():
-    assert NextTaskCondition("a").met_by(run("a")) == Waiting(NextTaskCondition("a"))
+    assert NextTaskCondition("a").evaluate(RunSnapshot(run("a"))) == Pending(NextTaskCondition("a"))
 
 
 def test_the_run_itself_is_no_task_to_move_on_from():
     """Airflow makes ``output["next_task"]["id"]`` the XCom ``id``, which a run has too."""
-    verdict = NextTaskCondition("run").met_by(run("a"))
-    assert isinstance(verdict, Lost)
+    verdict = NextTaskCondition("run").evaluate(RunSnapshot(run("a")))
+    assert isinstance(verdict, Unreachable)
     assert "Pass get_run.output['next_task']" in verdict.reason
 
 
 @pytest.mark.parametrize("left", ["b", None])
 def test_it_is_over_when_another_task_or_none_is_next(left):
-    verdict = NextTaskCondition("a").met_by(run(left))
-    assert verdict == Over(
+    verdict = NextTaskCondition("a").evaluate(RunSnapshot(run(left)))
+    assert verdict == Met(
         {
             "run_id": "run",
             "from_task_id": "a",
@@ -49,8 +50,8 @@ def test_it_is_over_when_another_task_or_none_is_next(left):
 
 
 def test_it_is_over_at_the_first_sight_when_nothing_is_left():
-    verdict = NextTaskCondition().met_by(run(None, status="complete"))
-    assert isinstance(verdict, Over)
+    verdict = NextTaskCondition().evaluate(RunSnapshot(run(None, status="complete")))
+    assert isinstance(verdict, Met)
     assert verdict.result["from_task_id"] is None
     assert verdict.result["next_task"] is None
     assert verdict.result["run_status"] == "complete"
@@ -58,8 +59,8 @@ def test_it_is_over_at_the_first_sight_when_nothing_is_left():
 
 def test_a_numeric_id_is_the_same_task_as_its_text():
     seen = run("a") | {"next_task": {"id": 7}}
-    assert NextTaskCondition("7").met_by(seen) == Waiting(NextTaskCondition("7"))
-    assert NextTaskCondition().met_by(seen) == Waiting(NextTaskCondition("7"))
+    assert NextTaskCondition("7").evaluate(RunSnapshot(seen)) == Pending(NextTaskCondition("7"))
+    assert NextTaskCondition().evaluate(RunSnapshot(seen)) == Pending(NextTaskCondition("7"))
 
 
 @given(
@@ -70,12 +71,12 @@ def test_the_baseline_never_changes_and_no_change_is_passed_over(sights, named):
     condition = NextTaskCondition(named)
     baseline = named or sights[0]
     for sight in sights:
-        verdict = condition.met_by(run(sight))
+        verdict = condition.evaluate(RunSnapshot(run(sight)))
         if sight is None or sight != baseline:
-            assert isinstance(verdict, Over)
+            assert isinstance(verdict, Met)
             assert verdict.result["from_task_id"] == (baseline if condition.from_task_id else None)
             return
-        assert isinstance(verdict, Waiting)
+        assert isinstance(verdict, Pending)
         condition = verdict.condition
         assert condition == NextTaskCondition(baseline)
 
@@ -112,9 +113,12 @@ def test_what_names_no_task_is_refused_in_words(wrong, says):
 
 
 def test_the_log_says_what_is_waited_for_and_how_it_came_out():
-    assert NextTaskCondition("t1").wish() == "a task other than t1 is next, or none is left"
-    assert NextTaskCondition().wish() == "a task other than the first one seen is next, or none is left"
+    assert NextTaskCondition("t1").describe_goal() == "a task other than t1 is next, or none is left"
     assert (
-        NextTaskCondition.outcome({"next_task": {"id": "t2", "title": "Sign\nhere"}}) == "'Sign here' is next"
+        NextTaskCondition().describe_goal() == "a task other than the first one seen is next, or none is left"
     )
-    assert NextTaskCondition.outcome({"next_task": None}) == "no task is left"
+    assert (
+        NextTaskCondition.describe_result({"next_task": {"id": "t2", "title": "Sign\nhere"}})
+        == "'Sign here' is next"
+    )
+    assert NextTaskCondition.describe_result({"next_task": None}) == "no task is left"

@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from airflow_provider_tallyfy.waiting.looks import Sight
-from airflow_provider_tallyfy.waiting.questions import IN_LISTS
+from airflow_provider_tallyfy.waiting.fetches import IN_LISTS
+from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, PollFailed, Unreachable
+from airflow_provider_tallyfy.waiting.polls import RunSnapshot
 from airflow_provider_tallyfy.waiting.run_status import STATUSES, RunStatusCondition, known_statuses
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Waiting, judge
+
+from .judging import judge
 
 ARCHIVED = {"archived_at": "2026-01-02"}
 
@@ -18,41 +20,44 @@ def run(status, **fields):
 
 
 def judged(targets, seen):
-    return judge(RunStatusCondition(targets), "r1", Sight(seen))
+    return judge(RunStatusCondition(targets), "r1", RunSnapshot(seen))
 
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_it_is_over_when_the_run_has_the_status(status):
-    assert judged((status,), run(status)) == Over(run(status))
+    assert judged((status,), run(status)) == Met(run(status))
 
 
 @pytest.mark.parametrize("status", ["complete", "completed"])
 def test_any_of_several_will_do_in_either_word(status):
-    assert isinstance(judged(("problem", "complete"), run(status)), Over)
+    assert isinstance(judged(("problem", "complete"), run(status)), Met)
 
 
 def test_until_then_it_waits_for_the_same():
     condition = RunStatusCondition(("complete",))
-    assert judged(("complete",), run("delayed")) == Waiting(condition)
-    assert judged(("complete",), run("a status of next year")) == Waiting(condition)
-    assert judged(("complete",), {"id": "r1", "next_task": None}) == Waiting(condition)
+    assert judged(("complete",), run("delayed")) == Pending(condition)
+    assert judged(("complete",), run("a status of next year")) == Pending(condition)
+
+
+def test_an_answer_without_a_status_says_nothing():
+    assert isinstance(judged(("complete",), {"id": "r1", "next_task": None}), PollFailed)
 
 
 def test_a_complete_run_never_comes_to_be_anything_else():
     verdict = judged(("delayed", "problem"), run("complete"))
-    assert verdict == Lost("Run r1 is complete, and will not be delayed or problem any more.")
+    assert verdict == Unreachable("Run r1 is complete, and will not be delayed or problem any more.")
 
 
 def test_but_it_may_be_archived():
-    assert isinstance(judged(("archived",), run("complete")), Waiting)
+    assert isinstance(judged(("archived",), run("complete")), Pending)
 
 
 @pytest.mark.parametrize("shown", [run("archived"), run("active", **ARCHIVED), run("archived", **ARCHIVED)])
 def test_an_archived_run_is_lost_unless_that_is_waited_for(shown):
-    assert isinstance(judged(("complete",), shown), Lost)
-    assert isinstance(judged(("active",), shown), Lost)
-    assert judged(("archived",), shown) == Over(shown)
-    assert judged(("complete", "archived"), shown) == Over(shown)
+    assert isinstance(judged(("complete",), shown), Unreachable)
+    assert isinstance(judged(("active",), shown), Unreachable)
+    assert judged(("archived",), shown) == Met(shown)
+    assert judged(("complete", "archived"), shown) == Met(shown)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +79,14 @@ def test_when_a_deadline_passed_the_run_does_not_say():
 
 def test_a_run_that_was_complete_before_it_was_archived_has_been_both():
     shown = run("archived", completed_at="2026-01-01", **ARCHIVED)
-    assert isinstance(judged(("complete",), shown), Over)
-    assert isinstance(judged(("archived",), shown), Over)
-    assert isinstance(judged(("delayed",), shown), Lost)
+    assert isinstance(judged(("complete",), shown), Met)
+    assert isinstance(judged(("archived",), shown), Met)
+    assert isinstance(judged(("delayed",), shown), Unreachable)
 
 
 def test_a_list_of_runs_shows_all_it_needs():
     assert set(RunStatusCondition(("complete",)).with_) <= set(IN_LISTS)
-    assert RunStatusCondition(("complete",)).tasks == ()
+    assert RunStatusCondition(("complete",)).required_tasks == ()
 
 
 def test_the_statuses_are_plain_json():
@@ -113,11 +118,11 @@ def test_another_word_is_refused_with_those_that_there_are(wrong, says):
 
 def test_the_log_says_the_status():
     seen = run("delayed", progress={"complete": 1, "total": 3}, next_task={"id": "t1", "title": "Sign"})
-    line = RunStatusCondition(("complete",)).described(seen)
+    line = RunStatusCondition(("complete",)).describe_run(RunSnapshot(seen))
     assert line == "delayed; 1 of 3 tasks are done; next is 'Sign'; task t1"
-    assert RunStatusCondition(("complete",)).described(run("a\nb")) == "a b; no task is left"
+    assert RunStatusCondition(("complete",)).describe_run(RunSnapshot(run("a\nb"))) == "a b; no task is left"
 
 
 def test_the_log_says_what_is_waited_for_and_how_it_came_out():
-    assert RunStatusCondition(("complete", "archived")).wish() == "the run is complete or archived"
-    assert RunStatusCondition.outcome(run("complete")) == "the run is complete"
+    assert RunStatusCondition(("complete", "archived")).describe_goal() == "the run is complete or archived"
+    assert RunStatusCondition.describe_result(run("complete")) == "the run is complete"

@@ -4,9 +4,11 @@ import pytest
 
 from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.waiting.events import from_event, to_event
-from airflow_provider_tallyfy.waiting.looks import Blank, Sight
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Unseen, Waiting, judge
+from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Pending, PollFailed, Unreachable
+from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
+
+from .judging import judge
 
 
 def judged(look):
@@ -25,7 +27,7 @@ def judged(look):
     ids=str,
 )
 def test_what_passes_ends_nothing(error):
-    assert judged(Blank(error)) == Unseen(error)
+    assert judged(PollError(error)) == PollFailed(error)
 
 
 @pytest.mark.parametrize(
@@ -40,25 +42,25 @@ def test_what_passes_ends_nothing(error):
     ids=str,
 )
 def test_a_refusal_is_told(error):
-    assert judged(Blank(error)) == Refused(error)
+    assert judged(PollError(error)) == Denied(error)
 
 
 def test_a_run_that_is_gone_is_lost():
-    verdict = judged(Blank(exceptions.TallyfyNotFoundError("404")))
-    assert isinstance(verdict, Lost)
+    verdict = judged(PollError(exceptions.TallyfyNotFoundError("404")))
+    assert isinstance(verdict, Unreachable)
     assert verdict.reason.startswith("Run run is gone from Tallyfy")
 
 
 @pytest.mark.parametrize("mark", [{"archived_at": "2026-01-01T00:00:00Z"}, {"status": "archived"}])
 def test_an_archived_run_is_lost_even_if_its_next_task_differs(mark):
-    verdict = judged(Sight({"id": "run", "next_task": None, **mark}))
-    assert isinstance(verdict, Lost)
+    verdict = judged(RunSnapshot({"id": "run", "next_task": None, **mark}))
+    assert isinstance(verdict, Unreachable)
     assert "archived" in verdict.reason
 
 
 def test_a_run_that_was_complete_before_it_was_archived_is_at_its_end():
     done = {"id": "run", "next_task": None, "completed_at": "2026-01-01", "archived_at": "2026-01-02"}
-    assert isinstance(judged(Sight(done)), Over)
+    assert isinstance(judged(RunSnapshot(done)), Met)
 
 
 def test_a_value_that_airflow_cannot_carry_is_sent_in_the_nearest_form():
@@ -70,7 +72,7 @@ def test_a_value_that_airflow_cannot_carry_is_sent_in_the_nearest_form():
         "weight": float("nan"),
         "share": float("inf"),
     }
-    event = to_event(Over({"next_task": odd}))
+    event = to_event(Met({"next_task": odd}))
     assert event["result"]["next_task"] == {
         "title": "cut ?",
         "?key": "a??b\\?c\\u0000",
@@ -82,23 +84,23 @@ def test_a_value_that_airflow_cannot_carry_is_sent_in_the_nearest_form():
 
 def test_an_ordinary_value_is_sent_as_it_is():
     result = {"next_task": {"title": "Ünïcode 🎉", "position": 2**53, "weight": 0.5, "owners": {"users": []}}}
-    assert to_event(Over(result))["result"] == result
+    assert to_event(Met(result))["result"] == result
 
 
 def test_a_run_is_left_to_the_condition():
-    assert judged(Sight({"next_task": {"id": "a"}})) == Waiting(NextTaskCondition("a"))
+    assert judged(RunSnapshot({"id": "run", "next_task": {"id": "a"}})) == Pending(NextTaskCondition("a"))
 
 
 @pytest.mark.parametrize(
-    "verdict", [Over({"next_task": None}), Lost("archived"), Waiting(NextTaskCondition("a"))]
+    "verdict", [Met({"next_task": None}), Unreachable("archived"), Pending(NextTaskCondition("a"))]
 )
 def test_an_event_tells_the_verdict(verdict):
     assert from_event(to_event(verdict)) == verdict
 
 
 def test_an_event_tells_the_kind_of_a_refusal():
-    told = from_event(to_event(Refused(exceptions.TallyfyPermissionError("not yours", status=403))))
-    assert isinstance(told, Refused)
+    told = from_event(to_event(Denied(exceptions.TallyfyPermissionError("not yours", status=403))))
+    assert isinstance(told, Denied)
     assert type(told.error) is exceptions.TallyfyPermissionError
     assert str(told.error) == "not yours"
 

@@ -1,4 +1,4 @@
-"""One readable line of a wait: what is waited for, and what a look saw."""
+"""One readable line of a wait: what is waited for, and what a poll saw."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from airflow_provider_tallyfy.protocol.tasks import is_completed, is_hidden
 from airflow_provider_tallyfy.protocol.text import one_line
 
 
-def begun(wish: str, run_id: str) -> str:
+def describe_start(goal: str, run_id: str) -> str:
     """Return the line for the beginning of a wait, whatever the DAG's author or a person has put into it."""
-    return one_line(f"Waiting until {wish}; run {run_id}")
+    return one_line(f"Waiting until {goal}; run {run_id}")
 
 
 def checksum(line: str) -> int:
@@ -21,7 +21,7 @@ def checksum(line: str) -> int:
     return crc32(line.encode("utf-8", "replace"))
 
 
-def described(run: Mapping[str, Any]) -> str:
+def describe_run(run: Mapping[str, Any]) -> str:
     """Return the line for a run, as the hook gives it. Values of unknown shape are left out, never an error."""
     parts = [_progress(run.get("progress"))]
     next_task = run.get("next_task")
@@ -32,20 +32,20 @@ def described(run: Mapping[str, Any]) -> str:
             parts.append(_owners(next_task["owners"]))
         parts.append(_deadline(next_task.get("deadline")))
         parts.append(f"task {next_task.get('id')}")  # last: nobody reads it until it is needed
-    else:
+    elif "next_task" in run:
         parts.append("no task is left")
     return one_line("; ".join(part for part in parts if part))
 
 
-def described_run(run: Mapping[str, Any]) -> str:
-    """Return the line for a run in which nothing is waited for; it may have been read without its next task."""
+def describe_run_with_status(run: Mapping[str, Any]) -> str:
+    """Return the line for a run in which nothing is waited for, with its status."""
     status = str(run.get("status") or "")
     if not run.get("next_task"):
-        return described_task(run, status)
-    return one_line("; ".join(filter(None, [status, described(run)])))
+        return describe_task(run, status)
+    return one_line("; ".join(filter(None, [status, describe_run(run)])))
 
 
-def described_task(run: Mapping[str, Any], state: str, task: Mapping[str, Any] | None = None) -> str:
+def describe_task(run: Mapping[str, Any], state: str, task: Mapping[str, Any] | None = None) -> str:
     """
     Return the line for one task of a run.
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_tallyfy.waiting.report import described, described_run
+from airflow_provider_tallyfy.waiting.messages import describe_run, describe_run_with_status
 
 TASK = {"id": "t1", "title": "Sign contract"}
 
@@ -45,7 +45,7 @@ TASK = {"id": "t1", "title": "Sign contract"}
     ],
 )
 def test_a_look_is_told_in_one_line(run, line):
-    assert described(run) == line
+    assert describe_run(run) == line
 
 
 json_values = st.recursive(
@@ -67,12 +67,12 @@ json_values = st.recursive(
     )
 )
 def test_no_value_of_the_api_breaks_the_line(run):
-    assert "\n" not in described(run)
+    assert "\n" not in describe_run(run)
 
 
 def test_a_title_with_line_breaks_stays_in_its_line():
     assert (
-        described({"next_task": {"id": "t", "title": "a\nERROR forged\r\nline"}})
+        describe_run({"next_task": {"id": "t", "title": "a\nERROR forged\r\nline"}})
         == "next is 'a ERROR forged line'; task t"
     )
 
@@ -86,4 +86,4 @@ def test_a_title_with_line_breaks_stays_in_its_line():
 )
 def test_of_a_run_that_was_read_nothing_is_said_that_was_not_asked_for(next_task, line):
     run = {"status": "active", "progress": {"complete": 1, "total": 2}, "next_task": next_task}
-    assert described_run(run) == line
+    assert describe_run_with_status(run) == line

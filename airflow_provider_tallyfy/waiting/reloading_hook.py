@@ -1,15 +1,15 @@
 """
-One line to Tallyfy for somebody who looks again and again: a sensor in its worker, or the watcher in the triggerer.
+A hook that reads its Airflow connection again when that may help, for polls that go on for days.
 
-The rule held here: a connection is not trusted for ever. After a refusal it is read anew from Airflow and the same is
-asked once more at once; after any other failure but a 429 it is read anew for what is asked next. What is the same
-then, and was not refused, stays in use, with the token that an application was issued.
+After a refusal, or when Tallyfy says that there is no such run, the connection is read again and the same request is
+sent once more at once; after any other failure but a 429 it is read again for the next request. If it is the same as
+before, and was not refused, its session stays in use, with the token that an application was issued.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
 
@@ -18,18 +18,20 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyConnectionError,
     TallyfyError,
 )
-from airflow_provider_tallyfy.waiting.looks import Blank
+from airflow_provider_tallyfy.waiting.polls import PollError
 
 if TYPE_CHECKING:
+    import requests
+
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
 T = TypeVar("T")
 
 
-class Reader:
+class ReloadingHook:
     """
-    Asks Tallyfy through a connection of Airflow's. Its methods block.
+    Sends requests through an Airflow connection that may change meanwhile. Its methods block.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param target: the API's URL and the organization that the connection has to lead to; ``None`` for any.
@@ -42,6 +44,10 @@ class Reader:
         self._hook_before: TallyfyHook | None = None
         self.connection: TallyfyConnection | None = None
         """The settings that were last read, or ``None`` before."""
+        self.requests = 0
+        """HTTP requests that the last :meth:`fetch` took, as far as they were answered."""
+        self.rate_limit_remaining: int | None = None
+        """What Tallyfy's ``X-RateLimit-Remaining`` said last: the requests that it will still take in this minute."""
 
     @property
     def hook(self) -> TallyfyHook:
@@ -49,62 +55,71 @@ class Reader:
         if self._hook is None:
             from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
-            # Whoever looks again and again repeats at its own pace.
+            # Polls are repeated at their own pace.
             self._hook = TallyfyHook(self.tallyfy_conn_id, retries=0)
         return self._hook
 
-    def ask(self, question: Callable[[TallyfyHook], T]) -> T | Blank:
+    def fetch(self, fetch: Callable[[TallyfyHook], T]) -> T | PollError:
         """
-        Return the answer to a question, or why there is none.
+        Return the response to a request, or why there is none.
 
-        :param question: asks one thing of the hook.
+        :param fetch: sends one request through the hook.
         :raises AirflowNotFoundException: there is no such connection.
         """
-        answer = self._ask_once(question)
-        if isinstance(answer, Blank) and answer.is_refusal:
-            self.hang_up(is_refused=True)
-            answer = self._ask_once(question)
-        if isinstance(answer, Blank) and answer.may_be_the_connections_fault:
-            self.hang_up(is_refused=answer.is_refusal)
-        return answer
+        self.requests = 0
+        response = self._fetch_once(fetch)
+        if isinstance(response, PollError) and (response.is_denial or response.is_missing):
+            self.reset(is_denied=response.is_denial)
+            response = self._fetch_once(fetch)
+        if isinstance(response, PollError) and response.may_be_the_connection:
+            self.reset(is_denied=response.is_denial)
+        return response
 
-    def rest(self) -> None:
-        """Close the sockets; what is asked next opens others."""
+    def close_idle(self) -> None:
+        """Close the sockets; the next request opens others."""
         if self._hook is not None and _has_connection(self._hook):
             self._hook.get_conn().close()
 
-    def hang_up(self, *, is_refused: bool = False) -> None:
+    def reset(self, *, is_denied: bool = False) -> None:
         """
-        Close the sockets, and read the connection anew when something is asked next.
+        Close the sockets, and read the connection again for the next request.
 
-        :param is_refused: go on with nothing that was in use, even if the connection is the same as before.
+        :param is_denied: go on with nothing that was in use, even if the connection is the same as before.
         """
-        self.rest()
-        if is_refused:
+        self.close_idle()
+        if is_denied:
             self._hook_before = None
         elif self._hook is not None and _has_connection(self._hook):
             self._hook_before = self._hook
         self._hook = None
 
-    def _ask_once(self, question: Callable[[TallyfyHook], T]) -> T | Blank:
+    def _fetch_once(self, fetch: Callable[[TallyfyHook], T]) -> T | PollError:
         try:
             # Read now, to tell Airflow's trouble from Tallyfy's.
             self.connection = self.hook.connection
             if self._hook_before is not None and self._hook_before.connection == self.connection:
                 self._hook = self._hook_before
             self._hook_before = None
+            responses = self.hook.get_conn().hooks["response"]
+            if self._note_response not in responses:
+                responses.append(self._note_response)
         except AirflowNotFoundException:
             raise
         except TallyfyError as error:
-            return Blank(error)
+            return PollError(error)
         except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything)
-            return Blank(unread_connection(self.tallyfy_conn_id, error))
+            return PollError(unread_connection(self.tallyfy_conn_id, error))
         if self._target not in (None, (self.connection.api_url, self.connection.organization)):
-            return Blank(_other_target(self.connection, *self._target))
+            return PollError(_other_target(self.connection, *self._target))
         try:
-            return question(self.hook)
+            return fetch(self.hook)
         except TallyfyError as error:
-            return Blank(error)
+            return PollError(error)
+
+    def _note_response(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        self.requests += 1
+        remaining = response.headers.get("X-RateLimit-Remaining", "")
+        self.rate_limit_remaining = int(remaining) if remaining.isascii() and remaining.isdigit() else None
 
 
 def _has_connection(hook: TallyfyHook) -> bool:

@@ -1,9 +1,9 @@
 """
-No interleaving of changes, faults and looks loses a change, or wakes a wait without one.
+No interleaving of changes, faults and polls loses a change, wakes a wait without one, or goes over the budget.
 
-hypothesis plays Tallyfy, the network, the people and the triggerer against a plan, and looks after every step whether
-what is promised still holds. A wait on a run that has moved on must end within the bound, counted from when the run
-moved on and Tallyfy could be reached.
+hypothesis plays Tallyfy, the network, the users and the triggerer against a scheduler, and checks after every step what
+is promised. A wait on a run that has moved on must end within the bound, counted from when the run moved on and could
+be read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from airflow_provider_tallyfy.waiting.feed import LONGEST_LATENESS
-from airflow_provider_tallyfy.waiting.plan import LONGEST_UNREAD
+from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS
+from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS
 
 from .simulation import (
     DOWN,
@@ -28,53 +28,57 @@ from .simulation import (
     UNREADABLE,
     Simulation,
     too_many,
+    unavailable_for,
 )
 
 RUNS = 450  # five pages of them: enough for the feed to be followed
-LONGEST_PAUSE = 45.0
-"""Seconds for which a fault may go on holding looks up after it is mended: back-off, or what a 429 asked for."""
-PASSING = (DOWN, UNAVAILABLE, UNREADABLE, too_many())
+MAX_PAUSE = 45.0
+"""Seconds for which a fault may go on delaying polls after it is gone: back-off, or what a 429 asked for."""
+TRANSIENT = (DOWN, UNAVAILABLE, UNREADABLE, too_many())
+MAX_LAG = 5.0
+BUDGET = 4000
 
 runs = st.integers(0, RUNS - 1)
 
 
-class PlanMachine(RuleBasedStateMachine):
+class SchedulerMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        self.simulation = Simulation(RUNS, templates=3)
+        self.simulation = Simulation(RUNS)
         self.simulation.wait_for(*list(self.simulation.tallyfy.runs.values())[::2])
         self.tallyfy = self.simulation.tallyfy
-        self.mended_at = self.simulation.now
+        self.works_since = self.simulation.now
+        self.run_works_since = {}
         self.slowest = LATENCY
 
-    # People.
+    # Users.
 
     @rule(number=runs)
-    def somebody_completes_a_task(self, number):
+    def a_task_is_completed(self, number):
         self.simulation.complete(self.simulation.run(number))
 
     @rule(number=runs)
-    def somebody_completes_a_task_and_the_feed_lacks_it(self, number):
+    def a_task_is_completed_and_the_feed_lacks_it(self, number):
         lies, self.tallyfy.feed_lies = self.tallyfy.feed_lies, True
         self.simulation.complete(self.simulation.run(number))
         self.tallyfy.feed_lies = lies
 
     @rule(number=runs)
-    def somebody_writes_a_comment(self, number):
+    def a_comment_is_written(self, number):
         self.simulation.comment(self.simulation.run(number))
 
     @rule(number=runs)
-    def somebody_reopens_a_task(self, number):
+    def a_task_is_reopened(self, number):
         self.simulation.reopen(self.simulation.run(number))
 
     @rule(number=runs)
-    def somebody_completes_the_last_task(self, number):
+    def the_last_task_is_completed(self, number):
         run = self.simulation.run(number)
         run.done = run.total - 1
         self.simulation.complete(run)
 
     @rule(first=runs)
-    def somebody_completes_many(self, first):
+    def many_tasks_are_completed(self, first):
         for number in range(first, min(first + 60, RUNS), 10):
             self.simulation.complete(self.simulation.run(number))
 
@@ -82,6 +86,10 @@ class PlanMachine(RuleBasedStateMachine):
     def much_happens_elsewhere(self, entries):
         for _ in range(entries):
             self.tallyfy.happened("elsewhere", self.simulation.now)
+
+    @rule(entries=st.integers(0, 40))
+    def entries_arrive_between_pages_of_the_feed(self, entries):
+        self.tallyfy.entries_per_request = entries
 
     @rule(number=runs)
     def a_deadline_passes(self, number):
@@ -98,7 +106,9 @@ class PlanMachine(RuleBasedStateMachine):
         run = self.simulation.run(number)
         looked_at = -inf if seconds_ago is None else self.simulation.now - seconds_ago
         wait = self.begin(run, looked_at=looked_at)
-        if wait is not None and looked_at < run.changed_at:  # the worker saw the run as it was before
+        if (
+            wait is not None and looked_at < run.changed_at and run.done
+        ):  # the worker saw the run as it was before
             wait.baseline = f"{run.id}-{run.done - 1}"
 
     @rule(
@@ -125,24 +135,47 @@ class PlanMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     def a_wait_is_cancelled(self, data):
         wait = data.draw(st.sampled_from(self.waiting))
-        self.simulation.plan.leave(wait)
+        self.simulation.scheduler.remove(wait)
         self.simulation.waits.remove(wait)
 
     @rule()
     def the_connection_is_changed(self):
-        self.simulation.plan.forget()
+        self.simulation.scheduler.forget()
 
     # Tallyfy and the network.
 
-    @rule(kind=st.sampled_from(["AskRun", "AskList", "AskFeed", "all"]), error=st.sampled_from(PASSING))
+    @rule(
+        kind=st.sampled_from(["FetchRun", "FetchRunPage", "FetchFeedPage", "all"]),
+        error=st.sampled_from(TRANSIENT),
+    )
     def something_fails(self, kind, error):
         self.tallyfy.broken[kind] = error
 
-    @rule(kind=st.sampled_from(["AskList", "AskFeed"]), error=st.sampled_from([FORBIDDEN, GONE]))
-    def an_endpoint_is_refused(self, kind, error):
+    @rule(
+        kind=st.sampled_from(["FetchRunPage", "FetchFeedPage"]),
+        error=st.sampled_from([FORBIDDEN, GONE, unavailable_for(900.0), too_many(900.0)]),
+    )
+    def an_optional_endpoint_is_refused(self, kind, error):
         self.tallyfy.broken[kind] = error
 
-    @rule(seconds=st.sampled_from([0.01, 0.05, 0.2, 0.5]))
+    @rule(first=runs, error=st.sampled_from([UNAVAILABLE, UNREADABLE, DOWN]))
+    def some_runs_fail(self, first, error):
+        for number in range(first, min(first + 12, RUNS), 2):
+            self.tallyfy.broken_runs[f"run{number}"] = error
+
+    @rule(lags=st.booleans())
+    def lists_show_what_was_an_hour_ago(self, lags):
+        self.tallyfy.freeze_lists() if lags else self.tallyfy.lists.clear()
+
+    @rule(order=st.booleans())
+    def lists_show_another_next_task(self, order):
+        self.tallyfy.list_lacks_next_task = order
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, MAX_LAG]))
+    def every_other_read_is_older(self, seconds):
+        self.tallyfy.lag = seconds
+
+    @rule(seconds=st.sampled_from([0.01, 0.05, 0.2]))
     def tallyfy_answers_at_this_pace(self, seconds):
         self.simulation.latency = seconds
         self.slowest = max(self.slowest, seconds)
@@ -151,20 +184,23 @@ class PlanMachine(RuleBasedStateMachine):
     def all_works_again(self):
         if self.tallyfy.broken:
             self.tallyfy.broken.clear()
-            self.mended_at = self.simulation.now
+            self.works_since = self.simulation.now
+        for run_id in self.tallyfy.broken_runs:
+            self.run_works_since[run_id] = self.simulation.now
+        self.tallyfy.broken_runs.clear()
 
-    @rule(seconds=st.sampled_from([0.0, 5.0, 40.0, 3 * LONGEST_LATENESS]))
+    @rule(seconds=st.sampled_from([0.0, 5.0, 40.0, 180.0]))
     def the_feed_is_late(self, seconds):
         self.tallyfy.feed_delay = seconds
 
     # Time.
 
-    @rule(questions=st.integers(1, 12))
-    def a_few_questions_are_asked(self, questions):
-        for _ in range(questions):
+    @rule(requests=st.integers(1, 12))
+    def a_few_requests_are_sent(self, requests):
+        for _ in range(requests):
             self.simulation.step(self.simulation.now + INTERVAL)
 
-    @rule(seconds=st.sampled_from([1.0, INTERVAL, 60.0, LONGEST_UNREAD]))
+    @rule(seconds=st.sampled_from([1.0, INTERVAL, 60.0, MAX_STALENESS]))
     def time_passes(self, seconds):
         self.simulation.pass_time(seconds)
 
@@ -176,17 +212,25 @@ class PlanMachine(RuleBasedStateMachine):
 
     @property
     def bound(self):
-        # The last two are the time that it takes to read every run by itself, and all the while the feed in turn.
-        return LONGEST_UNREAD + LONGEST_PAUSE + INTERVAL + 2.2 * RUNS * self.slowest
+        # The last is the time that it takes to read every run by itself, with feed and lists in turn, and those runs
+        # that fail again and again.
+        return (
+            MAX_STALENESS
+            + MAX_PAUSE
+            + 2 * CONFIRMATION_SECONDS
+            + MAX_LAG
+            + INTERVAL
+            + 6 * RUNS * self.slowest
+        )
 
     @property
     def is_reachable(self):
-        return not {"all", "AskRun"} & self.tallyfy.broken.keys()
+        return not {"all", "FetchRun"} & self.tallyfy.broken.keys()
 
     @invariant()
-    def nobody_is_woken_without_a_change(self):
+    def no_wait_ends_without_a_change(self):
         for wait in self.simulation.waits:
-            assert wait.over_at is None or wait.baseline != wait.woken_by
+            assert wait.over_at is None or wait.had_moved_on, wait.verdict
 
     @invariant()
     def no_change_is_seen_later_than_the_bound(self):
@@ -194,19 +238,21 @@ class PlanMachine(RuleBasedStateMachine):
             return
         for wait in self.waiting:
             run = self.tallyfy.runs[wait.run_id]
-            if wait.baseline != run.next_id:
-                since = max(run.changed_at, wait.begins_at, self.mended_at)
+            if wait.baseline != run.next_id and run.id not in self.tallyfy.broken_runs:
+                works_since = max(self.works_since, self.run_works_since.get(run.id, -inf))
+                since = max(run.changed_at, wait.begins_at, works_since)
                 assert self.simulation.now - since <= self.bound, wait
 
     def teardown(self):
         self.all_works_again()
+        self.tallyfy.lag = 0.0
         self.simulation.pass_time(self.bound)
-        self.nobody_is_woken_without_a_change()
+        self.no_wait_ends_without_a_change()
         for wait in self.waiting:
             assert wait.baseline == self.tallyfy.runs[wait.run_id].next_id, (wait, self.simulation.now)
 
 
-TestPlanLosesNothing = pytest.mark.usefixtures("untraced")(PlanMachine.TestCase)
-TestPlanLosesNothing.settings = settings(
-    max_examples=150, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+TestSchedulerLosesNothing = pytest.mark.usefixtures("untraced")(SchedulerMachine.TestCase)
+TestSchedulerLosesNothing.settings = settings(
+    max_examples=100, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -11,45 +11,52 @@ from datetime import UTC, datetime
 import pytest
 
 from airflow_provider_tallyfy import exceptions
-from airflow_provider_tallyfy.waiting import wait as wait_module
-from airflow_provider_tallyfy.waiting.looks import Blank, Sight
+from airflow_provider_tallyfy.waiting import triggerer as triggerer_module
+from airflow_provider_tallyfy.waiting.messages import checksum
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
-from airflow_provider_tallyfy.waiting.pace import Pace
-from airflow_provider_tallyfy.waiting.report import checksum
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused, Waiting
+from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Pending, Unreachable
+from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
+from airflow_provider_tallyfy.waiting.schedule import PollSchedule
 
 LONGEST = 10.0
-DOWN = Blank(exceptions.TallyfyConnectionError("nothing came back"))
-REFUSED = Blank(exceptions.TallyfyAuthError("401"))
+DOWN = PollError(exceptions.TallyfyConnectionError("nothing came back"))
+REFUSED = PollError(exceptions.TallyfyAuthError("401"))
 
 
 def seen(next_task_id, *, is_from_list=False, **fields):
-    return Sight({"id": "run", "next_task": next_task_id and {"id": next_task_id}, **fields}, is_from_list)
+    """A run, and with it task a, which is completed if it is not next any more."""
+    status = {"status": "active" if next_task_id else "complete"}
+    run = {"id": "run", "next_task": next_task_id and {"id": next_task_id}, **status, **fields}
+    return RunSnapshot(run, is_from_list, {} if next_task_id == "a" else {"a": None, "x": None})
 
 
-class Member:
-    """A place at a watcher that shows what the test chooses."""
+class Place:
+    """A place at a watcher that shows what the test chooses, a poll every 15 seconds."""
 
-    def __init__(self, looks):
-        self._looks = iter(looks)
-        self.confirmed = 0
+    def __init__(self, results):
+        self._results = iter(results)
+        self._now = 0.0
+        self.rechecks = []
 
-    async def next_look(self):
-        return next(self._looks)
+    async def next_result(self):
+        self._now += 15.0
+        return next(self._results), self._now
 
-    def confirm(self):
-        self.confirmed += 1
+    def request_fresh_read(self, after):
+        self.rechecks.append(after)
 
 
 @pytest.fixture
 def waited(monkeypatch, caplog):
     def wait(looks, from_task_id="a", run_id="run", **options):
-        wait.member = Member(looks)
-        monkeypatch.setattr(wait_module, "watching", lambda *_: nullcontext(wait.member))
+        wait.place = Place(looks)
+        monkeypatch.setattr(triggerer_module, "subscribe", lambda *_: nullcontext(wait.place))
         caplog.set_level(logging.INFO)
         log = logging.getLogger("test_wait")
         return asyncio.run(
-            wait_module.wait("conn", run_id, NextTaskCondition(from_task_id), Pace(1), log, **options)
+            triggerer_module.wait(
+                "conn", run_id, NextTaskCondition(from_task_id), PollSchedule(1), log, **options
+            )
         )
 
     return wait
@@ -57,17 +64,17 @@ def waited(monkeypatch, caplog):
 
 def test_it_ends_with_the_first_change(waited):
     verdict = waited([seen("a"), seen("a"), seen("b"), seen("a")])
-    assert isinstance(verdict, Over)
+    assert isinstance(verdict, Met)
     assert verdict.result["next_task"] == {"id": "b"}
     assert verdict.result["from_task_id"] == "a"
 
 
 def test_the_baseline_of_the_first_sight_is_handed_back_to_be_kept(waited):
-    assert waited([DOWN, seen("x"), seen("y")], from_task_id=None) == Waiting(NextTaskCondition("x"))
+    assert waited([DOWN, seen("x"), seen("y")], from_task_id=None) == Pending(NextTaskCondition("x"))
 
 
 def test_without_a_baseline_a_run_with_nothing_left_is_over(waited):
-    assert isinstance(waited([seen(None)], from_task_id=None), Over)
+    assert isinstance(waited([seen(None)], from_task_id=None), Met)
 
 
 def test_an_outage_is_told_in_few_lines_and_so_is_its_end(waited, caplog):
@@ -75,22 +82,24 @@ def test_an_outage_is_told_in_few_lines_and_so_is_its_end(waited, caplog):
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 10  # 1, 2, 4, … 512
     assert "nothing came back" in warnings[0]
-    assert "after 1000 failed looks" in caplog.text
+    assert "after 1000 failed polls" in caplog.text
 
 
 def test_what_is_waited_for_is_one_line(waited, caplog):
-    waited([seen(None)], from_task_id="a\nSkipped", run_id="run\nThe wait is over")
+    waited(
+        [seen(None, id="run\nThe wait is over")], from_task_id="a\nSkipped", run_id="run\nThe wait is over"
+    )
     assert caplog.messages[0] == (
         "Waiting until a task other than a Skipped is next, or none is left; run run The wait is over"
     )
 
 
-def test_a_sight_is_a_line_if_it_shows_something_new(waited, caplog):
+def test_a_snapshot_is_a_line_if_it_shows_something_new(waited, caplog):
     waited([seen("a"), seen("a"), DOWN, seen("a"), seen(None)], looked_at=1.0)
     assert caplog.messages == [
         "next is 'untitled'; task a; run run",
-        "Look 1 in a row failed; the wait goes on: nothing came back",
-        "Tallyfy is seen again after 1 failed looks; the wait went on all the time",
+        "Poll failed (1 in a row), the wait goes on: nothing came back",
+        "Tallyfy answers again after 1 failed polls",
         "no task is left; run run",
     ]
 
@@ -103,7 +112,7 @@ def test_what_a_worker_wrote_is_not_written_again(waited, caplog):
 
 def test_a_log_that_blocks_holds_up_its_own_wait_only(monkeypatch):
     """Airflow's supervisor may read no log line for as long as it sends something itself."""
-    monkeypatch.setattr(wait_module, "watching", lambda *_: nullcontext(Member([seen(None)])))
+    monkeypatch.setattr(triggerer_module, "subscribe", lambda *_: nullcontext(Place([seen(None)])))
     reads, loop_threads = threading.Event(), set()
 
     class Log:
@@ -112,7 +121,7 @@ def test_a_log_that_blocks_holds_up_its_own_wait_only(monkeypatch):
             assert reads.wait(LONGEST)
 
     async def play():
-        wait = wait_module.wait("conn", "run", NextTaskCondition("a"), Pace(1), Log())
+        wait = triggerer_module.wait("conn", "run", NextTaskCondition("a"), PollSchedule(1), Log())
         waiting = asyncio.create_task(wait)
         for _ in range(100):  # passes of the event loop
             await asyncio.sleep(0)
@@ -120,7 +129,7 @@ def test_a_log_that_blocks_holds_up_its_own_wait_only(monkeypatch):
         reads.set()
         return await asyncio.wait_for(waiting, LONGEST)
 
-    assert isinstance(asyncio.run(play()), Over)
+    assert isinstance(asyncio.run(play()), Met)
     assert loop_threads == {False}
 
 
@@ -133,18 +142,18 @@ def test_what_is_waited_for_is_said_where_no_worker_has(waited, caplog):
 
 
 def test_a_lost_run_ends_it(waited):
-    assert isinstance(waited([seen("a"), seen("a", archived_at="2026-01-01")]), Lost)
+    assert isinstance(waited([seen("a"), *[seen("a", archived_at="2026-01-01")] * 2]), Unreachable)
 
 
 def test_a_refusal_ends_it_unless_it_is_to_be_outlived(waited):
-    assert waited([seen("a"), REFUSED]) == Refused(REFUSED.error)
-    assert isinstance(waited([REFUSED, REFUSED, seen("b")], outlives_refusals=True), Over)
+    assert waited([seen("a"), REFUSED]) == Denied(REFUSED.error)
+    assert isinstance(waited([REFUSED, REFUSED, seen("b")], outlives_refusals=True), Met)
 
 
 def test_what_looks_new_in_a_list_is_read_by_itself_before_it_ends_the_wait(waited, caplog):
     listed_b, listed_end = seen("b", is_from_list=True), seen(None, is_from_list=True)
     verdict = waited([listed_b, seen("a"), listed_end, seen("c")], looked_at=1.0)
-    assert waited.member.confirmed == 2
+    assert waited.place.rechecks == [0.0, 0.0]
     assert verdict.result["next_task"] == {"id": "c"}
     assert [record.getMessage() for record in caplog.records] == [
         "next is 'untitled'; task a; run run",
@@ -154,12 +163,12 @@ def test_what_looks_new_in_a_list_is_read_by_itself_before_it_ends_the_wait(wait
 
 def test_what_is_not_new_in_a_list_is_a_look_like_any_other(waited, caplog):
     waited([seen("a", is_from_list=True), seen(None)], looked_at=1.0)
-    assert waited.member.confirmed == 0
+    assert waited.place.rechecks == []
     assert len(caplog.records) == 2
 
 
 def test_a_baseline_is_not_taken_from_a_list(waited):
-    assert waited([seen("x", is_from_list=True), seen("y")], from_task_id=None) == Waiting(
+    assert waited([seen("x", is_from_list=True), seen("y")], from_task_id=None) == Pending(
         NextTaskCondition("y")
     )
 
@@ -177,45 +186,45 @@ class TestMetrics:
 
     @pytest.fixture(autouse=True)
     def _noon(self, monkeypatch):
-        monkeypatch.setattr(wait_module, "datetime", Noon)
+        monkeypatch.setattr(triggerer_module, "datetime", Noon)
 
     @pytest.mark.parametrize(
         ("looks", "from_task_id", "outcome"),
         [
-            ([seen("b")], "a", "over"),
-            ([seen("a", archived_at="2026-01-01")], "a", "lost"),
-            ([REFUSED], "a", "refused"),
-            ([seen("x")], None, "waiting"),
+            ([seen("b")], "a", "met"),
+            ([seen("a", archived_at="2026-01-01")] * 2, "a", "unreachable"),
+            ([REFUSED], "a", "denied"),
+            ([seen("x")], None, "pending"),
         ],
     )
     def test_a_wake_up_is_told_by_how_the_wait_ended(
         self, waited, told_metrics, looks, from_task_id, outcome
     ):
         waited([DOWN, *looks], from_task_id=from_task_id)
-        assert told_metrics.of("tallyfy.wake_ups") == [(1, {"conn_id": "conn", "outcome": outcome})]
+        assert told_metrics.of("tallyfy.completions") == [(1, {"conn_id": "conn", "outcome": outcome})]
 
     def test_the_time_since_tallyfy_says_that_it_happened_is_told(self, waited, told_metrics):
         waited([seen("a"), DOWN, seen(None, completed_at="2026-05-15T11:58:30.500Z")])
-        assert told_metrics.of("tallyfy.wake_up_delay") == [(89_500.0, {"conn_id": "conn"})]
+        assert told_metrics.of("tallyfy.detection_latency") == [(89_500.0, {"conn_id": "conn"})]
 
     def test_what_happened_while_no_triggerer_ran_counts_where_a_worker_looked_before(
         self, waited, told_metrics
     ):
         waited([seen(None, completed_at="2026-05-15T11:00:00Z")], looked_at=0.0)
-        assert told_metrics.of("tallyfy.wake_up_delay") == [(3_600_000.0, {"conn_id": "conn"})]
+        assert told_metrics.of("tallyfy.detection_latency") == [(3_600_000.0, {"conn_id": "conn"})]
 
     def test_what_happened_before_the_wait_began_took_nobody_any_time(self, waited, told_metrics):
         waited([DOWN, seen(None, completed_at="2020-01-01T00:00:00Z")])
-        assert told_metrics.counts("tallyfy.wake_ups") == {"over": 1}
-        assert told_metrics.of("tallyfy.wake_up_delay") == []
+        assert told_metrics.counts("tallyfy.completions") == {"met": 1}
+        assert told_metrics.of("tallyfy.detection_latency") == []
 
     def test_without_a_time_of_tallyfy_s_none_is_told(self, waited, told_metrics):
         waited([seen("a"), seen("b", completed_at="2026-05-15T11:58:30Z")])
         waited([seen("a"), seen(None, completed_at="yesterday")])
-        assert told_metrics.counts("tallyfy.wake_ups") == {"over": 2}
-        assert told_metrics.of("tallyfy.wake_up_delay") == []
+        assert told_metrics.counts("tallyfy.completions") == {"met": 2}
+        assert told_metrics.of("tallyfy.detection_latency") == []
 
     def test_a_wait_ends_though_metrics_fail(self, waited, told_metrics, monkeypatch):
         monkeypatch.setattr(told_metrics, "incr", None)
         monkeypatch.setattr(told_metrics, "timing", None)
-        assert isinstance(waited([seen("a"), seen(None, completed_at="2026-05-15T11:58:30Z")]), Over)
+        assert isinstance(waited([seen("a"), seen(None, completed_at="2026-05-15T11:58:30Z")]), Met)

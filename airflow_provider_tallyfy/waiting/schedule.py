@@ -1,4 +1,4 @@
-"""How long to wait before the next look."""
+"""How long to wait before the next poll."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import random
 from dataclasses import dataclass
 from math import inf
 
-LONGEST_RETRY_AFTER = 900.0
+MAX_RETRY_AFTER = 900.0
 """Seconds that one ``Retry-After`` may delay a look."""
-LAST_LOOK_BEFORE_END = 5.0
+LAST_POLL_BEFORE_END = 5.0
 """Seconds before the wait's timeout: enough for the look, and for what it saw to arrive."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PollSchedule:
     """
     The pace of a wait, with the meaning that Airflow's sensors give to these words.
 
@@ -29,7 +29,7 @@ class Pace:
     max_wait: float | None = None
     ends_at: float | None = None
 
-    def after_look(self, count: int) -> float:
+    def after_poll(self, count: int) -> float:
         """
         Return the seconds to wait after look number ``count``, the first being 1.
 
@@ -40,7 +40,7 @@ class Pace:
         base = max(self.poke_interval * 2.0 ** min(count - 2, 60), 1.0)
         return min(base * random.uniform(1, 2), self.max_wait or float("inf"))  # noqa: S311 (spreads load)
 
-    def until_first_look(self, looked_at: float | None, now: float) -> float:
+    def until_first_poll(self, looked_at: float | None, now: float) -> float:
         """
         Return the seconds to wait before the first look of a wait that was handed over.
 
@@ -53,9 +53,9 @@ class Pace:
             return 0.0
         return min(max(looked_at + self.poke_interval - now, 0.0), self.poke_interval)
 
-    def until_last_look(self, now: float) -> float:
+    def until_last_poll(self, now: float) -> float:
         """Return the seconds until the look shortly before the wait times out; infinity where there is none to come."""
-        left = inf if self.ends_at is None else self.ends_at - LAST_LOOK_BEFORE_END - now
+        left = inf if self.ends_at is None else self.ends_at - LAST_POLL_BEFORE_END - now
         return left if left > 0 else inf
 
     def after_failure(self, count: int, retry_after: float | None) -> float:
@@ -65,4 +65,4 @@ class Pace:
         Sooner than after a look, since the last look told nothing; but never sooner than Tallyfy asked.
         """
         soon = min(2.0 ** min(count - 1, 60), max(self.poke_interval, 1.0)) * random.uniform(1, 1.5)  # noqa: S311
-        return max(soon, min(retry_after or 0.0, LONGEST_RETRY_AFTER))
+        return max(soon, min(retry_after or 0.0, MAX_RETRY_AFTER))

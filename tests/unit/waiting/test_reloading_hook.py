@@ -8,9 +8,9 @@ from unittest.mock import Mock
 import pytest
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-from airflow_provider_tallyfy.waiting.looks import Blank
-from airflow_provider_tallyfy.waiting.questions import AskRun
-from airflow_provider_tallyfy.waiting.reader import Reader
+from airflow_provider_tallyfy.waiting.fetches import FetchRun
+from airflow_provider_tallyfy.waiting.polls import PollError
+from airflow_provider_tallyfy.waiting.reloading_hook import ReloadingHook
 
 RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
 OAUTH = "https://account.tallyfy.com/oauth/token"
@@ -38,20 +38,20 @@ def issued(requests_mock):
 
 
 def outcomes(reader, number):
-    return [isinstance(reader.ask(AskRun("r1", ("next_task",))), Blank) for _ in range(number)]
+    return [isinstance(reader.fetch(FetchRun("r1", ("next_task",))), PollError) for _ in range(number)]
 
 
 @pytest.mark.usefixtures("connect")
 def test_an_outage_takes_no_token_after_the_other(issued, requests_mock):
     requests_mock.get(RUN, [*[{"status_code": 500}] * 5, SEEN])
-    assert outcomes(Reader("tallyfy_default"), 6) == [True] * 5 + [False]
+    assert outcomes(ReloadingHook("tallyfy_default"), 6) == [True] * 5 + [False]
     assert issued.call_count == 1
 
 
 @pytest.mark.usefixtures("connect")
 def test_nor_does_one_of_the_secrets_backend(issued, requests_mock, monkeypatch):
     requests_mock.get(RUN, [{"status_code": 500}, SEEN])
-    reader = Reader("tallyfy_default")
+    reader = ReloadingHook("tallyfy_default")
     assert outcomes(reader, 1) == [True]
     with monkeypatch.context() as outage:
         outage.setattr(TallyfyHook, "get_connection", Mock(side_effect=OSError("down")))
@@ -62,7 +62,7 @@ def test_nor_does_one_of_the_secrets_backend(issued, requests_mock, monkeypatch)
 
 def test_a_changed_connection_is_taken_up(connect, issued, requests_mock):
     requests_mock.get(RUN, [{"status_code": 500}, SEEN])
-    reader = Reader("tallyfy_default")
+    reader = ReloadingHook("tallyfy_default")
     assert outcomes(reader, 1) == [True]
     connect(client_secret="another")
     assert outcomes(reader, 1) == [False]
@@ -72,8 +72,8 @@ def test_a_changed_connection_is_taken_up(connect, issued, requests_mock):
 
 @pytest.mark.usefixtures("connect")
 def test_a_refused_token_is_not_used_again(issued, requests_mock):
-    requests_mock.get(RUN, [{"status_code": 401}] * 4 + [SEEN])
-    reader = Reader("tallyfy_default")
+    requests_mock.get(RUN, [{"status_code": 401, "json": {"message": "Unauthenticated"}}] * 4 + [SEEN])
+    reader = ReloadingHook("tallyfy_default")
     assert outcomes(reader, 2) == [True, False]
     # Each question renews the token once by itself, and the connection is read anew after that.
     assert issued.call_count == 5
@@ -86,13 +86,13 @@ def test_a_refused_token_is_not_used_again(issued, requests_mock):
 def test_another_organization_or_api_is_not_asked(requests_mock, target):
     """In an Airflow of many teams, a triggerer may have another connection of the same id than the worker had."""
     run = requests_mock.get(RUN, **SEEN)
-    answer = Reader("tallyfy_default", target).ask(AskRun("r1", ("next_task",)))
+    answer = ReloadingHook("tallyfy_default", target).fetch(FetchRun("r1", ("next_task",)))
     assert "but the run is of organization" in str(answer.error)
-    assert answer.is_refusal
+    assert answer.is_denial
     assert run.call_count == 0
 
 
 @pytest.mark.usefixtures("connect", "issued")
 def test_the_same_organization_is_asked(requests_mock):
     requests_mock.get(RUN, **SEEN)
-    assert outcomes(Reader("tallyfy_default", ("https://tallyfy.test/api", "acme")), 1) == [False]
+    assert outcomes(ReloadingHook("tallyfy_default", ("https://tallyfy.test/api", "acme")), 1) == [False]

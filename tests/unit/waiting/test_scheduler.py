@@ -6,10 +6,10 @@ import logging
 
 import pytest
 
-from airflow_provider_tallyfy.waiting.feed import LONGEST_LATENESS
-from airflow_provider_tallyfy.waiting.plan import GIVEN_UP_FOR, LONGEST_UNREAD, Plan
-from airflow_provider_tallyfy.waiting.questions import AskFeed, AskList, AskRun, Listing
-from airflow_provider_tallyfy.waiting.verdicts import Lost, Over, Refused
+from airflow_provider_tallyfy.waiting.fetches import FetchFeedPage, FetchRun, FetchRunPage
+from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Unreachable
+from airflow_provider_tallyfy.waiting.scheduler.endpoint_health import MAX_DISABLED
+from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS, PollScheduler
 
 from .simulation import (
     DOWN,
@@ -22,6 +22,7 @@ from .simulation import (
     UNREADABLE,
     Simulation,
     too_many,
+    unavailable_for,
 )
 
 SETTLED = 3.0
@@ -39,7 +40,7 @@ def followed(runs=1000, **options):
 def without_feed(runs=1000):
     """The same where the person behind the token may not see the feed."""
     simulation = Simulation(runs)
-    simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+    simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
     simulation.wait_for()
     simulation.pass_time(SETTLED)
     return simulation
@@ -48,7 +49,7 @@ def without_feed(runs=1000):
 def always_in_the_list():
     """The same where reading the list takes longer than the time in which all of it is due again."""
     simulation = Simulation(400, latency=3)
-    simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+    simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
     simulation.wait_for()
     simulation.pass_time(60)
     return simulation
@@ -59,7 +60,7 @@ class TestFewWaits:
         simulation = Simulation(500)
         simulation.wait_for(*(simulation.run(number) for number in range(3)))
         simulation.pass_time(60)
-        assert simulation.tallyfy.kinds() == {"AskRun": 3 * 6}
+        assert simulation.tallyfy.kinds() == {"FetchRun": 3 * 6}
 
     def test_a_run_that_five_tasks_wait_for_is_read_once(self):
         simulation = Simulation(1)
@@ -100,9 +101,9 @@ class TestFewWaits:
     def test_a_look_is_made_shortly_before_the_end(self):
         simulation = Simulation(1)
         wait = simulation.wait_for(simulation.run(0), poke_interval=3600)
-        wait.last_look_at = START + 95
-        simulation.plan.leave(wait)
-        simulation.plan.join(wait)
+        wait.last_poll_at = START + 95
+        simulation.scheduler.remove(wait)
+        simulation.scheduler.add(wait)
         simulation.pass_time(100)
         assert [at for at, _ in simulation.tallyfy.asked] == pytest.approx([START, START + 95])
 
@@ -110,128 +111,108 @@ class TestFewWaits:
 class TestManyWaits:
     def test_they_are_found_in_the_list_when_that_takes_fewer_requests(self):
         simulation = without_feed(1000)
-        assert simulation.tallyfy.kinds() == {"AskFeed": 1, "AskList": 10}
+        assert simulation.tallyfy.kinds() == {"FetchFeedPage": 1, "FetchRunPage": 10}
         assert all(len(wait.sights) == 1 for wait in simulation.waits)
 
     def test_the_list_is_not_walked_where_it_takes_more(self):
         simulation = Simulation(2000)
-        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
         simulation.wait_for(*(simulation.run(number) for number in range(10)))
         simulation.pass_time(60)
-        assert (
-            simulation.tallyfy.requests(AskList) == 2
-        )  # to learn how long it is, and how long for the template
-        assert simulation.tallyfy.requests(AskRun) == 10 * 6
+        assert simulation.tallyfy.requests(FetchRunPage) == 1  # to learn how long it is
+        assert simulation.tallyfy.requests(FetchRun) == 10 * 6
 
     def test_the_list_is_walked_no_farther_than_it_pays(self):
         simulation = Simulation(2000)
-        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
         simulation.wait_for(*(simulation.run(1999 - number) for number in range(60)))
         simulation.pass_time(SETTLED)
-        assert simulation.tallyfy.kinds() == {"AskFeed": 1, "AskList": 1}
-
-    def test_the_list_is_narrowed_to_a_template_where_that_helps(self):
-        simulation = Simulation(2000, templates=20)
-        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
-        of_one_template = [
-            run for run in simulation.tallyfy.runs.values() if run.checklist_id == "template-7"
-        ]
-        simulation.wait_for(*of_one_template)
-        simulation.pass_time(SETTLED)
-        simulation.tallyfy.asked.clear()
-        simulation.pass_time(60)
-        assert {question for _, question in simulation.tallyfy.asked} == {
-            AskList(Listing("active", "template-7"), 1)
-        }
+        assert simulation.tallyfy.kinds() == {"FetchFeedPage": 1, "FetchRunPage": 1}
 
     def test_runs_are_looked_for_in_the_list_of_their_status(self):
         simulation = Simulation(1000)
         for run in simulation.tallyfy.runs.values():
             run.status = "delayed"
-        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
         simulation.wait_for()
         simulation.pass_time(SETTLED)
         # The list of active runs is empty, which takes a request to know.
-        assert simulation.tallyfy.kinds() == {"AskFeed": 1, "AskList": 11}
+        assert simulation.tallyfy.kinds() == {"FetchFeedPage": 1, "FetchRunPage": 11}
         simulation.tallyfy.asked.clear()
         simulation.pass_time(INTERVAL)
-        assert simulation.tallyfy.kinds() == {"AskList": 10}
+        assert simulation.tallyfy.kinds() == {"FetchRunPage": 10}
 
     def test_a_list_that_does_not_say_how_long_it_is_is_left_for_good(self):
         simulation = Simulation(600)
         for run in simulation.tallyfy.runs.values():
             run.status = "issue"
         simulation.tallyfy.pages_are_counted = False
-        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
         simulation.wait_for(*(simulation.run(number) for number in range(20)))
         simulation.pass_time(60)
         assert min(len(wait.sights) for wait in simulation.waits) >= 5
-        assert simulation.tallyfy.requests(AskList) < 20
+        assert simulation.tallyfy.requests(FetchRunPage) < 20
 
     def test_what_the_list_does_not_show_is_read_by_itself(self):
         simulation = without_feed(1000)
         done, archived = simulation.waits[3], simulation.waits[4]
         simulation.run(3).done = simulation.run(3).total
         simulation.run(4).archived = True
-        simulation.pass_time(INTERVAL + 1)
-        assert isinstance(done.verdict, Over)
-        assert isinstance(archived.verdict, Lost)
+        simulation.pass_time(3 * INTERVAL + 1)
+        assert isinstance(done.verdict, Met)
+        assert isinstance(archived.verdict, Unreachable)
 
     def test_what_looks_new_in_the_list_is_read_by_itself(self):
         simulation = without_feed(1000)
         simulation.complete(simulation.run(3))
         simulation.tallyfy.asked.clear()
         simulation.pass_time(INTERVAL + 1)
-        assert isinstance(simulation.waits[3].verdict, Over)
-        assert simulation.tallyfy.kinds() == {"AskList": 10, "AskRun": 1}
+        assert isinstance(simulation.waits[3].verdict, Met)
+        assert simulation.tallyfy.kinds() == {"FetchRunPage": 10, "FetchRun": 1}
 
-    def test_a_list_that_lacks_next_tasks_wakes_nobody_and_is_given_up(self, caplog):
+    def test_a_list_that_lacks_next_tasks_wakes_nobody(self):
         simulation = Simulation(100)
         simulation.tallyfy.list_lacks_next_task = True
         simulation.wait_for()
         simulation.pass_time(120)
         assert all(wait.over_at is None for wait in simulation.waits)
-        assert simulation.tallyfy.requests(AskList, since=START + 20) == 0
-        assert len(warnings(caplog)) == 1
-        assert "list of runs is not used" in warnings(caplog)[0]
 
     def test_a_wait_that_needs_more_than_a_list_shows_has_its_run_read_by_itself(self):
         simulation = Simulation(100)
-        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
         simulation.wait_for()
         wait = simulation.wait_for(simulation.run(5), with_=("tasks",))
         simulation.pass_time(SETTLED)
         assert [sight.is_from_list for sight in wait.sights] == [False]
-        asked = [question for _, question in simulation.tallyfy.asked if isinstance(question, AskRun)]
-        assert asked == [AskRun("run5", ("next_task", "tasks"))]
+        asked = [question for _, question in simulation.tallyfy.asked if isinstance(question, FetchRun)]
+        assert [(question.run_id, question.with_) for question in asked] == [("run5", ("next_task", "tasks"))]
 
     def test_a_page_that_fails_halfway_is_asked_for_again(self):
         simulation = Simulation(1000)
-        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
         simulation.wait_for()
         simulation.pass_time(0.3)
         unread = [wait for wait in simulation.waits if not wait.sights]
         assert 0 < len(unread) < 1000
-        simulation.tallyfy.broken["AskList"] = UNAVAILABLE
+        simulation.tallyfy.broken["FetchRunPage"] = UNAVAILABLE
         simulation.pass_time(0.5)
-        assert [wait for wait in simulation.waits if wait.blanks] == unread
-        del simulation.tallyfy.broken["AskList"]
+        del simulation.tallyfy.broken["FetchRunPage"]
         simulation.pass_time(SETTLED)
-        assert all(wait.sights for wait in simulation.waits)
+        assert all(wait.sights and not wait.blanks for wait in simulation.waits)
         # One run is read by itself, to find out whether everything fails.
-        assert simulation.tallyfy.kinds() == {"AskFeed": 1, "AskList": 11, "AskRun": 1}
+        assert simulation.tallyfy.kinds() == {"FetchFeedPage": 1, "FetchRunPage": 11, "FetchRun": 1}
 
     @pytest.mark.parametrize("error", [UNAVAILABLE, UNREADABLE, FORBIDDEN])
     def test_a_list_that_keeps_failing_is_given_up_for_a_while(self, error, caplog):
         simulation = Simulation(50)
-        simulation.tallyfy.broken = {"AskFeed": FORBIDDEN, "AskList": error}
+        simulation.tallyfy.broken = {"FetchFeedPage": FORBIDDEN, "FetchRunPage": error}
         simulation.wait_for()
         simulation.pass_time(60)
-        assert simulation.tallyfy.requests(AskList) == (1 if error is FORBIDDEN else 3)
+        assert simulation.tallyfy.requests(FetchRunPage) == (1 if error is FORBIDDEN else 3)
         assert all(wait.sights for wait in simulation.waits)
         assert len([line for line in warnings(caplog) if "list of runs" in line]) == 1
         simulation.tallyfy.broken.clear()
-        simulation.pass_time(GIVEN_UP_FOR)
+        simulation.pass_time(MAX_DISABLED)
         simulation.tallyfy.asked.clear()
         simulation.pass_time(60)
         assert simulation.tallyfy.requests() == 6
@@ -240,13 +221,13 @@ class TestManyWaits:
 class TestVeryManyWaits:
     def test_a_look_is_one_request_and_one_for_each_change(self):
         simulation = followed(1000)
-        assert simulation.tallyfy.kinds() == {"AskFeed": 1, "AskList": 10}
+        assert simulation.tallyfy.kinds() == {"FetchFeedPage": 1, "FetchRunPage": 10}
         simulation.tallyfy.asked.clear()
         for number in range(20):
             simulation.pass_time(3)
             simulation.complete(simulation.run(number * 7))
         simulation.pass_time(INTERVAL)
-        assert simulation.tallyfy.kinds() == {"AskFeed": 7, "AskRun": 20}
+        assert simulation.tallyfy.kinds() == {"FetchFeedPage": 7, "FetchRun": 20}
         assert sum(wait.over_at is not None for wait in simulation.waits) == 20
 
     def test_five_times_as_many_cost_the_same(self):
@@ -254,7 +235,7 @@ class TestVeryManyWaits:
         simulation.pass_time(5)
         simulation.tallyfy.asked.clear()
         simulation.pass_time(60)
-        assert simulation.tallyfy.kinds() == {"AskFeed": 6}
+        assert simulation.tallyfy.kinds() == {"FetchFeedPage": 6}
 
     def test_a_change_is_seen_at_the_next_look(self):
         simulation = followed(1000)
@@ -263,31 +244,27 @@ class TestVeryManyWaits:
         simulation.pass_time(INTERVAL + 1)
         assert simulation.waits[500].over_at - simulation.run(500).changed_at <= INTERVAL + 2 * LATENCY
 
-    def test_every_run_is_read_now_and_then_whatever_the_feed_says(self):
+    def test_every_run_is_polled_in_a_list_now_and_then_whatever_the_feed_says(self):
         simulation = followed(1000)
         simulation.tallyfy.asked.clear()
-        simulation.pass_time(LONGEST_UNREAD)
-        assert simulation.tallyfy.requests(AskList) == 10
-        assert all(len(wait.sights) == 2 for wait in simulation.waits)
+        simulation.pass_time(MAX_STALENESS)
+        assert simulation.tallyfy.requests(FetchRunPage) == 10
+
+    def test_every_run_is_read_by_itself_whatever_list_and_feed_say(self):
+        simulation = followed(1000)
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(MAX_STALENESS + 1000 * LATENCY * 2)
+        alone = {
+            question.run_id for _, question in simulation.tallyfy.asked if isinstance(question, FetchRun)
+        }
+        assert len(alone) == 1000
 
     def test_a_change_that_the_feed_does_not_tell_is_seen_within_the_bound(self):
         simulation = followed(1000)
         simulation.tallyfy.feed_lies = True
         simulation.complete(simulation.run(500))
-        simulation.pass_time(LONGEST_UNREAD + 1)
-        assert isinstance(simulation.waits[500].verdict, Over)
-
-    def test_a_feed_that_lacks_an_entry_is_given_up(self, caplog):
-        simulation = followed(1000)
-        simulation.tallyfy.feed_lies = True
-        simulation.complete(simulation.run(500))
-        simulation.pass_time(LONGEST_UNREAD + LONGEST_LATENESS + INTERVAL)
-        assert len(warnings(caplog)) == 1
-        assert "activity feed is not used for the next 60 minutes" in warnings(caplog)[0]
-        assert "run500" in warnings(caplog)[0]
-        simulation.complete(simulation.run(600))
-        simulation.pass_time(INTERVAL + 2)
-        assert isinstance(simulation.waits[600].verdict, Over)
+        simulation.pass_time(MAX_STALENESS + 1)
+        assert isinstance(simulation.waits[500].verdict, Met)
 
     def test_a_feed_that_is_late_is_followed_nevertheless(self, caplog):
         simulation = followed(1000)
@@ -314,18 +291,18 @@ class TestVeryManyWaits:
     @pytest.mark.parametrize("error", [FORBIDDEN, UNREADABLE, UNAVAILABLE])
     def test_a_feed_that_fails_is_given_up_and_the_list_walked(self, error, caplog):
         simulation = Simulation(400)
-        simulation.tallyfy.broken["AskFeed"] = error
+        simulation.tallyfy.broken["FetchFeedPage"] = error
         simulation.wait_for()
         simulation.pass_time(60)
         assert len(warnings(caplog)) == 1
         assert "waits go on without it" in warnings(caplog)[0]
-        assert simulation.tallyfy.requests(AskFeed) == (1 if error is FORBIDDEN else 3)
-        assert 24 <= simulation.tallyfy.requests(AskList) <= 28
+        assert simulation.tallyfy.requests(FetchFeedPage) == (1 if error is FORBIDDEN else 3)
+        assert 24 <= simulation.tallyfy.requests(FetchRunPage) <= 28
         simulation.tallyfy.broken.clear()
-        simulation.pass_time(GIVEN_UP_FOR)
+        simulation.pass_time(MAX_DISABLED)
         simulation.tallyfy.asked.clear()
         simulation.pass_time(60)
-        assert simulation.tallyfy.requests(AskList) == 0
+        assert simulation.tallyfy.requests(FetchRunPage) == 0
 
     def test_a_feed_of_a_busy_organization_is_read_to_where_it_was(self):
         simulation = followed(1000)
@@ -334,7 +311,7 @@ class TestVeryManyWaits:
             simulation.tallyfy.happened("elsewhere", simulation.now)
         simulation.tallyfy.asked.clear()
         simulation.pass_time(INTERVAL)
-        assert simulation.tallyfy.kinds() == {"AskFeed": 3, "AskRun": 1}
+        assert simulation.tallyfy.kinds() == {"FetchFeedPage": 3, "FetchRun": 1}
         assert simulation.waits[500].over_at is not None
 
     def test_a_feed_that_cannot_be_read_to_where_it_was_makes_every_run_be_read(self, caplog):
@@ -353,7 +330,7 @@ class TestVeryManyWaits:
         simulation.comment(simulation.run(500))
         simulation.tallyfy.asked.clear()
         simulation.pass_time(10 * INTERVAL)
-        assert simulation.tallyfy.requests(AskRun) == 2
+        assert simulation.tallyfy.requests(FetchRun) == 2
 
     def test_a_small_organization_s_list_is_read_and_not_its_feed(self):
         simulation = Simulation(200)
@@ -361,7 +338,7 @@ class TestVeryManyWaits:
         simulation.pass_time(SETTLED)
         simulation.tallyfy.asked.clear()
         simulation.pass_time(60)
-        assert simulation.tallyfy.kinds() == {"AskList": 12}
+        assert simulation.tallyfy.kinds() == {"FetchRunPage": 12}
 
     def test_runs_that_no_list_serves_are_not_counted_as_if_one_did(self):
         simulation = Simulation(200)
@@ -370,7 +347,7 @@ class TestVeryManyWaits:
         simulation.pass_time(2 * SETTLED)
         simulation.tallyfy.asked.clear()
         simulation.pass_time(60)
-        assert simulation.tallyfy.kinds() == {"AskFeed": 6}
+        assert simulation.tallyfy.kinds() == {"FetchFeedPage": 6}
 
     def test_what_a_worker_has_just_looked_at_is_read_only_when_the_feed_tells_of_it(self):
         simulation = followed(1000)
@@ -379,7 +356,7 @@ class TestVeryManyWaits:
         simulation.tallyfy.asked.clear()
         waits = simulation.wait_for(*runs, looked_at=simulation.now - 1)
         simulation.pass_time(60)
-        assert simulation.tallyfy.kinds() == {"AskFeed": 6}
+        assert simulation.tallyfy.kinds() == {"FetchFeedPage": 6}
         simulation.complete(runs[7])
         simulation.pass_time(INTERVAL + 1)
         assert waits[7].over_at is not None
@@ -424,7 +401,7 @@ class TestVeryManyWaits:
         for _ in range(30):
             simulation.wait_for(simulation.launch(), looked_at=simulation.now)
             simulation.pass_time(1)
-        assert simulation.tallyfy.kinds() == {"AskFeed": 3}
+        assert simulation.tallyfy.kinds() == {"FetchFeedPage": 3}
 
     def test_what_changed_before_the_look_of_a_worker_whose_clock_is_fast_is_seen(self):
         simulation = followed(1000)
@@ -442,17 +419,17 @@ class TestVeryManyWaits:
         simulation = Simulation(200)
         simulation.wait_for()
         simulation.pass_time(SETTLED)
-        simulation.tallyfy.broken["AskList"] = FORBIDDEN
+        simulation.tallyfy.broken["FetchRunPage"] = FORBIDDEN
         simulation.pass_time(60)
         simulation.tallyfy.asked.clear()
         simulation.pass_time(60)
-        assert simulation.tallyfy.kinds() == {"AskFeed": 6}
+        assert simulation.tallyfy.kinds() == {"FetchFeedPage": 6}
 
     def test_the_feed_is_not_followed_where_all_waits_are_slow(self):
         simulation = Simulation(1000)
-        simulation.wait_for(poke_interval=2 * LONGEST_UNREAD)
+        simulation.wait_for(poke_interval=2 * MAX_STALENESS)
         simulation.pass_time(3600)
-        assert simulation.tallyfy.requests(AskFeed) == 0
+        assert simulation.tallyfy.requests(FetchFeedPage) == 0
 
     def test_what_a_worker_looked_at_long_ago_is_read(self):
         simulation = followed(1000)
@@ -460,14 +437,7 @@ class TestVeryManyWaits:
         simulation.tallyfy.asked.clear()
         simulation.wait_for(simulation.launch(), looked_at=simulation.now - 86400)
         simulation.pass_time(1)
-        assert simulation.tallyfy.requests(AskRun) == 1
-
-    def test_a_deadline_that_passes_is_no_lie_of_the_feed_s(self, caplog):
-        simulation = followed(400)
-        for number in range(400):
-            simulation.run(number).status = "delayed"
-        simulation.pass_time(2 * LONGEST_UNREAD)
-        assert warnings(caplog) == []
+        assert simulation.tallyfy.requests(FetchRun) == 1
 
 
 class TestSlowTallyfy:
@@ -500,7 +470,7 @@ class TestSlowTallyfy:
 
     def test_every_run_is_read_where_there_is_time_for_half_of_them(self):
         simulation = Simulation(100, latency=0.2)
-        simulation.tallyfy.broken = {"AskFeed": FORBIDDEN, "AskList": FORBIDDEN}
+        simulation.tallyfy.broken = {"FetchFeedPage": FORBIDDEN, "FetchRunPage": FORBIDDEN}
         simulation.wait_for()
         simulation.pass_time(200)
         assert min(len(wait.sights) for wait in simulation.waits) >= 5
@@ -512,8 +482,8 @@ class TestSlowTallyfy:
             for number in range(8):
                 simulation.comment(simulation.run(number))
             simulation.pass_time(1)
-        assert simulation.tallyfy.requests(AskFeed, since=START + SETTLED) >= 5
-        assert simulation.tallyfy.requests(AskRun, since=START + SETTLED) >= 5
+        assert simulation.tallyfy.requests(FetchFeedPage, since=START + SETTLED) >= 5
+        assert simulation.tallyfy.requests(FetchRun, since=START + SETTLED) >= 5
 
 
 class TestOutages:
@@ -538,18 +508,18 @@ class TestOutages:
         simulation = followed(1000)
         for _ in range(3):
             simulation.tallyfy.broken["all"] = error
-            simulation.pass_time(LONGEST_UNREAD)
+            simulation.pass_time(MAX_STALENESS)
             simulation.tallyfy.broken.clear()
-            simulation.pass_time(LONGEST_UNREAD)
+            simulation.pass_time(MAX_STALENESS)
         assert warnings(caplog) == []
 
-    @pytest.mark.parametrize("kind", ["AskList", "AskFeed"])
+    @pytest.mark.parametrize("kind", ["FetchRunPage", "FetchFeedPage"])
     @pytest.mark.parametrize("error", [DOWN, UNAVAILABLE, UNREADABLE, too_many(1)])
     def test_what_fails_alone_is_given_up_in_whatever_way_it_fails(self, error, kind, caplog):
         simulation = followed(400)
         simulation.tallyfy.broken[kind] = error
-        simulation.pass_time(LONGEST_UNREAD + 60)
-        assert len(warnings(caplog)) == 1
+        simulation.pass_time(MAX_STALENESS + 60)
+        assert 1 <= len(warnings(caplog)) <= 2
         simulation.complete(simulation.run(7))
         simulation.pass_time(40)
         assert simulation.waits[7].over_at is not None
@@ -578,7 +548,7 @@ class TestOutages:
     def test_one_run_that_cannot_be_read_does_not_hide_that_only_the_list_fails(self):
         simulation = Simulation(100)
         simulation.tallyfy.broken_runs["run0"] = UNAVAILABLE
-        simulation.tallyfy.broken |= {"AskFeed": FORBIDDEN, "AskList": UNAVAILABLE}
+        simulation.tallyfy.broken |= {"FetchFeedPage": FORBIDDEN, "FetchRunPage": UNAVAILABLE}
         simulation.wait_for()
         simulation.pass_time(60)
         assert all(wait.sights for wait in simulation.waits[1:])
@@ -594,11 +564,11 @@ class TestOutages:
     def test_an_endpoint_that_works_in_between_is_not_given_up(self, caplog):
         simulation = without_feed(1000)
         for _ in range(4):
-            simulation.tallyfy.broken["AskList"] = UNAVAILABLE
+            simulation.tallyfy.broken["FetchRunPage"] = UNAVAILABLE
             simulation.pass_time(INTERVAL)
-            del simulation.tallyfy.broken["AskList"]
+            del simulation.tallyfy.broken["FetchRunPage"]
             simulation.pass_time(2 * INTERVAL)
-        assert simulation.tallyfy.requests(AskList, since=simulation.now - 2 * INTERVAL) >= 10
+        assert simulation.tallyfy.requests(FetchRunPage, since=simulation.now - 2 * INTERVAL) >= 10
 
     def test_the_pauses_of_an_outage_begin_anew_at_the_next(self):
         simulation = Simulation(1)
@@ -618,10 +588,10 @@ class TestOutages:
         simulation.tallyfy.broken["all"] = UNAUTHENTICATED
         simulation.wait_for()
         simulation.pass_time(1)
-        assert all(isinstance(wait.verdict, Refused) for wait in simulation.waits)
-        assert not simulation.plan
+        assert all(isinstance(wait.verdict, Denied) for wait in simulation.waits)
+        assert not simulation.scheduler
 
-    @pytest.mark.parametrize("kind", ["AskList", "AskFeed"])
+    @pytest.mark.parametrize("kind", ["FetchRunPage", "FetchFeedPage"])
     def test_a_token_that_only_the_list_or_the_feed_refuses_ends_nothing(self, kind, caplog):
         simulation = Simulation(1000)
         simulation.tallyfy.broken[kind] = UNAUTHENTICATED
@@ -634,7 +604,7 @@ class TestOutages:
         simulation = followed(1000)
         simulation.tallyfy.broken["all"] = UNAUTHENTICATED
         simulation.pass_time(2 * INTERVAL)
-        assert all(isinstance(wait.verdict, Refused) for wait in simulation.waits)
+        assert all(isinstance(wait.verdict, Denied) for wait in simulation.waits)
 
     def test_a_refusal_of_one_run_is_told_to_those_who_wait_for_it(self):
         simulation = Simulation(3)
@@ -648,16 +618,16 @@ class TestStart:
     def come_one_after_the_other(self, simulation, number, *, every):
         for run in list(simulation.tallyfy.runs.values())[:number]:
             wait = simulation.wait_for(run)
-            simulation.plan.leave(wait)
+            simulation.scheduler.remove(wait)
             wait.begins_at = wait.due_at = simulation.now + 0.5  # as the watcher has it
-            simulation.plan.join(wait)
+            simulation.scheduler.add(wait)
             simulation.pass_time(every)
 
     def test_waits_that_come_in_quick_succession_are_looked_for_together(self):
         simulation = Simulation(2000)
         self.come_one_after_the_other(simulation, 1000, every=0.003)
         simulation.pass_time(SETTLED)
-        assert simulation.tallyfy.kinds() == {"AskFeed": 1, "AskList": 20}
+        assert simulation.tallyfy.kinds() == {"FetchFeedPage": 1, "FetchRunPage": 20}
 
     def test_the_first_look_is_put_off_by_some_seconds_at_most(self):
         simulation = Simulation(2000)
@@ -676,64 +646,68 @@ class TestMembership:
     def test_nobody_is_told_what_was_asked_for_before_they_came(self):
         simulation = Simulation(1)
         simulation.wait_for(simulation.run(0))
-        question = simulation.plan.next_question(simulation.now)
+        question = simulation.scheduler.next_request(simulation.now)
         asked_at, simulation.now = simulation.now, simulation.now + LATENCY
         late = simulation.wait_for(simulation.run(0))
         answer = simulation.tallyfy.answer(question, asked_at)
-        told = simulation.plan.answered(question, answer, asked_at, simulation.now)
+        told = simulation.scheduler.handle_response(question, answer, asked_at, simulation.now)
         assert [watch for watch, _ in told] == [simulation.waits[0]]
         simulation.pass_time(1)
         assert len(late.sights) == 1
 
     def test_a_wait_that_leaves_in_the_middle_of_a_look_leaves_no_trace(self):
         simulation = Simulation(1000)
-        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
         waits = simulation.wait_for()
         simulation.pass_time(0.3)  # within the list
-        question = simulation.plan.next_question(simulation.now)
+        question = simulation.scheduler.next_request(simulation.now)
         for wait in waits:
-            simulation.plan.leave(wait)
-            simulation.plan.leave(wait)
+            simulation.scheduler.remove(wait)
+            simulation.scheduler.remove(wait)
         answer = simulation.tallyfy.answer(question, simulation.now)
-        assert simulation.plan.answered(question, answer, simulation.now, simulation.now + 1) == []
-        assert not simulation.plan
-        assert simulation.plan.next_question(simulation.now) == float("inf")
+        assert (
+            simulation.scheduler.handle_response(question, answer, simulation.now, simulation.now + 1) == []
+        )
+        assert not simulation.scheduler
+        assert simulation.scheduler.next_request(simulation.now) == float("inf")
 
     def test_a_run_whose_last_wait_leaves_in_the_midst_of_a_list_is_not_asked_for(self):
         simulation = Simulation(1000)
-        simulation.tallyfy.broken["AskFeed"] = FORBIDDEN
+        simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
         simulation.wait_for()
         simulation.pass_time(0.3)  # within the list
         for wait in simulation.waits[:5]:
-            simulation.plan.leave(wait)
+            simulation.scheduler.remove(wait)
             del simulation.tallyfy.runs[wait.run_id]
         simulation.pass_time(INTERVAL)
-        assert simulation.tallyfy.requests(AskRun) == 0
+        assert simulation.tallyfy.requests(FetchRun) == 0
         assert all(wait.sights for wait in simulation.waits[5:])
 
     def test_one_of_two_leaves_and_the_other_goes_on(self):
         simulation = Simulation(1)
         first, second = simulation.wait_for(simulation.run(0)), simulation.wait_for(simulation.run(0))
         simulation.pass_time(1)
-        simulation.plan.leave(first)
+        simulation.scheduler.remove(first)
         simulation.pass_time(20)
         assert (len(first.sights), len(second.sights)) == (1, 3)
 
     def test_many_waits_of_one_run_do_not_look_at_each_other(self, monkeypatch):
         reckoned = []
-        due = Plan._due
-        monkeypatch.setattr(Plan, "_due", lambda *arguments: reckoned.append(1) or due(*arguments))
+        due = PollScheduler._due_at_for
+        monkeypatch.setattr(
+            PollScheduler, "_due_at_for", lambda *arguments: reckoned.append(1) or due(*arguments)
+        )
         simulation = Simulation(1)
         waits = [simulation.wait_for(simulation.run(0)) for _ in range(300)]
         for wait in waits:
-            simulation.plan.confirm(wait)
+            simulation.scheduler.request_fresh_read(wait, simulation.now)
         assert len(reckoned) <= 2 * 300
 
     def test_what_was_learned_is_forgotten_when_another_person_looks(self):
         simulation = followed(1000)
         simulation.tallyfy.feed_lies = True
         simulation.complete(simulation.run(500))
-        simulation.plan.forget()
+        simulation.scheduler.forget()
         simulation.pass_time(INTERVAL + SETTLED)
         assert simulation.waits[500].over_at is not None
 
@@ -745,3 +719,105 @@ def _log(caplog):
 
 def warnings(caplog):
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+class TestIsolation:
+    """One bad thing delays nothing else."""
+
+    def test_runs_that_fail_delay_no_other(self):
+        """Input B1."""
+        simulation = Simulation(23)
+        simulation.tallyfy.broken = {"FetchFeedPage": FORBIDDEN, "FetchRunPage": FORBIDDEN}
+        for number in range(3):
+            simulation.tallyfy.broken_runs[f"run{number}"] = UNAVAILABLE
+        simulation.wait_for(poke_interval=300)
+        simulation.pass_time(60)
+        for number in range(3, 23):
+            simulation.complete(simulation.run(number))
+        simulation.pass_time(310)
+        assert [wait.over_at is not None for wait in simulation.waits] == [False] * 3 + [True] * 20
+
+    @pytest.mark.parametrize("kind", ["FetchFeedPage", "FetchRunPage"])
+    @pytest.mark.parametrize("error", [unavailable_for(900), too_many(900)])
+    def test_the_pause_of_an_optional_endpoint_is_its_own(self, kind, error):
+        """Input B2."""
+        simulation = followed(400)
+        simulation.tallyfy.broken[kind] = error
+        for number in range(0, 400, 10):
+            simulation.complete(simulation.run(number))
+            simulation.pass_time(INTERVAL)
+        simulation.pass_time(4 * INTERVAL)
+        woken = [wait for wait in simulation.waits if wait.over_at is not None]
+        assert len(woken) == 40
+        assert max(wait.over_at - simulation.tallyfy.runs[wait.run_id].changed_at for wait in woken) < 60
+
+    def test_a_feed_that_is_read_while_entries_arrive_is_followed_on(self, caplog):
+        """Input B5."""
+        simulation = followed(1000)
+        simulation.tallyfy.entries_per_request = 42  # 250 a minute, at 10 s
+        for _ in range(30):
+            simulation.pass_time(INTERVAL)
+        simulation.complete(simulation.run(7))
+        simulation.pass_time(INTERVAL + 1)
+        assert simulation.waits[7].over_at is not None
+        assert warnings(caplog) == []
+
+    def test_the_feed_is_polled_at_the_pace_that_waits_want_now(self):
+        """Input B6."""
+        simulation = Simulation(4)
+        simulation.tallyfy.broken["FetchRunPage"] = FORBIDDEN
+        simulation.wait_for(poke_interval=5, exponential_backoff=True, max_wait=3600)
+        simulation.pass_time(3600)
+        simulation.tallyfy.asked.clear()
+        simulation.pass_time(3600)
+        assert simulation.tallyfy.requests() <= 120
+
+    def test_lists_that_lag_for_ever_hide_no_change(self):
+        """Input A9."""
+        simulation = Simulation(60)
+        simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
+        simulation.tallyfy.freeze_lists()
+        simulation.wait_for()
+        simulation.pass_time(60)
+        for run in list(simulation.tallyfy.runs.values()):
+            simulation.complete(run)
+        simulation.pass_time(MAX_STALENESS + INTERVAL)
+        assert all(wait.over_at is not None for wait in simulation.waits)
+
+
+class TestBudget:
+    @pytest.mark.parametrize("runs", [3, 60, 1000])
+    @pytest.mark.parametrize("broken", [{}, {"FetchFeedPage": FORBIDDEN}])
+    def test_no_hour_has_more_requests(self, runs, broken):
+        """Input B7."""
+        simulation = Simulation(runs, requests_per_hour=500)
+        simulation.tallyfy.broken = dict(broken)
+        simulation.wait_for(poke_interval=5)
+        for _ in range(20):
+            simulation.complete(simulation.run(0))
+            simulation.pass_time(400)
+        times = [at for at, _ in simulation.tallyfy.asked]
+        busiest = max(sum(start <= at < start + 3600 for at in times) for start in times[::50])
+        assert busiest <= 500
+        assert simulation.scheduler.delayed > 0
+
+    def test_a_few_waits_at_the_default_pace_are_not_delayed(self):
+        simulation = Simulation(3, requests_per_hour=500)
+        simulation.wait_for(poke_interval=60)
+        simulation.pass_time(7200)
+        assert simulation.scheduler.delayed == 0
+
+    def test_each_run_is_read_by_itself_though_the_budget_is_used_up(self):
+        simulation = Simulation(60, requests_per_hour=500)
+        simulation.wait_for(poke_interval=5)
+        simulation.pass_time(3600)
+        read = {question.run_id for _, question in simulation.tallyfy.asked if isinstance(question, FetchRun)}
+        assert len(read) == 60
+
+    def test_the_last_requests_of_a_minute_are_left_to_others(self):
+        simulation = Simulation(1)
+        simulation.wait_for(poke_interval=1)
+        for _ in range(60):
+            simulation.scheduler.budget.heed_remaining(3, simulation.now)
+            simulation.pass_time(1)
+        assert simulation.tallyfy.requests() <= 12

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-from airflow_provider_tallyfy.waiting.questions import AskRun
+from airflow_provider_tallyfy.waiting.fetches import FetchRun
 
 RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
 SHOWN = {"id": "t1", "alias": "sign", "title": "Sign"}
@@ -18,8 +18,8 @@ def asked(connection, requests_mock):
         shown = {"id": "r1", "tasks": {"data": [SHOWN]}, **(run or {})}
         requests_mock.get(RUN, json={"data": shown})
         requests_mock.get(f"{RUN}/tasks", json={"data": [SHOWN, HIDDEN]})
-        question = AskRun("r1", ("next_task", "tasks", "tasks.form_fields", "tasks.threads"), names)
-        return question(TallyfyHook(retries=0))
+        question = FetchRun("r1", ("next_task", "tasks", "tasks.form_fields", "tasks.threads"), names)
+        return question(TallyfyHook(retries=0)).run
 
     ask.history = requests_mock.request_history
     return ask

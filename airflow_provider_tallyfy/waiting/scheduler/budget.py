@@ -1,0 +1,78 @@
+"""
+How many requests may be sent: a ceiling for each connection and hour, and what Tallyfy itself says is left.
+
+A token bucket. A fifth of the hourly ceiling may be sent at once, as after a start; the rest comes back over the hour.
+Together they stay below the ceiling in every hour, with some room for requests that turn out to need more than one.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+BURST_SHARE = 0.2
+REFILL_SHARE = 0.75
+RESERVE = 10
+"""Requests of those that Tallyfy says are left in this minute that are left for others."""
+_MINUTE = 60.0
+
+
+class RequestBudget:
+    """
+    Says when the next request may be sent.
+
+    :param requests_per_hour: the ceiling; 0 for none.
+    """
+
+    def __init__(self, requests_per_hour: float = 0) -> None:
+        self._limit = 0.0
+        self._tokens = inf
+        self._updated_at = -inf
+        self._paused_until = -inf
+        self.set_limit(requests_per_hour)
+
+    @property
+    def limit(self) -> float:
+        """The ceiling in requests an hour; 0 for none."""
+        return self._limit
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two requests when the burst is used up; 0 without a ceiling."""
+        return 3600 / (self._limit * REFILL_SHARE) if self._limit else 0.0
+
+    @property
+    def _burst(self) -> float:
+        return max(self._limit * BURST_SHARE, 1.0) if self._limit else inf
+
+    def set_limit(self, requests_per_hour: float) -> None:
+        """Take another ceiling."""
+        if requests_per_hour != self._limit:
+            self._limit = requests_per_hour
+            self._tokens = min(self._tokens, self._burst)
+
+    def is_ample(self, now: float) -> bool:
+        """Tell whether more than half of a burst is left."""
+        self._refill(now)
+        return self._tokens > self._burst / 2 or not self._limit
+
+    def available_at(self, now: float) -> float:
+        """Return when the next request may be sent: ``now``, or later."""
+        self._refill(now)
+        missing = max(1.0 - self._tokens, 0.0) if self._limit else 0.0
+        return max(now + missing * self.pause, self._paused_until, now)
+
+    def spend(self, requests: int, now: float) -> None:
+        """Take note of requests that were sent."""
+        self._refill(now)
+        self._tokens -= requests
+
+    def heed_remaining(self, remaining: int | None, now: float) -> None:
+        """Heed what Tallyfy's ``X-RateLimit-Remaining`` says: the last few requests of a minute are for others."""
+        if remaining is not None and remaining <= RESERVE:
+            self._paused_until = now + _MINUTE / RESERVE
+
+    def _refill(self, now: float) -> None:
+        if self._limit and now > self._updated_at:
+            if self._updated_at != -inf:
+                self._tokens = min(self._tokens + (now - self._updated_at) / self.pause, self._burst)
+            self._updated_at = now

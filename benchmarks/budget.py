@@ -1,0 +1,68 @@
+"""
+Computes what a request budget costs in latency: ``python -m benchmarks.budget``.
+
+It runs the scheduler of the waits itself against a Tallyfy of plain values, for some hours of simulated time, with and
+without the activity feed, and writes a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from airflow_provider_tallyfy.hooks.connection import DEFAULT_REQUESTS_PER_HOUR
+from tests.unit.waiting.simulation import FORBIDDEN, Simulation
+
+WAITS = (10, 100, 1000, 5000)
+CHANGES = 20
+HOURS = 2.0
+
+
+def latencies(
+    waits: int, requests_per_hour: int, poke_interval: float, feed: bool
+) -> tuple[list[float], float]:
+    """Return the seconds from each change to the end of its wait, and the requests in an hour."""
+    make: Any = Simulation
+    simulation = make(waits, requests_per_hour=requests_per_hour)
+    if not feed:
+        simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
+    simulation.wait_for(poke_interval=poke_interval)
+    simulation.pass_time(3600.0)  # until the burst is used up
+    began, since = len(simulation.tallyfy.asked), simulation.now
+    changed = [
+        simulation.run(number * (waits // min(CHANGES, waits))) for number in range(min(CHANGES, waits))
+    ]
+    for number, run in enumerate(changed):
+        simulation.complete(run)
+        # At no regular time, or it might always be just before a poll.
+        simulation.pass_time(HOURS * 3600.0 / CHANGES + 7.3 * (number % 9))
+    requests = (len(simulation.tallyfy.asked) - began) / ((simulation.now - since) / 3600.0)
+    over = {wait.run_id: wait.over_at for wait in simulation.waits if wait.over_at is not None}
+    return [over[run.id] - run.changed_at if run.id in over else float("inf") for run in changed], requests
+
+
+def main() -> None:
+    """Write the table."""
+    logging.disable()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests-per-hour", type=int, default=DEFAULT_REQUESTS_PER_HOUR)
+    parser.add_argument("--poke-interval", type=float, default=60.0)
+    options = parser.parse_args()
+    print(
+        "| waits | activity feed | latency s, median · worst | requests an hour |\n| --- | --- | --- | --- |"
+    )
+    for waits in WAITS:
+        for feed in (True, False):
+            seconds, requests = latencies(waits, options.requests_per_hour, options.poke_interval, feed)
+            told = f"{median(seconds):,.0f} · {max(seconds):,.0f}"
+            print(f"| {waits:,} | {'yes' if feed else 'no'} | {told} | {requests:,.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

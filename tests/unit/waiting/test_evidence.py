@@ -1,0 +1,208 @@
+"""One answer is no evidence: it may be old, about something else, or not Tallyfy's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_tallyfy import exceptions
+from airflow_provider_tallyfy.waiting.evidence import (
+    CONFIRMATION_SECONDS,
+    GONE_AFTER_SECONDS,
+    MAX_LAG,
+    Evidence,
+)
+from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
+from airflow_provider_tallyfy.waiting.outcomes import (
+    Denied,
+    Met,
+    Pending,
+    PollFailed,
+    Skipped,
+    Unconfirmed,
+    Unreachable,
+)
+from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
+from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition
+from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
+
+EARLY, LATE = "2026-01-01T10:00:00Z", "2026-01-01T11:00:00Z"
+
+
+def snapshot(next_id="B", *, left=(), **fields):
+    run = {
+        "id": "r1",
+        "status": "active",
+        "progress": {"complete": 1, "total": 3},
+        "next_task": next_id and {"id": next_id},
+        **fields,
+    }
+    return RunSnapshot(run, left_tasks=dict.fromkeys(left))
+
+
+def error(kind, status, message="No", **options):
+    return PollError(kind(f"{status}", status=status, tallyfy_message=message, **options))
+
+
+NOT_FOUND = error(exceptions.TallyfyNotFoundError, 404, "No query results")
+
+
+def evidence(condition=None):
+    return Evidence("r1", condition or NextTaskCondition("B"))
+
+
+def kinds(evidence, *polls):
+    """The kinds of outcomes of polls, each given as its time and result."""
+    return [type(evidence.evaluate(result, at)) for at, result in polls]
+
+
+class TestNextTask:
+    def test_none_left_in_one_answer_ends_nothing(self):
+        """Input A1."""
+        assert kinds(evidence(), (0, snapshot()), (1, snapshot(None)), (2, snapshot())) == [
+            Pending,
+            Unconfirmed,
+            Pending,
+        ]
+
+    def test_none_left_ends_it_when_the_run_is_complete(self):
+        assert kinds(evidence(), (0, snapshot(None, status="complete"))) == [Met]
+
+    def test_none_left_ends_it_when_a_second_read_agrees(self):
+        assert kinds(evidence(), (0, snapshot(None)), (CONFIRMATION_SECONDS, snapshot(None))) == [
+            Unconfirmed,
+            Met,
+        ]
+
+    def test_two_reads_agree_only_if_nothing_else_came_between(self):
+        polls = [(0, snapshot(None)), (5, snapshot()), (11, snapshot(None))]
+        assert kinds(evidence(), *polls) == [Unconfirmed, Pending, Unconfirmed]
+
+    def test_the_task_before_in_one_answer_ends_nothing(self):
+        """Input A2."""
+        assert kinds(evidence(), (0, snapshot("A")), (2, snapshot())) == [Unconfirmed, Pending]
+
+    def test_another_task_ends_it_at_once_if_the_one_before_is_done(self):
+        assert kinds(evidence(), (0, snapshot("C", left=["B"]))) == [Met]
+
+    def test_not_if_the_run_is_older_than_that(self):
+        stale = RunSnapshot(snapshot("A", last_updated=EARLY).run, left_tasks={"B": LATE})
+        assert kinds(evidence(), (0, stale)) == [Unconfirmed]
+
+    def test_a_deadline_that_moved_ends_it_when_a_second_read_agrees(self):
+        assert kinds(evidence(), (0, snapshot("C")), (12, snapshot("C"))) == [Unconfirmed, Met]
+
+    def test_an_answer_that_is_older_than_what_is_known_never_ends_it(self):
+        polls = [(0, snapshot(last_updated=LATE))]
+        polls += [(at, snapshot("A", left=["B"], last_updated=EARLY)) for at in range(1, 200, 20)]
+        assert kinds(evidence(), *polls)[1:] == [Unconfirmed] * 10
+
+    def test_but_the_wait_does_not_hang_if_nothing_newer_ever_comes(self):
+        polls = [(0, snapshot(last_updated=LATE))]
+        polls += [(at, snapshot("C", left=["B"], last_updated=EARLY)) for at in (1, MAX_LAG + 2)]
+        assert kinds(evidence(), *polls)[-1] is Met
+
+    def test_fewer_tasks_done_than_before_may_be_an_old_answer(self):
+        polls = [
+            (0, snapshot(progress={"complete": 2, "total": 3})),
+            (1, snapshot("A", left=["B"])),
+            (2, snapshot(progress={"complete": 2, "total": 3})),
+        ]
+        assert kinds(evidence(), *polls) == [Pending, Unconfirmed, Pending]
+
+    def test_or_a_task_that_was_reopened(self):
+        polls = [
+            (0, snapshot(progress={"complete": 2, "total": 3}, last_updated=EARLY)),
+            (1, snapshot("A", left=["B"], last_updated=LATE)),
+        ]
+        assert kinds(evidence(), *polls) == [Pending, Met]
+
+    def test_an_answer_that_says_nothing_of_a_next_task_is_unreadable(self):
+        """Input A4."""
+        run = snapshot().run
+        del run["next_task"]
+        assert kinds(evidence(), (0, RunSnapshot(run))) == [PollFailed]
+
+    def test_a_list_ends_nothing(self):
+        listed = RunSnapshot(snapshot("C", left=["B"]).run, is_from_list=True)
+        assert evidence().evaluate(listed, 0) == Unconfirmed("a list of runs is a hint", 0.0)
+
+
+@pytest.mark.parametrize("run", [{}, {"name": "x"}, snapshot("C").run | {"id": "r2"}, {"id": None}])
+@pytest.mark.parametrize(
+    "condition", [NextTaskCondition("B"), TaskDoneCondition("sign"), RunStatusCondition(("complete",))]
+)
+def test_an_answer_about_something_else_ends_nothing(run, condition):
+    """Input A3."""
+    assert kinds(evidence(condition), (0, RunSnapshot(run)), (60, RunSnapshot(run))) == [PollFailed] * 2
+
+
+class TestOtherConditions:
+    def test_a_completed_task_ends_it_at_once(self):
+        done = {"id": "t1", "alias": "sign", "status": "completed", "completed_at": LATE}
+        assert kinds(evidence(TaskDoneCondition("sign")), (0, snapshot(tasks=[done]))) == [Met]
+
+    def test_not_in_an_answer_that_is_older_than_one_in_which_it_was_open(self):
+        opened = snapshot(tasks=[{"id": "t1", "alias": "sign"}], last_updated=LATE)
+        done = snapshot(tasks=[{"id": "t1", "alias": "sign", "completed_at": EARLY}], last_updated=EARLY)
+        assert kinds(evidence(TaskDoneCondition("sign")), (0, opened), (1, done), (2, opened)) == [
+            Pending,
+            Unconfirmed,
+            Pending,
+        ]
+
+    def test_a_hidden_task_skips_when_a_second_read_agrees(self):
+        hidden = snapshot(tasks=[{"id": "t1", "alias": "sign", "status": "auto-skipped"}])
+        assert kinds(evidence(TaskDoneCondition("sign")), (0, hidden), (10, hidden)) == [Unconfirmed, Skipped]
+
+    def test_an_archived_run_fails_when_a_second_read_agrees(self):
+        archived = snapshot(archived_at=LATE)
+        assert kinds(evidence(), (0, archived), (5, snapshot()), (6, archived), (16, archived)) == [
+            Unconfirmed,
+            Pending,
+            Unconfirmed,
+            Unreachable,
+        ]
+
+
+class TestErrors:
+    def test_a_run_is_gone_after_several_404s_over_half_a_minute(self):
+        """Input A5."""
+        polls = [(at, NOT_FOUND) for at in (0, 1, 2, 3, 20, GONE_AFTER_SECONDS)]
+        assert kinds(evidence(), *polls) == [Unconfirmed] * 5 + [Unreachable]
+
+    def test_two_are_not_several(self):
+        assert kinds(evidence(), (0, NOT_FOUND), (3600, NOT_FOUND)) == [Unconfirmed] * 2
+
+    def test_a_read_between_them_makes_the_count_begin_again(self):
+        polls = [(0, NOT_FOUND), (20, NOT_FOUND), (25, snapshot()), (31, NOT_FOUND), (45, NOT_FOUND)]
+        assert Unreachable not in kinds(evidence(), *polls)
+
+    def test_no_api_at_this_address_says_nothing_of_the_run(self):
+        """Input A7."""
+        wrong = error(exceptions.TallyfyNotFoundError, 404, "API endpoint not found")
+        outcome = evidence().evaluate(wrong, 0)
+        assert isinstance(outcome, Denied)
+        assert isinstance(outcome.error, exceptions.TallyfyConfigurationError)
+
+    @pytest.mark.parametrize(
+        ("kind", "status"),
+        [
+            (exceptions.TallyfyAuthError, 401),
+            (exceptions.TallyfyPermissionError, 403),
+            (exceptions.TallyfyNotFoundError, 404),
+            (exceptions.TallyfyNotFoundError, 410),
+            (exceptions.TallyfyValidationError, 400),
+            (exceptions.TallyfyError, 405),
+        ],
+    )
+    @pytest.mark.parametrize("says", [{"is_from_tallyfy": False}, {"message": None}])
+    def test_what_is_not_tallyfy_s_own_answer_is_an_outage(self, kind, status, says):
+        """Input A8."""
+        polls = [(at, error(kind, status, **says)) for at in (0, 20, 40, 60)]
+        assert kinds(evidence(), *polls) == [PollFailed] * 4
+
+    @pytest.mark.parametrize(
+        ("kind", "status"), [(exceptions.TallyfyAuthError, 401), (exceptions.TallyfyPermissionError, 403)]
+    )
+    def test_a_refusal_in_tallyfy_s_own_words_ends_it(self, kind, status):
+        assert kinds(evidence(), (0, error(kind, status))) == [Denied]
