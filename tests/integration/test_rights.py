@@ -36,6 +36,7 @@ NAMED = {
 }
 WAITS = NAMED["all that wait"]
 APPROVAL = "fe1f19fb78ae59688cb843354eb32649"
+PREPARATION = "0" * 32  # no task of the run, so that another one is next
 COMMENTED = {"Comment": "All is well."}
 
 
@@ -59,7 +60,7 @@ def complete(run_id=SEEDED_RUN_ID, **arguments):
 
 CASES = {
     "get run": (lambda: execute(TallyfyGetRunOperator, run_id=SEEDED_RUN_ID), NAMED["TallyfyGetRunOperator"]),
-    "next task": (lambda: execute(TallyfyNextTaskSensor, run_id=SEEDED_RUN_ID, from_task="before"), WAITS),
+    "next task": (lambda: execute(TallyfyNextTaskSensor, run_id=SEEDED_RUN_ID, from_task=PREPARATION), WAITS),
     "task": (lambda: execute(TallyfyTaskSensor, run_id=COMPLETE_RUN_ID, task="Approve release"), WAITS),
     "run": (lambda: execute(TallyfyRunSensor, run_id=COMPLETE_RUN_ID), WAITS),
     "approval": (
