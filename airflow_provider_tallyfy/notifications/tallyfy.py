@@ -20,6 +20,8 @@ from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
 from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyIndeterminateError
 from airflow_provider_tallyfy.notifications.callback import Callback
 from airflow_provider_tallyfy.protocol.calls import COMMENT_STATES
+from airflow_provider_tallyfy.protocol.form_fields import read_kickoff_fields
+from airflow_provider_tallyfy.protocol.forms import text_keys
 from airflow_provider_tallyfy.protocol.launch_mark import find_marked, newest_runs
 from airflow_provider_tallyfy.protocol.problems import FormValuesError
 from airflow_provider_tallyfy.protocol.text import quoted
@@ -242,12 +244,22 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
         try:
             run_id = self._launch(hook, launch, mark)
         except FormValuesError as error:
-            launch.kickoff = _without_unrendered(self.kickoff)
+            launch.kickoff = self._kickoff_without_unrendered(hook)
             if launch.kickoff == self.kickoff:
                 raise
             self.log.error("Launching without the kick-off values that could not be rendered: %s", error)
             run_id = self._launch(hook, launch, mark)
         self.log.info("Launched a process in Tallyfy: %s", hook.run_url(run_id))
+
+    def _kickoff_without_unrendered(self, hook: TallyfyHook) -> Any:
+        """Return the kick-off values without those that could not be rendered, but for those of fields for text."""
+        if not isinstance(self.kickoff, Mapping):
+            return _without_unrendered(self.kickoff)
+        texts = text_keys(read_kickoff_fields(hook.get_checklist(self.checklist_id)), self.kickoff)
+        kept = {
+            key: value if key in texts else _without_unrendered(value) for key, value in self.kickoff.items()
+        }
+        return {key: value for key, value in kept.items() if value is not None or self.kickoff[key] is None}
 
     def _launch(self, hook: TallyfyHook, launch: object, mark: LaunchMark) -> str:
         launcher = Launcher(hook, Launch.of(launch, mark, cuts_texts=True), self.log.warning)

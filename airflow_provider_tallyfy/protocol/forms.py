@@ -119,6 +119,11 @@ def cut_to_fit(fields: Sequence[FormField], values: Mapping[str, Any]) -> dict[s
     }
 
 
+def text_keys(fields: Sequence[FormField], values: Mapping[str, Any]) -> set[str]:
+    """Return the keys of values that name a field for text."""
+    return {key for key, field in _named(fields, values).fields.items() if field.field_type in _TEXTS}
+
+
 def missing_required(
     fields: Sequence[FormField], stored: Mapping[str, Any], written: Mapping[str, Any]
 ) -> tuple[FormField, ...]:

@@ -327,6 +327,16 @@ class TestRendering:
         assert body["prerun"] == {"f1": "load"}
         assert "Launching without the kick-off values that could not be rendered: " in errors(log)[1]
 
+    def test_a_required_text_that_cannot_be_rendered_beside_it_stays(self, tallyfy, context):
+        checklist = deepcopy(CHECKLIST)
+        checklist["prerun"].append({"id": "f3", "alias": "since", "label": "Since", "field_type": "date"})
+        tallyfy.get(f"{API}/checklists/c1", json={"data": checklist})
+        launch_notifier(
+            kickoff={"What happened": "{{ nothing }}", "since": "{{ nothing }}", "x": "{{ nothing }}"}
+        )(context)
+        [body] = sent(tallyfy)
+        assert body["prerun"] == {"f1": "{{ nothing }}"}
+
     def test_a_dag_that_renders_to_native_objects(self, tallyfy, context):
         context["dag"] = DAG("native", schedule=None, render_template_as_native_obj=True)
         comment_notifier(content="{{ 5 }}")(context)
