@@ -80,7 +80,7 @@ CHECKS = {
     "install": "`pip install` moves nothing",
     "discovery": "found, and examples in `dag.test()`",
     "tests": "units and integration",
-    "real": "waits and [gates](gates.md) in a real Airflow",
+    "deferral": "deferral in a real Airflow",
 }
 
 
@@ -129,13 +129,17 @@ class Environment:
         """Run the unit and integration tests."""
         return self._pytest("--numprocesses=3", "--dist=worksteal", "tests/unit", "tests/integration")
 
-    def real(self) -> str:
-        """Run DAGs in a real Airflow: sensors that are deferred, and approvals in every shape of DAG."""
-        return self._pytest("tests/system/test_every_airflow.py", "tests/system/test_gate_shapes.py")
+    def deferral(self) -> str:
+        """Run a DAG whose sensors are deferred in a real triggerer until a person completes tasks."""
+        return self._pytest("tests/system/test_every_airflow.py")
+
+    def gates(self) -> str:
+        """Run approvals in every shape of DAG in a real scheduler."""
+        return self._pytest("tests/system/test_gate_shapes.py")
 
     @property
     def gate_shapes(self) -> dict[str, str]:
-        """What the check in a real Airflow found of each shape."""
+        """What the check of the gates found of each shape."""
         return gate_table.read_report(self._report)
 
     def _check_that_the_wheel_is_used(self) -> None:
@@ -183,11 +187,13 @@ class Matrix:
 
     :param cells: which
     :param everything: whether to run all tests in each, or on the oldest Airflow alone
+    :param gates_only: whether to run only the shapes of gates
     """
 
-    def __init__(self, cells: Iterable[Cell], *, everything: bool) -> None:
+    def __init__(self, cells: Iterable[Cell], *, everything: bool, gates_only: bool = False) -> None:
         self._cells = tuple(cells)
         self._everything = everything
+        self._gates_only = gates_only
         self._console = Console(highlight=False, soft_wrap=True)
         self._started = time.monotonic()
 
@@ -211,23 +217,26 @@ class Matrix:
             "install": environment.install,
             "discovery": environment.discovery,
             "tests": environment.tests,
-            "real": environment.real,
+            "deferral": environment.deferral,
+            "gates": environment.gates,
         }
         if not self._everything and cell.airflow != oldest_on(cell.python):
-            del checks["tests"], checks["real"]
+            del checks["tests"], checks["deferral"], checks["gates"]
             if cell.airflow == NEWEST:
                 del checks["discovery"]
+        if self._gates_only:
+            checks = {name: checks[name] for name in ("install", "gates")}
         try:
             for name, check in checks.items():
                 row.results[name] = check()
-                self._say(f"{cell}: {CHECKS[name]}: {row.results[name]}")
-            if "real" in row.results:
+                self._say(f"{cell}: {CHECKS.get(name, name)}: {row.results[name]}")
+            if "gates" in row.results:
                 row.gate_shapes = environment.gate_shapes
         except FailedError as error:
             row.failed = True
             row.results[name] = "**no**"
             self._console.print(str(error), markup=False)
-            self._say(f"[red]{cell}: {CHECKS[name]}: no[/]")
+            self._say(f"[red]{cell}: {CHECKS.get(name, name)}: no[/]")
         finally:
             shutil.rmtree(folder / "environment", ignore_errors=True)
         return row
@@ -298,7 +307,8 @@ def main() -> int:
     parser.add_argument("--airflow", action="append", choices=AIRFLOWS, help="only this one; may be repeated")
     parser.add_argument("--python", action="append", help="only on this one, as 3.12; may be repeated")
     parser.add_argument("--quick", action="store_true", help="this Python only, all tests on the oldest only")
-    parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--gates", action="store_true", help="run only the shapes of gates")
+    parser.add_argument("--write", action="store_true", help="write the tables into the documentation")
     arguments = parser.parse_args()
     if arguments.quick and arguments.write:
         parser.error("--quick leaves checks out, so its lines are not to be written")
@@ -313,13 +323,15 @@ def main() -> int:
     if not cells:
         parser.error(f"no Airflow is tried on Python {', '.join(arguments.python)}")
     rows = []
-    with exit_on_termination(), closing(Matrix(cells, everything=not arguments.quick).run()) as coming:
+    matrix = Matrix(cells, everything=not arguments.quick, gates_only=arguments.gates)
+    with exit_on_termination(), closing(matrix.run()) as coming:
         for row in coming:
             rows.append(row)
-            if arguments.write and row.results:
-                write(lines_of([row]))  # so that a run that is ended early is not lost
-                if row.gate_shapes:
-                    gate_table.write(row.cell.airflow, row.gate_shapes, list(AIRFLOWS))
+            # At once, so that a run that is ended early is not lost.
+            if arguments.write and row.results and not arguments.gates:
+                write(lines_of([row]))
+            if arguments.write and row.gate_shapes:
+                gate_table.write(row.cell.airflow, row.gate_shapes, list(AIRFLOWS))
     print("", *lines_of(rows).values(), sep="\n")
     return int(any(row.failed for row in rows) or not any(row.results for row in rows))
 
