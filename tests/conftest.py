@@ -25,6 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """End the tests when a signal ended one of them, as `dev.processes.exit_on_termination` lets it."""
+    if call.excinfo is not None and isinstance(call.excinfo.value, SystemExit):
+        item.session.shouldstop = f"exit {call.excinfo.value.code}"
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(_home, ignore_errors=True)
 

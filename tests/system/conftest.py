@@ -23,7 +23,7 @@ from dev.sandbox import running_sandbox
 from dev.statsd import StatsdServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from dev.airflow_api import DagRun
     from dev.sandbox import SandboxClient
@@ -127,19 +127,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def shape(request: pytest.FixtureRequest) -> Callable[[], dict[str, Any]]:
-    """Return what a :class:`RealAirflow` is given to have the shape that the tests run in; each needs its own."""
-
-    def arguments() -> dict[str, Any]:
-        if not request.config.getoption("production"):
-            return {}
-        return {"backend": ProductionBackend(), "triggerers": 2}
-
-    return arguments
-
-
-@pytest.fixture(scope="session")
-def site(shape: Callable[[], dict[str, Any]]) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    shape: dict[str, Any] = {}
+    if request.config.getoption("production"):
+        shape = {"backend": ProductionBackend(), "triggerers": 2}
     with ExitStack() as stack:
         sandbox = stack.enter_context(running_sandbox("collection"))
         object_sandbox = stack.enter_context(running_sandbox("object"))
@@ -153,5 +144,5 @@ def site(shape: Callable[[], dict[str, Any]]) -> Iterator[Site]:
             "AIRFLOW_CONN_TALLYFY_OUTAGE": sandbox.connection(forwarder.url),
             "AIRFLOW_CONN_TALLYFY_ODD": sandbox.connection(rewriter.url),
         }
-        airflow = stack.enter_context(RealAirflow(DAGS, environment=environment, parallelism=8, **shape()))
+        airflow = stack.enter_context(RealAirflow(DAGS, environment=environment, parallelism=8, **shape))
         yield Site(airflow, sandbox, object_sandbox, forwarder, statsd)
