@@ -78,7 +78,7 @@ def fired(made):
 
 def xcoms_of(event, pushed):
     assert isinstance(event, TaskSuccessEvent)
-    return pushed if AIRFLOW_V_3_0_PLUS else event.xcoms or {}
+    return pushed if AIRFLOW_V_3_0_PLUS else {**pushed, **(event.xcoms or {})}
 
 
 def ends_in_a_worker(event):

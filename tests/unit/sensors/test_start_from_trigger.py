@@ -405,6 +405,12 @@ class TestEnd:
         assert started_with(sensor(end_from_trigger=True)).end_from_trigger is True
 
 
+def restored_from(dag):
+    """Return the sensor as the scheduler has it."""
+    with DAG("restored", schedule=None):  # Airflow 2 would put the sensor into the DAG of this test again
+        return serialization.from_dict(json.loads(json.dumps(serialization.to_dict(dag)))).get_task("wait")
+
+
 @pytest.mark.usefixtures("dag")
 class TestWhatIsSetLater:
     """A cluster policy, or the DAG file itself, changes a sensor that has been made."""
@@ -422,9 +428,7 @@ class TestWhatIsSetLater:
     def test_the_pace_and_the_timeout_are_those_of_the_sensor(self, dag):
         changed = sensor()
         changed.poke_interval, changed.timeout = 600.0, 7200.0
-        restored = serialization.from_dict(json.loads(json.dumps(serialization.to_dict(dag)))).get_task(
-            "wait"
-        )
+        restored = restored_from(dag)
         assert restored.start_trigger_args.timeout == timedelta(hours=2)
         assert started_with(changed).poke_interval == 600.0
 
@@ -439,9 +443,7 @@ class TestWhatIsSetLater:
     def test_it_starts_in_a_worker_if_it_has_to_by_then(self, dag, name, value):
         changed = sensor()
         setattr(changed, name, value)
-        restored = serialization.from_dict(json.loads(json.dumps(serialization.to_dict(dag)))).get_task(
-            "wait"
-        )
+        restored = restored_from(dag)
         assert (restored.start_from_trigger, restored.start_trigger_args) == (False, None)
 
 
