@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import warnings
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
