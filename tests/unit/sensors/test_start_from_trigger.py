@@ -408,6 +408,8 @@ class TestEnd:
 
 def restored_from(dag):
     """Return the sensor as the scheduler has it."""
+    if version_compat.IS_AIRFLOW_3_0:
+        pytest.skip("Airflow 3.0 starts no task in the triggerer, and restores none within a DAG")
     # Airflow 2 would put the sensor into the DAG of this test again.
     with nullcontext() if version_compat.AIRFLOW_V_3_0_PLUS else DAG("restored", schedule=None):
         return serialization.from_dict(json.loads(json.dumps(serialization.to_dict(dag)))).get_task("wait")
