@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_tallyfy import exceptions
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.waiting.evidence import (
     CONFIRMATION_SECONDS,
     GONE_AFTER_SECONDS,
@@ -24,6 +25,8 @@ from airflow_provider_tallyfy.waiting.outcomes import (
 from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
+
+from .judging import judge
 
 EARLY, LATE = "2026-01-01T10:00:00Z", "2026-01-01T11:00:00Z"
 
@@ -206,3 +209,24 @@ class TestErrors:
     )
     def test_a_refusal_in_tallyfy_s_own_words_ends_it(self, kind, status):
         assert kinds(evidence(), (0, error(kind, status))) == [Denied]
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"message": "No."},
+            {"error": {"code": "NO", "message": "No.", "details": None}},
+            {"message": {"message": "No."}},
+            {"errors": ["No."]},
+            {"errors": {"run": [{"r1": ["No."]}]}},
+        ],
+    )
+    @pytest.mark.parametrize(("status", "end"), [(401, Denied), (403, Denied), (404, Unreachable)])
+    def test_in_whatever_shape_tallyfy_puts_them(self, connection, requests_mock, status, end, body):
+        requests_mock.get(
+            "https://tallyfy.test/api/organizations/acme/runs/r1", status_code=status, json=body
+        )
+        with pytest.raises(exceptions.TallyfyError) as refusal:
+            TallyfyHook(retries=0).get_run("r1")
+        outcome = judge(NextTaskCondition("B"), "r1", PollError(refusal.value))
+        assert isinstance(outcome, end)
+        assert "No." in str(outcome)
