@@ -63,21 +63,27 @@ class FetchRun:
         if next_task is None:
             return snapshot
         left = [task_id for task_id in self.left_tasks if task_id != str(next_task["id"])][:MAX_LEFT_TASKS]
-        found = {task_id: state for task_id in left for state in _completion_of(hook, self.run_id, task_id)}
+        found = dict(_completions(hook, self.run_id, left))
         return replace(snapshot, left_tasks=found) if found else snapshot
 
 
-def _completion_of(hook: TallyfyHook, run_id: str, task_id: str) -> Iterator[str | None]:
-    """Give when a task was completed, ``None`` for a hidden or deleted one; nothing if it is open, or not known."""
-    try:
-        task = hook.get_task(run_id, task_id)
-    except TallyfyError as error:
-        if PollError(error).is_missing:
-            yield None
-        return
-    if str(task.get("id")) == task_id and (is_completed(task) or is_hidden(task)):
-        completed_at = task.get("completed_at")
-        yield completed_at if isinstance(completed_at, str) else None
+def _completions(hook: TallyfyHook, run_id: str, task_ids: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    """
+    Read tasks by themselves, and give when each was completed, ``None`` for a hidden one.
+
+    A task that is open, missing or not known is left out: a replica that lags may not have a task yet. After an outage
+    or a 429 no other task is asked for, since the answer would most likely be the same.
+    """
+    for task_id in task_ids:
+        try:
+            task = hook.get_task(run_id, task_id)
+        except TallyfyError as error:
+            if PollError(error).is_transient:
+                return
+            continue
+        if str(task.get("id")) == task_id and (is_completed(task) or is_hidden(task)):
+            completed_at = task.get("completed_at")
+            yield task_id, completed_at if isinstance(completed_at, str) else None
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import requests
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.waiting.fetches import FetchRun
@@ -10,6 +11,7 @@ from airflow_provider_tallyfy.waiting.fetches import FetchRun
 RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
 SHOWN = {"id": "t1", "alias": "sign", "title": "Sign"}
 HIDDEN = {"id": "t2", "alias": "decline", "title": "Decline", "status": "auto-skipped"}
+DONE = {"json": {"data": {"id": "t2", "completed_at": "2026-01-01"}}}
 
 
 @pytest.fixture
@@ -51,3 +53,35 @@ def test_not_where_the_run_is_archived_and_its_tasks_with_it(asked):
 def test_what_is_unreadable_or_ambiguous_is_left_to_whoever_asked(asked, shown):
     assert asked("sign", run=shown)["tasks"] == shown["tasks"]
     assert len(asked.history) == 1
+
+
+class TestTheTaskToMoveOnFrom:
+    @pytest.fixture
+    def left_tasks(self, connection, requests_mock):
+        def read(*task_ids, **answers):
+            requests_mock.get(RUN, json={"data": {"id": "r1", "next_task": {"id": "t9"}}})
+            for task_id, answer in answers.items():
+                requests_mock.get(f"{RUN}/tasks/{task_id}", **answer)
+            fetch = FetchRun("r1", ("next_task",), left_tasks=task_ids)
+            return fetch(TallyfyHook(retries=0)).left_tasks
+
+        read.history = requests_mock.request_history
+        return read
+
+    @pytest.mark.parametrize("status", [404, 410])
+    def test_one_answer_that_it_is_missing_proves_nothing(self, left_tasks, status):
+        missing = {"status_code": status, "json": {"message": "No."}}
+        assert left_tasks("t1", "t2", t1=missing, t2=DONE) == {"t2": "2026-01-01"}
+
+    @pytest.mark.parametrize(
+        "outage",
+        [
+            {"status_code": 429, "json": {"message": "Too Many Attempts."}},
+            {"status_code": 503},
+            {"status_code": 403, "text": "<html>"},
+            {"exc": requests.ConnectTimeout},
+        ],
+    )
+    def test_after_an_outage_no_other_is_asked_for(self, left_tasks, outage):
+        assert left_tasks("t2", "t1", "t3", t1=outage, t2=DONE, t3=outage) == {"t2": "2026-01-01"}
+        assert len(left_tasks.history) == 3
