@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tallyfy.exceptions import TallyfyError
+from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyNotFoundError, TallyfyPermissionError
 from airflow_provider_tallyfy.protocol.tasks import find_task, is_completed, is_hidden
 from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
 
@@ -57,8 +57,13 @@ class FetchRun:
         if not run.get("archived_at") and any(map(partial(_lacks, snapshot), self.required_tasks)):
             # After the run, so that a run that was complete without a task had it not even then.
             of_tasks = [name.removeprefix("tasks.") for name in self.with_ if name.startswith("tasks.")]
-            run["tasks"] = {"data": hook.get_tasks(self.run_id, with_=of_tasks)}
-            snapshot = RunSnapshot(run)
+            try:
+                run["tasks"] = {"data": hook.get_tasks(self.run_id, with_=of_tasks)}
+                snapshot = RunSnapshot(run)
+            except (TallyfyNotFoundError, TallyfyPermissionError) as error:
+                # This is about the list: the run itself was read just now, so it is neither gone nor denied.
+                if PollError(error).is_transient:
+                    raise
         next_task = run.get("next_task")
         if next_task is None:
             return snapshot
@@ -94,7 +99,7 @@ def _lacks(snapshot: RunSnapshot, name: str) -> bool:
     """Tell whether a hidden task, which a run does not show, may be meant: a likeness but for case is not enough."""
     try:
         found = find_task(snapshot.tasks_by_name, name)
-        return found is None or name not in (found.get("id"), found.get("alias"), found.get("title"))
+        return found is None or name not in (str(found.get("id")), found.get("alias"), found.get("title"))
     except ValueError:  # unreadable or ambiguous, which whoever asked finds out too
         return False
 
