@@ -90,6 +90,8 @@ class Evidence(Generic[C]):
         try:
             outcome = self._evaluate_run(result)
         except UnreadableAnswerError as error:
+            if result.is_from_list:
+                return Unconfirmed("a list of runs does not show enough", 0.0)
             return self._unreadable(str(error))
         if result.is_from_list:
             is_news = outcome != Pending(self.condition)

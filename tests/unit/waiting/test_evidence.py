@@ -125,6 +125,12 @@ class TestNextTask:
         del run["next_task"]
         assert kinds(evidence(), (0, RunSnapshot(run))) == [PollFailed]
 
+    def test_in_a_list_it_makes_the_run_be_read_by_itself(self):
+        run = snapshot().run
+        del run["next_task"]
+        outcome = evidence().evaluate(RunSnapshot(run, is_from_list=True), 0)
+        assert outcome == Unconfirmed("a list of runs does not show enough", 0.0)
+
     def test_a_list_ends_nothing(self):
         listed = RunSnapshot(snapshot("C", left=["B"]).run, is_from_list=True)
         assert evidence().evaluate(listed, 0) == Unconfirmed("a list of runs is a hint", 0.0)
