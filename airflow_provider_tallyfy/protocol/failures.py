@@ -1,8 +1,9 @@
 """
 What it means when Tallyfy refuses.
 
-An error is ``{"message": "…"}``, with or without ``"error": true`` and ``"code"``; from a proxy in between it may be
-HTML or nothing at all. The status decides what kind of failure it is, the body only explains it.
+An error is ``{"message": "…"}``, with or without ``"error": true`` and ``"code"``, or it is structured:
+``{"error": {"code": …, "message": …, "details": …}}``. From a proxy in between it may be HTML or nothing at all. The
+status decides what kind of failure it is, the body only explains it.
 """
 
 from __future__ import annotations
@@ -56,10 +57,11 @@ def read_failure(status: int, headers: Mapping[str, str], content: bytes) -> Fai
     """
     try:
         body = read_body(content)
-    except UnreadableAnswerError:
-        body = None
+        message = _message(body)
+    except (UnreadableAnswerError, RecursionError):
+        body = message = None
     is_from_tallyfy = isinstance(body, dict)
-    return Failure(_kind_of(status), status, _message(body), headers.get("X-Request-Id"), is_from_tallyfy)
+    return Failure(_kind_of(status), status, message, headers.get("X-Request-Id"), is_from_tallyfy)
 
 
 def _kind_of(status: int) -> FailureKind:
@@ -81,17 +83,32 @@ def _kind_of(status: int) -> FailureKind:
 
 
 def _message(body: Any) -> str | None:
-    """Join what the known error bodies say: ``message``, ``errors`` by field, and OAuth's ``error_description``."""
+    """
+    Join what an error says: its reason, and in parentheses ``errors`` by field or ``details``.
+
+    The reason is ``message``, OAuth's ``error_description``, ``error`` or ``code``, a text or again such an object.
+    """
     if not isinstance(body, dict):
         return None
-    candidates = (body.get(key) for key in ("message", "error_description", "error"))
-    said = next((text for text in candidates if isinstance(text, str) and text.strip()), "")
-    errors = body.get("errors")
-    if isinstance(errors, dict) and errors:
-        details = "; ".join(f"{field}: {_joined(texts)}" for field, texts in errors.items())
-        said = f"{said} ({details})" if said else details
-    return said or None
+    candidates = (_reason(body.get(key)) for key in ("message", "error_description", "error", "code"))
+    said = next(filter(None, candidates), "")
+    details = "; ".join(filter(None, (_details(body.get(key)) for key in ("errors", "details"))))
+    if said and details:
+        return f"{said} ({details})"
+    return said or details or None
 
 
-def _joined(texts: Any) -> str:
-    return " ".join(text for text in (texts if isinstance(texts, list) else [texts]) if isinstance(text, str))
+def _reason(value: Any) -> str:
+    if isinstance(value, str):
+        return value if value.strip() else ""
+    return _message(value) or _details(value)
+
+
+def _details(value: Any) -> str:
+    """Return all texts in a value, each with the fields that it is about: Laravel nests them in lists and objects."""
+    if isinstance(value, dict):
+        said = ((field, _details(inner)) for field, inner in value.items())
+        return "; ".join(f"{field}: {text}" if text else field for field, text in said)
+    if isinstance(value, list):
+        return " ".join(filter(None, map(_details, value)))
+    return value if isinstance(value, str) and value.strip() else ""

@@ -129,8 +129,8 @@ def encode_overrides(
     are_known = True
     for name, override in overrides.items():
         found = known.matches(name) if isinstance(name, str) else ()
-        if len(found) == 1 and found[0]["id"] not in encoded:
-            encoded[found[0]["id"]], wrong = _override(override, directory)
+        if len(found) == 1 and str(found[0]["id"]) not in encoded:
+            encoded[str(found[0]["id"])], wrong = _override(override, directory)
             problems += [f"step {quoted(name)}: {problem}" for problem in wrong]
         elif len(found) == 1:
             problems.append(f"step {named(found[0])} is named twice")
@@ -202,7 +202,10 @@ def _by_name(things: Iterable[Mapping[str, Any]]) -> Index[Mapping[str, Any]]:
     def called(thing: Mapping[str, Any]) -> tuple[str, ...]:
         return _text(thing, "alias"), _text(thing, "title")
 
-    return index(things, Rank(lambda thing: (_text(thing, "id"),)), Rank(called), Rank(called, folded))
+    # An id may be a number; whoever names a thing by it has its text.
+    return index(
+        things, Rank(lambda thing: (str(thing.get("id") or ""),)), Rank(called), Rank(called, folded)
+    )
 
 
 def _text(thing: Mapping[str, Any], key: str) -> str:

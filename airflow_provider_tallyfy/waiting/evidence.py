@@ -6,7 +6,7 @@ The rule, for every kind of wait and wherever it is held:
 
 - An answer that is older than what the wait knows never ends it.
 - What cannot be explained by an old answer ends it at once: the run is complete; the awaited task is completed; the
-  task to move on from is completed, hidden or gone when it is read by itself.
+  task to move on from is completed or hidden when it is read by itself.
 - Any other end has to be shown again by a second read, :data:`CONFIRMATION_SECONDS` later, with nothing else between.
 - A run is gone after :data:`GONE_AFTER_POLLS` polls over :data:`GONE_AFTER_SECONDS` in which Tallyfy itself said so.
 - What is not Tallyfy's own answer is an outage, whatever its status. A list of runs is a hint.
@@ -90,6 +90,8 @@ class Evidence(Generic[C]):
         try:
             outcome = self._evaluate_run(result)
         except UnreadableAnswerError as error:
+            if result.is_from_list:
+                return Unconfirmed("a list of runs does not show enough", 0.0)
             return self._unreadable(str(error))
         if result.is_from_list:
             is_news = outcome != Pending(self.condition)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tallyfy.exceptions import TallyfyError
+from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyNotFoundError, TallyfyPermissionError
 from airflow_provider_tallyfy.protocol.tasks import find_task, is_completed, is_hidden
 from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
 
@@ -57,27 +57,38 @@ class FetchRun:
         if not run.get("archived_at") and any(map(partial(_lacks, snapshot), self.required_tasks)):
             # After the run, so that a run that was complete without a task had it not even then.
             of_tasks = [name.removeprefix("tasks.") for name in self.with_ if name.startswith("tasks.")]
-            run["tasks"] = {"data": hook.get_tasks(self.run_id, with_=of_tasks)}
-            snapshot = RunSnapshot(run)
+            try:
+                run["tasks"] = {"data": hook.get_tasks(self.run_id, with_=of_tasks)}
+                snapshot = RunSnapshot(run)
+            except (TallyfyNotFoundError, TallyfyPermissionError) as error:
+                # This is about the list: the run itself was read just now, so it is neither gone nor denied.
+                if PollError(error).is_transient:
+                    raise
         next_task = run.get("next_task")
         if next_task is None:
             return snapshot
         left = [task_id for task_id in self.left_tasks if task_id != str(next_task["id"])][:MAX_LEFT_TASKS]
-        found = {task_id: state for task_id in left for state in _completion_of(hook, self.run_id, task_id)}
+        found = dict(_completions(hook, self.run_id, left))
         return replace(snapshot, left_tasks=found) if found else snapshot
 
 
-def _completion_of(hook: TallyfyHook, run_id: str, task_id: str) -> Iterator[str | None]:
-    """Give when a task was completed, ``None`` for a hidden or deleted one; nothing if it is open, or not known."""
-    try:
-        task = hook.get_task(run_id, task_id)
-    except TallyfyError as error:
-        if PollError(error).is_missing:
-            yield None
-        return
-    if str(task.get("id")) == task_id and (is_completed(task) or is_hidden(task)):
-        completed_at = task.get("completed_at")
-        yield completed_at if isinstance(completed_at, str) else None
+def _completions(hook: TallyfyHook, run_id: str, task_ids: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    """
+    Read tasks by themselves, and give when each was completed, ``None`` for a hidden one.
+
+    A task that is open, missing or not known is left out: a replica that lags may not have a task yet. After an outage
+    or a 429 no other task is asked for, since the answer would most likely be the same.
+    """
+    for task_id in task_ids:
+        try:
+            task = hook.get_task(run_id, task_id)
+        except TallyfyError as error:
+            if PollError(error).is_transient:
+                return
+            continue
+        if str(task.get("id")) == task_id and (is_completed(task) or is_hidden(task)):
+            completed_at = task.get("completed_at")
+            yield task_id, completed_at if isinstance(completed_at, str) else None
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:
@@ -88,7 +99,7 @@ def _lacks(snapshot: RunSnapshot, name: str) -> bool:
     """Tell whether a hidden task, which a run does not show, may be meant: a likeness but for case is not enough."""
     try:
         found = find_task(snapshot.tasks_by_name, name)
-        return found is None or name not in (found.get("id"), found.get("alias"), found.get("title"))
+        return found is None or name not in (str(found.get("id")), found.get("alias"), found.get("title"))
     except ValueError:  # unreadable or ambiguous, which whoever asked finds out too
         return False
 

@@ -66,9 +66,9 @@ class NextTaskCondition:
                 f"from_task is {self.from_task_id}, the id of the run itself, and so no task to move on from. "
                 "Pass get_run.output['next_task']: Airflow takes get_run.output['next_task']['id'] for the XCom 'id'."
             )
-        if "next_task" not in run:
+        if "next_task" not in run and not is_complete(run):
             raise UnreadableAnswerError("it does not say which task is next")
-        next_task = run["next_task"]
+        next_task = run.get("next_task")
         next_id = None if next_task is None else str(next_task["id"])
         if next_id is not None and self.from_task_id in (None, next_id):
             return Pending(NextTaskCondition(next_id))

@@ -36,11 +36,13 @@ class Met:
     :param result: what the task returns; plain JSON.
     :param happened_at: when that was, where Tallyfy says so. It does not travel to the worker.
     :param is_certain: whether one answer is enough: what it shows cannot be explained by a replica that lags.
+    :param warning: what is missing in the result, as a sentence for the log.
     """
 
     result: dict[str, Any]
     happened_at: datetime | None = field(default=None, compare=False)
     is_certain: bool = field(default=False, compare=False)
+    warning: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class RunSnapshot:
 
     :param run: as :meth:`~airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook.get_run` returns it.
     :param is_from_list: whether it stood in a list of runs. A list is a hint: it never ends a wait.
-    :param left_tasks: tasks that a wait may move on from and that were completed, hidden or gone when they were read by
+    :param left_tasks: tasks that a wait may move on from and that were completed or hidden when they were read by
         themselves, by id. The value is the time of the completion as Tallyfy gives it, or ``None``.
     """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
@@ -104,7 +105,7 @@ class TaskDoneCondition:
             return Unreachable(
                 f"Task {named(task)} of run {run.get('id')} is completed, but neither approved nor rejected."
             )
-        return Met(_result(task), happened_at=read_moment(task.get("completed_at")), is_certain=True)
+        return _met(task, happened_at=read_moment(task.get("completed_at")), is_certain=True)
 
     def describe_run(self, snapshot: RunSnapshot) -> str:
         """Describe how far the run is, and how the task is, who has it and when it is due."""
@@ -154,7 +155,7 @@ class TaskDoneCondition:
 
     def _hidden(self, run: dict[str, Any], task: Mapping[str, Any]) -> Met | Unreachable | Skipped:
         if self.on_skipped == "succeed":
-            return Met(_result(task))
+            return _met(task)
         reason = f"A rule hides task {named(task)} of run {run.get('id')}."
         return Unreachable(reason) if self.on_skipped == "fail" else Skipped(reason)
 
@@ -171,9 +172,16 @@ def check_on_skipped(on_skipped: object) -> None:
         )
 
 
-def _result(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the task as Tallyfy has it, with its decision and its form's values."""
-    return {**task, "is_approved": _decision(task), "form_values": read_task_form(task)}
+def _met(task: Mapping[str, Any], *, happened_at: datetime | None = None, is_certain: bool = False) -> Met:
+    """Return the task as Tallyfy has it, with its decision and the values of its form, ``None`` if unreadable."""
+    form_values = warning = None
+    try:
+        form_values = read_task_form(task)
+    except UnreadableAnswerError as error:
+        # That the task is done is no less true, and no later poll would show more.
+        warning = f"The form of task {named(task)} cannot be read, so form_values is None: {error}"
+    result = {**task, "is_approved": _decision(task), "form_values": form_values}
+    return Met(result, happened_at, is_certain, warning)
 
 
 def _decision(task: Mapping[str, Any]) -> bool | None:

@@ -153,6 +153,8 @@ class _Polls(Generic[C]):
                 self._at_first_sight(place.connection)
                 self._at_first_sight = None
             self._log_line(f"{condition.describe_run(result)}; run {self._run_id}")
+            if isinstance(outcome, Met) and outcome.warning:
+                self._lines += ((self._log.warning, "%s", outcome.warning),)
             if self._failures:
                 message = "Tallyfy answers again after %d failed polls"
                 self._lines += ((self._log.info, message, self._failures),)

@@ -116,6 +116,8 @@ class RunPoller(Generic[C]):
                 self._pause_reason = outcome.error
                 self._paused_until = polled_at + min(retry_after, MAX_RETRY_AFTER)
         elif isinstance(result, RunSnapshot):
+            if isinstance(outcome, Met) and outcome.warning:
+                self._log.warning("%s", outcome.warning)
             self._log_line(f"{evidence.condition.describe_run(result)}; run {self._run_id}")
             if not self._is_read:
                 self._is_read = True

@@ -68,11 +68,34 @@ def test_the_status_decides(status, kind):
             "The given data was invalid. (name: Too long. Too dull.; users: None)",
         ),
         ({"errors": {"name": ["Too long."]}}, "name: Too long."),
-        ({"errors": {"name": ["Too long.", {"rule": "max"}, ["x"], 7, None]}}, "name: Too long."),
+        ({"errors": {"name": ["Too long.", {"rule": "max"}, ["x"], 7, None]}}, "name: Too long. rule: max x"),
         (
-            {"message": "No.", "errors": {"name": {"rule": "max"}, "tags": ["Unknown."]}},
-            "No. (name: ; tags: Unknown.)",
+            {"message": "No.", "errors": {"name": {"rule": None}, "tags": ["Unknown."]}},
+            "No. (name: rule; tags: Unknown.)",
         ),
+        ({"message": "No.", "errors": {"name": []}}, "No. (name)"),
+        ({"errors": ["No.", "Never."]}, "No. Never."),
+        (
+            {"errors": {"prerun": [{"f1": ["Too long."]}, {"f2": ["Unknown."]}]}},
+            "prerun: f1: Too long. f2: Unknown.",
+        ),
+        (
+            {
+                "error": {
+                    "code": "SEAT_POOL_EXHAUSTED",
+                    "message": "No seats are left.",
+                    "details": {"users": ["Too many."]},
+                }
+            },
+            "No seats are left. (users: Too many.)",
+        ),
+        ({"error": {"code": "GONE", "message": "No.", "details": None}}, "No."),
+        ({"error": {"code": "GONE", "details": []}}, "GONE"),
+        ({"error": True, "code": "GONE"}, "GONE"),
+        ({"message": {"message": "No."}}, "No."),
+        ({"message": {"name": ["Too long."]}}, "name: Too long."),
+        ({"message": ["No."]}, "No."),
+        ({"message": {}, "error": [], "errors": [{}]}, None),
         ({"message": "No.", "errors": []}, "No."),
         ({"message": "No.", "errors": {}}, "No."),
         ({"message": "", "error": "Not at all."}, "Not at all."),
@@ -87,6 +110,11 @@ def test_the_status_decides(status, kind):
 )
 def test_tallyfys_words(body, message):
     assert said(body) == message
+
+
+def test_a_body_that_is_nested_too_deeply_says_nothing():
+    failure = read_failure(422, {}, b'{"errors": ' + b"[" * 900 + b'"No."' + b"]" * 900 + b"}")
+    assert (failure.status, failure.message) in [(422, "No."), (422, None)]
 
 
 def test_a_long_message_is_left_whole():

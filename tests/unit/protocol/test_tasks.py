@@ -169,3 +169,9 @@ class TestOverrides:
     )
     def test_whether_people_must_be_looked_up(self, overrides, needed):
         assert needs_directory(overrides) is needed
+
+
+def test_an_id_may_be_a_number():
+    review = {"id": 7, "title": "Review"}
+    assert find_task([review], "7") is review
+    assert encode_overrides([review], {"7": {"deadline": "2026-01-01T00:00:00Z"}}).keys() == {"7"}

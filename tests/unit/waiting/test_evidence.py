@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_tallyfy import exceptions
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.waiting.evidence import (
     CONFIRMATION_SECONDS,
     GONE_AFTER_SECONDS,
@@ -24,6 +25,8 @@ from airflow_provider_tallyfy.waiting.outcomes import (
 from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
+
+from .judging import judge
 
 EARLY, LATE = "2026-01-01T10:00:00Z", "2026-01-01T11:00:00Z"
 
@@ -122,6 +125,12 @@ class TestNextTask:
         del run["next_task"]
         assert kinds(evidence(), (0, RunSnapshot(run))) == [PollFailed]
 
+    def test_in_a_list_it_makes_the_run_be_read_by_itself(self):
+        run = snapshot().run
+        del run["next_task"]
+        outcome = evidence().evaluate(RunSnapshot(run, is_from_list=True), 0)
+        assert outcome == Unconfirmed("a list of runs does not show enough", 0.0)
+
     def test_a_list_ends_nothing(self):
         listed = RunSnapshot(snapshot("C", left=["B"]).run, is_from_list=True)
         assert evidence().evaluate(listed, 0) == Unconfirmed("a list of runs is a hint", 0.0)
@@ -206,3 +215,24 @@ class TestErrors:
     )
     def test_a_refusal_in_tallyfy_s_own_words_ends_it(self, kind, status):
         assert kinds(evidence(), (0, error(kind, status))) == [Denied]
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"message": "No."},
+            {"error": {"code": "NO", "message": "No.", "details": None}},
+            {"message": {"message": "No."}},
+            {"errors": ["No."]},
+            {"errors": {"run": [{"r1": ["No."]}]}},
+        ],
+    )
+    @pytest.mark.parametrize(("status", "end"), [(401, Denied), (403, Denied), (404, Unreachable)])
+    def test_in_whatever_shape_tallyfy_puts_them(self, connection, requests_mock, status, end, body):
+        requests_mock.get(
+            "https://tallyfy.test/api/organizations/acme/runs/r1", status_code=status, json=body
+        )
+        with pytest.raises(exceptions.TallyfyError) as refusal:
+            TallyfyHook(retries=0).get_run("r1")
+        outcome = judge(NextTaskCondition("B"), "r1", PollError(refusal.value))
+        assert isinstance(outcome, end)
+        assert "No." in str(outcome)

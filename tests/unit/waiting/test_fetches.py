@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import requests
 
+from airflow_provider_tallyfy.exceptions import TallyfyError
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.waiting.fetches import FetchRun
 
 RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
 SHOWN = {"id": "t1", "alias": "sign", "title": "Sign"}
 HIDDEN = {"id": "t2", "alias": "decline", "title": "Decline", "status": "auto-skipped"}
+DONE = {"json": {"data": {"id": "t2", "completed_at": "2026-01-01"}}}
 
 
 @pytest.fixture
@@ -51,3 +54,69 @@ def test_not_where_the_run_is_archived_and_its_tasks_with_it(asked):
 def test_what_is_unreadable_or_ambiguous_is_left_to_whoever_asked(asked, shown):
     assert asked("sign", run=shown)["tasks"] == shown["tasks"]
     assert len(asked.history) == 1
+
+
+def test_a_numeric_id_is_the_same_task_as_its_text(asked):
+    assert asked("7", run={"tasks": {"data": [SHOWN | {"id": 7}]}})["tasks"] == {"data": [SHOWN | {"id": 7}]}
+    assert len(asked.history) == 1
+
+
+class TestARefusalOfTheListOfTasks:
+    @pytest.fixture
+    def read(self, connection, requests_mock):
+        def read(**refusal):
+            requests_mock.get(RUN, json={"data": {"id": "r1", "tasks": {"data": [SHOWN]}, "next_task": None}})
+            requests_mock.get(f"{RUN}/tasks", **refusal)
+            return FetchRun("r1", ("next_task", "tasks"), ("decline",))(TallyfyHook(retries=0)).run
+
+        return read
+
+    @pytest.mark.parametrize("says", ["No query results", "API endpoint not found"])
+    @pytest.mark.parametrize("status", [403, 404])
+    def test_says_nothing_of_the_run(self, read, status, says):
+        assert read(status_code=status, json={"message": says})["tasks"] == {"data": [SHOWN]}
+
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            {"status_code": 401, "json": {"message": "No."}},
+            {"status_code": 429, "json": {"message": "No."}},
+            {"status_code": 503},
+            {"status_code": 403, "text": "<html>"},
+        ],
+    )
+    def test_but_what_would_refuse_the_run_too_does(self, read, refusal):
+        with pytest.raises(TallyfyError):
+            read(**refusal)
+
+
+class TestTheTaskToMoveOnFrom:
+    @pytest.fixture
+    def left_tasks(self, connection, requests_mock):
+        def read(*task_ids, **answers):
+            requests_mock.get(RUN, json={"data": {"id": "r1", "next_task": {"id": "t9"}}})
+            for task_id, answer in answers.items():
+                requests_mock.get(f"{RUN}/tasks/{task_id}", **answer)
+            fetch = FetchRun("r1", ("next_task",), left_tasks=task_ids)
+            return fetch(TallyfyHook(retries=0)).left_tasks
+
+        read.history = requests_mock.request_history
+        return read
+
+    @pytest.mark.parametrize("status", [404, 410])
+    def test_one_answer_that_it_is_missing_proves_nothing(self, left_tasks, status):
+        missing = {"status_code": status, "json": {"message": "No."}}
+        assert left_tasks("t1", "t2", t1=missing, t2=DONE) == {"t2": "2026-01-01"}
+
+    @pytest.mark.parametrize(
+        "outage",
+        [
+            {"status_code": 429, "json": {"message": "Too Many Attempts."}},
+            {"status_code": 503},
+            {"status_code": 403, "text": "<html>"},
+            {"exc": requests.ConnectTimeout},
+        ],
+    )
+    def test_after_an_outage_no_other_is_asked_for(self, left_tasks, outage):
+        assert left_tasks("t2", "t1", "t3", t1=outage, t2=DONE, t3=outage) == {"t2": "2026-01-01"}
+        assert len(left_tasks.history) == 3

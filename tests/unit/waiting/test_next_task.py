@@ -57,6 +57,16 @@ def test_it_is_over_at_the_first_sight_when_nothing_is_left():
     assert verdict.result["run_status"] == "complete"
 
 
+@pytest.mark.parametrize("end", [{"status": "complete"}, {"completed_at": "2026-01-01"}])
+def test_a_complete_run_that_does_not_say_which_task_is_next_has_none_left(end):
+    shown = run("a", **end)
+    del shown["next_task"]
+    outcome = NextTaskCondition("a").evaluate(RunSnapshot(shown))
+    assert isinstance(outcome, Met)
+    assert outcome.is_certain
+    assert outcome.result["next_task"] is None
+
+
 def test_a_numeric_id_is_the_same_task_as_its_text():
     seen = run("a") | {"next_task": {"id": 7}}
     assert NextTaskCondition("7").evaluate(RunSnapshot(seen)) == Pending(NextTaskCondition("7"))

@@ -177,6 +177,19 @@ class TestManyWaits:
         simulation.pass_time(120)
         assert all(wait.over_at is None for wait in simulation.waits)
 
+    def test_runs_are_read_by_themselves_while_the_list_does_not_say_which_task_is_next(self):
+        simulation = Simulation(30)
+        simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
+        simulation.tallyfy.freeze_lists()
+        for shown in simulation.tallyfy.lists.values():
+            del shown["next_task"]
+        simulation.wait_for()
+        simulation.pass_time(SETTLED)
+        simulation.complete(simulation.run(3))
+        simulation.pass_time(INTERVAL + SETTLED)
+        assert isinstance(simulation.waits[3].verdict, Met)
+        assert not any(wait.blanks for wait in simulation.waits)
+
     def test_a_wait_that_needs_more_than_a_list_shows_has_its_run_read_by_itself(self):
         simulation = Simulation(100)
         simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN

@@ -143,8 +143,14 @@ def test_an_answer_that_cannot_be_read_ends_nothing(shown):
     assert "run r1 cannot be read: a list of tasks was expected" in str(verdict.error)
 
 
-def test_a_form_that_cannot_be_read_ends_nothing():
-    assert isinstance(judged(run(DONE | {"form_fields": "none"})), PollFailed)
+@pytest.mark.parametrize("form", ["none", [{"label": "no id"}], {"data": ["x"]}])
+def test_a_form_that_cannot_be_read_holds_up_no_completion(form):
+    outcome = judged(run(DECIDED | {"is_approved": True, "form_fields": form}), needs_decision=True)
+    assert outcome.result == DECIDED | {"is_approved": True, "form_fields": form, "form_values": None}
+    assert "The form of task 'Sign contract' (alias sign, id t1) cannot be read" in outcome.warning
+    hidden = judged(run(HIDDEN | {"form_fields": form}), on_skipped="succeed")
+    assert (hidden.result["form_values"], bool(hidden.warning)) == (None, True)
+    assert judged(run(DONE | FORM)).warning is None
 
 
 class TestDecision:

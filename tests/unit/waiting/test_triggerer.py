@@ -17,6 +17,7 @@ from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Pending, Unreachable
 from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
 from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 
 LONGEST = 10.0
 DOWN = PollError(exceptions.TallyfyConnectionError("nothing came back"))
@@ -48,14 +49,19 @@ class Place:
 
 @pytest.fixture
 def waited(monkeypatch, caplog):
-    def wait(looks, from_task_id="a", run_id="run", **options):
+    def wait(looks, from_task_id="a", run_id="run", condition=None, **options):
         wait.place = Place(looks)
         monkeypatch.setattr(triggerer_module, "subscribe", lambda *_: nullcontext(wait.place))
         caplog.set_level(logging.INFO)
         log = logging.getLogger("test_wait")
         return asyncio.run(
             triggerer_module.wait(
-                "conn", run_id, NextTaskCondition(from_task_id), PollSchedule(1), log, **options
+                "conn",
+                run_id,
+                condition or NextTaskCondition(from_task_id),
+                PollSchedule(1),
+                log,
+                **options,
             )
         )
 
@@ -83,6 +89,15 @@ def test_an_outage_is_told_in_few_lines_and_so_is_its_end(waited, caplog):
     assert len(warnings) == 10  # 1, 2, 4, … 512
     assert "nothing came back" in warnings[0]
     assert "after 1000 failed polls" in caplog.text
+
+
+def test_a_form_that_cannot_be_read_is_warned_of_once(waited, caplog):
+    hidden = {"id": "t1", "alias": "sign", "status": "auto-skipped", "form_fields": "none"}
+    polls = [seen("a", tasks=[hidden])] * 2
+    assert isinstance(waited(polls, condition=TaskDoneCondition("sign", "succeed")), Met)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "form_values is None" in warnings[0]
 
 
 def test_what_is_waited_for_is_one_line(waited, caplog):

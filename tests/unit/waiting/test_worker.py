@@ -61,9 +61,8 @@ def test_a_change_costs_one_more_request_and_no_pause(poller, tallyfy, requests_
     assert time_of_polls.monotonic() == began
 
 
-@pytest.mark.parametrize("task_b", [task("auto-skipped"), NOT_FOUND])
-def test_so_does_one_after_which_the_task_is_hidden_or_gone(poller, tallyfy, requests_mock, task_b):
-    tallyfy(answer("C"), task_b=task_b)
+def test_so_does_one_after_which_the_task_is_hidden(poller, tallyfy, requests_mock):
+    tallyfy(answer("C"), task_b=task("auto-skipped"))
     assert isinstance(poller.poll(B), Met)
     assert requests_mock.call_count == 2
 
@@ -75,6 +74,7 @@ def test_so_does_one_after_which_the_task_is_hidden_or_gone(poller, tallyfy, req
         task("completed", "another"),
         WAF,
         {"status_code": 503},
+        NOT_FOUND,
         {"status_code": 404, "json": {"message": "API endpoint not found"}},
     ],
 )
@@ -178,3 +178,12 @@ def test_all_that_several_conditions_need_is_asked_for_at_once():
     assert FetchRun.for_conditions("r1", conditions) == FetchRun(
         "r1", ("next_task", "tasks", "tasks.form_fields"), ("sign",), ("B", "A")
     )
+
+
+def test_a_form_that_cannot_be_read_is_warned_of_once(poller, tallyfy, caplog):
+    hidden = {"id": "t1", "alias": "sign", "status": "auto-skipped", "form_fields": "none"}
+    tallyfy(answer(tasks=[hidden]))
+    assert isinstance(poller.poll(TaskDoneCondition("sign", "succeed")), Met)
+    assert [record.levelname for record in caplog.records if "form_values is None" in record.message] == [
+        "WARNING"
+    ]
