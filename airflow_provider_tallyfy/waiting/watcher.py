@@ -186,6 +186,7 @@ class Watcher:
         finally:
             # In a thread, since a request may be under way in it.
             self._threads.submit(self._hook.reset)
+            self._threads.shutdown()
             metrics.from_event_loop(metrics.active_waits, self._conn_id, self._waits)
 
     async def _step(self) -> None:

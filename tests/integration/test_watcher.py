@@ -571,6 +571,26 @@ def test_the_last_wait_takes_the_watcher_along(town, scene):
     scene(play)
 
 
+def test_watchers_that_ended_leave_no_threads(town):
+    """A triggerer runs for months, and a watcher may come and go with each wait."""
+
+    def threads():
+        return {thread for thread in threading.enumerate() if thread.name == "tallyfy-watcher"}
+
+    before, run_id = threads(), town.launch(1)[0]
+
+    async def play():
+        for _ in range(10):
+            with watcher.subscribe("tallyfy_default", run_id, NextTaskCondition(), PollSchedule(60)) as place:
+                await asyncio.wait_for(place.next_result(), LONGEST)
+
+    asyncio.run(play())
+    begun = threads() - before
+    for thread in begun:
+        thread.join(1.0)
+    assert not threads() - before
+
+
 def test_a_wait_that_is_cancelled_in_the_middle_of_a_look_harms_nobody(town, scene, monkeypatch):
     async def play(triggerer, clock):
         first, second = town.launch(2)
