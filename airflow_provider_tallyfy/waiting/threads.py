@@ -59,7 +59,7 @@ class DaemonThreads(Executor):
             self._threads[-1].start()
         return future
 
-    def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
+    def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
         """Let the threads end after the calls that were submitted; nothing is cancelled, and nobody waits."""
         for _ in self._threads:
             self._calls.put(None)

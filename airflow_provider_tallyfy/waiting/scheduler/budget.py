@@ -47,8 +47,9 @@ class RequestBudget:
     def set_limit(self, requests_per_hour: float) -> None:
         """Take another ceiling."""
         if requests_per_hour != self._limit:
+            left = self._tokens if self._limit else inf
             self._limit = requests_per_hour
-            self._tokens = min(self._tokens, self._burst)
+            self._tokens = min(left, self._burst)
 
     def is_ample(self, now: float) -> bool:
         """Tell whether more than half of a burst is left."""
@@ -64,7 +65,8 @@ class RequestBudget:
     def spend(self, requests: int, now: float) -> None:
         """Take note of requests that were sent."""
         self._refill(now)
-        self._tokens -= requests
+        if self._limit:
+            self._tokens -= requests
 
     def heed_remaining(self, remaining: int | None, now: float) -> None:
         """Heed what Tallyfy's ``X-RateLimit-Remaining`` says: the last few requests of a minute are for others."""

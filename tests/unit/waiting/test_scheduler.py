@@ -821,3 +821,16 @@ class TestBudget:
             simulation.scheduler.budget.heed_remaining(3, simulation.now)
             simulation.pass_time(1)
         assert simulation.tallyfy.requests() <= 12
+
+    def test_a_ceiling_after_none_begins_with_a_burst(self):
+        simulation = Simulation(100)
+        simulation.wait_for(poke_interval=10)
+        simulation.scheduler.budget.set_limit(500)
+        simulation.pass_time(60)
+        simulation.scheduler.budget.set_limit(0)
+        simulation.pass_time(7200)
+        assert simulation.tallyfy.requests() > 1000
+        simulation.scheduler.budget.set_limit(500)
+        set_at = simulation.now
+        simulation.pass_time(30)
+        assert simulation.tallyfy.requests(since=set_at) >= 3
