@@ -1,6 +1,8 @@
 """
 How many requests may be sent: a ceiling for each connection and hour, and what Tallyfy itself says is left.
 
+It belongs to the connection, so it is shared by all that poll through it, and outlives them.
+
 A token bucket. A fifth of the hourly ceiling may be sent at once, as after a start; the rest comes back over the hour.
 Together they stay below the ceiling in every hour, with some room for requests that turn out to need more than one.
 """
@@ -28,6 +30,8 @@ class RequestBudget:
         self._tokens = inf
         self._updated_at = -inf
         self._paused_until = -inf
+        self.refused_until = -inf
+        """Until when Tallyfy takes no request, as a 429 said."""
         self.set_limit(requests_per_hour)
 
     @property

@@ -60,11 +60,11 @@ class PollScheduler:
     """
     Decides for all the waits of one connection, one request at a time.
 
-    :param requests_per_hour: the most requests in an hour; 0 for no ceiling.
+    :param budget: bounds its requests; schedulers may share one.
     """
 
-    def __init__(self, requests_per_hour: float = 0) -> None:
-        self.budget = RequestBudget(requests_per_hour)
+    def __init__(self, budget: RequestBudget | None = None) -> None:
+        self.budget = budget or RequestBudget()
         self.delayed = 0
         """Requests that had to wait for the budget, so far."""
         self._is_delayed = False
@@ -150,8 +150,11 @@ class PollScheduler:
 
     def next_request(self, now: float) -> Fetch | float:
         """Return what to send now, or until when there is nothing to send unless a wait comes."""
-        if not self._runs or now < self._paused_until:
-            return self._paused_until if self._runs else inf
+        if not self._runs:
+            return inf
+        paused_until = max(self._paused_until, self.budget.refused_until)
+        if now < paused_until:
+            return paused_until
         if not self._has_begun:
             # When a triggerer starts, its waits come one after the other, and are best polled together.
             begins_at = min(self._last_of_the_first, self._first_begins_at + STARTUP_DELAY)
@@ -441,6 +444,8 @@ class PollScheduler:
         self._outages += 1
         pause = PollSchedule(self._min_pause()).after_failure(self._outages, error.error.retry_after)
         self._paused_until = now + pause
+        if isinstance(error.error, TallyfyRateLimitError):
+            self.budget.refused_until = self._paused_until
         for health in (self._list_health, self._feed_health):
             if health.last_failed_at >= now - MAX_STALENESS and error.is_transient:
                 health.reset()  # it failed as everything did
