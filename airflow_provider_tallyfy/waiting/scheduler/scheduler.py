@@ -175,7 +175,7 @@ class PollScheduler:
         kind = min(candidates, key=lambda kind: self._turns.get(kind, -1))
         self._turns[kind] = next(self._numbers)
         if kind == "reread":
-            pause = self.budget.pause / REREAD_SHARE
+            pause = 0.0 if self.budget.is_ample(now) else self.budget.pause / REREAD_SHARE
             self._next_reread_at = now + pause
         return self._count(candidates[kind])
 
@@ -374,7 +374,8 @@ class PollScheduler:
         return deliveries
 
     def _take_snapshot(self, run: WatchedRun, snapshot: RunSnapshot, asked_at: float) -> list[Delivery]:
-        self._take_off(run)
+        # A list does not replace a read by itself: a run that is due for one keeps its turn.
+        self._take_off(run, keep_urgent=snapshot.is_from_list)
         run.tried = ()
         status = snapshot.run.get("status")
         run.status = status if isinstance(status, str) and status else None
@@ -435,8 +436,15 @@ class PollScheduler:
     def _back_off(self, run: WatchedRun, error: PollError, now: float) -> None:
         run.failures += 1
         run.recheck_at = inf
-        pause = PollSchedule(run.pause).after_failure(run.failures, error.error.retry_after)
-        run.retry_at = now + pause
+        # Beyond the interval, or a few runs that fail would take what the budget has for all.
+        longest = PollSchedule(max(run.pause, MAX_STALENESS))
+        run.retry_at = now + longest.after_failure(run.failures, error.error.retry_after)
+        last_polls = [
+            subscription.last_poll_at
+            for subscription in run.subscriptions
+            if subscription.last_poll_at > now and not error.error.retry_after
+        ]
+        run.retry_at = min([run.retry_at, *last_polls])
         self._schedule(run)
 
     def _pause_all(self, error: PollError, asked_at: float, now: float) -> list[Delivery]:
@@ -527,10 +535,11 @@ class PollScheduler:
         since = run.read_alone_at if run.read_alone_at != -inf else run.subscriptions[0].begins_at
         return since + max(MAX_STALENESS, pause)
 
-    def _take_off(self, run: WatchedRun) -> None:
+    def _take_off(self, run: WatchedRun, *, keep_urgent: bool = False) -> None:
         """Take a run off what is due now."""
         self._pending.pop(run.run_id, None)
-        self._urgent.pop(run.run_id, None)
+        if not keep_urgent:
+            self._urgent.pop(run.run_id, None)
         if self._sweep is not None:
             self._sweep.pending.discard(run.run_id)
 
