@@ -66,8 +66,9 @@ class TallyfyTrigger(BaseTrigger):
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: id of the run.
-    :param api_url: base URL of the API that the worker's connection led to. The triggerer polls no other.
-    :param organization: the organization, likewise. Both are ``None`` for a wait that began in the triggerer.
+    :param api_url: base URL of the API that the worker's connection led to; it may be corrected while the wait goes on.
+    :param organization: the organization, likewise. The triggerer polls no other. Both are ``None`` for a wait that
+        began in the triggerer.
     :param poke_interval: seconds between two polls.
     :param exponential_backoff: let that time double from poll to poll; it starts over after a restart.
     :param max_wait: seconds that it does not go beyond, or ``None``.

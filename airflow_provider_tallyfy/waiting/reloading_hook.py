@@ -8,6 +8,7 @@ before, and was not refused, its session stays in use, with the token that an ap
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,12 +35,13 @@ class ReloadingHook:
     Sends requests through an Airflow connection that may change meanwhile. Its methods block.
 
     :param tallyfy_conn_id: id of the Airflow connection.
-    :param target: the API's URL and the organization that the connection has to lead to; ``None`` for any.
+    :param organization: the organization that the connection has to lead to; ``None`` for any. The URL of the API is
+        not compared, since it may be corrected.
     """
 
-    def __init__(self, tallyfy_conn_id: str, target: tuple[str, str] | None = None) -> None:
+    def __init__(self, tallyfy_conn_id: str, organization: str | None = None) -> None:
         self.tallyfy_conn_id = tallyfy_conn_id
-        self._target = target
+        self._organization = organization
         self._hook: TallyfyHook | None = None
         self._hook_before: TallyfyHook | None = None
         self.connection: TallyfyConnection | None = None
@@ -109,8 +111,8 @@ class ReloadingHook:
             return PollError(error)
         except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything)
             return PollError(unread_connection(self.tallyfy_conn_id, error))
-        if self._target not in (None, (self.connection.api_url, self.connection.organization)):
-            return PollError(_other_target(self.connection, *self._target))
+        if self._organization not in (None, self.connection.organization):
+            return PollError(_other_organization(self.connection, self._organization))
         try:
             return fetch(self.hook)
         except TallyfyError as error:
@@ -118,8 +120,9 @@ class ReloadingHook:
 
     def _note_response(self, response: requests.Response, *_: Any, **__: Any) -> None:
         self.requests += 1
-        remaining = response.headers.get("X-RateLimit-Remaining", "")
-        self.rate_limit_remaining = int(remaining) if remaining.isascii() and remaining.isdigit() else None
+        # At most nine digits: Python refuses to read thousands.
+        remaining = re.fullmatch("[0-9]{1,9}", response.headers.get("X-RateLimit-Remaining", ""))
+        self.rate_limit_remaining = int(remaining[0]) if remaining else None
 
 
 def _has_connection(hook: TallyfyHook) -> bool:
@@ -127,13 +130,11 @@ def _has_connection(hook: TallyfyHook) -> bool:
     return "connection" in vars(hook)
 
 
-def _other_target(
-    connection: TallyfyConnection, api_url: str, organization: str
-) -> TallyfyConfigurationError:
+def _other_organization(connection: TallyfyConnection, organization: str) -> TallyfyConfigurationError:
     """Return the error for a connection that is another one here than where the wait began."""
     return TallyfyConfigurationError(
         f"Connection {connection.conn_id!r} leads to organization {connection.organization!r} at {connection.api_url}, "
-        f"but the run is of organization {organization!r} at {api_url}. Give triggerers and workers the same connection"
+        f"but the run is of organization {organization!r}. Give triggerers and workers the same connection"
     )
 
 

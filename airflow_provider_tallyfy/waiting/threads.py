@@ -30,6 +30,9 @@ MAX_PER_PASS = 32
 """For so many waits something is done in one pass of the event loop, in the whole process."""
 
 
+_Calls = SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]  # None ends a thread
+
+
 class DaemonThreads(Executor):
     """
     A pool of threads that are not waited for when the process ends, whatever they are doing.
@@ -41,7 +44,7 @@ class DaemonThreads(Executor):
     def __init__(self, max_workers: int, name: str) -> None:
         self._max_workers = max_workers
         self._name = name
-        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._calls: _Calls = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -50,19 +53,29 @@ class DaemonThreads(Executor):
         self._calls.put((future, partial(fn, *args, **kwargs)))
         self._threads = [thread for thread in self._threads if thread.is_alive()]  # none is after a fork
         if len(self._threads) < self._max_workers:
-            self._threads.append(threading.Thread(target=self._run, name=self._name, daemon=True))
+            self._threads.append(
+                threading.Thread(target=_run, args=(self._calls,), name=self._name, daemon=True)
+            )
             self._threads[-1].start()
         return future
 
-    def _run(self) -> None:
-        while True:
-            future, call = self._calls.get()
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(call())
-                except BaseException as error:  # noqa: BLE001 (whoever waits for the result gets it)
-                    future.set_exception(error)
-            del future, call  # or the last result would be held until the next call
+    def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
+        """Let the threads end after the calls that were submitted; nothing is cancelled, and nobody waits."""
+        for _ in self._threads:
+            self._calls.put(None)
+        # A call that comes later has a thread of its own: these may be busy for long, and end then.
+        self._calls, self._threads = SimpleQueue(), []
+
+
+def _run(calls: _Calls) -> None:
+    while (submitted := calls.get()) is not None:
+        future, call = submitted
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(call())
+            except BaseException as error:  # noqa: BLE001 (whoever waits for the result gets it)
+                future.set_exception(error)
+        del submitted, future, call  # or the last result would be held until the next call
 
 
 _MAX_PUSHES = 4  # at a time, since a triggerer has one connection to its supervisor

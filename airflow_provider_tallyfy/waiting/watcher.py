@@ -16,9 +16,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
@@ -32,6 +33,7 @@ from airflow_provider_tallyfy.waiting.outcomes import Condition
 from airflow_provider_tallyfy.waiting.polls import PollError, PollResult, RunSnapshot
 from airflow_provider_tallyfy.waiting.reloading_hook import ReloadingHook, unread_connection
 from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting.scheduler.budget import RequestBudget
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import PollScheduler
 from airflow_provider_tallyfy.waiting.scheduler.subscriptions import Subscription
 from airflow_provider_tallyfy.waiting.threads import BackgroundLogger, DaemonThreads, in_thread, spread
@@ -119,24 +121,33 @@ class Place(Subscription):
         self._watcher.request_fresh_read(self, after)
 
 
+@dataclass(slots=True, eq=False)
+class ConnectionUse:
+    """What all watchers of a connection share, and what outlives them: Tallyfy counts the requests of all."""
+
+    budget: RequestBudget = field(default_factory=RequestBudget)
+    waits: int = 0
+
+
 class Watcher:
     """
-    Polls for all the waits of one connection.
+    Polls for all the waits of one connection that are about the same organization.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param end: called when the last wait has left.
-    :param target: the API and organization that the waits are about, if they know; the connection may be another here.
+    :param use: what it shares with the connection's other watchers.
+    :param organization: the organization that the waits are about, if they know; the connection may be another here.
     """
 
     def __init__(
-        self, tallyfy_conn_id: str, end: Callable[[], object], target: tuple[str, str] | None = None
+        self, tallyfy_conn_id: str, end: Callable[[], object], use: ConnectionUse, organization: str | None
     ) -> None:
         self._conn_id = tallyfy_conn_id
         self._end = end
         self.clock = Clock()
-        self._scheduler = PollScheduler()
-        self._waits = 0
-        self._hook = ReloadingHook(tallyfy_conn_id, target)
+        self._use = use
+        self._scheduler = PollScheduler(use.budget)
+        self._hook = ReloadingHook(tallyfy_conn_id, organization)
         # One for each connection: none waits behind another's that hangs, nor behind Airflow's own threads.
         self._threads = DaemonThreads(1, "tallyfy-watcher")
         self._reload_at = -inf
@@ -152,7 +163,7 @@ class Watcher:
     def add(self, place: Place, worker_polled_at: float) -> None:
         """Begin to poll for a wait; ``worker_polled_at`` is by this watcher's clock, ``-inf`` for never."""
         self._scheduler.add(place, worker_polled_at)
-        self._waits += 1
+        self._use.waits += 1
         self._has_news.set()
         if self._task is None or self._task.done():
             # In a context of its own, or it would write into the log of the wait that happens to come first.
@@ -163,7 +174,7 @@ class Watcher:
     def remove(self, place: Place) -> None:
         """Poll for a wait no more; after the last one, the watcher ends."""
         self._scheduler.remove(place)
-        self._waits -= 1
+        self._use.waits -= 1
         if not self._scheduler and self._task is not None:
             self._task.cancel()
             self._task = None
@@ -186,7 +197,8 @@ class Watcher:
         finally:
             # In a thread, since a request may be under way in it.
             self._threads.submit(self._hook.reset)
-            metrics.from_event_loop(metrics.active_waits, self._conn_id, self._waits)
+            self._threads.shutdown()
+            metrics.from_event_loop(metrics.active_waits, self._conn_id, self._use.waits)
 
     async def _step(self) -> None:
         """Send one request, or wait until there is one."""
@@ -213,7 +225,7 @@ class Watcher:
 
     def _account(self, now: float) -> None:
         """Charge the request budget, and say when it makes polls late."""
-        budget = self._scheduler.budget
+        budget = self._use.budget
         if self._hook.connection is not None:
             budget.set_limit(self._hook.connection.requests_per_hour)
         budget.spend(max(self._hook.requests, 1), now)
@@ -228,13 +240,13 @@ class Watcher:
                     "(extra 'requests_per_hour'): there are %d waits",
                     self._conn_id,
                     budget.limit,
-                    self._waits,
+                    self._use.waits,
                 )
 
     def _record(self, results: list[PollResult]) -> None:
         """Record once a request, whether or not Airflow sends metrics; what a backend has lost it soon gets again."""
         succeeded = sum(isinstance(result, RunSnapshot) for result in results)
-        metrics.from_event_loop(metrics.active_waits, self._conn_id, self._waits)
+        metrics.from_event_loop(metrics.active_waits, self._conn_id, self._use.waits)
         metrics.from_event_loop(
             metrics.polled, self._conn_id, succeeded=succeeded, failed=len(results) - succeeded
         )
@@ -253,7 +265,7 @@ class Watcher:
     async def _start_over(self) -> None:
         error = PollError(TallyfyResponseError("The watcher failed; the triggerer's own log says why"))
         places = list(self._scheduler.subscriptions())
-        self._scheduler = PollScheduler(self._scheduler.budget.limit)
+        self._scheduler = PollScheduler(self._use.budget)
         for place in places:
             self._scheduler.add(place)
             place.deliver(error, self.clock.now())
@@ -261,8 +273,9 @@ class Watcher:
 
 
 # A process has one event loop in a triggerer, and one after the other in tests.
-_Key = tuple[str, tuple[str, str] | None]
+_Key = tuple[str, str | None]
 _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Watcher]] = WeakKeyDictionary()
+_uses: WeakKeyDictionary[asyncio.AbstractEventLoop, defaultdict[str, ConnectionUse]] = WeakKeyDictionary()
 
 
 def subscribe(
@@ -283,12 +296,17 @@ def subscribe(
     :param condition: what is waited for.
     :param schedule: how often to poll.
     :param worker_polled_at: when a worker polled the run, in seconds since the epoch; ``None`` for never.
+    :param target: the URL of the API and the organization that the run is of, if they are known. A connection that
+        leads to another organization is not used; the URL of its API may have been corrected.
     """
-    watchers = _watchers.setdefault(asyncio.get_running_loop(), {})
-    key = (tallyfy_conn_id, target)
+    loop = asyncio.get_running_loop()
+    watchers = _watchers.setdefault(loop, {})
+    organization = None if target is None else target[1]
+    key = (tallyfy_conn_id, organization)
     watcher = watchers.get(key)
     if watcher is None:
-        watcher = watchers[key] = Watcher(tallyfy_conn_id, lambda: watchers.pop(key), target)
+        use = _uses.setdefault(loop, defaultdict(ConnectionUse))[tallyfy_conn_id]
+        watcher = watchers[key] = Watcher(tallyfy_conn_id, lambda: watchers.pop(key), use, organization)
     now, epoch_now = watcher.clock.now(), time.time()
     return Place(
         watcher,

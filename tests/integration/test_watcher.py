@@ -130,10 +130,9 @@ class Time:
             await settle()
         for clock in self._clocks:
             clock.may_go_on(seconds)
-        # After the last wait nobody is left to keep the time.
-        while watcher._watchers.get(asyncio.get_running_loop()) and not all(  # noqa: ASYNC110
-            clock.has_stopped for clock in self._clocks
-        ):
+        # After its last wait a watcher is not left to keep its time.
+        watchers = watcher._watchers.get(asyncio.get_running_loop(), {})
+        while not all(each.clock.has_stopped for each in watchers.values()):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         await settle()
 
@@ -553,6 +552,39 @@ def test_two_triggerers_with_the_same_waits_do_no_harm(town, monkeypatch, logs):
     assert events[0] == events[1]
 
 
+def test_all_waits_of_a_connection_share_what_tallyfy_counts(town, scene, told_metrics):
+    """Some know their organization, and some do not; the budget and a 429 are those of the connection."""
+
+    async def play(triggerer, clock):
+        ids = town.launch(3)
+
+        def start(run_id, **target):
+            triggerer.start(run_id, from_task_id=town.baseline(run_id), **target)
+
+        known = {"api_url": "https://an.earlier.address/api", "organization": "sandbox"}
+        start(ids[0])
+        start(ids[1], **known)
+        await clock.advance(1)
+        assert max(held(told_metrics)) == 2
+        town.fault(
+            path="organizations", action="status", status=429, headers={"Retry-After": "300"}, times=None
+        )
+        await clock.advance(INTERVAL)
+        assert sum(town.asked().values()) >= 1
+        town.mend()
+        for run_id in ids[:2]:
+            await triggerer.cancel(run_id)
+        town.asked()
+        start(ids[2], **known)
+        await clock.advance(INTERVAL)
+        assert not town.asked()
+        await clock.advance(600)
+        assert town.asked()
+        assert not triggerer.woken
+
+    scene(play)
+
+
 def test_the_last_wait_takes_the_watcher_along(town, scene):
     async def play(triggerer, clock):
         ids = await many(town, triggerer, clock, 3)
@@ -569,6 +601,26 @@ def test_the_last_wait_takes_the_watcher_along(town, scene):
         assert list(triggerer.woken) == [ids[0]]
 
     scene(play)
+
+
+def test_watchers_that_ended_leave_no_threads(town):
+    """A triggerer runs for months, and a watcher may come and go with each wait."""
+
+    def threads():
+        return {thread for thread in threading.enumerate() if thread.name == "tallyfy-watcher"}
+
+    before, run_id = threads(), town.launch(1)[0]
+
+    async def play():
+        for _ in range(10):
+            with watcher.subscribe("tallyfy_default", run_id, NextTaskCondition(), PollSchedule(60)) as place:
+                await asyncio.wait_for(place.next_result(), LONGEST)
+
+    asyncio.run(play())
+    begun = threads() - before
+    for thread in begun:
+        thread.join(1.0)
+    assert not threads() - before
 
 
 def test_a_wait_that_is_cancelled_in_the_middle_of_a_look_harms_nobody(town, scene, monkeypatch):

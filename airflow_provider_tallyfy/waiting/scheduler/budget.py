@@ -1,6 +1,8 @@
 """
 How many requests may be sent: a ceiling for each connection and hour, and what Tallyfy itself says is left.
 
+It belongs to the connection, so it is shared by all that poll through it, and outlives them.
+
 A token bucket. A fifth of the hourly ceiling may be sent at once, as after a start; the rest comes back over the hour.
 Together they stay below the ceiling in every hour, with some room for requests that turn out to need more than one.
 """
@@ -28,6 +30,8 @@ class RequestBudget:
         self._tokens = inf
         self._updated_at = -inf
         self._paused_until = -inf
+        self.refused_until = -inf
+        """Until when Tallyfy takes no request, as a 429 said."""
         self.set_limit(requests_per_hour)
 
     @property
@@ -47,8 +51,9 @@ class RequestBudget:
     def set_limit(self, requests_per_hour: float) -> None:
         """Take another ceiling."""
         if requests_per_hour != self._limit:
+            left = self._tokens if self._limit else inf
             self._limit = requests_per_hour
-            self._tokens = min(self._tokens, self._burst)
+            self._tokens = min(left, self._burst)
 
     def is_ample(self, now: float) -> bool:
         """Tell whether more than half of a burst is left."""
@@ -64,7 +69,8 @@ class RequestBudget:
     def spend(self, requests: int, now: float) -> None:
         """Take note of requests that were sent."""
         self._refill(now)
-        self._tokens -= requests
+        if self._limit:
+            self._tokens -= requests
 
     def heed_remaining(self, remaining: int | None, now: float) -> None:
         """Heed what Tallyfy's ``X-RateLimit-Remaining`` says: the last few requests of a minute are for others."""

@@ -60,11 +60,11 @@ class PollScheduler:
     """
     Decides for all the waits of one connection, one request at a time.
 
-    :param requests_per_hour: the most requests in an hour; 0 for no ceiling.
+    :param budget: bounds its requests; schedulers may share one.
     """
 
-    def __init__(self, requests_per_hour: float = 0) -> None:
-        self.budget = RequestBudget(requests_per_hour)
+    def __init__(self, budget: RequestBudget | None = None) -> None:
+        self.budget = budget or RequestBudget()
         self.delayed = 0
         """Requests that had to wait for the budget, so far."""
         self._is_delayed = False
@@ -150,8 +150,11 @@ class PollScheduler:
 
     def next_request(self, now: float) -> Fetch | float:
         """Return what to send now, or until when there is nothing to send unless a wait comes."""
-        if not self._runs or now < self._paused_until:
-            return self._paused_until if self._runs else inf
+        if not self._runs:
+            return inf
+        paused_until = max(self._paused_until, self.budget.refused_until)
+        if now < paused_until:
+            return paused_until
         if not self._has_begun:
             # When a triggerer starts, its waits come one after the other, and are best polled together.
             begins_at = min(self._last_of_the_first, self._first_begins_at + STARTUP_DELAY)
@@ -172,7 +175,7 @@ class PollScheduler:
         kind = min(candidates, key=lambda kind: self._turns.get(kind, -1))
         self._turns[kind] = next(self._numbers)
         if kind == "reread":
-            pause = self.budget.pause / REREAD_SHARE
+            pause = 0.0 if self.budget.is_ample(now) else self.budget.pause / REREAD_SHARE
             self._next_reread_at = now + pause
         return self._count(candidates[kind])
 
@@ -371,7 +374,8 @@ class PollScheduler:
         return deliveries
 
     def _take_snapshot(self, run: WatchedRun, snapshot: RunSnapshot, asked_at: float) -> list[Delivery]:
-        self._take_off(run)
+        # A list does not replace a read by itself: a run that is due for one keeps its turn.
+        self._take_off(run, keep_urgent=snapshot.is_from_list)
         run.tried = ()
         status = snapshot.run.get("status")
         run.status = status if isinstance(status, str) and status else None
@@ -432,8 +436,15 @@ class PollScheduler:
     def _back_off(self, run: WatchedRun, error: PollError, now: float) -> None:
         run.failures += 1
         run.recheck_at = inf
-        pause = PollSchedule(run.pause).after_failure(run.failures, error.error.retry_after)
-        run.retry_at = now + pause
+        # Beyond the interval, or a few runs that fail would take what the budget has for all.
+        longest = PollSchedule(max(run.pause, MAX_STALENESS))
+        run.retry_at = now + longest.after_failure(run.failures, error.error.retry_after)
+        last_polls = [
+            subscription.last_poll_at
+            for subscription in run.subscriptions
+            if subscription.last_poll_at > now and not error.error.retry_after
+        ]
+        run.retry_at = min([run.retry_at, *last_polls])
         self._schedule(run)
 
     def _pause_all(self, error: PollError, asked_at: float, now: float) -> list[Delivery]:
@@ -441,6 +452,8 @@ class PollScheduler:
         self._outages += 1
         pause = PollSchedule(self._min_pause()).after_failure(self._outages, error.error.retry_after)
         self._paused_until = now + pause
+        if isinstance(error.error, TallyfyRateLimitError):
+            self.budget.refused_until = self._paused_until
         for health in (self._list_health, self._feed_health):
             if health.last_failed_at >= now - MAX_STALENESS and error.is_transient:
                 health.reset()  # it failed as everything did
@@ -522,10 +535,11 @@ class PollScheduler:
         since = run.read_alone_at if run.read_alone_at != -inf else run.subscriptions[0].begins_at
         return since + max(MAX_STALENESS, pause)
 
-    def _take_off(self, run: WatchedRun) -> None:
+    def _take_off(self, run: WatchedRun, *, keep_urgent: bool = False) -> None:
         """Take a run off what is due now."""
         self._pending.pop(run.run_id, None)
-        self._urgent.pop(run.run_id, None)
+        if not keep_urgent:
+            self._urgent.pop(run.run_id, None)
         if self._sweep is not None:
             self._sweep.pending.discard(run.run_id)
 

@@ -16,6 +16,7 @@ from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import Denied, Pending, PollFailed, Unconfirmed
 from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
 from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting.scheduler.budget import RequestBudget
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import PollScheduler
 from airflow_provider_tallyfy.waiting.scheduler.subscriptions import Subscription
 
@@ -242,7 +243,7 @@ class Simulation:
         self.latency = latency
         self.asked_at = START
         self.tallyfy = Tallyfy()
-        self.scheduler = PollScheduler(requests_per_hour)
+        self.scheduler = PollScheduler(RequestBudget(requests_per_hour))
         self.waits: list[Wait] = []
         for _ in range(runs):
             self.launch()

@@ -80,13 +80,10 @@ def test_a_refused_token_is_not_used_again(issued, requests_mock):
 
 
 @pytest.mark.usefixtures("connect", "issued")
-@pytest.mark.parametrize(
-    "target", [("https://tallyfy.test/api", "other"), ("https://other.test/api", "acme")]
-)
-def test_another_organization_or_api_is_not_asked(requests_mock, target):
+def test_another_organization_is_not_asked(requests_mock):
     """In an Airflow of many teams, a triggerer may have another connection of the same id than the worker had."""
     run = requests_mock.get(RUN, **SEEN)
-    answer = ReloadingHook("tallyfy_default", target).fetch(FetchRun("r1", ("next_task",)))
+    answer = ReloadingHook("tallyfy_default", "other").fetch(FetchRun("r1", ("next_task",)))
     assert "but the run is of organization" in str(answer.error)
     assert answer.is_denial
     assert run.call_count == 0
@@ -95,4 +92,15 @@ def test_another_organization_or_api_is_not_asked(requests_mock, target):
 @pytest.mark.usefixtures("connect", "issued")
 def test_the_same_organization_is_asked(requests_mock):
     requests_mock.get(RUN, **SEEN)
-    assert outcomes(ReloadingHook("tallyfy_default", ("https://tallyfy.test/api", "acme")), 1) == [False]
+    assert outcomes(ReloadingHook("tallyfy_default", "acme"), 1) == [False]
+
+
+@pytest.mark.usefixtures("connect", "issued")
+@pytest.mark.parametrize(
+    ("said", "remaining"), [("12", 12), ("9" * 9, 999_999_999), ("9" * 5000, None), ("²", None), ("-1", None)]
+)
+def test_what_is_left_of_the_rate_limit_is_read_or_left_alone(requests_mock, said, remaining):
+    requests_mock.get(RUN, **SEEN, headers={"X-RateLimit-Remaining": said})
+    reader = ReloadingHook("tallyfy_default")
+    assert outcomes(reader, 1) == [False]
+    assert reader.rate_limit_remaining == remaining

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
+from statistics import median
 
 import pytest
 
@@ -797,6 +799,16 @@ class TestIsolation:
         simulation.pass_time(MAX_STALENESS + INTERVAL)
         assert all(wait.over_at is not None for wait in simulation.waits)
 
+    def test_a_run_that_fails_is_polled_once_more_before_its_wait_ends(self):
+        simulation = Simulation(2)
+        simulation.tallyfy.broken_runs["run0"] = UNAVAILABLE
+        wait, _ = simulation.wait_for(poke_interval=60)
+        wait.last_poll_at = simulation.now + 4000
+        simulation.pass_time(4200)
+        asked = [at for at, request in simulation.tallyfy.asked if request.run_id == "run0"]
+        assert any(wait.last_poll_at <= at < wait.last_poll_at + 1 for at in asked)
+        assert max(later - earlier for earlier, later in pairwise(asked)) > 2 * 60
+
 
 class TestBudget:
     @pytest.mark.parametrize("runs", [3, 60, 1000])
@@ -834,3 +846,46 @@ class TestBudget:
             simulation.scheduler.budget.heed_remaining(3, simulation.now)
             simulation.pass_time(1)
         assert simulation.tallyfy.requests() <= 12
+
+    def test_a_ceiling_after_none_begins_with_a_burst(self):
+        simulation = Simulation(100)
+        simulation.wait_for(poke_interval=10)
+        simulation.scheduler.budget.set_limit(500)
+        simulation.pass_time(60)
+        simulation.scheduler.budget.set_limit(0)
+        simulation.pass_time(7200)
+        assert simulation.tallyfy.requests() > 1000
+        simulation.scheduler.budget.set_limit(500)
+        set_at = simulation.now
+        simulation.pass_time(30)
+        assert simulation.tallyfy.requests(since=set_at) >= 3
+
+    def test_runs_that_fail_do_not_use_up_what_the_others_need(self):
+        simulation = Simulation(110, requests_per_hour=500)
+        for number in range(100, 110):
+            simulation.tallyfy.broken_runs[f"run{number}"] = UNAVAILABLE
+        simulation.wait_for(poke_interval=60)
+        simulation.pass_time(3600)
+        delays = []
+        for number in range(30):
+            completed_at = simulation.now
+            simulation.complete(simulation.run(number))
+            simulation.pass_time(MAX_STALENESS)
+            over_at = simulation.waits[number].over_at
+            delays.append((simulation.now if over_at is None else over_at) - completed_at)
+        assert median(delays) < 100
+        assert max(delays) < MAX_STALENESS
+
+    def test_each_run_is_read_by_itself_in_time_while_the_budget_is_ample(self):
+        simulation = Simulation(30, requests_per_hour=2000)
+        simulation.tallyfy.feed_lies = True
+        simulation.wait_for(poke_interval=60)
+        simulation.pass_time(10)
+        simulation.tallyfy.freeze_lists()
+        assert simulation.scheduler.budget.is_ample(simulation.now)
+        began_at = simulation.now
+        for run in list(simulation.tallyfy.runs.values()):
+            simulation.complete(run)
+        simulation.pass_time(MAX_STALENESS + 60)
+        assert all(wait.over_at is not None for wait in simulation.waits)
+        assert max(wait.over_at for wait in simulation.waits) < began_at + MAX_STALENESS + 10

@@ -71,6 +71,21 @@ def test_a_pool_has_no_more_threads_than_it_may_and_uses_them_all():
     assert len(names) <= 3
 
 
+def test_a_pool_that_is_shut_down_makes_its_calls_and_leaves_no_thread():
+    pool, may_go_on = DaemonThreads(2, "shut-down"), threading.Event()
+    calls = [pool.submit(may_go_on.wait, LONGEST) for _ in range(3)]
+    threads = [thread for thread in threading.enumerate() if thread.name == "shut-down"]
+    pool.shutdown()
+    late = pool.submit(divmod, 7, 2)
+    assert late.result(LONGEST) == (3, 1)
+    pool.shutdown()
+    may_go_on.set()
+    assert all(call.result(LONGEST) for call in calls)
+    for thread in threads:
+        thread.join(LONGEST)
+    assert not any(thread.is_alive() for thread in threads)
+
+
 def test_a_process_ends_whatever_its_threads_do():
     program = (
         "import threading\n"
