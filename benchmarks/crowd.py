@@ -291,7 +291,6 @@ class _Triggerer:
             "memory_mib": self.memory(),
             "late_ms": round(1000 * max((each["late"] for each in late), default=0)),
             "late_ms_ours": round(1000 * max((each["ours"] for each in late), default=0)),
-            "latest": sorted(late, key=lambda each: -each["ours"])[:2],
         }
 
     def _processes(self) -> dict[str, Any]:
