@@ -192,10 +192,11 @@ def test_a_wait_needs_no_disk_no_dag_file_and_no_extra(machine, sandbox):
 
 
 def test_waits_of_one_triggerer_look_together_and_those_of_two_do_not(machine, sandbox):
+    completed = SandboxClient(sandbox.url).tasks(SEEDED_RUN_ID)[0]["id"]
     trigger = TallyfyNextTaskTrigger(
         tallyfy_conn_id="tallyfy_default",
         run_id=SEEDED_RUN_ID,
-        from_task="an-earlier-task",
+        from_task=completed,
         poke_interval=60.0,
     )
     for number in (1, 2):

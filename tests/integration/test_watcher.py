@@ -17,6 +17,7 @@ from airflow_provider_tallyfy.sandbox.model import Role
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.waiting import watcher
+from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.schedule import PollSchedule
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS, PollScheduler
@@ -25,6 +26,8 @@ from tests.integration.moved_clock import settle
 
 LONGEST = 60.0
 INTERVAL = 10.0
+CONFIRMED = CONFIRMATION_SECONDS + 2
+"""Seconds within which two reads agree, where the task to move on from cannot be read."""
 
 
 class Town:
@@ -597,7 +600,7 @@ def test_the_last_wait_takes_the_watcher_along(town, scene):
         assert watcher._watchers[asyncio.get_running_loop()] == {}
         assert "tallyfy watcher of tallyfy_default" not in [task.get_name() for task in asyncio.all_tasks()]
         triggerer.start(ids[0], from_task_id="an-earlier-task")
-        await clock.advance(1)
+        await clock.advance(CONFIRMED)
         assert list(triggerer.woken) == [ids[0]]
 
     scene(play)
@@ -637,7 +640,7 @@ def test_a_wait_that_is_cancelled_in_the_middle_of_a_look_harms_nobody(town, sce
         monkeypatch.setattr(TallyfyHook, "get_run", slowly)
         for run_id in (first, second):
             triggerer.start(run_id, from_task_id="an-earlier-task")
-        advancing = asyncio.ensure_future(clock.advance(1))
+        advancing = asyncio.ensure_future(clock.advance(CONFIRMED))
         await asyncio.to_thread(is_asked.wait, LONGEST)
         await triggerer.cancel(first)
         may_answer.set()
@@ -712,7 +715,7 @@ def test_a_run_that_makes_the_hook_stumble_keeps_nobody_else_from_being_looked_f
         monkeypatch.setattr(TallyfyHook, "get_run", stumbles)
         for run_id in (odd, other):
             triggerer.start(run_id, from_task_id="an-earlier-task")
-        await clock.advance(1)
+        await clock.advance(CONFIRMED)
         assert list(triggerer.woken) == [other]
         assert "ZeroDivisionError" in caplog.text
 
