@@ -52,7 +52,7 @@ def runs(site: Site, name: str) -> list[dict[str, Any]]:
 
 def all_hang(site: Site) -> bool:
     response = requests.get(f"{site.sandbox.url}/_sandbox/faults", timeout=10)
-    return all(fault["struck"] for fault in response.json()["data"][-len(FAULTS) :])
+    return all(fault["applied"] for fault in response.json()["data"][-len(FAULTS) :])
 
 
 def process_of(dag_run: DagRun) -> int:
