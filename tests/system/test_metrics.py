@@ -26,7 +26,7 @@ def test_a_deferred_wait_is_told_from_its_first_request_to_its_wake_up(site: Sit
     assert wait.complete_next() is None
     wait.until("success")
 
-    assert site.statsd.wait_for("airflow.tallyfy.completions", SOON, outcome="over", **DEFAULT).value == 1
+    assert site.statsd.wait_for("airflow.tallyfy.completions", SOON, outcome="met", **DEFAULT).value == 1
     delay = site.statsd.wait_for("airflow.tallyfy.detection_latency", SOON, **DEFAULT)
     assert delay.kind == "ms"
     assert delay.value >= 0
