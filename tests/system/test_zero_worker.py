@@ -176,7 +176,7 @@ def test_wait_goes_on_for_what_it_began_with_although_the_xcoms_before_it_are_go
     wait = site.wait_in("zero_worker_output")
     wait.until("deferred")
     mine = (wait.dag_run.dag_id, wait.dag_run.dag_run_id)
-    with closing(sqlite3.connect(site.airflow.database, timeout=60)) as database:
+    with closing(sqlite3.connect(site.airflow.home / "airflow.db", timeout=60)) as database:
 
         def keys() -> set[str]:
             query = "SELECT key FROM xcom WHERE dag_id = ? AND run_id = ?"
