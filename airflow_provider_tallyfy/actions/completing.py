@@ -235,7 +235,7 @@ class Completer:
         if tasks.is_hidden(task):
             raise TallyfyValidationError(
                 f"Task {quoted(str(task.get('title')))} is hidden by a rule of the template (its status is "
-                f"'auto-skipped'), so nobody can complete it."
+                f"'auto-skipped'), so it cannot be completed."
             )
         problems, choices = self._undecided(task), []
         values = self._wanted.form_fields if self._wanted.form_fields is not None else {}

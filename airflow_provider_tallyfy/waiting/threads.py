@@ -60,7 +60,7 @@ class DaemonThreads(Executor):
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
-        """Let the threads end after the calls that were submitted; nothing is cancelled, and nobody waits."""
+        """Let the threads end after the calls that were submitted; nothing is cancelled or waited for."""
         for _ in self._threads:
             self._calls.put(None)
         # A call that comes later has a thread of its own: these may be busy for long, and end then.
@@ -94,7 +94,7 @@ async def in_thread(executor: Executor, call: Callable[P, T], *args: P.args, **k
     Return what a call returns in a thread.
 
     Whoever awaits it may be cancelled; the call goes on, since it may have asked Airflow's supervisor something, and
-    before Airflow 3.2 an answer that nobody reads ends the whole triggerer.
+    before Airflow 3.2 an unread answer ends the whole triggerer.
     """
     under_way = asyncio.ensure_future(
         sync_to_async(call, thread_sensitive=False, executor=executor)(*args, **kwargs)  # type: ignore[call-overload]

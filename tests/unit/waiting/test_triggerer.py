@@ -197,7 +197,7 @@ class Noon(datetime):
 
 
 class TestMetrics:
-    """What Airflow's metrics are told of a wait that ended."""
+    """The metrics of a wait that ended."""
 
     @pytest.fixture(autouse=True)
     def _noon(self, monkeypatch):
