@@ -4,12 +4,12 @@ AIRFLOW_VERSION ?= 3.3.2
 VENV ?= .venv$(if $(filter-out 3.3.2,$(AIRFLOW_VERSION)),-$(AIRFLOW_VERSION))
 RUN = $(VENV)/bin/python
 INSTALLED = $(VENV)/.installed-$(AIRFLOW_VERSION)
-# The tests on PostgreSQL and Celery run in the newest Airflow alone.
-EXTRAS = dev$(if $(filter 3.3.2,$(AIRFLOW_VERSION)),$(comma)test-production)
+# The tests on PostgreSQL and Celery run in the newest Airflow alone, and the documentation is built there.
+EXTRAS = dev$(if $(filter 3.3.2,$(AIRFLOW_VERSION)),$(comma)test-production$(comma)docs)
 comma = ,
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-production test-browser test-matrix check-wheel bench lint format types screenshots constraints build clean
+.PHONY: help install demo test test-production test-browser test-matrix check-wheel bench lint format types screenshots docs constraints build release-check clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -51,6 +51,7 @@ bench: $(INSTALLED) ## Measure what waits cost, beside the HTTP provider; half a
 lint: $(INSTALLED) ## Check style
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
+	git ls-files -z | xargs -0 $(VENV)/bin/codespell
 
 format: $(INSTALLED) ## Mend style
 	$(RUN) -m ruff check --fix
@@ -58,6 +59,9 @@ format: $(INSTALLED) ## Mend style
 
 types: $(INSTALLED) ## Check types
 	$(RUN) -m mypy
+
+docs: $(INSTALLED) ## Build the documentation site into build/docs
+	AIRFLOW_HOME=$(CURDIR)/build/airflow $(RUN) -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
 screenshots: $(INSTALLED) ## Make the pictures of the documentation anew, in both Airflows; needs Chromium
 	$(RUN) -m dev.screenshots
@@ -81,6 +85,9 @@ constraints: $(INSTALLED) ## Pin anew what AIRFLOW_VERSION came out with
 
 build: $(INSTALLED) ## Build the wheel into dist/
 	$(RUN) -m uv build --quiet --wheel --build-constraints constraints/build.txt
+
+release-check: $(INSTALLED) ## Build wheel and sdist into dist/, and check what a release publishes. TAG=v1.2.3 to be strict
+	$(RUN) -m dev.release $(if $(TAG),--tag $(TAG))
 
 clean: ## Remove what was made
 	rm -rf $(VENV) dist build .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

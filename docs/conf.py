@@ -1,0 +1,28 @@
+"""Configuration of the documentation site, which ``make docs`` builds."""
+
+from airflow_provider_tallyfy import __version__
+
+project = "airflow-provider-tallyfy"
+author = "The airflow-provider-tallyfy authors"
+version = release = __version__
+copyright = author  # noqa: A001
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "sphinxcontrib.mermaid",
+]
+exclude_patterns = ["README.md"]  # included by index.md
+
+html_theme = "furo"
+html_title = "Apache Airflow provider for Tallyfy"
+html_copy_source = False
+
+myst_heading_anchors = 4  # pages link to headings as on GitHub
+myst_fence_as_directive = ["mermaid"]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say what a value means, and the signature its type
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_inherit_docstrings = False
