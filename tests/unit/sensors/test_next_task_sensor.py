@@ -141,8 +141,8 @@ class TestPoke:
             sensor().execute(context)
 
     def test_a_run_that_is_gone_fails_without_retries(self, tallyfy, context):
-        proxys = {"status_code": 404}
-        tallyfy(answer("a"), proxys, {"status_code": 404, "json": {"message": "No query results"}})
+        from_a_proxy = {"status_code": 404}
+        tallyfy(answer("a"), from_a_proxy, {"status_code": 404, "json": {"message": "No query results"}})
         with pytest.raises(AirflowFailException, match=r"Run r1 is gone .* No query results"):
             sensor().execute(context)
 
