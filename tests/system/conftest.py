@@ -144,5 +144,8 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
             "AIRFLOW_CONN_TALLYFY_OUTAGE": sandbox.connection(forwarder.url),
             "AIRFLOW_CONN_TALLYFY_ODD": sandbox.connection(rewriter.url),
         }
+        if shape:
+            # Fewer than the waits of a test, so that both triggerers hold some.
+            environment["AIRFLOW__TRIGGERER__CAPACITY"] = "40"
         airflow = stack.enter_context(RealAirflow(DAGS, environment=environment, parallelism=8, **shape))
         yield Site(airflow, sandbox, object_sandbox, forwarder, statsd)
