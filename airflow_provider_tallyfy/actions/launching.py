@@ -30,7 +30,7 @@ from airflow_provider_tallyfy.exceptions import (
 from airflow_provider_tallyfy.protocol.addresses import is_identifier
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, find_marked, newest_runs
-from airflow_provider_tallyfy.protocol.launches import cut_to_fit, encode_launch, needs_directory
+from airflow_provider_tallyfy.protocol.launch_request import cut_to_fit, encode_launch, needs_directory
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook

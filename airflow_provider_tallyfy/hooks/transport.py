@@ -34,7 +34,7 @@ from airflow_provider_tallyfy.protocol import addresses
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_body
 from airflow_provider_tallyfy.protocol.calls import HEADERS, Call
 from airflow_provider_tallyfy.protocol.failures import Failure, FailureKind, read_failure
-from airflow_provider_tallyfy.protocol.text import one_line
+from airflow_provider_tallyfy.protocol.formatting import one_line
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection

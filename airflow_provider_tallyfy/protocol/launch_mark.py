@@ -21,7 +21,7 @@ from json import dumps
 from typing import Any
 
 from airflow_provider_tallyfy.protocol.answers import read_moment
-from airflow_provider_tallyfy.protocol.text import shortened
+from airflow_provider_tallyfy.protocol.formatting import shortened
 
 CLOCK_SKEW = timedelta(hours=1)
 """How far two clocks may differ: those of two workers, and Tallyfy's."""

@@ -14,11 +14,11 @@ from typing import Any
 
 from airflow_provider_tallyfy.protocol import people
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
-from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
+from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted, shortened
+from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
 from airflow_provider_tallyfy.protocol.people import Directory, encode_assignees
-from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError, choices
 from airflow_provider_tallyfy.protocol.scalars import format_datetime
-from airflow_provider_tallyfy.protocol.text import described, listed, quoted, shortened
+from airflow_provider_tallyfy.protocol.validation import FormValuesError, InvalidValueError, choices
 
 
 class AmbiguousTaskError(ValueError):
@@ -167,19 +167,19 @@ def _override(override: Any, directory: Directory | None) -> tuple[dict[str, Any
     try:
         if (owners := override.get("owners")) is not None:
             encoded["owners"] = encode_assignees(owners, directory)
-    except UnfitValueError as error:
+    except InvalidValueError as error:
         problems.extend(error.problems)
     try:
         if (deadline := override.get("deadline")) is not None:
             encoded["deadline"] = _deadline(deadline)
-    except UnfitValueError as error:
+    except InvalidValueError as error:
         problems.extend(error.problems)
     return encoded, problems
 
 
 def _deadline(deadline: Any) -> str:
     if not isinstance(deadline, (str, date)):
-        raise UnfitValueError(f"a deadline is a date with a time, not {described(deadline)}")
+        raise InvalidValueError(f"a deadline is a date with a time, not {described(deadline)}")
     return format_datetime(deadline)
 
 
@@ -204,7 +204,7 @@ def _by_name(things: Iterable[Mapping[str, Any]]) -> Index[Mapping[str, Any]]:
 
     # An id may be a number; whoever names a thing by it has its text.
     return index(
-        things, Rank(lambda thing: (str(thing.get("id") or ""),)), Rank(called), Rank(called, folded)
+        things, Rank(lambda thing: (str(thing.get("id") or ""),)), Rank(called), Rank(called, normalized)
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_tallyfy.protocol.addresses import identifier
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
-from airflow_provider_tallyfy.protocol.text import quoted
+from airflow_provider_tallyfy.protocol.formatting import quoted
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Unreachable
 from airflow_provider_tallyfy.waiting.polls import RunSnapshot

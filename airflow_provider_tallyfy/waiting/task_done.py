@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
+from airflow_provider_tallyfy.protocol.formatting import listed, quoted
 from airflow_provider_tallyfy.protocol.forms import read_task_form
 from airflow_provider_tallyfy.protocol.tasks import (
     AmbiguousTaskError,
@@ -24,7 +25,6 @@ from airflow_provider_tallyfy.protocol.tasks import (
     is_hidden,
     named,
 )
-from airflow_provider_tallyfy.protocol.text import listed, quoted
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Skipped, Unreachable
 from airflow_provider_tallyfy.waiting.polls import RunSnapshot

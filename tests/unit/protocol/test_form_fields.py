@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
-from airflow_provider_tallyfy.protocol.form_fields import (
+from airflow_provider_tallyfy.protocol.forms.fields import (
     Column,
     FormField,
     Option,
@@ -124,7 +124,7 @@ class TestByName:
             ("Same", ["f4"]),
             ("SAME", ["f5"]),
             ("sAME", ["f4", "f5"]),
-            ("F1", ["f6"]),  # ids are not folded, aliases are
+            ("F1", ["f6"]),  # ids are not normalized, aliases are
             ("f7", ["f7"]),
             ("", []),
             ("else", []),

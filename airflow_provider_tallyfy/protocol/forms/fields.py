@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
-from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
-from airflow_provider_tallyfy.protocol.text import described, quoted, shortened
+from airflow_provider_tallyfy.protocol.formatting import described, quoted, shortened
+from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def by_name(fields: Iterable[FormField]) -> Index[FormField]:
     def called(field: FormField) -> tuple[str, ...]:
         return field.alias, field.label
 
-    return index(fields, Rank(lambda field: (field.id,)), Rank(called), Rank(called, folded))
+    return index(fields, Rank(lambda field: (field.id,)), Rank(called), Rank(called, normalized))
 
 
 def keys(fields: Iterable[FormField]) -> dict[str, FormField]:
