@@ -15,11 +15,11 @@ from functools import cached_property
 from numbers import Integral
 from typing import Any, TypeVar
 
-from airflow_provider_tallyfy.protocol.addresses import is_identifier
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
 from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
 from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
 from airflow_provider_tallyfy.protocol.text import described, listed, quoted
+from airflow_provider_tallyfy.protocol.urls import is_identifier
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ def read_directory(
     """
     Return the directory that the API's lists of members and groups make (pages "List members" and "List groups").
 
-    :raises UnreadableAnswerError: where one of them has no id.
+    :raises MalformedResponseError: where one of them has no id.
     """
     return Directory(
         tuple(
@@ -240,12 +240,12 @@ def _only(found: tuple[T, ...], name: str, what: str, known: list[str], named: C
 def _user_id(item: Mapping[str, Any]) -> int:
     number = _number(item.get("id"))
     if number is None:
-        raise UnreadableAnswerError("a member has no id")
+        raise MalformedResponseError("a member has no id")
     return number
 
 
 def _id(item: Mapping[str, Any]) -> int | str:
     identifier: int | str | None = item.get("id")
     if identifier is None or not is_id(identifier):
-        raise UnreadableAnswerError("a group has no id")
+        raise MalformedResponseError("a group has no id")
     return identifier

@@ -22,10 +22,10 @@ PROTOCOL = [
     f"airflow_provider_tallyfy.protocol{module}"
     for module in (
         "",
-        ".addresses",
-        ".answers",
-        ".calls",
-        ".failures",
+        ".urls",
+        ".responses",
+        ".requests",
+        ".errors",
         ".form_choices",
         ".form_fields",
         ".form_readings",

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.people import (
     Directory,
     Group,
@@ -12,6 +11,7 @@ from airflow_provider_tallyfy.protocol.people import (
     read_directory,
 )
 from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from tests.unit.protocol.forms_of_tests import DIRECTORY
 
 
@@ -156,10 +156,10 @@ class TestReadDirectory:
         "members", [[{"email": "a@b.example"}], [{"id": None}], [{"id": True}], [{"id": "a"}]]
     )
     def test_a_member_without_an_id_is_refused(self, members):
-        with pytest.raises(UnreadableAnswerError, match="member"):
+        with pytest.raises(MalformedResponseError, match="member"):
             read_directory(members)
 
     @pytest.mark.parametrize("groups", [[{"name": "A"}], [{"id": ""}]])
     def test_a_group_without_an_id_is_refused(self, groups):
-        with pytest.raises(UnreadableAnswerError, match="group"):
+        with pytest.raises(MalformedResponseError, match="group"):
             read_directory([], groups)
