@@ -11,6 +11,7 @@ import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
 from airflow_provider_tallyfy.exceptions import TallyfyAuthError
+from airflow_provider_tallyfy.hooks import connection_form
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 from airflow_provider_tallyfy.hooks.credentials import AccessToken, ApplicationToken, Credentials
 from airflow_provider_tallyfy.hooks.transport import DEFAULT_RETRIES, BearerAuth, TallyfySession, Transport
@@ -30,7 +31,6 @@ from airflow_provider_tallyfy.protocol.responses import (
     read_threads,
     with_one_next_task,
 )
-from airflow_provider_tallyfy.version_compat import secret_widget
 
 T = TypeVar("T")
 
@@ -47,8 +47,8 @@ class TallyfyHook(BaseHook):
 
     :param tallyfy_conn_id: id of an Airflow connection of type ``tallyfy``.
     :param retries: how often a request may be repeated; 0 for never.
-    :param max_retry_after: the longest ``Retry-After`` in seconds that a request waits for; if Tallyfy asks for more, it
-        fails at once. ``None``, the default: it waits two minutes at most, and is sent again.
+    :param max_retry_after: the longest ``Retry-After`` in seconds that a request waits for; if Tallyfy asks for more,
+        it fails at once. ``None``, the default: it waits two minutes at most, and is sent again.
     """
 
     conn_name_attr = "tallyfy_conn_id"
@@ -397,33 +397,10 @@ class TallyfyHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Describe the connection form to Airflow 2.11; newer ones take it from the provider's info."""
-        from airflow_provider_tallyfy import get_provider_info
-
-        behaviour: dict[str, Any] = get_provider_info()["connection-types"][0]["ui-field-behaviour"]
-        return {name.replace("-", "_"): value for name, value in behaviour.items()}
+        """Return how Airflow 2.11 shows the standard fields of the connection form."""
+        return connection_form.ui_field_behaviour()
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the extra fields of the connection form for Airflow 2.11."""
-        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
-        from flask_babel import lazy_gettext
-        from wtforms import BooleanField, IntegerField, PasswordField, StringField
-        from wtforms.validators import Optional
-
-        from airflow_provider_tallyfy import get_provider_info
-
-        fields: dict[str, dict[str, Any]] = get_provider_info()["connection-types"][0]["conn-fields"]
-
-        def widget(described: dict[str, Any]) -> Any:
-            text = {"label": lazy_gettext(described["label"]), "description": described["description"]}
-            kind, secret = described["schema"]["type"][0], described["schema"].get("format") == "password"
-            if kind == "boolean":
-                return BooleanField(**text)
-            if kind == "integer":
-                return IntegerField(**text, widget=BS3TextFieldWidget(), validators=[Optional()])
-            if secret:
-                return PasswordField(**text, widget=secret_widget)
-            return StringField(**text, widget=BS3TextFieldWidget())
-
-        return {name: widget(described) for name, described in fields.items()}
+        return connection_form.widgets()

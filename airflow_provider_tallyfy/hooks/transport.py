@@ -159,8 +159,8 @@ class Transport:
     :param connection: whose requests they are.
     :param secrets: gives the secrets that no message may hold.
     :param retries: how often a request may be repeated.
-    :param max_retry_after: the longest ``Retry-After`` in seconds that a request waits for; if Tallyfy asks for more, it
-        fails at once. ``None`` for no such limit.
+    :param max_retry_after: the longest ``Retry-After`` in seconds that a request waits for; if Tallyfy asks for more,
+        it fails at once. ``None`` for no such limit.
     :param warn: takes a line for every repetition, as a logger's ``warning`` does.
     """
 
