@@ -245,7 +245,7 @@ class Completer:
             taskdata = forms.encode_task_values(fields, values, directory, stored=stored)
         except FormValuesError as error:
             problems, choices = [*problems, *error.problems], list(error.choices)
-        except UnreadableAnswerError as error:
+        except MalformedResponseError as error:
             raise TallyfyResponseError(
                 f"Nothing was sent, since the form of task {task['id']} cannot be read: {error}."
             ) from None

@@ -27,8 +27,6 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyNotFoundError,
     TallyfyResponseError,
 )
-from airflow_provider_tallyfy.protocol.addresses import is_identifier
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, find_marked, newest_runs
 from airflow_provider_tallyfy.protocol.launch_request import cut_to_fit, encode_launch, needs_directory
 
@@ -166,7 +164,7 @@ class Launcher:
             form = (checklist, kickoff, overrides)
             directory = self._hook.get_directory() if needs_directory(*form, **values) else None
             encoded = encode_launch(*form, directory, name=name, **values)
-        except UnreadableAnswerError as error:
+        except MalformedResponseError as error:
             raise TallyfyResponseError(
                 f"Nothing was sent, since template {checklist_id} cannot be read: {error}."
             ) from None

@@ -92,7 +92,7 @@ class TallyfyNotifier(BaseNotifier):
         from airflow_provider_tallyfy.waiting.reloading_hook import unread_connection
 
         name = type(self).__name__
-        hook = TallyfyHook(self.tallyfy_conn_id, retries=_RETRIES, patience=MAX_RETRY_AFTER)
+        hook = TallyfyHook(self.tallyfy_conn_id, retries=_RETRIES, max_retry_after=MAX_RETRY_AFTER)
         try:
             hook.connection  # noqa: B018 - read now, since an error of a secrets backend may hold secrets
         except Exception as error:  # noqa: BLE001 - a failure here must not add to the one that is reported

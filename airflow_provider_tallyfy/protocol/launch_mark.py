@@ -130,7 +130,7 @@ def _digest(parts: Sequence[Any], length: int) -> str:
 
 
 def _created(runs: Iterable[Mapping[str, Any]]) -> Iterator[datetime]:
-    return (created for run in runs if (created := read_moment(run.get("created_at"))) is not None)
+    return (created for run in runs if (created := parse_datetime(run.get("created_at"))) is not None)
 
 
 def _is_newest_first(moments: Iterable[datetime]) -> bool:

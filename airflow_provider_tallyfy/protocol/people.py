@@ -100,7 +100,7 @@ def read_directory(
     """
     Return the directory that the API's lists of members and groups make (pages "List members" and "List groups").
 
-    :raises UnreadableAnswerError: where one of them has no id.
+    :raises MalformedResponseError: where one of them has no id.
     """
     return Directory(
         tuple(
@@ -242,12 +242,12 @@ def _only(found: tuple[T, ...], name: str, what: str, known: list[str], named: C
 def _user_id(item: Mapping[str, Any]) -> int:
     number = _number(item.get("id"))
     if number is None:
-        raise UnreadableAnswerError("a member has no id")
+        raise MalformedResponseError("a member has no id")
     return number
 
 
 def _id(item: Mapping[str, Any]) -> int | str:
     identifier: int | str | None = item.get("id")
     if identifier is None or not is_id(identifier):
-        raise UnreadableAnswerError("a group has no id")
+        raise MalformedResponseError("a group has no id")
     return identifier

@@ -62,7 +62,7 @@ class RunStatusCondition:
         run = snapshot.run
         has = _statuses(run)
         if met := has & set(self.target_statuses):
-            moments = (read_moment(run.get(_SAID_AT.get(status, ""))) for status in met)
+            moments = (parse_datetime(run.get(_SAID_AT.get(status, ""))) for status in met)
             return Met(
                 run,
                 happened_at=min(filter(None, moments), default=None),
@@ -74,7 +74,7 @@ class RunStatusCondition:
                 f"{' or '.join(self.target_statuses)} any more."
             )
         if not has:
-            raise UnreadableAnswerError("it has no status")
+            raise MalformedResponseError("it has no status")
         return Pending(self)
 
     def describe_run(self, snapshot: RunSnapshot) -> str:

@@ -44,7 +44,7 @@ def test_the_protocol_needs_neither_airflow_nor_sockets():
     )
     assert [name for name in banned if name in loaded] == []
     own = {name for name in loaded if name.startswith("airflow_provider_tallyfy")}
-    assert own == {"airflow_provider_tallyfy", *PROTOCOL}
+    assert own == {"airflow_provider_tallyfy", "airflow_provider_tallyfy.provider_info", *PROTOCOL}
 
 
 BASES = """

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.people import (
     Directory,
     Group,
@@ -156,10 +155,10 @@ class TestReadDirectory:
         "members", [[{"email": "a@b.example"}], [{"id": None}], [{"id": True}], [{"id": "a"}]]
     )
     def test_a_member_without_an_id_is_refused(self, members):
-        with pytest.raises(UnreadableAnswerError, match="member"):
+        with pytest.raises(MalformedResponseError, match="member"):
             read_directory(members)
 
     @pytest.mark.parametrize("groups", [[{"name": "A"}], [{"id": ""}]])
     def test_a_group_without_an_id_is_refused(self, groups):
-        with pytest.raises(UnreadableAnswerError, match="group"):
+        with pytest.raises(MalformedResponseError, match="group"):
             read_directory([], groups)

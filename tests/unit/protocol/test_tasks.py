@@ -87,7 +87,7 @@ class TestReadSteps:
 
     @pytest.mark.parametrize("steps", ["s1", [None], [{"title": "A"}], {"id": "s1"}, 5])
     def test_what_is_no_list_of_steps(self, steps):
-        with pytest.raises(UnreadableAnswerError, match="a list of steps was expected"):
+        with pytest.raises(MalformedResponseError, match="a list of steps was expected"):
             read_steps({"steps": steps})
 
 
