@@ -28,9 +28,9 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyValidationError,
 )
 from airflow_provider_tallyfy.protocol import forms, tasks
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.formatting import described, one_line, quoted
 from airflow_provider_tallyfy.protocol.forms.fields import read_task_fields, stored_values
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.validation import FormValuesError, InvalidValueError
 
 if TYPE_CHECKING:

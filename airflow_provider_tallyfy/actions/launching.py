@@ -29,6 +29,8 @@ from airflow_provider_tallyfy.exceptions import (
 )
 from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, find_marked, newest_runs
 from airflow_provider_tallyfy.protocol.launch_request import cut_to_fit, encode_launch, needs_directory
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
+from airflow_provider_tallyfy.protocol.urls import is_identifier
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook

@@ -29,12 +29,12 @@ from urllib3.util.retry import Retry
 
 from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.hooks.exchange import exchange
-from airflow_provider_tallyfy.metrics import OUTCOME_OF_FAILURE
-from airflow_provider_tallyfy.protocol import addresses
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_body
-from airflow_provider_tallyfy.protocol.calls import HEADERS, Call
-from airflow_provider_tallyfy.protocol.failures import Failure, FailureKind, read_failure
+from airflow_provider_tallyfy.metrics import OUTCOME_OF_ERROR
+from airflow_provider_tallyfy.protocol import urls
+from airflow_provider_tallyfy.protocol.errors import ErrorKind, ErrorResponse, read_error
 from airflow_provider_tallyfy.protocol.formatting import one_line
+from airflow_provider_tallyfy.protocol.requests import HEADERS, Request
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, read_body
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection

@@ -19,11 +19,11 @@ from airflow.providers.common.compat.sdk import AirflowException, BaseNotifier
 from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
 from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyIndeterminateError
 from airflow_provider_tallyfy.notifications.callback import Callback
-from airflow_provider_tallyfy.protocol.calls import COMMENT_STATES
 from airflow_provider_tallyfy.protocol.formatting import quoted
 from airflow_provider_tallyfy.protocol.forms import text_keys
 from airflow_provider_tallyfy.protocol.forms.fields import read_kickoff_fields
 from airflow_provider_tallyfy.protocol.launch_mark import find_marked, newest_runs
+from airflow_provider_tallyfy.protocol.requests import COMMENT_STATES
 from airflow_provider_tallyfy.protocol.validation import FormValuesError
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from airflow_provider_tallyfy.protocol import forms, people, tasks
-from airflow_provider_tallyfy.protocol.addresses import is_identifier
 from airflow_provider_tallyfy.protocol.formatting import described, quoted
 from airflow_provider_tallyfy.protocol.forms.fields import read_kickoff_fields
 from airflow_provider_tallyfy.protocol.people import Directory
 from airflow_provider_tallyfy.protocol.scalars import plain_text
 from airflow_provider_tallyfy.protocol.tasks import read_steps
+from airflow_provider_tallyfy.protocol.urls import is_identifier
 from airflow_provider_tallyfy.protocol.validation import FormValuesError, InvalidValueError, choices
 
 # Page "Launch process".

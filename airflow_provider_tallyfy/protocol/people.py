@@ -15,10 +15,10 @@ from functools import cached_property
 from numbers import Integral
 from typing import Any, TypeVar
 
-from airflow_provider_tallyfy.protocol.addresses import is_identifier
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
 from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted
 from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
+from airflow_provider_tallyfy.protocol.urls import is_identifier
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 T = TypeVar("T")

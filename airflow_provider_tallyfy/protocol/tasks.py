@@ -13,10 +13,10 @@ from datetime import date
 from typing import Any
 
 from airflow_provider_tallyfy.protocol import people
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
 from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted, shortened
 from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
 from airflow_provider_tallyfy.protocol.people import Directory, encode_assignees
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
 from airflow_provider_tallyfy.protocol.scalars import format_datetime
 from airflow_provider_tallyfy.protocol.validation import FormValuesError, InvalidValueError, choices
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.addresses import identifier
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
 from airflow_provider_tallyfy.protocol.formatting import quoted
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime
+from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Unreachable
 from airflow_provider_tallyfy.waiting.polls import RunSnapshot

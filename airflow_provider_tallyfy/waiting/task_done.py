@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
 from airflow_provider_tallyfy.protocol.formatting import listed, quoted
 from airflow_provider_tallyfy.protocol.forms import read_task_form
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
 from airflow_provider_tallyfy.protocol.formatting import described, quoted, shortened
 from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
 
 
 @dataclass(frozen=True, slots=True)

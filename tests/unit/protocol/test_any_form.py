@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.protocol import forms
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.forms.decoding import is_blank
 from airflow_provider_tallyfy.protocol.forms.fields import keys, read_form_fields
 from airflow_provider_tallyfy.protocol.launch_request import encode_launch
 from airflow_provider_tallyfy.protocol.lookup import normalized
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.tasks import AmbiguousTaskError, find_task
 from airflow_provider_tallyfy.protocol.validation import FormValuesError
 from airflow_provider_tallyfy.sandbox import fields as sandbox_fields

@@ -10,6 +10,7 @@ from airflow_provider_tallyfy.protocol.people import (
     needs_directory,
     read_directory,
 )
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 from tests.unit.protocol.forms_of_tests import DIRECTORY
 

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.tasks import (
     AmbiguousTaskError,
     encode_overrides,
