@@ -12,8 +12,8 @@ from math import isfinite
 from numbers import Integral
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.problems import UnfitValueError
-from airflow_provider_tallyfy.protocol.text import described
+from airflow_provider_tallyfy.protocol.formatting import described
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 # No field holds a number of more digits.
 _MAX_DIGITS = 200
@@ -23,7 +23,7 @@ def plain_text(value: Any) -> str:
     """
     Return the text that a plain value is written as.
 
-    :raises UnfitValueError: it is no text, number, boolean or date, or has characters that cannot be sent.
+    :raises InvalidValueError: it is no text, number, boolean or date, or has characters that cannot be sent.
     """
     match value:
         case str():
@@ -39,13 +39,15 @@ def plain_text(value: Any) -> str:
         case Integral() if abs(int(value)) < 10**_MAX_DIGITS:
             text = str(int(value))
         case float() | Decimal() | Integral():
-            raise UnfitValueError("it is no number that can be written out")
+            raise InvalidValueError("it is no number that can be written out")
         case _:
-            raise UnfitValueError(f"a text was expected, not {described(value)}")
+            raise InvalidValueError(f"a text was expected, not {described(value)}")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UnfitValueError("it holds characters that cannot be sent (half of a surrogate pair)") from None
+        raise InvalidValueError(
+            "it holds characters that cannot be sent (half of a surrogate pair)"
+        ) from None
     return text
 
 
@@ -56,7 +58,7 @@ def format_datetime(value: date | datetime | str) -> str:
     A ``datetime`` without a time zone is taken as UTC. A ``date`` is the midnight of UTC at which it begins, as in the
     example of page "Types of form fields". A text is sent as it is.
 
-    :raises UnfitValueError: it is no date.
+    :raises InvalidValueError: it is no date.
     """
     if isinstance(value, str):
         return _checked_date(value.strip())
@@ -65,7 +67,7 @@ def format_datetime(value: date | datetime | str) -> str:
             value = datetime(value.year, value.month, value.day, tzinfo=UTC)
         value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError:
-        raise UnfitValueError("it is a date outside of the years 1 to 9999") from None
+        raise InvalidValueError("it is a date outside of the years 1 to 9999") from None
     return value.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
@@ -75,7 +77,7 @@ def _checked_date(text: str) -> str:
     try:
         datetime.fromisoformat(text if documented else "")
     except ValueError:
-        raise UnfitValueError(
+        raise InvalidValueError(
             f"a date is written 2026-01-31 or 2026-01-31T12:00:00Z (ISO 8601), not {described(text)}"
         ) from None
     return text

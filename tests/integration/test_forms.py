@@ -8,9 +8,13 @@ import pytest
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.protocol import forms
-from airflow_provider_tallyfy.protocol.form_fields import read_kickoff_fields, read_task_fields, stored_values
+from airflow_provider_tallyfy.protocol.forms.fields import (
+    read_kickoff_fields,
+    read_task_fields,
+    stored_values,
+)
 from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, find_marked, newest_runs
-from airflow_provider_tallyfy.protocol.launches import encode_launch, needs_directory
+from airflow_provider_tallyfy.protocol.launch_request import encode_launch, needs_directory
 from airflow_provider_tallyfy.protocol.tasks import find_task
 from airflow_provider_tallyfy.sandbox.model import FieldType
 from airflow_provider_tallyfy.sandbox.seeds import (

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.protocol import forms
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
-from airflow_provider_tallyfy.protocol.form_fields import keys, read_form_fields
-from airflow_provider_tallyfy.protocol.form_readings import says_nothing
-from airflow_provider_tallyfy.protocol.launches import encode_launch
-from airflow_provider_tallyfy.protocol.names import folded
-from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.protocol.forms.decoding import is_blank
+from airflow_provider_tallyfy.protocol.forms.fields import keys, read_form_fields
+from airflow_provider_tallyfy.protocol.launch_request import encode_launch
+from airflow_provider_tallyfy.protocol.lookup import normalized
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.tasks import AmbiguousTaskError, find_task
+from airflow_provider_tallyfy.protocol.validation import FormValuesError
 from airflow_provider_tallyfy.sandbox import fields as sandbox_fields
 from airflow_provider_tallyfy.sandbox.model import Column, FieldType, FormField, Option
 from tests.unit.protocol.forms_of_tests import DIRECTORY
@@ -153,7 +153,7 @@ def test_a_launch_is_refused_here_exactly_where_a_required_field_is_empty(data, 
             key: "it" if kinds[key] == "dropdown" or (kinds[key] == "multiselect" and wanted) else wanted
             for key, (_, wanted) in drawn.items()
         }
-        missing = [field for field in fields if field.required and says_nothing(read.get(field.id))]
+        missing = [field for field in fields if field.required and is_blank(read.get(field.id))]
         assert len(error.problems) == len(missing)
         assert all("is required, but there is no value for it" in problem for problem in error.problems)
         return
@@ -180,7 +180,7 @@ def test_a_key_names_one_field_or_is_refused(described, key):
     alike = [
         field.id
         for field in fields
-        if folded(key) and folded(key) in (folded(field.alias), folded(field.label))
+        if normalized(key) and normalized(key) in (normalized(field.alias), normalized(field.label))
     ]
     found = exactly or alike
     field, error = attempt(forms.find_field, fields, key)
@@ -230,9 +230,9 @@ def test_whatever_is_given_is_encoded_or_refused_with_all_that_is_wrong(data, de
 @given(ANYTHING, ANYTHING, ANYTHING)
 @settings(deadline=None, max_examples=100)
 def test_any_answer_is_read_or_refused(prerun, steps, values):
-    with suppress(UnreadableAnswerError, FormValuesError):
+    with suppress(MalformedResponseError, FormValuesError):
         encode_launch({"prerun": prerun, "steps": steps}, values, values)
-    with suppress(UnreadableAnswerError):
+    with suppress(MalformedResponseError):
         json.dumps(forms.read_task_form({"form_fields": prerun, "taskdata": {}}))
 
 
@@ -244,7 +244,8 @@ def test_a_name_is_that_of_one_task_or_none_or_refused(described, name):
     alike = [
         task
         for task in tasks
-        if folded(name) and folded(name) in (folded(task["alias"] or ""), folded(task["title"]))
+        if normalized(name)
+        and normalized(name) in (normalized(task["alias"] or ""), normalized(task["title"]))
     ]
     found = exactly or alike
     if len(found) > 1:

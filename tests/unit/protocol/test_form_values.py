@@ -9,9 +9,9 @@ from fractions import Fraction
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.form_readings import read, says_nothing
-from airflow_provider_tallyfy.protocol.form_values import cleared, encode
-from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from airflow_provider_tallyfy.protocol.forms.decoding import is_blank, read
+from airflow_provider_tallyfy.protocol.forms.encoding import cleared, encode
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 from tests.unit.protocol.forms_of_tests import DIRECTORY, choice, field, table
 
 NEW_YORK = timezone(timedelta(hours=-5))
@@ -33,7 +33,7 @@ def option(number, text, **more):
 
 
 def refused(field_, value):
-    with pytest.raises(UnfitValueError) as error:
+    with pytest.raises(InvalidValueError) as error:
         encode(field_, value, DIRECTORY)
     return str(error.value)
 
@@ -280,7 +280,7 @@ class TestMultiselect:
         assert read(self.FIELD, sent) == given
 
     def test_each_that_is_wrong_is_told_once(self):
-        with pytest.raises(UnfitValueError) as error:
+        with pytest.raises(InvalidValueError) as error:
             encode(self.FIELD, ["A", "X", "Y", "X", None])
         assert [problem.split(";")[0] for problem in error.value.problems] == [
             "'X' is no option",
@@ -449,7 +449,7 @@ class TestATypeOfTomorrow:
 )
 def test_an_empty_text_empties_a_field(field_):
     assert cleared(field_) == ""
-    assert says_nothing(read(field_, ""))
+    assert is_blank(read(field_, ""))
 
 
 def test_a_table_is_emptied_column_by_column():
@@ -460,9 +460,9 @@ def test_a_table_is_emptied_column_by_column():
     "value", [None, "", " \n", [], (), set(), {}, [None, ""], {"a": [], "b": None}, [[""]]]
 )
 def test_what_says_nothing(value):
-    assert says_nothing(value)
+    assert is_blank(value)
 
 
 @pytest.mark.parametrize("value", [0, False, 0.0, "a", ["", 0], {"a": ["b"]}, [False]])
 def test_what_says_something(value):
-    assert not says_nothing(value)
+    assert not is_blank(value)

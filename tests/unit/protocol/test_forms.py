@@ -8,8 +8,8 @@ from datetime import date
 import pytest
 
 from airflow_provider_tallyfy.protocol import forms
-from airflow_provider_tallyfy.protocol.form_fields import read_form_fields
-from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.protocol.forms.fields import read_form_fields
+from airflow_provider_tallyfy.protocol.validation import FormValuesError
 from tests.unit.protocol.forms_of_tests import DIRECTORY, form
 
 OPTIONS = [{"id": 1, "text": "Gold"}, {"id": 2, "text": "Silver"}]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.text import described, listed, one_line, quoted, shortened
+from airflow_provider_tallyfy.protocol.formatting import described, listed, one_line, quoted, shortened
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_tallyfy.protocol import form_fields, form_readings, form_values, people
-from airflow_provider_tallyfy.protocol.form_fields import FormField
-from airflow_provider_tallyfy.protocol.form_readings import says_nothing
+from airflow_provider_tallyfy.protocol import people
+from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted
+from airflow_provider_tallyfy.protocol.forms import decoding, encoding
+from airflow_provider_tallyfy.protocol.forms import fields as form_fields
+from airflow_provider_tallyfy.protocol.forms.decoding import is_blank
+from airflow_provider_tallyfy.protocol.forms.fields import FormField
 from airflow_provider_tallyfy.protocol.people import Directory
-from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError, choices
-from airflow_provider_tallyfy.protocol.text import described, listed, quoted
+from airflow_provider_tallyfy.protocol.validation import FormValuesError, InvalidValueError, choices
 
 # An empty text is a text; in a field of any other type it is no value.
 _TEXTS = ("text", "textarea")
@@ -84,14 +86,14 @@ def encode_task_values(
     :param values: plain values by field id, alias or label. ``None`` empties a field; one that is not named stays.
     :param directory: where assignees are looked up; see :func:`needs_directory`.
     :param stored: the values that the form holds, where the task is to be completed: then a required field that would
-        be empty is wrong too. See :func:`~airflow_provider_tallyfy.protocol.form_fields.stored_values`.
+        be empty is wrong too. See :func:`~airflow_provider_tallyfy.protocol.forms.fields.stored_values`.
     :raises FormValuesError: for all that is wrong.
     """
     named = _named(fields, values)
     encoded, problems = _encode(named, values, directory)
     known = {field.id: field for field in fields}
     written = {
-        key: form_values.cleared(known[key]) if value is None else value for key, value in encoded.items()
+        key: encoding.cleared(known[key]) if value is None else value for key, value in encoded.items()
     }
     if stored is not None:
         # A value that does not fit is told already.
@@ -108,7 +110,7 @@ def encode_task_values(
 
 def cut_to_fit(fields: Sequence[FormField], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values with each text cut that is too long for its field; all else is as it was given."""
-    limits = {"text": form_values.TEXT_LIMIT, "textarea": form_values.TEXTAREA_LIMIT}
+    limits = {"text": encoding.TEXT_LIMIT, "textarea": encoding.TEXTAREA_LIMIT}
     named = _named(fields, values).fields
     longest = {key: limits[field.field_type] for key, field in named.items() if field.field_type in limits}
     return {
@@ -131,11 +133,11 @@ def missing_required(
     Return the required fields that are empty once values are written; Tallyfy would not complete such a task.
 
     :param stored: the values that the form holds, by field id; see
-        :func:`~airflow_provider_tallyfy.protocol.form_fields.stored_values`.
+        :func:`~airflow_provider_tallyfy.protocol.forms.fields.stored_values`.
     :param written: the encoded values, by field id.
     """
     values = {**stored, **written}
-    return tuple(field for field in fields if field.required and says_nothing(values.get(field.id)))
+    return tuple(field for field in fields if field.required and is_blank(values.get(field.id)))
 
 
 def needs_directory(fields: Sequence[FormField], values: Mapping[str, Any]) -> bool:
@@ -152,13 +154,12 @@ def read_form(fields: Sequence[FormField], stored: Mapping[str, Any]) -> dict[st
 
     :param fields: the fields of the form.
     :param stored: the values that it holds, by field id; a run's ``prerun``, or a task's
-        :func:`~airflow_provider_tallyfy.protocol.form_fields.stored_values`.
+        :func:`~airflow_provider_tallyfy.protocol.forms.fields.stored_values`.
     """
     # PHP writes an empty map as a list.
     stored = stored if isinstance(stored, Mapping) else {}
     return {
-        key: form_readings.read(field, stored.get(field.id))
-        for key, field in form_fields.keys(fields).items()
+        key: decoding.read(field, stored.get(field.id)) for key, field in form_fields.keys(fields).items()
     }
 
 
@@ -203,14 +204,14 @@ def _encode(
     for key, field in named.fields.items():
         try:
             encoded[field.id] = _encoded(field, values[key], directory)
-        except UnfitValueError as error:
+        except InvalidValueError as error:
             problems += [f"{quoted(key)} ({field.field_type}): {problem}" for problem in error.problems]
     return encoded, problems
 
 
 def _encoded(field: FormField, value: Any, directory: Directory | None) -> Any:
-    is_empty = value is None if field.field_type in _TEXTS else says_nothing(value)
-    return None if is_empty else form_values.encode(field, value, directory)
+    is_empty = value is None if field.field_type in _TEXTS else is_blank(value)
+    return None if is_empty else encoding.encode(field, value, directory)
 
 
 def _error(fields: Sequence[FormField], named: _Keys, problems: Sequence[str]) -> FormValuesError:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from airflow_provider_tallyfy.protocol.text import MOST_LISTED
+from airflow_provider_tallyfy.protocol.formatting import MOST_LISTED
 
 
-class UnfitValueError(ValueError):
+class InvalidValueError(ValueError):
     """
     One value does not fit its place.
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.form_fields import FormField, Option
-from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
-from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from airflow_provider_tallyfy.protocol.formatting import listed, quoted
+from airflow_provider_tallyfy.protocol.forms.fields import FormField, Option
+from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
 from airflow_provider_tallyfy.protocol.scalars import plain_text
-from airflow_provider_tallyfy.protocol.text import listed, quoted
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 
 def options_by_name(field: FormField) -> Index[Option]:
@@ -28,7 +28,7 @@ def options_by_name(field: FormField) -> Index[Option]:
     def text(option: Option) -> tuple[str, ...]:
         return (option.text,)
 
-    return index(field.options, Rank(text), Rank(text, folded), Rank(lambda option: (str(option.id),)))
+    return index(field.options, Rank(text), Rank(text, normalized), Rank(lambda option: (str(option.id),)))
 
 
 def find_option(field: FormField, options: Index[Option], value: Any) -> Option:
@@ -38,7 +38,7 @@ def find_option(field: FormField, options: Index[Option], value: Any) -> Option:
     A boolean names the option ``true`` or ``yes``, ``false`` or ``no``.
 
     :param options: the field's, from :func:`options_by_name`.
-    :raises UnfitValueError: where it names none, or several alike.
+    :raises InvalidValueError: where it names none, or several alike.
     """
     if isinstance(value, Mapping):
         found = tuple(option for option in field.options if _is_described_by(value, option))
@@ -52,11 +52,11 @@ def find_option(field: FormField, options: Index[Option], value: Any) -> Option:
         return found[0]
     if found:
         same = listed(f"{quoted(option.text)} (id {option.id})" for option in found)
-        raise UnfitValueError(
+        raise InvalidValueError(
             f"{shown} names {len(found)} options alike: {same}; say the text to the letter or the id"
         )
     there_are = f"choose from {listed(quoted(option.text) for option in field.options)}"
-    raise UnfitValueError(f"{shown} is no option; {there_are if field.options else 'the field has none'}")
+    raise InvalidValueError(f"{shown} is no option; {there_are if field.options else 'the field has none'}")
 
 
 def _option_names(value: Any) -> tuple[str, ...]:

@@ -14,13 +14,13 @@ from decimal import Decimal
 from json import dumps
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.form_choices import find_option, options_by_name
-from airflow_provider_tallyfy.protocol.form_fields import Column, FormField, Option
-from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
+from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted
+from airflow_provider_tallyfy.protocol.forms.choices import find_option, options_by_name
+from airflow_provider_tallyfy.protocol.forms.fields import Column, FormField, Option
+from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
 from airflow_provider_tallyfy.protocol.people import Directory, encode_assignees, is_email
-from airflow_provider_tallyfy.protocol.problems import UnfitValueError
 from airflow_provider_tallyfy.protocol.scalars import format_datetime, plain_text
-from airflow_provider_tallyfy.protocol.text import described, listed, quoted
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 # Page "Update task".
 TEXT_LIMIT = 200
@@ -34,7 +34,7 @@ def encode(field: FormField, value: Any, directory: Directory | None = None) -> 
     :param field: the field.
     :param value: a plain Python value that says something; :func:`cleared` is what says nothing.
     :param directory: where assignees are looked up.
-    :raises UnfitValueError: where it does not fit.
+    :raises InvalidValueError: where it does not fit.
     """
     if field.field_type == "assignees_form":
         return encode_assignees(value, directory)
@@ -56,19 +56,19 @@ def _encode_text(field: FormField, value: Any) -> str:
     text = plain_text(value)
     limit = TEXTAREA_LIMIT if field.field_type == "textarea" else TEXT_LIMIT
     if len(text) > limit:
-        raise UnfitValueError(f"it has {len(text):,} characters, and {limit:,} are allowed")
+        raise InvalidValueError(f"it has {len(text):,} characters, and {limit:,} are allowed")
     return text
 
 
 def _encode_email(field: FormField, value: Any) -> str:
     if not is_email(value):
-        raise UnfitValueError(f"an e-mail address was expected, not {described(value)}")
+        raise InvalidValueError(f"an e-mail address was expected, not {described(value)}")
     return plain_text(value).strip()
 
 
 def _encode_date(field: FormField, value: Any) -> str:
     if not isinstance(value, (str, date)):
-        raise UnfitValueError(f"a date was expected, not {described(value)}")
+        raise InvalidValueError(f"a date was expected, not {described(value)}")
     return format_datetime(value)
 
 
@@ -89,10 +89,10 @@ def _encode_multiselect(field: FormField, value: Any) -> list[dict[str, Any]]:
             continue
         try:
             chosen[find_option(field, options, item)] = None
-        except UnfitValueError as error:
+        except InvalidValueError as error:
             problems.extend(error.problems)
     if problems:
-        raise UnfitValueError(*dict.fromkeys(problems))
+        raise InvalidValueError(*dict.fromkeys(problems))
     # A set has no order of its own.
     order = field.options if isinstance(value, Set) else chosen
     return [{**_chosen(option), "selected": True} for option in order if option in chosen]
@@ -108,17 +108,17 @@ def _encode_table(field: FormField, value: Any) -> list[Any]:
     if isinstance(value, Mapping):
         return _row(field, value)
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes, bytearray)):
-        raise UnfitValueError(
+        raise InvalidValueError(
             f"a list with an entry for each column, or a mapping by column, was expected, not {described(value)}"
         )
     if value and all(isinstance(item, Mapping) for item in value):
         if len(value) == 1:
             return _row(field, value[0])
-        raise UnfitValueError(
+        raise InvalidValueError(
             f"Tallyfy's API takes one entry for each column, not several rows, but there are {len(value)} rows"
         )
     if len(value) != len(field.columns):
-        raise UnfitValueError(
+        raise InvalidValueError(
             f"an entry for each column ({_columns(field)}) was expected, not {described(value)}"
         )
     return [_cell(item) for item in value]
@@ -138,7 +138,7 @@ def _row(field: FormField, row: Mapping[Any, Any]) -> list[Any]:
             fault = "no column" if not found else f"the name of {len(found)} columns"
             problems.append(f"{quoted(str(name))} is {fault}; there are {_columns(field)}")
     if problems:
-        raise UnfitValueError(*problems)
+        raise InvalidValueError(*problems)
     return [entries.get(column.id, "") for column in field.columns]
 
 
@@ -158,7 +158,7 @@ def _encode_file(field: FormField, value: Any) -> list[dict[str, Any]]:
             or not file.get("filename")
             or not (file.get("id") or file.get("url"))
         ):
-            raise UnfitValueError(
+            raise InvalidValueError(
                 "a file is given as the object that Tallyfy returned for its upload, with 'id' and 'filename', "
                 f"not as {described(file)}"
             )
@@ -174,7 +174,7 @@ def _json(value: Any) -> Any:
     try:
         dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise UnfitValueError(f"it cannot be sent as JSON ({type(error).__name__})") from None
+        raise InvalidValueError(f"it cannot be sent as JSON ({type(error).__name__})") from None
     return value
 
 
@@ -193,7 +193,7 @@ def _by_label(columns: Sequence[Column]) -> Index[Column]:
     def label(column: Column) -> tuple[str, ...]:
         return (column.label,)
 
-    return index(columns, Rank(label), Rank(label, folded), Rank(lambda column: (str(column.id),)))
+    return index(columns, Rank(label), Rank(label, normalized), Rank(lambda column: (str(column.id),)))
 
 
 def _columns(field: FormField) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Set
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.form_fields import FormField
+from airflow_provider_tallyfy.protocol.forms.fields import FormField
 from airflow_provider_tallyfy.protocol.people import KINDS
 
 
 def read(field: FormField, value: Any) -> Any:
     """
-    Return a stored value as plain JSON: what :func:`~airflow_provider_tallyfy.protocol.form_values.encode` was given.
+    Return a stored value as plain JSON, as :func:`~airflow_provider_tallyfy.protocol.forms.encoding.encode` took it.
 
     A dropdown reads as its text, a multiselect as the list of the texts that are selected, a table as the list of its
     entries, assignees as ``{"users", "guests", "groups"}``, files as a list of objects, and all others as the text
@@ -27,12 +27,12 @@ def read(field: FormField, value: Any) -> Any:
     return value if reader is None else reader(value)
 
 
-def says_nothing(value: Any) -> bool:
+def is_blank(value: Any) -> bool:
     """Tell whether a value, given or stored, leaves its field empty."""
     if isinstance(value, Mapping):
-        return all(map(says_nothing, value.values()))
+        return all(map(is_blank, value.values()))
     if isinstance(value, (list, tuple, Set)):
-        return all(map(says_nothing, value))
+        return all(map(is_blank, value))
     return value is None or (isinstance(value, str) and not value.strip())
 
 
@@ -41,7 +41,7 @@ def _read_text(value: Any) -> Any:
 
 
 def _read_one(value: Any) -> Any:
-    return None if says_nothing(value) else value
+    return None if is_blank(value) else value
 
 
 def _read_choice(value: Any) -> Any:
@@ -49,7 +49,7 @@ def _read_choice(value: Any) -> Any:
 
 
 def _read_multiselect(value: Any) -> Any:
-    if says_nothing(value):
+    if is_blank(value):
         return []
     if not isinstance(value, list):
         return value
@@ -62,11 +62,11 @@ def _read_multiselect(value: Any) -> Any:
 
 
 def _read_list(value: Any) -> Any:
-    return [] if says_nothing(value) else value
+    return [] if is_blank(value) else value
 
 
 def _read_assignees(value: Any) -> Any:
-    if says_nothing(value):
+    if is_blank(value):
         value = {}
     return {kind: value.get(kind) or [] for kind in KINDS} if isinstance(value, Mapping) else value
 
