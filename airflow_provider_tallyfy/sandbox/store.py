@@ -24,6 +24,7 @@ from airflow_provider_tallyfy.sandbox.history import History
 from airflow_provider_tallyfy.sandbox.model import (
     Activity,
     Checklist,
+    File,
     Folder,
     Group,
     Guest,
@@ -33,6 +34,7 @@ from airflow_provider_tallyfy.sandbox.model import (
     Run,
     Tag,
     Task,
+    Watcher,
 )
 
 ORGANIZATION = "sandbox"
@@ -76,6 +78,8 @@ class Store:
     checklists: dict[str, Checklist] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)
+    watchers: dict[int, Watcher] = field(default_factory=dict)
     activities: list[Activity] = field(default_factory=list)
     feed_faults: FeedFaults = field(default_factory=FeedFaults)
     version: int = 0
