@@ -24,6 +24,7 @@ from airflow_provider_tallyfy.sandbox.routes import (
     search,
     tasks,
     test_controls,
+    threads,
 )
 from airflow_provider_tallyfy.sandbox.routes.dependencies import behavior_towards
 from airflow_provider_tallyfy.sandbox.store import Store
@@ -41,7 +42,7 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
     application.state.stopping = asyncio.Event()
 
     api = APIRouter(prefix="/api")
-    for module in (accounts, checklists, runs, tasks, people, activity, search):
+    for module in (accounts, checklists, runs, tasks, threads, people, activity, search):
         api.include_router(module.router)
     api.include_router(accounts.oauth)
     application.include_router(api)

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal
 
 from airflow_provider_tallyfy.sandbox.access import Access, Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
@@ -38,8 +37,6 @@ from airflow_provider_tallyfy.sandbox.model import (
 ORGANIZATION = "sandbox"
 _HOUR = timedelta(hours=1)
 
-NextTaskShape = Literal["collection", "object"]
-
 
 class HourlyCap(StrEnum):
     """The actions that send mail and are limited per hour and organization."""
@@ -61,12 +58,8 @@ class FeedFaults:
 
 @dataclass
 class Store:
-    """The state of one sandbox.
+    """The state of one sandbox."""
 
-    :param next_task_shape: which of the two documented formats ``with=next_task`` has.
-    """
-
-    next_task_shape: NextTaskShape = "collection"
     clock: Clock = field(default_factory=Clock)
     members: dict[int, Member] = field(default_factory=dict)
     guests: dict[str, Guest] = field(default_factory=dict)

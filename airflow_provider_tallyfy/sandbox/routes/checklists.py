@@ -14,7 +14,7 @@ router = APIRouter(prefix="/organizations/{organization}/checklists")
 
 @router.get("")
 async def list_checklists(
-    request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.ChecklistFilters
+    request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.Pages
 ) -> JSONResponse:
     """List templates."""
     found = listing.checklists(store, query)

@@ -123,10 +123,10 @@ async def get_tag(store: SandboxStore, caller: Member, tag_id: str) -> JSONRespo
 
 @router.get("/folders")
 async def list_folders(
-    request: Request, store: SandboxStore, caller: Member, query: listing.FolderFilters
+    request: Request, store: SandboxStore, caller: Member, query: listing.Pages
 ) -> JSONResponse:
     """List the folders of templates or of runs."""
-    found = [folder for folder in store.folders.values() if query.folder_type in (None, folder.folder_type)]
+    found = listing.folders(store, query)
     return JSONResponse(
         listing.page(found, lambda folder: serializers.folder(store, folder), query, request.url)
     )
