@@ -360,6 +360,7 @@ class Run:
     parent_id: str | None = None
     archived_at: datetime | None = None
     completed_at: datetime | None = None
+    kickoff_is_open: bool = False
 
     @property
     def has_open_issue(self) -> bool:

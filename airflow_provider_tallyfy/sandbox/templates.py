@@ -1,9 +1,8 @@
-"""The operations on templates, their steps, form fields and rules; a running process keeps the version it began with."""
+"""The operations on templates and their parts; a running process keeps the version that it was launched with."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -40,7 +39,15 @@ CHECKLIST = Writable(
 )
 STEP = Writable(
     Step,
-    ("title", "summary", "step_type", "can_complete_only_assignees", "owners", "start_after", "deadline_after"),
+    (
+        "title",
+        "summary",
+        "step_type",
+        "can_complete_only_assignees",
+        "owners",
+        "start_after",
+        "deadline_after",
+    ),
     (
         *("webhook", "max_assignable", "allow_guest_owners", "skip_start_process", "everyone_must_complete"),
         *("prevent_guest_comment", "is_soft_start_date", "role_changes_every_time", "assign_run_starter"),
@@ -106,8 +113,9 @@ def clone(store: Store, checklist: Checklist, title: str | None) -> Checklist:
     adapter = TypeAdapter(Checklist)
     text = adapter.dump_json(checklist).decode()
     fields = [*checklist.prerun, *(field for step in checklist.steps for field in step.captures)]
-    for part in (checklist, *checklist.steps, *fields, *checklist.rules):
-        text = text.replace(f'"{part.id}"', f'"{store.new_id()}"')
+    parts: list[Step | FormField | Rule] = [*checklist.steps, *fields, *checklist.rules]
+    for old_id in (checklist.id, *(each.id for each in parts)):
+        text = text.replace(f'"{old_id}"', f'"{store.new_id()}"')
     copy = adapter.validate_json(text)
     alias = f"{checklist.alias}-{store.new_increment()}"
     title = title or f"{checklist.title} (copy)"
@@ -157,6 +165,39 @@ def changed_field(field: FormField, given: Mapping[str, Any]) -> FormField:
     return _checked(FORM_FIELD.update(field, given))
 
 
+def new_rule(
+    store: Store, checklist: Checklist, given: Mapping[str, Any], rule_id: str | None = None
+) -> Rule:
+    """Return a rule of a template; an update has all of a rule, with the id that it has."""
+    try:
+        values = {
+            "id": rule_id or store.new_id(),
+            "alias": given["automated_alias"],
+            "conditions": [
+                {
+                    "subject": each["conditionable_type"],
+                    "subject_id": each["conditionable_id"],
+                    "operation": each["operation"],
+                    "statement": each.get("statement") or "",
+                    "logic": each.get("logic") or "and",
+                }
+                for each in given["conditions"]
+            ],
+            "actions": [
+                {
+                    "verb": each["action_verb"],
+                    "target_step_id": part(checklist.steps, each["target_step_id"]).id,
+                    "assignees": each.get("assignees") or {},
+                    "deadline": _duration("deadline", each["deadline"]) if each.get("deadline") else None,
+                }
+                for each in given["then_actions"]
+            ],
+        }
+    except KeyError as error:
+        raise invalid({error.args[0]: [f"The {error.args[0]} field is required."]}) from None
+    return Writable(Rule, tuple(values)).create(values)
+
+
 def part(parts: Iterable[_Part], part_id: str) -> _Part:
     """Return a step, form field or rule by its id, or raise 404."""
     for each in parts:
@@ -177,9 +218,9 @@ def replaced(parts: Iterable[_Part], changed: _Part) -> tuple[_Part, ...]:
 
 def placed(parts: Iterable[_Part], moved: _Part, position: Any) -> tuple[_Part, ...]:
     """Return the parts with one at a position, counted from 1; the last place if it is none."""
-    others = list(without(parts, moved.id))
-    index = position - 1 if isinstance(position, int) and position > 0 else len(others)
-    return (*others[:index], moved, *others[index:])
+    others: list[_Part] = list(without(parts, moved.id))
+    others.insert(position - 1 if isinstance(position, int) and position > 0 else len(others), moved)
+    return tuple(others)
 
 
 def numbered(steps: Iterable[Step]) -> tuple[Step, ...]:
@@ -205,11 +246,17 @@ def _step_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     owners = {"users": given.get("assignees"), "guests": given.get("guests"), "groups": given.get("groups")}
     fields = {**given, "owners": {name: value for name, value in owners.items() if value}}
     for name, ours in (("deadline", "deadline_after"), ("start_date", "start_after")):
-        if isinstance(time := given.get(name), Mapping):
-            if time.get("unit") not in _UNITS or not isinstance(time.get("value"), int):
-                raise invalid({name: [f"The {name} must have a value and a unit: {', '.join(_UNITS)}."]})
-            fields[ours] = time["value"] * _UNITS[time["unit"]]
+        if given.get(name):
+            fields[ours] = _duration(name, given[name])
     return fields
+
+
+def _duration(name: str, given: Any) -> timedelta:
+    """Return a time such as ``{"value": 2, "unit": "days", "option": "from"}``; one ``before`` is negative."""
+    if isinstance(given, Mapping) and given.get("unit") in _UNITS and isinstance(given.get("value"), int):
+        time: timedelta = given["value"] * _UNITS[given["unit"]]
+        return -time if given.get("option") == "before" else time
+    raise invalid({name: [f"The {name} must have a value and a unit: {', '.join(_UNITS)}."]})
 
 
 def _check(store: Store, checklist: Checklist) -> None:

@@ -1,9 +1,10 @@
-"""Webhooks, as Tallyfy sends them: one attempt each, no signature, in the background, and to loopback addresses only."""
+"""Webhooks, as Tallyfy sends them: one attempt each, without a signature; here to loopback addresses only."""
 
 from __future__ import annotations
 
 import ipaddress
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -52,7 +53,10 @@ class Webhooks:
         new, self._next = store.activities[self._next :], len(store.activities)
         with self._lock:
             self._waiting.extend(
-                (url, payload) for entry in new for url, payload in _deliveries(store, entry) if _is_local(url)
+                (url, payload)
+                for entry in new
+                for url, payload in _deliveries(store, entry)
+                if _is_local(url)
             )
             if self._waiting and not self._is_sending:
                 self._is_sending = True
@@ -90,7 +94,8 @@ def _deliveries(store: Store, entry: Activity) -> Iterator[tuple[str, JSON]]:
         if url := task.webhook or (run and _of_template(store, run)):
             yield url, _task_payload(store, task, run)
     elif task is None and run is not None and entry.verb in ("created", "completed"):
-        if url := _of_template(store, run):
+        url = _of_template(store, run)
+        if url:
             yield url, _process_payload(store, run)
     if event := _EVENTS.get((entry.verb, task is not None)):
         # Of the body, only the event and the task's id are published, in a test of Tallyfy's n8n node.
@@ -114,7 +119,9 @@ def _process_payload(store: Store, run: Run) -> JSON:
         "progress": percent,
         "whole_progress": percent,
         "users": [{"user_id": user, "full_name": store.members[user].full_name} for user in run.users],
-        "groups": [{"group_id": each, "name": store.groups[each].name} for each in run.groups if each in store.groups],
+        "groups": [
+            {"group_id": each, "name": store.groups[each].name} for each in run.groups if each in store.groups
+        ],
         "ko-form-fields": _by_alias(run.checklist.prerun, run.prerun),
         **_of_process(store, run),
     }
@@ -164,7 +171,8 @@ def _of_process(store: Store, run: Run) -> JSON:
     return {
         "process-tasks": {task.alias: task.id for task in run.tasks.values()},
         "guest-links": {
-            guest: {"link_for_guest": f"{link}/{number}"} for number, guest in enumerate(guests, start=1)
+            guest: {"link_for_guest": f"{link}/{uuid.uuid5(uuid.NAMESPACE_OID, guest).hex}"}
+            for guest in guests
         },
         "launcher": _person(store, run.started_by),
     }
@@ -173,7 +181,10 @@ def _of_process(store: Store, run: Run) -> JSON:
 def _task(store: Store, task: Task) -> JSON:
     shown = serializers.task(store, task, with_summary=True)
     return {
-        **{name: shown[name] for name in ("id", "title", "alias", "status", "summary", "deadline", "position")},
+        **{
+            name: shown[name]
+            for name in ("id", "title", "alias", "status", "summary", "deadline", "position")
+        },
         "captures": _captures(task),
         "owners": {
             "users": [_person(store, user) for user in task.owners.users],

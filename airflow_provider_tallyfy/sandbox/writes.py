@@ -46,9 +46,7 @@ class Writable(Generic[_Item]):
         values = {name: getattr(item, name) for name in self._names}
         return self._build(given, values | known, self.required_on_update)
 
-    def _build(
-        self, given: Mapping[str, Any], known: Mapping[str, Any], required: Collection[str]
-    ) -> _Item:
+    def _build(self, given: Mapping[str, Any], known: Mapping[str, Any], required: Collection[str]) -> _Item:
         missing = {
             name: [f"The {name.replace('_', ' ')} field is required."]
             for name in required

@@ -385,13 +385,13 @@ def test_form_fields_of_a_step(sdk):
     assert sdk.form_fields.reorder_dropdown_options(*args, ["Major", "Minor", "Patch"])
     assert sdk.form_fields.remove_dropdown_option(*args, "Minor")
     assert sdk.form_fields.get_dropdown_options(*args) == ["Major", "Patch"]
-    changed = {
-        "label": "What kind?",
-        "field_type": "dropdown",
-        "required": False,
-        "options": [{"id": 1, "text": "Patch"}],
-    }
-    changed = sdk.form_fields.update_form_field(*args, changed)
+    changed = sdk.form_fields.update_form_field(
+        *args,
+        label="What kind?",
+        field_type="dropdown",
+        required=False,
+        options=[{"id": 1, "text": "Patch"}],
+    )
     assert (changed.label, changed.required) == ("What kind?", False)
     note = sdk.form_fields.add_form_field_to_step(
         ORG, RELEASE_CHECKLIST_ID, step, {"field_type": "text", "label": "Note", "required": False}
@@ -506,7 +506,7 @@ def test_tags_are_written_and_put_on_templates_and_processes(sdk):
     assert sdk.tags.update_tag(ORG, tag.id, title="Too late").title == "Too late"
     assert sdk.tags.tag_template(ORG, RELEASE_CHECKLIST_ID, tag.id)
     assert sdk.tags.tag_process(ORG, SEEDED_RUN_ID, tag.id)
-    assert [run.id for run in sdk.tasks.get_organization_runs(ORG, tag_ids=tag.id).data] == [SEEDED_RUN_ID]
+    assert [run.id for run in sdk.tasks.get_organization_runs(ORG, tag=tag.id).data] == [SEEDED_RUN_ID]
     assert sdk.tags.untag_template(ORG, tag.id, RELEASE_CHECKLIST_ID)
     assert sdk.templates.get_template(ORG, template_id=RELEASE_CHECKLIST_ID).tags == []
     assert sdk.tags.untag_process(ORG, SEEDED_RUN_ID, tag.id)
@@ -537,9 +537,7 @@ def test_folders_are_written_and_filled(sdk):
 
 def test_files_are_uploaded_and_downloaded(sdk):
     content = bytes(range(256)) * 100
-    file = sdk.files.upload_file(
-        ORG, content, "report.bin", "ko_field", "Checklist", ONBOARDING_CHECKLIST_ID
-    )
+    file = sdk.files.upload_file(ORG, content, "report.bin", "ko_field", "Checklist", ONBOARDING_CHECKLIST_ID)
     assert (file.filename, file.subject["type"]) == ("report.bin", "Checklist")
     assert sdk.files.download_file(ORG, file.id) == content
     assert sdk.files.download_file_from_url(f"organizations/{ORG}/file/{file.id}/dl") == content
@@ -569,7 +567,7 @@ def test_every_search(sdk):
     assert [each.title for each in sdk.searches.search_templates(ORG, "incident").data] == [
         "Pipeline incident"
     ]
-    assert len(sdk.tasks.search_templates(ORG, "e").data) == 3
+    assert len(sdk.tasks.search_templates(ORG, "e").data) == 4
     assert len(sdk.tasks.search_tasks(ORG, "approve").data) == 2
     assert sdk.searches.search_snippets(ORG, "anything").data == []
     assert len(sdk.searches.search(ORG, "approve", on="step").data) == 1

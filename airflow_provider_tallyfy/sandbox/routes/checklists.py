@@ -278,6 +278,37 @@ async def delete_field(
     return Response(status_code=204)
 
 
+@router.post("/{checklist_id}/automated-actions")
+async def create_rule(
+    store: SandboxStore, caller: Member, checklist: ThisChecklist, given: Given
+) -> JSONResponse:
+    """Add a rule."""
+    rule = templates.new_rule(store, checklist, given)
+    templates.save(store, replace(checklist, rules=(*checklist.rules, rule)))
+    return answer(serializers.rule(rule), 201)
+
+
+@router.put("/{checklist_id}/automated-actions/{rule_id}")
+async def update_rule(
+    store: SandboxStore, caller: Member, checklist: ThisChecklist, rule_id: str, given: Given
+) -> JSONResponse:
+    """Change a rule, all of which is in the body."""
+    templates.part(checklist.rules, rule_id)
+    rule = templates.new_rule(store, checklist, given, rule_id)
+    templates.save(store, replace(checklist, rules=templates.replaced(checklist.rules, rule)))
+    return answer(serializers.rule(rule))
+
+
+@router.delete("/{checklist_id}/automated-actions/{rule_id}")
+async def delete_rule(
+    store: SandboxStore, caller: Member, checklist: ThisChecklist, rule_id: str
+) -> Response:
+    """Delete a rule."""
+    templates.part(checklist.rules, rule_id)
+    templates.save(store, replace(checklist, rules=templates.without(checklist.rules, rule_id)))
+    return Response(status_code=204)
+
+
 def _save_step(store: Store, checklist: Checklist, step: Step, status: int = 200) -> JSONResponse:
     is_new = all(each.id != step.id for each in checklist.steps)
     steps = (*checklist.steps, step) if is_new else templates.replaced(checklist.steps, step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -10,7 +11,7 @@ from starlette.datastructures import UploadFile
 
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.clock import as_text
-from airflow_provider_tallyfy.sandbox.errors import invalid, not_found
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
 from airflow_provider_tallyfy.sandbox.model import File
 from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore
 from airflow_provider_tallyfy.sandbox.store import Store
@@ -26,14 +27,15 @@ router = APIRouter(prefix="/organizations/{organization}")
 async def upload(request: Request, store: SandboxStore, caller: Member) -> JSONResponse:
     """Store a file; it is not in a form field before a task's ``taskdata`` or a ``prerun`` names it."""
     async with request.form() as form:
-        upload, fields = form.get("name"), {name: str(form.get(name) or "") for name in (*_REQUIRED, "step_id")}
+        upload, fields = (
+            form.get("name"),
+            {name: str(form.get(name) or "") for name in (*_REQUIRED, "step_id")},
+        )
         errors = {name: [f"The {name} field is required."] for name in _REQUIRED if not fields[name]}
         if not isinstance(upload, UploadFile):
             errors["name"] = ["The name field is required, as a file."]
         elif (upload.size or 0) > MAX_BYTES:
             errors["name"] = ["The name may not be greater than 102400 kilobytes."]
-        if fields["subject_type"] not in ("Checklist", "Run", "Task"):
-            errors["subject_type"] = ["The selected subject type is invalid."]
         if errors or not isinstance(upload, UploadFile):
             raise invalid(errors)
         _check_subject(store, caller, fields["subject_type"], fields["subject_id"])
@@ -80,13 +82,17 @@ def _file(store: Store, file_id: str) -> File:
 
 
 def _check_subject(store: Store, caller: Caller, subject_type: str, subject_id: str) -> None:
-    match subject_type:
-        case "Checklist":
-            store.checklist(subject_id)
-        case "Run":
-            store.run(subject_id, caller)
-        case _:
-            store.task(subject_id, caller)
+    find: dict[str, Callable[[], object]] = {
+        "Checklist": lambda: store.checklist(subject_id),
+        "Run": lambda: store.run(subject_id, caller),
+        "Task": lambda: store.task(subject_id, caller),
+    }
+    try:
+        find[subject_type]()
+    except KeyError:
+        raise invalid({"subject_type": ["The selected subject type is invalid."]}) from None
+    except RefusedError:
+        raise invalid({"subject_id": ["The selected subject id is invalid."]}) from None
 
 
 def _shown(file: File) -> dict[str, Any]:

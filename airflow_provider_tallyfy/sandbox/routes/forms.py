@@ -53,29 +53,27 @@ async def set_value(store: SandboxStore, caller: Member, given: Given) -> JSONRe
 
 
 @router.post("/guests/{email}/form-field/value")
-async def set_value_of_guest(
-    store: SandboxStore, caller: Member, email: str, given: Given
-) -> JSONResponse:
+async def set_value_of_guest(store: SandboxStore, caller: Member, email: str, given: Given) -> JSONResponse:
     """Answer a field, by its id, of an open task that is assigned to a guest."""
     for task in store.tasks.values():
-        if task.is_pending and email in task.owners.guests:
-            if any(field.id == given.get("id") for field in task.captures):
-                tasks.update(store, caller, task, taskdata={given["id"]: given.get("form_value")})
-                return _value(store, task, given["id"])
+        has_field = any(field.id == given.get("id") for field in task.captures)
+        if has_field and task.is_pending and email in task.owners.guests:
+            tasks.update(store, caller, task, taskdata={given["id"]: given.get("form_value")})
+            return _value(store, task, given["id"])
     raise not_found()
 
 
 @router.post("/runs/{run_id}/complete-prerun")
 async def complete_kickoff(store: SandboxStore, caller: Member, run: ThisRun) -> JSONResponse:
     """Complete the kick-off form of a process."""
-    processes.complete_kickoff(store, caller, run)
+    processes.open_kickoff(store, caller, run, is_open=False)
     return answer(serializers.run(store, run))
 
 
 @router.delete("/runs/{run_id}/complete-prerun")
 async def reopen_kickoff(store: SandboxStore, caller: Member, run: ThisRun) -> JSONResponse:
     """Reopen the kick-off form, which makes a complete process active again."""
-    processes.reopen_kickoff(store, caller, run)
+    processes.open_kickoff(store, caller, run, is_open=True)
     return answer(serializers.run(store, run))
 
 
@@ -90,4 +88,6 @@ async def export(store: SandboxStore, caller: Member, run: ThisRun) -> JSONRespo
 
 def _value(store: Store, task: Task, field_id: str) -> JSONResponse:
     value = task.taskdata.get(field_id)
-    return answer({"id": store.links.number("Value", task.id, field_id), "capture_id": field_id, "value": value})
+    return answer(
+        {"id": store.links.number("Value", task.id, field_id), "capture_id": field_id, "value": value}
+    )

@@ -12,7 +12,17 @@ from fastapi.responses import JSONResponse
 from airflow_provider_tallyfy.sandbox import listing, serializers
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import Folder, Group, Guest, Owners, Role, Tag, Watcher
+from airflow_provider_tallyfy.sandbox.model import (
+    Folder,
+    Group,
+    Guest,
+    Owners,
+    Role,
+    Run,
+    Tag,
+    Task,
+    Watcher,
+)
 from airflow_provider_tallyfy.sandbox.model import Member as User
 from airflow_provider_tallyfy.sandbox.routes.dependencies import Given, Member, SandboxStore, answer
 from airflow_provider_tallyfy.sandbox.store import HourlyCap, Store
@@ -147,9 +157,7 @@ def _add_routes(kind: _Kind) -> None:
         item = kind.find(store, key)
         if kind is _USERS:
             _need_admin(caller)
-        return kind.response(
-            store, kind.save(store, kind.key(key), kind.writable.update(item, given))
-        )
+        return kind.response(store, kind.save(store, kind.key(key), kind.writable.update(item, given)))
 
     router.get(f"/{kind.path}")(list_items)
     if kind.path in ("users", "guests"):
@@ -225,9 +233,7 @@ async def add_watcher(store: SandboxStore, caller: Member, key: str, given: Give
 
 
 @router.get("/watchers")
-async def list_watchers(
-    store: SandboxStore, caller: Member, notification: str | None = None
-) -> JSONResponse:
+async def list_watchers(store: SandboxStore, caller: Member, notification: str | None = None) -> JSONResponse:
     """List the subscriptions."""
     found = store.watchers.values()
     return answer([_watcher(each) for each in found if notification in (None, each.notification_type)])
@@ -320,7 +326,8 @@ async def delete_tag(store: SandboxStore, caller: Member, key: str) -> Response:
     """Delete a tag wherever it is; a tag that is not there is no error."""
     for template in store.checklists.values():
         store.checklists[template.id] = replace(template, tags=_without(key, template.tags))
-    for item in (*store.runs.values(), *store.tasks.values()):
+    items: tuple[Run | Task, ...] = (*store.runs.values(), *store.tasks.values())
+    for item in items:
         if key in item.tags:
             item.tags = _without(key, item.tags)
             store.changed(item)
@@ -401,8 +408,11 @@ def _role(role: Any) -> Role:
 
 def _disable(store: Store, user: User) -> User:
     if user.id == min(store.members):
-        message = "Cannot modify the default administrator. Please assign another member as default administrator first."
-        raise RefusedError(400, message)
+        raise RefusedError(
+            400,
+            "Cannot modify the default administrator. "
+            "Please assign another member as default administrator first.",
+        )
     changed: User = _USERS.save(store, user.id, replace(user, disabled_at=store.now()))
     return changed
 

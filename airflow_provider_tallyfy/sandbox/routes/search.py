@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from airflow_provider_tallyfy.sandbox import listing, serializers
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid
-from airflow_provider_tallyfy.sandbox.model import Checklist
+from airflow_provider_tallyfy.sandbox.model import Checklist, Task
 from airflow_provider_tallyfy.sandbox.routes.dependencies import ListStore, Member
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -84,13 +84,14 @@ def _test(condition: JSON, fields: Mapping[str, str]) -> _Test:
         tests = [_test(each, fields) for key, each in condition.items() if key != "0"]
         join = any if condition["0"].get("value") == "OR" else all
         return lambda hit: join(test(hit) for test in tests)
-    field, operation, value = (condition.get(name) for name in ("field", "operation", "value"))
-    if field not in fields or operation not in (None, *_OPERATIONS) or value is None:
+    field, value = condition.get("field"), condition.get("value")
+    compare = _OPERATIONS.get(condition.get("operation", "="))
+    if field not in fields or compare is None or value is None:
         raise invalid({"filter": [f"The filter takes these fields: {', '.join(fields)}."]})
-    compare = _OPERATIONS[operation or "="]
     # The start of a date as long as the value, so that a day is compared with days.
     length = len(value) if field == "date" else None
-    return lambda hit: compare(str(hit[fields[field]])[:length], value)
+    name = fields[field]
+    return lambda hit: compare(str(hit[name])[:length], value)
 
 
 def _templates(store: Store, caller: Caller) -> Iterator[_Hit]:
@@ -107,7 +108,11 @@ def _runs(store: Store, caller: Caller) -> Iterator[_Hit]:
 def _tasks(store: Store, caller: Caller) -> Iterator[_Hit]:
     for item in listing.organization_tasks(store, caller):
         # tallyfy/mcp-public: a hit on a task does not say which process the task is in.
-        yield item.title, lambda item=item: serializers.task(store, item) | {"run_id": None}
+        yield item.title, partial(_task, store, item)
+
+
+def _task(store: Store, item: Task) -> JSON:
+    return serializers.task(store, item) | {"run_id": None}
 
 
 def _steps(store: Store, caller: Caller) -> Iterator[_Hit]:
