@@ -218,5 +218,6 @@ def _task(store: Store, run: Run, step: Step, owners: Owners, deadline: datetime
         step_id=step.id,
         summary=step.summary,
         captures=step.captures,
+        webhook=step.settings.get("webhook"),
         can_complete_only_assignees=step.can_complete_only_assignees,
     )

@@ -84,7 +84,7 @@ def _test(condition: JSON, fields: Mapping[str, str]) -> _Test:
         tests = [_test(each, fields) for key, each in condition.items() if key != "0"]
         join = any if condition["0"].get("value") == "OR" else all
         return lambda hit: join(test(hit) for test in tests)
-    field, value = condition.get("field"), condition.get("value")
+    field, value = str(condition.get("field")), condition.get("value")
     compare = _OPERATIONS.get(condition.get("operation", "="))
     if field not in fields or compare is None or value is None:
         raise invalid({"filter": [f"The filter takes these fields: {', '.join(fields)}."]})
