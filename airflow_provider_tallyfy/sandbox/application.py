@@ -18,15 +18,19 @@ from airflow_provider_tallyfy.sandbox.routes import (
     accounts,
     activity,
     checklists,
+    files,
+    forms,
     page,
     people,
     runs,
     search,
     tasks,
     test_controls,
+    threads,
 )
 from airflow_provider_tallyfy.sandbox.routes.dependencies import behavior_towards
 from airflow_provider_tallyfy.sandbox.store import Store
+from airflow_provider_tallyfy.sandbox.webhooks import Webhooks
 
 
 def build_application(store: Store, *, controls: Controls | None = None) -> FastAPI:
@@ -39,9 +43,10 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
     application.state.store = store
     application.state.controls = controls
     application.state.stopping = asyncio.Event()
+    store.listeners.add(Webhooks(lambda: application.state.store))
 
     api = APIRouter(prefix="/api")
-    for module in (accounts, checklists, runs, tasks, people, activity, search):
+    for module in (accounts, checklists, forms, runs, tasks, threads, people, activity, search, files):
         api.include_router(module.router)
     api.include_router(accounts.oauth)
     application.include_router(api)

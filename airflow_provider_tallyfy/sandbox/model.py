@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -87,6 +88,7 @@ class FormField:
     guidance: str | None = None
     options: tuple[Option, ...] = ()
     columns: tuple[Column, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class Step:
     deadline_after: timedelta | None = timedelta(days=5)
     can_complete_only_assignees: bool = False
     hidden_by_default: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class Subject(StrEnum):
@@ -186,6 +189,11 @@ class Checklist:
     folder_id: str | None = None
     tags: tuple[str, ...] = ()
     starred: bool = False
+    users: tuple[int, ...] = ()
+    groups: tuple[str, ...] = ()
+    last_updated: datetime | None = None
+    archived_at: datetime | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +206,8 @@ class Member:
     last_name: str
     role: Role
     job_title: str | None = None
+    disabled_at: datetime | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def full_name(self) -> str:
@@ -216,6 +226,9 @@ class Guest:
     last_name: str | None = None
     company_name: str | None = None
     phone_1: str | None = None
+    phone_2: str | None = None
+    associated_members: tuple[int, ...] = ()
+    disabled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +360,7 @@ class Run:
     parent_id: str | None = None
     archived_at: datetime | None = None
     completed_at: datetime | None = None
+    kickoff_is_open: bool = False
 
     @property
     def has_open_issue(self) -> bool:
@@ -378,3 +392,29 @@ class Activity:
     parentable_id: str
     created_at: datetime
     text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An uploaded file."""
+
+    id: str
+    filename: str
+    content: bytes = field(repr=False)
+    uploaded_from: str
+    uploaded_at: datetime
+    subject_type: str
+    subject_id: str
+    step_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """A member's subscription to what happens in the organization, or to one thing in it."""
+
+    id: int
+    user_id: int
+    object_type: str
+    object_id: str
+    notification_type: str
+    webhook: str | None = None

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal
 
 from airflow_provider_tallyfy.sandbox.access import Access, Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
@@ -24,6 +23,7 @@ from airflow_provider_tallyfy.sandbox.history import History
 from airflow_provider_tallyfy.sandbox.model import (
     Activity,
     Checklist,
+    File,
     Folder,
     Group,
     Guest,
@@ -33,12 +33,11 @@ from airflow_provider_tallyfy.sandbox.model import (
     Run,
     Tag,
     Task,
+    Watcher,
 )
 
 ORGANIZATION = "sandbox"
 _HOUR = timedelta(hours=1)
-
-NextTaskShape = Literal["collection", "object"]
 
 
 class HourlyCap(StrEnum):
@@ -51,6 +50,24 @@ class HourlyCap(StrEnum):
 HOURLY_LIMITS = {HourlyCap.COMMENT: 120, HourlyCap.GUEST_INVITE: 30}
 
 
+class Links:
+    """The short numbers of associations, such as that of a tag with a process, by which they are removed."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, str, str], int] = {}
+
+    def number(self, kind: str, subject_id: str, object_id: str) -> int:
+        """Return the number of an association, which is a new one at first."""
+        return self._numbers.setdefault((kind, subject_id, object_id), len(self._numbers) + 1)
+
+    def find(self, number: object) -> tuple[str, str, str]:
+        """Return an association by its number, or raise 404."""
+        for link, known in self._numbers.items():
+            if str(known) == str(number):
+                return link
+        raise not_found()
+
+
 @dataclass
 class FeedFaults:
     """What is wrong with the activity feed: entries appear late, or some never do."""
@@ -61,12 +78,8 @@ class FeedFaults:
 
 @dataclass
 class Store:
-    """The state of one sandbox.
+    """The state of one sandbox."""
 
-    :param next_task_shape: which of the two documented formats ``with=next_task`` has.
-    """
-
-    next_task_shape: NextTaskShape = "collection"
     clock: Clock = field(default_factory=Clock)
     members: dict[int, Member] = field(default_factory=dict)
     guests: dict[str, Guest] = field(default_factory=dict)
@@ -76,6 +89,8 @@ class Store:
     checklists: dict[str, Checklist] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)
+    watchers: dict[int, Watcher] = field(default_factory=dict)
     activities: list[Activity] = field(default_factory=list)
     feed_faults: FeedFaults = field(default_factory=FeedFaults)
     version: int = 0
@@ -84,6 +99,7 @@ class Store:
     def __post_init__(self) -> None:
         self.access = Access(self.clock, self.members)
         self.behavior = Behavior()
+        self.links = Links()
         self._history: History | None = None
         self._increment = 1000
         self._uses: dict[HourlyCap, deque[datetime]] = {cap: deque() for cap in HourlyCap}
@@ -144,10 +160,11 @@ class Store:
         return max(self.behavior.run_lag, self.behavior.list_lag)
 
     def checklist(self, checklist_id: str) -> Checklist:
-        """Return a template, or raise 404."""
-        if checklist_id not in self.checklists:
+        """Return a template that is not archived, or raise 404."""
+        checklist = self.checklists.get(checklist_id)
+        if checklist is None or checklist.archived_at is not None:
             raise not_found()
-        return self.checklists[checklist_id]
+        return checklist
 
     def run(self, run_id: str, caller: Caller) -> Run:
         """Return a run that the caller may see, or raise 404."""

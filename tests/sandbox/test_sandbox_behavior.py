@@ -13,7 +13,7 @@ from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from dev.sandbox import SandboxClient
 
 RUN = f"/runs/{SEEDED_RUN_ID}"
-DEFAULTS = {"run_lag": 0, "list_lag": 0, "second_completion": "refuse", "errors": "message"}
+DEFAULTS = Behavior().model_dump()
 
 
 def behave(client, **behavior):
@@ -58,7 +58,7 @@ class TestControl:
 
     def test_a_reset_restores_the_behavior_of_the_start(self):
         start = Behavior(second_completion="accept", run_lag=2)
-        with SandboxServer(behavior=start) as sandbox:
+        with SandboxServer(**start.model_dump()) as sandbox:
             people = SandboxClient(sandbox.url)
             people.behave(second_completion="refuse", list_lag=9)
             sandbox.reset()
@@ -67,7 +67,7 @@ class TestControl:
     def test_the_client_of_the_other_tests_speaks_it(self, client):
         people = SandboxClient(client.sandbox.url)
         people.behave(run_lag=1.5, list_lag=2, second_completion="accept", errors="structured")
-        assert people.control("GET", "/behavior") == {
+        assert people.control("GET", "/behavior") == DEFAULTS | {
             "run_lag": 1.5,
             "list_lag": 2,
             "second_completion": "accept",
