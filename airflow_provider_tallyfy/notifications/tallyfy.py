@@ -89,7 +89,7 @@ class TallyfyNotifier(BaseNotifier):
         """Send what is rendered already; no error is raised."""
         # Imported late, since DAG files are parsed all day, and need no `requests` for that.
         from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-        from airflow_provider_tallyfy.waiting.reloading_hook import unread_connection
+        from airflow_provider_tallyfy.waiting.polls import unread_connection
 
         name = type(self).__name__
         hook = TallyfyHook(self.tallyfy_conn_id, retries=_RETRIES, patience=MAX_RETRY_AFTER)

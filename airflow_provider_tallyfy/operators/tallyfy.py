@@ -20,7 +20,7 @@ from airflow_provider_tallyfy.operators.attempt_store import TaskAttemptStore, l
 from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator, fail_on_bad_input
 from airflow_provider_tallyfy.operators.gate import Gate
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
-from airflow_provider_tallyfy.operators.waits import WaitsForRun, check_pace
+from airflow_provider_tallyfy.operators.wait_for_completion import WaitForCompletionMixin, check_pace
 from airflow_provider_tallyfy.protocol import text
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.scalars import parse_bool
@@ -76,7 +76,7 @@ class TallyfyGetRunOperator(TallyfyOperator):
         return self._as_output(context, run)
 
 
-class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
+class TallyfyLaunchRunOperator(WaitForCompletionMixin, TallyfyOperator):
     """
     Launch a run of a template once, and return it as ``TallyfyGetRunOperator`` does.
 
@@ -195,6 +195,10 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the run that was waited for, or fail."""
         return self._as_output(context, super().execute_complete(context, event))
+
+    def poll_after_timeout(self, context: Context) -> dict[str, Any]:
+        """Return the run if it was completed in the last seconds of the wait."""
+        return self._as_output(context, super().poll_after_timeout(context))
 
 
 class TallyfyCompleteTaskOperator(TallyfyOperator):
@@ -387,7 +391,7 @@ class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):
         self.fail_on_reject = fail_on_reject
         self.ignore_downstream_trigger_rules = ignore_downstream_trigger_rules
 
-    def _tell(self, result: dict[str, Any]) -> None:
+    def _log_result(self, result: dict[str, Any]) -> None:
         """Leave that to the decision, which says more."""
 
     # Around a whole try and not within a poke, which would take what is raised for a failed poll.

@@ -136,7 +136,7 @@ def test_the_link_is_pushed_while_a_wait_goes_on_that_began_in_the_triggerer(peo
 @pytest.mark.parametrize(
     "elsewhere",
     [
-        pytest.param({"looked_at": 1.0}, id="a worker has pushed it"),
+        pytest.param({"worker_polled_at": 1.0}, id="a worker has pushed it"),
         pytest.param({"do_xcom_push": False}, id="the task pushes nothing"),
         pytest.param({"in_triggerer": False}, id="dag.test"),
     ],
@@ -181,12 +181,12 @@ def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people):
 
 
 def test_a_worker_ends_it_unless_told_otherwise(people, pushed):
-    assert ends_in_a_worker(fired(trigger(end_from_trigger=False)))["outcome"] == "over"
+    assert ends_in_a_worker(fired(trigger(end_from_trigger=False)))["outcome"] == "met"
 
 
 @pytest.mark.parametrize("nothing", [None, "", "None", {}])
 def test_without_a_task_to_move_on_from_a_worker_goes_on(people, nothing):
-    assert ends_in_a_worker(fired(trigger(from_task=nothing)))["outcome"] == "waiting"
+    assert ends_in_a_worker(fired(trigger(from_task=nothing)))["outcome"] == "pending"
 
 
 def test_without_a_task_to_move_on_from_a_worker_ends_it_too(people, pushed):
@@ -198,11 +198,11 @@ def test_without_a_task_to_move_on_from_a_worker_ends_it_too(people, pushed):
 
 def test_a_lost_run_is_for_a_worker_to_conclude(people):
     people.archive(SEEDED_RUN_ID)
-    assert ends_in_a_worker(fired(trigger()))["outcome"] == "lost"
+    assert ends_in_a_worker(fired(trigger()))["outcome"] == "unreachable"
 
 
 def test_in_dag_test_the_task_ends_as_it_does_in_a_worker(people, pushed):
-    assert ends_in_a_worker(fired(trigger(in_triggerer=False)))["outcome"] == "over"
+    assert ends_in_a_worker(fired(trigger(in_triggerer=False)))["outcome"] == "met"
 
 
 @in_airflow_3
@@ -212,7 +212,7 @@ def test_a_worker_ends_it_where_the_result_cannot_be_pushed(people, monkeypatch,
 
     monkeypatch.setattr(XCom, "set", fail)
     monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("trigger"))
-    assert ends_in_a_worker(fired(trigger()))["outcome"] == "over"
+    assert ends_in_a_worker(fired(trigger()))["outcome"] == "met"
     assert "could not be pushed from here (OSError)" in caplog.text
 
 
@@ -227,7 +227,7 @@ def test_a_worker_ends_it_where_the_result_cannot_be_pushed(people, monkeypatch,
 )
 def test_an_argument_that_was_rendered_to_nonsense_is_told_to_the_task(rendered, message):
     event = ends_in_a_worker(fired(trigger(**rendered)))
-    assert (event["outcome"], event["error"]) == ("refused", "TallyfyConfigurationError")
+    assert (event["outcome"], event["error"]) == ("denied", "TallyfyConfigurationError")
     assert message in event["message"]
 
 

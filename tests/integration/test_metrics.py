@@ -14,7 +14,7 @@ import asyncio
 from datetime import timedelta
 from airflow.models.trigger import Trigger
 from airflow_provider_tallyfy import metrics
-from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule
 from airflow_provider_tallyfy.waiting.watcher import subscribe
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 
@@ -26,7 +26,7 @@ async def look():
         await place.next_result()
 
 asyncio.run(look())
-metrics.from_event_loop(metrics.completed, "tallyfy_default", "met", timedelta(seconds=1.5))
+metrics.completed("tallyfy_default", "met", timedelta(seconds=1.5))
 """
 
 

@@ -19,8 +19,8 @@ from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.waiting import watcher
 from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
-from airflow_provider_tallyfy.waiting.schedule import PollSchedule
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS, PollScheduler
+from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule
 from dev.sandbox import SandboxClient
 from tests.integration.moved_clock import settle
 
@@ -335,7 +335,7 @@ def test_runs_that_leave_the_list_are_read_by_themselves(town, scene):
             await asyncio.to_thread(town.people.delete, run_id)
         await clock.advance(INTERVAL + MAX_STALENESS)
         outcomes = {name: event["outcome"] for name, (event,) in triggerer.woken.items()}
-        assert outcomes == dict.fromkeys(ids[:3], "lost")
+        assert outcomes == dict.fromkeys(ids[:3], "unreachable")
 
     scene(play)
 
@@ -404,7 +404,7 @@ def test_a_token_that_is_refused_for_good_ends_all(town, scene):
         town.control("DELETE", "tokens", token="sandbox-token")
         await clock.advance(2 * INTERVAL)
         assert set(triggerer.woken) == set(ids)
-        assert {event["outcome"] for (event,) in triggerer.woken.values()} == {"refused"}
+        assert {event["outcome"] for (event,) in triggerer.woken.values()} == {"denied"}
 
     scene(play)
 
