@@ -465,10 +465,12 @@ class _Polls(Generic[C]):
             self._log_line(f"{condition.describe_run(result)}; run {self._run_id}")
             if isinstance(outcome, Met) and outcome.warning:
                 self._lines += ((self._log.warning, "%s", outcome.warning),)
-            if self._failures:
+            if result.tasks_error is not None and not is_over:  # a hidden task would not be seen
+                self._log_failure(result.tasks_error)
+            elif self._failures:
                 message = "Tallyfy answers again after %d failed polls"
                 self._lines += ((self._log.info, message, self._failures),)
-            self._failures = 0
+                self._failures = 0
             self._was_pending = self._was_pending or not is_over
         return outcome if is_over else None
 

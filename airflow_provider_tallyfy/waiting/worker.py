@@ -165,6 +165,7 @@ class RunPoller(Generic[C]):
         elif isinstance(result, RunSnapshot):
             if result.tasks_error is not None and fetch.tasks_error is None:
                 self._tasks_health.fail(PollError(result.tasks_error), polled_at)
+                self._log.warning("Poll failed, the wait goes on: %s", result.tasks_error)
             if isinstance(outcome, Met) and outcome.warning:
                 self._log.warning("%s", outcome.warning)
             self._log_line(f"{evidence.condition.describe_run(result)}; run {self._run_id}")

@@ -18,6 +18,7 @@ from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers import tallyfy as triggers_module
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import Met
 from dev.sandbox import SandboxClient
 
@@ -121,8 +122,8 @@ def looks_once(people, told, **arguments):
         waiting = asyncio.create_task(anext(made.run()))
         while "1 of 3 tasks are done" not in told.text:  # noqa: ASYNC110 (a log has no event)
             await asyncio.sleep(0.01)
-        if made._giving_link is not None:
-            await made._giving_link
+        if made._pushing_link is not None:
+            await made._pushing_link
         waiting.cancel()
 
     asyncio.run(asyncio.wait_for(play(), LONGEST))
@@ -158,7 +159,7 @@ def test_a_link_that_cannot_be_pushed_costs_nothing_else(people, monkeypatch, to
 def test_airflow_writes_an_event_into_the_log_without_the_run(people, pushed):
     event = fired(trigger(end_from_trigger=False))
     assert event.payload["result"]["next_task"]["title"] == "Approve release"
-    assert repr(event) == str(event) == "TriggerEvent<over>"
+    assert repr(event) == str(event) == "TriggerEvent<met>"
 
 
 def test_the_last_line_says_how_it_came_out(people, pushed, monkeypatch, caplog):
@@ -170,9 +171,11 @@ def test_the_last_line_says_how_it_came_out(people, pushed, monkeypatch, caplog)
     assert caplog.messages[-1] == "The wait is over: 'Approve release' is next"
 
 
-def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people):
-    verdict = Met({"title": "half \ud83d", "number": 10**30, "nothing": float("nan")})
-    result = trigger()._xcoms(verdict)["return_value"]
+def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people, pushed, monkeypatch):
+    odd = {"title": "half \ud83d", "number": 10**30, "nothing": float("nan")}
+    monkeypatch.setattr(NextTaskCondition, "evaluate", lambda *_: Met(odd, is_certain=True))
+    monkeypatch.setattr(NextTaskCondition, "describe_result", lambda _: "it is odd")
+    result = xcoms_of(fired(trigger()), pushed)["return_value"]
     assert json.loads(json.dumps(result).encode()) == {
         "title": "half ?",
         "number": str(10**30),
