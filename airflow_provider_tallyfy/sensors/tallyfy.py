@@ -21,6 +21,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.operators.waits import time_left
+from airflow_provider_tallyfy.rendering import TextPreservingTemplates
 from airflow_provider_tallyfy.sensors import baseline, start
 from airflow_provider_tallyfy.sensors.triggerer import InTriggerer
 from airflow_provider_tallyfy.version_compat import (
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     )
 
 
-class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
+class TallyfySensor(InTriggerer, TextPreservingTemplates, BaseSensorOperator, Generic[C]):
     """
     A wait for a condition of a run. Each sensor adds the condition, its arguments, and what it keeps of it.
 
