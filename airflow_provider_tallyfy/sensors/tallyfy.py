@@ -19,8 +19,10 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_tallyfy.operators.base import fail_on_bad_input
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.operators.waits import time_left
+from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.rendering import TextPreservingTemplates
 from airflow_provider_tallyfy.sensors import baseline, start
 from airflow_provider_tallyfy.sensors.triggerer import InTriggerer
@@ -121,7 +123,9 @@ class TallyfySensor(InTriggerer, TextPreservingTemplates, BaseSensorOperator, Ge
         """Poll once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
         started_at = time.time()
         looked_at: float | None = started_at
-        condition = self._condition or self._first_condition(context)
+        with fail_on_bad_input():
+            identifier(self.run_id, "run_id")
+            condition = self._condition or self._first_condition(context)
         if self._condition is None and (
             self.deferrable or not self.reschedule
         ):  # not again at each reschedule

@@ -152,10 +152,10 @@ def _keys(fields: Sequence[FormField], values: Mapping[str, Any]) -> _Keys:
     there_are: list[str] = []
     quote = quoter([*map(str, values), *(field.name for field in fields)])
     for key in values:
-        found = known.matches(key) if isinstance(key, str) else ()
+        found = known.matches(str(key)) if isinstance(key, (str, int)) else ()
         if len(found) > 1:
             same = listed(form_fields.describe(found))
-            problems.append(f"{quote(key)} names {len(found)} fields alike: {same}; write the id")
+            problems.append(f"{quote(str(key))} names {len(found)} fields alike: {same}; write the id")
         elif not found:
             problems.append(f"{quote(str(key))} is no field of the form")
             there_are = there_are or _there_are(fields, values)
