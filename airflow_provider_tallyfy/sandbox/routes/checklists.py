@@ -40,9 +40,11 @@ async def get_form_fields(store: SandboxStore, caller: Member, checklist_id: str
             "data": {
                 "id": checklist.id,
                 "title": checklist.title,
-                "ko_form_fields": [serializers.form_field(field) for field in checklist.prerun],
+                "ko_form_fields": [serializers.form_field(store, field) for field in checklist.prerun],
                 "form_fields": [
-                    serializers.form_field(field) for step in checklist.steps for field in step.captures
+                    serializers.form_field(store, field)
+                    for step in checklist.steps
+                    for field in step.captures
                 ],
             }
         }
@@ -56,7 +58,9 @@ async def list_steps(
     """List a template's steps with their captures."""
     checklist = store.checklist(checklist_id)
     return JSONResponse(
-        listing.page(checklist.steps, lambda step: serializers.step(checklist, step), query, request.url)
+        listing.page(
+            checklist.steps, lambda step: serializers.step(store, checklist, step), query, request.url
+        )
     )
 
 
@@ -66,5 +70,5 @@ async def get_step(store: SandboxStore, caller: Member, checklist_id: str, step_
     checklist = store.checklist(checklist_id)
     for step in checklist.steps:
         if step.id == step_id:
-            return JSONResponse({"data": serializers.step(checklist, step)})
+            return JSONResponse({"data": serializers.step(store, checklist, step)})
     raise not_found()
