@@ -224,11 +224,9 @@ class Guest:
     created_at: datetime
     first_name: str | None = None
     last_name: str | None = None
-    company_name: str | None = None
-    phone_1: str | None = None
-    phone_2: str | None = None
     associated_members: tuple[int, ...] = ()
     disabled_at: datetime | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -343,11 +343,9 @@ def guest(item: Guest) -> JSON:
         **dict.fromkeys(("deleted_at", "last_accessed_at", "last_known_ip", "last_known_country", "link")),
         "details": {
             "status": "active" if item.disabled_at is None else "disabled",
-            "company_name": item.company_name,
-            "phone_1": item.phone_1,
-            "phone_2": item.phone_2,
             "disabled_at": as_text(item.disabled_at),
-            "timezone": None,
+            **dict.fromkeys(("company_name", "phone_1", "phone_2", "timezone")),
+            **item.settings,
         },
     }
 

@@ -19,15 +19,16 @@ from airflow_provider_tallyfy.sandbox.routes.dependencies import (
     ThisStep,
     With,
     answer,
+    authenticated,
 )
 from airflow_provider_tallyfy.sandbox.store import Store
 
-router = APIRouter(prefix="/organizations/{organization}/checklists")
+router = APIRouter(prefix="/organizations/{organization}/checklists", dependencies=authenticated)
 
 
 @router.get("")
 async def list_checklists(
-    request: Request, store: SandboxStore, caller: Member, includes: With, query: listing.Pages
+    request: Request, store: SandboxStore, includes: With, query: listing.Pages
 ) -> JSONResponse:
     """List templates."""
     found = listing.checklists(store, query)
@@ -43,7 +44,7 @@ async def create_checklist(store: SandboxStore, caller: Member, given: Given) ->
 
 
 @router.post("/tags")
-async def add_tag(store: SandboxStore, caller: Member, given: Given) -> JSONResponse:
+async def add_tag(store: SandboxStore, given: Given) -> JSONResponse:
     """Tag a template or a process that is not archived."""
     kind, subject_id, tag_id = (str(given.get(name)) for name in ("subject_type", "subject_id", "tag_id"))
     if tag_id not in store.tags or given.get("tag_type") not in ("private", "public"):
@@ -53,7 +54,7 @@ async def add_tag(store: SandboxStore, caller: Member, given: Given) -> JSONResp
 
 
 @router.delete("/tags/{link}")
-async def remove_tag(store: SandboxStore, caller: Member, link: int) -> Response:
+async def remove_tag(store: SandboxStore, link: int) -> Response:
     """Remove a tag from a template or a process, by the id of their association."""
     kind, subject_id, tag_id = store.links.find(link)
     _tag(store, kind, subject_id, tag_id, is_on=False)
@@ -61,23 +62,19 @@ async def remove_tag(store: SandboxStore, caller: Member, link: int) -> Response
 
 
 @router.get("/{checklist_id}")
-async def get_checklist(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, includes: With
-) -> JSONResponse:
+async def get_checklist(store: SandboxStore, checklist: ThisChecklist, includes: With) -> JSONResponse:
     """Show a template with its kick-off fields."""
     return answer(serializers.checklist(store, checklist, includes))
 
 
 @router.put("/{checklist_id}")
-async def update_checklist(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, given: Given
-) -> JSONResponse:
+async def update_checklist(store: SandboxStore, checklist: ThisChecklist, given: Given) -> JSONResponse:
     """Change a template."""
     return answer(serializers.checklist(store, templates.update(store, checklist, given)))
 
 
 @router.delete("/{checklist_id}")
-async def archive_checklist(store: SandboxStore, caller: Member, checklist: ThisChecklist) -> JSONResponse:
+async def archive_checklist(store: SandboxStore, checklist: ThisChecklist) -> JSONResponse:
     """Archive a template; its processes go on."""
     templates.save(store, replace(checklist, archived_at=store.now()))
     return _deleted()
@@ -85,7 +82,7 @@ async def archive_checklist(store: SandboxStore, caller: Member, checklist: This
 
 @router.put("/{checklist_id}/activate")
 @router.put("/{checklist_id}/restore")
-async def restore_checklist(store: SandboxStore, caller: Member, checklist_id: str) -> JSONResponse:
+async def restore_checklist(store: SandboxStore, checklist_id: str) -> JSONResponse:
     """Restore an archived template."""
     if checklist_id not in store.checklists:
         raise not_found()
@@ -101,15 +98,13 @@ async def delete_checklist(store: SandboxStore, caller: Member, checklist_id: st
 
 
 @router.put("/{checklist_id}/publish")
-async def publish_checklist(store: SandboxStore, caller: Member, checklist: ThisChecklist) -> JSONResponse:
+async def publish_checklist(store: SandboxStore, checklist: ThisChecklist) -> JSONResponse:
     """Publish a template; here each change is published at once."""
     return answer(serializers.checklist(store, checklist))
 
 
 @router.post("/{checklist_id}/clone")
-async def clone_checklist(
-    request: Request, store: SandboxStore, caller: Member, checklist: ThisChecklist
-) -> JSONResponse:
+async def clone_checklist(request: Request, store: SandboxStore, checklist: ThisChecklist) -> JSONResponse:
     """Copy a template; the body is JSON, or form-encoded as the official SDK sends it."""
     is_json = request.headers.get("Content-Type", "").startswith("application/json")
     given: Any = await request.json() if is_json and await request.body() else await request.form()
@@ -117,7 +112,7 @@ async def clone_checklist(
 
 
 @router.get("/{checklist_id}/form-fields")
-async def get_form_fields(store: SandboxStore, caller: Member, checklist: ThisChecklist) -> JSONResponse:
+async def get_form_fields(store: SandboxStore, checklist: ThisChecklist) -> JSONResponse:
     """Show the fields of a template's kick-off form, and those of its steps."""
     return answer(
         {
@@ -132,9 +127,7 @@ async def get_form_fields(store: SandboxStore, caller: Member, checklist: ThisCh
 
 
 @router.delete("/{checklist_id}/preruns/{field_id}")
-async def delete_kickoff_field(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, field_id: str
-) -> Response:
+async def delete_kickoff_field(store: SandboxStore, checklist: ThisChecklist, field_id: str) -> Response:
     """Delete a kick-off field."""
     templates.part(checklist.prerun, field_id)
     templates.save(store, replace(checklist, prerun=templates.without(checklist.prerun, field_id)))
@@ -143,7 +136,7 @@ async def delete_kickoff_field(
 
 @router.get("/{checklist_id}/steps")
 async def list_steps(
-    request: Request, store: SandboxStore, caller: Member, checklist: ThisChecklist, query: listing.Pages
+    request: Request, store: SandboxStore, checklist: ThisChecklist, query: listing.Pages
 ) -> JSONResponse:
     """List a template's steps with their form fields."""
     return JSONResponse(
@@ -152,33 +145,27 @@ async def list_steps(
 
 
 @router.post("/{checklist_id}/steps")
-async def create_step(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, given: Given
-) -> JSONResponse:
+async def create_step(store: SandboxStore, checklist: ThisChecklist, given: Given) -> JSONResponse:
     """Add a last step; a position is ignored, as at Tallyfy."""
     return _save_step(store, checklist, templates.new_step(store, checklist, given), 201)
 
 
 @router.get("/{checklist_id}/steps/{step_id}")
-async def get_step(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, step: ThisStep
-) -> JSONResponse:
+async def get_step(store: SandboxStore, checklist: ThisChecklist, step: ThisStep) -> JSONResponse:
     """Show a step with its form fields."""
     return answer(serializers.step(checklist, step))
 
 
 @router.put("/{checklist_id}/steps/{step_id}")
 async def update_step(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, step: ThisStep, given: Given
+    store: SandboxStore, checklist: ThisChecklist, step: ThisStep, given: Given
 ) -> JSONResponse:
     """Change a step."""
     return _save_step(store, checklist, templates.changed_step(store, step, given))
 
 
 @router.delete("/{checklist_id}/steps/{step_id}")
-async def delete_step(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, step: ThisStep
-) -> Response:
+async def delete_step(store: SandboxStore, checklist: ThisChecklist, step: ThisStep) -> Response:
     """Delete a step."""
     left = templates.numbered(templates.without(checklist.steps, step.id))
     templates.save(store, replace(checklist, steps=left))
@@ -186,9 +173,7 @@ async def delete_step(
 
 
 @router.post("/{checklist_id}/steps/{step_id}/clone")
-async def clone_step(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, step: ThisStep
-) -> JSONResponse:
+async def clone_step(store: SandboxStore, checklist: ThisChecklist, step: ThisStep) -> JSONResponse:
     """Copy a step, as the last one."""
     copy = replace(
         step,
@@ -202,7 +187,7 @@ async def clone_step(
 
 @router.put("/{checklist_id}/steps/{step_id}/reorder")
 async def reorder_step(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, step: ThisStep, given: Given
+    store: SandboxStore, checklist: ThisChecklist, step: ThisStep, given: Given
 ) -> JSONResponse:
     """Move a step to a position."""
     steps = templates.numbered(templates.placed(checklist.steps, step, given.get("position")))
@@ -212,7 +197,7 @@ async def reorder_step(
 
 @router.post("/{checklist_id}/steps/{step_id}/captures")
 async def create_field(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, step: ThisStep, given: Given
+    store: SandboxStore, checklist: ThisChecklist, step: ThisStep, given: Given
 ) -> JSONResponse:
     """Add a form field to a step."""
     field = templates.new_field(store, given)
@@ -223,7 +208,7 @@ async def create_field(
 
 @router.put("/{checklist_id}/steps/{step_id}/captures")
 async def reorder_field(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, step: ThisStep, given: Given
+    store: SandboxStore, checklist: ThisChecklist, step: ThisStep, given: Given
 ) -> JSONResponse:
     """Move a form field to a position in its step."""
     field = templates.part(step.captures, str(given.get("capture_id")))
@@ -233,12 +218,7 @@ async def reorder_field(
 
 @router.put("/{checklist_id}/steps/{step_id}/captures/{field_id}")
 async def update_field(
-    store: SandboxStore,
-    caller: Member,
-    checklist: ThisChecklist,
-    step: ThisStep,
-    field_id: str,
-    given: Given,
+    store: SandboxStore, checklist: ThisChecklist, step: ThisStep, field_id: str, given: Given
 ) -> JSONResponse:
     """Change a form field of a step."""
     field = templates.changed_field(templates.part(step.captures, field_id), given)
@@ -249,12 +229,7 @@ async def update_field(
 
 @router.put("/{checklist_id}/steps/{step_id}/captures/{field_id}/move-out")
 async def move_field(
-    store: SandboxStore,
-    caller: Member,
-    checklist: ThisChecklist,
-    step: ThisStep,
-    field_id: str,
-    given: Given,
+    store: SandboxStore, checklist: ThisChecklist, step: ThisStep, field_id: str, given: Given
 ) -> JSONResponse:
     """Move a form field to another step."""
     field = templates.part(step.captures, field_id)
@@ -270,7 +245,7 @@ async def move_field(
 
 @router.delete("/{checklist_id}/steps/{step_id}/captures/{field_id}")
 async def delete_field(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, step: ThisStep, field_id: str
+    store: SandboxStore, checklist: ThisChecklist, step: ThisStep, field_id: str
 ) -> Response:
     """Delete a form field of a step."""
     templates.part(step.captures, field_id)
@@ -279,9 +254,7 @@ async def delete_field(
 
 
 @router.post("/{checklist_id}/automated-actions")
-async def create_rule(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, given: Given
-) -> JSONResponse:
+async def create_rule(store: SandboxStore, checklist: ThisChecklist, given: Given) -> JSONResponse:
     """Add a rule."""
     rule = templates.new_rule(store, checklist, given)
     templates.save(store, replace(checklist, rules=(*checklist.rules, rule)))
@@ -290,7 +263,7 @@ async def create_rule(
 
 @router.put("/{checklist_id}/automated-actions/{rule_id}")
 async def update_rule(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, rule_id: str, given: Given
+    store: SandboxStore, checklist: ThisChecklist, rule_id: str, given: Given
 ) -> JSONResponse:
     """Change a rule, all of which is in the body."""
     templates.part(checklist.rules, rule_id)
@@ -300,9 +273,7 @@ async def update_rule(
 
 
 @router.delete("/{checklist_id}/automated-actions/{rule_id}")
-async def delete_rule(
-    store: SandboxStore, caller: Member, checklist: ThisChecklist, rule_id: str
-) -> Response:
+async def delete_rule(store: SandboxStore, checklist: ThisChecklist, rule_id: str) -> Response:
     """Delete a rule."""
     templates.part(checklist.rules, rule_id)
     templates.save(store, replace(checklist, rules=templates.without(checklist.rules, rule_id)))

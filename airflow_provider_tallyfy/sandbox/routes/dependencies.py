@@ -83,6 +83,8 @@ SandboxStore = Annotated[Store, Depends(_store)]
 ItemStore = Annotated[Store, Depends(_item_store)]
 ListStore = Annotated[Store, Depends(_list_store)]
 Member = Annotated[Caller, Depends(_caller)]
+# For a router with handlers that do not need the caller.
+authenticated = [Depends(_caller)]
 # The run or task that the path names, for writes.
 ThisRun = Annotated[Run, Depends(_run)]
 ThisTask = Annotated[Task, Depends(_task)]

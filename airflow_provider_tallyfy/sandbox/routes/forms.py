@@ -8,14 +8,21 @@ from fastapi.responses import JSONResponse
 from airflow_provider_tallyfy.sandbox import processes, serializers, tasks
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
 from airflow_provider_tallyfy.sandbox.model import Role, Task
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Given, Member, SandboxStore, ThisRun, answer
+from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+    Given,
+    Member,
+    SandboxStore,
+    ThisRun,
+    answer,
+    authenticated,
+)
 from airflow_provider_tallyfy.sandbox.store import Store
 
-router = APIRouter(prefix="/organizations/{organization}")
+router = APIRouter(prefix="/organizations/{organization}", dependencies=authenticated)
 
 
 @router.get("/runs/{run_id}/form-fields")
-async def get_form_fields(store: SandboxStore, caller: Member, run: ThisRun) -> JSONResponse:
+async def get_form_fields(store: SandboxStore, run: ThisRun) -> JSONResponse:
     """Show the fields of a process with their answers; ``value_id`` is the id of an answer that there is."""
     return answer(
         {
