@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from airflow_provider_tallyfy.sandbox.routes.dependencies import (
     answer,
     authenticated,
 )
-from airflow_provider_tallyfy.sandbox.store import Store
+from airflow_provider_tallyfy.sandbox.store import Store, associated
 
 router = APIRouter(prefix="/organizations/{organization}/checklists", dependencies=authenticated)
 
@@ -46,18 +47,23 @@ async def create_checklist(store: SandboxStore, caller: Member, given: Given) ->
 @router.post("/tags")
 async def add_tag(store: SandboxStore, given: Given) -> JSONResponse:
     """Tag a template or a process that is not archived."""
-    kind, subject_id, tag_id = (str(given.get(name)) for name in ("subject_type", "subject_id", "tag_id"))
+    tag_id = given.get("tag_id")
+    subjects: dict[Any, Mapping[Any, Run | Checklist]] = {"Checklist": store.checklists, "Run": store.runs}
     if tag_id not in store.tags or given.get("tag_type") not in ("private", "public"):
         raise invalid({"tag_id": ["The selected tag id is invalid."]})
-    _tag(store, kind, subject_id, tag_id, is_on=True)
-    return answer(serializers.tag_link(store, kind, subject_id, tag_id), 201)
+    subject = subjects.get(given.get("subject_type"), {}).get(given.get("subject_id"))
+    if subject is None or subject.archived_at is not None:
+        raise invalid({"subject_id": ["Subject not found"]})
+    subject = _set_tags(store, subject, (*(each for each in subject.tags if each != tag_id), tag_id))
+    return answer(list(serializers.tagged(store, subject))[-1], 201)
 
 
-@router.delete("/tags/{link}")
-async def remove_tag(store: SandboxStore, link: int) -> Response:
+@router.delete("/tags/{number}")
+async def remove_tag(store: SandboxStore, number: int) -> Response:
     """Remove a tag from a template or a process, by the id of their association."""
-    kind, subject_id, tag_id = store.links.find(link)
-    _tag(store, kind, subject_id, tag_id, is_on=False)
+    subjects: tuple[Run | Checklist, ...] = (*store.checklists.values(), *store.runs.values())
+    subject, tag_id = associated(((each, tag) for each in subjects for tag in each.tags), number)
+    _set_tags(store, subject, tuple(each for each in subject.tags if each != tag_id))
     return Response(status_code=204)
 
 
@@ -118,9 +124,9 @@ async def get_form_fields(store: SandboxStore, checklist: ThisChecklist) -> JSON
         {
             "id": checklist.id,
             "title": checklist.title,
-            "ko_form_fields": [serializers.form_field(field) for field in checklist.prerun],
+            "ko_form_fields": [serializers.form_field(store, field) for field in checklist.prerun],
             "form_fields": [
-                serializers.form_field(field) for step in checklist.steps for field in step.captures
+                serializers.form_field(store, field) for step in checklist.steps for field in step.captures
             ],
         }
     )
@@ -140,7 +146,9 @@ async def list_steps(
 ) -> JSONResponse:
     """List a template's steps with their form fields."""
     return JSONResponse(
-        listing.page(checklist.steps, lambda step: serializers.step(checklist, step), query, request.url)
+        listing.page(
+            checklist.steps, lambda step: serializers.step(store, checklist, step), query, request.url
+        )
     )
 
 
@@ -153,7 +161,7 @@ async def create_step(store: SandboxStore, checklist: ThisChecklist, given: Give
 @router.get("/{checklist_id}/steps/{step_id}")
 async def get_step(store: SandboxStore, checklist: ThisChecklist, step: ThisStep) -> JSONResponse:
     """Show a step with its form fields."""
-    return answer(serializers.step(checklist, step))
+    return answer(serializers.step(store, checklist, step))
 
 
 @router.put("/{checklist_id}/steps/{step_id}")
@@ -192,7 +200,7 @@ async def reorder_step(
     """Move a step to a position."""
     steps = templates.numbered(templates.placed(checklist.steps, step, given.get("position")))
     templates.save(store, replace(checklist, steps=steps))
-    return answer(serializers.step(checklist, templates.part(steps, step.id)))
+    return answer(serializers.step(store, checklist, templates.part(steps, step.id)))
 
 
 @router.post("/{checklist_id}/steps/{step_id}/captures")
@@ -203,7 +211,7 @@ async def create_field(
     field = templates.new_field(store, given)
     step = replace(step, captures=templates.placed(step.captures, field, given.get("position")))
     _save_step(store, checklist, step)
-    return answer(serializers.capture(step, field), 201)
+    return answer(serializers.capture(store, step, field), 201)
 
 
 @router.put("/{checklist_id}/steps/{step_id}/captures")
@@ -224,7 +232,7 @@ async def update_field(
     field = templates.changed_field(templates.part(step.captures, field_id), given)
     step = replace(step, captures=templates.replaced(step.captures, field))
     _save_step(store, checklist, step)
-    return answer(serializers.capture(step, field))
+    return answer(serializers.capture(store, step, field))
 
 
 @router.put("/{checklist_id}/steps/{step_id}/captures/{field_id}/move-out")
@@ -240,7 +248,7 @@ async def move_field(
     target = templates.part(steps, target.id)
     target = replace(target, captures=templates.placed(target.captures, field, given.get("position")))
     templates.save(store, replace(checklist, steps=templates.replaced(steps, target)))
-    return answer(serializers.capture(target, field))
+    return answer(serializers.capture(store, target, field))
 
 
 @router.delete("/{checklist_id}/steps/{step_id}/captures/{field_id}")
@@ -283,7 +291,9 @@ async def delete_rule(store: SandboxStore, checklist: ThisChecklist, rule_id: st
 def _save_step(store: Store, checklist: Checklist, step: Step, status: int = 200) -> JSONResponse:
     is_new = all(each.id != step.id for each in checklist.steps)
     steps = (*checklist.steps, step) if is_new else templates.replaced(checklist.steps, step)
-    return answer(serializers.step(templates.save(store, replace(checklist, steps=steps)), step), status)
+    return answer(
+        serializers.step(store, templates.save(store, replace(checklist, steps=steps)), step), status
+    )
 
 
 def _deleted() -> JSONResponse:
@@ -292,14 +302,9 @@ def _deleted() -> JSONResponse:
     return JSONResponse({"message": message, "deleted_references": []})
 
 
-def _tag(store: Store, kind: str, subject_id: str, tag_id: str, *, is_on: bool) -> None:
-    subjects: dict[str, dict[str, Any]] = {"Checklist": store.checklists, "Run": store.runs}
-    subject = subjects.get(kind, {}).get(subject_id)
-    if subject is None or subject.archived_at is not None:
-        raise invalid({"subject_id": ["Subject not found"]})
-    tags = tuple(each for each in subject.tags if each != tag_id) + ((tag_id,) if is_on else ())
-    if isinstance(subject, Run):
-        subject.tags = tags
-        store.changed(subject)
-    else:
-        templates.save(store, replace(subject, tags=tags))
+def _set_tags(store: Store, subject: Run | Checklist, tags: tuple[str, ...]) -> Run | Checklist:
+    if isinstance(subject, Checklist):
+        return templates.save(store, replace(subject, tags=tags))
+    subject.tags = tags
+    store.changed(subject)
+    return subject

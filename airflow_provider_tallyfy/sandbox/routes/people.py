@@ -21,7 +21,7 @@ from airflow_provider_tallyfy.sandbox.routes.dependencies import (
     answer,
     authenticated,
 )
-from airflow_provider_tallyfy.sandbox.store import HourlyCap, Store
+from airflow_provider_tallyfy.sandbox.store import HourlyCap, Store, associated, association_id
 from airflow_provider_tallyfy.sandbox.writes import Writable
 
 router = APIRouter(prefix="/organizations/{organization}", dependencies=authenticated)
@@ -303,15 +303,14 @@ async def add_to_folder(store: SandboxStore, caller: Member, given: Given) -> JS
         raise invalid({"folder_id": ["The selected folder id is invalid."]})
     run.folders = (*_without(folder.id, run.folders), folder.id)
     store.changed(run)
-    link = store.links.number("Run", run.id, folder.id)
-    return answer({"id": link, "folder_id": folder.id, "subject_id": run.id, "subject_type": "Run"}, 201)
+    number = association_id(run.id, folder.id)
+    return answer({"id": number, "folder_id": folder.id, "subject_id": run.id, "subject_type": "Run"}, 201)
 
 
-@router.delete("/folders-objects/{link}")
-async def remove_from_folder(store: SandboxStore, caller: Member, link: int) -> Response:
-    """Take a process out of a folder."""
-    _, run_id, folder_id = store.links.find(link)
-    run = store.run(run_id, caller)
+@router.delete("/folders-objects/{number}")
+async def remove_from_folder(store: SandboxStore, number: int) -> Response:
+    """Take a process out of a folder, by the id of their association."""
+    run, folder_id = associated(((run, each) for run in store.runs.values() for each in run.folders), number)
     run.folders = _without(folder_id, run.folders)
     store.changed(run)
     return Response(status_code=204)
