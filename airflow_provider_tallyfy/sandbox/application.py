@@ -19,6 +19,8 @@ from airflow_provider_tallyfy.sandbox.routes import (
     activity,
     checklists,
     custom_fields,
+    files,
+    forms,
     page,
     people,
     runs,
@@ -29,6 +31,7 @@ from airflow_provider_tallyfy.sandbox.routes import (
 )
 from airflow_provider_tallyfy.sandbox.routes.dependencies import behavior_towards
 from airflow_provider_tallyfy.sandbox.store import Store
+from airflow_provider_tallyfy.sandbox.webhooks import Webhooks
 
 
 def build_application(store: Store, *, controls: Controls | None = None) -> FastAPI:
@@ -41,9 +44,13 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
     application.state.store = store
     application.state.controls = controls
     application.state.stopping = asyncio.Event()
+    store.listeners.add(Webhooks(lambda: application.state.store))
 
     api = APIRouter(prefix="/api")
-    for module in (accounts, checklists, runs, tasks, threads, custom_fields, people, activity, search):
+    for module in (
+        *(accounts, checklists, forms, runs, tasks, threads, custom_fields, people, activity, search),
+        files,
+    ):
         api.include_router(module.router)
     api.include_router(accounts.oauth)
     application.include_router(api)

@@ -17,7 +17,7 @@ from starlette.datastructures import URL
 from airflow_provider_tallyfy.sandbox import processes, tasks
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid
-from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Folder, Run, Task, ThreadLabel
+from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Run, Task, ThreadLabel
 from airflow_provider_tallyfy.sandbox.serializers import is_due_soon, is_late
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -93,12 +93,13 @@ def page(
 
 def checklists(store: Store, query: Paging) -> list[Checklist]:
     """Return the templates that match a query."""
-    return _matching(store, store.checklists.values(), query, _CHECKLIST_FILTERS)
-
-
-def folders(store: Store, query: Paging) -> list[Folder]:
-    """Return the folders that match a query."""
-    return _matching(store, store.folders.values(), query, _FOLDER_FILTERS)
+    archived = query.given("archived")
+    found = (
+        checklist
+        for checklist in store.checklists.values()
+        if _archive_wanted(archived, checklist.archived_at is not None)
+    )
+    return _matching(store, found, query, _CHECKLIST_FILTERS)
 
 
 def runs(store: Store, caller: Caller, query: Paging) -> list[Run]:
@@ -315,9 +316,6 @@ _CHECKLIST_FILTERS: _Filters[Checklist] = {
     "tag": _has_any(lambda checklist: checklist.tags),
     "type": _is(lambda checklist: checklist.type),
     "starred": _is(lambda checklist: checklist.starred, _flag),
-}
-_FOLDER_FILTERS: _Filters[Folder] = {
-    "folder_type": _is(lambda folder: folder.folder_type, lambda text: _one_of(text, "checklist", "run"))
 }
 _RUN_FILTERS: _Filters[Run] = {
     "q": _contains("name"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -92,6 +93,7 @@ class FormField:
     guidance: str | None = None
     options: tuple[Option, ...] = ()
     columns: tuple[Column, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ class Step:
     deadline_after: timedelta | None = timedelta(days=5)
     can_complete_only_assignees: bool = False
     hidden_by_default: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class Subject(StrEnum):
@@ -241,6 +244,11 @@ class Checklist:
     folder_id: str | None = None
     tags: tuple[str, ...] = ()
     starred: bool = False
+    users: tuple[int, ...] = ()
+    groups: tuple[str, ...] = ()
+    last_updated: datetime | None = None
+    archived_at: datetime | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +261,8 @@ class Member:
     last_name: str
     role: Role
     job_title: str | None = None
+    disabled_at: datetime | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def full_name(self) -> str:
@@ -269,8 +279,9 @@ class Guest:
     created_at: datetime
     first_name: str | None = None
     last_name: str | None = None
-    company_name: str | None = None
-    phone_1: str | None = None
+    associated_members: tuple[int, ...] = ()
+    disabled_at: datetime | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,6 +435,7 @@ class Run:
     parent_id: str | None = None
     archived_at: datetime | None = None
     completed_at: datetime | None = None
+    kickoff_is_open: bool = False
     custom_fields: dict[str, Any] = field(default_factory=dict)
     done_actions: set[tuple[str, int]] = field(default_factory=set)
 
@@ -457,3 +469,29 @@ class Activity:
     parentable_id: str
     created_at: datetime
     text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An uploaded file."""
+
+    id: str
+    filename: str
+    content: bytes = field(repr=False)
+    uploaded_from: str
+    uploaded_at: datetime
+    subject_type: str
+    subject_id: str
+    step_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """A member's subscription to what happens in the organization, or to one thing in it."""
+
+    id: int
+    user_id: int
+    object_type: str
+    object_id: str
+    notification_type: str
+    webhook: str | None = None

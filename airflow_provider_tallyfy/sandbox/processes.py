@@ -75,7 +75,7 @@ def launch(
     :param properties: attributes of :class:`Run` that the caller may choose.
     """
     checklist = store.checklists.get(checklist_id)
-    if checklist is None:
+    if checklist is None or checklist.archived_at is not None:
         raise invalid({"checklist_id": ["The selected checklist id is invalid."]})
     values = fields.accept(checklist.prerun, prerun or {}, surface="prerun", members=store.members)
     fields.require(checklist.prerun, values, surface="prerun")
@@ -154,6 +154,17 @@ def delete(store: Store, caller: Caller, run: Run) -> None:
     store.changed(run)
 
 
+def open_kickoff(store: Store, caller: Caller, run: Run, *, is_open: bool) -> None:
+    """Reopen the kick-off form, with which a complete run is active again, or complete it."""
+    if not is_open:
+        fields.require(run.checklist.prerun, run.prerun, surface="prerun")
+    run.kickoff_is_open, run.last_updated = is_open, store.now()
+    verb, done = ("re-opened", "Reopened") if is_open else ("updated", "Completed")
+    store.record(verb, run, caller.member.id, f"{done} the kick-off form: {run.name}")
+    settle(store, run)
+    store.changed(run)
+
+
 def run_rules(store: Store, run: Run, actor_id: int, *, is_launch: bool = False) -> list[Task]:
     """Run the rules of a run, and return the tasks that they changed.
 
@@ -173,7 +184,8 @@ def run_rules(store: Store, run: Run, actor_id: int, *, is_launch: bool = False)
 
 def settle(store: Store, run: Run) -> None:
     """Complete a run that has no open task left, or make it active again if it has one."""
-    done = bool(run.tasks) and not any(task.is_pending for task in run.tasks.values())
+    is_pending = run.kickoff_is_open or any(task.is_pending for task in run.tasks.values())
+    done = bool(run.tasks) and not is_pending
     if done and run.completed_at is None:
         run.completed_at = store.now()
         store.record("completed", run, run.started_by, f"Completed process: {run.name}")
@@ -240,5 +252,6 @@ def _task(store: Store, run: Run, step: Step, owners: Owners, deadline: datetime
         step_id=step.id,
         summary=step.summary,
         captures=step.captures,
+        webhook=step.settings.get("webhook"),
         can_complete_only_assignees=step.can_complete_only_assignees,
     )

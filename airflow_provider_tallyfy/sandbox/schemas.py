@@ -9,9 +9,6 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from airflow_provider_tallyfy.sandbox.model import (
     CommentState,
-    FieldType,
-    FormField,
-    Option,
     Owners,
     TaskType,
     ThreadLabel,
@@ -129,30 +126,6 @@ class UpdateTask(TaskProperties):
         return self
 
 
-class NewFormField(Body):
-    """A form field of a new one-off task."""
-
-    label: Text
-    field_type: FieldType
-    required: bool
-    guidance: str | None = None
-    options: list[dict[str, Any]] = []
-
-    def form_field(self, field_id: str) -> FormField:
-        """Return the form field as the model has it.
-
-        :param field_id: its timeline id.
-        """
-        options = tuple(
-            Option(int(option.get("id", position)), str(option.get("text", "")))
-            for position, option in enumerate(self.options, start=1)
-        )
-        alias = self.label.casefold().replace(" ", "-")
-        return FormField(
-            field_id, alias, self.label, self.field_type, self.required, self.guidance, options=options
-        )
-
-
 class CreateTask(TaskProperties):
     """``POST …/tasks``."""
 
@@ -165,8 +138,9 @@ class CreateTask(TaskProperties):
     everyone_must_complete: bool = False
     can_complete_only_assignees: bool = False
     tags: Ids = ()
-    form_fields: list[NewFormField] = []
+    form_fields: list[dict[str, Any]] = []
     run_id: str | None = None
+    separate_task_for_each_assignee: bool = False
 
 
 class WriteComment(Body):
@@ -197,13 +171,3 @@ class ResolveIssue(Body):
     thread_id: Text
     content: Text
     state: CommentState | None = None
-
-
-class InviteGuest(Body):
-    """``POST …/guests``."""
-
-    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
-    first_name: str | None = None
-    last_name: str | None = None
-    company_name: str | None = None
-    phone_1: str | None = None

@@ -213,8 +213,8 @@ def seeded_store(seed: Seed, behavior: Behavior | None = None) -> Store:
 def _seed_organization(store: Store) -> None:
     now = store.now()
     guests = (
-        Guest(2001, "client@example.org", now, "Grace", "Mwangi", "Globex"),
-        Guest(2002, "press@example.org", now, "Paul", "Novak", "Example Press"),
+        Guest(2001, "client@example.org", now, "Grace", "Mwangi", settings={"company_name": "Globex"}),
+        Guest(2002, "press@example.org", now, "Paul", "Novak", settings={"company_name": "Example Press"}),
     )
     groups = (
         Group(_GROUP_IDS[0], "Release managers", now, "Decide what goes out.", members=(1001, 1002)),

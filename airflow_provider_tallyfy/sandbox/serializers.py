@@ -11,7 +11,6 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
-from zlib import crc32
 
 from airflow_provider_tallyfy.sandbox import fields, processes, tasks
 from airflow_provider_tallyfy.sandbox.clock import as_text
@@ -34,7 +33,7 @@ from airflow_provider_tallyfy.sandbox.model import (
     TaskType,
     Thread,
 )
-from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
+from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store, association_id
 
 JSON = dict[str, Any]
 _SOON = timedelta(hours=24)
@@ -105,13 +104,15 @@ _task = _Attributes(
     " can_complete_only_assignees max_assignable prevent_guest_comment webhook top_secret custom_fields"
 )
 _form_field = _Attributes("id alias label field_type required guidance")
-_checklist = _Attributes("id title summary starred guidance alias folder_id owner_id created_at type")
+_checklist = _Attributes(
+    "id title summary starred guidance alias folder_id owner_id created_at last_updated archived_at type users groups"
+)
 _step = _Attributes("id alias title summary step_type position can_complete_only_assignees")
 _thread = _Attributes(
     "id content author_id task_id run_id label state sent_to resolve_id created_at updated_at"
 )
-_member = _Attributes("id email first_name last_name full_name role job_title")
-_guest = _Attributes("id email first_name last_name created_at")
+_member = _Attributes("id email first_name last_name full_name role job_title disabled_at")
+_guest = _Attributes("id email first_name last_name associated_members created_at")
 _group = _Attributes("id name description members guests created_at")
 _tag = _Attributes("id title color created_at")
 _folder = _Attributes("id name parent_id folder_type position")
@@ -132,10 +133,10 @@ def run(store: Store, item: Run, includes: Includes = NOTHING, *, form_fields_va
         "status": processes.status(item, now),
         "progress": progress,
         "whole_progress": progress,
-        "prerun_status": "complete",
+        "prerun_status": "incomplete" if item.kickoff_is_open else "complete",
         "prerun_length": len(item.checklist.prerun),
-        "prerun_completed_at": as_text(item.created_at),
-        "prerun_completed_by": item.started_by,
+        "prerun_completed_at": None if item.kickoff_is_open else as_text(item.created_at),
+        "prerun_completed_by": None if item.kickoff_is_open else item.started_by,
         "started_at": as_text(item.created_at),
         "due_date": as_text(due_date),
         "due_date_passed": is_open and due_date is not None and due_date < now,
@@ -156,7 +157,7 @@ def run(store: Store, item: Run, includes: Includes = NOTHING, *, form_fields_va
                 task(store, each, includes.within("tasks")) for each in item.visible_tasks
             ),
             "checklist": lambda: {"data": checklist(store, item.checklist, includes.within("checklist"))},
-            "tags": lambda: collection(_tagged(store, item)),
+            "tags": lambda: collection(tagged(store, item)),
             "folders": lambda: collection(folder(store, store.folders[each]) for each in item.folders),
             "ko_form_fields": lambda: _kickoff_form(store, item),
             "form_fields": lambda: _captures(store, item),
@@ -210,7 +211,7 @@ def task(store: Store, item: Task, includes: Includes = NOTHING, *, with_summary
         shown["summary"] = _filled(store, item, item.summary)
     values: dict[str, Callable[[], Any]] = {
         "form_fields": lambda: collection(form_field(store, field, item.taskdata) for field in item.captures),
-        "tags": lambda: collection(_tagged(store, item)),
+        "tags": lambda: collection(tagged(store, item)),
         **dict.fromkeys(("threads", "comments"), lambda: collection(thread(each) for each in item.threads)),
         "issues": lambda: collection(thread(each) for each in item.threads if each.is_open_issue),
         "threads_count": lambda: len(item.threads),
@@ -235,6 +236,7 @@ def form_field(store: Store, item: FormField, values: JSON | None = None) -> JSO
             for option in item.options
         ],
         "columns": [{"id": column.id, "label": column.label} for column in item.columns],
+        **item.settings,
     }
     if values is not None:
         shown[store.behavior.answers] = values.get(item.id)
@@ -260,9 +262,8 @@ def checklist(store: Store, item: Checklist, includes: Includes = NOTHING) -> JS
             for position, field in enumerate(item.prerun, start=1)
         ],
         "created_by": item.owner_id,
-        "last_updated": as_text(item.created_at),
         "is_public": False,
-        "automated_actions": [_rule(rule) for rule in item.rules],
+        "automated_actions": [rule(each) for each in item.rules],
         "is_public_kickoff": False,
         "status": "active",
         "steps_count": len(item.steps),
@@ -272,18 +273,18 @@ def checklist(store: Store, item: Checklist, includes: Includes = NOTHING) -> JS
                 "webhook",
                 "kickoff_title",
                 "kickoff_description",
-                "archived_at",
                 "icon",
                 "default_process_name_format",
                 "explanation_video",
             ]
         ),
+        **item.settings,
     }
     return includes.add(
         shown,
         {
             "steps": lambda: _template_list(store, (step(store, item, each) for each in item.steps)),
-            "tags": lambda: _template_list(store, _tagged(store, item)),
+            "tags": lambda: _template_list(store, tagged(store, item)),
             "folder": lambda: (
                 {"data": folder(store, store.folders[item.folder_id])} if item.folder_id else None
             ),
@@ -295,10 +296,7 @@ def step(store: Store, of: Checklist, item: Step) -> JSON:
     """Show a step of a template."""
     return _step(item) | {
         "checklist_id": of.id,
-        "captures": [
-            {"step_id": item.id, "position": position, **form_field(store, field)}
-            for position, field in enumerate(item.captures, start=1)
-        ],
+        "captures": [capture(store, item, field) for field in item.captures],
         "assignees": item.owners.users,
         "guests": item.owners.guests,
         "groups": item.owners.groups,
@@ -309,9 +307,15 @@ def step(store: Store, of: Checklist, item: Step) -> JSON:
         "is_hidden_by_default": item.hidden_by_default,
         "assign_run_starter": not item.owners,
         "created_at": as_text(of.created_at),
-        "last_updated": as_text(of.created_at),
+        "last_updated": as_text(of.last_updated),
         "archived_at": None,
+        **item.settings,
     }
+
+
+def capture(store: Store, of: Step, item: FormField) -> JSON:
+    """Show a form field of a step."""
+    return {"step_id": of.id, "position": 1 + of.captures.index(item), **form_field(store, item)}
 
 
 def thread(item: Thread) -> JSON:
@@ -324,14 +328,15 @@ def member(store: Store, item: Member) -> JSON:
     return _member(item) | {
         "username": item.email.partition("@")[0],
         "profile_pic": None,
-        "is_active": True,
+        "is_active": item.disabled_at is None,
         "type": "standard",
         "phone": None,
         "timezone": "UTC",
         "UTC_offset": "+00:00",
-        "status": "active",
+        "status": "active" if item.disabled_at is None else "disabled",
         "date_format": "YYYY-MM-DD",
         "is_default_admin": item.id == min(store.members),
+        **item.settings,
     }
 
 
@@ -340,10 +345,10 @@ def guest(item: Guest) -> JSON:
     return _guest(item) | {
         **dict.fromkeys(("deleted_at", "last_accessed_at", "last_known_ip", "last_known_country", "link")),
         "details": {
-            "status": "active",
-            "company_name": item.company_name,
-            "phone_1": item.phone_1,
-            "timezone": None,
+            "status": "active" if item.disabled_at is None else "disabled",
+            "disabled_at": as_text(item.disabled_at),
+            **dict.fromkeys(("company_name", "phone_1", "phone_2", "timezone")),
+            **item.settings,
         },
     }
 
@@ -445,11 +450,10 @@ def _progress(item: Run, visible: list[Task]) -> JSON:
     }
 
 
-def _tagged(store: Store, item: Run | Task | Checklist) -> Iterator[JSON]:
+def tagged(store: Store, item: Run | Task | Checklist) -> Iterator[JSON]:
     """Show the associations of an item with its tags; their ids are integers."""
     for tag_id in item.tags:
-        association_id = crc32(f"{item.id}/{tag_id}".encode())
-        yield tag(store, store.tags[tag_id]) | {"id": association_id, "tag_id": tag_id}
+        yield tag(store, store.tags[tag_id]) | {"id": association_id(item.id, tag_id), "tag_id": tag_id}
 
 
 def _template_list(store: Store, items: Iterable[JSON]) -> JSON | list[JSON]:
@@ -496,7 +500,8 @@ def _hours(length: timedelta) -> int:
     return int(length.total_seconds() // 3600)
 
 
-def _rule(item: Rule) -> JSON:
+def rule(item: Rule) -> JSON:
+    """Show a rule of a template."""
     return {
         "id": item.id,
         "automated_alias": item.alias,

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TypeVar
+from zlib import crc32
 
 from airflow_provider_tallyfy.sandbox.access import Access, Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
@@ -25,6 +27,7 @@ from airflow_provider_tallyfy.sandbox.model import (
     Activity,
     Checklist,
     CustomFieldKey,
+    File,
     Folder,
     Group,
     Guest,
@@ -34,9 +37,11 @@ from airflow_provider_tallyfy.sandbox.model import (
     Run,
     Tag,
     Task,
+    Watcher,
 )
 
 ORGANIZATION = "sandbox"
+_Item = TypeVar("_Item", Run, Task, Run | Checklist)
 _HOUR = timedelta(hours=1)
 
 
@@ -48,6 +53,19 @@ class HourlyCap(StrEnum):
 
 
 HOURLY_LIMITS = {HourlyCap.COMMENT: 120, HourlyCap.GUEST_INVITE: 30}
+
+
+def association_id(item_id: str, other_id: str) -> int:
+    """Return the number of an association, such as that of a process with a tag, by which it is removed."""
+    return crc32(f"{item_id}/{other_id}".encode())
+
+
+def associated(pairs: Iterable[tuple[_Item, str]], number: object) -> tuple[_Item, str]:
+    """Return the item and the id that a number associates, or raise 404."""
+    for item, other_id in pairs:
+        if str(association_id(item.id, other_id)) == str(number):
+            return item, other_id
+    raise not_found()
 
 
 @dataclass
@@ -74,6 +92,8 @@ class Store:
     tasks: dict[str, Task] = field(default_factory=dict)
     # The tasks that end themselves.
     expiring: dict[str, Task] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)
+    watchers: dict[int, Watcher] = field(default_factory=dict)
     activities: list[Activity] = field(default_factory=list)
     feed_faults: FeedFaults = field(default_factory=FeedFaults)
     version: int = 0
@@ -162,10 +182,11 @@ class Store:
         return max(self.behavior.run_lag, self.behavior.list_lag)
 
     def checklist(self, checklist_id: str) -> Checklist:
-        """Return a template, or raise 404."""
-        if checklist_id not in self.checklists:
+        """Return a template that is not archived, or raise 404."""
+        checklist = self.checklists.get(checklist_id)
+        if checklist is None or checklist.archived_at is not None:
             raise not_found()
-        return self.checklists[checklist_id]
+        return checklist
 
     def run(self, run_id: str, caller: Caller) -> Run:
         """Return a run that the caller may see, or raise 404."""

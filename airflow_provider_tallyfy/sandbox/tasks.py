@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_tallyfy.sandbox import fields, processes
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import Owners, Task, TaskType
+from airflow_provider_tallyfy.sandbox.model import Checklist, Owners, Run, Task, TaskType
 from airflow_provider_tallyfy.sandbox.store import Store
 
 
@@ -158,6 +158,38 @@ def create(
     store.record("created", task, caller.member.id, f"Created task: {task.title}")
     _follow_up(store, caller.member.id, task)
     return task
+
+
+def create_for_each(store: Store, caller: Caller, *, owners: Owners, **properties: Any) -> Task:
+    """Create a process without a template, with a one-off task for each assignee, and return the first of them.
+
+    A task goes to each member of a group, too. That the answer shows one task only is from tallyfy/mcp-public.
+    """
+    members = (
+        user for group in owners.groups if group in store.groups for user in store.groups[group].members
+    )
+    each = [Owners(users=(user,)) for user in dict.fromkeys((*owners.users, *members))]
+    each += [Owners(guests=(guest,)) for guest in owners.guests]
+    if errors := store.check_owners(owners):
+        raise invalid(errors)
+    if not each:
+        raise invalid({"owners": ["At least one assignee is required."]})
+    now, title = store.now(), properties["title"]
+    run = Run(
+        id=store.new_id(),
+        increment_id=store.new_increment(),
+        checklist=Checklist(id=store.new_id(), title=title, alias="", created_at=now),
+        name=title,
+        owner_id=caller.member.id,
+        started_by=caller.member.id,
+        created_at=now,
+        last_updated=now,
+    )
+    store.runs[run.id] = run
+    store.record("created", run, caller.member.id, f"Launched process: {run.name}")
+    properties["run_id"] = run.id
+    first, *_ = [create(store, caller, owners=one, **properties) for one in each]
+    return first
 
 
 def archive(store: Store, caller: Caller, task: Task) -> None:

@@ -111,4 +111,4 @@ def test_search(client):
     assert found["task"]["meta"]["pagination"]["total"] == 6
     client.delete(f"/runs/{SEEDED_RUN_ID}")
     assert len(client.get("/search", search="release")["process"]["data"]) == 1
-    assert client.call("GET", "/search", params={"search": "x", "on": "snippet"}).status_code == 422
+    assert client.call("GET", "/search", params={"search": "x", "on": "weather"}).status_code == 422

@@ -276,7 +276,7 @@ def test_a_one_off_task_can_have_form_fields(client):
             "label": "Pot size",
             "field_type": "radio",
             "required": True,
-            "options": [{"text": "S"}, {"text": "L"}],
+            "options": [{"id": 1, "text": "S"}, {"id": 2, "text": "L"}],
         }
     ]
     task = client.post("/tasks", {**ONE_OFF, "form_fields": fields}).json()["data"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Body, Depends, Request
 from fastapi.responses import JSONResponse
 
 from airflow_provider_tallyfy.sandbox import tasks
@@ -12,9 +12,10 @@ from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.controls import is_from_page
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
-from airflow_provider_tallyfy.sandbox.model import Run, Task
+from airflow_provider_tallyfy.sandbox.model import Checklist, Run, Step, Task
 from airflow_provider_tallyfy.sandbox.serializers import Includes
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
+from airflow_provider_tallyfy.sandbox.templates import part
 
 
 async def _store(request: Request) -> Store:
@@ -68,6 +69,14 @@ async def _subject(request: Request, store: SandboxStore, caller: Member) -> Run
     return store.run(ids["run_id"], caller)
 
 
+async def _checklist(store: SandboxStore, checklist_id: str) -> Checklist:
+    return store.checklist(checklist_id)
+
+
+async def _step(checklist: ThisChecklist, step_id: str) -> Step:
+    return part(checklist.steps, step_id)
+
+
 async def _includes(request: Request) -> Includes:
     # "with" cannot be a parameter's name, and not every FastAPI version supports aliases in a query model.
     return Includes(request.query_params.get("with"))
@@ -78,10 +87,16 @@ SandboxStore = Annotated[Store, Depends(_store)]
 ItemStore = Annotated[Store, Depends(_item_store)]
 ListStore = Annotated[Store, Depends(_list_store)]
 Member = Annotated[Caller, Depends(_caller)]
+# For a router with handlers that do not need the caller.
+authenticated = [Depends(_caller)]
 # The run or task that the path names, for writes.
 ThisRun = Annotated[Run, Depends(_run)]
 ThisTask = Annotated[Task, Depends(_task)]
 Subject = Annotated[Run | Task, Depends(_subject)]
+ThisChecklist = Annotated[Checklist, Depends(_checklist)]
+ThisStep = Annotated[Step, Depends(_step)]
+# The body of a write whose fields writes.py takes.
+Given = Annotated[dict[str, Any], Body()]
 With = Annotated[Includes, Depends(_includes)]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from airflow_provider_tallyfy.sandbox import listing, schemas, serializers, tasks
+from airflow_provider_tallyfy.sandbox import listing, schemas, serializers, tasks, templates
 from airflow_provider_tallyfy.sandbox.errors import invalid, not_found
 from airflow_provider_tallyfy.sandbox.model import Task
 from airflow_provider_tallyfy.sandbox.routes.dependencies import (
@@ -133,17 +133,26 @@ async def reopen_run_task(store: SandboxStore, caller: Member, task: ThisTask) -
 
 @router.post("/tasks")
 async def create_task(store: SandboxStore, caller: Member, body: schemas.CreateTask) -> JSONResponse:
-    """Create a one-off task."""
+    """Create a one-off task, or a process that has one for each assignee."""
     if any(tag not in store.tags for tag in body.tags):
         raise invalid({"tags": ["The selected tags are invalid."]})
-    task = tasks.create(
+    create = tasks.create_for_each if body.separate_task_for_each_assignee else tasks.create
+    task = create(
         store,
         caller,
-        **body.given("description", "summary", "form_fields"),
+        **body.given("description", "summary", "form_fields", "separate_task_for_each_assignee"),
         summary=body.description or body.summary or "",
-        captures=tuple(field.form_field(store.new_id()) for field in body.form_fields),
+        captures=tuple(templates.new_field(store, field) for field in body.form_fields),
     )
     return answer(serializers.task(store, task, with_summary=True), 201)
+
+
+@router.post("/tasks/{task_id}/clone")
+async def clone_task(store: SandboxStore, caller: Member, task: ThisTask) -> JSONResponse:
+    """Copy a task as a one-off task, open and without its answers, in the same process if it is in one."""
+    names = ("owners", "run_id", "title", "task_type", "deadline", "summary", "tags", "captures", "webhook")
+    copy = tasks.create(store, caller, **{name: getattr(task, name) for name in names})
+    return answer(serializers.task(store, copy, with_summary=True), 201)
 
 
 @router.put("/tasks/{task_id}")

@@ -18,6 +18,7 @@ from airflow_provider_tallyfy.sandbox.routes.dependencies import (
 router = APIRouter(prefix="/organizations/{organization}")
 
 
+@router.post("/tasks/{task_id}/bot-comment")
 @router.post("/tasks/{task_id}/comment")
 @router.post("/runs/{run_id}/comment")
 async def comment(
