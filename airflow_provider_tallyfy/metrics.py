@@ -17,7 +17,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, Literal
 
-from airflow_provider_tallyfy.protocol.failures import FailureKind
+from airflow_provider_tallyfy.protocol.errors import ErrorKind
 
 RequestOutcome = Literal[
     "ok",
@@ -32,15 +32,15 @@ RequestOutcome = Literal[
 ]
 CompletionOutcome = Literal["met", "unreachable", "skipped", "denied", "pending"]
 
-OUTCOME_OF_FAILURE: Mapping[FailureKind, RequestOutcome] = {
-    FailureKind.AUTHENTICATION: "unauthorized",
-    FailureKind.PERMISSION: "forbidden",
-    FailureKind.NOT_FOUND: "not_found",
-    FailureKind.VALIDATION: "invalid",
-    FailureKind.RATE_LIMIT: "rate_limited",
-    FailureKind.SERVER: "server_error",
-    FailureKind.REDIRECT: "unreadable",
-    FailureKind.OTHER: "invalid",
+OUTCOME_OF_ERROR: Mapping[ErrorKind, RequestOutcome] = {
+    ErrorKind.AUTHENTICATION: "unauthorized",
+    ErrorKind.PERMISSION: "forbidden",
+    ErrorKind.NOT_FOUND: "not_found",
+    ErrorKind.VALIDATION: "invalid",
+    ErrorKind.RATE_LIMIT: "rate_limited",
+    ErrorKind.SERVER: "server_error",
+    ErrorKind.REDIRECT: "unreadable",
+    ErrorKind.OTHER: "invalid",
 }
 
 

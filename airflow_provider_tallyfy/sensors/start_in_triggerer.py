@@ -226,6 +226,8 @@ def template_as_text(value: object, field: str, sensor: BaseOperator) -> str:
     """
     if isinstance(value, XComArg):
         return f"{{{{ {_pull(value, field, sensor)} }}}}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     if not isinstance(value, str):
         raise NeedsWorkerError(f"{field} is neither a text nor the output of a task")
     if _is_template(value):

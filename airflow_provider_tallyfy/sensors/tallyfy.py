@@ -18,7 +18,10 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_tallyfy.operators.base import fail_on_bad_input
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
+from airflow_provider_tallyfy.protocol.urls import identifier
+from airflow_provider_tallyfy.rendering import TextPreservingTemplates
 from airflow_provider_tallyfy.sensors.start_in_triggerer import (
     StartInTriggererMixin,
     next_task_id_as_text,
@@ -61,7 +64,7 @@ if TYPE_CHECKING:
     )
 
 
-class TallyfySensor(StartInTriggererMixin, BaseSensorOperator, Generic[C]):
+class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOperator, Generic[C]):
     """
     A wait for a condition of a run. Each sensor adds the condition, its arguments, and what it keeps of it.
 
@@ -121,7 +124,9 @@ class TallyfySensor(StartInTriggererMixin, BaseSensorOperator, Generic[C]):
         """Poll once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
         started_at = time.time()
         polled_at: float | None = started_at
-        condition = self._condition or self._first_condition(context)
+        with fail_on_bad_input():
+            identifier(self.run_id, "run_id")
+            condition = self._condition or self._first_condition(context)
         if self._condition is None and (
             self.deferrable or not self.reschedule
         ):  # not again at each reschedule

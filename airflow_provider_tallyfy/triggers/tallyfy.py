@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
-from airflow_provider_tallyfy.protocol import addresses
-from airflow_provider_tallyfy.protocol.addresses import identifier
+from airflow_provider_tallyfy.protocol import urls
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.version_compat import (
     PUSHES_XCOMS_OF_EVENTS,
     deferral_hold,
@@ -323,7 +323,7 @@ class TallyfyTrigger(BaseTrigger):
         """Note the XCom that leads to the process; while the wait goes on, push it for a task that had no worker."""
         from airflow_provider_tallyfy.operators.links import RUN_URL_KEY
 
-        url = addresses.run_url(connection.web_url, connection.organization, self.run_id)
+        url = urls.run_url(connection.web_url, connection.organization, self.run_id)
         self._link = {RUN_URL_KEY: url}
         if self.worker_polled_at is None and self.trigger_id is not None:
             self._pushing_link = asyncio.create_task(self._push_link())

@@ -25,9 +25,8 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyResponseError,
     TallyfyServerError,
 )
-from airflow_provider_tallyfy.protocol.addresses import is_identifier
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
-from airflow_provider_tallyfy.protocol.names import Index
+from airflow_provider_tallyfy.protocol.lookup import Index
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.tasks import (
     find_task,
     index_tasks,
@@ -35,13 +34,14 @@ from airflow_provider_tallyfy.protocol.tasks import (
     is_hidden,
     read_tasks,
 )
+from airflow_provider_tallyfy.protocol.urls import is_identifier
 
 if TYPE_CHECKING:
     import requests
 
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.protocol.answers import Activity, Page
+    from airflow_provider_tallyfy.protocol.responses import Activity, Page
     from airflow_provider_tallyfy.waiting.outcomes import Condition
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class RunSnapshot:
         """
         The run's tasks.
 
-        :raises UnreadableAnswerError: they cannot be read.
+        :raises MalformedResponseError: they cannot be read.
         """
         return read_tasks(self.run)
 
@@ -245,7 +245,7 @@ class FetchRun:
         """
         try:
             shown = {str(task["id"]): task for task in snapshot.all_tasks}
-        except UnreadableAnswerError:
+        except MalformedResponseError:
             shown = {}
         for task_id in task_ids:
             task = shown.get(task_id)

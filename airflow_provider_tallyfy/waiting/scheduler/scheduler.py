@@ -21,7 +21,7 @@ from math import inf
 from typing import Any
 
 from airflow_provider_tallyfy.exceptions import TallyfyConnectionError, TallyfyRateLimitError
-from airflow_provider_tallyfy.protocol.answers import Activity, Page
+from airflow_provider_tallyfy.protocol.responses import Activity, Page
 from airflow_provider_tallyfy.waiting.polls import (
     LISTED_FIELDS,
     MAX_RETRY_AFTER,
