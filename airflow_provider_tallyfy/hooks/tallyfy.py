@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
-from itertools import count
+from itertools import chain, count
+from math import ceil
 from typing import Any, TypeVar
 
 import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
-from airflow_provider_tallyfy.exceptions import TallyfyAuthError
+from airflow_provider_tallyfy.exceptions import TallyfyAuthError, TallyfyResponseError
 from airflow_provider_tallyfy.hooks import connection_form
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 from airflow_provider_tallyfy.hooks.credentials import AccessToken, ApplicationToken, Credentials
@@ -22,6 +23,7 @@ from airflow_provider_tallyfy.protocol.requests import Request
 from airflow_provider_tallyfy.protocol.responses import (
     Activity,
     Page,
+    is_id,
     read_activities,
     read_item,
     read_list,
@@ -33,6 +35,8 @@ from airflow_provider_tallyfy.protocol.responses import (
 )
 
 T = TypeVar("T")
+
+_MAX_READS = 5
 
 
 class TallyfyHook(BaseHook):
@@ -123,26 +127,62 @@ class TallyfyHook(BaseHook):
 
     def _pages(
         self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
-    ) -> Iterator[dict[str, Any]]:
-        """Give every item of a list, as ``read`` makes it, page by page as they are taken."""
-        asked = dict(request.params)
-        if asked.get("without_pagination") == "true":
-            yield from self._send(request, partial(read_list, read=read))
+    ) -> Iterator[list[dict[str, Any]]]:
+        """
+        Yield the items of a list, as ``read`` makes them, page by page as they are taken.
+
+        Pages are no snapshot. An item that was added meanwhile shows others on two pages: they are yielded once. An
+        item that was removed moves others to pages that were read already: if ``total`` shrank, these are read again.
+        """
+        if dict(request.params).get("without_pagination") == "true":
+            yield list(self._send(request, partial(read_list, read=read)))
             return
-        previous: tuple[dict[str, Any], ...] = ()
+        seen: set[str] = set()
+        previous: Page[dict[str, Any]] | None = None
         for number in count(1):
             page = self._page(request, number, read, previous)
-            yield from page.items
+            pages = [page]
+            if previous and previous.total is not None and page.total is not None:
+                moved = ceil((previous.total - page.total) / (len(previous.items) or 1))
+                pages[:0] = [self._page(request, n, read) for n in range(max(1, number - moved), number)]
+            items = [item for part in pages for item in part.items if str(item.get("id")) not in seen]
+            seen.update(str(item["id"]) for item in items if is_id(item.get("id")))
+            yield items
             if page.is_last:
                 return
-            previous = page.items
+            previous = page
+
+    def _items(
+        self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    ) -> Iterator[dict[str, Any]]:
+        return chain.from_iterable(self._pages(request, read))
+
+    def _complete(self, endpoint: str, **params: Any) -> list[dict[str, Any]]:
+        """
+        Return all items of a list, even if it changes while it is read.
+
+        One page is a snapshot. Several pages count when two reads in a row agree.
+        """
+        request = api_requests.build_request("GET", endpoint, self._organization, params=params)
+        previous: set[str] = set()
+        for _ in range(_MAX_READS):
+            pages = list(self._pages(request))
+            items = [item for page in pages for item in page]
+            ids = {str(item.get("id")) for item in items}
+            if len(pages) == 1 or ids == previous:
+                return items
+            previous = ids
+        raise TallyfyResponseError(
+            f"GET {request.path} gave another list each time it was read ({_MAX_READS} times), so somebody is changing "
+            f"it. Nothing was sent. Let Airflow retry the task later, or name members and groups by id."
+        )
 
     def _page(
         self,
         request: Request,
         number: int,
         read: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-        previous: tuple[dict[str, Any], ...] = (),
+        previous: Page[dict[str, Any]] | None = None,
     ) -> Page[dict[str, Any]]:
         return self._send(
             request.page(number), partial(read_page, number=number, previous=previous, read=read)
@@ -171,12 +211,15 @@ class TallyfyHook(BaseHook):
 
     def paginate(self, endpoint: str, **params: Any) -> Iterator[dict[str, Any]]:
         """
-        Give every item of a list, page by page as they are taken.
+        Yield every item of a list once, page by page as they are taken.
+
+        Pages are no snapshot: an item that is added while they are read may be missing. So may one that is there all
+        the time, if as many items are added as removed between two pages, or if Tallyfy does not tell the ``total``.
 
         :param endpoint: as for :meth:`request`.
         :param params: query parameters; ``per_page`` is 100, Tallyfy's largest, unless given.
         """
-        return self._pages(api_requests.build_request("GET", endpoint, self._organization, params=params))
+        return self._items(api_requests.build_request("GET", endpoint, self._organization, params=params))
 
     def get_run(
         self,
@@ -207,12 +250,14 @@ class TallyfyHook(BaseHook):
 
     def list_runs(self, **filters: Any) -> Iterator[dict[str, Any]]:
         """
-        Give the runs of the organization, with ``next_task`` read as in :meth:`get_run`.
+        Yield the runs of the organization once each, with ``next_task`` read as in :meth:`get_run`.
+
+        What the list may miss while runs come and go: see :meth:`paginate`.
 
         :param filters: ``q, status, owners, checklist_id, folder, tag, groups, type, starred, archived, sort`` and
             ``with_`` (page "List processes").
         """
-        return self._pages(api_requests.list_runs(self._organization, filters), with_one_next_task)
+        return self._items(api_requests.list_runs(self._organization, filters), with_one_next_task)
 
     def get_runs_page(self, number: int, **filters: Any) -> Page[dict[str, Any]]:
         """
@@ -223,13 +268,9 @@ class TallyfyHook(BaseHook):
         """
         return self._page(api_requests.list_runs(self._organization, filters), number, with_one_next_task)
 
-    def get_runs_pages(self, **filters: Any) -> Iterator[tuple[dict[str, Any], ...]]:
-        """Give the pages of the runs that :meth:`list_runs` gives, as they are taken."""
-        for number in count(1):
-            page = self.get_runs_page(number, **filters)
-            yield page.items
-            if page.is_last:
-                return
+    def get_runs_pages(self, **filters: Any) -> Iterator[list[dict[str, Any]]]:
+        """Yield the runs of :meth:`list_runs` page by page, as they are taken."""
+        return self._pages(api_requests.list_runs(self._organization, filters), with_one_next_task)
 
     def get_activities_page(self, number: int) -> Page[Activity]:
         """
@@ -263,8 +304,13 @@ class TallyfyHook(BaseHook):
         return self._send(api_requests.get_task(self._organization, run_id, task_id, with_), read_item)
 
     def get_directory(self) -> Directory:
-        """Return the members and groups of the organization, by whom work that is given to people is looked up."""
-        return read_directory(self.paginate("users"), self.paginate("groups"))
+        """
+        Return all members and groups of the organization, to look up people by e-mail address or name.
+
+        :raises TallyfyResponseError: the lists changed each time they were read.
+        """
+        # Page "List members": 9,999 members are Tallyfy's own default. One page is a snapshot.
+        return read_directory(self._complete("users", per_page=9999), self._complete("groups"))
 
     def get_tasks(self, run_id: str, **filters: Any) -> list[dict[str, Any]]:
         """
@@ -273,7 +319,7 @@ class TallyfyHook(BaseHook):
         :param run_id: the run's id.
         :param filters: ``status, owners, groups, guests, sort`` and ``with_`` (page "List process tasks").
         """
-        return list(self._pages(api_requests.get_tasks(self._organization, run_id, filters)))
+        return list(self._items(api_requests.get_tasks(self._organization, run_id, filters)))
 
     def launch_run(
         self,

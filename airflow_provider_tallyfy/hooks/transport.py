@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +51,7 @@ MAX_RESPONSE_SIZE = 64 * 1024 * 1024
 MAX_RESPONSE_TIME = 300.0
 """Seconds in which a body must have arrived, however steadily it trickles."""
 _CHUNK = 64 * 1024
+_SECONDS = re.compile(r"\s*[0-9]+(\.[0-9]+)?\s*(,\s*[0-9]+(\.[0-9]+)?\s*)*", re.ASCII)
 _MAX_MESSAGE = 500
 _MAX_REQUEST_ID = 100
 
@@ -144,10 +146,17 @@ class RetryPolicy(Retry):
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Return what ``Retry-After`` asks for, in seconds or as a date; ``None`` where it is absent or unreadable."""
+    """
+    Return the seconds that ``Retry-After`` asks to wait; ``None`` if it is absent or malformed.
+
+    :param headers: of a response. Gateways also send fractions of seconds; of a list, the longest time counts.
+    """
+    value = headers.get("Retry-After", "")
+    if _SECONDS.fullmatch(value):
+        return max(map(float, value.split(",")))
     try:
-        return Retry().parse_retry_after(headers["Retry-After"])
-    except (KeyError, InvalidHeader, OverflowError, ValueError):
+        return Retry().parse_retry_after(value)  # a date
+    except (InvalidHeader, OverflowError, ValueError):
         return None
 
 
@@ -280,10 +289,14 @@ class Transport:
         error_class, advice = _KINDS[failure.kind]
         if failure.kind is ErrorKind.SERVER and not request.is_repeatable:
             error_class, advice = exceptions.TallyfyIndeterminateError, _CHECK_FIRST
+        elif failure.is_unknown_endpoint:
+            advice = _UNKNOWN_ENDPOINT
+        elif not failure.is_from_tallyfy and failure.kind not in (ErrorKind.SERVER, ErrorKind.REDIRECT):
+            advice = f"{_NOT_TALLYFYS} {advice}"
         raise error_class(
             f"{what}. {advice.format(conn_id=self._connection.conn_id)}",
             status=failure.status,
-            tallyfy_message=failure.message,
+            tallyfy_message=failure.message if failure.is_from_tallyfy else None,
             request_id=failure.request_id,
             retry_after=retry_after,
             is_from_tallyfy=failure.is_from_tallyfy,
@@ -405,6 +418,16 @@ def _advice(error: BaseException) -> str:
 
 
 _CHECK_FIRST = "It may have been applied: look in Tallyfy before it is sent again."
+
+_NOT_TALLYFYS = (
+    "The body is not Tallyfy's, so a proxy or a firewall may have answered; check the network, and the host of "
+    "connection {conn_id!r}."
+)
+
+_UNKNOWN_ENDPOINT = (
+    "Check the endpoint, and the path in the host of connection {conn_id!r}: the API is at https://go.tallyfy.com/api, "
+    "and at https://api.tallyfy.com without /api."
+)
 
 _KINDS: Mapping[ErrorKind, tuple[type[exceptions.TallyfyError], str]] = {
     ErrorKind.AUTHENTICATION: (

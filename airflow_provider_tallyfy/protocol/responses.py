@@ -29,12 +29,14 @@ class Page(Generic[Item]):
 
     :param items: what is on it.
     :param is_last: whether no page follows.
-    :param total_pages: how many pages the list has, or ``None`` where the answer does not say.
+    :param total_pages: how many pages the list has, or ``None`` if the response does not say.
+    :param total: how many items the list has, or ``None`` if the response does not say.
     """
 
     items: tuple[Item, ...]
     is_last: bool
     total_pages: int | None = None
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def is_id(value: Any) -> TypeGuard[int | str]:
 def read_page(
     body: Any,
     number: int,
-    previous: tuple[dict[str, Any], ...] = (),
+    previous: Page[dict[str, Any]] | None = None,
     read: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> Page[dict[str, Any]]:
     """
@@ -151,15 +153,18 @@ def read_page(
     ``total_pages`` is absent, by an empty ``links.next``; ``links`` is ``[]`` when it is empty.
 
     :param number: the page that was asked for, from 1.
-    :param previous: the items of the page before; the same ones again mean that the list would never end.
+    :param previous: the page before. If it had the same items and total, and the number of pages is unknown, the list
+        would never end.
     :param read: what is made of each item.
     :raises MalformedResponseError: where it is no list of objects, or it cannot be told whether a page follows.
     """
     items = read_list(body, read)
-    if items and items == previous:
-        raise MalformedResponseError(f"page {number} is the page before once more")
     meta = body.get("meta")
-    return Page(items, _is_last_page(meta, number), _total_pages(meta))
+    page = Page(items, _is_last_page(meta, number), _total_pages(meta), _total(meta))
+    is_same = previous and (items, page.total) == (previous.items, previous.total)
+    if items and is_same and page.total_pages is None:
+        raise MalformedResponseError(f"page {number} is the page before once more")
+    return page
 
 
 def read_activities(body: Any, number: int) -> Page[Activity]:
@@ -254,6 +259,12 @@ def _is_last_page(meta: Any, number: int) -> bool:
 def _total_pages(meta: Any) -> int | None:
     total = meta.get("pagination", {}).get("total_pages") if isinstance(meta, dict) else None
     return None if total is None else _whole_number(total, "total_pages")
+
+
+def _total(meta: Any) -> int | None:
+    """Return the number of items; it only helps to notice changes, so a response without it can be read."""
+    total = meta.get("pagination", {}).get("total") if isinstance(meta, dict) else None
+    return total if isinstance(total, int) else None
 
 
 def _whole_number(value: Any, name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -18,12 +19,14 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_tallyfy.exceptions import TallyfyError
 from airflow_provider_tallyfy.operators.base import fail_on_bad_input
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.rendering import TextPreservingTemplates
 from airflow_provider_tallyfy.sensors.start_in_triggerer import (
     StartInTriggererMixin,
+    comes_from_a_task,
     next_task_id_as_text,
     template_as_text,
 )
@@ -223,16 +226,25 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
         :raises AirflowSensorTimeout: it has not.
         """
         return self._poller.finish_after_timeout(
-            self._first_condition(context), lambda outcome: self._finish(context, outcome)
+            self._first_condition(context),
+            lambda outcome: self._finish(context, outcome),
+            outlives_denials=self.silent_fail,
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Give a timeout, ``soft_fail`` and ``never_fail`` their meaning on Airflow versions that do not."""
+        """
+        Give a timeout, ``soft_fail`` and ``never_fail`` the meaning that they have in every other mode.
+
+        In Airflow, ``soft_fail`` skips whatever fails a deferred sensor, but only a timeout and
+        ``AirflowFailException`` while it pokes. So a refusal fails here too.
+        """
         if is_trigger_timeout(next_method, next_kwargs):
             next_method, next_kwargs = "poll_after_timeout", {}
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowSkipException:
+        except AirflowSkipException as skip:
+            if isinstance(skip.__cause__, TallyfyError) and not self.never_fail:
+                raise skip.__cause__ from None
             raise
         except AirflowException as error:
             if self.never_fail:
@@ -293,6 +305,13 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
                 f"Task {self.task_id!r}: mode='reschedule' needs from_task on Airflow before 3.3, where nothing keeps "
                 "the task of the first poll from one poke to the next, so that a change between them would be missed. "
                 "Write from_task=get_run.output['next_task'] after a TallyfyGetRunOperator, or deferrable=True."
+            )
+        if from_task is None and comes_from_a_task(run_id):
+            warnings.warn(
+                f"Task {self.task_id!r}: without from_task, a change before this sensor starts is missed. Write "
+                "from_task=launch.output['next_task']: a TallyfyLaunchRunOperator or TallyfyGetRunOperator returns it.",
+                UserWarning,
+                stacklevel=3,
             )
         self._use_triggerer(start_from_trigger, end_from_trigger)
 
