@@ -28,7 +28,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_tallyfy import metrics
 from airflow_provider_tallyfy.exceptions import TallyfyResponseError
-from airflow_provider_tallyfy.waiting.fetches import Fetch
+from airflow_provider_tallyfy.waiting.fetches import Fetch, FetchFeedPage
 from airflow_provider_tallyfy.waiting.outcomes import Condition
 from airflow_provider_tallyfy.waiting.polls import PollError, PollResult, RunSnapshot
 from airflow_provider_tallyfy.waiting.reloading_hook import ReloadingHook, unread_connection
@@ -40,6 +40,7 @@ from airflow_provider_tallyfy.waiting.threads import BackgroundLogger, DaemonThr
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
+    from airflow_provider_tallyfy.protocol.answers import Activity, Page
 
 STARTUP_PAUSE = 0.5
 """Seconds before a wait's first poll, so that waits that begin together are polled together."""
@@ -121,12 +122,29 @@ class Place(Subscription):
         self._watcher.request_fresh_read(self, after)
 
 
+@dataclass(frozen=True, slots=True)
+class SharedFeedPage:
+    """The newest page of the activity feed that was read through a connection, and when."""
+
+    connection: TallyfyConnection | None
+    page: Page[Activity]
+    polled_at: float
+
+
 @dataclass(slots=True, eq=False)
 class ConnectionUse:
-    """What all watchers of a connection share, and what outlives them: Tallyfy counts the requests of all."""
+    """What all that polls through a connection shares, and what outlives it: Tallyfy counts the requests of all."""
 
     budget: RequestBudget = field(default_factory=RequestBudget)
     waits: int = 0
+    feed_page: SharedFeedPage | None = None
+
+    def charge(self, hook: ReloadingHook, now: float) -> None:
+        """Charge the budget with the requests that a hook sent just now."""
+        if hook.connection is not None:
+            self.budget.set_limit(hook.connection.requests_per_hour)
+        self.budget.spend(max(hook.requests, 1), now)
+        self.budget.heed_remaining(hook.rate_limit_remaining, now)
 
 
 class Watcher:
@@ -219,6 +237,8 @@ class Watcher:
         if used_before is not None and self._hook.connection != used_before:
             self._scheduler.forget()
         self._account(now)
+        if request == FetchFeedPage(1) and not isinstance(response, PollError):
+            self._use.feed_page = SharedFeedPage(self._hook.connection, response, asked_at)
         deliveries = self._scheduler.handle_response(request, response, asked_at, now)
         self._record([result for _, result in deliveries])  # before the last wait leaves, and this ends
         await spread(lambda delivery: delivery[0].deliver(delivery[1], asked_at), deliveries)
@@ -226,10 +246,7 @@ class Watcher:
     def _account(self, now: float) -> None:
         """Charge the request budget, and say when it makes polls late."""
         budget = self._use.budget
-        if self._hook.connection is not None:
-            budget.set_limit(self._hook.connection.requests_per_hour)
-        budget.spend(max(self._hook.requests, 1), now)
-        budget.heed_remaining(self._hook.rate_limit_remaining, now)
+        self._use.charge(self._hook, now)
         if self._scheduler.delayed:
             metrics.from_event_loop(metrics.polls_delayed, self._conn_id, self._scheduler.delayed)
             self._scheduler.delayed = 0
@@ -278,6 +295,12 @@ _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Watcher]] = W
 _uses: WeakKeyDictionary[asyncio.AbstractEventLoop, defaultdict[str, ConnectionUse]] = WeakKeyDictionary()
 
 
+def connection_use(tallyfy_conn_id: str) -> ConnectionUse:
+    """Return what everything in this event loop shares that polls through a connection."""
+    loop = asyncio.get_running_loop()
+    return _uses.setdefault(loop, defaultdict(ConnectionUse))[tallyfy_conn_id]
+
+
 def subscribe(
     tallyfy_conn_id: str,
     run_id: str,
@@ -305,7 +328,7 @@ def subscribe(
     key = (tallyfy_conn_id, organization)
     watcher = watchers.get(key)
     if watcher is None:
-        use = _uses.setdefault(loop, defaultdict(ConnectionUse))[tallyfy_conn_id]
+        use = connection_use(tallyfy_conn_id)
         watcher = watchers[key] = Watcher(tallyfy_conn_id, lambda: watchers.pop(key), use, organization)
     now, epoch_now = watcher.clock.now(), time.time()
     return Place(
