@@ -145,7 +145,8 @@ class EventPoller:
         self._users = 0
         self._feed = Feed()
         self._feed_health = EndpointHealth("activity feed")
-        self._list_health = EndpointHealth("list of processes")
+        self._list_failures = 0
+        self._list_retry_at = -inf
         self._feed_at = -inf
         self._feed_works = True
         self._sweep_at = inf
@@ -242,7 +243,7 @@ class EventPoller:
         if not self._streams:
             return inf
         due_at = self._sweep_at if self._sweep is None else -inf
-        return max(due_at, self._list_health.retry_at)
+        return max(due_at, self._list_retry_at)
 
     async def _poll_feed(self) -> None:
         """Read what the feed tells; page 1 may have been read for waits just now."""
@@ -309,9 +310,18 @@ class EventPoller:
         page = await self._fetch(sweep.fetch)
         now = self.clock.now()
         if isinstance(page, PollError):
-            self._list_health.fail(page, now)
+            self._list_failures += 1
+            pause = max(page.error.retry_after or 0.0, 2.0 ** min(self._list_failures, 10))
+            self._list_retry_at = now + min(pause, MAX_PAUSE)
+            if self._list_failures in (3, 30, 300):
+                logger.warning(
+                    "The list of processes could not be read (%d in a row); what the activity feed does not tell is "
+                    "missing until it can: %s",
+                    self._list_failures,
+                    page.error,
+                )
             return
-        self._list_health.succeed()
+        self._list_failures = 0
         sweep.pages += 1
         named: list[str] = []
 

@@ -19,6 +19,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_tallyfy.assets.lineage import report_lineage
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.operators.waits import time_left
 from airflow_provider_tallyfy.sensors import baseline, start
@@ -205,7 +206,9 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
 
     def _conclude(self, context: Context, verdict: Final) -> dict[str, Any]:
         """End the wait as the verdict says, in whatever mode it was held."""
-        return finish(verdict, self._tell)
+        result = finish(verdict, self._tell)
+        report_lineage(self.hook, read_runs=[self.run_id])
+        return result
 
     def _tell(self, result: dict[str, Any]) -> None:
         """Say in a last line how the wait came out."""
