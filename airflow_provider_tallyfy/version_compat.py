@@ -20,12 +20,14 @@ AIRFLOW_V_3_0_PLUS = _version >= Version("3.0")
 AIRFLOW_V_3_3_PLUS = _version >= Version("3.3")
 FINDS_SKIPS_OF_UNMAPPED_TASKS = _version >= Version("3.2.2")
 """Whether the scheduler finds, for a mapped task, what an unmapped upstream task skipped; see ``operators/gate.py``."""
+GIVES_EACH_EVENT_TO_A_DAG_RUN = _version >= Version("3.4")
+"""Whether of several asset events that come close together none waits for a later one (apache/airflow#70972)."""
 IS_AIRFLOW_3_0 = AIRFLOW_V_3_0_PLUS and _version < Version("3.1")
 
 if AIRFLOW_V_3_0_PLUS:
     from airflow.triggers.base import BaseEventTrigger as BaseEventTrigger
 else:
-    from airflow.triggers.base import BaseTrigger as BaseEventTrigger  # type: ignore[assignment]
+    pass  # type: ignore[assignment]
 
 if AIRFLOW_V_3_3_PLUS:
     from airflow.triggers.shared_stream import SharedStreamProducer as SharedStreamProducer

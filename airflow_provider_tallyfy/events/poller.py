@@ -1,10 +1,10 @@
 """
 Polls for all the watchers of one connection that live in this triggerer.
 
-Two ways lead to the runs that are read: the activity feed names those that changed, at every poll; and every few minutes
-all pages of the lists of runs are read (a *sweep*), in which each watcher finds the runs that seem to hold something new.
-Both are hints. What is told comes from the run, read by itself. The feed makes it quick, the sweep makes it certain:
-a feed that is late, incomplete or forbidden delays an event to the next sweep.
+Two ways lead to the runs that are read. The activity feed names those that changed, at every poll. And every few
+minutes all pages of the lists of runs are read (a *sweep*), in which each watcher finds the runs that seem to hold
+something new. Both are hints. What is told comes from the run, read by itself. The feed makes it quick, the sweep makes
+it certain: a feed that is late, incomplete or forbidden delays an event to the next sweep.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -158,6 +157,7 @@ class EventPoller:
         self._outages = 0
         self._reload_at = -inf
         self._offset = timedelta()
+        self._organization = ""
         self._contact: asyncio.Event = asyncio.Event()
         self._has_news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -186,8 +186,7 @@ class EventPoller:
         """
         called_at = datetime.fromtimestamp(self._epoch(), UTC)
         await self._contact.wait()
-        assert self._hook.connection is not None
-        return self._hook.connection.organization, called_at + self._offset
+        return self._organization, called_at + self._offset
 
     def add(self, stream: EventStream) -> None:
         """Begin to poll for a watcher; the first sweep brings what happened while nobody polled."""
@@ -369,10 +368,9 @@ class EventPoller:
         self._finish_sweeps()
 
     def _deliver(self, snapshot: RunSnapshot) -> RunSnapshot | PollError:
-        assert self._hook.connection is not None
         try:
             for stream in tuple(self._streams):
-                stream.deliver(snapshot.run, self._hook.connection.organization)
+                stream.deliver(snapshot.run, self._organization)
         except UnreadableAnswerError as error:
             return PollError(TallyfyResponseError(f"Run {snapshot.run.get('id')}: {error}"))
         return snapshot
@@ -411,6 +409,7 @@ class EventPoller:
             if not (isinstance(response, PollError) and response.affects_all):
                 self._outages = 0
                 if self._hook.connection is not None:
+                    self._organization = self._hook.connection.organization
                     self._contact.set()
                 return response
             self._outages += 1

@@ -13,12 +13,26 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.events.kinds import Event, EventFilter, completions, find_events
 from airflow_provider_tallyfy.events.payload import WITH_FORM_VALUES, to_payload
 from airflow_provider_tallyfy.events.place import Place
 from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
+
+if TYPE_CHECKING:
+    from airflow_provider_tallyfy.waiting.watcher import Clock
+
+HOLD = 15.0
+"""
+Seconds between an event and the one before it, unless more follow.
+
+Airflow up to 3.3 starts a DAG run with the first of several events that come close together, and gives the others to
+the next DAG run, which only a later event starts (apache/airflow#54659, #56050). So the last of them comes when the
+scheduler has taken up those before it.
+"""
 
 
 class OrganizationChangedError(Exception):
@@ -57,15 +71,27 @@ class EventStream:
     :param place: how far the watcher has come.
     :param form_values: include the values of forms in the payloads.
     :param poke_interval: seconds between two polls.
+    :param hold: seconds; see :data:`HOLD`.
+    :param clock: the time by which it holds.
     """
 
     def __init__(
-        self, wanted: EventFilter, place: Place, *, form_values: bool = False, poke_interval: float = 60.0
+        self,
+        wanted: EventFilter,
+        place: Place,
+        *,
+        form_values: bool = False,
+        poke_interval: float = 60.0,
+        hold: float = HOLD,
+        clock: Clock,
     ) -> None:
         self.wanted = wanted
         self.place = place
         self.form_values = form_values
         self.poke_interval = poke_interval
+        self._hold = hold
+        self._clock = clock
+        self._last_at = -inf
         self._items: deque[Found | Swept] = deque()
         self._untold: set[str] = set()
         """Ids of the events that were found and are not certain to be stored."""
@@ -120,14 +146,17 @@ class EventStream:
 
         :raises OrganizationChangedError: the connection leads to another organization now.
         """
-        while not self._items:
+        while (due_at := self._due_at()) > self._clock.now():
             if self._has_ended:
                 raise OrganizationChangedError(
                     f"The connection leads to another organization than {self.place.organization!r} now"
                 )
             self._arrival.clear()
-            await self._arrival.wait()
-        return self._items.popleft()
+            await self._clock.wait(self._arrival, due_at)
+        item = self._items.popleft()
+        if isinstance(item, Found):
+            self._last_at = self._clock.now()
+        return item
 
     def store(self, item: Found | Swept) -> None:
         """Move the place on, since an item and all before it are stored."""
@@ -136,6 +165,13 @@ class EventStream:
         else:
             self.place.store(item.event)
             self._untold.discard(item.event.id)
+
+    def _due_at(self) -> float:
+        """Return when the next item may be told."""
+        if not self._items:
+            return inf
+        is_last = sum(isinstance(item, Found) for item in islice(self._items, 3)) == 1
+        return self._last_at + self._hold if is_last and isinstance(self._items[0], Found) else -inf
 
     def _is_new(self, event: Event) -> bool:
         return event.id not in self._untold and self.place.is_new(event)

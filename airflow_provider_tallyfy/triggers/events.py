@@ -20,12 +20,13 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_tallyfy.events.kinds import EventFilter
 from airflow_provider_tallyfy.events.place import Place
-from airflow_provider_tallyfy.events.stream import EventStream, Found, Swept
+from airflow_provider_tallyfy.events.stream import HOLD, EventStream, Found, Swept
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
 from airflow_provider_tallyfy.protocol.answers import read_moment
 from airflow_provider_tallyfy.version_compat import (
     AIRFLOW_V_3_0_PLUS,
     AIRFLOW_V_3_3_PLUS,
+    GIVES_EACH_EVENT_TO_A_DAG_RUN,
     BaseEventTrigger,
     SharedStreamProducer,
     asset_state_stores,
@@ -88,8 +89,8 @@ class TallyfyEventTrigger(BaseEventTrigger):
     ) -> None:
         if not AIRFLOW_V_3_0_PLUS:
             raise TallyfyConfigurationError(
-                "TallyfyEventTrigger needs Airflow 3.0 or newer: this Airflow has no asset watchers. Use a schedule and "
-                "a sensor instead"
+                "TallyfyEventTrigger needs Airflow 3.0 or newer: this Airflow has no asset watchers. Use a schedule "
+                "and a sensor instead"
             )
         super().__init__()  # type: ignore[no-untyped-call]
         self.wanted = EventFilter.checked(events, checklist_id, task, decision)
@@ -164,7 +165,12 @@ class TallyfyEventTrigger(BaseEventTrigger):
                 place = Place(organization, self.since or now)
                 await places.save(place)
             stream = EventStream(
-                self.wanted, place, form_values=self.form_values, poke_interval=self.poke_interval
+                self.wanted,
+                place,
+                form_values=self.form_values,
+                poke_interval=self.poke_interval,
+                hold=0.0 if GIVES_EACH_EVENT_TO_A_DAG_RUN else HOLD,
+                clock=poller.clock,
             )
             poller.add(stream)
             try:

@@ -29,9 +29,8 @@ def tallyfy_process_completed() -> None:
 
     @task
     def archive_files(process: dict[str, Any]) -> str:
-        name: str = process["run"]["name"]
-        print(f"{name!r} was completed at {process['occurred_at']}")
-        return name
+        # Archive them here.
+        return f"{process['run']['name']}, completed at {process['occurred_at']}"
 
     archive_files.expand(process=completed_processes())
 

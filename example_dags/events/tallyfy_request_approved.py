@@ -36,7 +36,6 @@ def tallyfy_request_approved() -> None:
     @task
     def carry_out(request: dict[str, Any]) -> dict[str, Any]:
         approval = request["task"]
-        print(f"{request['run']['name']!r} was approved at {approval['completed_at']}")
         return {"run_id": request["run"]["id"], "values": approval["form_values"]}
 
     carry_out.expand(request=approved_requests())

@@ -330,7 +330,9 @@ def test_the_place_moves_on_only_when_events_are_stored(play):
 def test_what_the_feed_does_not_tell_is_found_in_the_lists(play, feed):
     async def scene(world):
         if feed == "forbidden":
-            world.fault(path=ACTIVITY, action="status", status=403, times=None, body={"message": "Not allowed."})
+            world.fault(
+                path=ACTIVITY, action="status", status=403, times=None, body={"message": "Not allowed."}
+            )
         elif feed == "outage":
             world.fault(path=ACTIVITY, action="status", status=503, times=None)
         else:
@@ -467,7 +469,9 @@ def test_tasks_are_filtered_by_name_and_decision(play):
         for run_id in (approved, rejected):
             for task in world.people.tasks(run_id):
                 if task["title"] == title:
-                    world.people.complete(world.people.task(run_id, task["id"]), is_approved=run_id == approved)
+                    world.people.complete(
+                        world.people.task(run_id, task["id"]), is_approved=run_id == approved
+                    )
         await world.until(lambda: len(world.database) == 4)
         await world.pass_time(700)
         assert sorted(world.subjects("None")) == sorted([approved, rejected])

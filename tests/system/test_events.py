@@ -1,4 +1,4 @@
-"""A real Airflow starts DAGs because people completed processes in Tallyfy: each once, whatever becomes of a triggerer."""
+"""A real Airflow starts DAGs because people completed processes: each once, whatever becomes of a triggerer."""
 
 from __future__ import annotations
 

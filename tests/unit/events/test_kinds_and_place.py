@@ -198,7 +198,9 @@ def test_an_old_read_does_not_bring_a_reopening_back():
     place = Place("org", NOON)
     noon = int(NOON.timestamp())
     place.note_completion("t1", noon)
-    [event] = find_events(run(task(), last_updated=text(NOON + timedelta(seconds=5))), wanted, place.completed)
+    [event] = find_events(
+        run(task(), last_updated=text(NOON + timedelta(seconds=5))), wanted, place.completed
+    )
     place.store(event)
     place.note_completion("t1", noon)  # a list that lags
     assert place.completed == {}
@@ -241,7 +243,9 @@ def test_form_values_that_are_too_long_are_left_out_and_the_payload_says_so():
     field = {"id": "f", "alias": "answer", "label": "Answer", "field_type": "textarea"}
     values = {"form_fields": {"data": [field]}, "taskdata": {"f": "x" * 100}}
     shown = run(task(completed_at=text(NOON), **values))
-    assert payload_of(shown, "task.completed", form_values=True)["task"]["form_values"] == {"answer": "x" * 100}
+    assert payload_of(shown, "task.completed", form_values=True)["task"]["form_values"] == {
+        "answer": "x" * 100
+    }
     values["taskdata"]["f"] = "x" * (MAX_FORM_VALUES + 1)
     payload = payload_of(shown, "task.completed", form_values=True)
     assert payload["task"]["form_values"] is None

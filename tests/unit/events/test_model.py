@@ -7,7 +7,7 @@ import copy
 import json
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import inf
 from types import SimpleNamespace
 
@@ -20,11 +20,11 @@ from airflow_provider_tallyfy.events import poller as poller_module
 from airflow_provider_tallyfy.events.kinds import EventFilter
 from airflow_provider_tallyfy.events.place import Place
 from airflow_provider_tallyfy.events.poller import EventPoller
-from airflow_provider_tallyfy.events.stream import EventStream, Found
+from airflow_provider_tallyfy.events.stream import HOLD, EventStream, Found
 from airflow_provider_tallyfy.protocol.answers import Activity, Page
 from airflow_provider_tallyfy.triggers.events import PlaceStore
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
-from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
+from airflow_provider_tallyfy.waiting.polls import PollError
 from airflow_provider_tallyfy.waiting.watcher import ConnectionUse
 
 if not AIRFLOW_V_3_0_PLUS:
@@ -37,32 +37,41 @@ DOWN = exceptions.TallyfyConnectionError("nothing came back")
 
 
 class Clock:
-    """Time passes as far as the test lets it."""
+    """Time passes as far as the test lets it, to the next moment that somebody waits for."""
 
     def __init__(self):
-        self.time = self.limit = 0.0
-        self.is_idle = asyncio.Event()
-        self.goes_on = asyncio.Event()
+        self.time = 0.0
+        self._timers = []
 
     def now(self):
         return self.time
 
     async def wait(self, event, until):
-        while self.time < until and not event.is_set():
-            if until <= self.limit:
-                self.time = until
+        if self.time >= until or event.is_set():
+            await asyncio.sleep(0)
+            return
+        timer = asyncio.Event()
+        self._timers.append((until, timer))
+        waits = [asyncio.ensure_future(each.wait()) for each in (event, timer)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._timers.remove((until, timer))
+            for wait in waits:
+                wait.cancel()
+
+    async def advance(self, seconds):
+        limit = self.time + seconds
+        while True:
+            for _ in range(60):
                 await asyncio.sleep(0)
+            due = [until for until, timer in self._timers if until <= limit]
+            self.time = min(due, default=limit)
+            if not due:
                 return
-            self.time = self.limit
-            self.goes_on.clear()
-            self.is_idle.set()
-            waits = [asyncio.ensure_future(each.wait()) for each in (event, self.goes_on)]
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
-            self.is_idle.clear()
+            for until, timer in self._timers:
+                if until <= self.time:
+                    timer.set()
 
 
 class Tallyfy:
@@ -96,6 +105,11 @@ class Tallyfy:
         moment = self.now().strftime("%Y%m%dT%H%M%SZ")
         self.completions.append(f"process.completed/{run_id}/{moment}")
 
+    def last_completion(self, run_id):
+        if not self.runs[run_id].get("completed_at"):
+            return None
+        return [each for each in self.completions if f"/{run_id}/" in each][-1]
+
     def seen_with(self, lag):
         at = self.clock.time - lag
         return next(runs for moment, runs in reversed(self.history) if moment <= at)
@@ -115,7 +129,11 @@ class Tallyfy:
 
     def get_runs_page(self, number, *, archived=None, **_):
         self.fetch("list")
-        runs = [run for run in self.seen_with(self.list_lag).values() if bool(run.get("archived_at")) == bool(archived)]
+        runs = [
+            run
+            for run in self.seen_with(self.list_lag).values()
+            if bool(run.get("archived_at")) == bool(archived)
+        ]
         return self.page(runs[::-1], number)
 
     def get_run(self, run_id, with_):
@@ -162,6 +180,8 @@ class Store:
 class Triggerer:
     """One watcher in a triggerer that can be killed."""
 
+    hold = 0.0
+
     def __init__(self, tallyfy, store, database):
         self.tallyfy, self.store, self.database = tallyfy, store, database
         self.unstored = []
@@ -177,7 +197,7 @@ class Triggerer:
         if place is None:
             place = Place("org", self.tallyfy.now())
             await self.places.save(place)
-        self.stream = EventStream(wanted, place)
+        self.stream = EventStream(wanted, place, hold=self.hold, clock=self.tallyfy.clock)
         await self.poller.__aenter__()
         self.poller.add(self.stream)
         self.task = asyncio.create_task(self._take())
@@ -206,14 +226,7 @@ class Triggerer:
 
 
 async def advance(clock, seconds):
-    clock.limit += seconds
-    clock.goes_on.set()
-    clock.is_idle.clear()
-    for _ in range(100_000):
-        await asyncio.sleep(0)
-        if clock.is_idle.is_set() and clock.time >= clock.limit:
-            return
-    raise AssertionError("the poller never waits")
+    await clock.advance(seconds)
 
 
 STEPS = st.one_of(
@@ -238,13 +251,10 @@ async def act(step, argument, tallyfy, triggerer):
             tallyfy.change(run_id, archived_at=tallyfy.now().isoformat())
         elif step == "complete" and not run.get("completed_at"):
             tallyfy.complete(run_id)
-        elif step == "reopen" and run.get("completed_at"):
-            # What is undone before it could be seen is no event, so this is for what was told.
-            if any(id_ in triggerer.database for id_ in tallyfy.completions if f"/{run_id}/" in id_[-50:]):
-                last = [id_ for id_ in tallyfy.completions if f"/{run_id}/" in id_][-1]
-                if last in triggerer.database:
-                    await advance(tallyfy.clock, 1)  # times are to the second
-                    tallyfy.change(run_id, completed_at=None)
+        elif step == "reopen" and tallyfy.last_completion(run_id) in triggerer.database:
+            # What is undone before it could be seen is no event.
+            await advance(tallyfy.clock, 1)  # times are to the second
+            tallyfy.change(run_id, completed_at=None)
     elif step.endswith("_lag"):
         setattr(tallyfy, step, float(argument))
     elif step in ("feed", "list", "run"):
@@ -258,7 +268,7 @@ async def play(steps):
         tallyfy.launch()
     tallyfy.complete("r0")
     before = set(tallyfy.completions)
-    clock.time = clock.limit = 10.0
+    clock.time = 10.0
     triggerer = Triggerer(tallyfy, store, database)
     await triggerer.start()
     may_repeat = False
@@ -308,7 +318,7 @@ def without_threads(monkeypatch):
 
 
 def say(message, *arguments):
-    print(message % arguments)
+    assert message % arguments
 
 
 def fail(message, *arguments):
@@ -319,6 +329,36 @@ def fail(message, *arguments):
 @given(st.lists(STEPS, max_size=25))
 def test_every_completion_is_told_once(steps):
     asyncio.run(play(steps))
+
+
+def test_the_last_of_several_events_is_held_until_airflow_has_taken_up_the_others():
+    async def scene():
+        clock = Clock()
+        tallyfy, database = Tallyfy(clock), []
+        triggerer = Triggerer(tallyfy, Store(), database)
+        triggerer.hold = HOLD
+        await triggerer.start()
+        for number in range(4):
+            tallyfy.launch()
+            tallyfy.complete(f"r{number}")
+        await advance(clock, 0)
+        await triggerer.commit()
+        assert len(database) == 3
+        await advance(clock, HOLD - 1)
+        await triggerer.commit()
+        assert len(database) == 3
+        await advance(clock, 1)
+        await triggerer.commit()
+        assert len(database) == 4
+        await advance(clock, HOLD + 100)
+        tallyfy.launch()
+        tallyfy.complete("r4")
+        await advance(clock, 60)
+        await triggerer.commit()
+        assert len(database) == 5
+        await triggerer.kill()
+
+    asyncio.run(scene())
 
 
 def test_the_model_can_fail():
