@@ -7,10 +7,12 @@ import json
 from collections import Counter
 from contextlib import suppress
 from itertools import count
+from math import inf
 
 import pytest
 
 from airflow_provider_tallyfy.events import poller as poller_module
+from airflow_provider_tallyfy.events.stream import HOLD
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyEventTrigger
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
@@ -38,10 +40,12 @@ class Clock:
 
     async def wait(self, event, until):
         await settle()
-        if not event.is_set() and until > self._now:
+        if until == inf:
+            await event.wait()
+        elif not event.is_set() and until > self._now:
             await asyncio.sleep(0.002)
-            self.passed += min(until - self._now, 3600)
-            self._now = max(self._now, min(until, self._now + 3600))
+            self.passed += max(until - self._now, 0)
+            self._now = max(self._now, until)
 
 
 class AssetStateStore:
@@ -565,5 +569,54 @@ def test_reads_that_lag_delay_an_event_only(play):
         await world.until(lambda: world.subjects() == [run_id])
         await world.pass_time(1000)
         assert world.subjects() == [run_id]
+
+    play(scene)
+
+
+def test_the_last_of_several_events_comes_later_than_the_others(play):
+    """Airflow up to 3.3 gives events that come close together to the next DAG run, which only a later one starts."""
+
+    async def scene(world):
+        store = AssetStateStore()
+        triggerer = world.triggerer()
+        triggerer.start("asset", store)
+        await world.ready(store)
+        sent_at = {}
+        original = triggerer.streams.bind_pending_event
+
+        def note(**arguments):
+            sent_at[len(sent_at)] = world.clock.now()
+            return original(**arguments)
+
+        triggerer.streams.bind_pending_event = note
+        for run_id in world.launch(3):
+            world.complete(run_id)
+        await world.until(lambda: len(world.ids()) == 3)
+        assert sent_at[2] - sent_at[1] >= HOLD
+
+    play(scene)
+
+
+def test_without_a_place_it_tells_what_happens_from_now_on(play):
+    """As in Airflow 3.0 to 3.2, which has neither shared streams nor asset state stores."""
+
+    async def scene(world):
+        trigger = TallyfyEventTrigger()
+        told = []
+
+        async def run():
+            async for event in trigger.run():
+                told.append(event.payload)
+
+        task = asyncio.create_task(run())
+        await world.until(lambda: world.clocks and world.clock.passed > 100)
+        [run_id] = world.launch()
+        world.complete(run_id)
+        await world.until(lambda: told)
+        await world.pass_time(1000)
+        assert [payload["run"]["id"] for payload in told] == [run_id]
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
     play(scene)

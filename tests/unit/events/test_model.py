@@ -12,7 +12,7 @@ from math import inf
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy import exceptions
@@ -325,6 +325,12 @@ def fail(message, *arguments):
     raise AssertionError(message % arguments)
 
 
+LAG = [("list_lag", 600), ("run_lag", 600), ("advance", 4000), ("complete", 1), ("advance", 400), ("advance", 400)]
+
+
+@example([*LAG, ("advance", 4000)])
+@example([*LAG, "commit", "kill", ("advance", 4000)])
+@example([("complete", 1), ("advance", 61), "die while storing", ("advance", 400)])
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, max_size=25))
 def test_every_completion_is_told_once(steps):
