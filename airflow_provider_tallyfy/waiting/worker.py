@@ -127,7 +127,9 @@ class RunPoller(Generic[C]):
             self._now = self._clock() + outcome.recheck_after
             time.sleep(outcome.recheck_after)
 
-    def finish_after_timeout(self, condition: C, finish: Callable[[Final], dict[str, Any]]) -> dict[str, Any]:
+    def finish_after_timeout(
+        self, condition: C, finish: Callable[[Final], dict[str, Any]], *, outlives_denials: bool = False
+    ) -> dict[str, Any]:
         """
         Poll once more after a deferral timed out, and return the result if the condition was met in its last seconds.
 

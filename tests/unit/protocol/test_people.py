@@ -148,7 +148,7 @@ class TestFullNames:
         ],
     )
     def test_one_that_fits_several_or_none_is_refused(self, value, said):
-        with pytest.raises(UnfitValueError) as error:
+        with pytest.raises(InvalidValueError) as error:
             encode_assignees(value, NAMES)
         assert said in str(error.value)
 
