@@ -167,7 +167,7 @@ class SandboxClient:
         self.request("PUT", f"{path}/tasks/{task['id']}", json={"taskdata": values})
         body = {"task_id": task["id"], "is_approved": is_approved}
         if users := task["owners"]["users"]:
-            body["override_user"] = users[0]["id"]
+            body["override_user"] = users[0]
         self.request("POST", f"{path}/completed-tasks", json=body)
 
     def complete_next(self, run_id: str) -> dict[str, Any] | None:

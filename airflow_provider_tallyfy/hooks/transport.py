@@ -28,8 +28,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util.retry import Retry
 
-from airflow_provider_tallyfy import exceptions
-from airflow_provider_tallyfy.hooks.exchange import exchange
+from airflow_provider_tallyfy import exceptions, metrics
 from airflow_provider_tallyfy.metrics import OUTCOME_OF_ERROR
 from airflow_provider_tallyfy.protocol import urls
 from airflow_provider_tallyfy.protocol.errors import ErrorKind, ErrorResponse, read_error
@@ -208,34 +207,34 @@ class Transport:
         :raises TallyfyError: one of its kinds, for anything but an answer that could be read.
         """
         policy = RetryPolicy.of(request, self._retries)
-        address = url or self._connection.api_url + request.path
         while True:
             retry_after = None
+            outcome: metrics.RequestOutcome | None = None
             before_sending()
-            with exchange(
-                self._connection.conn_id, request.method, address, repetition=len(policy.history)
-            ) as made:
-                try:
-                    response = self._attempt(request, auth, url)
-                    made.status = response.status_code
-                    content = _body(response)
-                except ResponseTooLargeError as error:
-                    made.outcome = "unreadable"
-                    self._raise_malformed(request, str(error), response)
-                except (requests.RequestException, HTTPError, OSError) as error:
-                    made.outcome = "unreachable"
-                    failure: ErrorResponse | Exception = error
-                    may_repeat = not _is_permanent(error) and (request.is_repeatable or _was_not_sent(error))
-                else:
-                    if response.status_code < 300:
-                        made.outcome = "unreadable"  # until it is read
-                        answer = self._read(request, read, content, response)
-                        made.outcome = "ok"
-                        return answer
-                    failure = self._redacted(read_error(response.status_code, response.headers, content))
-                    made.outcome = OUTCOME_OF_ERROR[failure.kind]
-                    retry_after = retry_after_seconds(response.headers)
-                    may_repeat = policy.is_retry(request.method, failure.status)
+            try:
+                response = self._attempt(request, auth, url)
+                content = _body(response)
+                if response.status_code < 300:
+                    outcome = "unreadable"  # until it is read
+                    answer = self._read(request, read, content, response)
+                    outcome = "ok"
+                    return answer
+                failure: ErrorResponse | Exception = self._redacted(
+                    read_error(response.status_code, response.headers, content)
+                )
+                outcome = OUTCOME_OF_ERROR[failure.kind]
+                retry_after = retry_after_seconds(response.headers)
+                may_repeat = policy.is_retry(request.method, failure.status)
+            except ResponseTooLargeError as error:
+                outcome = "unreadable"
+                self._raise_malformed(request, str(error), response)
+            except (requests.RequestException, HTTPError, OSError) as error:
+                outcome = "unreachable"
+                failure = error
+                may_repeat = not _is_permanent(error) and (request.is_repeatable or _was_not_sent(error))
+            finally:
+                if outcome is not None:
+                    metrics.request_ended(self._connection.conn_id, outcome)
             if not may_repeat or not policy.total or (retry_after or 0) > self._max_retry_after:
                 self._raise_failure(request, failure, retry_after)
             policy = policy.increment(request.method, request.path)

@@ -11,7 +11,7 @@ from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.waiting.triggerer import Log
+    from airflow_provider_tallyfy.waiting.worker import Log
 
 
 def describe_decision(task: dict[str, Any], run_id: str, hook: TallyfyHook, log: Log) -> dict[str, Any]:

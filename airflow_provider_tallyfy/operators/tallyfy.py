@@ -15,12 +15,13 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_tallyfy.actions.completing import Completer, Completion, ConflictingDecisionError
 from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
+from airflow_provider_tallyfy.assets.lineage import report_lineage
 from airflow_provider_tallyfy.operators.approval import describe_decision, format_decision
 from airflow_provider_tallyfy.operators.attempt_store import TaskAttemptStore, launch_mark
-from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator, fail_on_bad_input
+from airflow_provider_tallyfy.operators.base import TallyfyOperator, fail_on_bad_input
 from airflow_provider_tallyfy.operators.gate import Gate
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
-from airflow_provider_tallyfy.operators.waits import WaitsForRun, check_pace
+from airflow_provider_tallyfy.operators.wait_for_completion import WaitForCompletionMixin, check_pace
 from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.scalars import parse_bool
@@ -73,10 +74,11 @@ class TallyfyGetRunOperator(TallyfyOperator):
             push_run_url(context, self.hook.run_url(self.run_id))
             run = self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
         self.log.info("%s; run %s", messages.describe_run_with_status(run), self.run_id)
+        report_lineage(self.hook, read_runs=[self.run_id])
         return self._as_output(context, run)
 
 
-class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
+class TallyfyLaunchRunOperator(WaitForCompletionMixin, TallyfyOperator):
     """
     Launch a run of a template once, and return it as ``TallyfyGetRunOperator`` does.
 
@@ -181,6 +183,7 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
             store = TaskAttemptStore.of_launch(context, self.checklist_id, mark, self.log.warning)
             launched = launcher.launch_once(store)
         push_run_url(context, self.hook.run_url(launched.id))
+        report_lineage(self.hook, read_checklists=[self.checklist_id], changed_runs=[launched.id])
         if self.wait_for_completion:
             return self._as_output(context, self.wait_until_complete(context, launched.id))
         run = launcher.read(launched)
@@ -195,6 +198,10 @@ class TallyfyLaunchRunOperator(WaitsForRun, TallyfyOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the run that was waited for, or fail."""
         return self._as_output(context, super().execute_complete(context, event))
+
+    def poll_after_timeout(self, context: Context) -> dict[str, Any]:
+        """Return the run if it was completed in the last seconds of the wait."""
+        return self._as_output(context, super().poll_after_timeout(context))
 
 
 class TallyfyCompleteTaskOperator(TallyfyOperator):
@@ -271,10 +278,11 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
             except ConflictingDecisionError as error:
                 raise AirflowFailException(str(error)) from None
         self.log.info("%s; task %s, run %s", TaskDoneCondition.describe_result(task), task["id"], self.run_id)
+        report_lineage(self.hook, changed_runs=[self.run_id])
         return self._as_output(context, task)
 
 
-class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
+class TallyfyApiOperator(TallyfyOperator):
     """
     Call any endpoint of Tallyfy's API, and return what it answers.
 
@@ -283,8 +291,8 @@ class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
     :param endpoint: relative to the organization (``runs/abc/tasks``), or absolute from the API's root when it begins
         with ``/`` (``/me``); without quoting and without a query. (templated)
     :param method: GET, POST, PUT, PATCH or DELETE. (templated)
-    :param params: query parameters; ``None`` leaves one out, a list becomes one comma-separated value. (templated, as
-        ``query``)
+    :param query: query parameters; ``None`` leaves one out, a list becomes one comma-separated value. Airflow has
+        ``params`` of its own on every operator. (templated)
     :param json: the body. (templated)
     :param paginate: return all items of a list, from all its pages. Only for GET.
     :param response_filter: makes of the answer what is returned: it is called with the parsed body, envelope and all,
@@ -318,7 +326,7 @@ class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
     def execute(self, context: Context) -> Any:
         """Call the endpoint and return its answer, or what the filter makes of it."""
         if self.query is not None and not isinstance(self.query, Mapping):
-            raise AirflowFailException(f"params must be a mapping, not {described(self.query)}.")
+            raise AirflowFailException(f"query must be a mapping, not {described(self.query)}.")
         with fail_on_bad_input():
             answer = self._all_items() if self.paginate else self._answer()
         # Of a text only that it is one: it may be what somebody wrote into a form.
@@ -387,7 +395,7 @@ class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):
         self.fail_on_reject = fail_on_reject
         self.ignore_downstream_trigger_rules = ignore_downstream_trigger_rules
 
-    def _tell(self, result: dict[str, Any]) -> None:
+    def _log_result(self, result: dict[str, Any]) -> None:
         """Leave that to the decision, which says more."""
 
     # Around a whole try and not within a poke, which would take what is raised for a failed poll.

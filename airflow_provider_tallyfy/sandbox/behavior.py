@@ -36,3 +36,33 @@ class Behavior(BaseModel):
     errors: Literal["message", "structured"] = Field(
         default="message", description="format of errors: the message on top, or all in an error object"
     )
+    answers: Literal["field_value", "value"] = Field(
+        default="field_value", description="key of a form field's answer"
+    )
+    owners: Literal["ids", "objects"] = Field(
+        default="ids", description="how the users among a task's owners are shown"
+    )
+    template_lists: Literal["wrapped", "bare"] = Field(
+        default="wrapped", description="with=steps,tags of a template: in an object with data, or bare lists"
+    )
+    task_filter: Literal["measured", "documented"] = Field(
+        default="measured",
+        description="the status filter of tasks: unknown values are ignored, or 422",
+    )
+    run_update: Literal["replace", "keep"] = Field(
+        default="replace", description="members and groups that PUT runs/{id} does not send: removed, or kept"
+    )
+    comment_state: Literal["hide-for-guests", "open"] = Field(
+        default="hide-for-guests", description="state of a comment that is sent without one"
+    )
+    working_days: Literal["weekdays", "all"] = Field(
+        default="weekdays",
+        description="deadlines on other days move to 09:00 of the next of these days",
+    )
+    rate_limit: Literal["off", "user", "burst", "organization"] = Field(
+        default="off",
+        description=(
+            "published limit that applies: 600 a minute for each user; 140 in 10 s and 12 GETs in 5 s; "
+            "100 a minute and 1,000 an hour for the organization"
+        ),
+    )

@@ -76,13 +76,13 @@ def render(form_field: FormField, value: Any) -> str:
         case FieldType.MULTISELECT:
             return ", ".join(option["text"] for option in value if option.get("selected") is True)
         case FieldType.TABLE:
-            return ", ".join(str(cell) for cell in value)
+            return ", ".join(str(column) for column in value)
         case FieldType.ASSIGNEES_FORM:
             return ", ".join(
                 str(name) for kind in ("users", "guests", "groups") for name in value.get(kind, ())
             )
         case FieldType.FILE:
-            return ", ".join(str(file["filename"]) for file in value)
+            return ", ".join(str(file.get("filename", "")) for file in value)
         case _:
             return str(value)
 
@@ -95,8 +95,8 @@ def fill_in(text: str, form_fields: Iterable[FormField], values: Mapping[str, An
     return _VARIABLE.sub(lambda match: rendered.get(match[1], match[0]), text)
 
 
-def _is_text(limit: int) -> _Check:
-    return lambda form_field, value, members: isinstance(value, str) and len(value) <= limit
+def _is_text(limit: int, *types: type) -> _Check:
+    return lambda form_field, value, members: isinstance(value, types) and len(str(value)) <= limit
 
 
 def _is_email(form_field: FormField, value: Any, members: Collection[int]) -> bool:
@@ -140,14 +140,21 @@ def _are_assignees(form_field: FormField, value: Any, members: Collection[int]) 
 
 def _are_files(form_field: FormField, value: Any, members: Collection[int]) -> bool:
     return isinstance(value, list) and all(
-        isinstance(file, dict) and file.get("id") and file.get("filename") for file in value
+        isinstance(file, dict) and (file.get("id") or file.get("full_url") or file.get("url"))
+        for file in value
     )
 
 
 # The check of a value of each type, and what is wrong with one that does not pass it.
 _CHECKS: dict[FieldType, tuple[_Check, str]] = {
-    FieldType.TEXT: (_is_text(TEXT_LIMIT), f"must be a text of at most {TEXT_LIMIT} characters"),
-    FieldType.TEXTAREA: (_is_text(TEXTAREA_LIMIT), f"must be a text of at most {TEXTAREA_LIMIT} characters"),
+    FieldType.TEXT: (
+        _is_text(TEXT_LIMIT, str, int, float),
+        f"must be a text of at most {TEXT_LIMIT} characters",
+    ),
+    FieldType.TEXTAREA: (
+        _is_text(TEXTAREA_LIMIT, str),
+        f"must be a text of at most {TEXTAREA_LIMIT} characters",
+    ),
     FieldType.EMAIL: (_is_email, "must be a valid email address"),
     FieldType.DATE: (_is_date, "is not a valid date"),
     FieldType.RADIO: (_is_choice, "must be the text of one of its options"),
@@ -166,6 +173,6 @@ _CHECKS: dict[FieldType, tuple[_Check, str]] = {
     ),
     FieldType.FILE: (
         _are_files,
-        "must be a list of uploaded file objects, each with its id and filename",
+        "must be a list of file objects, each with an id, full_url or url",
     ),
 }

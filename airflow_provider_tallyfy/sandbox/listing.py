@@ -17,7 +17,7 @@ from starlette.datastructures import URL
 from airflow_provider_tallyfy.sandbox import processes, tasks
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid
-from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Run, Task
+from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Run, Task, ThreadLabel
 from airflow_provider_tallyfy.sandbox.serializers import is_due_soon, is_late
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -140,7 +140,7 @@ def activities(store: Store, query: Paging) -> list[Activity]:
     """Return the entries of the feed that match a query, without those that a test withholds."""
     published = (entry for entry in store.activities if _is_published(store, entry))
     found = _matching(store, published, query, _ACTIVITY_FILTERS)
-    return found if query.given("sort") == "created_at" else found[::-1]
+    return found[::-1] if query.given("sort") == "-created_at" else found
 
 
 def _matching(store: Store, items: Iterable[_Item], query: Paging, filters: _Filters[_Item]) -> list[_Item]:
@@ -234,20 +234,43 @@ def _run_status(store: Store, status: str) -> _Test[Run]:
     return lambda run: processes.status(run, now) in wanted
 
 
-def _task_status(store: Store, status: str) -> _Test[Task]:
+def _has_status(wanted: str) -> _Test[Task]:
+    return lambda task: tasks.status(task) == wanted
+
+
+def _task_status(store: Store, value: str) -> _Test[Task]:
+    """Make the test of a task's status; see :attr:`Behavior.task_filter`.
+
+    tallyfy/mcp-public measured which values filter, and how: several with commas between them, while unknown ones,
+    ``completed`` among them, filter nothing, and ``auto-skipped`` gives what is not skipped.
+    """
     now = store.now()
     tests: dict[str, _Test[Task]] = {
-        "all": lambda task: True,
-        **dict.fromkeys(("complete", "completed"), lambda task: task.completed_at is not None),
-        **dict.fromkeys(("incomplete", "active_visible"), lambda task: task.is_pending),
-        "active": lambda task: tasks.status(task, now) in ("active", "in-progress", "hasproblem"),
-        **dict.fromkeys(("inprogress", "in-progress"), lambda task: tasks.status(task, now) == "in-progress"),
-        "not-started": lambda task: tasks.status(task, now) == "not-started",
-        "hasproblem": lambda task: tasks.status(task, now) == "hasproblem",
+        "active": lambda task: task.completed_at is None,
+        "complete": lambda task: task.completed_at is not None,
         "overdue": lambda task: is_late(task, now),
-        "due_soon": lambda task: is_due_soon(task, now),
+        **{status: _has_status(status) for status in ("not-started", "in-progress")},
     }
-    return tests[_one_of(status, *tests)]
+    if store.behavior.task_filter == "documented":
+        tests |= {
+            **dict.fromkeys(("active", "incomplete", "active_visible"), lambda task: task.is_pending),
+            "inprogress": _has_status("in-progress"),
+            "hasproblem": lambda task: task.has_open_issue,
+            "due_soon": lambda task: is_due_soon(task, now),
+        }
+        return tests[_one_of(value, *tests)]
+    tests |= {
+        "active-visible": lambda task: task.is_pending,
+        "auto-skipped": lambda task: not task.hidden,
+        "due-soon": lambda task: is_due_soon(task, now),
+        "on-time": lambda task: task.is_pending and not is_late(task, now),
+        "has-problem": lambda task: task.has_open_issue,
+        "has-improvement": lambda task: any(
+            thread.label is ThreadLabel.IMPROVEMENT for thread in task.threads
+        ),
+    }
+    chosen = [tests[name] for name in _names(value) if name in tests]
+    return lambda task: not chosen or any(test(task) for test in chosen)
 
 
 def _task_tag(store: Store, title: str) -> _Test[Task]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from airflow_provider_tallyfy.sandbox.clock import as_utc
 from airflow_provider_tallyfy.sandbox.model import (
     CommentState,
     Owners,
@@ -21,7 +20,15 @@ def _map_from_php(value: Any) -> Any:
     return {} if value == [] else value
 
 
-Moment = Annotated[datetime, AfterValidator(as_utc)]
+def _wall_clock(value: Any) -> datetime:
+    """Read a date as Tallyfy does: an offset is dropped, and the time taken for UTC."""
+    try:
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    except TypeError:
+        raise ValueError("it must be a text with a date") from None
+
+
+Moment = Annotated[datetime, BeforeValidator(_wall_clock)]
 Values = Annotated[dict[str, Any], BeforeValidator(_map_from_php)]
 Text = Annotated[str, Field(min_length=1)]
 Title = Annotated[str, Field(min_length=1, max_length=600)]
@@ -49,6 +56,7 @@ class TaskOverride(Body):
 
     owners: Owners | None = None
     deadline: Moment | None = None
+    deadline_set_by_hand: bool = False
 
 
 class RunProperties(Body):
@@ -81,6 +89,13 @@ class CompleteTask(Body):
     task_id: Text
     is_approved: bool | None = None
     override_user: int | None = None
+    taskdata: Any = None
+
+    @model_validator(mode="after")
+    def _is_completion_only(self) -> CompleteTask:
+        if self.taskdata is not None:
+            raise ValueError("form values and the completion must be sent one after the other")
+        return self
 
 
 class TaskProperties(Body):
@@ -102,6 +117,13 @@ class UpdateTask(TaskProperties):
     owners: Owners | None = None
     position: int | None = None
     taskdata: Values | None = None
+    status: Any = None
+
+    @model_validator(mode="after")
+    def _is_no_completion(self) -> UpdateTask:
+        if self.taskdata is not None and self.status in ("complete", "completed"):
+            raise ValueError("form values and the completion must be sent one after the other")
+        return self
 
 
 class CreateTask(TaskProperties):
@@ -122,14 +144,11 @@ class CreateTask(TaskProperties):
 
 
 class WriteComment(Body):
-    """``POST …/comment``.
-
-    The default state is that of the server's source, as tallyfy/mcp-public quotes it; the official SDK says ``open``.
-    """
+    """``POST …/comment``."""
 
     content: Text
     label: ThreadLabel = ThreadLabel.COMMENT
-    state: CommentState = CommentState.HIDE_FOR_GUESTS
+    state: CommentState | None = None
     sent_to: Users = ()
 
 
@@ -151,4 +170,4 @@ class ResolveIssue(Body):
 
     thread_id: Text
     content: Text
-    state: CommentState = CommentState.OPEN
+    state: CommentState | None = None

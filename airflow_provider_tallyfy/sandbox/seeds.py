@@ -12,9 +12,11 @@ from airflow_provider_tallyfy.sandbox import processes, tasks
 from airflow_provider_tallyfy.sandbox.access import LIGHT_TOKEN, TOKEN, Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.model import (
+    Action,
     Checklist,
     Column,
     Condition,
+    CustomFieldKey,
     FieldType,
     Folder,
     FormField,
@@ -31,6 +33,7 @@ from airflow_provider_tallyfy.sandbox.model import (
     Subject,
     Tag,
     TaskType,
+    TimeClause,
     Verb,
 )
 from airflow_provider_tallyfy.sandbox.store import Store
@@ -106,8 +109,9 @@ def _step(number: int, alias: str, title: str, owners: Owners, due: timedelta, *
 
 
 def _on_rejection(number: int, step: int, verb: Verb, target: int) -> Rule:
-    condition = Condition(Subject.STEP, _id(2, step), Operation.REJECTED)
-    return Rule(_id(5, number), f"on_rejection_{number}", (condition,), verb, _id(2, target))
+    condition = Condition(Subject.STEP, _id(2, step), Operation.REJECTED, TimeClause.ANY_TIME)
+    actions = (Action(verb, _id(2, target)),)
+    return Rule(_id(5, number), f"on_rejection_{number}", (condition,), actions)
 
 
 _ADA, _CHIARA = Owners(users=(1001,)), Owners(users=(1003,))
@@ -174,8 +178,7 @@ _ONBOARDING_RULES = (
         _id(5, 14),
         "no_security_review_for_starter",
         (Condition(Subject.PRERUN, _id(_KICK_OFF, 5), Operation.EQUALS, "Starter"),),
-        Verb.HIDE,
-        _id(2, 14),
+        (Action(Verb.HIDE, _id(2, 14)),),
     ),
 )
 
@@ -187,6 +190,8 @@ def seeded_store(seed: Seed, behavior: Behavior | None = None) -> Store:
     :param behavior: what the sandbox does if the sources on Tallyfy disagree.
     """
     store = Store()
+    # The dates below are what they are on any day of the week.
+    store.behavior = Behavior(working_days="all")
     store.members.update({member.id: member for member in _MEMBERS})
     store.access.grant(1001, token=TOKEN)
     store.access.grant(1004, token=LIGHT_TOKEN)
@@ -201,22 +206,25 @@ def seeded_store(seed: Seed, behavior: Behavior | None = None) -> Store:
         store.clock.set(start - 4 * _HOUR)
         _seed_release_run(store)
         store.clock.reset()
-    if behavior is not None:
-        store.behave(behavior)
+    store.behave(behavior or Behavior())
     return store
 
 
 def _seed_organization(store: Store) -> None:
     now = store.now()
     guests = (
-        Guest(2001, "client@example.org", now, "Grace", "Mwangi", "Globex"),
-        Guest(2002, "press@example.org", now, "Paul", "Novak", "Example Press"),
+        Guest(2001, "client@example.org", now, "Grace", "Mwangi", settings={"company_name": "Globex"}),
+        Guest(2002, "press@example.org", now, "Paul", "Novak", settings={"company_name": "Example Press"}),
     )
     groups = (
         Group(_GROUP_IDS[0], "Release managers", now, "Decide what goes out.", members=(1001, 1002)),
         Group(_GROUP_IDS[1], "Customer success", now, members=(1003,), guests=("client@example.org",)),
     )
     tags = (Tag(_TAG_IDS[0], "Urgent", "#e74c3c", now), Tag(_TAG_IDS[1], "Customer", "#3498db", now))
+    keys = (
+        CustomFieldKey(_id(0xD, 1), "cost_center", "process", "text", now),
+        CustomFieldKey(_id(0xD, 2), "priority", "task", "text", now),
+    )
     folders = (
         Folder(_FOLDER_IDS[0], "Operations", "checklist", 1),
         Folder(_FOLDER_IDS[1], "Customers", "run", 1),
@@ -264,6 +272,7 @@ def _seed_organization(store: Store) -> None:
     store.guests.update({guest.email: guest for guest in guests})
     store.groups.update({group.id: group for group in groups})
     store.tags.update({tag.id: tag for tag in tags})
+    store.custom_field_keys.update({key.id: key for key in keys})
     store.folders.update({folder.id: folder for folder in folders})
     store.checklists.update({template.id: template for template in templates})
 

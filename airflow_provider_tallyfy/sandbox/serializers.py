@@ -6,7 +6,8 @@ the attributes of the model stand in tables. What ``with`` adds is wrapped as ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 from airflow_provider_tallyfy.sandbox import fields, processes, tasks
 from airflow_provider_tallyfy.sandbox.clock import as_text
 from airflow_provider_tallyfy.sandbox.model import (
+    ACTION_TYPES,
     Activity,
     Checklist,
+    CustomFieldKey,
     Folder,
     FormField,
     Group,
@@ -27,9 +30,10 @@ from airflow_provider_tallyfy.sandbox.model import (
     Step,
     Tag,
     Task,
+    TaskType,
     Thread,
 )
-from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
+from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store, association_id
 
 JSON = dict[str, Any]
 _SOON = timedelta(hours=24)
@@ -92,12 +96,12 @@ class _Attributes:
 
 _run = _Attributes(
     "id increment_id name summary started_by owner_id prerun starred created_at last_updated archived_at"
-    " completed_at has_open_issue is_public users groups parent_id"
+    " completed_at has_open_issue is_public users groups parent_id custom_fields"
 )
 _task = _Attributes(
     "id increment_id run_id checklist_id step_id alias task_type is_approved position started_at deadline"
     " created_at last_updated completed_at archived_at starter_id completer_id taskdata everyone_must_complete"
-    " can_complete_only_assignees max_assignable prevent_guest_comment webhook top_secret"
+    " can_complete_only_assignees max_assignable prevent_guest_comment webhook top_secret custom_fields"
 )
 _form_field = _Attributes("id alias label field_type required guidance")
 _checklist = _Attributes(
@@ -112,6 +116,7 @@ _guest = _Attributes("id email first_name last_name associated_members created_a
 _group = _Attributes("id name description members guests created_at")
 _tag = _Attributes("id title color created_at")
 _folder = _Attributes("id name parent_id folder_type position")
+_custom_field_key = _Attributes("id key applies_to field_type key_type is_required is_active created_at")
 _activity = _Attributes("id auditable_type auditable_id parentable_type parentable_id")
 
 
@@ -143,7 +148,7 @@ def run(store: Store, item: Run, includes: Includes = NOTHING, *, form_fields_va
     }
     if form_fields_values:
         # The documentation names the parameter and not its shape: one entry for each field of each visible task.
-        shown["form_fields_values"] = _captures(item)
+        shown["form_fields_values"] = _captures(store, item)
     return includes.add(
         shown,
         {
@@ -152,10 +157,10 @@ def run(store: Store, item: Run, includes: Includes = NOTHING, *, form_fields_va
                 task(store, each, includes.within("tasks")) for each in item.visible_tasks
             ),
             "checklist": lambda: {"data": checklist(store, item.checklist, includes.within("checklist"))},
-            "tags": lambda: collection(tag_link(store, "Run", item.id, tag_id) for tag_id in item.tags),
+            "tags": lambda: collection(tagged(store, item)),
             "folders": lambda: collection(folder(store, store.folders[each]) for each in item.folders),
-            "ko_form_fields": lambda: _kickoff_form(item),
-            "form_fields": lambda: _captures(item),
+            "ko_form_fields": lambda: _kickoff_form(store, item),
+            "form_fields": lambda: _captures(store, item),
             "tasks_meta": lambda: {"data": progress},
             **dict.fromkeys(("permissions", "assets", "stages", "member_watchers", "guest_watchers"), _empty),
         },
@@ -188,7 +193,7 @@ def next_task(store: Store, item: Run) -> JSON | None:
 def task(store: Store, item: Task, includes: Includes = NOTHING, *, with_summary: bool = False) -> JSON:
     """Show a task, and its summary if ``with`` asks for it or it is read by itself."""
     now = store.now()
-    status = tasks.status(item, now)
+    status = tasks.status(item)
     of = store.run_of(item)
     shown = _task(item) | {
         "title": _filled(store, item, item.title),
@@ -197,7 +202,7 @@ def task(store: Store, item: Task, includes: Includes = NOTHING, *, with_summary
         "status_label": status.replace("-", " ").capitalize(),
         "is_oneoff_task": item.step_id is None,
         "is_completable": tasks.is_completable(store, item),
-        "problem": item.has_open_issue,
+        **dict.fromkeys(("problem", "has_issues"), item.has_open_issue),
         "owners": owners(store, item.owners),
         "completer_guest_id": None,
         "run_status": processes.status(of, now) if of else None,
@@ -205,8 +210,8 @@ def task(store: Store, item: Task, includes: Includes = NOTHING, *, with_summary
     if with_summary or "summary" in includes:
         shown["summary"] = _filled(store, item, item.summary)
     values: dict[str, Callable[[], Any]] = {
-        "form_fields": lambda: collection(form_field(field, item.taskdata) for field in item.captures),
-        "tags": lambda: collection(tag(store, store.tags[tag_id]) for tag_id in item.tags),
+        "form_fields": lambda: collection(form_field(store, field, item.taskdata) for field in item.captures),
+        "tags": lambda: collection(tagged(store, item)),
         **dict.fromkeys(("threads", "comments"), lambda: collection(thread(each) for each in item.threads)),
         "issues": lambda: collection(thread(each) for each in item.threads if each.is_open_issue),
         "threads_count": lambda: len(item.threads),
@@ -217,14 +222,14 @@ def task(store: Store, item: Task, includes: Includes = NOTHING, *, with_summary
     if of is not None:
         steps = {each.id: each for each in of.checklist.steps}
         values["run"] = lambda: {"data": run(store, of, includes.within("run"))}
-        values["ko-form-fields"] = lambda: _kickoff_form(of)
+        values["ko-form-fields"] = lambda: _kickoff_form(store, of)
         if item.step_id is not None:
-            values["step"] = lambda: {"data": step(of.checklist, steps[item.step_id or ""])}
+            values["step"] = lambda: {"data": step(store, of.checklist, steps[item.step_id or ""])}
     return includes.add(shown, values)
 
 
-def form_field(item: FormField, values: JSON | None = None) -> JSON:
-    """Show a form field, with its value if values are given."""
+def form_field(store: Store, item: FormField, values: JSON | None = None) -> JSON:
+    """Show a form field, with its answer if values are given; see :attr:`Behavior.answers`."""
     shown = _form_field(item) | {
         "options": [
             {"id": option.id, "text": option.text, "value": None, "required": False}
@@ -234,27 +239,26 @@ def form_field(item: FormField, values: JSON | None = None) -> JSON:
         **item.settings,
     }
     if values is not None:
-        shown["value"] = values.get(item.id)
+        shown[store.behavior.answers] = values.get(item.id)
     return shown
 
 
 def owners(store: Store, item: Owners) -> JSON:
-    """Show assignees."""
-    return {
-        "users": [
+    """Show assignees; see :attr:`Behavior.owners`."""
+    users: Iterable[Any] = item.users
+    if store.behavior.owners == "objects":
+        users = [
             {"id": member.id, "full_name": member.full_name, "email": member.email, "profile_pic": None}
             for member in (store.members[user] for user in item.users)
-        ],
-        "guests": item.guests,
-        "groups": item.groups,
-    }
+        ]
+    return {"users": users, "guests": item.guests, "groups": item.groups}
 
 
 def checklist(store: Store, item: Checklist, includes: Includes = NOTHING) -> JSON:
     """Show a template; kick-off fields and rules are always there, steps and tags on request."""
     shown = _checklist(item) | {
         "prerun": [
-            {"checklist_id": item.id, "position": position, **form_field(field)}
+            {"checklist_id": item.id, "position": position, **form_field(store, field)}
             for position, field in enumerate(item.prerun, start=1)
         ],
         "created_by": item.owner_id,
@@ -279,9 +283,8 @@ def checklist(store: Store, item: Checklist, includes: Includes = NOTHING) -> JS
     return includes.add(
         shown,
         {
-            # Bare lists, as the documentation shows them for a template.
-            "steps": lambda: [step(item, each) for each in item.steps],
-            "tags": lambda: [tag_link(store, "Checklist", item.id, tag_id) for tag_id in item.tags],
+            "steps": lambda: _template_list(store, (step(store, item, each) for each in item.steps)),
+            "tags": lambda: _template_list(store, tagged(store, item)),
             "folder": lambda: (
                 {"data": folder(store, store.folders[item.folder_id])} if item.folder_id else None
             ),
@@ -289,11 +292,11 @@ def checklist(store: Store, item: Checklist, includes: Includes = NOTHING) -> JS
     )
 
 
-def step(of: Checklist, item: Step) -> JSON:
+def step(store: Store, of: Checklist, item: Step) -> JSON:
     """Show a step of a template."""
     return _step(item) | {
         "checklist_id": of.id,
-        "captures": [capture(item, field) for field in item.captures],
+        "captures": [capture(store, item, field) for field in item.captures],
         "assignees": item.owners.users,
         "guests": item.owners.guests,
         "groups": item.owners.groups,
@@ -310,9 +313,9 @@ def step(of: Checklist, item: Step) -> JSON:
     }
 
 
-def capture(of: Step, item: FormField) -> JSON:
+def capture(store: Store, of: Step, item: FormField) -> JSON:
     """Show a form field of a step."""
-    return {"step_id": of.id, "position": 1 + of.captures.index(item), **form_field(item)}
+    return {"step_id": of.id, "position": 1 + of.captures.index(item), **form_field(store, item)}
 
 
 def thread(item: Thread) -> JSON:
@@ -343,11 +346,9 @@ def guest(item: Guest) -> JSON:
         **dict.fromkeys(("deleted_at", "last_accessed_at", "last_known_ip", "last_known_country", "link")),
         "details": {
             "status": "active" if item.disabled_at is None else "disabled",
-            "company_name": item.company_name,
-            "phone_1": item.phone_1,
-            "phone_2": item.phone_2,
             "disabled_at": as_text(item.disabled_at),
-            "timezone": None,
+            **dict.fromkeys(("company_name", "phone_1", "phone_2", "timezone")),
+            **item.settings,
         },
     }
 
@@ -375,17 +376,6 @@ def tag(store: Store, item: Tag) -> JSON:
     }
 
 
-def tag_link(store: Store, subject_type: str, subject_id: str, tag_id: str) -> JSON:
-    """Show that something has a tag; the id is that of the association, which removes the tag."""
-    return {
-        "id": store.links.number(subject_type, subject_id, tag_id),
-        "tag_id": tag_id,
-        "subject_type": subject_type,
-        "subject_id": subject_id,
-        **{name: getattr(store.tags[tag_id], name) for name in ("title", "color")},
-    }
-
-
 def folder(store: Store, item: Folder) -> JSON:
     """Show a folder, with the folders in it and the number of things in it."""
     if item.folder_type == "run":
@@ -394,6 +384,11 @@ def folder(store: Store, item: Folder) -> JSON:
         total = sum(1 for each in store.checklists.values() if each.folder_id == item.id)
     inside = (folder(store, each) for each in store.folders.values() if each.parent_id == item.id)
     return _folder(item) | {"total": total, "children": collection(inside)}
+
+
+def custom_field_key(item: CustomFieldKey) -> JSON:
+    """Show a key of custom fields."""
+    return _custom_field_key(item)
 
 
 def organization(store: Store) -> JSON:
@@ -423,7 +418,7 @@ def activity(store: Store, item: Activity) -> JSON:
         "actor": [{name: person[name] for name in names}] if person else [],
         "type": [item.type],
         "description": [item.description],
-        "created_at": as_text(item.created_at),
+        "created_at": f"{item.created_at:%Y-%m-%d %H:%M:%S}",
         "text": None if item.text is None else [item.text],
         "undoable": False,
         "audit": {"data": {"id": item.auditable_id}},
@@ -443,19 +438,35 @@ def is_due_soon(item: Task, now: datetime) -> bool:
 
 
 def _progress(item: Run, visible: list[Task]) -> JSON:
-    complete = sum(1 for each in visible if each.completed_at is not None)
-    if not visible:
-        return {"complete": 0, "total": 0, "percent": 100 if item.completed_at is not None else 0}
-    return {"complete": complete, "total": len(visible), "percent": round(100 * complete / len(visible))}
+    done = [each for each in visible if each.completed_at is not None]
+    share = len(done) / len(visible) if visible else float(item.completed_at is not None)
+    decisions = [each.is_approved for each in done if each.task_type is TaskType.APPROVAL]
+    return {
+        "complete": len(done),
+        "total": len(visible),
+        "percent": round(100 * share),
+        "approved": decisions.count(True),
+        "rejected": decisions.count(False),
+    }
 
 
-def _kickoff_form(item: Run) -> JSON:
-    return collection(form_field(field, item.prerun) for field in item.checklist.prerun)
+def tagged(store: Store, item: Run | Task | Checklist) -> Iterator[JSON]:
+    """Show the associations of an item with its tags; their ids are integers."""
+    for tag_id in item.tags:
+        yield tag(store, store.tags[tag_id]) | {"id": association_id(item.id, tag_id), "tag_id": tag_id}
 
 
-def _captures(item: Run) -> JSON:
+def _template_list(store: Store, items: Iterable[JSON]) -> JSON | list[JSON]:
+    return collection(items) if store.behavior.template_lists == "wrapped" else list(items)
+
+
+def _kickoff_form(store: Store, item: Run) -> JSON:
+    return collection(form_field(store, field, item.prerun) for field in item.checklist.prerun)
+
+
+def _captures(store: Store, item: Run) -> JSON:
     return collection(
-        {"task_id": each.id, "step_id": each.step_id, **form_field(field, each.taskdata)}
+        {"task_id": each.id, "step_id": each.step_id, **form_field(store, field, each.taskdata)}
         for each in item.visible_tasks
         for field in each.captures
     )
@@ -469,7 +480,7 @@ def _next_by_position(store: Store, pending: list[Task]) -> JSON | None:
         "id": first.id,
         "title": _filled(store, first, first.title),
         "position": first.position,
-        "status": tasks.status(first, store.now()),
+        "status": tasks.status(first),
         "deadline": as_text(first.deadline),
     }
 
@@ -501,18 +512,26 @@ def rule(item: Rule) -> JSON:
                 "conditionable_type": condition.subject,
                 "operation": condition.operation,
                 "statement": condition.statement,
-                "logic": "and",
+                "logic": condition.logic,
                 "position": position,
             }
             for position, condition in enumerate(item.conditions, start=1)
         ],
         "then_actions": [
             {
-                "id": f"{item.id}-then",
-                "action_type": "visibility",
-                "action_verb": item.verb,
-                "target_step_id": item.target_step_id,
-                "position": 1,
+                "id": f"{item.id}-then-{position}",
+                "action_type": ACTION_TYPES[action.verb],
+                "action_verb": action.verb,
+                "target_step_id": action.target_step_id,
+                "assignees": asdict(action.assignees),
+                "deadline": action.deadline
+                and {
+                    "value": abs(_hours(action.deadline)),
+                    "unit": "hours",
+                    "option": "from" if action.deadline > timedelta() else "before",
+                },
+                "position": position,
             }
+            for position, action in enumerate(item.actions, start=1)
         ],
     }

@@ -10,19 +10,23 @@ import copy
 import math
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TypeVar
+from zlib import crc32
 
 from airflow_provider_tallyfy.sandbox.access import Access, Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
-from airflow_provider_tallyfy.sandbox.clock import Clock
+from airflow_provider_tallyfy.sandbox.clock import Clock, to_working_day
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
 from airflow_provider_tallyfy.sandbox.history import History
+from airflow_provider_tallyfy.sandbox.limits import RequestLimits
 from airflow_provider_tallyfy.sandbox.model import (
     Activity,
     Checklist,
+    CustomFieldKey,
     File,
     Folder,
     Group,
@@ -37,6 +41,7 @@ from airflow_provider_tallyfy.sandbox.model import (
 )
 
 ORGANIZATION = "sandbox"
+_Item = TypeVar("_Item", Run, Task, Run | Checklist)
 _HOUR = timedelta(hours=1)
 
 
@@ -50,22 +55,17 @@ class HourlyCap(StrEnum):
 HOURLY_LIMITS = {HourlyCap.COMMENT: 120, HourlyCap.GUEST_INVITE: 30}
 
 
-class Links:
-    """The short numbers of associations, such as that of a tag with a process, by which they are removed."""
+def association_id(item_id: str, other_id: str) -> int:
+    """Return the number of an association, such as that of a process with a tag, by which it is removed."""
+    return crc32(f"{item_id}/{other_id}".encode())
 
-    def __init__(self) -> None:
-        self._numbers: dict[tuple[str, str, str], int] = {}
 
-    def number(self, kind: str, subject_id: str, object_id: str) -> int:
-        """Return the number of an association, which is a new one at first."""
-        return self._numbers.setdefault((kind, subject_id, object_id), len(self._numbers) + 1)
-
-    def find(self, number: object) -> tuple[str, str, str]:
-        """Return an association by its number, or raise 404."""
-        for link, known in self._numbers.items():
-            if str(known) == str(number):
-                return link
-        raise not_found()
+def associated(pairs: Iterable[tuple[_Item, str]], number: object) -> tuple[_Item, str]:
+    """Return the item and the id that a number associates, or raise 404."""
+    for item, other_id in pairs:
+        if str(association_id(item.id, other_id)) == str(number):
+            return item, other_id
+    raise not_found()
 
 
 @dataclass
@@ -87,8 +87,11 @@ class Store:
     tags: dict[str, Tag] = field(default_factory=dict)
     folders: dict[str, Folder] = field(default_factory=dict)
     checklists: dict[str, Checklist] = field(default_factory=dict)
+    custom_field_keys: dict[str, CustomFieldKey] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
+    # The tasks that end themselves.
+    expiring: dict[str, Task] = field(default_factory=dict)
     files: dict[str, File] = field(default_factory=dict)
     watchers: dict[int, Watcher] = field(default_factory=dict)
     activities: list[Activity] = field(default_factory=list)
@@ -99,7 +102,7 @@ class Store:
     def __post_init__(self) -> None:
         self.access = Access(self.clock, self.members)
         self.behavior = Behavior()
-        self.links = Links()
+        self.request_limits = RequestLimits()
         self._history: History | None = None
         self._increment = 1000
         self._uses: dict[HourlyCap, deque[datetime]] = {cap: deque() for cap in HourlyCap}
@@ -117,6 +120,22 @@ class Store:
         self._increment += 1
         return self._increment
 
+    def add_tasks(self, tasks: Iterable[Task]) -> None:
+        """Add new tasks."""
+        for task in tasks:
+            self.tasks[task.id] = task
+            if task.task_type.expires:
+                self.expiring[task.id] = task
+
+    def remove_task(self, task_id: str) -> None:
+        """Remove a task for good."""
+        del self.tasks[task_id]
+        self.expiring.pop(task_id, None)
+
+    def working_time(self, moment: datetime) -> datetime:
+        """Return the deadline that a moment makes, see :attr:`Behavior.working_days`."""
+        return moment if self.behavior.working_days == "all" else to_working_day(moment)
+
     def behave(self, behavior: Behavior) -> None:
         """Change what the sandbox does.
 
@@ -129,13 +148,16 @@ class Store:
             one_offs = (task for task in self.tasks.values() if task.run_id is None)
             self._history = History([*self.runs.values(), *one_offs])
 
-    def as_of(self, seconds_ago: float) -> Store:
-        """Return the store with the runs and tasks of some seconds ago, for reading only."""
-        if self._history is None or not seconds_ago:
+    def view(self, behavior: Behavior, lag: float) -> Store:
+        """Return the store for reading only, with another behavior, and the runs and tasks of some seconds ago."""
+        lags = self._history is not None and lag > 0
+        if behavior is self.behavior and not lags:
             return self
-        past = copy.copy(self)
-        past.runs, past.tasks = self._history.as_of(self.now() - timedelta(seconds=seconds_ago))
-        return past
+        view = copy.copy(self)
+        view.behavior = behavior
+        if self._history is not None and lags:
+            view.runs, view.tasks = self._history.as_of(self.now() - timedelta(seconds=lag))
+        return view
 
     def changed(self, item: Run | Task | None = None) -> None:
         """Keep the new state for reads that lag, and call the listeners.
@@ -241,7 +263,14 @@ class Store:
         uses.append(now)
 
     def record(
-        self, verb: str, entity: Task | Run, actor_id: int, description: str, *, text: str | None = None
+        self,
+        verb: str,
+        entity: Task | Run,
+        actor_id: int,
+        description: str,
+        *,
+        text: str | None = None,
+        entry_type: str | None = None,
     ) -> None:
         """Add an entry to the activity feed."""
         is_task = isinstance(entity, Task)
@@ -252,7 +281,7 @@ class Store:
             Activity(
                 id=len(self.activities) + 1,
                 verb=verb,
-                type=category or ("Task" if is_task else "Process"),
+                type=entry_type or category or ("Task" if is_task else "Process"),
                 description=description,
                 actor_id=actor_id,
                 auditable_type=kind,

@@ -1,8 +1,6 @@
 """Forms of templates and tasks: plain Python values become what Tallyfy takes, and the other way round."""
 
 from airflow_provider_tallyfy.protocol.forms.fields import (
-    FormField,
-    read_form_fields,
     read_kickoff_fields,
     read_task_fields,
     stored_values,
@@ -11,8 +9,6 @@ from airflow_provider_tallyfy.protocol.forms.validation import (
     cut_to_fit,
     encode_kickoff,
     encode_task_values,
-    find_field,
-    missing_required,
     needs_directory,
     read_form,
     read_task_form,
@@ -20,18 +16,6 @@ from airflow_provider_tallyfy.protocol.forms.validation import (
 )
 
 __all__ = [
-    "FormField",
-    "cut_to_fit",
-    "encode_kickoff",
-    "encode_task_values",
-    "find_field",
-    "missing_required",
-    "needs_directory",
-    "read_form",
-    "read_form_fields",
-    "read_kickoff_fields",
-    "read_task_fields",
-    "read_task_form",
-    "stored_values",
-    "text_keys",
-]
+    "cut_to_fit", "encode_kickoff", "encode_task_values", "needs_directory", "read_form", "read_kickoff_fields",
+    "read_task_fields", "read_task_form", "stored_values", "text_keys",
+]  # fmt: skip

@@ -1,30 +1,17 @@
 """
-How a stored value is read, by the type of its field.
+What a stored value that is not blank reads as, by the type of its field: what was given, as plain JSON.
 
-The rule held here: what was sent reads back as what was given, as plain JSON. Tallyfy keeps texts, so a number or a
-boolean reads back as the text that it was sent as.
+A value of a shape that Tallyfy does not document is left as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
+from itertools import zip_longest
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.forms.fields import FormField
+from airflow_provider_tallyfy.protocol.forms.fields import is_on, option_text
 from airflow_provider_tallyfy.protocol.people import KINDS
-
-
-def read(field: FormField, value: Any) -> Any:
-    """
-    Return a stored value as plain JSON, as :func:`~airflow_provider_tallyfy.protocol.forms.encoding.encode` took it.
-
-    A dropdown reads as its text, a multiselect as the list of the texts that are selected, a table as the list of its
-    entries, assignees as ``{"users", "guests", "groups"}``, files as a list of objects, and all others as the text
-    that Tallyfy has. Where there is nothing, lists are empty and all else but an empty text is ``None``. What has a
-    shape that Tallyfy does not document is left as it is.
-    """
-    reader = _READERS.get(field.field_type)
-    return value if reader is None else reader(value)
 
 
 def is_blank(value: Any) -> bool:
@@ -36,50 +23,27 @@ def is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _read_text(value: Any) -> Any:
-    return value
+def decode_choice(value: Any) -> Any:
+    """Return the text of an option."""
+    return option_text(value) if isinstance(value, Mapping) else value
 
 
-def _read_one(value: Any) -> Any:
-    return None if is_blank(value) else value
-
-
-def _read_choice(value: Any) -> Any:
-    return _read_one(value.get("text", value) if isinstance(value, Mapping) else value)
-
-
-def _read_multiselect(value: Any) -> Any:
-    if is_blank(value):
-        return []
+def decode_multiselect(value: Any) -> Any:
+    """Return the texts of the options that are selected; Tallyfy shows no other one (page "Launch process")."""
     if not isinstance(value, list):
         return value
-    # An option that is not said to be selected is not: Tallyfy shows it nowhere (page "Launch process").
-    return [
-        item.get("text") if isinstance(item, Mapping) else item
-        for item in value
-        if not isinstance(item, Mapping) or item.get("selected") in (True, 1, "1", "true")
-    ]
+    selected = (not isinstance(item, Mapping) or is_on(item.get("selected")) for item in value)
+    return [decode_choice(item) for item, is_selected in zip(value, selected, strict=True) if is_selected]
 
 
-def _read_list(value: Any) -> Any:
-    return [] if is_blank(value) else value
+def decode_table(value: Any) -> Any:
+    """Return the rows of a table, each a list with a text for each column."""
+    if not isinstance(value, list) or any(isinstance(column, Mapping) for column in value):
+        return value
+    columns = (column if isinstance(column, list) else [column] for column in value)
+    return [["" if cell is None else cell for cell in row] for row in zip_longest(*columns)]
 
 
-def _read_assignees(value: Any) -> Any:
-    if is_blank(value):
-        value = {}
+def decode_assignees(value: Any) -> Any:
+    """Return all three lists of assignees."""
     return {kind: value.get(kind) or [] for kind in KINDS} if isinstance(value, Mapping) else value
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "text": _read_text,
-    "textarea": _read_text,
-    "email": _read_one,
-    "date": _read_one,
-    "radio": _read_choice,
-    "dropdown": _read_choice,
-    "multiselect": _read_multiselect,
-    "table": _read_list,
-    "assignees_form": _read_assignees,
-    "file": _read_list,
-}

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import Body, Depends, Request
 from fastapi.responses import JSONResponse
 
+from airflow_provider_tallyfy.sandbox import tasks
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.controls import is_from_page
@@ -19,21 +20,24 @@ from airflow_provider_tallyfy.sandbox.templates import part
 
 async def _store(request: Request) -> Store:
     store: Store = request.app.state.store
+    tasks.expire(store)
     return store
 
 
 def behavior_towards(request: Request) -> Behavior:
-    """Return what the sandbox does for a request; the web page always gets the defaults."""
+    """Return what the sandbox does for a request; the web page gets the defaults but for the next task."""
     store: Store = request.app.state.store
-    return Behavior() if is_from_page(request.headers) else store.behavior
+    return Behavior(next_task=store.behavior.next_task) if is_from_page(request.headers) else store.behavior
 
 
 async def _item_store(request: Request, store: SandboxStore) -> Store:
-    return store.as_of(behavior_towards(request).run_lag)
+    behavior = behavior_towards(request)
+    return store.view(behavior, behavior.run_lag)
 
 
 async def _list_store(request: Request, store: SandboxStore) -> Store:
-    return store.as_of(behavior_towards(request).list_lag)
+    behavior = behavior_towards(request)
+    return store.view(behavior, behavior.list_lag)
 
 
 async def named_client(request: Request) -> None:
@@ -83,6 +87,8 @@ SandboxStore = Annotated[Store, Depends(_store)]
 ItemStore = Annotated[Store, Depends(_item_store)]
 ListStore = Annotated[Store, Depends(_list_store)]
 Member = Annotated[Caller, Depends(_caller)]
+# For a router with handlers that do not need the caller.
+authenticated = [Depends(_caller)]
 # The run or task that the path names, for writes.
 ThisRun = Annotated[Run, Depends(_run)]
 ThisTask = Annotated[Task, Depends(_task)]

@@ -13,13 +13,13 @@ from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.clock import as_text
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
 from airflow_provider_tallyfy.sandbox.model import File
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore
+from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, answer, authenticated
 from airflow_provider_tallyfy.sandbox.store import Store
 
 MAX_BYTES = 100 * 1024 * 1024
 _REQUIRED = ("uploaded_from", "subject_type", "subject_id")
 
-router = APIRouter(prefix="/organizations/{organization}")
+router = APIRouter(prefix="/organizations/{organization}", dependencies=authenticated)
 
 
 @router.post("/assets")
@@ -48,17 +48,17 @@ async def upload(request: Request, store: SandboxStore, caller: Member) -> JSONR
             **fields,
         )
     store.files[file.id] = file
-    return JSONResponse({"data": _shown(file)})
+    return answer(_shown(file))
 
 
 @router.get("/assets/{file_id}")
-async def get_file(store: SandboxStore, caller: Member, file_id: str) -> JSONResponse:
+async def get_file(store: SandboxStore, file_id: str) -> JSONResponse:
     """Show what is known of a file."""
-    return JSONResponse({"data": _shown(_file(store, file_id))})
+    return answer(_shown(_file(store, file_id)))
 
 
 @router.get("/file/{file_id}/dl")
-async def download(store: SandboxStore, caller: Member, file_id: str) -> Response:
+async def download(store: SandboxStore, file_id: str) -> Response:
     """Return the bytes of a file."""
     file = _file(store, file_id)
     # A header is Latin-1, so a name with other characters is escaped.
@@ -69,7 +69,7 @@ async def download(store: SandboxStore, caller: Member, file_id: str) -> Respons
 
 @router.delete("/file/{file_id}")
 @router.delete("/assets/{file_id}")
-async def delete_file(store: SandboxStore, caller: Member, file_id: str) -> Response:
+async def delete_file(store: SandboxStore, file_id: str) -> Response:
     """Delete a file for good."""
     del store.files[_file(store, file_id).id]
     return Response()

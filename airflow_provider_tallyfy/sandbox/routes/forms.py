@@ -8,27 +8,34 @@ from fastapi.responses import JSONResponse
 from airflow_provider_tallyfy.sandbox import processes, serializers, tasks
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
 from airflow_provider_tallyfy.sandbox.model import Role, Task
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Given, Member, SandboxStore, ThisRun, answer
-from airflow_provider_tallyfy.sandbox.store import Store
+from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+    Given,
+    Member,
+    SandboxStore,
+    ThisRun,
+    answer,
+    authenticated,
+)
+from airflow_provider_tallyfy.sandbox.store import Store, associated, association_id
 
-router = APIRouter(prefix="/organizations/{organization}")
+router = APIRouter(prefix="/organizations/{organization}", dependencies=authenticated)
 
 
 @router.get("/runs/{run_id}/form-fields")
-async def get_form_fields(store: SandboxStore, caller: Member, run: ThisRun) -> JSONResponse:
+async def get_form_fields(store: SandboxStore, run: ThisRun) -> JSONResponse:
     """Show the fields of a process with their answers; ``value_id`` is the id of an answer that there is."""
     return answer(
         {
             "id": run.id,
             "name": run.name,
-            "ko_form_fields": [serializers.form_field(field, run.prerun) for field in run.checklist.prerun],
+            "ko_form_fields": [
+                serializers.form_field(store, field, run.prerun) for field in run.checklist.prerun
+            ],
             "form_fields": [
                 {
                     "task_id": task.id,
-                    **serializers.form_field(field, task.taskdata),
-                    "value_id": store.links.number("Value", task.id, field.id)
-                    if field.id in task.taskdata
-                    else None,
+                    **serializers.form_field(store, field, task.taskdata),
+                    "value_id": association_id(task.id, field.id) if field.id in task.taskdata else None,
                 }
                 for task in run.visible_tasks
                 for field in task.captures
@@ -44,8 +51,9 @@ async def set_value(store: SandboxStore, caller: Member, given: Given) -> JSONRe
     tallyfy/n8n describes that failure and has a test that fails when Tallyfy is mended.
     """
     try:
-        _, task_id, field_id = store.links.find(given.get("id"))
-        task = store.task(task_id, caller)
+        pairs = ((task, field_id) for task in store.tasks.values() for field_id in task.taskdata)
+        task, field_id = associated(pairs, given.get("id"))
+        task = store.task(task.id, caller)
     except RefusedError:
         raise RefusedError(500, 'Attempt to read property "capture" on null') from None
     tasks.update(store, caller, task, taskdata={field_id: given.get("form_value")})
@@ -88,6 +96,4 @@ async def export(store: SandboxStore, caller: Member, run: ThisRun) -> JSONRespo
 
 def _value(store: Store, task: Task, field_id: str) -> JSONResponse:
     value = task.taskdata.get(field_id)
-    return answer(
-        {"id": store.links.number("Value", task.id, field_id), "capture_id": field_id, "value": value}
-    )
+    return answer({"id": association_id(task.id, field_id), "capture_id": field_id, "value": value})

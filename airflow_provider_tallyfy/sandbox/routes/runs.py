@@ -58,11 +58,8 @@ async def get_run(
 async def update_run(
     store: SandboxStore, caller: Member, run: ThisRun, body: schemas.RunProperties
 ) -> JSONResponse:
-    """Change a run's properties and kick-off values; members and groups that are not sent are removed.
-
-    tallyfy/mcp-public quotes the server's source and measured it; the documentation says that they stay.
-    """
-    processes.update(store, caller, run, **{"users": (), "groups": (), **body.given()})
+    """Change a run's properties and kick-off values."""
+    processes.update(store, caller, run, **body.given())
     return answer(serializers.run(store, run))
 
 

@@ -118,14 +118,14 @@ def _task(store: Store, item: Task) -> JSON:
 def _steps(store: Store, caller: Caller) -> Iterator[_Hit]:
     for checklist in _active(store):
         for step in checklist.steps:
-            yield step.title, partial(serializers.step, checklist, step)
+            yield step.title, partial(serializers.step, store, checklist, step)
 
 
 def _captures(store: Store, caller: Caller) -> Iterator[_Hit]:
     for checklist in _active(store):
         for step in checklist.steps:
             for field in step.captures:
-                yield field.label, partial(serializers.capture, step, field)
+                yield field.label, partial(serializers.capture, store, step, field)
 
 
 def _active(store: Store) -> Iterator[Checklist]:

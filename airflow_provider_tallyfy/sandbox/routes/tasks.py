@@ -51,11 +51,9 @@ VisibleTasks = Annotated[Iterable[Task], Depends(_visible_tasks)]
 async def list_run_tasks(
     store: ListStore, caller: Member, run_id: str, list_tasks: ListTasks
 ) -> JSONResponse:
-    """List a run's tasks, including hidden ones; an archived run has none."""
+    """List a run's tasks, including hidden ones; those of an archived run are gone with it."""
     run = store.run(run_id, caller)
-    if run.archived_at is not None:
-        raise not_found()
-    return list_tasks(run.tasks.values(), "position")
+    return list_tasks(() if run.archived_at is not None else run.tasks.values(), "position")
 
 
 @router.get("/tasks")
@@ -111,7 +109,7 @@ async def update_run_task(
     store: SandboxStore, caller: Member, task: ThisTask, body: schemas.UpdateTask
 ) -> JSONResponse:
     """Change a task of a run, including its form values."""
-    tasks.update(store, caller, task, **body.given())
+    tasks.update(store, caller, task, **body.given("status"))
     return _task(store, task)
 
 
@@ -122,7 +120,7 @@ async def complete_run_task(
     """Complete a task of a run, and show which tasks the rules hid or showed."""
     task = store.task(body.task_id, caller, run_id)
     changed = tasks.complete(store, caller, task, **body.given("task_id"))
-    by_rules = {each.id: {"title": each.title, "status": tasks.status(each, store.now())} for each in changed}
+    by_rules = {each.id: {"title": each.title, "status": tasks.status(each)} for each in changed}
     return answer({**serializers.task(store, task), "tasks_changed_by_rules": by_rules})
 
 
@@ -165,7 +163,7 @@ async def update_task(
     _refuse_in_run(task)
     if missing := {"title", "deadline", "owners"} - body.given().keys():
         raise invalid({name: [f"The {name} field is required."] for name in sorted(missing)})
-    tasks.update(store, caller, task, **body.given())
+    tasks.update(store, caller, task, **body.given("status"))
     return _task(store, task)
 
 

@@ -89,6 +89,13 @@ class TestWhatIsSent:
         hook.get_conn().get(url)
         assert "Authorization" not in requests_mock.last_request.headers
 
+    def test_an_international_host_gets_the_token(self, connect, requests_mock):
+        requests_mock.get(
+            "https://xn--tllyfy-bua.test/api/organizations/acme/runs/r1", json={"data": {"id": "r1"}}
+        )
+        connect(host="t\u00e4llyfy.test").get_run("r1")
+        assert requests_mock.last_request.headers["Authorization"] == f"Bearer {TOKEN}"
+
     def test_a_netrc_file_is_not_used(self, hook, requests_mock, monkeypatch, tmp_path):
         netrc = tmp_path / "netrc"
         netrc.write_text("machine tallyfy.test login ada password other-secret\ndefault login a password b\n")

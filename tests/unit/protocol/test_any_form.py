@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.protocol import forms
 from airflow_provider_tallyfy.protocol.forms.decoding import is_blank
-from airflow_provider_tallyfy.protocol.forms.fields import keys, read_form_fields
+from airflow_provider_tallyfy.protocol.forms.fields import by_name, keys, read_form_fields
 from airflow_provider_tallyfy.protocol.launch_request import encode_launch
 from airflow_provider_tallyfy.protocol.lookup import normalized
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
@@ -77,7 +77,9 @@ def value_for(field):
             return chosen.map(lambda options: (options, [option["text"] for option in options]))
         case "table":
             width = len(field["columns"])
-            return st.lists(TEXT, min_size=width, max_size=width).map(lambda cells: (cells, cells))
+            row = st.lists(TEXT, min_size=width, max_size=width)
+            rows = st.lists(row, min_size=1, max_size=4).map(lambda rows: (rows, rows))
+            return rows | row.map(lambda cells: (cells, [cells]))
         case "assignees_form":
             people = st.fixed_dictionaries(
                 {
@@ -119,7 +121,7 @@ def same(field, read, wanted):
         return datetime.fromisoformat(read) == wanted
     # An option that has no text chooses nothing, and a table of empty cells holds nothing.
     nothing = {"radio": None, "dropdown": None, "table": []}.get(field["field_type"], wanted)
-    return read == wanted or (read == nothing and not "".join(wanted).strip())
+    return read == wanted or (read == nothing and is_blank(wanted))
 
 
 @given(st.data(), described_forms())
@@ -169,7 +171,7 @@ def test_every_field_has_a_key_of_its_own_that_names_it(described):
     named = keys(fields)
     assert sorted(field.id for field in named.values()) == sorted(field["id"] for field in described)
     for key, field in named.items():
-        assert forms.find_field(fields, key) == field
+        assert by_name(fields).matches(key) == (field,)
 
 
 @given(described_forms(), NAME)
@@ -183,9 +185,9 @@ def test_a_key_names_one_field_or_is_refused(described, key):
         if normalized(key) and normalized(key) in (normalized(field.alias), normalized(field.label))
     ]
     found = exactly or alike
-    field, error = attempt(forms.find_field, fields, key)
+    written, error = attempt(forms.encode_task_values, fields, {key: None})
     if len(found) == 1:
-        assert [field.id] == found
+        assert list(written) == found
     else:
         assert ("is no field" in error.problems[0]) == (not found)
 
