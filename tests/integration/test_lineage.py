@@ -37,7 +37,11 @@ def reported(monkeypatch):
 def test_what_is_read_and_changed_is_reported(sandbox, reported):
     people = SandboxClient(sandbox.url)
     launch = TallyfyLaunchRunOperator(
-        task_id="launch", checklist_id=RELEASE_CHECKLIST_ID, on_retry="relaunch", kickoff={"Version": "1"}, name="Lineage"
+        task_id="launch",
+        checklist_id=RELEASE_CHECKLIST_ID,
+        on_retry="relaunch",
+        kickoff={"Version": "1"},
+        name="Lineage",
     )
     run_id = launch.execute({})["id"]
     run = f"tallyfy://sandbox/runs/{run_id}"

@@ -29,14 +29,22 @@ def test_an_asset_of_a_template_and_of_a_process():
             create_asset(organization="org", **ids)
 
 
-@pytest.mark.parametrize("uri", ["tallyfy://org/runs/r1", "tallyfy://org/runs/r1/", "tallyfy://org/runs/r1?a=b#c"])
+@pytest.mark.parametrize(
+    "uri", ["tallyfy://org/runs/r1", "tallyfy://org/runs/r1/", "tallyfy://org/runs/r1?a=b#c"]
+)
 def test_a_uri_is_stored_in_one_form(uri):
     assert sanitize_uri(urlsplit(uri)).geturl() == "tallyfy://org/runs/r1"
 
 
 @pytest.mark.parametrize(
     "uri",
-    ["tallyfy://org", "tallyfy:///runs/r1", "tallyfy://org/tasks/t", "tallyfy://org/runs/a/b", "tallyfy://a@b/runs/r"],
+    [
+        "tallyfy://org",
+        "tallyfy:///runs/r1",
+        "tallyfy://org/tasks/t",
+        "tallyfy://org/runs/a/b",
+        "tallyfy://a@b/runs/r",
+    ],
 )
 def test_a_uri_that_names_nothing_is_refused(uri):
     with pytest.raises(ValueError, match="tallyfy://"):
@@ -54,7 +62,9 @@ def test_openlineage_gets_the_organization_as_namespace(monkeypatch):
 
 @of_airflow_3
 def test_an_event_asset_says_which_events_it_is_about():
-    asset = event_asset("task.completed", checklist_id="c1", task="Sign", decision="approved", form_values=True)
+    asset = event_asset(
+        "task.completed", checklist_id="c1", task="Sign", decision="approved", form_values=True
+    )
     assert asset.name == "tallyfy task.completed checklist=c1 task=Sign decision=approved form_values"
     [watcher] = asset.watchers
     path, arguments = watcher.trigger.serialize()
