@@ -606,7 +606,7 @@ def test_without_a_place_it_tells_what_happens_from_now_on(play):
 
         async def run():
             async for event in trigger.run():
-                told.append(event.payload)
+                told.append(event.payload)  # noqa: PERF401 (one after the other)
 
         task = asyncio.create_task(run())
         await world.until(lambda: world.clocks and world.clock.passed > 100)
