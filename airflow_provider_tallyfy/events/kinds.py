@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.answers import is_id, read_moment
+from airflow_provider_tallyfy.protocol.responses import is_id, parse_datetime
 from airflow_provider_tallyfy.protocol.tasks import decision, index_tasks, is_approval, read_tasks
 
 PROCESS_EVENTS = {
@@ -124,7 +124,7 @@ class EventFilter:
         """
         Return the tasks of a run whose events are wanted.
 
-        :raises UnreadableAnswerError: the run's tasks cannot be read.
+        :raises MalformedResponseError: the run's tasks cannot be read.
         """
         tasks = read_tasks(run)
         return tasks if self.task is None else index_tasks(tasks).matches(self.task)
@@ -139,7 +139,7 @@ def find_events(
     :param run: with :attr:`EventFilter.with_`.
     :param wanted: which events.
     :param completed: tasks that were seen completed, by id, with the time in seconds since the epoch.
-    :raises UnreadableAnswerError: the run's tasks cannot be read.
+    :raises MalformedResponseError: the run's tasks cannot be read.
     """
     if not wanted.matches(run) or not is_id(run.get("id")):
         return []
@@ -154,7 +154,7 @@ def completions(run: Mapping[str, Any], wanted: EventFilter) -> Iterator[tuple[s
     """Give the tasks of a run that are completed, with the time in seconds since the epoch."""
     if wanted.matches(run):
         for task in wanted.tasks_of(run):
-            if (moment := read_moment(task.get("completed_at"))) is not None:
+            if (moment := parse_datetime(task.get("completed_at"))) is not None:
                 yield str(task["id"]), int(moment.timestamp())
 
 
@@ -165,7 +165,7 @@ def reopened_id(task_id: str, undone_at: int) -> str:
 
 def _process_events(run: Mapping[str, Any], wanted: EventFilter) -> Iterator[Event]:
     for name, field in PROCESS_EVENTS.items():
-        moment = read_moment(run.get(field))
+        moment = parse_datetime(run.get(field))
         if name in wanted.events and moment is not None:
             yield Event(name, _event_id(name, run["id"], moment), moment)
 
@@ -173,7 +173,7 @@ def _process_events(run: Mapping[str, Any], wanted: EventFilter) -> Iterator[Eve
 def _task_events(
     run: Mapping[str, Any], task: Mapping[str, Any], wanted: EventFilter, completed: Mapping[str, int]
 ) -> Iterator[Event]:
-    completed_at = read_moment(task.get("completed_at"))
+    completed_at = parse_datetime(task.get("completed_at"))
     if "task.completed" in wanted.events and completed_at is not None and _is_wanted_decision(task, wanted):
         yield Event(
             "task.completed", _event_id("task.completed", task["id"], completed_at), completed_at, task
@@ -202,7 +202,7 @@ def _undone_at(run: Mapping[str, Any], completed_at: datetime | None, undone_at:
     """
     if completed_at is not None:
         return completed_at if int(completed_at.timestamp()) > undone_at else None
-    changed_at = read_moment(run.get("last_updated"))
+    changed_at = parse_datetime(run.get("last_updated"))
     return changed_at if changed_at is not None and changed_at.timestamp() > undone_at + 1 else None
 
 
@@ -221,7 +221,7 @@ def _thread_events(task: Mapping[str, Any], wanted: EventFilter) -> Iterator[Eve
             resolve_id = thread.get("resolve_id")
             if "task.issue_resolved" in wanted.events and is_id(resolve_id):
                 answer = threads.get(str(resolve_id), {})
-                moment = read_moment(answer.get("created_at")) or read_moment(thread.get("updated_at"))
+                moment = parse_datetime(answer.get("created_at")) or parse_datetime(thread.get("updated_at"))
                 if moment is not None:
                     resolved_id = f"task.issue_resolved/{thread_id}/{resolve_id}"
                     yield Event("task.issue_resolved", resolved_id, moment, task, thread)
@@ -229,7 +229,7 @@ def _thread_events(task: Mapping[str, Any], wanted: EventFilter) -> Iterator[Eve
             name = "task.comment_added"
         else:
             continue
-        moment = read_moment(thread.get("created_at"))
+        moment = parse_datetime(thread.get("created_at"))
         if name in wanted.events and moment is not None:
             yield Event(name, f"{name}/{thread_id}", moment, task, thread)
 

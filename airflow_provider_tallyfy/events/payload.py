@@ -8,13 +8,13 @@ from datetime import UTC
 from typing import Any
 
 from airflow_provider_tallyfy.events.kinds import Event
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.completion import completer
-from airflow_provider_tallyfy.protocol.form_fields import read_form_fields
-from airflow_provider_tallyfy.protocol.forms import read_form, read_task_form
+from airflow_provider_tallyfy.protocol.formatting import shortened
+from airflow_provider_tallyfy.protocol.forms.fields import read_form_fields
+from airflow_provider_tallyfy.protocol.forms.validation import read_form, read_task_form
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.tasks import decision, is_approval, read_tasks
-from airflow_provider_tallyfy.protocol.text import shortened
 
 MAX_NAME = 500
 """Characters of a name or a title."""
@@ -84,7 +84,7 @@ def _add_form_values(payload: dict[str, Any], event: Event, run: Mapping[str, An
     subject = payload["run"] if event.task is None else payload["task"]
     try:
         values = _values_of_run(run) if event.task is None else read_task_form(event.task)
-    except UnreadableAnswerError as error:
+    except MalformedResponseError as error:
         subject.update(form_values=None, form_values_left_out=str(error))
         return
     length = len(json.dumps(sanitize_payload(values), default=str))

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from airflow_provider_tallyfy.events.kinds import Event, reopened_id
-from airflow_provider_tallyfy.protocol.answers import read_moment
+from airflow_provider_tallyfy.protocol.responses import parse_datetime
 
 OVERLAP = timedelta(hours=1)
 """So much later than it happened, an event may show in Tallyfy's answers and is still told."""
@@ -105,14 +105,14 @@ class Place:
         """Return a place that was stored, or ``None`` if it is none."""
         if not isinstance(stored, Mapping):
             return None
-        floor = read_moment(stored.get("floor"))
+        floor = parse_datetime(stored.get("floor"))
         organization = stored.get("organization")
         if floor is None or not isinstance(organization, str):
             return None
         return cls(
             organization,
             floor,
-            read_moment(stored.get("swept")),
+            parse_datetime(stored.get("swept")),
             _times(stored.get("seen")),
             _times(stored.get("completed")),
         )

@@ -24,10 +24,15 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_tallyfy.events.stream import EventStream
 from airflow_provider_tallyfy.exceptions import TallyfyRateLimitError, TallyfyResponseError
-from airflow_provider_tallyfy.protocol.answers import Activity, Page, UnreadableAnswerError, is_id
-from airflow_provider_tallyfy.waiting.fetches import FetchFeedPage, FetchRun
-from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
-from airflow_provider_tallyfy.waiting.reloading_hook import ReloadingHook, unread_connection
+from airflow_provider_tallyfy.protocol.responses import Activity, MalformedResponseError, Page, is_id
+from airflow_provider_tallyfy.waiting.polls import (
+    FetchFeedPage,
+    FetchRun,
+    PollError,
+    ReloadingHook,
+    RunSnapshot,
+    unread_connection,
+)
 from airflow_provider_tallyfy.waiting.scheduler.endpoint_health import EndpointHealth
 from airflow_provider_tallyfy.waiting.scheduler.feed import Feed
 from airflow_provider_tallyfy.waiting.scheduler.sweep import BATCH_THRESHOLD
@@ -371,7 +376,7 @@ class EventPoller:
         try:
             for stream in tuple(self._streams):
                 stream.deliver(snapshot.run, self._organization)
-        except UnreadableAnswerError as error:
+        except MalformedResponseError as error:
             return PollError(TallyfyResponseError(f"Run {snapshot.run.get('id')}: {error}"))
         return snapshot
 

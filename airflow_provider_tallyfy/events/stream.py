@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_tallyfy.events.kinds import Event, EventFilter, completions, find_events
 from airflow_provider_tallyfy.events.payload import WITH_FORM_VALUES, to_payload
 from airflow_provider_tallyfy.events.place import Place
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.waiting.watcher import Clock
@@ -111,19 +111,19 @@ class EventStream:
             self._note_completions(run)
             if any(map(self._is_new, find_events(run, self.wanted, self.place.completed))):
                 return True
-        except UnreadableAnswerError:
+        except MalformedResponseError:
             return True
         if not self.wanted.needs_tasks or "tasks" in run or run.get("archived_at"):
             return False
         # The list does not show what was asked for.
-        changed_at = read_moment(run.get("last_updated"))
+        changed_at = parse_datetime(run.get("last_updated"))
         return changed_at is None or changed_at >= self.place.floor
 
     def deliver(self, run: Mapping[str, Any], organization: str) -> None:
         """
         Take the new events of a run that was read by itself.
 
-        :raises UnreadableAnswerError: the run cannot be read.
+        :raises MalformedResponseError: the run cannot be read.
         """
         if organization != self.place.organization:
             self._has_ended = True

@@ -14,7 +14,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from airflow_provider_tallyfy import __version__, metrics
-from airflow_provider_tallyfy.protocol import addresses
+from airflow_provider_tallyfy.protocol import urls
 
 _tracer = trace.get_tracer("airflow_provider_tallyfy", __version__)
 
@@ -52,23 +52,23 @@ def exchange(conn_id: str, method: str, address: str, repetition: int) -> Iterat
             yield made
         finally:
             # What somebody's span processor raises must not stand in for the answer, least of all to a write.
-            with metrics.unharmed():
+            with metrics.suppress_errors():
                 if span.is_recording():
                     _describe(span, made, conn_id, method, address, repetition)
-            with metrics.unharmed():
+            with metrics.suppress_errors():
                 span.end()
             if made.outcome is not None:
                 metrics.request_ended(conn_id, made.outcome)
 
 
 def _begin(method: str) -> Span:
-    with metrics.unharmed():
+    with metrics.suppress_errors():
         return _tracer.start_span(method, kind=SpanKind.CLIENT)
     return trace.INVALID_SPAN
 
 
 def _describe(span: Span, made: Exchange, conn_id: str, method: str, address: str, repetition: int) -> None:
-    _, server, port = addresses.origin(address)
+    _, server, port = urls.origin(address)
     span.set_attributes(
         {
             "http.request.method": method,

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.actions.completer import who_completed
 from airflow_provider_tallyfy.protocol.completion import Person, last_comment
+from airflow_provider_tallyfy.protocol.formatting import one_line, quoted, shortened
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
-from airflow_provider_tallyfy.protocol.text import one_line, quoted, shortened
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.waiting.triggerer import Log
+    from airflow_provider_tallyfy.waiting.worker import Log
 
 
 def describe_decision(task: dict[str, Any], run_id: str, hook: TallyfyHook, log: Log) -> dict[str, Any]:

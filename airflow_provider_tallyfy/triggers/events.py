@@ -22,7 +22,7 @@ from airflow_provider_tallyfy.events.kinds import EventFilter
 from airflow_provider_tallyfy.events.place import Place
 from airflow_provider_tallyfy.events.stream import HOLD, EventStream, Found, Swept
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
-from airflow_provider_tallyfy.protocol.answers import read_moment
+from airflow_provider_tallyfy.protocol.responses import parse_datetime
 from airflow_provider_tallyfy.version_compat import (
     AIRFLOW_V_3_0_PLUS,
     AIRFLOW_V_3_3_PLUS,
@@ -313,7 +313,7 @@ def _moment(since: datetime | str | None) -> datetime | None:
             "since needs Airflow 3.3 or newer: an older one keeps no place, and would tell everything since then again "
             "whenever its triggerer restarts. Leave it out"
         )
-    moment = read_moment(since.isoformat() if isinstance(since, datetime) else since)
+    moment = parse_datetime(since.isoformat() if isinstance(since, datetime) else since)
     if moment is None:
         raise ValueError(f"since is {since!r}; give a datetime or ISO 8601, such as 2026-11-25T00:00:00Z.")
     return moment.astimezone(UTC)

@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_tallyfy.events.kinds import EVENTS, EventFilter, find_events
 from airflow_provider_tallyfy.events.payload import MAX_FORM_VALUES, MAX_NAME, to_payload
 from airflow_provider_tallyfy.events.place import MAX_COMPLETED, MAX_SEEN, MIN_OVERLAP, OVERLAP, Place
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -82,7 +82,7 @@ def test_other_templates_and_decisions_are_left_out():
 
 
 def test_tasks_that_cannot_be_read_are_no_news():
-    with pytest.raises(UnreadableAnswerError):
+    with pytest.raises(MalformedResponseError):
         found(run(tasks="?"), "task.completed")
 
 

@@ -21,7 +21,7 @@ from airflow_provider_tallyfy.events.kinds import EventFilter
 from airflow_provider_tallyfy.events.place import Place
 from airflow_provider_tallyfy.events.poller import EventPoller
 from airflow_provider_tallyfy.events.stream import HOLD, EventStream, Found
-from airflow_provider_tallyfy.protocol.answers import Activity, Page
+from airflow_provider_tallyfy.protocol.responses import Activity, Page
 from airflow_provider_tallyfy.triggers.events import PlaceStore
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_tallyfy.waiting.polls import PollError

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from contextlib import suppress
 from datetime import timedelta
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import (
+    DAG,
     AirflowException,
     AirflowFailException,
     AirflowNotFoundException,
@@ -21,7 +23,7 @@ from requests_mock import ANY
 
 from airflow_provider_tallyfy import exceptions, version_compat
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-from airflow_provider_tallyfy.sensors import baseline
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sensors import tallyfy as sensors_module
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
 from airflow_provider_tallyfy.waiting.messages import checksum
@@ -72,11 +74,11 @@ def state_store(monkeypatch):
     """Airflow has a task state store, as since 3.3."""
     monkeypatch.setattr(sensors_module, "AIRFLOW_V_3_3_PLUS", True)
     monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
-    monkeypatch.setattr(baseline, "never_expire", lambda: None)
+    monkeypatch.setattr(sensors_module, "never_expire", lambda: None)
 
 
-LOST = {"outcome": "lost", "reason": "archived"}
-REFUSED = {"outcome": "refused", "error": "TallyfyAuthError", "message": "401"}
+LOST = {"outcome": "unreachable", "reason": "archived"}
+REFUSED = {"outcome": "denied", "error": "TallyfyAuthError", "message": "401"}
 
 
 class TestPoke:
@@ -90,12 +92,12 @@ class TestPoke:
         assert (result["next_task"], result["run_status"]) == (None, "complete")
 
     @pytest.mark.parametrize("from_task", ["a", {"id": "a", "title": "Sign"}])
-    def test_a_change_before_the_first_look_is_seen(self, tallyfy, context, from_task):
+    def test_a_change_before_the_first_poll_is_seen(self, tallyfy, context, from_task):
         tallyfy(answer("b"))
         assert sensor(from_task=from_task).execute(context) == MOVED
 
     @pytest.mark.parametrize("from_task", [None, "", "None", {}])
-    def test_an_empty_from_task_takes_the_task_of_the_first_look(self, tallyfy, context, from_task):
+    def test_an_empty_from_task_takes_the_task_of_the_first_poll(self, tallyfy, context, from_task):
         tallyfy(answer("a"), answer("b"))
         assert sensor(from_task=from_task).execute(context)["from_task_id"] == "a"
 
@@ -131,7 +133,7 @@ class TestPoke:
         tallyfy(answer("a"), *[trouble] * 12, answer("b"))
         assert sensor().execute(context) == MOVED
 
-    def test_trouble_at_the_first_look_takes_no_baseline(self, tallyfy, context):
+    def test_trouble_at_the_first_poll_takes_no_baseline(self, tallyfy, context):
         tallyfy(*[UNAVAILABLE] * 12, answer("a"), answer("b"))
         assert sensor().execute(context) == MOVED
 
@@ -152,12 +154,13 @@ class TestPoke:
     def test_a_refusal_fails_only_after_the_connection_was_read_again(
         self, tallyfy, context, monkeypatch, status, kind
     ):
-        looks = tallyfy(answer("a"), {"status_code": status, "json": {"message": "No"}})
+        polls = tallyfy(answer("a"), {"status_code": status, "json": {"message": "No"}})
         waiting = sensor()
         with pytest.raises(kind) as refusal:
             waiting.execute(context)
         assert not isinstance(refusal.value, AirflowFailException)
-        assert looks.call_count == 3
+        # Polls over ten seconds, and in each the connection is read again for a second request.
+        assert polls.call_count == 1 + 4 * 2
 
     def test_a_rotated_token_is_taken_up(self, tallyfy, context, monkeypatch, requests_mock):
         requests_mock.get(RUN, [answer("a"), {"status_code": 401, "json": {"message": "No"}}])
@@ -201,6 +204,11 @@ class TestPoke:
         with pytest.raises(AirflowSkipException):
             sensor(soft_fail=True, timeout=0).execute(context)
 
+    def test_soft_fail_does_not_hide_a_refusal(self, tallyfy, context):
+        tallyfy({"status_code": 401, "json": {"message": "No"}})
+        with pytest.raises(exceptions.TallyfyAuthError):
+            sensor(soft_fail=True).execute(context)
+
     def test_never_fail_skips_on_a_refusal(self, tallyfy, context):
         tallyfy({"status_code": 401, "json": {"message": "No"}})
         with pytest.raises(AirflowSkipException):
@@ -219,7 +227,7 @@ class TestPoke:
 
 @pytest.mark.usefixtures("state_store")
 class TestBaseline:
-    """What the first look found outlives whatever happens to the task, until it succeeds."""
+    """What the first poll found outlives whatever happens to the task, until it succeeds."""
 
     def test_it_outlives_a_reschedule_and_a_retry(self, tallyfy, context):
         tallyfy(answer("a"), answer("b"))
@@ -317,7 +325,8 @@ class TestDeferrable:
                 "poke_interval": 120.0,
                 "exponential_backoff": True,
                 "max_wait": 3600.0,
-                "looked_at": clock.now,
+                "worker_polled_at": clock.now,
+                "last_updated": None,
                 "last_line": checksum("1 of 2 tasks are done; next is 'Sign'; task a; run r1"),
                 "deferred_at": clock.now,
                 "ends_at": clock.now + 3 * 86400,
@@ -327,10 +336,10 @@ class TestDeferrable:
             },
         )
 
-    def test_it_defers_through_an_outage_at_the_first_look(self, tallyfy, context):
+    def test_it_defers_through_an_outage_at_the_first_poll(self, tallyfy, context):
         tallyfy(UNAVAILABLE)
         trigger = self.deferred(context).trigger
-        assert (trigger.from_task, trigger.looked_at) == (None, None)
+        assert (trigger.from_task, trigger.worker_polled_at) == (None, None)
 
     @pytest.mark.usefixtures("state_store")
     def test_what_the_trigger_saw_first_is_kept_and_waited_on(self, tallyfy, context, clock):
@@ -338,15 +347,15 @@ class TestDeferrable:
         tallyfy(UNAVAILABLE)
         first = self.deferred(context, timeout=100)
         clock.now += 70
-        event = {"outcome": "waiting", "condition": {"from_task_id": "a"}}
+        event = {"outcome": "pending", "condition": {"from_task_id": "a"}}
         with pytest.raises(TaskDeferred) as deferral:
             sensor(deferrable=True, timeout=100).resume_execution(
                 first.method_name, {**first.kwargs, "event": event}, context
             )
         assert deferral.value.trigger.from_task == "a"
-        assert deferral.value.trigger.looked_at == clock.now
+        assert deferral.value.trigger.worker_polled_at == clock.now
         assert deferral.value.timeout == timedelta(seconds=30)
-        assert baseline.recall(context, "r1") == "a"
+        assert sensors_module._kept_baseline(context, "r1") == "a"
 
     def test_a_run_that_was_not_seen_yet_may_be_anywhere(self, tallyfy, context):
         """The connection may be corrected before it is seen."""
@@ -354,11 +363,10 @@ class TestDeferrable:
         trigger = self.deferred(context).trigger
         assert (trigger.api_url, trigger.organization) == (None, None)
 
-    def test_it_defers_through_a_refusal_only_with_silent_fail(self, tallyfy, context):
+    def test_it_defers_through_a_first_refusal_which_the_trigger_confirms(self, tallyfy, context):
         tallyfy({"status_code": 403, "json": {"message": "No"}})
         assert self.deferred(context, silent_fail=True).trigger.silent_fail is True
-        with pytest.raises(exceptions.TallyfyPermissionError):
-            sensor(deferrable=True).execute(context)
+        assert self.deferred(context).trigger.silent_fail is False
 
     def resumed(self, context, event, **arguments):
         return sensor(deferrable=True, **arguments).resume_execution(
@@ -368,7 +376,7 @@ class TestDeferrable:
     def test_it_returns_what_the_trigger_saw(self, tallyfy, context):
         tallyfy(answer("a"))
         self.deferred(context)
-        assert self.resumed(context, {"outcome": "over", "result": MOVED}) == MOVED
+        assert self.resumed(context, {"outcome": "met", "result": MOVED}) == MOVED
 
     @pytest.mark.skipif(
         not version_compat.AIRFLOW_V_3_3_PLUS, reason="Airflow keeps state for a task since 3.3"
@@ -376,7 +384,7 @@ class TestDeferrable:
     def test_the_baseline_goes_only_when_the_success_is_certain(self, tallyfy, context):
         tallyfy(answer("a"), answer("b"))
         self.deferred(context)
-        self.resumed(context, {"outcome": "over", "result": MOVED})
+        self.resumed(context, {"outcome": "met", "result": MOVED})
         context["ti"].try_number += 1
         assert sensor(deferrable=True).execute(context) == MOVED
         context["ti"].clear()
@@ -390,11 +398,16 @@ class TestDeferrable:
         with pytest.raises(exceptions.TallyfyAuthError, match="401"):
             self.resumed(context, REFUSED)
 
-    @pytest.mark.parametrize("meaning", ["soft_fail", "never_fail"])
-    @pytest.mark.parametrize("event", [LOST, REFUSED])
+    @pytest.mark.parametrize(
+        ("event", "meaning"), [(LOST, "soft_fail"), (LOST, "never_fail"), (REFUSED, "never_fail")]
+    )
     def test_soft_fail_and_never_fail_skip(self, context, event, meaning):
         with pytest.raises(AirflowSkipException):
             self.resumed(context, event, **{meaning: True})
+
+    def test_soft_fail_does_not_hide_a_refusal(self, context):
+        with pytest.raises(exceptions.TallyfyAuthError, match="401"):
+            self.resumed(context, REFUSED, soft_fail=True)
 
     @pytest.mark.parametrize(
         ("arguments", "ends_as"),
@@ -425,13 +438,25 @@ class TestAfterATimeout:
         tallyfy(answer("b"))
         assert self.timed_out(context, from_task="a") == MOVED
 
-    @pytest.mark.parametrize(
-        "shown", [answer("a"), UNAVAILABLE, {"status_code": 401, "json": {"message": "No"}}]
-    )
+    @pytest.mark.parametrize("shown", [answer("a"), UNAVAILABLE])
     def test_nothing_new_is_a_timeout(self, tallyfy, context, shown):
         tallyfy(shown)
         with pytest.raises(AirflowSensorTimeout):
             self.timed_out(context, from_task="a")
+
+    @pytest.mark.parametrize(
+        ("arguments", "ends_as"),
+        [
+            ({}, exceptions.TallyfyAuthError),
+            ({"soft_fail": True}, exceptions.TallyfyAuthError),
+            ({"never_fail": True}, AirflowSkipException),
+            ({"silent_fail": True}, AirflowSensorTimeout),
+        ],
+    )
+    def test_a_refusal_is_a_refusal(self, tallyfy, context, arguments, ends_as):
+        tallyfy({"status_code": 401, "json": {"message": "No"}})
+        with pytest.raises(ends_as):
+            self.timed_out(context, from_task="a", **arguments)
 
     def test_a_run_that_is_gone_fails(self, tallyfy, context):
         tallyfy({"status_code": 404, "json": {"message": "No query results"}})
@@ -466,6 +491,28 @@ class TestArguments:
         del context["task_state_store"]
         with pytest.raises(AirflowFailException, match="from_task came out empty"):
             rescheduled.poke(context)
+
+    @pytest.mark.parametrize(
+        "run_id",
+        [
+            lambda launch: launch.output["id"],
+            lambda launch: launch.output.map(str),
+            lambda launch: "{{ ti.xcom_pull('launch', key='id') }}",
+            lambda launch: "{{ task_instance.xcom_pull(task_ids='launch')['id'] }}",
+        ],
+    )
+    def test_a_run_of_another_task_without_from_task_is_warned_about(self, run_id):
+        with DAG("pipeline", schedule=None):
+            launch = TallyfyLaunchRunOperator(task_id="launch", checklist_id="c1")
+            with pytest.warns(
+                UserWarning, match=r"Task 'wait': without from_task, .* missed\. Write from_task="
+            ):
+                sensor(run_id=run_id(launch))
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                sensor(task_id="named", run_id=run_id(launch), from_task=launch.output["next_task"])
+                sensor(task_id="given", run_id="{{ params.run_id }}")
+                sensor(task_id="fixed")
 
     def test_poke_without_a_state_store_keeps_the_baseline_for_the_try(self, tallyfy, context):
         tallyfy(answer("a"), answer("b"))

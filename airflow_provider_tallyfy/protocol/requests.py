@@ -1,0 +1,266 @@
+"""
+The requests that the provider sends to Tallyfy, as values.
+
+Each function returns one :class:`Request`; nothing is sent here. Method, path and parameters are those of Tallyfy's API
+documentation (pages "Code samples" of 2026-08).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from json import dumps
+from types import NoneType
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from airflow_provider_tallyfy.protocol.urls import endpoint_path, identifier, organization_path, segment
+
+HEADERS: Mapping[str, str] = {
+    "Accept": "application/json",
+    # Without it Tallyfy answers 401 or 'endpoint not found' (documentation, every page of the code samples).
+    "X-Tallyfy-Client": "APIClient",
+}
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+PER_PAGE = 100
+COMMENT_STATES = ("open", "hide-for-guests", "collapsed")
+"""Sources disagree about the default: ``open`` (official SDK) or ``hide-for-guests`` (MCP server), so it is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    One request to the API.
+
+    :param method: in capitals.
+    :param path: from the API's root, quoted, beginning with ``/``.
+    :param params: the query, in order, without what was left out.
+    :param json: the body, or ``None`` for none.
+    :param form: a form-encoded body instead; the token endpoint takes only that.
+    """
+
+    method: str
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    json: Any = None
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+
+    @property
+    def target(self) -> str:
+        """Path and query. Tallyfy does not take ``+`` for a blank (official SDK), so it is ``%20``."""
+        return f"{self.path}?{urlencode(self.params, quote_via=quote)}" if self.params else self.path
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it can be sent again although an earlier attempt may have been carried out."""
+        return self.method == "GET" or self.form is not None
+
+    def page(self, number: int) -> Request:
+        """Return the same request for one page of its list."""
+        paging = {"per_page": str(PER_PAGE)} | dict(self.params) | {"page": str(number)}
+        return Request(self.method, self.path, tuple(paging.items()), self.json, self.form)
+
+
+def build_request(
+    method: str,
+    endpoint: str,
+    organization: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    json: Any = None,
+) -> Request:
+    """
+    Return a request to any endpoint.
+
+    :param method: one of GET, POST, PUT, PATCH, DELETE, in any case.
+    :param endpoint: see :func:`~airflow_provider_tallyfy.protocol.urls.endpoint_path`.
+    :param params: query parameters; ``None`` leaves one out, booleans become ``true`` and ``false``, and a list
+        becomes one comma-separated value.
+    :raises ValueError: where the method, the endpoint, a parameter or the body cannot be sent.
+    """
+    verb = method.upper() if isinstance(method, str) else ""
+    if verb not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, but is {method!r}.")
+    try:
+        dumps(json, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"json cannot be sent as JSON: {error}") from None
+    return Request(verb, endpoint_path(endpoint, organization), _query(params or {}), json)
+
+
+def get_run(organization: str, run_id: str, with_: Iterable[str] | str, form_fields_values: bool) -> Request:
+    """Read one run (`Get process`)."""
+    return build_request(
+        "GET",
+        f"runs/{identifier(run_id, 'run_id')}",
+        organization,
+        params={
+            "with_": with_,
+            "form_fields_values": True if form_fields_values else None,
+        },
+    )
+
+
+def get_checklist(organization: str, checklist_id: str, with_: Iterable[str] | str) -> Request:
+    """Read one template with its kick-off fields (`Get template`)."""
+    path = f"checklists/{identifier(checklist_id, 'checklist_id')}"
+    return build_request("GET", path, organization, params={"with_": with_})
+
+
+def get_task(organization: str, run_id: str, task_id: str, with_: Iterable[str] | str) -> Request:
+    """Read one task of a run (`Get task`)."""
+    return build_request("GET", _task(run_id, task_id), organization, params={"with_": with_})
+
+
+def get_tasks(organization: str, run_id: str, params: Mapping[str, Any]) -> Request:
+    """List the tasks of a run (`List process tasks`)."""
+    return build_request("GET", f"runs/{identifier(run_id, 'run_id')}/tasks", organization, params=params)
+
+
+def list_runs(organization: str, filters: Mapping[str, Any]) -> Request:
+    """List the runs of the organization (`List processes`)."""
+    return build_request("GET", "runs", organization, params=filters)
+
+
+def list_activities(organization: str) -> Request:
+    """List what happened in the organization, the newest first (`Get activity feed for a process`)."""
+    return build_request("GET", "activity-feeds", organization, params={"sort": "-created_at"})
+
+
+def launch_run(organization: str, checklist_id: str, values: Mapping[str, Any]) -> Request:
+    """Launch a run of a template (`Launch process`). ``None`` values are left out."""
+    for name in ("tags", "users", "groups", "folders"):
+        if not isinstance(values.get(name), (list, tuple, NoneType)):
+            raise ValueError(f"{name} must be a list of ids, not {type(values[name]).__name__}.")
+    body = {"checklist_id": identifier(checklist_id, "checklist_id"), **_present(values)}
+    return build_request("POST", "runs", organization, json=body)
+
+
+def update_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Request:
+    """Change a task of a run, its form values among others (`Update task`). ``None`` values are left out."""
+    return build_request("PUT", _task(run_id, task_id), organization, json=_present(values))
+
+
+def complete_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Request:
+    """Complete, approve or reject a task of a run (`Complete task`). ``None`` values are left out."""
+    user = values.get("override_user")
+    if not isinstance(values.get("is_approved"), (bool, NoneType)):
+        raise ValueError(f"is_approved must be True or False, not {type(values['is_approved']).__name__}.")
+    if not isinstance(user, (int, NoneType)) or isinstance(user, bool):
+        raise ValueError(f"override_user must be the id of a member, a number, not {type(user).__name__}.")
+    path = f"runs/{identifier(run_id, 'run_id')}/completed-tasks"
+    body = {"task_id": identifier(task_id, "task_id"), **_present(values)}
+    return build_request("POST", path, organization, json=body)
+
+
+def comment(organization: str, task_id: str, content: str, state: str) -> Request:
+    """Write a comment on a task, of a run or not (`Task operations and automation`)."""
+    if state not in COMMENT_STATES:
+        raise ValueError(f"state must be one of {', '.join(COMMENT_STATES)}, but is {state!r}.")
+    path = f"tasks/{identifier(task_id, 'task_id')}/comment"
+    return build_request("POST", path, organization, json={"content": _content(content), "state": state})
+
+
+def report_issue(organization: str, run_id: str | None, task_id: str | None, content: str) -> Request:
+    """Report an issue on a run, or on a task of a run or not (official SDK, `report_task_issue`)."""
+    if (run_id is None) == (task_id is None):
+        raise ValueError("Give either run_id or task_id.")
+    if task_id is None:
+        path = f"runs/{identifier(run_id, 'run_id')}/problem"
+    else:
+        path = f"tasks/{identifier(task_id, 'task_id')}/problem"
+    return build_request("POST", path, organization, json={"content": _content(content)})
+
+
+def get_threads(organization: str, task_id: str) -> Request:
+    """Read a task, of a run or not, with its comments and issues (official SDK, `get_standalone_task_comments`)."""
+    return build_request(
+        "GET", f"tasks/{identifier(task_id, 'task_id')}", organization, params={"with": "threads"}
+    )
+
+
+def application_token(client_id: str, client_secret: str) -> Request:
+    """Ask for an application's token; sent to the token URL itself (`Third-party application API access`)."""
+    return Request(
+        "POST",
+        "",
+        form={
+            "grant_type": "client_credentials",
+            "client_id": client_id,
+            "client_secret": client_secret,
+            "scope": "*",
+        },
+    )
+
+
+def person_token(organization: str, user_email: str) -> Request:
+    """Exchange an application's token for a person's (`Third-party application API access`)."""
+    path = f"/applications/{segment(organization, 'organization')}/users/{segment(user_email, 'user_email')}/token"
+    # An empty form, not JSON null: like the application's token, asking twice does no harm.
+    return Request("POST", path, form={})
+
+
+def me() -> Request:
+    """Read who the token belongs to."""
+    return Request("GET", "/me")
+
+
+def get_organization(organization: str) -> Request:
+    """Read the organization."""
+    return Request("GET", organization_path(organization))
+
+
+def include_names(with_: Iterable[str] | str | None) -> tuple[str, ...]:
+    """
+    Return the names that ``with`` asks for.
+
+    :param with_: a sequence of names, or one comma-separated string; ``None`` for none.
+    :raises ValueError: where it is anything else.
+    """
+    if with_ is not None and not isinstance(with_, Iterable):
+        raise ValueError(f"with_ must be a sequence of names, or one string, not {type(with_).__name__}.")
+    names = with_.split(",") if isinstance(with_, str) else list(with_ or ())
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("with_ must be a sequence of names such as ('next_task', 'tasks'), or one string.")
+    return tuple(stripped for name in names if (stripped := name.strip()))
+
+
+def _task(run_id: str, task_id: str) -> str:
+    return f"runs/{identifier(run_id, 'run_id')}/tasks/{identifier(task_id, 'task_id')}"
+
+
+def _content(content: str) -> str:
+    if not isinstance(content, str) or not content.strip():
+        raise ValueError("content must be a text that says something.")
+    return content
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _query(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the query; ``with_`` stands for ``with``, which is a keyword in Python."""
+    pairs = []
+    for name, value in params.items():
+        if name in ("with_", "with"):
+            name, value = "with", ",".join(include_names(value)) or None
+        if value is not None:
+            pairs.append((name, _query_value(name, value)))
+    return tuple(pairs)
+
+
+def _query_value(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, (list, tuple)) and not any(isinstance(item, (list, tuple)) for item in value):
+        return ",".join(_query_value(name, item) for item in value)
+    raise ValueError(
+        f"params[{name!r}] must be text, a number, a boolean, a date or a list, not {type(value).__name__}."
+    )

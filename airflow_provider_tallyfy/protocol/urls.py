@@ -1,0 +1,233 @@
+"""
+URLs of the API, and their parts.
+
+Whatever a caller passes as an id or an endpoint, the request stays below the API's root and inside the path that it was
+meant for. A token travels in clear text only to this machine itself.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TypeGuard
+from urllib.parse import SplitResult, quote, urlsplit
+
+DEFAULT_API_URL = "https://go.tallyfy.com/api"
+DEFAULT_WEB_URL = "https://go.tallyfy.com"
+API_PATHS = {"go.tallyfy.com": "/api", "api.tallyfy.com": ""}
+"""Where Tallyfy's hosts have the API: the first in its documentation, the second in its SDK and command line."""
+
+# The official SDK accepts exactly these ids (tallyfy 3.1.0, validation.py).
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
+_HOSTNAME = re.compile(r"[a-z0-9_][a-z0-9_.-]*")
+_EXAMPLE = "Write it as in https://go.tallyfy.com/api."
+_FORBIDDEN_IN_ENDPOINT = re.compile(r"[\\?#\x00-\x20\x7f]")
+
+
+def is_identifier(value: object) -> TypeGuard[str]:
+    """Tell whether ``value`` can be a Tallyfy id."""
+    return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
+
+
+def identifier(value: object, field: str) -> str:
+    """
+    Return ``value`` as a Tallyfy id that can stand in a path.
+
+    :param value: the id, a string of 1 to 255 letters, digits, ``_`` and ``-``, or a whole number.
+    :param field: what the caller calls it, for the error.
+    :raises ValueError: where it is anything else.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        value = str(value)
+    if is_identifier(value):
+        return value
+    raise ValueError(
+        f"{field} must be a Tallyfy id (1 to 255 letters, digits, '_' or '-'), but is {_described(value)}. "
+        f"Take it from the API's answer or from the address of the page in Tallyfy."
+    )
+
+
+def segment(value: object, field: str) -> str:
+    """
+    Return ``value`` quoted as one segment of a path, whatever characters it holds.
+
+    :raises ValueError: where it is not a string, is empty, or is ``.`` or ``..``, which would change the path.
+    """
+    if not isinstance(value, str) or value in ("", ".", ".."):
+        raise ValueError(f"{field} must be a non-empty string, but is {_described(value)}.")
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError:
+        raise ValueError(f"{field} holds characters that cannot stand in an address.") from None
+
+
+def endpoint_path(endpoint: object, organization: str) -> str:
+    """
+    Return the path, from the API's root, that an endpoint stands for.
+
+    :param endpoint: written without quoting; relative to the organization (``runs/abc/tasks``), or absolute from
+        the API's root when it begins with ``/`` (``/me``).
+    :param organization: the id that a relative endpoint belongs to.
+    :raises ValueError: where it is empty, leaves its place (``..``), or carries a query, which belongs in ``params``.
+    """
+    if not isinstance(endpoint, str) or not endpoint.strip("/"):
+        raise ValueError(f"endpoint must be a path such as 'runs' or '/me', but is {_described(endpoint)}.")
+    if _FORBIDDEN_IN_ENDPOINT.search(endpoint) or "://" in endpoint:
+        raise ValueError(
+            "endpoint must be a plain path without host, query, fragment, blanks or backslashes; "
+            "put query parameters into 'params'."
+        )
+    parts = endpoint.strip("/").split("/")
+    path = "/".join(segment(part, "each part of endpoint") for part in parts)
+    return f"/{path}" if endpoint.startswith("/") else f"{organization_path(organization)}/{path}"
+
+
+def organization_path(organization: str) -> str:
+    """Return the path that everything of an organization stands below."""
+    return f"/organizations/{segment(organization, 'organization')}"
+
+
+def api_url(host: str | None, port: int | None, schema: str | None, *, allow_http: bool = False) -> str:
+    """
+    Return the API's base URL, without a slash at its end.
+
+    A host without a path means the ``/api`` of that host, but :data:`API_PATHS` says where Tallyfy's own hosts have the
+    API. A URL of another host is taken as written.
+
+    :param host: a URL or a host name, with or without a path; empty for Tallyfy's own cloud.
+    :param port: goes into the URL if the host does not name one.
+    :param schema: ``https`` or ``http``, if the host does not name it. Airflow also stores what follows the host in a
+        connection's URI here, so it may be a path too: ``api``, ``https/api``.
+    :param allow_http: let plain http go to another machine.
+    :raises ValueError: it is no http(s) URL, carries credentials, or would send a token in clear text.
+    """
+    scheme, path = _scheme_and_path(schema or "")
+    if port is not None and not 0 < port < 65536:
+        raise ValueError("port must be between 1 and 65535.")
+    given = (host or "").strip().lstrip("/") or "go.tallyfy.com"
+    is_url = "://" in given
+    if given.count(":") > 1 and not is_url and "[" not in given:
+        given = f"[{given}]"  # an IPv6 address, as Airflow gives it
+    parts = _checked(given if is_url else f"{scheme}://{given}", "host", allow_http=allow_http)
+    netloc = parts.netloc if parts.port or not port else f"{parts.netloc}:{port}"
+    hostname = parts.hostname or ""
+    path = parts.path or path or API_PATHS.get(hostname.rstrip("."), "" if is_url else "/api")
+    segments = path.split("/")[1:]
+    if "organizations" in segments or (hostname == "go.tallyfy.com" and segments[0] != "api"):
+        raise ValueError(
+            f"host must end where the API begins: write {DEFAULT_API_URL}, without what comes after it."
+        )
+    return f"{parts.scheme}://{netloc}{path}"
+
+
+def _scheme_and_path(schema: str) -> tuple[str, str]:
+    first, _, rest = schema.strip().strip(":/").partition("/")
+    if first.lower() in ("", "https", "http"):
+        return first.lower() or "https", _normalized_path(rest)
+    if first != "api" and not rest:
+        raise ValueError(
+            f"schema must be https or http, but is {_described(schema)}. Write a path into host."
+        )
+    return "https", _normalized_path(schema)
+
+
+def _normalized_path(path: str) -> str:
+    return "".join(f"/{part}" for part in path.split("/") if part)
+
+
+def checked_url(url: str, field: str, *, allow_http: bool = False) -> str:
+    """
+    Return ``url`` without a slash at its end, if a token may be sent there.
+
+    :raises ValueError: it is no http(s) URL, carries credentials, or is plain http to another machine.
+    """
+    return _checked(url, field, allow_http=allow_http).geturl()
+
+
+def _checked(url: str, field: str, *, allow_http: bool) -> SplitResult:
+    if " " in url or not url.isprintable():
+        raise ValueError(f"{field} holds blanks or control characters; write it without them.")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"{field} is no URL: its host or port cannot be read. {_EXAMPLE}") from None
+    if parts.scheme not in ("https", "http") or parts.hostname in (None, "", "https", "http") or port == 0:
+        raise ValueError(f"{field} must be an https URL or a host name. {_EXAMPLE}")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(
+            f"{field} must not hold credentials, a query or a fragment. The organization id goes into login, the "
+            f"token into password."
+        )
+    hostname = _ascii_hostname(parts.hostname or "", field)
+    if parts.scheme == "http" and not allow_http and not is_loopback(hostname):
+        raise ValueError(
+            f"{field} is plain http to {hostname}, which would send the token in clear text. "
+            f"Use https, or set the extra 'allow_http' to true if that network is trusted."
+        )
+    netloc = f"[{hostname}]" if ":" in hostname else hostname
+    return parts._replace(
+        netloc=f"{netloc}:{port}" if port else netloc,
+        path=_normalized_path(parts.path),
+        query="",
+        fragment="",
+    )
+
+
+def _ascii_hostname(hostname: str, field: str) -> str:
+    """Return a host name as requests sends it: an international one in its ASCII form."""
+    if not hostname.isascii():
+        import idna  # as requests does, with the same tables; its import is slow
+
+        try:
+            hostname = idna.encode(hostname, uts46=True).decode()
+        except idna.IDNAError as error:
+            raise ValueError(
+                f"{field} holds no valid international host name ({error}). Write its ASCII form, xn--…, if it has one."
+            ) from None
+    if not _HOSTNAME.fullmatch(hostname) and not _is_ip_address(hostname):
+        raise ValueError(f"{field} is no URL: {_described(hostname)} is no host name. {_EXAMPLE}")
+    return hostname
+
+
+def _is_ip_address(hostname: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(hostname))
+    except ValueError:
+        return False
+
+
+def is_loopback(hostname: str) -> bool:
+    """Tell whether ``hostname`` names this machine itself, without asking a name server."""
+    if hostname.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return False
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port: what must be equal for a token to be sent along."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def token_url(api: str) -> str:
+    """Return where an application gets its token unless told otherwise: ``/oauth/token`` of the API's host."""
+    parts = urlsplit(api)
+    return f"{parts.scheme}://{parts.netloc}/oauth/token"
+
+
+def run_url(web_url: str, organization: str, run_id: str) -> str:
+    """Return the page on which people see a run."""
+    return f"{web_url}/{segment(organization, 'organization')}/processes/{identifier(run_id, 'run_id')}"
+
+
+def _described(value: object) -> str:
+    if value is None or value == "":
+        return "missing" if value is None else "empty"
+    if isinstance(value, str):
+        shown = value if len(value) <= 60 else value[:60] + "…"
+        return f"the text {shown!r}"
+    return f"of type {type(value).__name__}"

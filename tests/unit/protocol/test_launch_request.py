@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_tallyfy.protocol.launch_request import encode_launch, needs_directory
+from airflow_provider_tallyfy.protocol.validation import FormValuesError
+from tests.unit.protocol.forms_of_tests import DIRECTORY
+
+CHECKLIST = {
+    "id": "c1",
+    "prerun": [
+        {"id": "f1", "alias": "name", "label": "Name", "field_type": "text", "required": True},
+        {"id": "f2", "alias": "team", "label": "Team", "field_type": "assignees_form"},
+    ],
+    "steps": [{"id": "s1", "alias": "sign", "title": "Sign"}],
+}
+
+
+def test_what_a_launch_sends():
+    assert encode_launch(
+        CHECKLIST, {"Name": "Globex", "Team": "ada@example.com"}, {"sign": {"owners": 1002}}, DIRECTORY
+    ) == {
+        "prerun": {"f1": "Globex", "f2": {"users": [1001], "guests": [], "groups": []}},
+        "tasks": {"s1": {"owners": {"users": [1002], "guests": [], "groups": []}}},
+    }
+
+
+def test_what_is_empty_is_not_sent():
+    assert encode_launch({"id": "c1", "prerun": []}) == {}
+    assert encode_launch(CHECKLIST, {"Name": "Globex"}, {}) == {"prerun": {"f1": "Globex"}}
+
+
+def test_all_that_is_wrong_with_both_is_one_message():
+    with pytest.raises(FormValuesError) as error:
+        encode_launch(CHECKLIST, {"Nome": "Globex"}, {"Sing": {}})
+    assert str(error.value).splitlines() == [
+        "Nothing was sent, since 3 things are wrong with the values:",
+        "- 'Nome' is no field of the form",
+        "- 'Name' (text) is required, but there is no value for it",
+        "- 'Sing' is no step of the template",
+        "The fields are:",
+        "  'Name' (text, required; alias name, id f1)",
+        "  'Team' (assignees_form; alias team, id f2)",
+        "The steps are:",
+        "  'Sign' (alias sign, id s1)",
+    ]
+
+
+def test_required_fields_are_required_without_any_values_too():
+    with pytest.raises(FormValuesError, match=r"'Name' .* is required"):
+        encode_launch(CHECKLIST)
+
+
+@pytest.mark.parametrize(
+    ("kickoff", "overrides", "needed"),
+    [
+        (None, None, False),
+        ({"name": "ada@example.com"}, {"sign": {"owners": 1}}, False),
+        ({"team": "ada@example.com"}, None, True),
+        (None, {"sign": {"owners": "ada@example.com"}}, True),
+    ],
+)
+def test_whether_people_must_be_looked_up(kickoff, overrides, needed):
+    assert needs_directory(CHECKLIST, kickoff, overrides) is needed
+
+
+class TestPeopleAndName:
+    def test_they_are_sent_as_tallyfy_takes_them(self):
+        sent = encode_launch(
+            {"id": "c1"},
+            directory=DIRECTORY,
+            name="Release 3",
+            owner_id="ada@example.com",
+            users=["ADA@example.com", 1002],
+            groups=[DIRECTORY.groups[0].name],
+        )
+        assert sent == {
+            "name": "Release 3",
+            "owner_id": 1001,
+            "users": [1001, 1002],
+            "groups": [DIRECTORY.groups[0].id],
+        }
+
+    def test_ids_need_no_directory(self):
+        who = {"owner_id": "1001", "users": [1002]}
+        assert not needs_directory({"id": "c1"}, **who)
+        assert encode_launch({"id": "c1"}, **who) == {"owner_id": 1001, "users": [1002]}
+
+    @pytest.mark.parametrize(
+        "who", [{"owner_id": "ada@example.com"}, {"users": ["ada@example.com"]}, {"groups": ["Managers"]}]
+    )
+    def test_names_do(self, who):
+        assert needs_directory({"id": "c1"}, **who)
+
+    def test_what_is_wrong_is_told_with_all_the_rest(self):
+        with pytest.raises(FormValuesError) as error:
+            encode_launch(
+                CHECKLIST,
+                directory=DIRECTORY,
+                name="x" * 551,
+                owner_id=["ada@example.com", 1002],
+                users=["nobody@example.com"],
+                groups=["No such group"],
+            )
+        problems = "\n".join(error.value.problems)
+        assert "'Name' (text) is required" in problems
+        assert "name: it has 551 characters, and 550 are allowed" in problems
+        assert "owner_id: one member was expected" in problems
+        assert "users: 'nobody@example.com' is no member; there are" in problems
+        assert "groups: 'No such group' is no group; there are" in problems

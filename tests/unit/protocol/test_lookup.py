@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_tallyfy.protocol.lookup import Rank, exact, index, normalized
+
+BOTH = (Rank(lambda name: (name,)), Rank(lambda name: (name,), normalized))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Gold", " gOLD "),
+        ("Café", "Cafe\u0301"),  # an accent of its own, as file names of some machines have it
+        ("STRASSE", "straße"),
+        ("Customer  name", "customer name"),
+        ("a\u00a0b", "A B"),
+        ("İstanbul", "i\u0307STANBUL"),
+    ],
+)
+def test_names_that_people_take_for_the_same(one, other):
+    assert normalized(one) == normalized(other)
+    assert exact(one) != exact(other)
+
+
+def test_an_exact_match_comes_before_a_normalized_one():
+    known = index(["Gold", "gold", "GOLD"], *BOTH)
+    assert known.matches("gold") == ("gold",)
+    assert known.matches("gOLD") == ("Gold", "gold", "GOLD")
+    assert known.matches("silver") == ()
+
+
+def test_a_rank_decides_as_soon_as_it_knows_the_name():
+    known = index([("1", "2"), ("2", "3")], Rank(lambda pair: (pair[0],)), Rank(lambda pair: (pair[1],)))
+    assert known.matches("2") == (("2", "3"),)
+    assert known.matches("3") == (("2", "3"),)
+
+
+def test_a_thing_with_one_name_twice_is_one_thing():
+    known = index(
+        [("plan", "Plan")], Rank(lambda names: (*names, names[0])), Rank(lambda names: names, normalized)
+    )
+    assert known.matches("plan") == (("plan", "Plan"),)
+    assert known.matches("PLAN") == (("plan", "Plan"),)
+
+
+@pytest.mark.parametrize("name", ["", " ", "\u00a0"])
+def test_nothing_is_called_by_an_empty_name(name):
+    assert index(["", "a"], *BOTH).matches(name) == ()
+
+
+@given(st.lists(st.text(max_size=4), max_size=8), st.text(max_size=4))
+def test_what_is_found_is_called_so(names, wanted):
+    things = list(enumerate(names))
+    found = index(
+        things, Rank(lambda thing: (thing[1],)), Rank(lambda thing: (thing[1],), normalized)
+    ).matches(wanted)
+    exactly = tuple(thing for thing in things if thing[1] == wanted and wanted)
+    alike = tuple(
+        thing for thing in things if normalized(thing[1]) == normalized(wanted) and normalized(wanted)
+    )
+    assert found == (exactly or alike)
+
+
+def test_many_names_are_looked_up_in_many_things_at_once():
+    things = [f"Name {number}" for number in range(50_000)]
+    known = index(things, *BOTH)
+    started = time.process_time()
+    assert all(known.matches(thing.upper()) == (thing,) for thing in things)
+    assert time.process_time() - started < 10
