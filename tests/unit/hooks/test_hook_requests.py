@@ -146,9 +146,7 @@ class TestRedirects:
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_one_that_leads_nowhere_is_refused_like_any_other(self, hook, requests_mock, method, location):
         requests_mock.request(method, RUN, status_code=302, headers={"Location": location})
-        with pytest.raises(
-            TallyfyResponseError, match=r"returned 302\. A redirect is not followed here"
-        ):
+        with pytest.raises(TallyfyResponseError, match=r"returned 302\. A redirect is not followed here"):
             hook.request(method, "runs/r1")
 
     def test_one_without_a_place_is_a_refusal(self, hook, requests_mock):
