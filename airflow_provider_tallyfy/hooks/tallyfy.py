@@ -157,13 +157,13 @@ class TallyfyHook(BaseHook):
     ) -> Iterator[dict[str, Any]]:
         return chain.from_iterable(self._pages(request, read))
 
-    def _complete(self, endpoint: str, **params: Any) -> list[dict[str, Any]]:
+    def _complete(self, endpoint: str) -> list[dict[str, Any]]:
         """
         Return all items of a list, even if it changes while it is read.
 
         One page is a snapshot. Several pages count when two reads in a row agree.
         """
-        request = api_requests.build_request("GET", endpoint, self._organization, params=params)
+        request = api_requests.build_request("GET", endpoint, self._organization)
         previous: set[str] = set()
         for _ in range(_MAX_READS):
             pages = list(self._pages(request))
@@ -309,8 +309,7 @@ class TallyfyHook(BaseHook):
 
         :raises TallyfyResponseError: the lists changed each time they were read.
         """
-        # Page "List members": 9,999 members are Tallyfy's own default. One page is a snapshot.
-        return read_directory(self._complete("users", per_page=9999), self._complete("groups"))
+        return read_directory(self._complete("users"), self._complete("groups"))
 
     def get_tasks(self, run_id: str, **filters: Any) -> list[dict[str, Any]]:
         """
