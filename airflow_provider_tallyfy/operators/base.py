@@ -24,7 +24,7 @@ class TallyfyOperator(TextPreservingTemplates, BaseOperator):
     """
     An operator with an Airflow connection to Tallyfy.
 
-    :param tallyfy_conn_id: id of the Airflow connection. (templated, where an operator names it so)
+    :param tallyfy_conn_id: id of the Airflow connection. (templated, if the operator says so)
     """
 
     ui_color = "#e8f5ee"

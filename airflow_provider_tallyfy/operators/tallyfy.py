@@ -329,7 +329,7 @@ class TallyfyApiOperator(TallyfyOperator):
             raise AirflowFailException(f"query must be a mapping, not {described(self.query)}.")
         with fail_on_bad_input():
             answer = self._all_items() if self.paginate else self._answer()
-        # Of a text only that it is one: it may be what somebody wrote into a form.
+        # A text itself is not logged: a user may have written it into a form.
         what = "a text" if isinstance(answer, str) else described(answer)
         self.log.info("%s %s was answered with %s", self.method.upper(), self.endpoint, what)
         return sanitize_payload(answer if self.response_filter is None else self.response_filter(answer))

@@ -1,9 +1,9 @@
 """
 The tasks of a run, and the steps of a template that they are made from, by the names that people know.
 
-The rule held here: a task or a step is named by its id, its alias or its title, exact before case-folded, and two that
-match equally well are told apart by nobody but the caller. What a launch may change in a step's task is ``owners`` and
-``deadline`` (page "Launch process"); a step that Tallyfy does not know, it drops without a word.
+A task or a step is named by its id, its alias or its title, exact before case-folded; a name that fits several equally
+well is refused. A launch can change ``owners`` and ``deadline`` of a step's task (page "Launch process"). Tallyfy drops
+a step that it does not know without an error, so an unknown name is refused too.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def task_name(task: object) -> str:
 
 def read_tasks(run: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """
-    Return the tasks of a run that was asked for ``with=tasks``: ``data`` (page "Get process"), or a bare list.
+    Return the tasks of a run that was read ``with=tasks``: ``data`` (page "Get process"), or a bare list.
 
-    :raises MalformedResponseError: where they are anything else.
+    :raises MalformedResponseError: they are anything else.
     """
     return _included(run, "tasks")
 
@@ -110,9 +110,9 @@ def decision(task: Mapping[str, Any]) -> bool | None:
 
 def read_steps(checklist: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """
-    Return the steps of a template that was asked for ``with=steps``: a bare list (page "Get template"), or ``data``.
+    Return the steps of a template that was read ``with=steps``: a bare list (page "Get template"), or ``data``.
 
-    :raises MalformedResponseError: where they are anything else.
+    :raises MalformedResponseError: they are anything else.
     """
     return _included(checklist, "steps")
 
