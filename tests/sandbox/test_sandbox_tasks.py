@@ -432,3 +432,18 @@ def test_reopening_a_task_of_a_finished_run_makes_the_run_active_again(client):
     assert (run["completed_at"], run["progress"]["complete"]) == (None, 2)
     assert run["status"] in ("active", "delayed")
     assert run["progress"]["approved"] == 1
+
+
+def test_filter_by_the_day_of_creation(client):
+    today = client.control("GET", "/clock")["now"][:10]
+    one_off(client, "task")
+    client.advance(days=2)
+    later = client.control("GET", "/clock")["now"][:10]
+    one_off(client, "approval")
+
+    def created(days):
+        return [task["task_type"] for task in client.data("/tasks", created=days, is_oneoff="true")]
+
+    assert (created(today), created(later)) == (["task"], ["approval"])
+    assert len(created(f"{today}:{later}")) == 2
+    assert client.call("GET", "/tasks", params={"created": "lately"}).status_code == 422
