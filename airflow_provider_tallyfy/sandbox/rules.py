@@ -73,23 +73,16 @@ def _act(action: Action, task: Task, now: datetime) -> bool:
 
 
 def _owners(action: Action, before: Owners) -> Owners:
-    match action.verb:
-        case Verb.CLEAR_ASSIGNEES:
-            return Owners()
-        case Verb.ASSIGN_ONLY:
-            return action.assignees
-        case Verb.UNASSIGN:
-            return Owners(
-                tuple(user for user in before.users if user not in action.assignees.users),
-                tuple(guest for guest in before.guests if guest not in action.assignees.guests),
-                tuple(group for group in before.groups if group not in action.assignees.groups),
-            )
-        case _:
-            return Owners(
-                tuple(dict.fromkeys(before.users + action.assignees.users)),
-                tuple(dict.fromkeys(before.guests + action.assignees.guests)),
-                tuple(dict.fromkeys(before.groups + action.assignees.groups)),
-            )
+    if action.verb in (Verb.ASSIGN_ONLY, Verb.CLEAR_ASSIGNEES):
+        return action.assignees if action.verb is Verb.ASSIGN_ONLY else Owners()
+    after: dict[str, tuple[Any, ...]] = {}
+    for kind in ("users", "guests", "groups"):
+        old, named = getattr(before, kind), getattr(action.assignees, kind)
+        if action.verb is Verb.UNASSIGN:
+            after[kind] = tuple(each for each in old if each not in named)
+        else:
+            after[kind] = tuple(dict.fromkeys(old + named))
+    return Owners(**after)
 
 
 def _holds(rule: Rule, run: Run) -> bool:
@@ -121,23 +114,19 @@ def _in_time(condition: Condition, task: Task) -> bool:
     if task.completed_at is None or task.deadline is None:
         return False
     early = task.deadline - task.completed_at
-    match condition.statement:
-        case TimeClause.ON_TIME:
-            return early >= timedelta()
-        case TimeClause.EARLY:
-            return early >= _DAY
-        case TimeClause.LATE:
-            return early <= -_DAY
-        case _:
-            return False
+    clauses = {
+        TimeClause.ON_TIME: early >= timedelta(),
+        TimeClause.EARLY: early >= _DAY,
+        TimeClause.LATE: early <= -_DAY,
+    }
+    return any(condition.statement == clause for clause, holds in clauses.items() if holds)
 
 
 def _field_value(condition: Condition, run: Run) -> tuple[FormField | None, Any]:
+    forms = [(task.captures, task.taskdata) for task in run.tasks.values()]
     if condition.subject is Subject.PRERUN:
-        sources = [(run.checklist.prerun, run.prerun)]
-    else:
-        sources = [(task.captures, task.taskdata) for task in run.tasks.values()]
-    for form_fields, values in sources:
+        forms = [(run.checklist.prerun, run.prerun)]
+    for form_fields, values in forms:
         for form_field in form_fields:
             if form_field.id == condition.subject_id:
                 return form_field, values.get(form_field.id)

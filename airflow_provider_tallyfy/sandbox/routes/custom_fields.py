@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from airflow_provider_tallyfy.sandbox import listing, schemas, serializers
@@ -15,6 +15,22 @@ from airflow_provider_tallyfy.sandbox.store import Store
 
 router = APIRouter(prefix="/organizations/{organization}")
 _OF_RUN, _OF_TASK = "/runs/{run_id}/custom-fields", "/runs/{run_id}/tasks/{task_id}/custom-fields"
+
+
+def _keys(store: Store, subject: Run | Task) -> dict[str, CustomFieldKey]:
+    kind = "task" if isinstance(subject, Task) else "process"
+    return {
+        key.key: key for key in store.custom_field_keys.values() if key.applies_to == kind and key.is_active
+    }
+
+
+async def _key(store: SandboxStore, subject: Subject, key: str) -> str:
+    if key not in _keys(store, subject):
+        raise invalid({"key": ["The key is unknown."]})
+    return key
+
+
+Key = Annotated[str, Depends(_key)]
 
 
 class DefineKey(schemas.Body):
@@ -74,44 +90,31 @@ async def show_values(subject: Subject) -> JSONResponse:
 @router.put(_OF_TASK)
 async def replace_values(store: SandboxStore, subject: Subject, body: SetValues) -> JSONResponse:
     """Replace all values of a run or task."""
-    known = _keys_of(store, subject)
-    errors = {
-        f"custom_fields.{name}": ["The key is unknown."] for name in body.custom_fields.keys() - known.keys()
-    } | {
-        f"custom_fields.{name}": [f"{name} is required"]
-        for name, key in known.items()
-        if key.is_required and body.custom_fields.get(name) in (None, "")
+    keys, given = _keys(store, subject), body.custom_fields
+    errors = {name: ["The key is unknown."] for name in given.keys() - keys.keys()}
+    errors |= {
+        name: [f"{name} is required"]
+        for name, key in keys.items()
+        if key.is_required and given.get(name) in (None, "")
     }
     if errors:
-        raise invalid(errors)
-    return _change(store, subject, body.custom_fields)
+        raise invalid({f"custom_fields.{name}": messages for name, messages in errors.items()})
+    return _change(store, subject, given)
 
 
 @router.patch(f"{_OF_RUN}/{{key}}")
 @router.patch(f"{_OF_TASK}/{{key}}")
-async def set_value(store: SandboxStore, subject: Subject, key: str, body: SetValue) -> JSONResponse:
+async def set_value(store: SandboxStore, subject: Subject, key: Key, body: SetValue) -> JSONResponse:
     """Set one value of a run or task."""
-    if key not in _keys_of(store, subject):
-        raise invalid({"key": ["The key is unknown."]})
-    return _change(store, subject, {**subject.custom_fields, key: body.value})
+    return _change(store, subject, subject.custom_fields | {key: body.value})
 
 
 @router.delete(f"{_OF_RUN}/{{key}}")
 @router.delete(f"{_OF_TASK}/{{key}}")
-async def remove_value(store: SandboxStore, subject: Subject, key: str) -> JSONResponse:
+async def remove_value(store: SandboxStore, subject: Subject, key: Key) -> JSONResponse:
     """Remove one value of a run or task."""
-    if key not in _keys_of(store, subject):
-        raise invalid({"key": ["The key is unknown."]})
-    return _change(
-        store, subject, {name: value for name, value in subject.custom_fields.items() if name != key}
-    )
-
-
-def _keys_of(store: Store, subject: Run | Task) -> dict[str, CustomFieldKey]:
-    kind = "task" if isinstance(subject, Task) else "process"
-    return {
-        key.key: key for key in store.custom_field_keys.values() if key.applies_to == kind and key.is_active
-    }
+    left = {name: value for name, value in subject.custom_fields.items() if name != key}
+    return _change(store, subject, left)
 
 
 def _change(store: Store, subject: Run | Task, values: dict[str, Any]) -> JSONResponse:
