@@ -206,7 +206,7 @@ def test_a_decision_on_an_ordinary_task_is_ignored(client):
     )
 
 
-def test_somebody_else_can_be_recorded_as_the_completer(client):
+def test_another_member_can_be_recorded_as_the_completer(client):
     run = client.launch()
     refused = client.complete(run["id"], "prepare_release_notes", override_user=7)
     assert (refused.status_code, list(refused.json()["errors"])) == (422, ["override_user"])
@@ -348,7 +348,7 @@ def test_the_organizations_tasks(client):
     assert len(client.data("/tasks", archived="only")) == 3
 
 
-def test_somebodys_tasks(client, light_client):
+def test_the_tasks_of_a_member(client, light_client):
     assert [task["alias"] for task in light_client.data("/me/tasks")] == ["set_up_account"]
     mine = client.data("/me/tasks")
     assert {task["alias"] for task in mine} == {"review_contract", "approve_release"}
