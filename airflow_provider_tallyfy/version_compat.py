@@ -141,6 +141,17 @@ def with_outputs_pushed(operator: Any, context: Context, outputs: dict[str, Any]
     return outputs
 
 
+def was_rescheduled(context: Context) -> bool:
+    """Tell whether this try of a sensor polled before, in ``mode="reschedule"``."""
+    ti: Any = context["ti"]
+    if AIRFLOW_V_3_0_PLUS:
+        return ti.get_first_reschedule_date(context) is not None
+    from airflow.sensors.base import _orig_start_date  # type: ignore[import-not-found]  # not in Airflow 3
+
+    first = _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, ti.try_number)
+    return first is not None
+
+
 async def success_event(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> TaskSuccessEvent:
     """
     Return the event that ends a trigger's task as successful, with its XComs.

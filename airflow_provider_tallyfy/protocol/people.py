@@ -41,10 +41,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """People that work is given to together."""
+    """People that work is given to together: members by id, guests by e-mail address."""
 
     id: int | str
     name: str
+    members: tuple[int, ...] = ()
+    guests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,15 @@ def read_directory(
             Member(_user_id(item), str(item.get("email") or ""), str(item.get("full_name") or ""))
             for item in members
         ),
-        tuple(Group(_id(item), str(item.get("name") or "")) for item in groups),
+        tuple(
+            Group(
+                _id(item),
+                str(item.get("name") or ""),
+                tuple(filter(None, map(_number, _items(item.get("members"))))),
+                tuple(guest for guest in _items(item.get("guests")) if isinstance(guest, str)),
+            )
+            for item in groups
+        ),
     )
 
 
@@ -235,6 +245,11 @@ def _only(found: tuple[T, ...], name: str, what: str, known: list[str], named: C
     raise UnfitValueError(
         f"{quoted(name)} is the name of {len(found)} {what}s; say one of the ids {listed(map(named, found))}"
     )
+
+
+def _items(value: Any) -> list[Any]:
+    """Return the items of a list, or nothing: who is not known to be in a group is not in it."""
+    return value if isinstance(value, list) else []
 
 
 def _user_id(item: Mapping[str, Any]) -> int:

@@ -1,0 +1,177 @@
+"""
+The notifiers of a gate: called once when its wait begins, and again as reminders while it waits.
+
+Airflow 3.3's ``task_state_store`` keeps that they were called, through reschedules, retries and restarts. Older
+versions have no such store: there, only the first try of a task instance calls them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+from airflow_provider_tallyfy.version_compat import never_expire, task_state_store, was_rescheduled
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseNotifier, Context
+
+    from airflow_provider_tallyfy.waiting.triggerer import Log
+
+CONTEXT_KEY = "tallyfy"
+"""What notifiers find in Airflow's context: the run, the task, the address, and the number of the reminder."""
+_STORE_KEY = "tallyfy_notified"
+
+
+class Notices:
+    """
+    Calls the notifiers of one gate.
+
+    :param notifiers: each is called with the context.
+    :param remind_every: seconds between two reminders; ``None`` for no reminders.
+    :param max_reminders: how many there are at most.
+    :param log: the task's.
+    """
+
+    def __init__(
+        self,
+        notifiers: Sequence[Callable[[Any], object]],
+        remind_every: float | None,
+        max_reminders: int,
+        log: Log,
+    ) -> None:
+        self._notifiers = notifiers
+        self._remind_every = remind_every
+        self._max_reminders = max_reminders
+        self._log = log
+        self._record: dict[str, Any] | None = None
+
+    def notify(self, context: Context, subject: Mapping[str, Any]) -> None:
+        """
+        Call the notifiers if they were not called for this wait, or if a reminder is due.
+
+        No error of theirs ends the wait. A worker that dies in the middle does not call them again.
+
+        :param subject: what is waited for, plain JSON; a task that is cleared may wait for something else.
+        """
+        if self._record is None:
+            self._record = self._recall(context, subject)
+        if self._record is None:
+            self._keep(context, subject, {"began_at": time.time(), "reminder": 0})
+            self._call(context, subject, 0)
+        elif (due := self._due(time.time())) > self._record["reminder"]:
+            self._keep(context, subject, {**self._record, "reminder": due})
+            self._call(context, subject, due)
+
+    def as_reminders(self, context: Context, subject: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the reminders that are left as plain JSON, for a trigger; ``None`` if there are none."""
+        if self._remind_every is None or self._record is None:
+            return None
+        context[CONTEXT_KEY] = {**subject, "reminder": 1}  # type: ignore[literal-required]
+        return {
+            "notifiers": [packed for each in self._notifiers if (packed := self._pack(each, context))],
+            "began_at": self._record["began_at"],
+            "every": self._remind_every,
+            "at_most": self._max_reminders,
+            "subject": dict(subject),
+        }
+
+    def _due(self, now: float) -> int:
+        if self._remind_every is None or self._record is None:
+            return 0
+        return min(int((now - self._record["began_at"]) // self._remind_every), self._max_reminders)
+
+    def _call(self, context: Context, subject: Mapping[str, Any], reminder: int) -> None:
+        context[CONTEXT_KEY] = {**subject, "reminder": reminder}  # type: ignore[literal-required]
+        for notifier in self._notifiers:
+            try:
+                copy(notifier)(context)  # a copy, since a notifier renders its own fields for good
+            except Exception as error:  # noqa: BLE001 (a notifier may raise anything, and the wait goes on)
+                self._log.warning("%s failed (%s); the wait goes on", _name(notifier), type(error).__name__)
+
+    def _pack(self, notifier: Any, context: Context) -> dict[str, Any] | None:
+        try:
+            rendered = copy(notifier)
+            rendered.render_template_fields(context)
+            return pack_notifier(rendered)
+        except Exception as error:  # noqa: BLE001 (a template may raise anything, and the wait goes on)
+            self._log.warning("%s sends no reminders (%s)", _name(notifier), error)
+            return None
+
+    def _recall(self, context: Context, subject: Mapping[str, Any]) -> dict[str, Any] | None:
+        if (store := task_state_store(context)) is None:
+            return None if _is_first_try(context) else {"began_at": time.time(), "reminder": 0}
+        kept = store.get(_STORE_KEY)
+        if not isinstance(kept, dict) or kept.get("of") != self._identity(context, subject):
+            return None
+        return {name: kept[name] for name in ("began_at", "reminder")}
+
+    def _keep(self, context: Context, subject: Mapping[str, Any], record: dict[str, Any]) -> None:
+        self._record = record
+        if (store := task_state_store(context)) is not None:
+            kept = {**record, "of": self._identity(context, subject)}
+            store.set(_STORE_KEY, kept, retention=never_expire())
+
+    @staticmethod
+    def _identity(context: Context, subject: Mapping[str, Any]) -> list[Any]:
+        """Return what tells this wait from that of a task instance before it was cleared, which adds tries to it."""
+        return [subject.get("run_id"), subject.get("task"), getattr(context.get("ti"), "max_tries", None)]
+
+
+def pack_notifier(notifier: BaseNotifier) -> dict[str, Any]:
+    """
+    Return a notifier's class and arguments as plain JSON, from which a triggerer can make it again.
+
+    :raises ValueError: an argument is not kept in an attribute of its own name, or is not plain JSON, or the class
+        cannot be imported by name.
+    """
+    kind = type(notifier)
+    path = f"{kind.__module__}.{kind.__qualname__}"
+    if kind.__module__.startswith(("unusual_prefix_", "__main__")) or "<locals>" in path:
+        raise ValueError(f"class {kind.__name__} is in a DAG file, which a triggerer does not import")
+    arguments = {}
+    for parameter in _parameters(kind):
+        if hasattr(notifier, parameter.name):
+            arguments[parameter.name] = getattr(notifier, parameter.name)
+        elif parameter.default is inspect.Parameter.empty:
+            raise ValueError(f"{kind.__name__} has no attribute {parameter.name!r} for its argument")
+    try:
+        json.dumps(arguments, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError(f"the arguments of {kind.__name__} are not plain JSON") from None
+    return {"class": path, "arguments": sanitize_payload(arguments)}
+
+
+def _parameters(kind: type) -> list[inspect.Parameter]:
+    """Return the parameters of a class, and of its base classes as far as it passes others on to them."""
+    found: dict[str, inspect.Parameter] = {}
+    for each in kind.__mro__:
+        if "__init__" not in vars(each):
+            continue
+        parameters = list(inspect.signature(vars(each)["__init__"]).parameters.values())[1:]
+        for parameter in parameters:
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                found.setdefault(parameter.name, parameter)
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    found.pop("context", None)
+    return list(found.values())
+
+
+def _name(notifier: Any) -> str:
+    return getattr(notifier, "__name__", None) or type(notifier).__name__
+
+
+def _is_first_try(context: Context) -> bool:
+    """Tell whether this is the first try since the task instance began, or was cleared, which gives it more tries."""
+    ti: Any = context.get("ti")
+    if ti is None:
+        return True
+    if was_rescheduled(context):
+        return False
+    retries = getattr(context.get("task"), "retries", 0) or 0
+    return bool(ti.try_number == ti.max_tries - retries + 1)
