@@ -28,7 +28,7 @@ def read_branches(branches: Any, *, is_decision: bool) -> dict[str, tuple[str, .
         )
     read = {}
     for value, names in branches.items():
-        ids = () if names is None else (names,) if isinstance(names, str) else tuple(names)
+        ids = () if names is None else tuple(names) if isinstance(names, (list, tuple, set)) else (names,)
         if not all(isinstance(each, str) and each for each in ids):
             raise ValueError(f"branches[{value!r}] must be a task id, a list of them, or None.")
         read[str(value)] = ids

@@ -124,7 +124,7 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
         if self.deferrable:
             for notifier in self.notifiers:
                 try:
-                    pack_notifier(notifier)  # type: ignore[arg-type]  # anything else is refused by it
+                    pack_notifier(notifier)
                 except ValueError as error:
                     raise ValueError(
                         f"{name}: remind_every cannot be used here while the task is deferred: {error}. Leave it out, "
@@ -237,8 +237,8 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
         if problem is not None:
             self._end(context, gate, decision, "failed")
             raise AirflowFailException(
-                f"{format_decision(decision)}. That does not count: {problem}. Reopen the task in Tallyfy, let an "
-                "approver decide, and clear this task."
+                f"The decision does not count: {problem}. Reopen the task in Tallyfy, let it be decided as it should "
+                f"be, and clear this task. ({format_decision(decision)})"
             )
         return self._act(context, gate, decision)
 

@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import BaseNotifier
+
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.version_compat import never_expire, task_state_store, was_rescheduled
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseNotifier, Context
+    from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_tallyfy.waiting.triggerer import Log
 
@@ -122,14 +124,16 @@ class Notices:
         return [subject.get("run_id"), subject.get("task"), getattr(context.get("ti"), "max_tries", None)]
 
 
-def pack_notifier(notifier: BaseNotifier) -> dict[str, Any]:
+def pack_notifier(notifier: Any) -> dict[str, Any]:
     """
     Return a notifier's class and arguments as plain JSON, from which a triggerer can make it again.
 
-    :raises ValueError: an argument is not kept in an attribute of its own name, or is not plain JSON, or the class
-        cannot be imported by name.
+    :raises ValueError: it is no notifier, an argument is not kept in an attribute of its own name, or is not plain
+        JSON, or the class cannot be imported by name.
     """
     kind = type(notifier)
+    if not isinstance(notifier, BaseNotifier):
+        raise ValueError(f"{_name(notifier)} is no notifier of Airflow's")
     path = f"{kind.__module__}.{kind.__qualname__}"
     if kind.__module__.startswith(("unusual_prefix_", "__main__")) or "<locals>" in path:
         raise ValueError(f"class {kind.__name__} is in a DAG file, which a triggerer does not import")

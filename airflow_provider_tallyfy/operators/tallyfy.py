@@ -504,7 +504,7 @@ class TallyfyBranchOperator(TallyfyDecisionOperator):
             followed = choose_branches(self.branches, decision, self.field)
         except LookupError as error:
             self._end(context, gate, decision, "failed")
-            raise AirflowFailException(f"{error.args[0]} {format_decision(decision)}.") from None
+            raise AirflowFailException(f"{error.args[0]} ({format_decision(decision)})") from None
         decision = {**decision, "branches": followed}
         self._end(context, gate, decision, "branch")
         gate.follow(followed)

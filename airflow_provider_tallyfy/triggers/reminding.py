@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -35,17 +34,14 @@ class TallyfyRemindingTaskTrigger(TallyfyTaskTrigger):
         super().__init__(**waiting)
         self.reminders = reminders
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, remind meanwhile, and fire one event."""
-        reminding = asyncio.create_task(self._remind(self.reminders)) if self.reminders else None
+    async def _event(self) -> TriggerEvent:
+        if not self.reminders:
+            return await super()._event()
+        reminding = asyncio.create_task(self._remind(self.reminders))
         try:
-            async for event in super().run():
-                if reminding is not None:
-                    reminding.cancel()
-                yield event
+            return await super()._event()
         finally:
-            if reminding is not None:
-                reminding.cancel()
+            reminding.cancel()
 
     async def _remind(self, reminders: dict[str, Any]) -> None:
         began_at, every = reminders["began_at"], reminders["every"]
@@ -53,7 +49,7 @@ class TallyfyRemindingTaskTrigger(TallyfyTaskTrigger):
         for number in range(first, reminders["at_most"] + 1):
             await asyncio.sleep(max(began_at + number * every - time.time(), 0))
             subject = {**reminders["subject"], "reminder": number}
-            await self._write_log(self.log.info, "Reminder %d: the task is still open", number)
+            await self._write_log(self.log.info, "Reminder %d: nobody has decided yet", number)
             for notifier in reminders["notifiers"]:
                 await self._send(notifier, {"tallyfy": subject, "ti": self.task_instance})
 

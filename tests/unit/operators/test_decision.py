@@ -216,7 +216,7 @@ class TestApprovers:
     def test_a_guest_is_known_by_address(self, tallyfy, gate, context):
         tallyfy.polls(decided(completer_id=None, completer_guest="client@example.org"))
         assert gate(approvers="Client@example.org").execute(context)["is_approved"] is True
-        with pytest.raises(AirflowFailException, match="client@example.org"):
+        with pytest.raises(AirflowFailException, match=r"client@example\.org"):
             gate(approvers="other@example.org").execute(context)
 
     def test_one_whom_nobody_knows_fails_it_before_the_wait(self, tallyfy, gate, context, requests_mock):
