@@ -196,6 +196,7 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
     """
 
     template_fields: Sequence[str] = (*FIELDS, "tallyfy_conn_id")
+    can_remind = False  # at a gate with remind_every
     not_sent = "No process was launched"
     in_doubt = "A process may or may not have been launched; look in Tallyfy before you launch another"
 

@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -29,6 +30,7 @@ from airflow_provider_tallyfy.operators.base import fail_on_bad_input
 from airflow_provider_tallyfy.operators.gate import Gate
 from airflow_provider_tallyfy.operators.notices import Notices, pack_notifier
 from airflow_provider_tallyfy.protocol.approvers import check_approvers
+from airflow_provider_tallyfy.protocol.tasks import find_task
 from airflow_provider_tallyfy.sensors.start import NeedsWorkerError
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
 from airflow_provider_tallyfy.version_compat import (
@@ -157,26 +159,42 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
         except TaskDeferred as deferral:
             self._notify(context)
             if self.remind_every is not None:
-                deferral.trigger.reminders = self._notices.as_reminders(context, self._subject())
+                deferral.trigger.reminders = self._notices.as_reminders(context)
             raise
         if not result.is_done:
             self._notify(context)
         return result
 
     def _notify(self, context: Context) -> None:
-        if not self.notifiers:
-            return
-        if not hasattr(self, "_notices"):
-            self._notices = Notices(self.notifiers, self.remind_every, self.max_reminders, self.log)
-        self._notices.notify(context, self._subject())
+        if self.notifiers:
+            self._notices.notify(context)
 
-    def _subject(self) -> dict[str, Any]:
-        """Return what notifiers are to know of the wait."""
+    @cached_property
+    def _notices(self) -> Notices:
+        return Notices(
+            self.notifiers,
+            (self.run_id, self.task),
+            self._describe_task,
+            self.remind_every,
+            self.max_reminders,
+            self.log,
+        )
+
+    def _describe_task(self) -> dict[str, Any]:
+        """Return what notifiers are to know of the task; without what cannot be read now."""
+        known: dict[str, Any] = {
+            "run_id": self.run_id,
+            "task": self.task,
+            "task_id": None,
+            "title": self.task,
+        }
         try:
-            url = self.hook.run_url(self.run_id)
-        except Exception:  # noqa: BLE001 (a secrets backend may raise anything; the notice is worth more)
-            url = None
-        return {"run_id": self.run_id, "task": self.task, "url": url}
+            known["url"] = self.hook.run_url(self.run_id)
+            if task := find_task(self.hook.get_tasks(self.run_id), self.task):
+                known.update(task_id=str(task["id"]), title=task.get("title"), deadline=task.get("deadline"))
+        except Exception as error:  # noqa: BLE001 (whatever Tallyfy or a secrets backend raises)
+            self.log.warning("Notifiers do not know all of the task (%s)", type(error).__name__)
+        return {"url": None, "deadline": None, **known}
 
     # The decision. Around a whole try and not within a poke, which would take what is raised for a failed poll.
 

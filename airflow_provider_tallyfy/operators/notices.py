@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseNotifier
@@ -34,6 +35,8 @@ class Notices:
     Calls the notifiers of one gate.
 
     :param notifiers: each is called with the context.
+    :param wait_for: the run and the task as the gate was given them; a task that is cleared may wait for others.
+    :param describe: returns what notifiers are to know of the task, as plain JSON; called once, if it is needed.
     :param remind_every: seconds between two reminders; ``None`` for no reminders.
     :param max_reminders: how many there are at most.
     :param log: the task's.
@@ -42,44 +45,52 @@ class Notices:
     def __init__(
         self,
         notifiers: Sequence[Callable[[Any], object]],
+        wait_for: tuple[str, str],
+        describe: Callable[[], dict[str, Any]],
         remind_every: float | None,
         max_reminders: int,
         log: Log,
     ) -> None:
         self._notifiers = notifiers
+        self._wait_for = wait_for
+        self._describe = describe
         self._remind_every = remind_every
         self._max_reminders = max_reminders
         self._log = log
         self._record: dict[str, Any] | None = None
 
-    def notify(self, context: Context, subject: Mapping[str, Any]) -> None:
+    @cached_property
+    def _subject(self) -> dict[str, Any]:
+        return self._describe()
+
+    def notify(self, context: Context) -> None:
         """
         Call the notifiers if they were not called for this wait, or if a reminder is due.
 
         No error of theirs ends the wait. A worker that dies in the middle does not call them again.
-
-        :param subject: what is waited for, plain JSON; a task that is cleared may wait for something else.
         """
         if self._record is None:
-            self._record = self._recall(context, subject)
+            self._record = self._recall(context)
         if self._record is None:
-            self._keep(context, subject, {"began_at": time.time(), "reminder": 0})
-            self._call(context, subject, 0)
+            self._keep(context, {"began_at": time.time(), "reminder": 0})
+            self._call(context, 0)
         elif (due := self._due(time.time())) > self._record["reminder"]:
-            self._keep(context, subject, {**self._record, "reminder": due})
-            self._call(context, subject, due)
+            self._keep(context, {**self._record, "reminder": due})
+            self._call(context, due)
 
-    def as_reminders(self, context: Context, subject: Mapping[str, Any]) -> dict[str, Any] | None:
+    def as_reminders(self, context: Context) -> dict[str, Any] | None:
         """Return the reminders that are left as plain JSON, for a trigger; ``None`` if there are none."""
         if self._remind_every is None or self._record is None:
             return None
-        context[CONTEXT_KEY] = {**subject, "reminder": 1}  # type: ignore[literal-required]
+        context[CONTEXT_KEY] = {**self._subject, "reminder": 1}  # type: ignore[literal-required]
         return {
-            "notifiers": [packed for each in self._notifiers if (packed := self._pack(each, context))],
+            "notifiers": [
+                packed for each in self._notifiers if _reminds(each) and (packed := self._pack(each, context))
+            ],
             "began_at": self._record["began_at"],
             "every": self._remind_every,
             "at_most": self._max_reminders,
-            "subject": dict(subject),
+            "subject": self._subject,
         }
 
     def _due(self, now: float) -> int:
@@ -87,9 +98,11 @@ class Notices:
             return 0
         return min(int((now - self._record["began_at"]) // self._remind_every), self._max_reminders)
 
-    def _call(self, context: Context, subject: Mapping[str, Any], reminder: int) -> None:
-        context[CONTEXT_KEY] = {**subject, "reminder": reminder}  # type: ignore[literal-required]
+    def _call(self, context: Context, reminder: int) -> None:
+        context[CONTEXT_KEY] = {**self._subject, "reminder": reminder}  # type: ignore[literal-required]
         for notifier in self._notifiers:
+            if reminder and not _reminds(notifier):
+                continue
             try:
                 copy(notifier)(context)  # a copy, since a notifier renders its own fields for good
             except Exception as error:  # noqa: BLE001 (a notifier may raise anything, and the wait goes on)
@@ -104,24 +117,23 @@ class Notices:
             self._log.warning("%s sends no reminders (%s)", _name(notifier), error)
             return None
 
-    def _recall(self, context: Context, subject: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _recall(self, context: Context) -> dict[str, Any] | None:
         if (store := task_state_store(context)) is None:
             return None if _is_first_try(context) else {"began_at": time.time(), "reminder": 0}
         kept = store.get(_STORE_KEY)
-        if not isinstance(kept, dict) or kept.get("of") != self._identity(context, subject):
+        if not isinstance(kept, dict) or kept.get("of") != self._identity(context):
             return None
         return {name: kept[name] for name in ("began_at", "reminder")}
 
-    def _keep(self, context: Context, subject: Mapping[str, Any], record: dict[str, Any]) -> None:
+    def _keep(self, context: Context, record: dict[str, Any]) -> None:
         self._record = record
         if (store := task_state_store(context)) is not None:
-            kept = {**record, "of": self._identity(context, subject)}
+            kept = {**record, "of": self._identity(context)}
             store.set(_STORE_KEY, kept, retention=never_expire())
 
-    @staticmethod
-    def _identity(context: Context, subject: Mapping[str, Any]) -> list[Any]:
+    def _identity(self, context: Context) -> list[Any]:
         """Return what tells this wait from that of a task instance before it was cleared, which adds tries to it."""
-        return [subject.get("run_id"), subject.get("task"), getattr(context.get("ti"), "max_tries", None)]
+        return [*self._wait_for, getattr(context.get("ti"), "max_tries", None)]
 
 
 def pack_notifier(notifier: Any) -> dict[str, Any]:
@@ -164,6 +176,11 @@ def _parameters(kind: type) -> list[inspect.Parameter]:
             break
     found.pop("context", None)
     return list(found.values())
+
+
+def _reminds(notifier: Any) -> bool:
+    """Tell whether a notifier is to be called again; one that launches a process does that once."""
+    return getattr(notifier, "can_remind", True)
 
 
 def _name(notifier: Any) -> str:

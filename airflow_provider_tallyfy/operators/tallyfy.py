@@ -364,8 +364,8 @@ class TallyfyApprovalOperator(TallyfyDecisionOperator):
         read at that time.
     :param notifiers: called with Airflow's context once, when the wait begins; not again after a deferral, a
         reschedule, a retry or a restart. Before Airflow 3.3, only the first try calls them. Their templates can use
-        ``tallyfy.run_id``, ``tallyfy.task``, ``tallyfy.url`` and ``tallyfy.reminder``. One that fails does not end the
-        wait.
+        ``tallyfy.run_id``, ``.task_id``, ``.title``, ``.deadline``, ``.url`` and ``.reminder``, the number of the
+        reminder. One that fails does not end the wait.
     :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``. While the task
         is deferred, the triggerer does that, without a worker.
     :param max_reminders: how many times at most.

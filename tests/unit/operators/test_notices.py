@@ -68,6 +68,7 @@ def polls(connection, requests_mock, monkeypatch):
     def answer(*tasks):
         bodies = [{"data": {"id": "r1", "status": "active", "tasks": {"data": [task]}}} for task in tasks]
         requests_mock.get(f"{API}/runs/r1", [{"json": body} for body in bodies])
+        requests_mock.get(f"{API}/runs/r1/tasks", json={"data": tasks[:1]})
 
     answer(OPEN)
     return answer
@@ -199,7 +200,9 @@ class TestReminders:
             )
 
     def test_a_trigger_gets_them_rendered_as_plain_json(self, polls, gate, context, clock):
-        notifier = TallyfyCommentNotifier(task_id="t1", content="{{ 'Again: ' if tallyfy.reminder }}Decide")
+        notifier = TallyfyCommentNotifier(
+            task_id="{{ tallyfy.task_id }}", content="{{ 'Again: ' if tallyfy.reminder }}Decide"
+        )
         with pytest.raises(TaskDeferred) as deferral:
             gate(notifiers=notifier, deferrable=True, remind_every=60, max_reminders=3).execute(context)
         path, arguments = deferral.value.trigger.serialize()
@@ -219,8 +222,30 @@ class TestReminders:
             "began_at": 1_000_000.0,
             "every": 60.0,
             "at_most": 3,
-            "subject": {"run_id": "r1", "task": "approve", "url": URL},
+            "subject": {
+                "run_id": "r1",
+                "task": "approve",
+                "task_id": "t1",
+                "title": "Approve",
+                "deadline": None,
+                "url": URL,
+            },
         }
+
+    def test_a_notifier_that_launches_a_process_does_so_once(self, polls, gate, context, clock, monkeypatch):
+        launched = []
+        monkeypatch.setattr(
+            TallyfyLaunchRunNotifier, "notify", lambda self, context: launched.append(self.name)
+        )
+        notifier = TallyfyLaunchRunNotifier(checklist_id="c1", name="{{ tallyfy.title }}")
+        approval = gate(notifiers=notifier, remind_every=60)
+        approval.poke(context)
+        clock.now += 60
+        approval.poke(context)
+        assert launched == ["Approve"]
+        with pytest.raises(TaskDeferred) as deferral:
+            gate(notifiers=notifier, remind_every=60, deferrable=True).execute(context)
+        assert deferral.value.trigger.reminders["notifiers"] == []
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
