@@ -445,11 +445,19 @@ class TallyfyBranchOperator(TallyfyDecisionOperator):
         them. Without ``field``, the values are ``approved`` and ``rejected``.
     :param field: the form field that chooses, by alias (where it has none, by label). A field with several values
         follows all of their branches.
-    :param approvers: as for :class:`TallyfyApprovalOperator`, and so are ``require_comment``, ``notifiers``,
-        ``remind_every``, ``max_reminders``, ``deferrable`` and ``start_from_trigger``. (templated)
-    :param on_timeout: likewise; ``approve`` and ``reject`` follow these branches, and need an approval.
+    :param approvers: who may complete the task, as for :class:`TallyfyApprovalOperator`. (templated)
+    :param require_comment: fail the task without retries if the one who completed it wrote no comment on it.
+    :param on_timeout: what to do if nobody completes it before ``timeout``: ``fail``, ``skip`` this one and what is
+        downstream, or, without ``field``, follow the branch of ``approved`` (``approve``) or of ``rejected``
+        (``reject``).
+    :param notifiers: called once, when the wait begins, as for :class:`TallyfyApprovalOperator`.
+    :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``.
+    :param max_reminders: how many times at most.
     :param on_skipped: what to do if a rule hides the task: ``skip`` this one and what is downstream, or ``fail``.
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
+    :param start_from_trigger: with ``deferrable`` and without ``notifiers``, begin the wait in the triggerer too. A
+        worker always ends it.
     :raises AirflowFailException: the value names no branch, the decision does not count, or the task can never be
         completed.
     :raises AirflowSensorTimeout: nobody completed it in time.

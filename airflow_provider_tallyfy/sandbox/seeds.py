@@ -50,6 +50,7 @@ RELEASE_CHECKLIST_ID = _id(1, 1)
 ONBOARDING_CHECKLIST_ID = _id(1, 2)
 INCIDENT_CHECKLIST_ID = _id(1, 3)
 DATA_QUALITY_CHECKLIST_ID = _id(1, 4)
+GENERATED_TEXT_CHECKLIST_ID = _id(1, 5)
 
 _MEMBERS = (
     Member(1001, "ada@example.com", "Ada", "Okafor", Role.ADMIN, "Head of operations"),
@@ -57,7 +58,7 @@ _MEMBERS = (
     Member(1003, "chiara@example.com", "Chiara", "Ricci", Role.STANDARD, "Customer success"),
     Member(1004, "dev@example.com", "Dev", "Patel", Role.LIGHT, "Contractor"),
 )
-_KICK_OFF, _CAPTURE, _RELEASE, _INCIDENT, _DATA_QUALITY = 3, 4, 0xA, 0xB, 0xC
+_KICK_OFF, _CAPTURE, _RELEASE, _INCIDENT, _DATA_QUALITY, _TEXT = 3, 4, 0xA, 0xB, 0xC, 0xD
 _GROUP_IDS = (_id(7, 1), _id(7, 2))
 _TAG_IDS = (_id(8, 1), _id(8, 2))
 _FOLDER_IDS = (_id(9, 1), _id(9, 2))
@@ -230,6 +231,20 @@ _DATA_QUALITY_STEPS = (
     ),
 )
 
+_GENERATED_TEXT_STEPS = (
+    Step(
+        _id(2, 41),
+        "review_text",
+        "Review the text on {{subject}}",
+        1,
+        summary="A model wrote it. Correct it here, then approve it; or reject it.",
+        step_type=TaskType.APPROVAL,
+        captures=(FormField(_id(_TEXT, 2), "text", "Text", FieldType.TEXTAREA),),
+        owners=Owners(users=(1003,)),
+        deadline_after=_DAY,
+    ),
+)
+
 
 def _on_rejection(number: int, step_id: str, verb: Verb, target_step_id: str) -> Rule:
     condition = Condition(Subject.STEP, step_id, Operation.REJECTED)
@@ -370,7 +385,17 @@ def _seed_organization(store: Store) -> None:
         steps=_DATA_QUALITY_STEPS,
         folder_id=_FOLDER_IDS[0],
     )
-    templates = (release, onboarding, incident, data_quality)
+    generated_text = Checklist(
+        id=GENERATED_TEXT_CHECKLIST_ID,
+        title="Review of a generated text",
+        alias="review-of-a-generated-text",
+        created_at=now,
+        summary="A person approves or edits what a model wrote.",
+        prerun=(FormField(_id(_TEXT, 1), "subject", "Subject", FieldType.TEXT, required=True),),
+        steps=_GENERATED_TEXT_STEPS,
+        folder_id=_FOLDER_IDS[0],
+    )
+    templates = (release, onboarding, incident, data_quality, generated_text)
     store.checklists.update({template.id: template for template in templates})
 
 
