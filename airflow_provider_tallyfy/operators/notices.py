@@ -188,11 +188,10 @@ def _name(notifier: Any) -> str:
 
 
 def _is_first_try(context: Context) -> bool:
-    """Tell whether this is the first try since the task instance began, or was cleared, which gives it more tries."""
+    """Tell whether this is the first poll since the task began, or was cleared, which gives it more tries."""
     ti: Any = context.get("ti")
     if ti is None:
         return True
-    if was_rescheduled(context):
-        return False
-    retries = getattr(context.get("task"), "retries", 0) or 0
-    return bool(ti.try_number == ti.max_tries - retries + 1)
+    task: Any = context["task"]
+    is_first = ti.try_number == ti.max_tries - (task.retries or 0) + 1
+    return is_first and not (task.reschedule and was_rescheduled(context))

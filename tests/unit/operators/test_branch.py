@@ -67,6 +67,12 @@ def branch(**arguments):
     )
 
 
+class Work(BaseOperator):
+    def __init__(self, *, number=0, **kwargs):
+        super().__init__(**kwargs)
+        self.number = number
+
+
 def work(task_id, **arguments):
     return BaseOperator(task_id=task_id, **arguments)
 
@@ -282,7 +288,7 @@ class TestShapes:
         monkeypatch.setattr(gates, "FINDS_SKIPS_OF_UNMAPPED_TASKS", finds)
 
         def build():
-            ship = BaseOperator.partial(task_id="ship").expand(doc=["a", "b"])
+            ship = Work.partial(task_id="ship").expand(number=[1, 2])
             branch() >> [ship, work("repair")]
 
         assert (refusal(build) is None) is finds

@@ -118,11 +118,9 @@ class TestOnce:
         assert len(calls) == 1
 
     def test_nor_does_a_reschedule(self, polls, gate, context, calls, monkeypatch):
-        for _ in range(2):
+        for was_rescheduled in (False, True):
+            monkeypatch.setattr(notices, "was_rescheduled", lambda _context, was=was_rescheduled: was)
             assert not gate(notifiers=Recorder(), mode="reschedule").poke(context)
-            monkeypatch.setattr(
-                "airflow_provider_tallyfy.operators.notices.was_rescheduled", lambda _context: True
-            )
         assert len(calls) == 1
 
     def test_a_task_that_was_cleared_calls_them_again(self, polls, gate, context, calls):
