@@ -216,18 +216,24 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
         if begins:
             self._check_approvers(context)
         try:
-            task = wait()
+            task = self._wait_until_timeout(wait)
         except AirflowSkipException:  # a rule hides the task, or soft_fail
             gate.close()
             raise
+        return (
+            self._act_on_timeout(context, gate)
+            if task is None
+            else self._act_on_decision(context, gate, task)
+        )
+
+    def _wait_until_timeout(self, wait: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+        """Return the decided task; ``None`` if nobody decided in time, unless that fails the task."""
+        try:
+            return wait()
         except AirflowSensorTimeout:
             if self.on_timeout == "fail":
                 raise
-            decided = self._poll_at_timeout()
-            if decided is None:
-                return self._act_on_timeout(context, gate)
-            task = decided
-        return self._act_on_decision(context, gate, task)
+        return self._poll_at_timeout()
 
     @property
     def _reader(self) -> DecisionReader:

@@ -100,7 +100,7 @@ class Surroundings:
         ]
 
     def _find_problems_of_branches(self) -> Iterator[str]:
-        if not self.is_branch:
+        if not self.is_branch or not self.gate.has_dag():
             return
         direct = sorted(task.task_id for task in self.direct if not task.is_teardown)
         for name in dict.fromkeys(
@@ -123,6 +123,8 @@ class Surroundings:
 
     def not_followed(self, names: Iterable[str]) -> list[Any]:
         """Return the tasks that a branch operator skips: directly downstream, and of no branch that it follows."""
+        if not self.gated:
+            return []
         followed = {task_id for name in names for task_id in self.task_ids_of(name)}
         for task_id in list(followed):
             followed |= self.gate.dag.get_task(task_id).get_flat_relative_ids(upstream=False)

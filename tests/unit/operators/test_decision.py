@@ -338,6 +338,13 @@ class TestTimeout:
         assert (result["timed_out"], result["is_approved"]) == (False, is_approved)
         assert skipped == ([] if is_approved else [("publish", -1)])
 
+    @pytest.mark.parametrize("on_timeout", ["skip", "approve", "reject"])
+    def test_hidden_in_the_last_moment_it_closes(self, tallyfy, gate, context, skipped, on_timeout):
+        tallyfy.polls(OPEN, OPEN | {"status": "auto-skipped"})
+        with pytest.raises(AirflowSkipException, match="hides"):
+            self.run(gate, context, on_timeout)
+        assert skipped == [("publish", -1)]
+
     def test_that_of_someone_who_may_not_fails(self, tallyfy, gate, context):
         tallyfy.polls(OPEN, decided())
         with pytest.raises(AirflowFailException, match="may not decide"):
