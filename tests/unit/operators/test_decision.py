@@ -208,6 +208,12 @@ class TestApprovers:
         with pytest.raises(AirflowException, match="completed again"):
             gate(approvers="ben@example.com").execute(context)
 
+    def test_nor_does_an_earlier_one_that_an_old_read_shows(self, tallyfy, gate, context):
+        tallyfy.polls(decided())
+        tallyfy.reads(decided(completed_at="2026-01-03T00:00:00Z", completer_id=1001))
+        with pytest.raises(AirflowException, match="completed again"):
+            gate(approvers="ada@example.com").execute(context)
+
     def test_nobody_named_is_nobody_allowed(self, tallyfy, gate, context):
         tallyfy.polls(decided(completer_id=None))
         with pytest.raises(AirflowFailException, match="whom Tallyfy does not name"):
