@@ -28,9 +28,9 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyValidationError,
 )
 from airflow_provider_tallyfy.protocol import forms, tasks
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.form_fields import read_task_fields, stored_values
 from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.text import described, one_line, quoted
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ class Completer:
             taskdata = forms.encode_task_values(fields, values, directory, stored=stored)
         except FormValuesError as error:
             problems, choices = [*problems, *error.problems], list(error.choices)
-        except UnreadableAnswerError as error:
+        except MalformedResponseError as error:
             raise TallyfyResponseError(
                 f"Nothing was sent, since the form of task {task['id']} cannot be read: {error}."
             ) from None

@@ -10,10 +10,10 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_tallyfy.actions.attempts import READ_LAG_PAUSES
 from airflow_provider_tallyfy.actions.completer import who_completed
-from airflow_provider_tallyfy.protocol.answers import read_moment
 from airflow_provider_tallyfy.protocol.approvers import Approvers, read_approvers
 from airflow_provider_tallyfy.protocol.completion import Person, completer, last_comment
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+from airflow_provider_tallyfy.protocol.responses import parse_datetime
 from airflow_provider_tallyfy.protocol.tasks import decision, is_approval, is_completed
 from airflow_provider_tallyfy.protocol.text import one_line, quoted, shortened
 
@@ -104,7 +104,7 @@ class DecisionReader:
 
 
 def _is_same_completion(task: Mapping[str, Any], shown: Mapping[str, Any]) -> bool:
-    if not is_completed(shown) or read_moment(shown.get("completed_at")) != read_moment(
+    if not is_completed(shown) or parse_datetime(shown.get("completed_at")) != parse_datetime(
         task.get("completed_at")
     ):
         return False

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
 from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
 from airflow_provider_tallyfy.protocol.text import described, quoted, shortened
 
 
@@ -74,7 +74,7 @@ def read_form_fields(value: Any) -> tuple[FormField, ...]:
     Return the fields of a list of them, each once.
 
     :param value: a bare list, ``{"data": […]}``, or nothing at all.
-    :raises UnreadableAnswerError: where it is anything else, or a field has no id or no type.
+    :raises MalformedResponseError: where it is anything else, or a field has no id or no type.
     """
     fields = (_field(item) for item in _items(value, "a list of form fields"))
     return tuple({field.id: field for field in fields}.values())
@@ -135,7 +135,7 @@ def _form(task: Mapping[str, Any]) -> Any:
 def _field(item: Mapping[str, Any]) -> FormField:
     field_type = item.get("field_type")
     if not is_id(item.get("id")) or not isinstance(field_type, str):
-        raise UnreadableAnswerError("a form field has no id or no type")
+        raise MalformedResponseError("a form field has no id or no type")
     default = item.get("default_value")
     return FormField(
         id=str(item["id"]),
@@ -162,14 +162,14 @@ def _items(value: Any, what: str) -> list[dict[str, Any]]:
     if value is None or value in ({}, ""):
         return []
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise UnreadableAnswerError(f"{what} was expected, but there is {described(value)}")
+        raise MalformedResponseError(f"{what} was expected, but there is {described(value)}")
     return value
 
 
 def _id(item: Mapping[str, Any]) -> int | str:
     identifier = item.get("id")
     if not is_id(identifier):
-        raise UnreadableAnswerError("an option or a column of a form field has no id")
+        raise MalformedResponseError("an option or a column of a form field has no id")
     return identifier
 
 

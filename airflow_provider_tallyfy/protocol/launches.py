@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from airflow_provider_tallyfy.protocol import forms, people, tasks
-from airflow_provider_tallyfy.protocol.addresses import is_identifier
 from airflow_provider_tallyfy.protocol.form_fields import read_kickoff_fields
 from airflow_provider_tallyfy.protocol.people import Directory
 from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError, choices
 from airflow_provider_tallyfy.protocol.scalars import plain_text
 from airflow_provider_tallyfy.protocol.tasks import read_steps
 from airflow_provider_tallyfy.protocol.text import described, quoted
+from airflow_provider_tallyfy.protocol.urls import is_identifier
 
 # Page "Launch process".
 MAX_NAME = 550

@@ -13,10 +13,10 @@ from datetime import date
 from typing import Any
 
 from airflow_provider_tallyfy.protocol import people
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
 from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
 from airflow_provider_tallyfy.protocol.people import Directory, encode_assignees
 from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError, choices
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
 from airflow_provider_tallyfy.protocol.scalars import format_datetime
 from airflow_provider_tallyfy.protocol.text import described, listed, quoted, shortened
 
@@ -56,7 +56,7 @@ def read_tasks(run: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """
     Return the tasks of a run that was asked for ``with=tasks``: ``data`` (page "Get process"), or a bare list.
 
-    :raises UnreadableAnswerError: where they are anything else.
+    :raises MalformedResponseError: where they are anything else.
     """
     return _included(run, "tasks")
 
@@ -100,7 +100,7 @@ def read_steps(checklist: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """
     Return the steps of a template that was asked for ``with=steps``: a bare list (page "Get template"), or ``data``.
 
-    :raises UnreadableAnswerError: where they are anything else.
+    :raises MalformedResponseError: where they are anything else.
     """
     return _included(checklist, "steps")
 
@@ -192,7 +192,7 @@ def _included(whole: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], .
     if not isinstance(things, list) or not all(
         isinstance(thing, dict) and is_id(thing.get("id")) for thing in things
     ):
-        raise UnreadableAnswerError(f"a list of {name} was expected, but there is {described(things)}")
+        raise MalformedResponseError(f"a list of {name} was expected, but there is {described(things)}")
     return tuple(things)
 
 

@@ -44,7 +44,7 @@ class RunSnapshot:
         """
         The run's tasks.
 
-        :raises UnreadableAnswerError: they cannot be read.
+        :raises MalformedResponseError: they cannot be read.
         """
         return read_tasks(self.run)
 

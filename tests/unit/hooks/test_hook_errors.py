@@ -65,6 +65,26 @@ def test_a_failing_server(hook, requests_mock, method, kind, advice):
     assert (error.value.tallyfy_message, error.value.is_from_tallyfy) == (None, False)
 
 
+@pytest.mark.parametrize("content", ["<html>Blocked by policy</html>", "Blocked by policy", ""])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 429])
+def test_a_refusal_by_a_firewall_does_not_blame_the_token_alone(hook, requests_mock, status, content):
+    requests_mock.get(RUN, status_code=status, text=content)
+    with pytest.raises(exceptions.TallyfyError, match="not Tallyfy's, so a proxy or a firewall") as error:
+        hook.get_run("r1")
+    assert "host of connection 'tallyfy_default'" in str(error.value)
+    assert ("saying: Blocked by policy. " in str(error.value)) is (content == "Blocked by policy")
+    assert (error.value.tallyfy_message, error.value.is_from_tallyfy) == (None, False)
+
+
+@pytest.mark.parametrize("message", ["API endpoint not found", "Endpoint not found."])
+def test_a_wrong_base_url_is_not_a_run_that_is_gone(hook, requests_mock, message):
+    requests_mock.get(RUN, status_code=404, json={"message": message})
+    with pytest.raises(exceptions.TallyfyNotFoundError) as error:
+        hook.get_run("r1")
+    assert "the path in the host of connection 'tallyfy_default'" in str(error.value)
+    assert "no such thing" not in str(error.value)
+
+
 def test_no_answer(hook, requests_mock):
     requests_mock.get(RUN, exc=requests.ReadTimeout("Read timed out."))
     with pytest.raises(exceptions.TallyfyConnectionError) as error:

@@ -89,6 +89,13 @@ class TestWhatIsSent:
         hook.get_conn().get(url)
         assert "Authorization" not in requests_mock.last_request.headers
 
+    def test_an_international_host_gets_the_token(self, connect, requests_mock):
+        requests_mock.get(
+            "https://xn--tllyfy-bua.test/api/organizations/acme/runs/r1", json={"data": {"id": "r1"}}
+        )
+        connect(host="t\u00e4llyfy.test").get_run("r1")
+        assert requests_mock.last_request.headers["Authorization"] == f"Bearer {TOKEN}"
+
     def test_a_netrc_file_is_not_used(self, hook, requests_mock, monkeypatch, tmp_path):
         netrc = tmp_path / "netrc"
         netrc.write_text("machine tallyfy.test login ada password other-secret\ndefault login a password b\n")
@@ -166,7 +173,7 @@ class TestRedirects:
 class TestBounds:
     @pytest.mark.parametrize("compressed", [False, True])
     def test_an_answer_that_is_too_large(self, hook, requests_mock, monkeypatch, pauses, compressed):
-        monkeypatch.setattr(transport, "LARGEST_ANSWER", 1024 * 1024)
+        monkeypatch.setattr(transport, "MAX_RESPONSE_SIZE", 1024 * 1024)
         content = b'{"data": {"name": "' + b"x" * 2 * 1024 * 1024 + b'"}}'
         if compressed:
             content = gzip.compress(content)
@@ -199,7 +206,7 @@ class TestBounds:
         assert hook.get_run("r1")["name"] == "Release"
 
     def test_a_large_page_that_explains_a_refusal_does_not_hide_it(self, hook, requests_mock, monkeypatch):
-        monkeypatch.setattr(transport, "LARGEST_ANSWER", 1024)
+        monkeypatch.setattr(transport, "MAX_RESPONSE_SIZE", 1024)
         requests_mock.post(f"{ORGANIZATION}/runs", status_code=403, text="<html>" + "x" * 5000)
         with pytest.raises(TallyfyPermissionError):
             hook.launch_run("c1")

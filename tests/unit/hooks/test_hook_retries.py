@@ -146,7 +146,19 @@ class TestReads:
 
 
 class TestRetryAfter:
-    @pytest.mark.parametrize(("given", "seconds"), [("7", 7), ("0", 0), (" 30 ", 30)])
+    @pytest.mark.parametrize(
+        ("given", "seconds"),
+        [
+            ("7", 7),
+            ("0", 0),
+            (" 30 ", 30),
+            ("1.5", 1.5),
+            ("0.25", 0.25),
+            ("7, 8", 8),
+            ("60,30", 60),
+            ("30, 60.5", 60.5),
+        ],
+    )
     @pytest.mark.parametrize("status", [429, 503])
     def test_in_seconds(self, hook, requests_mock, pauses, status, given, seconds):
         requests_mock.get(RUN, [{"status_code": status, "headers": {"Retry-After": given}}, GOOD])
@@ -168,19 +180,37 @@ class TestRetryAfter:
 
     @pytest.mark.parametrize(
         "given",
-        ["", "soon", "-5", "1.5", "9" * 5000, "2026-01-01", "7, 8"],
+        [
+            "",
+            "soon",
+            "-5",
+            "-1.5",
+            "1.",
+            ".5",
+            "1e3",
+            "nan",
+            "inf",
+            "7,",
+            ",7",
+            "7, soon",
+            "7 s",
+            "2026-01-01",
+            "\u0667",
+        ],
     )
     def test_a_malformed_one_is_as_good_as_none(self, hook, requests_mock, pauses, given):
         requests_mock.get(RUN, [{"status_code": 429, "headers": {"Retry-After": given}}, GOOD])
         hook.get_run("r1")
         assert pauses[0] <= 1
 
-    @pytest.mark.parametrize("given", ["121", "86400", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+    @pytest.mark.parametrize(
+        "given", ["121", "86400", "120.5", "7, 86400", "9" * 400, "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"]
+    )
     def test_none_holds_a_caller_for_longer_than_the_ceiling(self, hook, requests_mock, pauses, given):
         requests_mock.get(RUN, [{"status_code": 429, "headers": {"Retry-After": given}}, GOOD])
         hook.get_run("r1")
-        assert pauses == [transport.LONGEST_PAUSE]
-        assert transport.LONGEST_PAUSE == 120
+        assert pauses == [transport.MAX_RETRY_DELAY]
+        assert transport.MAX_RETRY_DELAY == 120
 
     def test_the_error_tells_it(self, connect, requests_mock):
         requests_mock.get(RUN, status_code=429, headers={"Retry-After": "7"})

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.protocol import forms
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.form_fields import keys, read_form_fields
 from airflow_provider_tallyfy.protocol.form_readings import says_nothing
 from airflow_provider_tallyfy.protocol.launches import encode_launch
 from airflow_provider_tallyfy.protocol.names import folded
 from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.tasks import AmbiguousTaskError, find_task
 from airflow_provider_tallyfy.sandbox import fields as sandbox_fields
 from airflow_provider_tallyfy.sandbox.model import Column, FieldType, FormField, Option
@@ -230,9 +230,9 @@ def test_whatever_is_given_is_encoded_or_refused_with_all_that_is_wrong(data, de
 @given(ANYTHING, ANYTHING, ANYTHING)
 @settings(deadline=None, max_examples=100)
 def test_any_answer_is_read_or_refused(prerun, steps, values):
-    with suppress(UnreadableAnswerError, FormValuesError):
+    with suppress(MalformedResponseError, FormValuesError):
         encode_launch({"prerun": prerun, "steps": steps}, values, values)
-    with suppress(UnreadableAnswerError):
+    with suppress(MalformedResponseError):
         json.dumps(forms.read_task_form({"form_fields": prerun, "taskdata": {}}))
 
 

@@ -32,6 +32,7 @@ def may(approvers, task, started_by=None):
         (" ADA@Example.com ", [ADA]),
         (1001, [ADA]),
         ("1001", [ADA]),
+        ("Ada Okafor", [ADA]),
         (["ada@example.com", 1002], [ADA, BEN]),
         ("Release managers", [ADA, CHO, CLIENT]),
         ("g1", [ADA, CHO, CLIENT]),
@@ -111,6 +112,15 @@ def test_a_member_is_not_taken_for_a_guest_with_the_same_address():
 def test_what_names_nobody_is_an_error(approvers):
     with pytest.raises(UnfitValueError):
         read_approvers(approvers, DIRECTORY)
+
+
+def test_a_name_that_two_members_have_is_an_error():
+    twice = read_directory(
+        [{"id": number, "email": f"{number}@example.com", "full_name": "Ben Larsen"} for number in (1, 2)]
+    )
+    with pytest.raises(UnfitValueError, match="Ben Larsen"):
+        read_approvers("Ben Larsen", twice)
+    assert read_approvers("1@example.com", twice).members == {1}
 
 
 @pytest.mark.parametrize("approvers", ["", [], {}, {"users": []}, {"people": [1]}, False, None])

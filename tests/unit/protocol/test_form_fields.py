@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.form_fields import (
     Column,
     FormField,
@@ -14,6 +13,7 @@ from airflow_provider_tallyfy.protocol.form_fields import (
     read_task_fields,
     stored_values,
 )
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from tests.unit.protocol.forms_of_tests import field, form
 
 PLAN = {
@@ -55,7 +55,7 @@ def test_no_fields(value):
     ],
 )
 def test_what_is_no_list_of_fields_is_refused(value):
-    with pytest.raises(UnreadableAnswerError):
+    with pytest.raises(MalformedResponseError):
         read_form_fields(value)
 
 

@@ -22,10 +22,10 @@ PROTOCOL = [
     f"airflow_provider_tallyfy.protocol{module}"
     for module in (
         "",
-        ".addresses",
-        ".answers",
-        ".calls",
-        ".failures",
+        ".urls",
+        ".responses",
+        ".requests",
+        ".errors",
         ".form_choices",
         ".form_fields",
         ".form_readings",
@@ -61,7 +61,7 @@ def test_the_protocol_needs_neither_airflow_nor_sockets():
     )
     assert [name for name in banned if name in loaded] == []
     own = {name for name in loaded if name.startswith("airflow_provider_tallyfy")}
-    assert own == {"airflow_provider_tallyfy", *PROTOCOL}
+    assert own == {"airflow_provider_tallyfy", "airflow_provider_tallyfy.provider_info", *PROTOCOL}
 
 
 BASES = """

@@ -4,8 +4,8 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.tasks import (
     AmbiguousTaskError,
     encode_overrides,
@@ -87,7 +87,7 @@ class TestReadSteps:
 
     @pytest.mark.parametrize("steps", ["s1", [None], [{"title": "A"}], {"id": "s1"}, 5])
     def test_what_is_no_list_of_steps(self, steps):
-        with pytest.raises(UnreadableAnswerError, match="a list of steps was expected"):
+        with pytest.raises(MalformedResponseError, match="a list of steps was expected"):
             read_steps({"steps": steps})
 
 
