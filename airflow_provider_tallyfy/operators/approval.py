@@ -52,7 +52,7 @@ class DecisionReader:
         """
         Return who may decide.
 
-        :raises UnfitValueError: someone is not known, or nobody is named.
+        :raises UnfitValueError: someone is not known, or no one is named.
         """
         if self._approvers is None:
             return None

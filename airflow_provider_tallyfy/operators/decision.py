@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 Notifiers = Sequence[Callable[[Any], object]] | Callable[[Any], object] | None
 """A notifier, or another function of the context, or several of them."""
 ON_TIMEOUT = ("fail", "skip", "approve", "reject")
-"""What can be done if nobody decides in time."""
+"""What can be done without a decision in time."""
 _PAUSES_AT_TIMEOUT = (5.0, 10.0)
 """Seconds between polls that failed when the time was up."""
 
@@ -153,7 +153,7 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
         return super()._trigger_to_start(**arguments)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Poll once; as long as nobody has decided, call the notifiers when it is time."""
+        """Poll once; until there is a decision, call the notifiers when it is time."""
         try:
             result = super().poke(context)
         except TaskDeferred as deferral:
@@ -227,7 +227,7 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
         )
 
     def _wait_until_timeout(self, wait: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-        """Return the decided task; ``None`` if nobody decided in time, unless that fails the task."""
+        """Return the decided task; ``None`` without a decision in time, unless that fails the task."""
         try:
             return wait()
         except AirflowSensorTimeout:
@@ -240,7 +240,7 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
         return DecisionReader(self.run_id, self.hook, self.approvers, self.require_comment)
 
     def _check_approvers(self, context: Context) -> None:
-        """Refuse approvers that nobody knows before the wait, and log who they are; an outage refuses nothing."""
+        """Refuse unknown approvers before the wait, and log who they are; an outage refuses nothing."""
         if self.approvers is None or (self.reschedule and not self.deferrable and was_rescheduled(context)):
             return
         try:
@@ -284,7 +284,7 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
 
     def _poll_at_timeout(self) -> dict[str, Any] | None:
         """
-        Return the task if it was decided in the last moment, ``None`` if nobody did.
+        Return the task if it was decided in the last moment, ``None`` if it was not.
 
         :raises AirflowSensorTimeout: that is not certain, and ``on_timeout`` would approve.
         """
@@ -304,8 +304,8 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
                 is_open_since = time.time()
             if not pauses or isinstance(outcome, Denied):
                 raise AirflowSensorTimeout(
-                    f"Nobody was seen to decide on task {self.task!r} of run {self.run_id} in time, and it is not "
-                    "certain that nobody rejected it, so on_timeout='approve' does not apply."
+                    f"Task {self.task!r} of run {self.run_id} was not decided in time, as far as Tallyfy could be "
+                    "read, but it is not certain that it was not rejected, so on_timeout='approve' does not apply."
                 )
             time.sleep(CONFIRMATION_SECONDS if is_open_since is not None else pauses[0])
             pauses.pop(0)

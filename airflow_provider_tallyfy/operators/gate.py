@@ -2,7 +2,7 @@
 Keep what is downstream of an approval closed unless it was approved, in every shape of DAG.
 
 A rejected approval marks its downstream task instances as skipped. That lasts until one of them is cleared, so
-Airflow's scheduler also looks into the XComs of upstream tasks for what they skipped (``NotPreviouslySkippedDep``). It
+Airflow's scheduler also reads in the XComs of upstream tasks what they skipped (``NotPreviouslySkippedDep``). It
 does not find every XCom: before Airflow 3.2.2 none of an unmapped task for a mapped one, and since then none of a task
 in a mapped task group. In those shapes the approval is skipped itself, and the trigger rules of the tasks directly
 downstream keep them closed. A trigger rule that would not do so is refused, as is one that starts a task before the
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 SKIPPED_TASKS_KEY = "skipmixin_key"
-"""Key of the XCom in which the scheduler looks for the tasks that a task skipped; it has no public name."""
+"""Key of the XCom in which the scheduler finds the tasks that a task skipped; it has no public name."""
 _NEVER_WAIT = ("always", "dummy")
 _START_EARLY = ("one_success", "one_done", "one_failed")
 _RUN_AFTER_ANY_END = ("all_done", "all_done_min_one_success", "none_skipped", "one_done")

@@ -354,11 +354,11 @@ class TallyfyApprovalOperator(TallyfyDecisionOperator):
     :param task: the task's id, alias or title. (templated)
     :param approvers: who may decide: e-mail addresses, member ids, full names, groups by name or id; one, a list, or a
         mapping of lists under ``users``, ``guests`` and ``groups``, and under ``exclude`` those who may not, also
-        ``"started_by"`` for the member who launched the run. A decision by anyone else, or by nobody that Tallyfy
-        names, fails the task without retries. Default: everyone whom Tallyfy lets decide. (templated)
+        ``"started_by"`` for the member who launched the run. A decision by anyone else, or by a user whom Tallyfy
+        does not name, fails the task without retries. Default: everyone whom Tallyfy lets decide. (templated)
     :param require_comment: fail the task without retries if the one who decided wrote no comment on the task, half a
         minute later at most.
-    :param on_timeout: what to do if nobody decides before ``timeout``: ``fail`` without retries, ``skip`` this one and
+    :param on_timeout: what to do without a decision before ``timeout``: ``fail`` without retries, ``skip`` this one and
         what is downstream, or go on as if the task were rejected (``reject``) or **approved** (``approve``). The result
         has ``timed_out`` then. A decision in the last moment counts. ``approve`` fails instead if Tallyfy cannot be
         read at that time.
@@ -381,7 +381,7 @@ class TallyfyApprovalOperator(TallyfyDecisionOperator):
         worker always ends it.
     :raises AirflowFailException: it was rejected (with ``fail_on_reject``), decided by someone who may not or without a
         comment, can never be decided, or could not keep closed what is downstream.
-    :raises AirflowSensorTimeout: nobody decided in time.
+    :raises AirflowSensorTimeout: there was no decision in time.
     :raises ValueError: an argument makes no sense.
     """
 
@@ -447,7 +447,7 @@ class TallyfyBranchOperator(TallyfyDecisionOperator):
         follows all of their branches.
     :param approvers: who may complete the task, as for :class:`TallyfyApprovalOperator`. (templated)
     :param require_comment: fail the task without retries if the one who completed it wrote no comment on it.
-    :param on_timeout: what to do if nobody completes it before ``timeout``: ``fail``, ``skip`` this one and what is
+    :param on_timeout: what to do if it is not completed before ``timeout``: ``fail``, ``skip`` this one and what is
         downstream, or, without ``field``, follow the branch of ``approved`` (``approve``) or of ``rejected``
         (``reject``).
     :param notifiers: called once, when the wait begins, as for :class:`TallyfyApprovalOperator`.
@@ -460,7 +460,7 @@ class TallyfyBranchOperator(TallyfyDecisionOperator):
         worker always ends it.
     :raises AirflowFailException: the value names no branch, the decision does not count, or the task can never be
         completed.
-    :raises AirflowSensorTimeout: nobody completed it in time.
+    :raises AirflowSensorTimeout: it was not completed in time.
     :raises ValueError: an argument makes no sense.
     """
 

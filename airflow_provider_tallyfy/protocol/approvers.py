@@ -2,7 +2,7 @@
 Who may decide on an approval, and whether the user who did was allowed to.
 
 Who decided is what the task itself says: a member by id (``completer_id``), or a guest by e-mail address
-(``completer_guest``). If it says neither, nobody is known to have been allowed to.
+(``completer_guest``). If it says neither, the decision does not count.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ def check_approvers(approvers: Any) -> None:
         )
     for key, entries in approvers.items():
         if not entries or isinstance(entries, bool):
-            raise UnfitValueError(f"approvers names nobody under {quoted(str(key))}; leave that out")
+            raise UnfitValueError(f"approvers names no one under {quoted(str(key))}; leave that out")
     if not approvers:
-        raise UnfitValueError("approvers names nobody; leave it out if everyone may decide")
+        raise UnfitValueError("approvers names no one; leave it out if everyone may decide")
 
 
 def read_approvers(approvers: Any, directory: Directory) -> Approvers:
@@ -110,7 +110,7 @@ def read_approvers(approvers: Any, directory: Directory) -> Approvers:
         or name; or a mapping with lists of them under ``users``, ``guests``, ``groups``, and under ``exclude`` those
         who may not decide, :data:`STARTED_BY` among them.
     :param directory: all members and groups.
-    :raises UnfitValueError: someone is not known, or nobody is named.
+    :raises UnfitValueError: someone is not known, or no one is named.
     """
     check_approvers(approvers)
     if not isinstance(approvers, Mapping):
@@ -138,7 +138,7 @@ def _read(people: Any, directory: Directory) -> Approvers:
         *(f"group {quoted(group.name)}" for group in groups),
     ]
     if not names:
-        raise UnfitValueError("approvers names nobody; leave it out if everyone may decide")
+        raise UnfitValueError("approvers names no one; leave it out if everyone may decide")
     return Approvers(
         frozenset((*encoded["users"], *(member for group in groups for member in group.members))),
         frozenset(map(folded, _emails(encoded["guests"], groups))),

@@ -49,7 +49,7 @@ class TallyfyRemindingTaskTrigger(TallyfyTaskTrigger):
         for number in range(first, reminders["at_most"] + 1):
             await asyncio.sleep(max(began_at + number * every - time.time(), 0))
             subject = {**reminders["subject"], "reminder": number}
-            await self._write_log(self.log.info, "Reminder %d: nobody has decided yet", number)
+            await self._write_log(self.log.info, "Reminder %d: there is no decision yet", number)
             for notifier in reminders["notifiers"]:
                 await self._send(notifier, {"tallyfy": subject, "ti": self.task_instance})
 

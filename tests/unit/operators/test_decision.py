@@ -363,7 +363,7 @@ class TestTimeout:
     @pytest.mark.parametrize("status", [500, 403])
     def test_approve_fails_if_a_rejection_could_not_be_seen(self, tallyfy, gate, context, status):
         tallyfy.polls(OPEN, {"status_code": status, "json": {"message": "no"}})
-        with pytest.raises(AirflowSensorTimeout, match="not certain that nobody rejected"):
+        with pytest.raises(AirflowSensorTimeout, match="not certain that it was not rejected"):
             self.run(gate, context, "approve")
 
     @pytest.mark.parametrize("on_timeout", ["skip", "reject"])
