@@ -13,13 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from airflow.providers.common.compat.sdk import Context
-    from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
+    from airflow.triggers.base import BaseTrigger
 
 _version = Version(Version(airflow_version).base_version)
 AIRFLOW_V_3_0_PLUS = _version >= Version("3.0")
 AIRFLOW_V_3_3_PLUS = _version >= Version("3.3")
 FINDS_SKIPS_OF_UNMAPPED_TASKS = _version >= Version("3.2.2")
 """Whether the scheduler finds, for a mapped task, what an unmapped upstream task skipped; see ``operators/gate.py``."""
+PUSHES_XCOMS_OF_EVENTS = not AIRFLOW_V_3_0_PLUS
+"""
+Whether a ``TaskSuccessEvent`` of a trigger takes XComs along.
+
+Airflow 3 encodes them twice, so that a downstream task gets text (seen in 3.3.2, where ``models/trigger.py`` pushes
+them through ``XComModel.serialize_value``). There, the trigger has to push them itself, as a worker does.
+"""
 IS_AIRFLOW_3_0 = AIRFLOW_V_3_0_PLUS and _version < Version("3.1")
 
 # Seconds: users saw reports that were read 7 s after the deferral, with a heartbeat interval of 5 s.
@@ -95,11 +102,6 @@ def was_cleared(context: Context) -> bool:
     return getattr(dag_run, "clear_number", None) != 0 or getattr(dag_run, "start_date", None) is None
 
 
-def is_deferral_timeout(error: BaseException) -> bool:
-    """Tell whether a trigger ran out of time; Airflow 3 has an exception for that, Airflow 2 only a text."""
-    return type(error).__name__ == "TaskDeferralTimeout" or str(error) == "Trigger/execution timeout"
-
-
 def deferral_hold() -> float:
     """
     Return for how many seconds a task that was deferred or rescheduled may not run again.
@@ -150,46 +152,6 @@ def was_rescheduled(context: Context) -> bool:
 
     first = _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, ti.try_number)
     return first is not None
-
-
-async def success_event(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> TaskSuccessEvent:
-    """
-    Return the event that ends a trigger's task as successful, with its XComs.
-
-    Airflow 3 encodes the XComs of an event twice, so that a downstream task gets them as text (seen in 3.3.2, where
-    ``models/trigger.py`` pushes them through ``XComModel.serialize_value``). There they are pushed beforehand, in the
-    way that a worker does.
-    """
-    from airflow.triggers.base import TaskSuccessEvent
-
-    if not AIRFLOW_V_3_0_PLUS:
-        return TaskSuccessEvent(xcoms=dict(xcoms))
-    await push_from_trigger(trigger, xcoms)
-    return TaskSuccessEvent()
-
-
-async def push_from_trigger(trigger: BaseTrigger, xcoms: Mapping[str, Any]) -> None:
-    """Push XComs of a trigger's task; off the event loop, since an XCom backend may block."""
-    from airflow.providers.common.compat.sdk import XCom
-
-    from airflow_provider_tallyfy.waiting.threads import PUSHING, in_thread
-
-    for key, value in xcoms.items():
-        await in_thread(PUSHING, XCom.set, key=key, value=value, **_task_of(trigger))
-
-
-async def pull_from_trigger(trigger: BaseTrigger, key: str) -> Any:
-    """Return an XCom of a trigger's task, or ``None``; off the event loop, since an XCom backend may block."""
-    from airflow.providers.common.compat.sdk import XCom
-
-    from airflow_provider_tallyfy.waiting.threads import PUSHING, in_thread
-
-    return await in_thread(PUSHING, XCom.get_one, key=key, **_task_of(trigger))
-
-
-def _task_of(trigger: BaseTrigger) -> dict[str, Any]:
-    task: Any = trigger.task_instance
-    return {name: getattr(task, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
 
 
 def task_instance_states(

@@ -53,9 +53,7 @@ class Ours:
         return {"AIRFLOW_CONN_TALLYFY_DEFAULT": json.dumps(connection)}
 
     def prepare(self) -> None:
-        import airflow_provider_tallyfy.hooks.tallyfy
-        import airflow_provider_tallyfy.triggers.tallyfy
-        import airflow_provider_tallyfy.waiting.triggerer  # noqa: F401
+        pass
 
     def trigger(self, run: WaitedFor, interval: float) -> BaseTrigger:
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger

@@ -1,4 +1,9 @@
-"""Prints the files of the provider that one deferrable wait passes, from the DAG to HTTP and back."""
+"""
+Prints the files of the provider that one deferrable wait passes, from the DAG to HTTP and back.
+
+At a *leaf* a reader can stop: it calls nothing further, or only plain functions, which are in `protocol/` (without I/O,
+and without Airflow) or in a file that calls no other. All other files have to be *followed*.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,8 @@ import os
 import sys
 import tempfile
 import threading
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,17 +28,48 @@ class Trace:
 
     def __init__(self) -> None:
         self.files: dict[str, set[str]] = {}
+        self.callees: defaultdict[str, set[str]] = defaultdict(set)
         self.moves = 0
         self._last = ""
 
     def __call__(self, frame: FrameType, event: str, _argument: Any) -> None:
-        path = Path(frame.f_code.co_filename)
-        if event != "call" or not path.is_relative_to(PACKAGE) or "sandbox" in path.parts:
+        name = _file_of(frame)
+        # The bodies of modules and classes run when they are imported, which is no part of a wait.
+        if event != "call" or name is None or not frame.f_code.co_flags & 0x2:
             return
-        name = str(path.relative_to(PACKAGE))
         self.moves += name != self._last
         self._last = name
         self.files.setdefault(name, set()).add(frame.f_code.co_name)
+        caller = frame.f_back
+        while caller is not None and _file_of(caller) is None:
+            caller = caller.f_back
+        if caller is not None and caller.f_code.co_flags & 0x2 and (calling := _file_of(caller)) != name:
+            self.callees[str(calling)].add(name)
+
+    @property
+    def followed(self) -> list[str]:
+        """The files that call on into others."""
+        return [name for name in self.files if not self._is_leaf(name)]
+
+    @property
+    def leaves(self) -> list[str]:
+        """The other ones."""
+        return [name for name in self.files if self._is_leaf(name)]
+
+    def _is_leaf(self, name: str) -> bool:
+        return name.startswith("protocol/") or all(map(self._is_plain, self.callees[name]))
+
+    def _is_plain(self, name: str) -> bool:
+        return name.startswith("protocol/") or all(
+            callee.startswith("protocol/") for callee in self.callees[name]
+        )
+
+
+def _file_of(frame: FrameType) -> str | None:
+    path = Path(frame.f_code.co_filename)
+    if not path.is_relative_to(PACKAGE) or "sandbox" in path.parts:
+        return None
+    return str(path.relative_to(PACKAGE))
 
 
 def main() -> None:
@@ -51,39 +89,43 @@ def main() -> None:
         }
         os.environ["AIRFLOW_CONN_TALLYFY_DEFAULT"] = json.dumps(connection)
         people = SandboxClient(server.url)
-        # Loaded beforehand, so that only what a wait does is in the trace.
-        from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
-        from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
-
         next_task = people.next_task(SEEDED_RUN_ID)
         if next_task is None:
             raise RuntimeError("The seeded run has no next task.")
-        task_id = next_task["id"]
-        sensor = TallyfyNextTaskSensor(
-            task_id="wait", run_id=SEEDED_RUN_ID, from_task=task_id, deferrable=True
-        )
         trace = Trace()
         threading.setprofile(trace)
         sys.setprofile(trace)
         try:
-            sensor._poller.poll(sensor._first_condition({}), confirm=False)
-            people.complete_next(SEEDED_RUN_ID)
-            trigger = TallyfyNextTaskTrigger(
-                tallyfy_conn_id="tallyfy_default", run_id=SEEDED_RUN_ID, from_task=task_id, poke_interval=1.0
-            )
-            event = asyncio.run(_first(trigger))
-            sensor.execute_complete({}, event, ends_at=0.0)
+            _wait(SEEDED_RUN_ID, next_task["id"], lambda: people.complete_next(SEEDED_RUN_ID))
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
-    layers: dict[str, list[str]] = {}
-    for name in trace.files:
-        layers.setdefault(name.partition("/")[0], []).append(name)
-    for layer, names in layers.items():
-        print(f"{layer}: {len(names)}")
+    for kind, names in (("followed", trace.followed), ("leaves", trace.leaves)):
+        print(f"{kind}: {len(names)}")
         for name in names:
             print(f"    {name}: {', '.join(sorted(trace.files[name]))[:100]}")
-    print(f"{len(trace.files)} files, {trace.moves} moves between them")
+    print(
+        f"{len(trace.files)} files: {len(trace.followed)} followed, {len(trace.leaves)} leaves; "
+        f"{trace.moves} moves between them"
+    )
+
+
+def _wait(run_id: str, from_task: str, complete: Callable[[], object]) -> None:
+    """Defer a sensor, let the task be completed while its trigger waits, and resume the sensor."""
+    from airflow.providers.common.compat.sdk import TaskDeferred
+
+    from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
+
+    sensor = TallyfyNextTaskSensor(
+        task_id="wait", run_id=run_id, from_task=from_task, deferrable=True, poke_interval=1
+    )
+    try:
+        sensor.poke({})
+    except TaskDeferred as deferral:
+        trigger = deferral.trigger
+    complete()
+    event = asyncio.run(_first(trigger))
+    sensor.execute_complete({}, event, ends_at=0.0)
 
 
 async def _first(trigger: Any) -> Any:

@@ -64,10 +64,7 @@ class ToldMetrics:
         self.told.append(("gauge", name, value, tags))
 
     def of(self, name: str) -> list[tuple[float, dict[str, str]]]:
-        """Return what was told by one name, values with tags, after all that is on its way."""
-        from airflow_provider_tallyfy import metrics
-
-        metrics._teller.wait()
+        """Return what was told by one name, values with tags."""
         return [(value, tags) for _, told, value, tags in self.told if told == name]
 
     def counts(self, name: str) -> dict[str, float]:
@@ -82,9 +79,6 @@ class ToldMetrics:
 def told_metrics(monkeypatch: pytest.MonkeyPatch) -> ToldMetrics:
     from airflow.providers.common.compat import sdk
 
-    from airflow_provider_tallyfy import metrics
-
-    metrics._teller.wait()  # until the test before has told all of its own
     told = ToldMetrics()
     monkeypatch.setattr(sdk, "Stats", told)
     return told

@@ -28,7 +28,7 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyResponseError,
 )
 from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, find_marked, newest_runs
-from airflow_provider_tallyfy.protocol.launches import cut_to_fit, encode_launch, needs_directory
+from airflow_provider_tallyfy.protocol.launch_request import cut_to_fit, encode_launch, needs_directory
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.urls import is_identifier
 

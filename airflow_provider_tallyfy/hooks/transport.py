@@ -33,9 +33,9 @@ from airflow_provider_tallyfy.hooks.exchange import exchange
 from airflow_provider_tallyfy.metrics import OUTCOME_OF_ERROR
 from airflow_provider_tallyfy.protocol import urls
 from airflow_provider_tallyfy.protocol.errors import ErrorKind, ErrorResponse, read_error
+from airflow_provider_tallyfy.protocol.formatting import one_line
 from airflow_provider_tallyfy.protocol.requests import HEADERS, Request
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, read_body
-from airflow_provider_tallyfy.protocol.text import one_line
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseNotifier
 
+from airflow_provider_tallyfy import rendering
 from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
 from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyIndeterminateError
 from airflow_provider_tallyfy.notifications.callback import Callback
-from airflow_provider_tallyfy.protocol.form_fields import read_kickoff_fields
+from airflow_provider_tallyfy.protocol.formatting import quoted
 from airflow_provider_tallyfy.protocol.forms import text_keys
+from airflow_provider_tallyfy.protocol.forms.fields import read_kickoff_fields
 from airflow_provider_tallyfy.protocol.launch_mark import find_marked, newest_runs
-from airflow_provider_tallyfy.protocol.problems import FormValuesError
 from airflow_provider_tallyfy.protocol.requests import COMMENT_STATES
-from airflow_provider_tallyfy.protocol.text import quoted
+from airflow_provider_tallyfy.protocol.validation import FormValuesError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -89,7 +90,7 @@ class TallyfyNotifier(BaseNotifier):
         """Send what is rendered already; no error is raised."""
         # Imported late, since DAG files are parsed all day, and need no `requests` for that.
         from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-        from airflow_provider_tallyfy.waiting.reloading_hook import unread_connection
+        from airflow_provider_tallyfy.waiting.polls import unread_connection
 
         name = type(self).__name__
         hook = TallyfyHook(self.tallyfy_conn_id, retries=_RETRIES, max_retry_after=MAX_RETRY_AFTER)
@@ -151,7 +152,8 @@ class TallyfyNotifier(BaseNotifier):
 
     def _render(self, template: Any, context: Context, dag: Any = None) -> Any:
         # Past Airflow's own notifier: up to 3.0 it needs a DAG, which not every context has.
-        return super(BaseNotifier, self)._render(template, context, dag or _rendering_dag(context))
+        airflow_render = super(BaseNotifier, self)._render
+        return rendering.render(airflow_render, template, context, dag or _rendering_dag(context))
 
     @staticmethod
     async def _in_thread(call: Any, context: Context) -> None:

@@ -12,10 +12,10 @@ from airflow_provider_tallyfy.actions.attempts import READ_LAG_PAUSES
 from airflow_provider_tallyfy.actions.completer import who_completed
 from airflow_provider_tallyfy.protocol.approvers import Approvers, read_approvers
 from airflow_provider_tallyfy.protocol.completion import Person, completer, last_comment
+from airflow_provider_tallyfy.protocol.formatting import one_line, quoted, shortened
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.responses import parse_datetime
 from airflow_provider_tallyfy.protocol.tasks import decision, is_approval, is_completed
-from airflow_provider_tallyfy.protocol.text import one_line, quoted, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.waiting.triggerer import Log
+    from airflow_provider_tallyfy.waiting.worker import Log
 
 AUDIT_MARK = "tallyfy.gate.decision"
 """What the log line of each decision begins with."""
@@ -52,7 +52,7 @@ class DecisionReader:
         """
         Return who may decide.
 
-        :raises UnfitValueError: someone is not known, or no one is named.
+        :raises InvalidValueError: someone is not known, or no one is named.
         """
         if self._approvers is None:
             return None

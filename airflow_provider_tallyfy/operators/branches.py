@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.names import folded
-from airflow_provider_tallyfy.protocol.text import listed, quoted
+from airflow_provider_tallyfy.protocol.formatting import listed, quoted
+from airflow_provider_tallyfy.protocol.lookup import normalized
 
 DECISIONS = {True: "approved", False: "rejected"}
 
@@ -32,7 +32,7 @@ def read_branches(branches: Any, *, is_decision: bool) -> dict[str, tuple[str, .
         if not all(isinstance(each, str) and each for each in ids):
             raise ValueError(f"branches[{value!r}] must be a task id, a list of them, or None.")
         read[str(value)] = ids
-    if len(set(map(folded, read))) < len(branches):
+    if len(set(map(normalized, read))) < len(branches):
         raise ValueError(f"branches names a value more than once: {listed(map(repr, branches))}.")
     return read
 
@@ -61,7 +61,7 @@ def choose_branches(
     for value in values:
         name = value if isinstance(value, str) else str(value)
         same = [each for each in branches if each == name] or [
-            each for each in branches if folded(each) == folded(name)
+            each for each in branches if normalized(each) == normalized(name)
         ]
         if not same:
             raise LookupError(f"{quoted(name)} names no branch; the branches are for {known}.")

@@ -31,7 +31,7 @@ from airflow_provider_tallyfy.operators.gate import Gate
 from airflow_provider_tallyfy.operators.notices import Notices, pack_notifier
 from airflow_provider_tallyfy.protocol.approvers import check_approvers
 from airflow_provider_tallyfy.protocol.tasks import find_task
-from airflow_provider_tallyfy.sensors.start import NeedsWorkerError
+from airflow_provider_tallyfy.sensors.start_in_triggerer import NeedsWorkerError
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
 from airflow_provider_tallyfy.version_compat import (
     AIRFLOW_V_3_3_PLUS,
@@ -137,8 +137,6 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
 
     def _log_result(self, result: dict[str, Any]) -> None:
         """Leave that to the decision, which says more."""
-
-    _tell = _log_result
 
     def _trigger_for(self, condition: TaskDoneCondition, **arguments: Any) -> TallyfyTaskTrigger:
         if self.remind_every is None:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_tallyfy.protocol.completion import completer
-from airflow_provider_tallyfy.protocol.names import folded
+from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted
+from airflow_provider_tallyfy.protocol.lookup import normalized
 from airflow_provider_tallyfy.protocol.people import KINDS, Directory, encode_assignees
-from airflow_provider_tallyfy.protocol.problems import UnfitValueError
-from airflow_provider_tallyfy.protocol.text import described, listed, quoted
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 STARTED_BY = "started_by"
 """Stands for the member who launched the run, among those who may not decide."""
@@ -57,7 +57,7 @@ class Approvers:
         member, guest = _member_id(task.get("completer_id")), None
         if member is None:
             person = completer(task)
-            guest = folded(person.email) if person is not None and person.email else None
+            guest = normalized(person.email) if person is not None and person.email else None
         if member is None and guest is None:
             return "whom Tallyfy does not name"
         if self.names and not self._includes(member, guest):
@@ -80,26 +80,26 @@ def check_approvers(approvers: Any) -> None:
     """
     Refuse what can name no approvers, without knowing who there is.
 
-    :raises UnfitValueError: it is empty, or of another kind.
+    :raises InvalidValueError: it is empty, or of another kind.
     """
     if not isinstance(approvers, Mapping):
         if isinstance(approvers, bool) or not (
             isinstance(approvers, int) or (isinstance(approvers, (str, list, tuple, set)) and approvers)
         ):
-            raise UnfitValueError(
+            raise InvalidValueError(
                 "approvers must be e-mail addresses, ids, names or groups, or a mapping of them under "
                 f"{listed((*KINDS, _EXCLUDE))}, but is {described(approvers)}"
             )
         return
     if unknown := [str(key) for key in approvers if key not in (*KINDS, _EXCLUDE)]:
-        raise UnfitValueError(
+        raise InvalidValueError(
             f"approvers takes {listed((*KINDS, _EXCLUDE))}, but not {listed(map(quoted, unknown))}"
         )
     for key, entries in approvers.items():
         if not entries or isinstance(entries, bool):
-            raise UnfitValueError(f"approvers names no one under {quoted(str(key))}; leave that out")
+            raise InvalidValueError(f"approvers names no one under {quoted(str(key))}; leave that out")
     if not approvers:
-        raise UnfitValueError("approvers names no one; leave it out if everyone may decide")
+        raise InvalidValueError("approvers names no one; leave it out if everyone may decide")
 
 
 def read_approvers(approvers: Any, directory: Directory) -> Approvers:
@@ -110,7 +110,7 @@ def read_approvers(approvers: Any, directory: Directory) -> Approvers:
         or name; or a mapping with lists of them under ``users``, ``guests``, ``groups``, and under ``exclude`` those
         who may not decide, :data:`STARTED_BY` among them.
     :param directory: all members and groups.
-    :raises UnfitValueError: someone is not known, or no one is named.
+    :raises InvalidValueError: someone is not known, or no one is named.
     """
     check_approvers(approvers)
     if not isinstance(approvers, Mapping):
@@ -138,10 +138,10 @@ def _read(people: Any, directory: Directory) -> Approvers:
         *(f"group {quoted(group.name)}" for group in groups),
     ]
     if not names:
-        raise UnfitValueError("approvers names no one; leave it out if everyone may decide")
+        raise InvalidValueError("approvers names no one; leave it out if everyone may decide")
     return Approvers(
         frozenset((*encoded["users"], *(member for group in groups for member in group.members))),
-        frozenset(map(folded, _emails(encoded["guests"], groups))),
+        frozenset(map(normalized, _emails(encoded["guests"], groups))),
         tuple(names),
     )
 

@@ -20,8 +20,8 @@ from itertools import pairwise
 from json import dumps
 from typing import Any
 
+from airflow_provider_tallyfy.protocol.formatting import shortened
 from airflow_provider_tallyfy.protocol.responses import parse_datetime
-from airflow_provider_tallyfy.protocol.text import shortened
 
 CLOCK_SKEW = timedelta(hours=1)
 """How far two clocks may differ: those of two workers, and Tallyfy's."""

@@ -15,11 +15,11 @@ from functools import cached_property
 from numbers import Integral
 from typing import Any, TypeVar
 
-from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
-from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted
+from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
-from airflow_provider_tallyfy.protocol.text import described, listed, quoted
 from airflow_provider_tallyfy.protocol.urls import is_identifier
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class Directory:
         """
         Return the member with this id, e-mail address or full name.
 
-        :raises UnfitValueError: where there is none, or more than one.
+        :raises InvalidValueError: where there is none, or more than one.
         """
         known = [member.email for member in self.members]
         return _only(self.members_called(name), name, "member", known, lambda m: f"{m.id} ({m.email})")
@@ -69,7 +69,7 @@ class Directory:
         """
         Return the group with this id or name.
 
-        :raises UnfitValueError: where there is none, or more than one.
+        :raises InvalidValueError: where there is none, or more than one.
         """
         known = [quoted(group.name) for group in self.groups]
         return _only(self.groups_called(name), name, "group", known, lambda group: str(group.id))
@@ -87,9 +87,9 @@ class Directory:
         return index(
             self.members,
             Rank(lambda member: (str(member.id),)),
-            Rank(lambda member: (member.email,), folded),
+            Rank(lambda member: (member.email,), normalized),
             Rank(lambda member: (member.name,)),
-            Rank(lambda member: (member.name,), folded),
+            Rank(lambda member: (member.name,), normalized),
         )
 
     @cached_property
@@ -98,7 +98,7 @@ class Directory:
             self.groups,
             Rank(lambda group: (str(group.id),)),
             Rank(lambda group: (group.name,)),
-            Rank(lambda group: (group.name,), folded),
+            Rank(lambda group: (group.name,), normalized),
         )
 
 
@@ -150,20 +150,20 @@ def encode_assignees(assignees: Any, directory: Directory | None = None) -> dict
         group; or a mapping with lists of them under ``users``, ``guests`` and ``groups``, all of them optional.
     :param directory: to look up e-mail addresses and names. Without it, the id of a group is taken as it is, and so
         are the e-mail addresses under ``guests``.
-    :raises UnfitValueError: an assignee is none of these, is ambiguous, or cannot be looked up.
+    :raises InvalidValueError: an assignee is none of these, is ambiguous, or cannot be looked up.
     """
     encoded: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     problems: list[str] = []
     for kind, entry in _entries(assignees):
         try:
             encoded_as, name = _encoded(kind, entry, directory)
-        except UnfitValueError as error:
+        except InvalidValueError as error:
             problems.extend(error.problems)
             continue
         if name not in encoded[encoded_as]:
             encoded[encoded_as].append(name)
     if problems:
-        raise UnfitValueError(*problems)
+        raise InvalidValueError(*problems)
     return encoded
 
 
@@ -193,26 +193,26 @@ def _encoded(kind: str | None, entry: Any, directory: Directory | None) -> tuple
             return "guests", _guest(entry)
         case "groups":
             return "groups", _group(entry, directory)
-    raise UnfitValueError(f"{quoted(kind or '')} is none of the lists {', '.join(KINDS)}")
+    raise InvalidValueError(f"{quoted(kind or '')} is none of the lists {', '.join(KINDS)}")
 
 
 def _kind_of(entry: Any, directory: Directory | None) -> str:
     if _number(entry) is not None:
         return "users"
     if not isinstance(entry, str):
-        raise UnfitValueError(
+        raise InvalidValueError(
             f"an assignee is an e-mail address, or the id or name of a member or a group, not {described(entry)}"
         )
     if directory is None:
         if "@" in entry:
-            raise UnfitValueError(f"whether {quoted(entry)} is a member's is not known without the members")
+            raise InvalidValueError(f"whether {quoted(entry)} is a member's is not known without the members")
         return "groups"
     members, groups = directory.members_called(entry), directory.groups_called(entry)
     if members and groups:
         ids = {"users": [member.id for member in members], "groups": [group.id for group in groups]}
-        raise UnfitValueError(f"{quoted(entry)} is the name of a member and of a group; use an id: {ids}")
+        raise InvalidValueError(f"{quoted(entry)} is the name of a member and of a group; use an id: {ids}")
     if not members and not groups and "@" not in entry:
-        raise UnfitValueError(
+        raise InvalidValueError(
             f"{quoted(entry)} is no e-mail address, and neither a member nor a group; the groups are "
             f"{listed(quoted(group.name) for group in directory.groups) or 'none'}"
         )
@@ -222,29 +222,29 @@ def _kind_of(entry: Any, directory: Directory | None) -> str:
 def _user(entry: Any, directory: Directory | None) -> int:
     number = _number(entry)
     if number is None and not isinstance(entry, str):
-        raise UnfitValueError(
+        raise InvalidValueError(
             f"a member is named by id, e-mail address or full name, not by {described(entry)}"
         )
     if directory is not None:
         return directory.member(str(entry) if number is None else str(number)).id
     if number is None:
-        raise UnfitValueError(f"the member {quoted(entry)} cannot be looked up without the members")
+        raise InvalidValueError(f"the member {quoted(entry)} cannot be looked up without the members")
     return number
 
 
 def _guest(entry: Any) -> str:
     if not is_email(entry):
-        raise UnfitValueError(f"a guest is named by e-mail address, not by {described(entry)}")
+        raise InvalidValueError(f"a guest is named by e-mail address, not by {described(entry)}")
     return str(entry).strip()
 
 
 def _group(entry: Any, directory: Directory | None) -> int | str:
     if not is_id(entry):
-        raise UnfitValueError(f"a group is named by id or name, not by {described(entry)}")
+        raise InvalidValueError(f"a group is named by id or name, not by {described(entry)}")
     if directory is not None:
         return directory.group(str(entry)).id
     if isinstance(entry, str) and not is_identifier(entry):
-        raise UnfitValueError(f"the group {quoted(entry)} cannot be looked up without the groups")
+        raise InvalidValueError(f"the group {quoted(entry)} cannot be looked up without the groups")
     group: int | str = entry
     return group
 
@@ -262,8 +262,8 @@ def _only(found: tuple[T, ...], name: str, what: str, known: list[str], named: C
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UnfitValueError(f"{quoted(name)} is no {what}; there are {listed(known) or 'none'}")
-    raise UnfitValueError(
+        raise InvalidValueError(f"{quoted(name)} is no {what}; there are {listed(known) or 'none'}")
+    raise InvalidValueError(
         f"{quoted(name)} is ambiguous: {len(found)} {what}s are called so; use an id: {listed(map(named, found))}"
     )
 

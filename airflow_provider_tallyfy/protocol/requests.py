@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from json import dumps
+from types import NoneType
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -130,6 +131,9 @@ def list_activities(organization: str) -> Request:
 
 def launch_run(organization: str, checklist_id: str, values: Mapping[str, Any]) -> Request:
     """Launch a run of a template (`Launch process`). ``None`` values are left out."""
+    for name in ("tags", "users", "groups", "folders"):
+        if not isinstance(values.get(name), (list, tuple, NoneType)):
+            raise ValueError(f"{name} must be a list of ids, not {type(values[name]).__name__}.")
     body = {"checklist_id": identifier(checklist_id, "checklist_id"), **_present(values)}
     return build_request("POST", "runs", organization, json=body)
 
@@ -141,6 +145,11 @@ def update_task(organization: str, run_id: str, task_id: str, values: Mapping[st
 
 def complete_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Request:
     """Complete, approve or reject a task of a run (`Complete task`). ``None`` values are left out."""
+    user = values.get("override_user")
+    if not isinstance(values.get("is_approved"), (bool, NoneType)):
+        raise ValueError(f"is_approved must be True or False, not {type(values['is_approved']).__name__}.")
+    if not isinstance(user, (int, NoneType)) or isinstance(user, bool):
+        raise ValueError(f"override_user must be the id of a member, a number, not {type(user).__name__}.")
     path = f"runs/{identifier(run_id, 'run_id')}/completed-tasks"
     body = {"task_id": identifier(task_id, "task_id"), **_present(values)}
     return build_request("POST", path, organization, json=body)

@@ -33,10 +33,12 @@ def identifier(value: object, field: str) -> str:
     """
     Return ``value`` as a Tallyfy id that can stand in a path.
 
-    :param value: the id, a string of 1 to 255 letters, digits, ``_`` and ``-``.
+    :param value: the id, a string of 1 to 255 letters, digits, ``_`` and ``-``, or a whole number.
     :param field: what the caller calls it, for the error.
     :raises ValueError: where it is anything else.
     """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        value = str(value)
     if is_identifier(value):
         return value
     raise ValueError(

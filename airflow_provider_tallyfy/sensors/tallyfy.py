@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
-    AirflowNotFoundException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
@@ -21,34 +20,40 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_tallyfy.exceptions import TallyfyError
+from airflow_provider_tallyfy.operators.base import fail_on_bad_input
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
-from airflow_provider_tallyfy.operators.waits import time_left
-from airflow_provider_tallyfy.sensors import baseline, start
-from airflow_provider_tallyfy.sensors.triggerer import InTriggerer
+from airflow_provider_tallyfy.protocol.urls import identifier
+from airflow_provider_tallyfy.rendering import TextPreservingTemplates
+from airflow_provider_tallyfy.sensors.start_in_triggerer import (
+    StartInTriggererMixin,
+    comes_from_a_task,
+    next_task_id_as_text,
+    template_as_text,
+)
 from airflow_provider_tallyfy.version_compat import (
     AIRFLOW_V_3_3_PLUS,
     deferral_hold,
-    is_deferral_timeout,
     is_trigger_timeout,
+    never_expire,
+    task_state_store,
 )
 from airflow_provider_tallyfy.waiting import messages
-from airflow_provider_tallyfy.waiting.events import from_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
 from airflow_provider_tallyfy.waiting.outcomes import (
     C,
     Condition,
     Denied,
+    Evaluation,
     Final,
     Met,
     Pending,
     PollFailed,
-    Skipped,
     Unconfirmed,
-    Unreachable,
+    from_event,
 )
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition, check_on_skipped
-from airflow_provider_tallyfy.waiting.worker import RunPoller, finish
+from airflow_provider_tallyfy.waiting.worker import RunPoller, finish, time_left
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -62,7 +67,7 @@ if TYPE_CHECKING:
     )
 
 
-class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
+class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOperator, Generic[C]):
     """
     A wait for a condition of a run. Each sensor adds the condition, its arguments, and what it keeps of it.
 
@@ -78,7 +83,7 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
     template_fields: Sequence[str] = ("run_id", "tallyfy_conn_id")
     operator_extra_links = (TallyfyProcessLink(),)
     ui_color = "#d9efe3"
-    _kind_of_condition: type[Condition]
+    _condition_class: type[Condition]
 
     def __init__(
         self,
@@ -96,14 +101,14 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
 
     @abstractmethod
     def _first_condition(self, context: Context) -> C:
-        """Return what is waited for when the task looks for the first time in this try."""
+        """Return what is waited for at the first poll of this try."""
 
     @abstractmethod
     def _trigger_for(self, condition: C, **arguments: Any) -> TallyfyTrigger:
         """Return the trigger that waits for a condition."""
 
-    def _learn(self, context: Context, condition: C) -> None:
-        """Keep what a condition learned from what was seen."""
+    def _save_baseline(self, context: Context, condition: C) -> None:
+        """Keep what a condition learned from the first poll."""
 
     def _may_end_in_triggerer(self, context: Context) -> bool:
         """Tell whether nothing is left for a worker after a success."""
@@ -121,8 +126,10 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
         started_at = time.time()
-        looked_at: float | None = started_at
-        condition = self._condition or self._first_condition(context)
+        polled_at: float | None = started_at
+        with fail_on_bad_input():
+            identifier(self.run_id, "run_id")
+            condition = self._condition or self._first_condition(context)
         if self._condition is None and (
             self.deferrable or not self.reschedule
         ):  # not again at each reschedule
@@ -135,41 +142,42 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
         match outcome:
             case Pending(learned):
                 if learned != condition:
-                    self._learn(context, learned)
+                    self._save_baseline(context, learned)
                 condition = learned
             case PollFailed() | Unconfirmed():
-                looked_at = None
+                polled_at = None
             case Denied(error) if self.silent_fail and self.deferrable:
                 self.log.error(
                     "Tallyfy refused this poll; the wait goes on because of silent_fail: %s", error
                 )
-                looked_at = None
+                polled_at = None
             case _:
-                return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, outcome))
+                return PokeReturnValue(is_done=True, xcom_value=self._finish(context, outcome))
         self._condition = condition
         if self.deferrable:
-            self._defer(context, condition, started_at + self.timeout, looked_at=looked_at)
+            self._defer(context, condition, started_at + self.timeout, worker_polled_at=polled_at)
         return PokeReturnValue(is_done=False)
 
     def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
-        """Return the seconds until the next poke: Airflow's own, but enough for it to survive a reschedule."""
+        """Return the seconds until the next poke; a reschedule takes some, and ``Retry-After`` may ask for more."""
         interval: float = super()._get_next_poke_interval(*args, **kwargs)
-        return max(interval, deferral_hold()) if self.reschedule else interval
+        return max(interval, deferral_hold(), self._poller.paused_for) if self.reschedule else interval
 
-    def _defer(self, context: Context, condition: C, ends_at: float, *, looked_at: float | None) -> NoReturn:
+    def _defer(
+        self, context: Context, condition: C, ends_at: float, *, worker_polled_at: float | None
+    ) -> NoReturn:
         """Wait on in the triggerer; times are in seconds since the epoch."""
         self.defer(
             trigger=self._trigger_for(
                 condition,
                 tallyfy_conn_id=self.tallyfy_conn_id,
                 run_id=self.run_id,
-                looked_at=looked_at,
-                last_line=None if looked_at is None else self._poller.last_line,
+                worker_polled_at=worker_polled_at,
                 deferred_at=time.time(),
                 ends_at=ends_at,
                 end_from_trigger=self._may_end_in_triggerer(context),
-                **self._poller.target,
-                **self._pace_of_trigger(),
+                **self._poller.trigger_arguments,
+                **self._schedule_of_trigger(),
             ),
             method_name="execute_complete",
             kwargs={"ends_at": ends_at},
@@ -179,39 +187,37 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
     def execute_complete(
         self, context: Context, event: Mapping[str, Any] | None = None, ends_at: float | None = None
     ) -> dict[str, Any]:
-        """Take up what the trigger saw; ``dag.test()`` passes on nothing else, nor does a start from the trigger."""
-        ends_at = self._began_at(context) + self.timeout if ends_at is None else ends_at
+        """Resume after the deferral; ``dag.test()`` and a start from the trigger pass on nothing but the event."""
+        if ends_at is None:
+            # When this try began, which a deferral does not change.
+            began_at = getattr(context.get("ti"), "start_date", None)
+            ends_at = (began_at.timestamp() if began_at else time.time()) + self.timeout
         if self._asks_to_start:
-            self._link_without_a_look(context)
-        return self._conclude(context, self._taken_up(context, from_event(event), ends_at))
+            self._push_link_without_poll(context)
+        outcome = from_event(event, self._condition_class)
+        return self._finish(context, self._resume(context, outcome, ends_at))
 
-    def _taken_up(self, context: Context, verdict: Any, ends_at: float) -> Final:
-        """Return the verdict, if it ends the wait; otherwise wait on."""
-        if isinstance(verdict, Pending):
-            self._learn(context, verdict.condition)
-            self._defer(context, verdict.condition, ends_at, looked_at=time.time())
-        final: Final = verdict
+    def _resume(self, context: Context, outcome: Evaluation[Any], ends_at: float) -> Final:
+        """Return the outcome of the trigger, if it ends the wait; otherwise wait on."""
+        if isinstance(outcome, Pending):
+            self._save_baseline(context, outcome.condition)
+            self._defer(context, outcome.condition, ends_at, worker_polled_at=time.time())
+        final: Final = outcome
         return final
 
-    def _began_at(self, context: Context) -> float:
-        """Return when this try began, in seconds since the epoch; a deferral does not change that."""
-        began = getattr(context.get("ti"), "start_date", None)
-        return began.timestamp() if began else time.time()
-
-    def _link_without_a_look(self, context: Context) -> None:
-        """Say where the process is, if the connection can be read; to end the wait, it is not needed any more."""
+    def _push_link_without_poll(self, context: Context) -> None:
+        """Push the link to the process, if the connection can be read; to end the wait, it is not needed any more."""
         try:
             push_run_url(context, self.hook.run_url(self.run_id))
         except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything)
             self.log.warning("The link to the process is left out: no connection (%s)", type(error).__name__)
 
-    def _conclude(self, context: Context, verdict: Final) -> dict[str, Any]:
-        """End the wait as the verdict says, in whatever mode it was held."""
-        return finish(verdict, self._tell)
+    def _finish(self, context: Context, outcome: Final) -> dict[str, Any]:
+        """End the wait as its outcome says, in whatever mode it was held."""
+        return finish(outcome, self._log_result)
 
-    def _tell(self, result: dict[str, Any]) -> None:
-        """Say in a last line how the wait came out."""
-        self.log.info("The wait is over: %s", self._kind_of_condition.describe_result(result))
+    def _log_result(self, result: dict[str, Any]) -> None:
+        self.log.info("The wait is over: %s", self._condition_class.describe_result(result))
 
     def poll_after_timeout(self, context: Context) -> dict[str, Any]:
         """
@@ -219,17 +225,8 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
 
         :raises AirflowSensorTimeout: it has not.
         """
-        condition = self._first_condition(context)
-        try:
-            outcome = self._poller.poll(condition)
-        except AirflowNotFoundException:  # no connection any more
-            outcome = None
-        if isinstance(outcome, (Met, Unreachable, Skipped)) or (
-            isinstance(outcome, Denied) and not self.silent_fail
-        ):
-            return self._conclude(context, outcome)
-        raise AirflowSensorTimeout(
-            f"Sensor has timed out; run {self.run_id}: {condition.describe_goal()} is still waited for."
+        return self._poller.finish_after_timeout(
+            self._first_condition(context), lambda outcome: self._finish(context, outcome)
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -252,8 +249,6 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
                 raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
             if isinstance(error, AirflowSensorTimeout) and self.soft_fail:  # on Airflow 3.0
                 raise AirflowSkipException("Skipping due to soft_fail is set to True.") from error
-            if is_deferral_timeout(error):
-                raise AirflowSensorTimeout(*error.args) from error
             raise
 
 
@@ -272,7 +267,7 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
     :param run_id: id of the run. (templated)
     :param from_task: the task to move on from: its id, or the task object itself, so that
         ``from_task=get_run.output["next_task"]`` works as it stands. Not given, ``None`` or empty: the task that is
-        next at the sensor's first look, which is kept until the sensor succeeds, through a retry on Airflow 3.3 and
+        next at the sensor's first poll, which is kept until the sensor succeeds, through a retry on Airflow 3.3 and
         newer only. (templated)
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
@@ -286,11 +281,11 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
     :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
     :raises ValueError: ``from_task`` names no task; or, on Airflow before 3.3, ``mode="reschedule"`` without
-        ``from_task``, since there nothing keeps the first look's task from one poke to the next.
+        ``from_task``, since there nothing keeps the task of the first poll from one poke to the next.
     """
 
     template_fields: Sequence[str] = ("run_id", "from_task", "tallyfy_conn_id")
-    _kind_of_condition = NextTaskCondition
+    _condition_class = NextTaskCondition
 
     def __init__(
         self,
@@ -306,10 +301,10 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
         if from_task is None and self._forgets_between_pokes:
             raise ValueError(
                 f"Task {self.task_id!r}: mode='reschedule' needs from_task on Airflow before 3.3, where nothing keeps "
-                "the first look's task from one poke to the next, so that a change between them would be missed. "
+                "the task of the first poll from one poke to the next, so that a change between them would be missed. "
                 "Write from_task=get_run.output['next_task'] after a TallyfyGetRunOperator, or deferrable=True."
             )
-        if from_task is None and start.comes_from_a_task(run_id):
+        if from_task is None and comes_from_a_task(run_id):
             warnings.warn(
                 f"Task {self.task_id!r}: without from_task, a change before this sensor starts is missed. Write "
                 "from_task=launch.output['next_task']: a TallyfyLaunchRunOperator or TallyfyGetRunOperator returns it.",
@@ -323,7 +318,7 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
         return self.reschedule and not self.deferrable and not AIRFLOW_V_3_3_PLUS
 
     def _first_condition(self, context: Context) -> NextTaskCondition:
-        return NextTaskCondition(from_task_id(self.from_task) or baseline.recall(context, self.run_id))
+        return NextTaskCondition(from_task_id(self.from_task) or _kept_baseline(context, self.run_id))
 
     def _trigger_for(self, condition: NextTaskCondition, **arguments: Any) -> TallyfyNextTaskTrigger:
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
@@ -333,37 +328,81 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
     def _trigger_to_start(self, **arguments: Any) -> TallyfyNextTaskTrigger:
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 
-        return TallyfyNextTaskTrigger(from_task=start.task_id_as_text(self.from_task, self), **arguments)
+        return TallyfyNextTaskTrigger(from_task=next_task_id_as_text(self.from_task, self), **arguments)
 
     def _may_end_in_triggerer(self, context: Context) -> bool:
         # What was kept has to be marked as used, and only a worker can.
-        return self.end_from_trigger and baseline.recall(context, self.run_id) is None
+        return self.end_from_trigger and _kept_baseline(context, self.run_id) is None
 
-    def _learn(self, context: Context, condition: NextTaskCondition) -> None:
-        """Keep the task that was next at the first sight, where Airflow can."""
+    def _save_baseline(self, context: Context, condition: NextTaskCondition) -> None:
+        """Keep the task that was next at the first poll, if Airflow can."""
         if condition.from_task_id is None:
             return
         self.log.info("Waiting to move on from task %s", condition.from_task_id)
-        if not baseline.keep(context, self.run_id, condition.from_task_id) and self._forgets_between_pokes:
+        kept = {"run_id": self.run_id, "from_task_id": condition.from_task_id}
+        if not _keep_baseline(context, kept) and self._forgets_between_pokes:
             raise AirflowFailException(
-                "from_task came out empty, and on Airflow before 3.3 nothing keeps the first look's task from one "
+                "from_task came out empty, and on Airflow before 3.3 nothing keeps the task of the first poll from one "
                 "reschedule to the next. Use deferrable=True or mode='poke', or pass a task in from_task."
             )
 
-    def _taken_up(self, context: Context, verdict: Any, ends_at: float) -> Final:
-        knew_no_task = isinstance(verdict, Pending) or (
-            isinstance(verdict, Met) and verdict.result.get("from_task_id") is None
+    def _resume(self, context: Context, outcome: Evaluation[Any], ends_at: float) -> Final:
+        knew_no_task = isinstance(outcome, Pending) or (
+            isinstance(outcome, Met) and outcome.result.get("from_task_id") is None
         )
-        if knew_no_task and (kept := baseline.recall(context, self.run_id)):
+        if knew_no_task and (kept := _kept_baseline(context, self.run_id)):
             # An earlier try kept it, and the trigger that started this one could not know.
-            self._defer(context, NextTaskCondition(kept), ends_at, looked_at=None)
-        return super()._taken_up(context, verdict, ends_at)
+            self._defer(context, NextTaskCondition(kept), ends_at, worker_polled_at=None)
+        return super()._resume(context, outcome, ends_at)
 
-    def _conclude(self, context: Context, verdict: Final) -> dict[str, Any]:
-        result = super()._conclude(context, verdict)
+    def _finish(self, context: Context, outcome: Final) -> dict[str, Any]:
+        result = super()._finish(context, outcome)
         if from_task_id(self.from_task) is None:  # or nothing was kept
-            baseline.mark_used(context)
+            _mark_baseline_used(context)
         return result
+
+
+# Airflow clears a task's XComs at each start, and with them anything a poke pushed; only the task state store (3.3)
+# outlives a reschedule and a retry. It outlives success too, and a sensor cannot tell whether its success will be
+# recorded: the worker may die, or fail to push the result. So the baseline is not deleted but marked as used. A retry
+# uses it again; a task instance that was cleared since, which Airflow gives more tries, does not.
+_BASELINE_KEY = "tallyfy_from_task"
+_USED = "used_with_max_tries"
+
+
+def _kept_baseline(context: Context, run_id: str) -> str | None:
+    """Return the id of the task that was kept for this run, or ``None``."""
+    kept = _stored_baseline(context)
+    # A task that was cleared may wait for another run now.
+    if kept.get("run_id") != run_id or kept.get(_USED, _max_tries(context)) != _max_tries(context):
+        return None
+    task_id = kept.get("from_task_id")
+    return task_id if isinstance(task_id, str) else None
+
+
+def _keep_baseline(context: Context, kept: dict[str, Any]) -> bool:
+    """Keep the baseline; tell whether that was possible."""
+    if (store := task_state_store(context)) is None:
+        return False
+    store.set(_BASELINE_KEY, kept, retention=never_expire())
+    return True
+
+
+def _mark_baseline_used(context: Context) -> None:
+    """Let what was kept serve the retries of this success only, should it not be recorded."""
+    if kept := _stored_baseline(context):
+        _keep_baseline(context, {**kept, _USED: _max_tries(context)})
+
+
+def _stored_baseline(context: Context) -> dict[str, Any]:
+    store = task_state_store(context)
+    kept = store.get(_BASELINE_KEY) if store is not None else None
+    return kept if isinstance(kept, dict) else {}
+
+
+def _max_tries(context: Context) -> int | None:
+    """Return how many tries the task instance has; clearing it adds some."""
+    return getattr(context.get("ti"), "max_tries", None)
 
 
 class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
@@ -400,7 +439,7 @@ class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
     """
 
     template_fields: Sequence[str] = ("run_id", "task", "tallyfy_conn_id")
-    _kind_of_condition = TaskDoneCondition
+    _condition_class = TaskDoneCondition
     _needs_decision = False
 
     def __init__(
@@ -428,7 +467,7 @@ class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
         return TallyfyTaskTrigger(**condition.as_json(), **arguments)
 
     def _trigger_to_start(self, **arguments: Any) -> TallyfyTaskTrigger:
-        task = start.as_text(self.task, "task", self)
+        task = template_as_text(self.task, "task", self)
         return self._trigger_for(TaskDoneCondition(task, self.on_skipped, self._needs_decision), **arguments)
 
 
@@ -463,7 +502,7 @@ class TallyfyRunSensor(TallyfySensor[RunStatusCondition]):
     :raises ValueError: a status is none that Tallyfy knows; the message lists them.
     """
 
-    _kind_of_condition = RunStatusCondition
+    _condition_class = RunStatusCondition
 
     def __init__(
         self,

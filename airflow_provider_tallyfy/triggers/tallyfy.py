@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,17 +16,14 @@ from airflow_provider_tallyfy.protocol import urls
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.version_compat import (
+    PUSHES_XCOMS_OF_EVENTS,
     deferral_hold,
-    pull_from_trigger,
-    push_from_trigger,
-    success_event,
     times_out_at,
 )
-from airflow_provider_tallyfy.waiting.events import to_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
-from airflow_provider_tallyfy.waiting.outcomes import Condition, Denied, Final, Met, Pending
+from airflow_provider_tallyfy.waiting.outcomes import Condition, Denied, Evaluation, Met, to_event
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
-from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 
 if TYPE_CHECKING:
@@ -36,18 +33,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Seconds. A question that Airflow's triggerer does not know is never answered.
-_PATIENCE_FOR_XCOMS = 30.0
-# Seconds to wait for the pushes of others, some ten milliseconds each.
-_PATIENCE_FOR_OTHERS = 300.0
-
-
+XCOM_TIMEOUT = 30.0
+"""Seconds for which an XCom is waited for; a request that Airflow's triggerer does not know is never answered."""
+XCOM_QUEUE_TIMEOUT = 300.0
+"""Seconds for which the XComs of others are waited for, some ten milliseconds each."""
 # An XCom of the waiting task's own, and what makes a template render to something else later.
 _RENDERED_KEY = "tallyfy_rendered"
 _MAY_CHANGE = ("xcom", "var.", "conn.")
 
 
-class _Fired(TriggerEvent):
+class _WaitEnded(TriggerEvent):
     """An event that stands in the task's log as one word, and not with all that the run and its forms hold."""
 
     def __repr__(self) -> str:
@@ -66,25 +61,42 @@ class TallyfyTrigger(BaseTrigger):
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: id of the run.
-    :param api_url: base URL of the API that the worker's connection led to; it may be corrected while the wait goes on.
-    :param organization: the organization, likewise. The triggerer polls no other. Both are ``None`` for a wait that
-        began in the triggerer.
+    :param api_url: base URL of the API that the run was read from.
+    :param organization: the organization, likewise. The triggerer polls no other. Both are ``None`` if no worker has
+        read the run.
     :param poke_interval: seconds between two polls.
     :param exponential_backoff: let that time double from poll to poll; it starts over after a restart.
     :param max_wait: seconds that it does not go beyond, or ``None``.
-    :param looked_at: when the sensor polled before it deferred, in seconds since the epoch, so that the next poll comes
-        an interval later; at once if that has passed, as after a restart.
+    :param worker_polled_at: when the sensor polled before it deferred, in seconds since the epoch, so that the next
+        poll comes an interval later; at once if that has passed, as after a restart.
     :param last_line: the checksum of the line that the sensor wrote into its log then, so that it is not written twice.
+    :param last_updated: the run's ``last_updated`` as the sensor saw it then; an older answer ends no wait.
     :param deferred_at: when the task deferred, likewise. The event is held until Airflow can resume the task safely.
         ``None`` for a wait that began in the triggerer.
     :param ends_at: when the sensor times out, likewise, so that a last poll comes shortly before. ``None``: when the
         triggerer ends this trigger.
     :param silent_fail: go on even when Tallyfy refuses the connection's credentials.
-    :param end_from_trigger: end the task as successful, without a worker. Everything else is for a worker to conclude.
+    :param end_from_trigger: end the task as successful, without a worker. For any other outcome a worker ends it.
     :param do_xcom_push: push the result then, and the address of the process.
+    :param looked_at: what ``worker_polled_at`` was called in triggers that were deferred before 0.1.0 was released.
     """
 
     _own_arguments: tuple[str, ...] = ()
+    _common_arguments = (
+        "api_url",
+        "organization",
+        "poke_interval",
+        "exponential_backoff",
+        "max_wait",
+        "worker_polled_at",
+        "last_line",
+        "last_updated",
+        "deferred_at",
+        "ends_at",
+        "silent_fail",
+        "end_from_trigger",
+        "do_xcom_push",
+    )
 
     def __init__(
         self,
@@ -96,13 +108,15 @@ class TallyfyTrigger(BaseTrigger):
         organization: str | None = None,
         exponential_backoff: bool = False,
         max_wait: float | None = None,
-        looked_at: float | None = None,
+        worker_polled_at: float | None = None,
         last_line: int | None = None,
+        last_updated: str | None = None,
         deferred_at: float | None = None,
         ends_at: float | None = None,
         silent_fail: bool = False,
         end_from_trigger: bool = False,
         do_xcom_push: bool = True,
+        looked_at: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tallyfy_conn_id = tallyfy_conn_id
@@ -112,16 +126,17 @@ class TallyfyTrigger(BaseTrigger):
         self.poke_interval = poke_interval
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
-        self.looked_at = looked_at
+        self.worker_polled_at = looked_at if worker_polled_at is None else worker_polled_at
         self.last_line = last_line
+        self.last_updated = last_updated
         self.deferred_at = deferred_at
         self.ends_at = ends_at
         self.silent_fail = silent_fail
         self.end_from_trigger = end_from_trigger
         self.do_xcom_push = do_xcom_push
         self._link: dict[str, str] = {}
-        self._giving_link: asyncio.Task[None] | None = None
-        self._has_given_link = False
+        self._pushing_link: asyncio.Task[None] | None = None
+        self._is_link_pushed = False
         self._templates: dict[str, Any] = {}
         self._rendering_error: Exception | None = None
 
@@ -135,23 +150,7 @@ class TallyfyTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, as plain JSON."""
-        names = (
-            "tallyfy_conn_id",
-            "run_id",
-            *self._own_arguments,
-            "api_url",
-            "organization",
-            "poke_interval",
-            "exponential_backoff",
-            "max_wait",
-            "looked_at",
-            "last_line",
-            "deferred_at",
-            "ends_at",
-            "silent_fail",
-            "end_from_trigger",
-            "do_xcom_push",
-        )
+        names = ("tallyfy_conn_id", "run_id", *self._own_arguments, *self._common_arguments)
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {name: getattr(self, name) for name in names},
@@ -174,18 +173,16 @@ class TallyfyTrigger(BaseTrigger):
         except Exception as error:  # noqa: BLE001 (whatever a template raises, the task is to know)
             self._rendering_error = error
 
-    async def _take_first_rendering(self) -> None:
+    async def _restore_first_rendering(self) -> None:
         """
-        Wait for what the templates rendered to at the first start in this try.
+        Set the arguments to what their templates rendered to at the first start in this try.
 
         An upstream task may have been cleared since, or its XComs deleted; the wait goes on for what it began with.
 
         :raises ValueError: a template could not be rendered at the first start.
         """
-        if not any(mark in str(text) for text in self._templates.values() for mark in _MAY_CHANGE):
-            kept = None
-        else:
-            kept = await self._first_rendering()
+        may_change = any(mark in str(text) for text in self._templates.values() for mark in _MAY_CHANGE)
+        kept = await self._first_rendering() if may_change else None
         if kept is not None:
             for name, value in kept.items():
                 setattr(self, name, value)
@@ -195,16 +192,17 @@ class TallyfyTrigger(BaseTrigger):
 
     async def _first_rendering(self) -> dict[str, Any] | None:
         """Return what was kept of it, or keep what is rendered now; ``None`` if nothing is kept."""
+        from airflow.providers.common.compat.sdk import XCom
+
         ti: Any = self.task_instance
         try:
-            kept = await self._push(lambda trigger, _: pull_from_trigger(trigger, _RENDERED_KEY), {})
+            kept = await self._xcom(XCom.get_one, key=_RENDERED_KEY)
             if isinstance(kept, dict) and kept.get("try_number") == ti.try_number:
                 arguments: dict[str, Any] = kept["arguments"]
                 return arguments
             if self._rendering_error is None:
                 rendered = {name: getattr(self, name) for name in self._templates}
-                to_keep = {_RENDERED_KEY: {"try_number": ti.try_number, "arguments": rendered}}
-                await self._push(push_from_trigger, to_keep)
+                await self._push({_RENDERED_KEY: {"try_number": ti.try_number, "arguments": rendered}})
         except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises)
             message = "What the arguments rendered to could not be kept (%s); a restart renders them again"
             await self._write_log(self.log.warning, message, type(error).__name__)
@@ -218,24 +216,23 @@ class TallyfyTrigger(BaseTrigger):
 
     async def _event(self) -> TriggerEvent:
         try:
-            await self._take_first_rendering()
+            await self._restore_first_rendering()
             run_id = identifier(self.run_id, "run_id")
             condition = self.condition()
         except ValueError as error:  # so the triggerer rendered it; raised here, it would not reach the task
-            return _Fired(payload=to_event(Denied(TallyfyConfigurationError(str(error)))))
+            return _WaitEnded(payload=to_event(Denied(TallyfyConfigurationError(str(error)))))
         try:
-            verdict = await self._wait(run_id, condition)
+            outcome = await self._wait(run_id, condition)
         finally:
-            if self._giving_link is not None:
-                self._giving_link.cancel()  # whoever ends the task gives it, too
-        if isinstance(verdict, Met) and self._may_end_the_task(condition):
-            end = await self._end(verdict)
+            if self._pushing_link is not None:
+                self._pushing_link.cancel()  # whoever ends the task pushes it, too
+        if isinstance(outcome, Met) and self._may_end_the_task(condition):
+            end = await self._end(outcome)
             if end is not None:  # otherwise a worker says it
-                await self._write_log(
-                    self.log.info, "The wait is over: %s", condition.describe_result(verdict.result)
-                )
+                result = condition.describe_result(outcome.result)
+                await self._write_log(self.log.info, "The wait is over: %s", result)
                 return end
-        return _Fired(payload=to_event(verdict))
+        return _WaitEnded(payload=to_event(outcome))
 
     def _hold(self, now: float) -> float:
         """Return the seconds that the event is held; a clock that differs from the worker's makes them no longer."""
@@ -244,21 +241,22 @@ class TallyfyTrigger(BaseTrigger):
         hold = deferral_hold()
         return min(max(self.deferred_at + hold - now, 0.0), hold)
 
-    def _wait(self, run_id: str, condition: Condition) -> Awaitable[Final | Pending[Condition]]:
-        from airflow_provider_tallyfy.waiting.triggerer import wait
+    async def _wait(self, run_id: str, condition: Condition) -> Evaluation[Condition]:
+        from airflow_provider_tallyfy.waiting.watcher import wait
 
-        pace = PollSchedule(self.poke_interval, self.exponential_backoff, self.max_wait, self._ends_at())
-        return wait(
+        schedule = PollSchedule(self.poke_interval, self.exponential_backoff, self.max_wait, self._ends_at())
+        return await wait(
             self.tallyfy_conn_id,
             run_id,
             condition,
-            pace,
+            schedule,
             self.log,
-            looked_at=self.looked_at,
+            worker_polled_at=self.worker_polled_at,
             last_line=self.last_line,
+            last_updated=self.last_updated,
             target=(self.api_url, self.organization) if self.api_url and self.organization else None,
-            outlives_refusals=self.silent_fail,
-            at_first_sight=self._find_process if self.do_xcom_push else None,
+            outlives_denials=self.silent_fail,
+            at_first_read=self._note_link if self.do_xcom_push else None,
         )
 
     def _ends_at(self) -> float | None:
@@ -268,59 +266,72 @@ class TallyfyTrigger(BaseTrigger):
 
     def _may_end_the_task(self, condition: Condition) -> bool:
         """
-        Tell whether a success is for this trigger to conclude.
+        Tell whether this trigger ends the task after a success.
 
         Not in ``dag.test()``, which runs a trigger without a triggerer, and knows no event that ends a task.
         """
         return self.end_from_trigger and self.trigger_id is not None
 
-    async def _end(self, verdict: Met) -> TriggerEvent | None:
+    async def _end(self, outcome: Met) -> TriggerEvent | None:
         """Return the event that ends the task, its XComs pushed as a worker does; ``None`` if that fails."""
+        from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
+        from airflow.triggers.base import TaskSuccessEvent
+
+        xcoms: dict[str, Any] = {}
+        if self.do_xcom_push:
+            link = {} if self._is_link_pushed else self._link
+            xcoms = sanitize_payload({XCOM_RETURN_KEY: outcome.result, **link})
+        if PUSHES_XCOMS_OF_EVENTS:
+            return TaskSuccessEvent(xcoms=xcoms)
         try:
-            return await self._push(success_event, self._xcoms(verdict) if self.do_xcom_push else {})
+            await self._push(xcoms)
         except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, a worker can still end the task)
             message = "The result could not be pushed from here (%s); a worker ends the task"
             await self._write_log(self.log.warning, message, type(error).__name__)
             return None
+        return TaskSuccessEvent()
 
-    async def _push(
-        self, push: Callable[[BaseTrigger, dict[str, Any]], Awaitable[T]], xcoms: dict[str, Any]
-    ) -> T:
-        """Push XComs when it is this trigger's turn: thousands may end at once, and a supervisor takes one by one."""
-        from airflow_provider_tallyfy.waiting.threads import turn_to_push
+    async def _push(self, xcoms: Mapping[str, Any]) -> None:
+        from airflow.providers.common.compat.sdk import XCom
 
+        for key, value in xcoms.items():
+            await self._xcom(XCom.set, key=key, value=value)
+
+    async def _xcom(self, call: Callable[..., T], **arguments: Any) -> T:
+        """
+        Get or set an XCom of the task, off the event loop, since a backend may block.
+
+        When it is this trigger's turn: thousands may end at once, and a supervisor takes one by one.
+        """
+        from airflow_provider_tallyfy.waiting.threads import PUSHING, in_thread, turn_to_push
+
+        ti: Any = self.task_instance
+        task = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
         async with (
-            asyncio.timeout(_PATIENCE_FOR_OTHERS),
+            asyncio.timeout(XCOM_QUEUE_TIMEOUT),
             turn_to_push(),
-            asyncio.timeout(_PATIENCE_FOR_XCOMS),
+            asyncio.timeout(XCOM_TIMEOUT),
         ):
-            return await push(self, xcoms)
+            return await in_thread(PUSHING, call, **arguments, **task)
 
     async def _write_log(self, write: Callable[..., object], message: str, *args: object) -> None:
         from airflow_provider_tallyfy.waiting.threads import log_in_thread
 
         await log_in_thread(write, message, *args)
 
-    def _xcoms(self, verdict: Met) -> dict[str, Any]:
-        from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
-
-        link = {} if self._has_given_link else self._link
-        xcoms: dict[str, Any] = sanitize_payload({XCOM_RETURN_KEY: verdict.result, **link})
-        return xcoms
-
-    def _find_process(self, connection: TallyfyConnection) -> None:
-        """Note the XCom that leads to the process, and give it to the task where no worker has, while it waits."""
+    def _note_link(self, connection: TallyfyConnection) -> None:
+        """Note the XCom that leads to the process; while the wait goes on, push it for a task that had no worker."""
         from airflow_provider_tallyfy.operators.links import RUN_URL_KEY
 
         url = urls.run_url(connection.web_url, connection.organization, self.run_id)
         self._link = {RUN_URL_KEY: url}
-        if self.looked_at is None and self.trigger_id is not None:
-            self._giving_link = asyncio.create_task(self._give_link())
+        if self.worker_polled_at is None and self.trigger_id is not None:
+            self._pushing_link = asyncio.create_task(self._push_link())
 
-    async def _give_link(self) -> None:
+    async def _push_link(self) -> None:
         try:
-            await self._push(push_from_trigger, self._link)
-            self._has_given_link = True
+            await self._push(self._link)
+            self._is_link_pushed = True
         except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, the wait goes on)
             message = "The link to the process could not be pushed from here (%s)"
             await self._write_log(self.log.warning, message, type(error).__name__)
@@ -330,7 +341,7 @@ class TallyfyNextTaskTrigger(TallyfyTrigger):
     """
     Fires once, as soon as another task of a run is next, none is left, or it is certain that neither will come.
 
-    Without ``from_task`` it fires at the first sight of a task, for the sensor to keep that one and wait on.
+    Without ``from_task`` it fires as soon as it sees a task, for the sensor to keep that one and wait on.
 
     :param from_task: the task to move on from, its id or the task object; ``None`` or empty while it is not known.
     :param waiting: as for :class:`TallyfyTrigger`.

@@ -6,12 +6,12 @@ The rule, for every kind of wait and wherever it is held:
 
 - An answer that is older than what the wait knows never ends it.
 - What cannot be explained by an old answer ends it at once: the run is complete; the awaited task is completed; the
-  task to move on from is completed or hidden when it is read by itself.
+  task to move on from is completed or hidden.
 - Any other end has to be shown again by a second read, :data:`CONFIRMATION_SECONDS` later, with nothing else between.
-- A run is gone after :data:`GONE_AFTER_POLLS` polls over :data:`GONE_AFTER_SECONDS` in which Tallyfy itself said so.
+- A run is gone, and a connection is refused, after :data:`MIN_ERRORS` polls over :data:`GONE_AFTER_SECONDS` or
+  :data:`DENIED_AFTER_SECONDS` in which Tallyfy itself said so. Each time the connection was read again
+  (:class:`~airflow_provider_tallyfy.waiting.polls.ReloadingHook`).
 - What is not Tallyfy's own answer is an outage, whatever its status. A list of runs is a hint.
-- A refusal in Tallyfy's own words ends the wait. The connection was read again before
-  (:mod:`~airflow_provider_tallyfy.waiting.reloading_hook`).
 """
 
 from __future__ import annotations
@@ -20,16 +20,21 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Generic
 
-from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError, TallyfyResponseError
+from airflow_provider_tallyfy.exceptions import (
+    TallyfyConfigurationError,
+    TallyfyError,
+    TallyfyResponseError,
+)
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime
 from airflow_provider_tallyfy.waiting.outcomes import (
     C,
     Denied,
+    Evaluation,
+    Final,
     Met,
     Outcome,
     Pending,
     PollFailed,
-    Skipped,
     Unconfirmed,
     Unreachable,
 )
@@ -38,43 +43,45 @@ from airflow_provider_tallyfy.waiting.polls import PollError, PollResult, RunSna
 CONFIRMATION_SECONDS = 10.0
 """Seconds between two reads that have to agree; a replica seldom lags by more."""
 GONE_AFTER_SECONDS = 30.0
-GONE_AFTER_POLLS = 3
+DENIED_AFTER_SECONDS = 10.0
+"""Seconds for which Tallyfy has to say that there is no such run, or that this connection may not read it."""
+MIN_ERRORS = 3
+"""Polls in which it has to say so."""
 MAX_LAG = 300.0
 """Seconds after which answers that are older than what is known are the truth: no replica lags for so long."""
-_RECHECKS = 3  # in GONE_AFTER_SECONDS
 
 
 class Evidence(Generic[C]):
     """
-    Judges the polls of one wait, one after the other.
+    Evaluates the polls of one wait, one after the other.
 
     :param run_id: the run's id.
     :param condition: what is waited for.
-    :param gone_after: seconds for which Tallyfy has to say that there is no such run.
+    :param last_updated: the run's ``last_updated`` as a worker saw it before, or ``None``.
     """
 
     __slots__ = (
         "_end",
         "_end_since",
-        "_gone_after",
-        "_missing",
-        "_missing_since",
+        "_error_kind",
+        "_errors",
+        "_errors_since",
         "_older_since",
         "_run_id",
         "_seen",
         "condition",
     )
 
-    def __init__(self, run_id: str, condition: C, gone_after: float = GONE_AFTER_SECONDS) -> None:
+    def __init__(self, run_id: str, condition: C, last_updated: str | None = None) -> None:
         self._run_id = run_id
         self.condition = condition
-        self._gone_after = gone_after
-        self._seen: _Version | None = None
+        self._seen = _Version({"last_updated": last_updated}) if last_updated else None
         self._older_since: float | None = None
         self._end: object = None
         self._end_since = 0.0
-        self._missing = 0
-        self._missing_since = 0.0
+        self._error_kind: type[Denied | Unreachable] | None = None
+        self._errors = 0
+        self._errors_since = 0.0
 
     def evaluate(self, result: PollResult, polled_at: float) -> Outcome[C]:
         """
@@ -84,7 +91,7 @@ class Evidence(Generic[C]):
         """
         if isinstance(result, PollError):
             return self._evaluate_error(result, polled_at)
-        self._missing = 0
+        self._error_kind = None
         if str(result.run.get("id")) != self._run_id:
             return self._unreadable("it is about something else")
         try:
@@ -108,7 +115,7 @@ class Evidence(Generic[C]):
             return outcome
         return self._confirm(outcome, polled_at)
 
-    def _evaluate_run(self, snapshot: RunSnapshot) -> Pending[C] | Met | Unreachable | Skipped:
+    def _evaluate_run(self, snapshot: RunSnapshot) -> Evaluation[C]:
         run = snapshot.run
         is_archived = run.get("archived_at") or run.get("status") == "archived"
         if is_archived and not run.get("completed_at") and not self.condition.allows_archived:
@@ -117,7 +124,7 @@ class Evidence(Generic[C]):
             )
         return self.condition.evaluate(snapshot)
 
-    def _confirm(self, outcome: Met | Unreachable | Skipped, polled_at: float) -> Outcome[C]:
+    def _confirm(self, outcome: Final, polled_at: float) -> Outcome[C]:
         """Return an end of the wait as soon as two reads show the same, some seconds apart."""
         end = _fingerprint(outcome)
         if end != self._end:
@@ -127,23 +134,28 @@ class Evidence(Generic[C]):
 
     def _evaluate_error(self, result: PollError, polled_at: float) -> Outcome[C]:
         error = result.error
+        if result.is_missing:
+            gone = f"Run {self._run_id} is gone from Tallyfy, or not visible to this connection. {error}"
+            return self._confirm_error(Unreachable(gone), error, GONE_AFTER_SECONDS, polled_at)
         if result.is_wrong_address:
-            return Denied(TallyfyConfigurationError(f"There is no Tallyfy API at this address. {error}"))
-        if result.is_denial:
-            return Denied(error)
-        if not result.is_missing:
+            error = TallyfyConfigurationError(f"There is no Tallyfy API at this address. {error}")
+        elif not result.is_denial:
             return PollFailed(error)
-        if not self._missing:
-            self._missing_since = polled_at
-        self._missing += 1
-        left = self._missing_since + self._gone_after - polled_at
-        if self._missing >= GONE_AFTER_POLLS and left <= 0:
-            return Unreachable(
-                f"Run {self._run_id} is gone from Tallyfy, or not visible to this connection. {error}"
-            )
-        return Unconfirmed(
-            f"the run may be gone: {error}", min(max(left, 1.0), GONE_AFTER_SECONDS / _RECHECKS)
-        )
+        elif error.status is None:  # the connection itself cannot be used
+            return Denied(error)
+        return self._confirm_error(Denied(error), error, DENIED_AFTER_SECONDS, polled_at)
+
+    def _confirm_error(
+        self, outcome: Denied | Unreachable, error: TallyfyError, seconds: float, polled_at: float
+    ) -> Outcome[C]:
+        """Return an end of the wait as soon as Tallyfy has said so several times, over some seconds."""
+        if self._error_kind is not type(outcome):
+            self._error_kind, self._errors, self._errors_since = type(outcome), 0, polled_at
+        self._errors += 1
+        left = self._errors_since + seconds - polled_at
+        if self._errors >= MIN_ERRORS and left <= 0:
+            return outcome
+        return Unconfirmed(f"this may pass: {error}", min(max(left, 1.0), seconds / MIN_ERRORS))
 
     def _unreadable(self, reason: str) -> PollFailed:
         return PollFailed(
@@ -187,8 +199,10 @@ class _Version:
         self.done = done if isinstance(done, (int, float)) and not isinstance(done, bool) else None
 
 
-def _fingerprint(outcome: Met | Unreachable | Skipped) -> object:
+def _fingerprint(outcome: Final) -> object:
     """Return what two reads have to agree on."""
+    if isinstance(outcome, Denied):
+        return type(outcome.error)
     if not isinstance(outcome, Met):
         return outcome
     next_task = outcome.result.get("next_task")

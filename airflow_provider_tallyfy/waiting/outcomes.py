@@ -7,11 +7,14 @@ A condition evaluates what a run shows (:class:`Condition`). Whether that is eno
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.exceptions import TallyfyError
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.waiting.polls import RunSnapshot
 
 C = TypeVar("C", bound="Condition")
@@ -124,7 +127,7 @@ class Condition(Protocol):
     def as_json(self) -> dict[str, Any]:
         """Return the condition as plain JSON, to be kept or sent."""
 
-    def evaluate(self, snapshot: RunSnapshot) -> Pending[Self] | Met | Unreachable | Skipped:
+    def evaluate(self, snapshot: RunSnapshot) -> Evaluation[Self]:
         """
         Return what a run that is there shows.
 
@@ -144,5 +147,50 @@ class Condition(Protocol):
 
 Final = Met | Unreachable | Skipped | Denied
 """What ends a wait."""
+Evaluation = Pending[C] | Final
+"""What one snapshot shows."""
 Outcome = Final | Pending[C] | PollFailed | Unconfirmed
 """What a poll means for a wait."""
+
+
+def to_event(outcome: Evaluation[Any]) -> dict[str, Any]:
+    """Return the outcome as the event of a trigger: plain JSON, on its way to a worker."""
+    name = type(outcome).__name__.lower()
+    content: dict[str, Any]
+    match outcome:
+        case Met(result):
+            content = {"result": result}
+        case Unreachable(reason) | Skipped(reason):
+            content = {"reason": reason}
+        case Pending(condition):
+            content = {"condition": condition.as_json()}
+        case Denied(error):
+            content = {"error": type(error).__name__, "message": str(error)}
+    event: dict[str, Any] = sanitize_payload({"outcome": name, **content})
+    return event
+
+
+def from_event(event: Mapping[str, Any] | None, condition_class: type[C]) -> Evaluation[C]:
+    """
+    Return the outcome that a trigger's event tells.
+
+    The second words for an outcome are those of triggers that fired before they had the first ones.
+
+    :param condition_class: what was waited for.
+    :raises TallyfyError: it is no event of :func:`to_event`, as after a change of the provider's version.
+    """
+    match event:
+        case {"outcome": "met" | "over", "result": result}:
+            return Met(result)
+        case {"outcome": "unreachable" | "lost", "reason": reason}:
+            return Unreachable(reason)
+        case {"outcome": "skipped", "reason": reason}:
+            return Skipped(reason)
+        case {"outcome": "pending" | "waiting", "condition": Mapping() as condition}:
+            return Pending(condition_class(**condition))
+        case {"outcome": "denied" | "refused", "error": name, "message": message}:
+            error_class = getattr(exceptions, name, TallyfyError)
+            return Denied(error_class(message))
+    raise TallyfyError(
+        f"The trigger sent an event that is not understood, of type {type(event).__name__}. Clear the task."
+    )

@@ -1,11 +1,19 @@
-"""What one poll of a run brought: a snapshot of the run, or the reason why there is none."""
+"""
+What waits send to Tallyfy and what comes back: requests, snapshots of runs, and errors.
+
+A *fetch* is one request of a wait, or of the watcher for many waits. :class:`ReloadingHook` sends it, through an
+Airflow connection that may change while a wait goes on for days.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
 
 from airflow_provider_tallyfy.exceptions import (
     TallyfyAuthError,
@@ -17,11 +25,39 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyResponseError,
     TallyfyServerError,
 )
-from airflow_provider_tallyfy.protocol.names import Index
-from airflow_provider_tallyfy.protocol.tasks import index_tasks, read_tasks
+from airflow_provider_tallyfy.protocol.lookup import Index
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
+from airflow_provider_tallyfy.protocol.tasks import (
+    find_task,
+    index_tasks,
+    is_completed,
+    is_hidden,
+    read_tasks,
+)
+from airflow_provider_tallyfy.protocol.urls import is_identifier
 
+if TYPE_CHECKING:
+    import requests
+
+    from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
+    from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+    from airflow_provider_tallyfy.protocol.responses import Activity, Page
+    from airflow_provider_tallyfy.waiting.outcomes import Condition
+
+T = TypeVar("T")
+
+LISTED_FIELDS = ("next_task",)
+"""What a list of runs includes; a wait that needs more has its run read by itself."""
+MAX_LEFT_TASKS = 5
+"""Tasks that one fetch of a run reads by themselves; further waits are confirmed by a second read of the run."""
+MAX_RETRY_AFTER = 900.0
+"""Seconds for which one ``Retry-After`` may delay a poll."""
 _TRANSIENT = (TallyfyRateLimitError, TallyfyServerError, TallyfyConnectionError, TallyfyResponseError)
 _AFFECTS_ALL = (TallyfyRateLimitError, TallyfyConnectionError, TallyfyAuthError, TallyfyConfigurationError)
+_TALLYFY_ITSELF = ("https://go.tallyfy.com/api", "https://api.tallyfy.com")  # two URLs of one API
+
+Target = tuple[str, str]
+"""The URL of the API and the organization that a run is of."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +67,15 @@ class RunSnapshot:
 
     :param run: as :meth:`~airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook.get_run` returns it.
     :param is_from_list: whether it stood in a list of runs. A list is a hint: it never ends a wait.
-    :param left_tasks: tasks that a wait may move on from and that were completed or hidden when they were read by
-        themselves, by id. The value is the time of the completion as Tallyfy gives it, or ``None``.
+    :param left_tasks: tasks that a wait may move on from and that are completed or hidden, by id. The value is the time
+        of the completion as Tallyfy gives it, or ``None``.
+    :param tasks_error: why the list of all tasks, hidden ones too, could not be read, if it was needed.
     """
 
     run: dict[str, Any]
     is_from_list: bool = False
     left_tasks: Mapping[str, str | None] | None = None
+    tasks_error: TallyfyError | None = None
 
     @cached_property
     def all_tasks(self) -> tuple[Mapping[str, Any], ...]:
@@ -60,9 +98,11 @@ class PollError:
     A poll brought no snapshot.
 
     :param error: why.
+    :param is_wrong_target: whether nothing was sent, since the connection leads elsewhere than where the wait began.
     """
 
     error: TallyfyError
+    is_wrong_target: bool = False
 
     @property
     def is_from_tallyfy(self) -> bool:
@@ -97,16 +137,287 @@ class PollError:
         return not self.is_transient and not self.is_missing
 
     @property
-    def may_be_the_connection(self) -> bool:
-        """Whether to read the connection again before the next poll; it is not to blame for too many requests."""
-        return not isinstance(self.error, TallyfyRateLimitError)
-
-    @property
     def affects_all(self) -> bool:
         """Whether every other request would have met the same: the cause is the way to Tallyfy, or the token."""
-        return (isinstance(self.error, _AFFECTS_ALL) and (self.is_transient or self.is_denial)) and (
-            not isinstance(self.error, TallyfyAuthError) or self.is_from_tallyfy
+        return (
+            isinstance(self.error, _AFFECTS_ALL)
+            and (self.is_transient or self.is_denial)
+            and (not isinstance(self.error, TallyfyAuthError) or self.is_from_tallyfy)
+            and not self.is_wrong_target
         )
 
 
 PollResult = RunSnapshot | PollError
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRun:
+    """
+    One run by itself.
+
+    :param with_: what to include.
+    :param required_tasks: the names of tasks that have to be there. If the run itself does not show one, all of its
+        tasks are read: among them are those that a rule hides (page "List process tasks").
+    :param left_tasks: ids of tasks that waits move on from. If another task is next, the run has to show that they are
+        completed; those that it does not show are read by themselves.
+    :param tasks_error: why the list of all tasks is not read this time, if it is not.
+    """
+
+    run_id: str
+    with_: tuple[str, ...]
+    required_tasks: tuple[str, ...] = ()
+    left_tasks: tuple[str, ...] = ()
+    tasks_error: TallyfyError | None = None
+
+    @classmethod
+    def for_conditions(
+        cls,
+        run_id: str,
+        conditions: Iterable[Condition],
+        *,
+        with_left_tasks: bool = False,
+        tasks_error: TallyfyError | None = None,
+    ) -> FetchRun:
+        """
+        Return the request that shows all that some conditions need.
+
+        :param with_left_tasks: whether the run most likely moved on. Its tasks are included then, which shows in the
+            same response whether the tasks to move on from are completed.
+        """
+        conditions = tuple(conditions)
+        left_tasks = _unique(
+            condition.left_task for condition in conditions if condition.left_task is not None
+        )
+        with_ = [name for condition in conditions for name in condition.with_]
+        return cls(
+            run_id,
+            _unique([*with_, "tasks"] if with_left_tasks and left_tasks else with_),
+            _unique(name for condition in conditions for name in condition.required_tasks),
+            left_tasks,
+            tasks_error,
+        )
+
+    def __call__(self, hook: TallyfyHook) -> RunSnapshot:
+        """Send it, and return what the run shows."""
+        snapshot = RunSnapshot(hook.get_run(self.run_id, with_=self.with_))
+        # An archived run's tasks are gone with it.
+        if not snapshot.run.get("archived_at") and any(map(partial(_lacks, snapshot), self.required_tasks)):
+            snapshot = self._with_all_tasks(hook, snapshot)
+        next_task = snapshot.run.get("next_task")
+        if next_task is None:
+            return snapshot
+        left = [task_id for task_id in self.left_tasks if task_id != str(next_task["id"])]
+        found = dict(self._completions(hook, snapshot, left[:MAX_LEFT_TASKS]))
+        return replace(snapshot, left_tasks=found) if found else snapshot
+
+    def _with_all_tasks(self, hook: TallyfyHook, snapshot: RunSnapshot) -> RunSnapshot:
+        """Read the list of all tasks, after the run: one that was complete without a task had it not even then."""
+        if self.tasks_error is not None:
+            return replace(snapshot, tasks_error=self.tasks_error)
+        with_ = [name.removeprefix("tasks.") for name in self.with_ if name.startswith("tasks.")]
+        try:
+            tasks = hook.get_tasks(self.run_id, with_=with_)
+        except (TallyfyRateLimitError, TallyfyAuthError):
+            raise  # every other request would have met the same
+        except TallyfyError as error:
+            # This is about the list: the run itself was read just now, so it is neither gone nor denied.
+            if not PollError(error).is_transient:
+                for name in filter(is_identifier, self.required_tasks):
+                    try:
+                        task = hook.get_task(self.run_id, name, with_=with_)
+                    except TallyfyError:
+                        continue
+                    if str(task.get("id")) == name:
+                        snapshot = RunSnapshot(
+                            {**snapshot.run, "tasks": {"data": [*snapshot.all_tasks, task]}}
+                        )
+            return replace(snapshot, tasks_error=error)
+        return RunSnapshot({**snapshot.run, "tasks": {"data": tasks}})
+
+    def _completions(
+        self, hook: TallyfyHook, snapshot: RunSnapshot, task_ids: Iterable[str]
+    ) -> Iterator[tuple[str, str | None]]:
+        """
+        Give of tasks when each was completed, ``None`` for a hidden one.
+
+        A task that is open, missing or not known is left out: a replica that lags may not have a task yet. After an
+        outage or a 429 no other task is asked for, since the answer would most likely be the same.
+        """
+        try:
+            shown = {str(task["id"]): task for task in snapshot.all_tasks}
+        except MalformedResponseError:
+            shown = {}
+        for task_id in task_ids:
+            task = shown.get(task_id)
+            if task is None:
+                try:
+                    task = hook.get_task(self.run_id, task_id)
+                except TallyfyError as error:
+                    if PollError(error).is_transient:
+                        return
+                    continue
+            if str(task.get("id")) == task_id and (is_completed(task) or is_hidden(task)):
+                completed_at = task.get("completed_at")
+                yield task_id, completed_at if isinstance(completed_at, str) else None
+
+
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _lacks(snapshot: RunSnapshot, name: str) -> bool:
+    """Tell whether a hidden task, which a run does not show, may be meant: a likeness but for case is not enough."""
+    try:
+        found = find_task(snapshot.tasks_by_name, name)
+        return found is None or name not in (str(found.get("id")), found.get("alias"), found.get("title"))
+    except ValueError:  # unreadable or ambiguous, which whoever asked finds out too
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRunPage:
+    """One page of the list of runs of one status, the newest first."""
+
+    status: str
+    page: int
+
+    def __call__(self, hook: TallyfyHook) -> Page[dict[str, Any]]:
+        """Send it, and return the page."""
+        return hook.get_runs_page(self.page, status=self.status, with_=LISTED_FIELDS, sort="-created_at")
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFeedPage:
+    """One page of the activity feed, the newest entries first."""
+
+    page: int
+
+    def __call__(self, hook: TallyfyHook) -> Page[Activity]:
+        """Send it, and return the page."""
+        return hook.get_activities_page(self.page)
+
+
+Fetch = FetchRun | FetchRunPage | FetchFeedPage
+
+
+class ReloadingHook:
+    """
+    Sends requests through an Airflow connection, and reads the connection again when that may help. Its methods block.
+
+    After a refusal, or when Tallyfy says that there is no such run, the connection is read again and the same request
+    is sent once more at once; after any other failure but a 429 it is read again for the next request. If it is the
+    same as before, and was not refused, its session stays in use, with the token that an application was issued.
+
+    :param tallyfy_conn_id: id of the Airflow connection.
+    """
+
+    def __init__(self, tallyfy_conn_id: str) -> None:
+        self.tallyfy_conn_id = tallyfy_conn_id
+        self._hook: TallyfyHook | None = None
+        self._hook_before: TallyfyHook | None = None
+        self.connection: TallyfyConnection | None = None
+        """The settings that were last read, or ``None`` before."""
+        self.requests = 0
+        """HTTP requests that the last :meth:`fetch` took, as far as they were answered."""
+        self.rate_limit_remaining: int | None = None
+        """What Tallyfy's ``X-RateLimit-Remaining`` said last: the requests that it will still take in this minute."""
+
+    @property
+    def hook(self) -> TallyfyHook:
+        """The hook, made at the first use: DAG files are parsed all day, and need no ``requests`` for that."""
+        if self._hook is None:
+            from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+
+            # Polls are repeated at their own pace.
+            self._hook = TallyfyHook(self.tallyfy_conn_id, retries=0)
+        return self._hook
+
+    def fetch(self, fetch: Callable[[TallyfyHook], T], target: Target | None = None) -> T | PollError:
+        """
+        Return the response to a request, or why there is none.
+
+        :param fetch: sends one request through the hook.
+        :param target: the API and the organization that the connection has to lead to; ``None`` for any.
+        :raises AirflowNotFoundException: there is no such connection.
+        """
+        self.requests = 0
+        response = self._fetch_once(fetch, target)
+        if isinstance(response, PollError) and (response.is_denial or response.is_missing):
+            self.reset(is_denied=response.is_denial)
+            response = self._fetch_once(fetch, target)
+        if isinstance(response, PollError) and not isinstance(response.error, TallyfyRateLimitError):
+            self.reset(is_denied=response.is_denial)
+        return response
+
+    def close_idle(self) -> None:
+        """Close the sockets; the next request opens others."""
+        if self._hook is not None and _has_connection(self._hook):
+            self._hook.get_conn().close()
+
+    def reset(self, *, is_denied: bool = False) -> None:
+        """
+        Close the sockets, and read the connection again for the next request.
+
+        :param is_denied: go on with nothing that was in use, even if the connection is the same as before.
+        """
+        self.close_idle()
+        if is_denied:
+            self._hook_before = None
+        elif self._hook is not None and _has_connection(self._hook):
+            self._hook_before = self._hook
+        self._hook = None
+
+    def _fetch_once(self, fetch: Callable[[TallyfyHook], T], target: Target | None) -> T | PollError:
+        try:
+            # Read now, to tell Airflow's trouble from Tallyfy's.
+            self.connection = self.hook.connection
+            if self._hook_before is not None and self._hook_before.connection == self.connection:
+                self._hook = self._hook_before
+            self._hook_before = None
+            responses = self.hook.get_conn().hooks["response"]
+            if self._note_response not in responses:
+                responses.append(self._note_response)
+        except AirflowNotFoundException:
+            raise
+        except TallyfyError as error:
+            return PollError(error)
+        except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything)
+            return PollError(unread_connection(self.tallyfy_conn_id, error))
+        if target is not None and not _leads_to(self.connection, target):
+            return PollError(
+                TallyfyConfigurationError(
+                    f"Connection {self.tallyfy_conn_id!r} leads to organization {self.connection.organization!r} at "
+                    f"{self.connection.api_url}, but the run is of organization {target[1]!r} at {target[0]}. Give "
+                    "triggerers and workers the same connection"
+                ),
+                is_wrong_target=True,
+            )
+        try:
+            return fetch(self.hook)
+        except TallyfyError as error:
+            return PollError(error)
+
+    def _note_response(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        self.requests += 1
+        # At most nine digits: Python refuses to read thousands.
+        remaining = re.fullmatch("[0-9]{1,9}", response.headers.get("X-RateLimit-Remaining", ""))
+        self.rate_limit_remaining = int(remaining[0]) if remaining else None
+
+
+def _has_connection(hook: TallyfyHook) -> bool:
+    """Tell whether the hook has read its connection, which it must not do only to be asked."""
+    return "connection" in vars(hook)
+
+
+def _leads_to(connection: TallyfyConnection, target: Target) -> bool:
+    api_url, organization = target
+    is_same_api = api_url == connection.api_url or {api_url, connection.api_url} <= set(_TALLYFY_ITSELF)
+    return is_same_api and organization == connection.organization
+
+
+def unread_connection(tallyfy_conn_id: str, error: Exception) -> TallyfyConnectionError:
+    """Return the error for a connection that could not be read; only Airflow's own words are safe to show."""
+    reason = f": {error}" if isinstance(error, AirflowException) else ""
+    return TallyfyConnectionError(
+        f"Connection {tallyfy_conn_id!r} could not be read from Airflow ({type(error).__name__}{reason})"
+    )

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_tallyfy.protocol.formatting import listed, one_line, quoted
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime
-from airflow_provider_tallyfy.protocol.text import listed, one_line, quoted
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Unreachable
 from airflow_provider_tallyfy.waiting.polls import RunSnapshot

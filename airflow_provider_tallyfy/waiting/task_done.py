@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from airflow_provider_tallyfy.protocol.formatting import listed, quoted
 from airflow_provider_tallyfy.protocol.forms import read_task_form
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime
 from airflow_provider_tallyfy.protocol.tasks import (
@@ -23,11 +24,11 @@ from airflow_provider_tallyfy.protocol.tasks import (
     is_completed,
     is_hidden,
     named,
+    task_name,
 )
-from airflow_provider_tallyfy.protocol.text import listed, quoted
 from airflow_provider_tallyfy.waiting import messages
-from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Skipped, Unreachable
-from airflow_provider_tallyfy.waiting.polls import RunSnapshot
+from airflow_provider_tallyfy.waiting.outcomes import Denied, Evaluation, Met, Pending, Skipped, Unreachable
+from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
 from airflow_provider_tallyfy.waiting.run_status import is_complete
 
 ON_SKIPPED = ("skip", "succeed", "fail")
@@ -49,8 +50,7 @@ class TaskDoneCondition:
     needs_decision: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.task_name, str) or not self.task_name.strip():
-            raise ValueError("task names no task; pass the id, alias or title of one.")
+        object.__setattr__(self, "task_name", task_name(self.task_name))
         check_on_skipped(self.on_skipped)
 
     @property
@@ -82,11 +82,11 @@ class TaskDoneCondition:
             "needs_decision": self.needs_decision,
         }
 
-    def evaluate(self, snapshot: RunSnapshot) -> Pending[TaskDoneCondition] | Met | Unreachable | Skipped:
+    def evaluate(self, snapshot: RunSnapshot) -> Evaluation[TaskDoneCondition]:
         """Return whether the task is completed, in a run with :attr:`with_` and :attr:`required_tasks`."""
         run = snapshot.run
         try:
-            task = self._find(snapshot)
+            task = find_task(snapshot.tasks_by_name, self.task_name)
         except AmbiguousTaskError as error:
             return Unreachable(f"In run {run.get('id')}, {error}")
         if task is None:
@@ -111,7 +111,7 @@ class TaskDoneCondition:
         """Describe how far the run is, and how the task is, who has it and when it is due."""
         run = snapshot.run
         try:
-            task = self._find(snapshot)
+            task = find_task(snapshot.tasks_by_name, self.task_name)
         except AmbiguousTaskError:
             return messages.describe_task(run, f"{quoted(self.task_name)} is the name of several tasks")
         except MalformedResponseError:
@@ -129,17 +129,7 @@ class TaskDoneCondition:
         """Describe how the task is."""
         return _describe(result)
 
-    def _find(self, snapshot: RunSnapshot) -> Mapping[str, Any] | None:
-        """Return the task; of several by that name, the one that no rule hides."""
-        try:
-            return find_task(snapshot.tasks_by_name, self.task_name)
-        except AmbiguousTaskError:
-            shown = [task for task in snapshot.all_tasks if not is_hidden(task)]
-            if task := find_task(shown, self.task_name):
-                return task
-            raise
-
-    def _without_task(self, snapshot: RunSnapshot) -> Pending[TaskDoneCondition] | Unreachable:
+    def _without_task(self, snapshot: RunSnapshot) -> Evaluation[TaskDoneCondition]:
         run = snapshot.run
         if not is_complete(run):
             return Pending(self)
@@ -148,6 +138,8 @@ class TaskDoneCondition:
                 f"Run {run.get('id')} was archived in Tallyfy after it was complete, and its tasks with it. Whether "
                 f"task {quoted(self.task_name)} was completed cannot be seen any more; restore the run in Tallyfy."
             )
+        if (error := snapshot.tasks_error) is not None:  # so a rule may hide the task
+            return Pending(self) if PollError(error).is_transient else Denied(error)
         return Unreachable(
             f"Run {run.get('id')} is complete, and has no task {quoted(self.task_name)}. "
             f"Its tasks are: {listed(map(named, snapshot.all_tasks)) or 'none'}."

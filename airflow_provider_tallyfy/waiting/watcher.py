@@ -1,14 +1,15 @@
 """
-The watcher: sends the requests for all the waits of one connection that live in this triggerer.
+Waits in the triggerer: each evaluates its polls, and one watcher for each connection sends the requests of all.
 
-A wait's way through it: :func:`subscribe` makes the wait a :class:`Place` at its connection's :class:`Watcher`, which
-is there from the first wait to the last. The watcher asks its
-:class:`~airflow_provider_tallyfy.waiting.scheduler.scheduler.PollScheduler` for the next request, sends it in a thread
-of its own, hands the response back, and delivers to each wait what the scheduler says. The wait takes that from
-:meth:`Place.next_result`, evaluates it, writes its own log, and leaves.
+:func:`wait` holds one wait: it evaluates each poll by the rule of :mod:`.evidence`, and logs what is new, until there
+is an outcome for the task. It outlives whatever passes, and says so in the task's log, but in few lines: the first
+failure, then the second, the fourth, the eighth, and the recovery.
 
-Nothing is decided here: when to send what is the scheduler's decision, what a result means that of the wait
-(:mod:`.evidence`), and when to read a connection again that of the hook (:mod:`.reloading_hook`).
+:func:`subscribe` gives it a :class:`Subscription` to its connection's :class:`Watcher`, which is there from the first
+wait to the last. The watcher asks its :class:`~airflow_provider_tallyfy.waiting.scheduler.scheduler.PollScheduler` for
+the next request, sends it in a thread of its own, hands the response back, and delivers to each wait what the scheduler
+says. Nothing is decided there: when to send what is the scheduler's decision, what a result means that of the wait, and
+when to read a connection again that of the hook (:class:`~airflow_provider_tallyfy.waiting.polls.ReloadingHook`).
 """
 
 from __future__ import annotations
@@ -17,29 +18,56 @@ import asyncio
 import contextvars
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from math import inf
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self
 from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_tallyfy import metrics
 from airflow_provider_tallyfy.exceptions import TallyfyResponseError
-from airflow_provider_tallyfy.waiting.fetches import Fetch
-from airflow_provider_tallyfy.waiting.outcomes import Condition
-from airflow_provider_tallyfy.waiting.polls import PollError, PollResult, RunSnapshot
-from airflow_provider_tallyfy.waiting.reloading_hook import ReloadingHook, unread_connection
-from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting import messages
+from airflow_provider_tallyfy.waiting.evidence import Evidence
+from airflow_provider_tallyfy.waiting.outcomes import (
+    C,
+    Condition,
+    Denied,
+    Evaluation,
+    Met,
+    Pending,
+    PollFailed,
+    Skipped,
+    Unconfirmed,
+    Unreachable,
+)
+from airflow_provider_tallyfy.waiting.polls import (
+    Fetch,
+    FetchRun,
+    PollError,
+    PollResult,
+    ReloadingHook,
+    RunSnapshot,
+    Target,
+    unread_connection,
+)
 from airflow_provider_tallyfy.waiting.scheduler.budget import RequestBudget
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import PollScheduler
-from airflow_provider_tallyfy.waiting.scheduler.subscriptions import Subscription
-from airflow_provider_tallyfy.waiting.threads import BackgroundLogger, DaemonThreads, in_thread, spread
+from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule, ScheduledWait
+from airflow_provider_tallyfy.waiting.threads import (
+    BackgroundLogger,
+    DaemonThreads,
+    in_thread,
+    log_in_thread,
+    spread,
+)
 
 if TYPE_CHECKING:
+    from airflow_provider_tallyfy.exceptions import TallyfyError
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
+    from airflow_provider_tallyfy.waiting.worker import Log
 
 STARTUP_PAUSE = 0.5
 """Seconds before a wait's first poll, so that waits that begin together are polled together."""
@@ -47,6 +75,8 @@ MAX_IDLE = 15.0
 """Seconds for which a socket is kept open without use."""
 MAX_CONNECTION_AGE = 3600.0
 """Seconds after which a connection that works is read again, too."""
+LAST_POLL_BEFORE_END = 5.0
+"""Seconds before a wait's timeout: enough for a poll, and for its result to arrive."""
 DELAY_WARNING_INTERVAL = 3600.0
 """Seconds between two lines that say that polls are stretched."""
 _AFTER_AN_ERROR = 10.0
@@ -68,9 +98,9 @@ class Clock:
                 await event.wait()
 
 
-class Place(Subscription):
+class Subscription(ScheduledWait):
     """
-    A wait's place at the watcher, for as long as a ``with`` block lasts.
+    A wait that the watcher polls for, for as long as a ``with`` block lasts.
 
     :param watcher: polls for it.
     :param worker_polled_at: when a worker polled the run, by the watcher's clock; ``-inf`` for never.
@@ -121,33 +151,23 @@ class Place(Subscription):
         self._watcher.request_fresh_read(self, after)
 
 
-@dataclass(slots=True, eq=False)
-class ConnectionUse:
-    """What all watchers of a connection share, and what outlives them: Tallyfy counts the requests of all."""
-
-    budget: RequestBudget = field(default_factory=RequestBudget)
-    waits: int = 0
-
-
 class Watcher:
     """
-    Polls for all the waits of one connection that are about the same organization.
+    Polls for all the waits of one connection.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param end: called when the last wait has left.
-    :param use: what it shares with the connection's other watchers.
-    :param organization: the organization that the waits are about, if they know; the connection may be another here.
+    :param budget: bounds its requests, and those of the connection's next watcher.
     """
 
-    def __init__(
-        self, tallyfy_conn_id: str, end: Callable[[], object], use: ConnectionUse, organization: str | None
-    ) -> None:
+    def __init__(self, tallyfy_conn_id: str, end: Callable[[], object], budget: RequestBudget) -> None:
         self._conn_id = tallyfy_conn_id
         self._end = end
         self.clock = Clock()
-        self._use = use
-        self._scheduler = PollScheduler(use.budget)
-        self._hook = ReloadingHook(tallyfy_conn_id, organization)
+        self._budget = budget
+        self._scheduler = PollScheduler(budget)
+        self._waits = 0
+        self._hook = ReloadingHook(tallyfy_conn_id)
         # One for each connection: none waits behind another's that hangs, nor behind Airflow's own threads.
         self._threads = DaemonThreads(1, "tallyfy-watcher")
         self._reload_at = -inf
@@ -160,10 +180,10 @@ class Watcher:
         """The settings that were last read, or ``None`` before."""
         return self._hook.connection
 
-    def add(self, place: Place, worker_polled_at: float) -> None:
+    def add(self, subscription: Subscription, worker_polled_at: float) -> None:
         """Begin to poll for a wait; ``worker_polled_at`` is by this watcher's clock, ``-inf`` for never."""
-        self._scheduler.add(place, worker_polled_at)
-        self._use.waits += 1
+        self._scheduler.add(subscription, worker_polled_at)
+        self._waits += 1
         self._has_news.set()
         if self._task is None or self._task.done():
             # In a context of its own, or it would write into the log of the wait that happens to come first.
@@ -171,22 +191,21 @@ class Watcher:
                 self._watch(), name=f"tallyfy watcher of {self._conn_id}", context=contextvars.Context()
             )
 
-    def remove(self, place: Place) -> None:
+    def remove(self, subscription: Subscription) -> None:
         """Poll for a wait no more; after the last one, the watcher ends."""
-        self._scheduler.remove(place)
-        self._use.waits -= 1
+        self._scheduler.remove(subscription)
+        self._waits -= 1
         if not self._scheduler and self._task is not None:
             self._task.cancel()
             self._task = None
             self._end()
 
-    def request_fresh_read(self, place: Place, after: float) -> None:
+    def request_fresh_read(self, subscription: Subscription, after: float) -> None:
         """Read a wait's run by itself in some seconds."""
-        self._scheduler.request_fresh_read(place, self.clock.now() + after)
+        self._scheduler.request_fresh_read(subscription, self.clock.now() + after)
         self._has_news.set()
 
     async def _watch(self) -> None:
-        metrics.tell_from_event_loop()
         try:
             while self._scheduler:
                 try:
@@ -198,7 +217,7 @@ class Watcher:
             # In a thread, since a request may be under way in it.
             self._threads.submit(self._hook.reset)
             self._threads.shutdown()
-            metrics.from_event_loop(metrics.active_waits, self._conn_id, self._use.waits)
+            metrics.active_waits(self._conn_id, self._waits)
 
     async def _step(self) -> None:
         """Send one request, or wait until there is one."""
@@ -225,13 +244,13 @@ class Watcher:
 
     def _account(self, now: float) -> None:
         """Charge the request budget, and say when it makes polls late."""
-        budget = self._use.budget
+        budget = self._budget
         if self._hook.connection is not None:
             budget.set_limit(self._hook.connection.requests_per_hour)
         budget.spend(max(self._hook.requests, 1), now)
         budget.heed_remaining(self._hook.rate_limit_remaining, now)
         if self._scheduler.delayed:
-            metrics.from_event_loop(metrics.polls_delayed, self._conn_id, self._scheduler.delayed)
+            metrics.polls_delayed(self._conn_id, self._scheduler.delayed)
             self._scheduler.delayed = 0
             if now >= self._may_warn_at:
                 self._may_warn_at = now + DELAY_WARNING_INTERVAL
@@ -240,20 +259,18 @@ class Watcher:
                     "(extra 'requests_per_hour'): there are %d waits",
                     self._conn_id,
                     budget.limit,
-                    self._use.waits,
+                    self._waits,
                 )
 
     def _record(self, results: list[PollResult]) -> None:
         """Record once a request, whether or not Airflow sends metrics; what a backend has lost it soon gets again."""
         succeeded = sum(isinstance(result, RunSnapshot) for result in results)
-        metrics.from_event_loop(metrics.active_waits, self._conn_id, self._use.waits)
-        metrics.from_event_loop(
-            metrics.polled, self._conn_id, succeeded=succeeded, failed=len(results) - succeeded
-        )
+        metrics.active_waits(self._conn_id, self._waits)
+        metrics.polled(self._conn_id, succeeded=succeeded, failed=len(results) - succeeded)
 
     async def _send(self, request: Fetch) -> Any:
         try:
-            return await in_thread(self._threads, self._hook.fetch, request)
+            return await in_thread(self._threads, self._hook.fetch, request, self._target_of(request))
         except AirflowNotFoundException as error:
             # It was there when the wait began, or a secrets backend is down: nothing that ends a wait.
             return PollError(unread_connection(self._conn_id, error))
@@ -262,20 +279,29 @@ class Watcher:
             logger.exception("The watcher of %r could not send a request; its waits go on", self._conn_id)
             return PollError(TallyfyResponseError(f"The request could not be sent ({type(error).__name__})"))
 
+    def _target_of(self, request: Fetch) -> Target | None:
+        """Return which API and organization the waits are about that a request is for, if one of them knows."""
+        waits = (
+            self._scheduler.waits_for(request.run_id)
+            if isinstance(request, FetchRun)
+            else self._scheduler.waits()
+        )
+        return next((wait.target for wait in waits if wait.target is not None), None)
+
     async def _start_over(self) -> None:
         error = PollError(TallyfyResponseError("The watcher failed; the triggerer's own log says why"))
-        places = list(self._scheduler.subscriptions())
-        self._scheduler = PollScheduler(self._use.budget)
-        for place in places:
-            self._scheduler.add(place)
-            place.deliver(error, self.clock.now())
+        waits: list[Any] = list(self._scheduler.waits())
+        self._scheduler = PollScheduler(self._budget)
+        for subscription in waits:
+            self._scheduler.add(subscription)
+            subscription.deliver(error, self.clock.now())
         await self.clock.wait(asyncio.Event(), self.clock.now() + _AFTER_AN_ERROR)
 
 
 # A process has one event loop in a triggerer, and one after the other in tests.
-_Key = tuple[str, str | None]
-_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Watcher]] = WeakKeyDictionary()
-_uses: WeakKeyDictionary[asyncio.AbstractEventLoop, defaultdict[str, ConnectionUse]] = WeakKeyDictionary()
+_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Watcher]] = WeakKeyDictionary()
+# Tallyfy goes on counting when the last wait has left.
+_budgets: WeakKeyDictionary[asyncio.AbstractEventLoop, defaultdict[str, RequestBudget]] = WeakKeyDictionary()
 
 
 def subscribe(
@@ -284,8 +310,8 @@ def subscribe(
     condition: Condition,
     schedule: PollSchedule,
     worker_polled_at: float | None = None,
-    target: tuple[str, str] | None = None,
-) -> Place:
+    target: Target | None = None,
+) -> Subscription:
     """
     Have a run polled for as long as a ``with`` block lasts.
 
@@ -295,25 +321,179 @@ def subscribe(
     :param run_id: the run's id.
     :param condition: what is waited for.
     :param schedule: how often to poll.
-    :param worker_polled_at: when a worker polled the run, in seconds since the epoch; ``None`` for never.
-    :param target: the URL of the API and the organization that the run is of, if they are known. A connection that
-        leads to another organization is not used; the URL of its API may have been corrected.
+    :param worker_polled_at: when a worker polled the run, in seconds since the epoch; ``None`` for never. The first
+        poll comes an interval later; at once if that has passed, as after a restart.
+    :param target: the API and the organization that the run is of, if they are known. A connection that leads to
+        another one is not used.
     """
     loop = asyncio.get_running_loop()
     watchers = _watchers.setdefault(loop, {})
-    organization = None if target is None else target[1]
-    key = (tallyfy_conn_id, organization)
-    watcher = watchers.get(key)
-    if watcher is None:
-        use = _uses.setdefault(loop, defaultdict(ConnectionUse))[tallyfy_conn_id]
-        watcher = watchers[key] = Watcher(tallyfy_conn_id, lambda: watchers.pop(key), use, organization)
+    if (watcher := watchers.get(tallyfy_conn_id)) is None:
+        budget = _budgets.setdefault(loop, defaultdict(RequestBudget))[tallyfy_conn_id]
+        watcher = watchers[tallyfy_conn_id] = Watcher(
+            tallyfy_conn_id, lambda: watchers.pop(tallyfy_conn_id), budget
+        )
     now, epoch_now = watcher.clock.now(), time.time()
-    return Place(
+    # A worker's clock that differs makes the pause no longer than the interval.
+    since_poll = inf if worker_polled_at is None else max(epoch_now - worker_polled_at, 0.0)
+    until_last_poll = inf if schedule.ends_at is None else schedule.ends_at - LAST_POLL_BEFORE_END - epoch_now
+    return Subscription(
         watcher,
-        -inf if worker_polled_at is None else now - max(epoch_now - worker_polled_at, 0.0),
+        now - since_poll,
         run_id,
         condition,
         schedule,
-        begins_at=now + max(schedule.until_first_poll(worker_polled_at, epoch_now), STARTUP_PAUSE),
-        last_poll_at=now + schedule.until_last_poll(epoch_now),
+        begins_at=now + max(schedule.poke_interval - since_poll, STARTUP_PAUSE),
+        last_poll_at=now + until_last_poll if until_last_poll > 0 else inf,
+        target=target,
     )
+
+
+_COMPLETIONS: Mapping[type, metrics.CompletionOutcome] = {
+    Met: "met",
+    Unreachable: "unreachable",
+    Skipped: "skipped",
+    Denied: "denied",
+    Pending: "pending",
+}
+
+
+async def wait(
+    tallyfy_conn_id: str,
+    run_id: str,
+    condition: C,
+    schedule: PollSchedule,
+    log: Log,
+    *,
+    worker_polled_at: float | None = None,
+    last_line: int | None = None,
+    last_updated: str | None = None,
+    target: Target | None = None,
+    outlives_denials: bool = False,
+    at_first_read: Callable[[TallyfyConnection], object] | None = None,
+) -> Evaluation[C]:
+    """
+    Wait until a condition is met, can never be met any more, or Tallyfy does not let this connection poll.
+
+    A condition that learned something from a poll ends it too: a triggerer forgets all when it restarts, so the task
+    has to keep what was learned, and then wait on.
+
+    :param tallyfy_conn_id: id of the Airflow connection.
+    :param run_id: the run's id.
+    :param condition: what to wait for.
+    :param schedule: how often to poll.
+    :param log: takes one line for what is new, and few for polls that failed.
+    :param worker_polled_at: when a worker polled the run, in seconds since the epoch; ``None`` for never.
+    :param last_line: the checksum of the line that the worker logged then.
+    :param last_updated: the run's ``last_updated`` as the worker saw it.
+    :param target: the URL of the API and the organization that the run is of, if they are known.
+    :param outlives_denials: go on even then, as a sensor with ``silent_fail`` does.
+    :param at_first_read: called once, as soon as the run was read, with the settings of the connection.
+    """
+    polls = _Polls(
+        run_id,
+        Evidence(run_id, condition, last_updated),
+        log,
+        outlives_denials,
+        worker_polled_at is not None,
+        last_line,
+        at_first_read,
+    )
+    if worker_polled_at is None:  # so no worker has logged it
+        await log_in_thread(log.info, "%s", messages.describe_start(condition.describe_goal(), run_id))
+    with subscribe(tallyfy_conn_id, run_id, condition, schedule, worker_polled_at, target) as subscription:
+        # No result is held while the wait is idle: there may be thousands of them.
+        while (outcome := polls.take(*await subscription.next_result(), subscription)) is None:
+            await polls.write_lines()
+    await polls.write_lines()
+    metrics.completed(tallyfy_conn_id, _COMPLETIONS[type(outcome)], polls.latency_of(outcome))
+    return outcome
+
+
+class _Polls(Generic[C]):
+    """The polls of one wait, evaluated and logged."""
+
+    __slots__ = (
+        "_at_first_read",
+        "_evidence",
+        "_failures",
+        "_last_line",
+        "_lines",
+        "_log",
+        "_outlives_denials",
+        "_run_id",
+        "_was_pending",
+    )
+
+    def __init__(
+        self,
+        run_id: str,
+        evidence: Evidence[C],
+        log: Log,
+        outlives_denials: bool,
+        was_pending: bool,
+        last_line: int | None,
+        at_first_read: Callable[[TallyfyConnection], object] | None,
+    ) -> None:
+        self._run_id = run_id
+        self._evidence = evidence
+        self._log = log
+        self._outlives_denials = outlives_denials
+        self._was_pending = was_pending  # once, so that what meets it came while it was waited for
+        self._at_first_read = at_first_read
+        self._failures = 0
+        self._last_line = last_line
+        self._lines: tuple[tuple[Any, ...], ...] = ()
+
+    def take(self, result: PollResult, polled_at: float, subscription: Subscription) -> Evaluation[C] | None:
+        """Return the outcome that ends the wait, or ``None`` to wait on."""
+        condition = self._evidence.condition
+        outcome = self._evidence.evaluate(result, polled_at)
+        if isinstance(outcome, Unconfirmed):
+            subscription.request_fresh_read(outcome.recheck_after)
+            if outcome.recheck_after:
+                self._log_line(f"Not certain yet, polling again: {outcome.reason}")
+            return None
+        if isinstance(outcome, PollFailed) or (self._outlives_denials and isinstance(outcome, Denied)):
+            self._log_failure(outcome.error)
+            return None
+        is_over = outcome != Pending(condition)
+        if isinstance(result, RunSnapshot):
+            if self._at_first_read is not None and subscription.connection is not None:
+                self._at_first_read(subscription.connection)
+                self._at_first_read = None
+            self._log_line(f"{condition.describe_run(result)}; run {self._run_id}")
+            if isinstance(outcome, Met) and outcome.warning:
+                self._lines += ((self._log.warning, "%s", outcome.warning),)
+            if result.tasks_error is not None and not is_over:  # a hidden task would not be seen
+                self._log_failure(result.tasks_error)
+            elif self._failures:
+                message = "Tallyfy answers again after %d failed polls"
+                self._lines += ((self._log.info, message, self._failures),)
+                self._failures = 0
+            self._was_pending = self._was_pending or not is_over
+        return outcome if is_over else None
+
+    def latency_of(self, outcome: Evaluation[C]) -> timedelta | None:
+        """Return how long ago happened what was waited for, if Tallyfy says so; not what came before the wait."""
+        if not isinstance(outcome, Met) or outcome.happened_at is None or not self._was_pending:
+            return None
+        return datetime.now(UTC) - outcome.happened_at
+
+    async def write_lines(self) -> None:
+        """Log what there is to say, however long the log takes for it."""
+        for write, message, *arguments in self._lines:
+            await log_in_thread(write, message, *arguments)
+        self._lines = ()
+
+    def _log_line(self, line: str) -> None:
+        """Log a line, but not the same one again."""
+        if (checksum := messages.checksum(line)) != self._last_line:
+            self._last_line = checksum
+            self._lines += ((self._log.info, "%s", line),)
+
+    def _log_failure(self, error: TallyfyError) -> None:
+        self._failures += 1
+        if self._failures.bit_count() == 1:
+            message = "Poll failed (%d in a row), the wait goes on: %s"
+            self._lines += ((self._log.warning, message, self._failures, error),)

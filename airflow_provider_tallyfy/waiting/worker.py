@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+)
 
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+from airflow_provider_tallyfy.version_compat import deferral_hold
 from airflow_provider_tallyfy.waiting import messages
-from airflow_provider_tallyfy.waiting.evidence import GONE_AFTER_SECONDS, Evidence
-from airflow_provider_tallyfy.waiting.fetches import FetchRun
+from airflow_provider_tallyfy.waiting.evidence import Evidence
 from airflow_provider_tallyfy.waiting.outcomes import (
     C,
     Denied,
@@ -23,14 +29,28 @@ from airflow_provider_tallyfy.waiting.outcomes import (
     Unconfirmed,
     Unreachable,
 )
-from airflow_provider_tallyfy.waiting.polls import RunSnapshot
-from airflow_provider_tallyfy.waiting.reloading_hook import ReloadingHook
-from airflow_provider_tallyfy.waiting.schedule import MAX_RETRY_AFTER
+from airflow_provider_tallyfy.waiting.polls import (
+    MAX_RETRY_AFTER,
+    FetchRun,
+    PollError,
+    ReloadingHook,
+    RunSnapshot,
+)
+from airflow_provider_tallyfy.waiting.scheduler.endpoint_health import EndpointHealth
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.exceptions import TallyfyError
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.waiting.triggerer import Log
+
+
+class Log(Protocol):
+    """What is needed of a logger: Airflow 2 has the standard library's, Airflow 3 one of its own."""
+
+    def info(self, msg: str, /, *args: object) -> Any:
+        """Take a line about what happened."""
+
+    def warning(self, msg: str, /, *args: object) -> Any:
+        """Take a line about what went wrong."""
 
 
 class RunPoller(Generic[C]):
@@ -40,20 +60,17 @@ class RunPoller(Generic[C]):
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: the run's id.
     :param log: the task's.
-    :param gone_after: seconds for which Tallyfy has to say that there is no such run.
     """
 
-    def __init__(
-        self, tallyfy_conn_id: str, run_id: str, log: Log, gone_after: float = GONE_AFTER_SECONDS
-    ) -> None:
-        self._gone_after = gone_after
+    def __init__(self, tallyfy_conn_id: str, run_id: str, log: Log) -> None:
         self._hook = ReloadingHook(tallyfy_conn_id)
         self._run_id = run_id
         self._log = log
         self._evidence: Evidence[C] | None = None
+        self._tasks_health = EndpointHealth("list of tasks")
+        self._last_line: int | None = None
+        self._last_updated: str | None = None
         self._is_read = False
-        self.last_line: int | None = None
-        """The checksum of the line that was logged last, for the trigger that goes on."""
         self._now = 0.0
         self._paused_until = 0.0
         self._pause_reason: TallyfyError | None = None
@@ -64,11 +81,21 @@ class RunPoller(Generic[C]):
         return self._hook.hook
 
     @property
-    def target(self) -> dict[str, str]:
-        """Which API and organization the run was read in, as arguments for a trigger."""
+    def trigger_arguments(self) -> dict[str, Any]:
+        """What a trigger that goes on has to know of these polls, as its arguments."""
         if not self._is_read or (connection := self._hook.connection) is None:
             return {}
-        return {"api_url": connection.api_url, "organization": connection.organization}
+        return {
+            "last_line": self._last_line,
+            "last_updated": self._last_updated,
+            "api_url": connection.api_url,
+            "organization": connection.organization,
+        }
+
+    @property
+    def paused_for(self) -> float:
+        """Seconds for which Tallyfy's last ``Retry-After`` asks not to poll."""
+        return max(self._paused_until - self._clock(), 0.0) if self._pause_reason is not None else 0.0
 
     def poll(
         self,
@@ -86,9 +113,9 @@ class RunPoller(Generic[C]):
         :param at_first_read: called once, when the run was read, with the address of the process for people.
         """
         if self._evidence is None:
-            self._evidence = Evidence(self._run_id, condition, self._gone_after)
+            self._evidence = Evidence(self._run_id, condition)
         self._evidence.condition = condition
-        if self._pause_reason is not None and self._clock() < self._paused_until:
+        if self._pause_reason is not None and self.paused_for:
             return PollFailed(self._pause_reason)
         while True:
             outcome = self._poll_once(self._evidence, at_first_read)
@@ -100,11 +127,31 @@ class RunPoller(Generic[C]):
             self._now = self._clock() + outcome.recheck_after
             time.sleep(outcome.recheck_after)
 
+    def finish_after_timeout(self, condition: C, finish: Callable[[Final], dict[str, Any]]) -> dict[str, Any]:
+        """
+        Poll once more after a deferral timed out, and return the result if the condition was met in its last seconds.
+
+        :param finish: ends the task as an outcome says.
+        :raises AirflowSensorTimeout: nothing ended the wait.
+        """
+        try:
+            outcome: Outcome[C] | None = self.poll(condition)
+        except AirflowNotFoundException:  # no connection any more
+            outcome = None
+        if isinstance(outcome, (Met, Unreachable, Skipped)):
+            return finish(outcome)
+        raise AirflowSensorTimeout(
+            f"The wait timed out; run {self._run_id}: {condition.describe_goal()} is still waited for."
+        )
+
     def _poll_once(self, evidence: Evidence[C], at_first_read: Callable[[str], object]) -> Outcome[C]:
         from airflow_provider_tallyfy import metrics  # DAG files are parsed all day, and record nothing
 
         polled_at = self._clock()
-        result = self._hook.fetch(FetchRun.for_conditions(self._run_id, [evidence.condition]))
+        fetch = FetchRun.for_conditions(
+            self._run_id, [evidence.condition], tasks_error=self._tasks_health.pause_reason(polled_at)
+        )
+        result = self._hook.fetch(fetch)
         self._hook.close_idle()  # or what is between here and Tallyfy forgets the connection before the next poll
         is_read = isinstance(result, RunSnapshot)
         metrics.polled(self._hook.tallyfy_conn_id, succeeded=int(is_read), failed=int(not is_read))
@@ -116,9 +163,14 @@ class RunPoller(Generic[C]):
                 self._pause_reason = outcome.error
                 self._paused_until = polled_at + min(retry_after, MAX_RETRY_AFTER)
         elif isinstance(result, RunSnapshot):
+            if result.tasks_error is not None and fetch.tasks_error is None:
+                self._tasks_health.fail(PollError(result.tasks_error), polled_at)
+                self._log.warning("Poll failed, the wait goes on: %s", result.tasks_error)
             if isinstance(outcome, Met) and outcome.warning:
                 self._log.warning("%s", outcome.warning)
             self._log_line(f"{evidence.condition.describe_run(result)}; run {self._run_id}")
+            last_updated = result.run.get("last_updated")
+            self._last_updated = last_updated if isinstance(last_updated, str) else None
             if not self._is_read:
                 self._is_read = True
                 at_first_read(self.hook.run_url(self._run_id))
@@ -126,8 +178,8 @@ class RunPoller(Generic[C]):
 
     def _log_line(self, line: str) -> None:
         """Log a line, but not the same one again."""
-        if (checksum := messages.checksum(line)) != self.last_line:
-            self.last_line = checksum
+        if (checksum := messages.checksum(line)) != self._last_line:
+            self._last_line = checksum
             self._log.info("%s", line)
 
     def _clock(self) -> float:
@@ -156,3 +208,8 @@ def finish(outcome: Final, log_result: Callable[[dict[str, Any]], object]) -> di
             raise AirflowSkipException(reason)
         case Denied(error):
             raise error
+
+
+def time_left(ends_at: float, now: float, at_most: float) -> timedelta:
+    """Return the timeout of a trigger, never shorter than Airflow needs between a deferral and its end."""
+    return timedelta(seconds=max(min(ends_at - now, at_most), deferral_hold()))

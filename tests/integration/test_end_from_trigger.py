@@ -18,6 +18,7 @@ from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers import tallyfy as triggers_module
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import Met
 from dev.sandbox import SandboxClient
 
@@ -121,8 +122,8 @@ def looks_once(people, told, **arguments):
         waiting = asyncio.create_task(anext(made.run()))
         while "1 of 3 tasks are done" not in told.text:  # noqa: ASYNC110 (a log has no event)
             await asyncio.sleep(0.01)
-        if made._giving_link is not None:
-            await made._giving_link
+        if made._pushing_link is not None:
+            await made._pushing_link
         waiting.cancel()
 
     asyncio.run(asyncio.wait_for(play(), LONGEST))
@@ -136,7 +137,7 @@ def test_the_link_is_pushed_while_a_wait_goes_on_that_began_in_the_triggerer(peo
 @pytest.mark.parametrize(
     "elsewhere",
     [
-        pytest.param({"looked_at": 1.0}, id="a worker has pushed it"),
+        pytest.param({"worker_polled_at": 1.0}, id="a worker has pushed it"),
         pytest.param({"do_xcom_push": False}, id="the task pushes nothing"),
         pytest.param({"in_triggerer": False}, id="dag.test"),
     ],
@@ -158,7 +159,7 @@ def test_a_link_that_cannot_be_pushed_costs_nothing_else(people, monkeypatch, to
 def test_airflow_writes_an_event_into_the_log_without_the_run(people, pushed):
     event = fired(trigger(end_from_trigger=False))
     assert event.payload["result"]["next_task"]["title"] == "Approve release"
-    assert repr(event) == str(event) == "TriggerEvent<over>"
+    assert repr(event) == str(event) == "TriggerEvent<met>"
 
 
 def test_the_last_line_says_how_it_came_out(people, pushed, monkeypatch, caplog):
@@ -170,9 +171,11 @@ def test_the_last_line_says_how_it_came_out(people, pushed, monkeypatch, caplog)
     assert caplog.messages[-1] == "The wait is over: 'Approve release' is next"
 
 
-def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people):
-    verdict = Met({"title": "half \ud83d", "number": 10**30, "nothing": float("nan")})
-    result = trigger()._xcoms(verdict)["return_value"]
+def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people, pushed, monkeypatch):
+    odd = {"title": "half \ud83d", "number": 10**30, "nothing": float("nan")}
+    monkeypatch.setattr(NextTaskCondition, "evaluate", lambda *_: Met(odd, is_certain=True))
+    monkeypatch.setattr(NextTaskCondition, "describe_result", lambda _: "it is odd")
+    result = xcoms_of(fired(trigger()), pushed)["return_value"]
     assert json.loads(json.dumps(result).encode()) == {
         "title": "half ?",
         "number": str(10**30),
@@ -181,12 +184,12 @@ def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people):
 
 
 def test_a_worker_ends_it_unless_told_otherwise(people, pushed):
-    assert ends_in_a_worker(fired(trigger(end_from_trigger=False)))["outcome"] == "over"
+    assert ends_in_a_worker(fired(trigger(end_from_trigger=False)))["outcome"] == "met"
 
 
 @pytest.mark.parametrize("nothing", [None, "", "None", {}])
 def test_without_a_task_to_move_on_from_a_worker_goes_on(people, nothing):
-    assert ends_in_a_worker(fired(trigger(from_task=nothing)))["outcome"] == "waiting"
+    assert ends_in_a_worker(fired(trigger(from_task=nothing)))["outcome"] == "pending"
 
 
 def test_without_a_task_to_move_on_from_a_worker_ends_it_too(people, pushed):
@@ -198,11 +201,11 @@ def test_without_a_task_to_move_on_from_a_worker_ends_it_too(people, pushed):
 
 def test_a_lost_run_is_for_a_worker_to_conclude(people):
     people.archive(SEEDED_RUN_ID)
-    assert ends_in_a_worker(fired(trigger()))["outcome"] == "lost"
+    assert ends_in_a_worker(fired(trigger()))["outcome"] == "unreachable"
 
 
 def test_in_dag_test_the_task_ends_as_it_does_in_a_worker(people, pushed):
-    assert ends_in_a_worker(fired(trigger(in_triggerer=False)))["outcome"] == "over"
+    assert ends_in_a_worker(fired(trigger(in_triggerer=False)))["outcome"] == "met"
 
 
 @in_airflow_3
@@ -212,7 +215,7 @@ def test_a_worker_ends_it_where_the_result_cannot_be_pushed(people, monkeypatch,
 
     monkeypatch.setattr(XCom, "set", fail)
     monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("trigger"))
-    assert ends_in_a_worker(fired(trigger()))["outcome"] == "over"
+    assert ends_in_a_worker(fired(trigger()))["outcome"] == "met"
     assert "could not be pushed from here (OSError)" in caplog.text
 
 
@@ -227,7 +230,7 @@ def test_a_worker_ends_it_where_the_result_cannot_be_pushed(people, monkeypatch,
 )
 def test_an_argument_that_was_rendered_to_nonsense_is_told_to_the_task(rendered, message):
     event = ends_in_a_worker(fired(trigger(**rendered)))
-    assert (event["outcome"], event["error"]) == ("refused", "TallyfyConfigurationError")
+    assert (event["outcome"], event["error"]) == ("denied", "TallyfyConfigurationError")
     assert message in event["message"]
 
 

@@ -263,7 +263,7 @@ class TestFaults:
     def test_a_server_that_is_not_there_changed_nothing(self, connect, method, pauses):
         with SandboxServer() as gone:
             hook = connect(gone)
-        with hook.get_conn(), pytest.raises(TallyfyConnectionError, match="refused"):
+        with hook.get_conn(), pytest.raises(TallyfyConnectionError, match="denied"):
             hook.request(method, "runs")
         assert len(pauses) == 4
 
@@ -366,7 +366,7 @@ class TestTestConnection:
         [
             ({"password": "wrong"}, "GET /me was answered with 401, saying: Unauthenticated."),
             ({"login": "other"}, "GET /organizations/other was answered with 403"),
-            ({"host": "http://127.0.0.1:9/api"}, "refused"),
+            ({"host": "http://127.0.0.1:9/api"}, "denied"),
         ],
     )
     def test_it_says_what_is_wrong(self, connect, sandbox, fields, said):

@@ -231,7 +231,7 @@ class TestOneAttempt:
             (run_id,) = launched(sandbox)
             _, arguments = deferral.value.trigger.serialize()
             assert (arguments["run_id"], list(arguments["target_statuses"])) == (run_id, ["complete"])
-        event = {"outcome": "over", "result": {"id": run_id, "status": "complete"}}
+        event = {"outcome": "met", "result": {"id": run_id, "status": "complete"}}
         waiting = operator(wait_for_completion=True, deferrable=True)
         resumed = getattr(waiting, deferral.value.method_name)(airflow.context(), event=event)
         assert resumed == event["result"]

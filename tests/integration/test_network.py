@@ -393,7 +393,7 @@ class TestDeferredWaits:
 
         event = fired(first, lambda: people.complete_next(SEEDED_RUN_ID))
 
-        assert event["outcome"] == "over"
+        assert event["outcome"] == "met"
         assert event["result"]["from_task_id"] == first
         assert set(strict_proxy.passed) == {f"CONNECT {HOST}:443"}
         assert strict_proxy.refused == []
@@ -411,7 +411,7 @@ class TestDeferredWaits:
             assert strict_proxy.refused
             strict_proxy.credentials = CREDENTIALS
 
-        assert fired("an-earlier-task", None, None, relents)["outcome"] == "over"
+        assert fired("an-earlier-task", None, None, relents)["outcome"] == "met"
         assert "the wait goes on" in log.text
         assert PASSWORD not in log.text
 
@@ -425,5 +425,5 @@ class TestDeferredWaits:
 
         event = fired("an-earlier-task", None, None, lambda: shutil.copy(own_authority, bundle))
 
-        assert event["outcome"] == "over"
+        assert event["outcome"] == "met"
         assert "set extra 'verify'" in log.text

@@ -20,7 +20,7 @@ from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.waiting import polls, watcher
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
-from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule
 from dev.sandbox import SandboxClient
 from tests.integration.moved_clock import MovedClock
 
@@ -114,7 +114,7 @@ def trigger(**arguments):
 def test_a_completed_task_wakes_it(people, triggered):
     before = people.next_task_id()
     event = triggered(None, people.complete_next)
-    assert event["outcome"] == "over"
+    assert event["outcome"] == "met"
     assert event["result"]["from_task_id"] == before
     assert event["result"]["next_task"]["id"] == people.next_task_id() != before
     assert triggered.pauses == [60.0, 60.0]
@@ -150,7 +150,7 @@ def test_it_sees_a_change_that_was_made_while_no_triggerer_ran(people, triggered
 def test_it_outlives_whatever_passes(people, triggered, caplog, action):
     people.faults({"method": "GET", "path": "/runs/", "times": 5, **action})
     event = triggered(None, None, None, None, None, None, people.complete_next)
-    assert event["outcome"] == "over"
+    assert event["outcome"] == "met"
     assert len(triggered.pauses) == 7
     if "headers" in action:
         assert all(pause >= 7 for pause in triggered.pauses[:5])
@@ -179,7 +179,7 @@ def test_it_outlives_a_stopped_tallyfy(monkeypatch, triggered):
 
 def test_without_a_task_to_move_on_from_it_hands_back_the_one_it_sees(people, triggered):
     event = triggered(people.complete_next, from_task=None)
-    assert event == {"outcome": "waiting", "condition": {"from_task_id": SEEDED_NEXT_TASK_ID}}
+    assert event == {"outcome": "pending", "condition": {"from_task_id": SEEDED_NEXT_TASK_ID}}
 
 
 def test_a_connection_that_was_mended_meanwhile_is_taken_up(sandbox, people, triggered, monkeypatch):
@@ -187,18 +187,18 @@ def test_a_connection_that_was_mended_meanwhile_is_taken_up(sandbox, people, tri
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/api"
     people.complete_next()
     connect(monkeypatch, SimpleNamespace(base_url=url))
-    assert triggered(None, lambda: connect(monkeypatch, sandbox))["outcome"] == "over"
+    assert triggered(None, lambda: connect(monkeypatch, sandbox))["outcome"] == "met"
     assert len(triggered.pauses) == 2
 
 
 def test_it_looks_an_interval_after_the_sensor_did(people, triggered):
-    triggered(people.complete_next, looked_at=time.time() - 20)
+    triggered(people.complete_next, worker_polled_at=time.time() - 20)
     assert 35 < triggered.pauses[0] <= 40
     assert len(triggered.pauses) == 1
 
 
 def test_its_last_look_comes_shortly_before_the_sensor_times_out(people, triggered):
-    triggered(None, people.complete_next, looked_at=None, ends_at=time.time() + 30)
+    triggered(None, people.complete_next, worker_polled_at=None, ends_at=time.time() + 30)
     assert 20 < triggered.pauses[0] <= 25
 
 
@@ -212,18 +212,18 @@ def test_it_holds_no_socket_through_a_long_pause(sandbox, people, triggered):
         assert not sockets
         people.complete_next()
 
-    assert triggered(all_are_closed)["outcome"] == "over"
+    assert triggered(all_are_closed)["outcome"] == "met"
 
 
 def test_it_ends_when_the_run_is_archived(people, triggered):
     event = triggered(None, people.archive)
-    assert event["outcome"] == "lost"
+    assert event["outcome"] == "unreachable"
     assert "archived" in event["reason"]
 
 
 def test_it_ends_when_the_run_is_deleted(people, triggered):
     event = triggered(None, people.delete)
-    assert event["outcome"] == "lost"
+    assert event["outcome"] == "unreachable"
     assert "gone" in event["reason"]
 
 
@@ -237,14 +237,21 @@ def test_a_rotated_token_does_not_end_it(sandbox, people, triggered, monkeypatch
         people.client.use("next-token")
         connect(monkeypatch, sandbox, "next-token")
 
-    assert triggered(None, rotate, None, complete_next)["outcome"] == "over"
+    assert triggered(None, rotate, None, complete_next)["outcome"] == "met"
 
 
 def test_a_token_that_stays_refused_ends_it_in_words_without_the_token(people, triggered, caplog):
     body = {"message": "Unauthenticated: sandbox-token"}
-    refused = {"method": "GET", "path": "/runs/", "times": 2, "action": "status", "status": 401, "body": body}
+    refused = {
+        "method": "GET",
+        "path": "/runs/",
+        "times": None,
+        "action": "status",
+        "status": 401,
+        "body": body,
+    }
     event = triggered(None, lambda: people.faults(refused))
-    assert event["outcome"] == "refused"
+    assert event["outcome"] == "denied"
     assert event["error"] == "TallyfyAuthError"
     assert "Unauthenticated: ***" in event["message"]
     assert "Check the credentials of connection 'tallyfy_default'" in event["message"]
@@ -261,7 +268,7 @@ def test_with_silent_fail_a_refusal_is_outlived(people, triggered):
         "body": {"message": "Forbidden"},
     }
     people.faults(refused)
-    assert triggered(None, None, None, people.complete_next, silent_fail=True)["outcome"] == "over"
+    assert triggered(None, None, None, people.complete_next, silent_fail=True)["outcome"] == "met"
 
 
 def test_it_outlives_a_connection_that_cannot_be_read(people, triggered, monkeypatch, caplog):
@@ -275,7 +282,7 @@ def test_it_outlives_a_connection_that_cannot_be_read(people, triggered, monkeyp
         return works(conn_id)
 
     monkeypatch.setattr(TallyfyHook, "get_connection", staticmethod(fails))
-    assert triggered(None, None, None, people.complete_next)["outcome"] == "over"
+    assert triggered(None, None, None, people.complete_next)["outcome"] == "met"
     assert "could not be read from Airflow (OSError)" in caplog.text
     assert secret_value not in caplog.text
 

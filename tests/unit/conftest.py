@@ -30,6 +30,7 @@ class TaskInstance:
     def __init__(self) -> None:
         self.xcoms: dict[str, Any] = {}
         self.try_number, self.max_tries = 1, 2
+        self.task_id, self.map_index = "task", -1
 
     def clear(self) -> None:
         """Let it run again, as a user who clears it in Airflow."""
@@ -38,6 +39,9 @@ class TaskInstance:
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
+
+    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
+        return self.xcoms.get(key)
 
     def get_first_reschedule_date(self, _context: Any) -> None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
+from airflow_provider_tallyfy.exceptions import TallyfyError
 from airflow_provider_tallyfy.waiting.polls import PollError
 from airflow_provider_tallyfy.waiting.threads import BackgroundLogger
 
@@ -31,6 +32,11 @@ class EndpointHealth:
         self.retry_at = -inf
         """When to try again after a failure."""
         self.last_failed_at = -inf
+        self._error: TallyfyError | None = None
+
+    def pause_reason(self, now: float) -> TallyfyError | None:
+        """Return the failure because of which the endpoint is not used now, or ``None`` if it is."""
+        return self._error if now < self.retry_at else None
 
     def is_disabled(self, now: float) -> bool:
         """Tell whether to go on without the endpoint."""
@@ -43,6 +49,7 @@ class EndpointHealth:
     def fail(self, result: PollError, now: float) -> None:
         """Note a failure, and decide how long to do without the endpoint."""
         self._failures += 1
+        self._error = result.error
         self.last_failed_at = now
         retry_after = min(result.error.retry_after or 0.0, MAX_DISABLED)
         if result.is_denial or result.is_missing:

@@ -13,6 +13,7 @@ Decides which request to send next for all the waits of one connection, and whic
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count, islice
@@ -21,21 +22,29 @@ from typing import Any
 
 from airflow_provider_tallyfy.exceptions import TallyfyConnectionError, TallyfyRateLimitError
 from airflow_provider_tallyfy.protocol.responses import Activity, Page
-from airflow_provider_tallyfy.waiting.fetches import Fetch, FetchFeedPage, FetchRun, FetchRunPage
-from airflow_provider_tallyfy.waiting.polls import PollError, PollResult, RunSnapshot
-from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting.polls import (
+    LISTED_FIELDS,
+    MAX_RETRY_AFTER,
+    Fetch,
+    FetchFeedPage,
+    FetchRun,
+    FetchRunPage,
+    PollError,
+    PollResult,
+    RunSnapshot,
+)
 from airflow_provider_tallyfy.waiting.scheduler.agenda import Agenda
 from airflow_provider_tallyfy.waiting.scheduler.budget import RequestBudget
 from airflow_provider_tallyfy.waiting.scheduler.endpoint_health import EndpointHealth
 from airflow_provider_tallyfy.waiting.scheduler.feed import MAX_OVERFLOWS, Feed
-from airflow_provider_tallyfy.waiting.scheduler.subscriptions import (
+from airflow_provider_tallyfy.waiting.scheduler.sweep import BATCH_THRESHOLD, Sweep
+from airflow_provider_tallyfy.waiting.scheduler.waits import (
     CLOSE_TOGETHER,
     MIN_PAUSE,
     OPEN_STATUSES,
-    Subscription,
+    ScheduledWait,
     WatchedRun,
 )
-from airflow_provider_tallyfy.waiting.scheduler.sweep import BATCH_THRESHOLD, Sweep
 
 MAX_STALENESS = 300.0
 """Seconds after which a run is read by itself, whatever list and feed say of it."""
@@ -53,7 +62,12 @@ REREAD_SHARE = 1 / 3
 _UNKNOWN_PAGES = 5  # what a list is taken for until its first page tells
 _SUSPICIOUS_FAILURES = 3
 
-Delivery = tuple[Subscription, PollResult]
+Delivery = tuple[ScheduledWait, PollResult]
+
+
+def _backoff(count: int, longest: float) -> float:
+    """Return the seconds to wait after failure number ``count`` in a row: one at first, then growing."""
+    return min(2.0 ** min(count - 1, 60), max(longest, 1.0)) * random.uniform(1, 1.5)  # noqa: S311 (spreads load)
 
 
 class PollScheduler:
@@ -80,6 +94,7 @@ class PollScheduler:
         self._pages_known_since = -inf
         self._list_health = EndpointHealth("list of runs")
         self._feed_health = EndpointHealth("activity feed")
+        self._tasks_health = EndpointHealth("list of tasks")
         self._feed = Feed()
         self._feed_due_at = inf
         self._feed_polled_at = -inf
@@ -96,52 +111,57 @@ class PollScheduler:
     def __bool__(self) -> bool:
         return bool(self._runs)
 
-    def subscriptions(self) -> Iterator[Subscription]:
+    def waits(self) -> Iterator[ScheduledWait]:
         """Give all waits."""
         for run in self._runs.values():
-            yield from run.subscriptions
+            yield from run.waits
+
+    def waits_for(self, run_id: str) -> list[ScheduledWait]:
+        """Return the waits on a run."""
+        return self._runs[run_id].waits if run_id in self._runs else []
 
     # Waits come and go.
 
-    def add(self, subscription: Subscription, polled_at: float = -inf) -> None:
+    def add(self, wait: ScheduledWait, polled_at: float = -inf) -> None:
         """
         Begin to serve a wait.
 
         :param polled_at: when a worker polled the run for it, so that only what came after is new to it.
         """
-        run = self._runs.get(subscription.run_id)
+        run = self._runs.get(wait.run_id)
         if run is None:
-            run = self._runs[subscription.run_id] = WatchedRun(subscription.run_id)
+            run = self._runs[wait.run_id] = WatchedRun(wait.run_id)
         since = polled_at - CLOCK_SKEW
         if self._feed.covers(since) and not self._feed.told_of(run.run_id, since):
-            subscription.read_at = subscription.read_with = polled_at
-        run.subscriptions.append(subscription)
+            wait.read_at = wait.read_with = polled_at
+        wait.is_listable = set(wait.condition.with_) <= set(LISTED_FIELDS)
+        run.waits.append(wait)
         run.read_alone_at = max(run.read_alone_at, polled_at)
-        self._schedule_for(run, subscription)
-        begins_at = subscription.begins_at
+        self._schedule_for(run, wait)
+        begins_at = wait.begins_at
         if self._first_begins_at == inf or begins_at <= self._last_of_the_first + STARTUP_GAP:
             self._first_begins_at = min(self._first_begins_at, begins_at)
             self._last_of_the_first = max(self._last_of_the_first, begins_at)
         # Many waits come at once when a triggerer starts; the feed is best followed before they are polled. One that is
         # followed may have to be polled sooner, at the pace of this wait.
-        self._feed_due_at = min(self._feed_due_at, max(begins_at, self._feed_polled_at + subscription.pause))
+        self._feed_due_at = min(self._feed_due_at, max(begins_at, self._feed_polled_at + wait.pause))
 
-    def remove(self, subscription: Subscription) -> None:
+    def remove(self, wait: ScheduledWait) -> None:
         """Serve a wait no more; to remove it twice does no harm."""
-        run = self._runs.get(subscription.run_id)
-        if run is None or subscription not in run.subscriptions:
+        run = self._runs.get(wait.run_id)
+        if run is None or wait not in run.waits:
             return
-        run.subscriptions.remove(subscription)
-        if not run.subscriptions:
+        run.waits.remove(wait)
+        if not run.waits:
             self._take_off(run)
             self._polls.set(run.run_id, inf)
             self._rereads.set(run.run_id, inf)
             self._failing.pop(run.run_id, None)
             del self._runs[run.run_id]
 
-    def request_fresh_read(self, subscription: Subscription, at: float) -> None:
+    def request_fresh_read(self, wait: ScheduledWait, at: float) -> None:
         """Have a wait's run read by itself at some time, since what it showed does not end the wait yet."""
-        run = self._runs.get(subscription.run_id)
+        run = self._runs.get(wait.run_id)
         if run is not None and at < run.recheck_at:
             run.recheck_at = at
             self._polls.set(run.run_id, min(self._polls.due_at(run.run_id), at))
@@ -167,7 +187,7 @@ class PollScheduler:
             self._is_delayed = True
             return allowed_at
         if self._is_probing or self._outages:
-            return self._count(self._probe())
+            return self._count(self._probe(now))
         candidates = dict(self._candidates(now))
         if not candidates:
             return max(self._wake_at(now), now + MIN_PAUSE if wake_at <= now else now)
@@ -226,11 +246,11 @@ class PollScheduler:
         if now >= self._feed_due_at and (feed := self._feed_request(now)) is not None:
             yield "feed", feed
         if self._urgent:
-            yield "urgent", next(iter(self._urgent.values())).fetch
+            yield "urgent", self._fetch(next(iter(self._urgent.values())), now)
         if self._pending:
             yield from self._poll_requests(now)
         if self._rereads.next_at() <= now and self._next_reread_at <= now:
-            yield "reread", self._runs[self._rereads.first()].fetch
+            yield "reread", self._fetch(self._runs[self._rereads.first()], now)
 
     def _feed_request(self, now: float) -> FetchFeedPage | None:
         if self._feed.page > 1 or self._wants_feed(now):
@@ -273,7 +293,7 @@ class PollScheduler:
                 and (others <= BATCH_THRESHOLD or not run.is_listable or run.status_to_try not in self._swept)
             )
             if (run := next(alone, None)) is not None:
-                yield "single", run.fetch
+                yield "single", self._fetch(run, now)
 
     def _next_sweep(self, now: float) -> Sweep | None:
         """Choose a list that takes fewer requests than to read by itself each run that it shows."""
@@ -300,13 +320,22 @@ class PollScheduler:
             return Sweep(status, set(run_ids), now, self._pages.get(status))
         return None
 
-    def _probe(self) -> FetchRun:
+    def _probe(self, now: float) -> FetchRun:
         """Return a request that tells whether only some runs cannot be read: for the one that was read last."""
         others = [run for run in self._runs.values() if run.run_id not in self._failing]
         if others and self._is_probing:
-            return max(others, key=lambda run: run.read_alone_at).fetch
+            return self._fetch(max(others, key=lambda run: run.read_alone_at), now)
         number = next(self._numbers) % len(self._runs)
-        return next(islice(self._runs.values(), number, None)).fetch
+        return self._fetch(next(islice(self._runs.values(), number, None)), now)
+
+    def _fetch(self, run: WatchedRun, now: float) -> FetchRun:
+        """Return the request that shows all that a run's waits need."""
+        return FetchRun.for_conditions(
+            run.run_id,
+            (wait.condition for wait in run.waits),
+            with_left_tasks=run.is_hinted or run.recheck_at < inf,
+            tasks_error=self._tasks_health.pause_reason(now),
+        )
 
     # What came back.
 
@@ -321,6 +350,7 @@ class PollScheduler:
         match request, response:
             case FetchRun(run_id), RunSnapshot():
                 self._note_success()
+                self._note_tasks(request, response, now)
                 run = self._runs.get(run_id)
                 return [] if run is None else self._take_read(run, response, asked_at)
             case FetchRun(run_id), PollError():
@@ -344,6 +374,14 @@ class PollScheduler:
                     self._stop_feed()
                     self._feed_due_at = now
         return []
+
+    def _note_tasks(self, request: FetchRun, snapshot: RunSnapshot, now: float) -> None:
+        """Note whether the list of a run's tasks could be read; a refusal is about that run."""
+        if snapshot.tasks_error is None:
+            if request.tasks_error is None and request.required_tasks:
+                self._tasks_health.succeed()
+        elif request.tasks_error is None and (error := PollError(snapshot.tasks_error)).is_transient:
+            self._tasks_health.fail(error, now)
 
     def _take_read(self, run: WatchedRun, snapshot: RunSnapshot, asked_at: float) -> list[Delivery]:
         run.read_alone_at = asked_at
@@ -381,25 +419,26 @@ class PollScheduler:
         run.status = status if isinstance(status, str) and status else None
         phase = self._sweep.began_at if self._sweep is not None else asked_at
         begun = run.begun(asked_at)
-        for subscription in begun:
-            subscription.poll(asked_at, phase)
+        for wait in begun:
+            wait.poll(asked_at, phase)
         self._schedule(run)
-        return [(subscription, snapshot) for subscription in begun]
+        return [(wait, snapshot) for wait in begun]
 
     def _take_feed(self, page: Page[Activity], asked_at: float, now: float) -> None:
         since = self._feed.since
         for run_id in self._feed.update_from(page, now):
             if (run := self._runs.get(run_id)) is not None:
                 run.is_hinted = True
-                for subscription in run.subscriptions:
-                    if subscription.begins_at > asked_at:
+                run.retry_at = min(run.retry_at, max(now, run.retry_after))
+                for wait in run.waits:
+                    if wait.begins_at > asked_at:
                         # The others may use the hint up; a worker's poll, which was before, counts no more.
-                        subscription.read_at = subscription.read_with = -inf
+                        wait.read_at = wait.read_with = -inf
                 self._schedule(run)
         if self._feed.page > 1:
             return
-        for subscription in self.subscriptions():
-            subscription.let_pass(asked_at)
+        for wait in self.waits():
+            wait.let_pass(asked_at)
         pause = self._min_pause()
         if not self.budget.is_ample(now):
             pause = max(pause, self.budget.pause / FEED_SHARE)
@@ -431,37 +470,30 @@ class PollScheduler:
             return []
         self._take_off(run)
         self._back_off(run, error, now)
-        return [(subscription, error) for subscription in run.begun(asked_at)]
+        return [(wait, error) for wait in run.begun(asked_at)]
 
     def _back_off(self, run: WatchedRun, error: PollError, now: float) -> None:
         run.failures += 1
         run.recheck_at = inf
+        retry_after = min(error.error.retry_after or 0.0, MAX_RETRY_AFTER)
+        run.retry_after = now + retry_after
         # Beyond the interval, or a few runs that fail would take what the budget has for all.
-        longest = PollSchedule(max(run.pause, MAX_STALENESS))
-        run.retry_at = now + longest.after_failure(run.failures, error.error.retry_after)
-        last_polls = [
-            subscription.last_poll_at
-            for subscription in run.subscriptions
-            if subscription.last_poll_at > now and not error.error.retry_after
-        ]
+        run.retry_at = now + max(_backoff(run.failures, max(run.pause, MAX_STALENESS)), retry_after)
+        last_polls = [wait.last_poll_at for wait in run.waits if wait.last_poll_at > now and not retry_after]
         run.retry_at = min([run.retry_at, *last_polls])
         self._schedule(run)
 
     def _pause_all(self, error: PollError, asked_at: float, now: float) -> list[Delivery]:
         """Pause everything, for what every other request would have met too, and let all waits know."""
         self._outages += 1
-        pause = PollSchedule(self._min_pause()).after_failure(self._outages, error.error.retry_after)
-        self._paused_until = now + pause
+        retry_after = min(error.error.retry_after or 0.0, MAX_RETRY_AFTER)
+        self._paused_until = now + max(_backoff(self._outages, self._min_pause()), retry_after)
         if isinstance(error.error, TallyfyRateLimitError):
             self.budget.refused_until = self._paused_until
-        for health in (self._list_health, self._feed_health):
+        for health in (self._list_health, self._feed_health, self._tasks_health):
             if health.last_failed_at >= now - MAX_STALENESS and error.is_transient:
                 health.reset()  # it failed as everything did
-        return [
-            (subscription, error)
-            for subscription in self.subscriptions()
-            if subscription.begins_at <= asked_at
-        ]
+        return [(wait, error) for wait in self.waits() if wait.begins_at <= asked_at]
 
     def _note_success(self) -> None:
         """Note that Tallyfy itself answered for a run."""
@@ -474,6 +506,7 @@ class PollScheduler:
         self._pages.clear()
         self._list_health.reset()
         self._feed_health.reset()
+        self._tasks_health.reset()
         self._sweep = None
         self._failing.clear()
         for run in self._runs.values():
@@ -506,33 +539,36 @@ class PollScheduler:
             self._take_off(run)
         self._polls.set(run.run_id, due_at)
 
-    def _schedule_for(self, run: WatchedRun, subscription: Subscription) -> None:
+    def _schedule_for(self, run: WatchedRun, wait: ScheduledWait) -> None:
         """Have a run polled for a wait that has just come, without looking at all the others of the run."""
-        reread_at = self._reread_at(run, subscription.pause)
+        reread_at = self._reread_at(run, wait.pause)
         self._rereads.set(run.run_id, min(self._rereads.due_at(run.run_id), reread_at))
-        if run.run_id not in self._urgent and run.run_id not in self._pending and not run.failures:
-            due_at = self._due_at_for(run, subscription)
+        if run.failures:  # whoever clears a task may have seen to the reason
+            run.retry_at = min(run.retry_at, max(wait.begins_at, run.retry_after))
+            self._polls.set(run.run_id, min(self._polls.due_at(run.run_id), run.retry_at))
+        elif run.run_id not in self._urgent and run.run_id not in self._pending:
+            due_at = self._due_at_for(run, wait)
             self._polls.set(run.run_id, min(self._polls.due_at(run.run_id), due_at))
 
     def _due_at(self, run: WatchedRun) -> float:
         if run.failures:
             return run.retry_at
-        return min(self._due_at_for(run, subscription) for subscription in run.subscriptions)
+        return min(self._due_at_for(run, wait) for wait in run.waits)
 
-    def _due_at_for(self, run: WatchedRun, subscription: Subscription) -> float:
-        due_at = subscription.due_at
+    def _due_at_for(self, run: WatchedRun, wait: ScheduledWait) -> float:
+        due_at = wait.due_at
         if run.is_hinted:
-            due_at = subscription.begins_at
-        elif self._feed.covers(subscription.read_at):
-            due_at = max(due_at, subscription.read_with + MAX_STALENESS)
-        due_at = min(due_at, subscription.last_poll_at, run.recheck_at)
-        return max(due_at, subscription.begins_at)
+            due_at = wait.begins_at
+        elif self._feed.covers(wait.read_at):
+            due_at = max(due_at, wait.read_with + MAX_STALENESS)
+        due_at = min(due_at, wait.last_poll_at, run.recheck_at)
+        return max(due_at, wait.begins_at)
 
     def _reread_at(self, run: WatchedRun, pause: float) -> float:
         """Return when to read a run by itself, whatever list and feed show."""
         if run.failures:
             return inf  # it is retried anyway
-        since = run.read_alone_at if run.read_alone_at != -inf else run.subscriptions[0].begins_at
+        since = run.read_alone_at if run.read_alone_at != -inf else run.waits[0].begins_at
         return since + max(MAX_STALENESS, pause)
 
     def _take_off(self, run: WatchedRun, *, keep_urgent: bool = False) -> None:
@@ -545,4 +581,4 @@ class PollScheduler:
 
     def _min_pause(self) -> float:
         """Return the pause between polls that the most eager wait wants now."""
-        return min((subscription.pause for subscription in self.subscriptions()), default=MIN_PAUSE)
+        return min((wait.pause for wait in self.waits()), default=MIN_PAUSE)

@@ -4,7 +4,7 @@ import pytest
 
 from airflow_provider_tallyfy.protocol.approvers import Approvers, check_approvers, read_approvers
 from airflow_provider_tallyfy.protocol.people import read_directory
-from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 DIRECTORY = read_directory(
     [
@@ -110,7 +110,7 @@ def test_a_member_is_not_taken_for_a_guest_with_the_same_address():
     ],
 )
 def test_what_names_nobody_is_an_error(approvers):
-    with pytest.raises(UnfitValueError):
+    with pytest.raises(InvalidValueError):
         read_approvers(approvers, DIRECTORY)
 
 
@@ -118,14 +118,14 @@ def test_a_name_that_two_members_have_is_an_error():
     twice = read_directory(
         [{"id": number, "email": f"{number}@example.com", "full_name": "Ben Larsen"} for number in (1, 2)]
     )
-    with pytest.raises(UnfitValueError, match="Ben Larsen"):
+    with pytest.raises(InvalidValueError, match="Ben Larsen"):
         read_approvers("Ben Larsen", twice)
     assert read_approvers("1@example.com", twice).members == {1}
 
 
 @pytest.mark.parametrize("approvers", ["", [], {}, {"users": []}, {"people": [1]}, False, None])
 def test_some_of_it_is_seen_without_a_directory(approvers):
-    with pytest.raises(UnfitValueError, match="approvers"):
+    with pytest.raises(InvalidValueError, match="approvers"):
         check_approvers(approvers)
 
 

@@ -10,8 +10,8 @@ from airflow_provider_tallyfy.protocol.people import (
     needs_directory,
     read_directory,
 )
-from airflow_provider_tallyfy.protocol.problems import UnfitValueError
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 from tests.unit.protocol.forms_of_tests import DIRECTORY
 
 
@@ -88,13 +88,13 @@ def test_assignees_as_tallyfy_takes_them(value, encoded):
     ],
 )
 def test_who_is_nobody(value, said):
-    with pytest.raises(UnfitValueError) as error:
+    with pytest.raises(InvalidValueError) as error:
         encode_assignees(value, DIRECTORY)
     assert said in str(error.value)
 
 
 def test_all_who_are_nobody_are_told_at_once():
-    with pytest.raises(UnfitValueError) as error:
+    with pytest.raises(InvalidValueError) as error:
         encode_assignees({"users": [7, 8], "people": [1]}, DIRECTORY)
     assert len(error.value.problems) == 3
 
@@ -148,7 +148,7 @@ class TestFullNames:
         ],
     )
     def test_one_that_fits_several_or_none_is_refused(self, value, said):
-        with pytest.raises(UnfitValueError) as error:
+        with pytest.raises(InvalidValueError) as error:
             encode_assignees(value, NAMES)
         assert said in str(error.value)
 
@@ -181,7 +181,7 @@ class TestWithoutADirectory:
         ],
     )
     def test_what_does_is_never_guessed(self, value, said):
-        with pytest.raises(UnfitValueError, match=said):
+        with pytest.raises(InvalidValueError, match=said):
             encode_assignees(value)
 
     @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.problems import FormValuesError
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.tasks import (
     AmbiguousTaskError,
@@ -13,6 +12,7 @@ from airflow_provider_tallyfy.protocol.tasks import (
     needs_directory,
     read_steps,
 )
+from airflow_provider_tallyfy.protocol.validation import FormValuesError
 from tests.unit.protocol.forms_of_tests import DIRECTORY
 
 TASKS = [

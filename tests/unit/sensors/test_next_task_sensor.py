@@ -24,7 +24,6 @@ from requests_mock import ANY
 from airflow_provider_tallyfy import exceptions, version_compat
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
-from airflow_provider_tallyfy.sensors import baseline
 from airflow_provider_tallyfy.sensors import tallyfy as sensors_module
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
 from airflow_provider_tallyfy.waiting.messages import checksum
@@ -75,11 +74,11 @@ def state_store(monkeypatch):
     """Airflow has a task state store, as since 3.3."""
     monkeypatch.setattr(sensors_module, "AIRFLOW_V_3_3_PLUS", True)
     monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
-    monkeypatch.setattr(baseline, "never_expire", lambda: None)
+    monkeypatch.setattr(sensors_module, "never_expire", lambda: None)
 
 
-LOST = {"outcome": "lost", "reason": "archived"}
-REFUSED = {"outcome": "refused", "error": "TallyfyAuthError", "message": "401"}
+LOST = {"outcome": "unreachable", "reason": "archived"}
+REFUSED = {"outcome": "denied", "error": "TallyfyAuthError", "message": "401"}
 
 
 class TestPoke:
@@ -93,12 +92,12 @@ class TestPoke:
         assert (result["next_task"], result["run_status"]) == (None, "complete")
 
     @pytest.mark.parametrize("from_task", ["a", {"id": "a", "title": "Sign"}])
-    def test_a_change_before_the_first_look_is_seen(self, tallyfy, context, from_task):
+    def test_a_change_before_the_first_poll_is_seen(self, tallyfy, context, from_task):
         tallyfy(answer("b"))
         assert sensor(from_task=from_task).execute(context) == MOVED
 
     @pytest.mark.parametrize("from_task", [None, "", "None", {}])
-    def test_an_empty_from_task_takes_the_task_of_the_first_look(self, tallyfy, context, from_task):
+    def test_an_empty_from_task_takes_the_task_of_the_first_poll(self, tallyfy, context, from_task):
         tallyfy(answer("a"), answer("b"))
         assert sensor(from_task=from_task).execute(context)["from_task_id"] == "a"
 
@@ -134,7 +133,7 @@ class TestPoke:
         tallyfy(answer("a"), *[trouble] * 12, answer("b"))
         assert sensor().execute(context) == MOVED
 
-    def test_trouble_at_the_first_look_takes_no_baseline(self, tallyfy, context):
+    def test_trouble_at_the_first_poll_takes_no_baseline(self, tallyfy, context):
         tallyfy(*[UNAVAILABLE] * 12, answer("a"), answer("b"))
         assert sensor().execute(context) == MOVED
 
@@ -155,12 +154,13 @@ class TestPoke:
     def test_a_refusal_fails_only_after_the_connection_was_read_again(
         self, tallyfy, context, monkeypatch, status, kind
     ):
-        looks = tallyfy(answer("a"), {"status_code": status, "json": {"message": "No"}})
+        polls = tallyfy(answer("a"), {"status_code": status, "json": {"message": "No"}})
         waiting = sensor()
         with pytest.raises(kind) as refusal:
             waiting.execute(context)
         assert not isinstance(refusal.value, AirflowFailException)
-        assert looks.call_count == 3
+        # Polls over ten seconds, and in each the connection is read again for a second request.
+        assert polls.call_count == 1 + 4 * 2
 
     def test_a_rotated_token_is_taken_up(self, tallyfy, context, monkeypatch, requests_mock):
         requests_mock.get(RUN, [answer("a"), {"status_code": 401, "json": {"message": "No"}}])
@@ -227,7 +227,7 @@ class TestPoke:
 
 @pytest.mark.usefixtures("state_store")
 class TestBaseline:
-    """What the first look found outlives whatever happens to the task, until it succeeds."""
+    """What the first poll found outlives whatever happens to the task, until it succeeds."""
 
     def test_it_outlives_a_reschedule_and_a_retry(self, tallyfy, context):
         tallyfy(answer("a"), answer("b"))
@@ -325,7 +325,8 @@ class TestDeferrable:
                 "poke_interval": 120.0,
                 "exponential_backoff": True,
                 "max_wait": 3600.0,
-                "looked_at": clock.now,
+                "worker_polled_at": clock.now,
+                "last_updated": None,
                 "last_line": checksum("1 of 2 tasks are done; next is 'Sign'; task a; run r1"),
                 "deferred_at": clock.now,
                 "ends_at": clock.now + 3 * 86400,
@@ -335,10 +336,10 @@ class TestDeferrable:
             },
         )
 
-    def test_it_defers_through_an_outage_at_the_first_look(self, tallyfy, context):
+    def test_it_defers_through_an_outage_at_the_first_poll(self, tallyfy, context):
         tallyfy(UNAVAILABLE)
         trigger = self.deferred(context).trigger
-        assert (trigger.from_task, trigger.looked_at) == (None, None)
+        assert (trigger.from_task, trigger.worker_polled_at) == (None, None)
 
     @pytest.mark.usefixtures("state_store")
     def test_what_the_trigger_saw_first_is_kept_and_waited_on(self, tallyfy, context, clock):
@@ -346,15 +347,15 @@ class TestDeferrable:
         tallyfy(UNAVAILABLE)
         first = self.deferred(context, timeout=100)
         clock.now += 70
-        event = {"outcome": "waiting", "condition": {"from_task_id": "a"}}
+        event = {"outcome": "pending", "condition": {"from_task_id": "a"}}
         with pytest.raises(TaskDeferred) as deferral:
             sensor(deferrable=True, timeout=100).resume_execution(
                 first.method_name, {**first.kwargs, "event": event}, context
             )
         assert deferral.value.trigger.from_task == "a"
-        assert deferral.value.trigger.looked_at == clock.now
+        assert deferral.value.trigger.worker_polled_at == clock.now
         assert deferral.value.timeout == timedelta(seconds=30)
-        assert baseline.recall(context, "r1") == "a"
+        assert sensors_module._kept_baseline(context, "r1") == "a"
 
     def test_a_run_that_was_not_seen_yet_may_be_anywhere(self, tallyfy, context):
         """The connection may be corrected before it is seen."""
@@ -362,11 +363,10 @@ class TestDeferrable:
         trigger = self.deferred(context).trigger
         assert (trigger.api_url, trigger.organization) == (None, None)
 
-    def test_it_defers_through_a_refusal_only_with_silent_fail(self, tallyfy, context):
+    def test_it_defers_through_a_first_refusal_which_the_trigger_confirms(self, tallyfy, context):
         tallyfy({"status_code": 403, "json": {"message": "No"}})
         assert self.deferred(context, silent_fail=True).trigger.silent_fail is True
-        with pytest.raises(exceptions.TallyfyPermissionError):
-            sensor(deferrable=True).execute(context)
+        assert self.deferred(context).trigger.silent_fail is False
 
     def resumed(self, context, event, **arguments):
         return sensor(deferrable=True, **arguments).resume_execution(
@@ -376,7 +376,7 @@ class TestDeferrable:
     def test_it_returns_what_the_trigger_saw(self, tallyfy, context):
         tallyfy(answer("a"))
         self.deferred(context)
-        assert self.resumed(context, {"outcome": "over", "result": MOVED}) == MOVED
+        assert self.resumed(context, {"outcome": "met", "result": MOVED}) == MOVED
 
     @pytest.mark.skipif(
         not version_compat.AIRFLOW_V_3_3_PLUS, reason="Airflow keeps state for a task since 3.3"
@@ -384,7 +384,7 @@ class TestDeferrable:
     def test_the_baseline_goes_only_when_the_success_is_certain(self, tallyfy, context):
         tallyfy(answer("a"), answer("b"))
         self.deferred(context)
-        self.resumed(context, {"outcome": "over", "result": MOVED})
+        self.resumed(context, {"outcome": "met", "result": MOVED})
         context["ti"].try_number += 1
         assert sensor(deferrable=True).execute(context) == MOVED
         context["ti"].clear()

@@ -26,7 +26,7 @@ from airflow.serialization import serialized_objects
 
 from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
-from airflow_provider_tallyfy.sensors import baseline, start, triggerer
+from airflow_provider_tallyfy.sensors import start_in_triggerer
 from airflow_provider_tallyfy.sensors import tallyfy as sensors_module
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
@@ -35,8 +35,8 @@ serialization = getattr(serialized_objects, "DagSerialization", None) or seriali
 in_airflow_3_3 = pytest.mark.skipif(
     not version_compat.AIRFLOW_V_3_3_PLUS, reason="the triggerer renders templates since 3.3"
 )
-OVER = {"outcome": "over", "result": {"run_id": "r1", "from_task_id": "a", "next_task": {"id": "b"}}}
-WAITING = {"outcome": "waiting", "condition": {"from_task_id": "b"}}
+OVER = {"outcome": "met", "result": {"run_id": "r1", "from_task_id": "a", "next_task": {"id": "b"}}}
+WAITING = {"outcome": "pending", "condition": {"from_task_id": "b"}}
 RUN_ID = "{{ params.run_id }}"
 numbers = count()
 
@@ -63,12 +63,12 @@ def dag():
 @pytest.fixture(autouse=True)
 def _can_start_from_trigger(monkeypatch):
     """Airflow can, as all but 3.0 to 3.2."""
-    monkeypatch.setattr(start, "can_start_from_trigger", lambda: True)
+    monkeypatch.setattr(start_in_triggerer, "can_start_from_trigger", lambda: True)
 
 
 @pytest.fixture
 def before_3_3(monkeypatch):
-    monkeypatch.setattr(start, "AIRFLOW_V_3_3_PLUS", False)
+    monkeypatch.setattr(start_in_triggerer, "AIRFLOW_V_3_3_PLUS", False)
 
 
 def started_with(sensor):
@@ -102,7 +102,7 @@ def refused(trigger):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(XCom, "get_one", lambda **_: None)
         event = asyncio.run(anext(trigger.run()))
-    assert event.payload["outcome"] == "refused"
+    assert event.payload["outcome"] == "denied"
     return event.payload["message"]
 
 
@@ -130,7 +130,8 @@ class TestStart:
             "poke_interval": 120.0,
             "exponential_backoff": True,
             "max_wait": 3600.0,
-            "looked_at": None,
+            "worker_polled_at": None,
+            "last_updated": None,
             "last_line": None,
             "deferred_at": None,
             "ends_at": None,
@@ -240,7 +241,7 @@ class TestRestart:
         trigger.task_instance = SimpleNamespace(
             dag_id="d", task_id="wait", run_id="m", map_index=-1, try_number=try_number
         )
-        asyncio.run(trigger._take_first_rendering())
+        asyncio.run(trigger._restore_first_rendering())
         return trigger.run_id, trigger.from_task
 
     def test_the_wait_goes_on_for_what_was_rendered_first(self):
@@ -261,7 +262,7 @@ class TestRestart:
 
     def test_what_cannot_change_is_not_kept(self, xcoms):
         trigger, _ = rendered(started_with(sensor(run_id=RUN_ID)))
-        asyncio.run(trigger._take_first_rendering())
+        asyncio.run(trigger._restore_first_rendering())
         assert xcoms == {}
 
 
@@ -342,7 +343,7 @@ class TestStartFromAWorker:
         assert started_with(sensor()).from_task == "a"
 
     def test_in_an_airflow_that_starts_none_in_the_triggerer(self, monkeypatch):
-        monkeypatch.setattr(start, "can_start_from_trigger", lambda: False)
+        monkeypatch.setattr(start_in_triggerer, "can_start_from_trigger", lambda: False)
         needs_a_worker(r"Airflow 3.0 to 3.2 start no task")
 
 
@@ -396,7 +397,7 @@ class TestEnd:
         assert [made_at(warning) for warning in told] == [True]
 
     def test_listeners_hear_of_what_a_worker_ends(self, monkeypatch, dag):
-        monkeypatch.setattr(triggerer, "has_listeners", lambda: True)
+        monkeypatch.setattr(start_in_triggerer, "has_listeners", lambda: True)
         with pytest.warns(UserWarning, match="end_from_trigger is not used, .* listeners"):
             ending = sensor(end_from_trigger=True)
         assert ending.end_from_trigger is False  # or Airflow refuses the DAG
@@ -462,7 +463,7 @@ def test_a_pool_of_its_own_is_warned_about():
 def state_store(monkeypatch):
     """Airflow has a task state store, as since 3.3."""
     monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
-    monkeypatch.setattr(baseline, "never_expire", lambda: None)
+    monkeypatch.setattr(sensors_module, "never_expire", lambda: None)
 
 
 @pytest.fixture
@@ -496,28 +497,28 @@ class TestWorkerAfterwards:
 
     def test_a_lost_run_fails_without_retries(self, context):
         with pytest.raises(AirflowFailException, match="archived"):
-            resumed(context, {"outcome": "lost", "reason": "archived"})
+            resumed(context, {"outcome": "unreachable", "reason": "archived"})
 
     def test_an_argument_that_cannot_be_used_is_a_value_error(self, context):
-        event = {"outcome": "refused", "error": "TallyfyConfigurationError", "message": "from_task is …"}
+        event = {"outcome": "denied", "error": "TallyfyConfigurationError", "message": "from_task is …"}
         with pytest.raises(ValueError, match="from_task is"):
             resumed(context, event)
 
     def test_what_the_trigger_saw_first_is_kept_and_waited_on_for_the_time_that_is_left(self, context, clock):
         context["ti"].start_date = datetime.fromtimestamp(clock.now - 70, UTC)
         deferral = deferred_again(context, WAITING, from_task="", start_from_trigger=False)
-        assert baseline.recall(context, "r1") == "b"
+        assert sensors_module._kept_baseline(context, "r1") == "b"
         assert deferral.trigger.from_task == "b"
         assert deferral.timeout == timedelta(seconds=30)
         assert deferral.trigger.ends_at == deferral.kwargs["ends_at"] == clock.now + 30
 
     @pytest.mark.parametrize("end", [None, {"id": "c"}])
     def test_a_task_that_an_earlier_try_kept_goes_before_what_the_trigger_saw(self, context, end):
-        baseline.keep(context, "r1", "a")
-        over = {"outcome": "over", "result": {"run_id": "r1", "from_task_id": None, "next_task": None}}
+        sensors_module._keep_baseline(context, {"run_id": "r1", "from_task_id": "a"})
+        over = {"outcome": "met", "result": {"run_id": "r1", "from_task_id": None, "next_task": None}}
         deferral = deferred_again(context, WAITING if end else over)
-        assert (deferral.trigger.from_task, deferral.trigger.looked_at) == ("a", None)
-        assert baseline.recall(context, "r1") == "a"
+        assert (deferral.trigger.from_task, deferral.trigger.worker_polled_at) == ("a", None)
+        assert sensors_module._kept_baseline(context, "r1") == "a"
 
     def test_a_task_that_is_kept_has_to_be_forgotten_by_a_worker(self, context):
         assert deferred_again(context, WAITING, end_from_trigger=True).trigger.end_from_trigger is False

@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator, TallyfyGetRunOperator
-from airflow_provider_tallyfy.sensors import start
+from airflow_provider_tallyfy.sensors import start_in_triggerer
 from airflow_provider_tallyfy.sensors.tallyfy import (
     TallyfyNextTaskSensor,
     TallyfyRunSensor,
@@ -103,7 +103,7 @@ class TestTask:
         ("event", "ends_as"),
         [
             ({"outcome": "skipped", "reason": "hidden"}, AirflowSkipException),
-            ({"outcome": "lost", "reason": "archived"}, AirflowFailException),
+            ({"outcome": "unreachable", "reason": "archived"}, AirflowFailException),
         ],
     )
     def test_what_the_trigger_saw_ends_the_task(self, context, event, ends_as):
@@ -173,7 +173,7 @@ class TestInTheTriggerer:
     @pytest.fixture(autouse=True)
     def _can_start_from_trigger(self, monkeypatch):
         """Airflow can, as all but 3.0 to 3.2."""
-        monkeypatch.setattr(start, "can_start_from_trigger", lambda: True)
+        monkeypatch.setattr(start_in_triggerer, "can_start_from_trigger", lambda: True)
 
     @pytest.fixture(autouse=True)
     def dag(self):

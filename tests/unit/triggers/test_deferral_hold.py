@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 from airflow.exceptions import AirflowRescheduleException
 
-from airflow_provider_tallyfy.operators.waits import time_left
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyRunSensor
 from airflow_provider_tallyfy.triggers import tallyfy as triggers_module
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger, TallyfyRunTrigger
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS, deferral_hold
 from airflow_provider_tallyfy.waiting.outcomes import Met, Unreachable
+from airflow_provider_tallyfy.waiting.worker import time_left
 
 BEGINNING = 1_800_000_000.0
 HOLD = 10.0 if AIRFLOW_V_3_0_PLUS else 5.0

@@ -11,14 +11,18 @@ from math import inf
 from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.protocol.responses import Activity, Page
 from airflow_provider_tallyfy.waiting.evidence import Evidence
-from airflow_provider_tallyfy.waiting.fetches import FetchFeedPage, FetchRun, FetchRunPage
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import Denied, Pending, PollFailed, Unconfirmed
-from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
-from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting.polls import (
+    FetchFeedPage,
+    FetchRun,
+    FetchRunPage,
+    PollError,
+    RunSnapshot,
+)
 from airflow_provider_tallyfy.waiting.scheduler.budget import RequestBudget
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import PollScheduler
-from airflow_provider_tallyfy.waiting.scheduler.subscriptions import Subscription
+from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule, ScheduledWait
 
 PER_PAGE = 100
 LATENCY = 0.05
@@ -183,7 +187,7 @@ class AnotherTask(NextTaskCondition):
         return outcome
 
 
-class Wait(Subscription):
+class Wait(ScheduledWait):
     """A wait, deciding as the one in the triggerer does."""
 
     def __init__(self, simulation, run, *, with_=("next_task",), looked_at=-inf, **pace):

@@ -8,6 +8,7 @@ from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.waiting.evidence import (
     CONFIRMATION_SECONDS,
+    DENIED_AFTER_SECONDS,
     GONE_AFTER_SECONDS,
     MAX_LAG,
     Evidence,
@@ -99,6 +100,11 @@ class TestNextTask:
         polls += [(at, snapshot("A", left=["B"], last_updated=EARLY)) for at in range(1, 200, 20)]
         assert kinds(evidence(), *polls)[1:] == [Unconfirmed] * 10
 
+    def test_nor_one_that_is_older_than_what_the_worker_saw(self):
+        evidence = Evidence("r1", NextTaskCondition("B"), LATE)
+        stale = snapshot("C", left=["B"], last_updated=EARLY)
+        assert kinds(evidence, (0, stale), (1, snapshot(last_updated=LATE))) == [Unconfirmed, Pending]
+
     def test_but_the_wait_does_not_hang_if_nothing_newer_ever_comes(self):
         polls = [(0, snapshot(last_updated=LATE))]
         polls += [(at, snapshot("C", left=["B"], last_updated=EARLY)) for at in (1, MAX_LAG + 2)]
@@ -189,7 +195,7 @@ class TestErrors:
     def test_no_api_at_this_address_says_nothing_of_the_run(self):
         """Input A7."""
         wrong = error(exceptions.TallyfyNotFoundError, 404, "API endpoint not found")
-        outcome = evidence().evaluate(wrong, 0)
+        outcome = judge(NextTaskCondition("B"), "r1", wrong)
         assert isinstance(outcome, Denied)
         assert isinstance(outcome.error, exceptions.TallyfyConfigurationError)
 
@@ -213,8 +219,22 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("kind", "status"), [(exceptions.TallyfyAuthError, 401), (exceptions.TallyfyPermissionError, 403)]
     )
-    def test_a_refusal_in_tallyfy_s_own_words_ends_it(self, kind, status):
-        assert kinds(evidence(), (0, error(kind, status))) == [Denied]
+    def test_a_refusal_in_tallyfy_s_own_words_ends_it_if_tallyfy_repeats_it(self, kind, status):
+        polls = [(at, error(kind, status)) for at in (0, 3, DENIED_AFTER_SECONDS)]
+        assert kinds(evidence(), *polls) == [Unconfirmed, Unconfirmed, Denied]
+
+    def test_one_that_passes_ends_nothing(self):
+        refusal = error(exceptions.TallyfyPermissionError, 403)
+        polls = [(0, refusal), (5, refusal), (9, snapshot()), (11, refusal), (15, refusal)]
+        assert kinds(evidence(), *polls) == [Unconfirmed, Unconfirmed, Pending, Unconfirmed, Unconfirmed]
+
+    def test_two_refusals_are_not_several(self):
+        refusal = error(exceptions.TallyfyAuthError, 401)
+        assert kinds(evidence(), (0, refusal), (3600, refusal)) == [Unconfirmed] * 2
+
+    def test_a_connection_that_cannot_be_used_ends_it_at_once(self):
+        unusable = PollError(exceptions.TallyfyConfigurationError("The connection has no login"))
+        assert kinds(evidence(), (0, unusable)) == [Denied]
 
     @pytest.mark.parametrize(
         "body",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import requests
 
-from airflow_provider_tallyfy.exceptions import TallyfyError
+from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyServerError
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-from airflow_provider_tallyfy.waiting.fetches import FetchRun
+from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
+from airflow_provider_tallyfy.waiting.polls import FetchRun
 
 RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
 SHOWN = {"id": "t1", "alias": "sign", "title": "Sign"}
@@ -64,25 +65,37 @@ def test_a_numeric_id_is_the_same_task_as_its_text(asked):
 class TestARefusalOfTheListOfTasks:
     @pytest.fixture
     def read(self, connection, requests_mock):
-        def read(**refusal):
+        def read(name="decline", **refusal):
             requests_mock.get(RUN, json={"data": {"id": "r1", "tasks": {"data": [SHOWN]}, "next_task": None}})
             requests_mock.get(f"{RUN}/tasks", **refusal)
-            return FetchRun("r1", ("next_task", "tasks"), ("decline",))(TallyfyHook(retries=0)).run
+            requests_mock.get(f"{RUN}/tasks/decline", status_code=404, json={"message": "No query results"})
+            requests_mock.get(f"{RUN}/tasks/t2", json={"data": HIDDEN})
+            return FetchRun("r1", ("next_task", "tasks"), (name,))(TallyfyHook(retries=0))
 
         return read
 
     @pytest.mark.parametrize("says", ["No query results", "API endpoint not found"])
     @pytest.mark.parametrize("status", [403, 404])
     def test_says_nothing_of_the_run(self, read, status, says):
-        assert read(status_code=status, json={"message": says})["tasks"] == {"data": [SHOWN]}
+        snapshot = read(status_code=status, json={"message": says})
+        assert snapshot.run["tasks"] == {"data": [SHOWN]}
+        assert snapshot.tasks_error.status == status
+
+    def test_leaves_a_hidden_task_to_be_read_by_its_id(self, read):
+        snapshot = read("t2", status_code=403, json={"message": "No."})
+        assert snapshot.run["tasks"] == {"data": [SHOWN, HIDDEN]}
+
+    @pytest.mark.parametrize("outage", [{"status_code": 503}, {"status_code": 403, "text": "<html>"}])
+    def test_nor_does_an_outage_of_it(self, read, outage):
+        snapshot = read(**outage)
+        assert snapshot.run["tasks"] == {"data": [SHOWN]}
+        assert snapshot.tasks_error is not None
 
     @pytest.mark.parametrize(
         "refusal",
         [
             {"status_code": 401, "json": {"message": "No."}},
             {"status_code": 429, "json": {"message": "No."}},
-            {"status_code": 503},
-            {"status_code": 403, "text": "<html>"},
         ],
     )
     def test_but_what_would_refuse_the_run_too_does(self, read, refusal):
@@ -90,7 +103,31 @@ class TestARefusalOfTheListOfTasks:
             read(**refusal)
 
 
+def test_the_list_of_tasks_is_left_out_while_it_is_out(asked, connection):
+    reason = TallyfyServerError("503")
+    fetch = FetchRun("r1", ("next_task", "tasks"), ("decline",), tasks_error=reason)
+    assert asked("sign")
+    assert fetch(TallyfyHook(retries=0)).tasks_error is reason
+    assert [request.path.rpartition("/")[2] for request in asked.history] == ["r1", "r1"]
+
+
 class TestTheTaskToMoveOnFrom:
+    def test_a_run_that_shows_its_tasks_takes_one_request(self, connection, requests_mock):
+        done = [DONE["json"]["data"], {"id": "t3", "status": "active"}]
+        run = {"id": "r1", "next_task": {"id": "t9"}, "tasks": {"data": done}}
+        requests_mock.get(RUN, json={"data": run})
+        fetch = FetchRun.for_conditions(
+            "r1", [NextTaskCondition("t2"), NextTaskCondition("t3")], with_left_tasks=True
+        )
+        assert fetch(TallyfyHook(retries=0)).left_tasks == {"t2": "2026-01-01"}
+        assert [request.qs for request in requests_mock.request_history] == [{"with": ["next_task,tasks"]}]
+
+    def test_one_that_it_does_not_show_is_read_by_itself(self, connection, requests_mock):
+        requests_mock.get(RUN, json={"data": {"id": "r1", "next_task": {"id": "t9"}, "tasks": {"data": []}}})
+        requests_mock.get(f"{RUN}/tasks/t2", json={"data": HIDDEN})
+        fetch = FetchRun.for_conditions("r1", [NextTaskCondition("t2")], with_left_tasks=True)
+        assert fetch(TallyfyHook(retries=0)).left_tasks == {"t2": None}
+
     @pytest.fixture
     def left_tasks(self, connection, requests_mock):
         def read(*task_ids, **answers):

@@ -3,16 +3,24 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_tallyfy import exceptions
-from airflow_provider_tallyfy.waiting.events import from_event, to_event
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
-from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Pending, PollFailed, Unreachable
+from airflow_provider_tallyfy.waiting.outcomes import (
+    Denied,
+    Met,
+    Pending,
+    PollFailed,
+    Skipped,
+    Unreachable,
+    from_event,
+    to_event,
+)
 from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
 
 from .judging import judge
 
 
-def judged(look):
-    return judge(NextTaskCondition("a"), "run", look)
+def judged(result):
+    return judge(NextTaskCondition("a"), "run", result)
 
 
 @pytest.mark.parametrize(
@@ -92,22 +100,32 @@ def test_a_run_is_left_to_the_condition():
 
 
 @pytest.mark.parametrize(
-    "verdict", [Met({"next_task": None}), Unreachable("archived"), Pending(NextTaskCondition("a"))]
+    ("outcome", "name"),
+    [
+        (Met({"next_task": None}), "met"),
+        (Unreachable("archived"), "unreachable"),
+        (Skipped("hidden"), "skipped"),
+        (Pending(NextTaskCondition("a")), "pending"),
+    ],
 )
-def test_an_event_tells_the_verdict(verdict):
-    assert from_event(to_event(verdict)) == verdict
+def test_an_event_tells_the_outcome(outcome, name):
+    event = to_event(outcome)
+    assert event["outcome"] == name
+    assert from_event(event, NextTaskCondition) == outcome
 
 
 def test_an_event_tells_the_kind_of_a_refusal():
-    told = from_event(to_event(Denied(exceptions.TallyfyPermissionError("not yours", status=403))))
+    event = to_event(Denied(exceptions.TallyfyPermissionError("not yours", status=403)))
+    assert event["outcome"] == "denied"
+    told = from_event(event, NextTaskCondition)
     assert isinstance(told, Denied)
     assert type(told.error) is exceptions.TallyfyPermissionError
     assert str(told.error) == "not yours"
 
 
 @pytest.mark.parametrize(
-    "event", [None, {}, {"outcome": "new"}, {"outcome": "over"}, {"outcome": "waiting", "condition": {}}]
+    "event", [None, {}, {"outcome": "new"}, {"outcome": "met"}, {"outcome": "pending", "condition": None}]
 )
 def test_another_event_is_refused(event):
     with pytest.raises(exceptions.TallyfyError, match="not understood"):
-        from_event(event)
+        from_event(event, NextTaskCondition)

@@ -1,4 +1,4 @@
-"""When a connection is read anew, and what of it goes on being used."""
+"""When a connection is read again, and what of it goes on being used."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from unittest.mock import Mock
 import pytest
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-from airflow_provider_tallyfy.waiting.fetches import FetchRun
-from airflow_provider_tallyfy.waiting.polls import PollError
-from airflow_provider_tallyfy.waiting.reloading_hook import ReloadingHook
+from airflow_provider_tallyfy.waiting.polls import FetchRun, PollError, ReloadingHook
 
 RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
 OAUTH = "https://account.tallyfy.com/oauth/token"
@@ -19,10 +17,10 @@ SEEN = {"json": {"data": {"id": "r1"}}}
 
 @pytest.fixture
 def connect(monkeypatch):
-    def connect(**extra):
+    def connect(host="https://tallyfy.test/api", **extra):
         described = {
             "conn_type": "tallyfy",
-            "host": "https://tallyfy.test/api",
+            "host": host,
             "login": "acme",
             "extra": {"client_id": "c", "client_secret": "s", "token_url": OAUTH, **extra},
         }
@@ -75,24 +73,40 @@ def test_a_refused_token_is_not_used_again(issued, requests_mock):
     requests_mock.get(RUN, [{"status_code": 401, "json": {"message": "Unauthenticated"}}] * 4 + [SEEN])
     reader = ReloadingHook("tallyfy_default")
     assert outcomes(reader, 2) == [True, False]
-    # Each question renews the token once by itself, and the connection is read anew after that.
+    # Each question renews the token once by itself, and the connection is read again after that.
     assert issued.call_count == 5
 
 
 @pytest.mark.usefixtures("connect", "issued")
-def test_another_organization_is_not_asked(requests_mock):
+@pytest.mark.parametrize(
+    "target", [("https://tallyfy.test/api", "other"), ("https://staging.tallyfy.test/api", "acme")]
+)
+def test_another_api_or_organization_is_not_polled(requests_mock, target):
     """In an Airflow of many teams, a triggerer may have another connection of the same id than the worker had."""
     run = requests_mock.get(RUN, **SEEN)
-    answer = ReloadingHook("tallyfy_default", "other").fetch(FetchRun("r1", ("next_task",)))
+    answer = ReloadingHook("tallyfy_default").fetch(FetchRun("r1", ("next_task",)), target)
     assert "but the run is of organization" in str(answer.error)
     assert answer.is_denial
+    assert not answer.affects_all
     assert run.call_count == 0
 
 
 @pytest.mark.usefixtures("connect", "issued")
-def test_the_same_organization_is_asked(requests_mock):
+def test_the_same_one_is_polled(requests_mock):
     requests_mock.get(RUN, **SEEN)
-    assert outcomes(ReloadingHook("tallyfy_default", "acme"), 1) == [False]
+    response = ReloadingHook("tallyfy_default").fetch(
+        FetchRun("r1", ("next_task",)), ("https://tallyfy.test/api", "acme")
+    )
+    assert response.run["id"] == "r1"
+
+
+def test_tallyfys_own_api_has_two_urls(connect, issued, requests_mock):
+    connect(host=None)
+    requests_mock.get("https://go.tallyfy.com/api/organizations/acme/runs/r1", **SEEN)
+    response = ReloadingHook("tallyfy_default").fetch(
+        FetchRun("r1", ("next_task",)), ("https://api.tallyfy.com", "acme")
+    )
+    assert response.run["id"] == "r1"
 
 
 @pytest.mark.usefixtures("connect", "issued")

@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from airflow_provider_tallyfy.waiting.fetches import IN_LISTS
 from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, PollFailed, Unreachable
-from airflow_provider_tallyfy.waiting.polls import RunSnapshot
+from airflow_provider_tallyfy.waiting.polls import LISTED_FIELDS, RunSnapshot
 from airflow_provider_tallyfy.waiting.run_status import STATUSES, RunStatusCondition, known_statuses
 
 from .judging import judge
@@ -85,7 +84,7 @@ def test_a_run_that_was_complete_before_it_was_archived_has_been_both():
 
 
 def test_a_list_of_runs_shows_all_it_needs():
-    assert set(RunStatusCondition(("complete",)).with_) <= set(IN_LISTS)
+    assert set(RunStatusCondition(("complete",)).with_) <= set(LISTED_FIELDS)
     assert RunStatusCondition(("complete",)).required_tasks == ()
 
 

@@ -8,8 +8,9 @@ from statistics import median
 
 import pytest
 
-from airflow_provider_tallyfy.waiting.fetches import FetchFeedPage, FetchRun, FetchRunPage
+from airflow_provider_tallyfy.waiting.evidence import DENIED_AFTER_SECONDS
 from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Unreachable
+from airflow_provider_tallyfy.waiting.polls import FetchFeedPage, FetchRun, FetchRunPage
 from airflow_provider_tallyfy.waiting.scheduler.endpoint_health import MAX_DISABLED
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS, PollScheduler
 
@@ -568,6 +569,39 @@ class TestOutages:
         simulation.pass_time(60)
         assert all(wait.sights for wait in simulation.waits[1:])
 
+    def test_a_run_that_fails_is_read_again_when_the_feed_names_it(self):
+        simulation = followed(1000)
+        simulation.tallyfy.broken_runs["run7"] = UNAVAILABLE
+        simulation.comment(simulation.run(7))
+        simulation.pass_time(1800)
+        del simulation.tallyfy.broken_runs["run7"]
+        simulation.pass_time(1)
+        simulation.complete(simulation.run(7))
+        simulation.pass_time(INTERVAL + 1)
+        assert isinstance(simulation.waits[7].verdict, Met)
+
+    def test_and_when_another_wait_for_it_comes(self):
+        simulation = Simulation(3)
+        simulation.tallyfy.broken_runs["run1"] = UNAVAILABLE
+        simulation.wait_for()
+        simulation.pass_time(3600)
+        del simulation.tallyfy.broken_runs["run1"]
+        wait = simulation.wait_for(simulation.run(1))
+        simulation.pass_time(1)
+        assert wait.sights
+
+    def test_but_not_sooner_than_tallyfy_asked(self):
+        simulation = Simulation(3)
+        simulation.tallyfy.broken_runs["run1"] = unavailable_for(600)
+        simulation.wait_for()
+        simulation.pass_time(60)
+        del simulation.tallyfy.broken_runs["run1"]
+        wait = simulation.wait_for(simulation.run(1))
+        simulation.pass_time(530)
+        assert not wait.sights
+        simulation.pass_time(30)
+        assert wait.sights
+
     def test_runs_that_fail_one_after_the_other_are_no_outage(self):
         simulation = Simulation(4)
         simulation.wait_for()
@@ -602,7 +636,7 @@ class TestOutages:
         simulation = Simulation(3)
         simulation.tallyfy.broken["all"] = UNAUTHENTICATED
         simulation.wait_for()
-        simulation.pass_time(1)
+        simulation.pass_time(2 * DENIED_AFTER_SECONDS)
         assert all(isinstance(wait.verdict, Denied) for wait in simulation.waits)
         assert not simulation.scheduler
 
@@ -625,7 +659,7 @@ class TestOutages:
         simulation = Simulation(3)
         simulation.tallyfy.broken_runs["run1"] = FORBIDDEN
         simulation.wait_for()
-        simulation.pass_time(1)
+        simulation.pass_time(2 * DENIED_AFTER_SECONDS)
         assert [wait.over_at is None for wait in simulation.waits] == [True, False, True]
 
 

@@ -11,17 +11,17 @@ from datetime import UTC, datetime
 import pytest
 
 from airflow_provider_tallyfy import exceptions
-from airflow_provider_tallyfy.waiting import triggerer as triggerer_module
+from airflow_provider_tallyfy.waiting import watcher
 from airflow_provider_tallyfy.waiting.messages import checksum
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Pending, Unreachable
 from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
-from airflow_provider_tallyfy.waiting.schedule import PollSchedule
+from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 
 LONGEST = 10.0
 DOWN = PollError(exceptions.TallyfyConnectionError("nothing came back"))
-REFUSED = PollError(exceptions.TallyfyAuthError("401"))
+REFUSED = PollError(exceptions.TallyfyAuthError("401", status=401, tallyfy_message="No"))
 
 
 def seen(next_task_id, *, is_from_list=False, **fields):
@@ -51,11 +51,11 @@ class Place:
 def waited(monkeypatch, caplog):
     def wait(looks, from_task_id="a", run_id="run", condition=None, **options):
         wait.place = Place(looks)
-        monkeypatch.setattr(triggerer_module, "subscribe", lambda *_: nullcontext(wait.place))
+        monkeypatch.setattr(watcher, "subscribe", lambda *_: nullcontext(wait.place))
         caplog.set_level(logging.INFO)
         log = logging.getLogger("test_wait")
         return asyncio.run(
-            triggerer_module.wait(
+            watcher.wait(
                 "conn",
                 run_id,
                 condition or NextTaskCondition(from_task_id),
@@ -110,7 +110,7 @@ def test_what_is_waited_for_is_one_line(waited, caplog):
 
 
 def test_a_snapshot_is_a_line_if_it_shows_something_new(waited, caplog):
-    waited([seen("a"), seen("a"), DOWN, seen("a"), seen(None)], looked_at=1.0)
+    waited([seen("a"), seen("a"), DOWN, seen("a"), seen(None)], worker_polled_at=1.0)
     assert caplog.messages == [
         "next is 'untitled'; task a; run run",
         "Poll failed (1 in a row), the wait goes on: nothing came back",
@@ -121,13 +121,13 @@ def test_a_snapshot_is_a_line_if_it_shows_something_new(waited, caplog):
 
 def test_what_a_worker_wrote_is_not_written_again(waited, caplog):
     last_line = checksum("next is 'untitled'; task a; run run")
-    waited([seen("a"), seen("a"), seen(None)], looked_at=1.0, last_line=last_line)
+    waited([seen("a"), seen("a"), seen(None)], worker_polled_at=1.0, last_line=last_line)
     assert caplog.messages == ["no task is left; run run"]
 
 
 def test_a_log_that_blocks_holds_up_its_own_wait_only(monkeypatch):
     """Airflow's supervisor may read no log line for as long as it sends something itself."""
-    monkeypatch.setattr(triggerer_module, "subscribe", lambda *_: nullcontext(Place([seen(None)])))
+    monkeypatch.setattr(watcher, "subscribe", lambda *_: nullcontext(Place([seen(None)])))
     reads, loop_threads = threading.Event(), set()
 
     class Log:
@@ -136,7 +136,7 @@ def test_a_log_that_blocks_holds_up_its_own_wait_only(monkeypatch):
             assert reads.wait(LONGEST)
 
     async def play():
-        wait = triggerer_module.wait("conn", "run", NextTaskCondition("a"), PollSchedule(1), Log())
+        wait = watcher.wait("conn", "run", NextTaskCondition("a"), PollSchedule(1), Log())
         waiting = asyncio.create_task(wait)
         for _ in range(100):  # passes of the event loop
             await asyncio.sleep(0)
@@ -161,13 +161,13 @@ def test_a_lost_run_ends_it(waited):
 
 
 def test_a_refusal_ends_it_unless_it_is_to_be_outlived(waited):
-    assert waited([seen("a"), REFUSED]) == Denied(REFUSED.error)
-    assert isinstance(waited([REFUSED, REFUSED, seen("b")], outlives_refusals=True), Met)
+    assert waited([seen("a"), *[REFUSED] * 3]) == Denied(REFUSED.error)
+    assert isinstance(waited([*[REFUSED] * 5, seen("b")], outlives_denials=True), Met)
 
 
 def test_what_looks_new_in_a_list_is_read_by_itself_before_it_ends_the_wait(waited, caplog):
     listed_b, listed_end = seen("b", is_from_list=True), seen(None, is_from_list=True)
-    verdict = waited([listed_b, seen("a"), listed_end, seen("c")], looked_at=1.0)
+    verdict = waited([listed_b, seen("a"), listed_end, seen("c")], worker_polled_at=1.0)
     assert waited.place.rechecks == [0.0, 0.0]
     assert verdict.result["next_task"] == {"id": "c"}
     assert [record.getMessage() for record in caplog.records] == [
@@ -177,7 +177,7 @@ def test_what_looks_new_in_a_list_is_read_by_itself_before_it_ends_the_wait(wait
 
 
 def test_what_is_not_new_in_a_list_is_a_look_like_any_other(waited, caplog):
-    waited([seen("a", is_from_list=True), seen(None)], looked_at=1.0)
+    waited([seen("a", is_from_list=True), seen(None)], worker_polled_at=1.0)
     assert waited.place.rechecks == []
     assert len(caplog.records) == 2
 
@@ -201,14 +201,14 @@ class TestMetrics:
 
     @pytest.fixture(autouse=True)
     def _noon(self, monkeypatch):
-        monkeypatch.setattr(triggerer_module, "datetime", Noon)
+        monkeypatch.setattr(watcher, "datetime", Noon)
 
     @pytest.mark.parametrize(
         ("looks", "from_task_id", "outcome"),
         [
             ([seen("b")], "a", "met"),
             ([seen("a", archived_at="2026-01-01")] * 2, "a", "unreachable"),
-            ([REFUSED], "a", "denied"),
+            ([REFUSED] * 3, "a", "denied"),
             ([seen("x")], None, "pending"),
         ],
     )
@@ -225,7 +225,7 @@ class TestMetrics:
     def test_what_happened_while_no_triggerer_ran_counts_where_a_worker_looked_before(
         self, waited, told_metrics
     ):
-        waited([seen(None, completed_at="2026-05-15T11:00:00Z")], looked_at=0.0)
+        waited([seen(None, completed_at="2026-05-15T11:00:00Z")], worker_polled_at=0.0)
         assert told_metrics.of("tallyfy.detection_latency") == [(3_600_000.0, {"conn_id": "conn"})]
 
     def test_what_happened_before_the_wait_began_took_nobody_any_time(self, waited, told_metrics):

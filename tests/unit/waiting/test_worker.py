@@ -8,7 +8,6 @@ import pytest
 
 from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.protocol import tasks as tasks_module
-from airflow_provider_tallyfy.waiting.fetches import FetchRun
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import (
     Denied,
@@ -18,7 +17,7 @@ from airflow_provider_tallyfy.waiting.outcomes import (
     Unconfirmed,
     Unreachable,
 )
-from airflow_provider_tallyfy.waiting.polls import RunSnapshot
+from airflow_provider_tallyfy.waiting.polls import FetchRun, RunSnapshot
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 from airflow_provider_tallyfy.waiting.worker import RunPoller

@@ -15,13 +15,14 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.exceptions import TallyfyAuthError
-from airflow_provider_tallyfy.operators import waits
+from airflow_provider_tallyfy.operators import wait_for_completion
+from airflow_provider_tallyfy.waiting.evidence import GONE_AFTER_SECONDS
 
 RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
 TRIGGER_TIMEOUT = "Trigger timeout" if version_compat.AIRFLOW_V_3_0_PLUS else "Trigger/execution timeout"
 
 
-class Launch(waits.WaitsForRun, BaseOperator):
+class Launch(wait_for_completion.WaitForCompletionMixin, BaseOperator):
     def __init__(self, *, deferrable=False, timeout=100.0, **kwargs):
         super().__init__(**kwargs)
         self.tallyfy_conn_id = "tallyfy_default"
@@ -39,7 +40,7 @@ def clock(monkeypatch):
     clock = SimpleNamespace(now=1_800_000_000.0)
     clock.time = clock.monotonic = lambda: clock.now
     clock.sleep = lambda seconds: setattr(clock, "now", clock.now + seconds)
-    monkeypatch.setattr(waits, "time", clock)
+    monkeypatch.setattr(wait_for_completion, "time", clock)
     return clock
 
 
@@ -98,7 +99,7 @@ def test_deferred_the_wait_travels_with_the_trigger(tallyfy, context, clock, sta
     assert path == "airflow_provider_tallyfy.triggers.tallyfy.TallyfyRunTrigger"
     assert json.loads(json.dumps(arguments)) == arguments
     assert (arguments["run_id"], arguments["target_statuses"]) == ("r1", ["complete"])
-    assert arguments["looked_at"] == (clock.now if status == "active" else None)
+    assert arguments["worker_polled_at"] == (clock.now if status == "active" else None)
     assert arguments["deferred_at"] == clock.now
     assert arguments["ends_at"] == clock.now + 100
     assert deferral.value.timeout.total_seconds() == 100
@@ -108,14 +109,37 @@ def test_it_takes_up_what_the_trigger_saw(context):
     def resumed(event):
         return Launch(task_id="launch").resume_execution("execute_complete", {"event": event}, context)
 
-    assert resumed({"outcome": "over", "result": {"id": "r1"}}) == {"id": "r1"}
+    assert resumed({"outcome": "met", "result": {"id": "r1"}}) == {"id": "r1"}
     with pytest.raises(AirflowFailException, match="archived"):
-        resumed({"outcome": "lost", "reason": "archived"})
+        resumed({"outcome": "unreachable", "reason": "archived"})
 
 
-def test_a_timeout_in_the_triggerer_is_a_sensor_s(context):
-    with pytest.raises(AirflowSensorTimeout):
-        Launch(task_id="launch").resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, context)
+class TestAfterATimeout:
+    """What happened in the last seconds of a deferral is seen by one more poll."""
+
+    def timed_out(self, context, **arguments):
+        """Resume as Airflow does when the trigger ran out of time."""
+        return Launch(task_id="launch", deferrable=True).resume_execution(
+            "__fail__", {"error": TRIGGER_TIMEOUT}, context
+        )
+
+    @pytest.fixture
+    def launched(self, context):
+        context["ti"].xcom_push("tallyfy_run_url", "https://go.tallyfy.com/acme/processes/r1")
+
+    def test_a_run_that_was_completed_is_a_success(self, tallyfy, context, launched):
+        tallyfy("complete")
+        assert self.timed_out(context)["status"] == "complete"
+
+    @pytest.mark.parametrize("status", ["active", 503, 401])
+    def test_any_other_is_a_sensor_s_timeout(self, tallyfy, context, launched, status):
+        tallyfy(status)
+        with pytest.raises(AirflowSensorTimeout, match="run r1: the run is complete is still waited for"):
+            self.timed_out(context)
+
+    def test_so_is_one_that_nobody_knows_any_more(self, tallyfy, context):
+        with pytest.raises(AirflowSensorTimeout, match="not complete after 100 seconds"):
+            self.timed_out(context)
 
 
 def test_metrics_are_told_of_each_look_in_a_worker(tallyfy, context, told_metrics):
@@ -142,13 +166,15 @@ class TestRunThatWasJustLaunched:
             # The trigger polls it again, by the same rule.
             with pytest.raises(TaskDeferred) as deferral:
                 launch(context, deferrable=True)
-            assert deferral.value.trigger.looked_at is None
+            assert deferral.value.trigger.worker_polled_at is None
         else:
             assert launch(context)["status"] == "complete"
 
-    def test_it_is_gone_after_a_minute_of_reads(self, connection, requests_mock, context, time_of_polls):
+    def test_it_is_gone_by_the_same_rule_as_for_a_sensor(
+        self, connection, requests_mock, context, time_of_polls
+    ):
         began = time_of_polls.monotonic()
         requests_mock.get(RUN, **NOT_FOUND)
         with pytest.raises(AirflowFailException, match="gone"):
             launch(context)
-        assert time_of_polls.monotonic() - began >= waits.LAUNCH_LAG
+        assert time_of_polls.monotonic() - began == GONE_AFTER_SECONDS
