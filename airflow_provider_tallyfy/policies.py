@@ -1,8 +1,8 @@
 """
-A cluster policy that refuses a DAG when it is parsed if an approval in it could not keep its downstream tasks closed.
+A cluster policy that refuses a DAG when it is parsed if a gate in it could not keep its downstream tasks closed.
 
 Airflow finds it by the entry point ``airflow.policy``. Only such a policy sees a whole DAG with its mapped tasks. It
-looks at nothing but DAGs with a ``TallyfyApprovalOperator``.
+checks only DAGs with a ``TallyfyApprovalOperator`` or a ``TallyfyBranchOperator``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from airflow.policies import hookimpl
 @hookimpl
 def dag_policy(dag: Any) -> None:
     """
-    Check the approvals of a DAG.
+    Check the gates of a DAG.
 
-    :raises AirflowClusterPolicyViolation: something downstream of an approval could run after a rejection. Airflow
-        shows the message as the DAG's import error.
+    :raises AirflowClusterPolicyViolation: something downstream of an approval could run after a rejection, or a
+        branch is not downstream of its operator. Airflow shows the message as the DAG's import error.
     """
     gates = [
         task for task in dag.tasks if hasattr(getattr(task, "operator_class", type(task)), "is_tallyfy_gate")

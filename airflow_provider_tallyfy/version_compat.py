@@ -160,6 +160,17 @@ def with_outputs_pushed(operator: Any, context: Context, outputs: dict[str, Any]
     return outputs
 
 
+def was_rescheduled(context: Context) -> bool:
+    """Tell whether this try of a sensor polled before, in ``mode="reschedule"``."""
+    ti: Any = context["ti"]
+    if AIRFLOW_V_3_0_PLUS:
+        return ti.get_first_reschedule_date(context) is not None
+    from airflow.sensors.base import _orig_start_date  # type: ignore[import-not-found]  # not in Airflow 3
+
+    first = _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, ti.try_number)
+    return first is not None
+
+
 def task_instance_states(
     context: Context, task_ids: Collection[str], mapped_task_ids: Collection[str]
 ) -> dict[tuple[str, int], str | None]:

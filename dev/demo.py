@@ -192,6 +192,7 @@ class Demo:
         self._states: dict[str, str | None] = {}
         self._deferred: set[str] = set()
         self._turns = 0
+        self._comments: set[str] = set()
 
     def follow(self) -> bool:
         """Go along until the DAG run has ended, and tell whether all went well."""
@@ -225,6 +226,10 @@ class Demo:
                 if now == "deferred":
                     self._begin_to_wait(task_id)
             self._states[task_id] = now
+        for thread_id, title, content in self._people.comments():
+            if thread_id not in self._comments:
+                self._comments.add(thread_id)
+                self._view.say(f"[blue]Comment on [bold]{escape(repr(title))}[/]: {escape(content)}[/]")
         if "deferred" in self._states.values() and self._turns:
             done = self._people.work()
             if self._people.dag_id in OF_THE_SEEDED_PROCESS:

@@ -54,6 +54,16 @@ class People:
         """Return the tasks of these processes, as far as they can be seen."""
         return [task for run_id in self.runs() for task in self.sandbox.tasks(run_id)]
 
+    def comments(self) -> list[tuple[str, str, str]]:
+        """Return id, task and text of the comments on these tasks, the oldest first."""
+        threads = [
+            (str(thread["id"]), task["title"], thread["content"])
+            for run_id in self.runs()
+            for task in self.sandbox.tasks(run_id, "threads")
+            for thread in task["threads"]["data"]
+        ]
+        return sorted(threads, key=lambda each: int(each[0]) if each[0].isdigit() else 0)
+
     def next_tasks(self) -> list[dict[str, Any]]:
         """Return what is to be done next in each of these processes."""
         following = [(run_id, self.sandbox.next_task(run_id)) for run_id in self.runs()]

@@ -142,9 +142,9 @@ class SandboxClient:
         runs: list[dict[str, Any]] = self.request("GET", "/runs", params={"per_page": "100"})
         return runs
 
-    def tasks(self, run_id: str) -> list[dict[str, Any]]:
-        """Return the run's tasks in the order of their positions."""
-        params = {"per_page": "100", "sort": "position"}
+    def tasks(self, run_id: str, with_: str = "") -> list[dict[str, Any]]:
+        """Return the run's tasks in the order of their positions, with what is to be included."""
+        params = {"per_page": "100", "sort": "position", **({"with": with_} if with_ else {})}
         tasks: list[dict[str, Any]] = self.request("GET", f"/runs/{run_id}/tasks", params=params)
         return tasks
 

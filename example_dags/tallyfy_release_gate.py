@@ -2,8 +2,9 @@
 A release that goes out only when a person approves it.
 
 `launch` starts the approval process in Tallyfy, once, however often the task is tried. `gate` waits for the decision
-without a worker: if the release is approved, `publish` runs; if it is rejected, `publish` is skipped. It runs as it is
-against the sandbox.
+without a worker: if a release manager approves the release, `publish` runs; if it is rejected, `publish` is skipped.
+While it waits, it comments on the task in Tallyfy, of which its assignees are notified. It runs as it is against the
+sandbox.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 # On Airflow 3 alone, this can be `from airflow.sdk import ...`; written so, it runs on 2.11 too.
 from airflow.providers.common.compat.sdk import Param, dag, task
 
+from airflow_provider_tallyfy.notifications.tallyfy import TallyfyCommentNotifier
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator, TallyfyLaunchRunOperator
 
 RELEASE_APPROVAL = "5eed0001000000000000000000000001"
@@ -38,6 +40,13 @@ def tallyfy_release_gate() -> None:
         task_id="gate",
         run_id=launch.output["id"],
         task="Approve release",
+        approvers=["Release managers"],
+        notifiers=TallyfyCommentNotifier(
+            task_id="{{ tallyfy.task_id }}",
+            content="{{ 'Reminder: ' if tallyfy.reminder }}Version {{ params.version }} waits for your decision.",
+        ),
+        remind_every=timedelta(seconds=5),  # a day does where people take days
+        max_reminders=5,
         deferrable=True,
         poke_interval=timedelta(seconds=5),  # a minute does where people take days
         timeout=timedelta(days=30),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 LOOKBACK = timedelta(days=7)
-"""How far back a process of an earlier call for the same failure is looked for at most."""
+"""How far back a process of an earlier call for the same failure is searched for at most."""
 
 _PATH_OF_DAG_FILE = re.compile("^unusual_prefix_[0-9a-f]{40}_")
 

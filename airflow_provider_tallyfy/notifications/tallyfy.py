@@ -174,8 +174,8 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
             kickoff={"What happened": "{{ exception }}", "Log": "{{ ti.log_url }}"},
         )
 
-    One failure launches one run, however often Airflow calls back for it: the run's notes hold a mark, which is looked
-    for before a run is launched. Each try of a task that fails is a failure of its own, and so is a DAG run that is
+    One failure launches one run, however often Airflow calls back for it: the run's notes hold a mark, by which it is
+    found before another is launched. Each try of a task that fails is a failure of its own, and so is a DAG run that is
     cleared and fails again. A text that is too long for its field, as an error message may be, is cut.
 
     The parameters are those of :class:`~airflow_provider_tallyfy.operators.tallyfy.TallyfyLaunchRunOperator`, all of
@@ -198,6 +198,7 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
     """
 
     template_fields: Sequence[str] = (*FIELDS, "tallyfy_conn_id")
+    can_remind = False  # at a gate with remind_every
     not_sent = "No process was launched"
     in_doubt = "A process may or may not have been launched; look in Tallyfy before you launch another"
 

@@ -2,16 +2,19 @@
 Keep what is downstream of an approval closed unless it was approved, in every shape of DAG.
 
 A rejected approval marks its downstream task instances as skipped. That lasts until one of them is cleared, so
-Airflow's scheduler also looks into the XComs of upstream tasks for what they skipped (``NotPreviouslySkippedDep``). It
+Airflow's scheduler also reads in the XComs of upstream tasks what they skipped (``NotPreviouslySkippedDep``). It
 does not find every XCom: before Airflow 3.2.2 none of an unmapped task for a mapped one, and since then none of a task
 in a mapped task group. In those shapes the approval is skipped itself, and the trigger rules of the tasks directly
 downstream keep them closed. A trigger rule that would not do so is refused, as is one that starts a task before the
 decision.
+
+A branch operator cannot be skipped itself, since one of its branches runs. It marks the other task instances as
+skipped, also in a mapped task group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 SKIPPED_TASKS_KEY = "skipmixin_key"
-"""Key of the XCom in which the scheduler looks for the tasks that a task skipped; it has no public name."""
+"""Key of the XCom in which the scheduler finds the tasks that a task skipped; it has no public name."""
 _NEVER_WAIT = ("always", "dummy")
 _START_EARLY = ("one_success", "one_done", "one_failed")
 _RUN_AFTER_ANY_END = ("all_done", "all_done_min_one_success", "none_skipped", "one_done")
@@ -63,9 +66,13 @@ class Surroundings:
         is_alone = not gate.downstream_task_ids
         self.direct = [] if is_alone else list(gate.get_direct_relatives(upstream=False))
         self.all = [] if is_alone else list(gate.get_flat_relatives(upstream=False))
-        self.is_skipped_itself = self.is_mapped or (
-            not FINDS_SKIPS_OF_UNMAPPED_TASKS
-            and any(_is_mapped(task) for task in self.direct if not task.is_teardown)
+        self.is_branch = is_branch(gate)
+        self.is_skipped_itself = not self.is_branch and (
+            self.is_mapped
+            or (
+                not FINDS_SKIPS_OF_UNMAPPED_TASKS
+                and any(_is_mapped(task) for task in self.direct if not task.is_teardown)
+            )
         )
 
     @property
@@ -78,10 +85,50 @@ class Surroundings:
         """Return why not all that is downstream can be kept closed, and what to write instead."""
         if len(list(self.gate.iter_mapped_task_groups())) > 1:
             return [f"The approval {self.gate.task_id!r} is in more than one mapped task group. Use one."]
+        if self.is_branch and isinstance(self.gate, MappedOperator):
+            return [
+                f"Task {self.gate.task_id!r} is a mapped branch operator, whose instances would choose for the same "
+                "tasks. Put it and its branches in one @task_group, and expand that."
+            ]
         own = {self.gate.task_id}
         waited_for = own | {task.task_id for task in self.all} if self.ignores_trigger_rules else own
         problems = (self._find_problem(task, waited_for) for task in self.gated)
-        return [*filter(None, problems), *self._find_problems_of_teardowns()]
+        return [
+            *filter(None, problems),
+            *self._find_problems_of_teardowns(),
+            *self._find_problems_of_branches(),
+        ]
+
+    def _find_problems_of_branches(self) -> Iterator[str]:
+        if not self.is_branch or not self.gate.has_dag():
+            return
+        direct = sorted(task.task_id for task in self.direct if not task.is_teardown)
+        for name in dict.fromkeys(
+            name for names in _argument(self.gate, "branches").values() for name in names
+        ):
+            if not (followed := self.task_ids_of(name)):
+                yield f"Branch operator {self.gate.task_id!r}: {name!r} is no task or task group of the DAG."
+            elif not followed <= set(direct):
+                yield (
+                    f"Branch operator {self.gate.task_id!r}: {name!r} is not directly downstream. "
+                    f"Directly downstream are: {', '.join(direct) or 'none'}."
+                )
+
+    def task_ids_of(self, name: str) -> set[str]:
+        """Return the ids of the tasks by which a branch begins: a task, or the first tasks of a task group."""
+        dag = self.gate.dag
+        if name in dag.task_group_dict:
+            return {task.task_id for task in dag.task_group_dict[name].get_roots()}
+        return {name} if name in dag.task_ids else set()
+
+    def not_followed(self, names: Iterable[str]) -> list[Any]:
+        """Return the tasks that a branch operator skips: directly downstream, and of no branch that it follows."""
+        if not self.gated:
+            return []
+        followed = {task_id for name in names for task_id in self.task_ids_of(name)}
+        for task_id in list(followed):
+            followed |= self.gate.dag.get_task(task_id).get_flat_relative_ids(upstream=False)
+        return [task for task in self.gated if task.task_id not in followed]
 
     def _find_problem(self, task: Any, waited_for: set[str]) -> str | None:
         name = f"Task {task.task_id!r} is downstream of the approval {self.gate.task_id!r}"
@@ -93,11 +140,13 @@ class Surroundings:
             return f"{name}, but trigger_rule={rule!r} may start it before the decision. Use 'all_success'."
         if not is_direct:
             return None
-        if rule in _RUN_AFTER_ANY_END and _argument(self.gate, "fail_on_reject"):
+        if rule in _RUN_AFTER_ANY_END and (reason := self._reason_to_fail()):
             return (
-                f"{name}, and fail_on_reject fails that one, after which trigger_rule={rule!r} lets it run. Use "
+                f"{name}, and {reason} fails that one, after which trigger_rule={rule!r} lets it run. Use "
                 "'all_success', or 'all_failed' for what handles a rejection."
             )
+        if self.is_branch:
+            return self._find_problem_of_mapped_branch(task, name)
         if self.is_skipped_itself and rule not in _CLOSED_AFTER_A_SKIP:
             return (
                 f"{name}, and one of them is mapped or in a mapped task group. There, trigger_rule={rule!r} would let "
@@ -107,6 +156,28 @@ class Surroundings:
             return (
                 f"{name}, and both are mapped: one rejection would skip all of its instances. Put both in one "
                 "@task_group and expand that; or, if one rejection is to skip all, put an EmptyOperator between them."
+            )
+        return None
+
+    def _reason_to_fail(self) -> str | None:
+        """Return what makes the operator fail although a decision was made; ``None`` if nothing does."""
+        if self.is_branch:
+            return "a value that names no branch"
+        for name in ("fail_on_reject", "require_comment", "approvers"):
+            if name in _expanded(self.gate) or _argument(self.gate, name) not in (None, False):
+                return name
+        return None
+
+    def _find_problem_of_mapped_branch(self, task: Any, name: str) -> str | None:
+        if self.is_mapped and not _in_same_mapped_group(self.gate, task):
+            return (
+                f"{name}, but not in its mapped task group, so the branches that its instances choose cannot be told "
+                "apart there. Put the task into the group."
+            )
+        if not self.is_mapped and _is_mapped(task) and not FINDS_SKIPS_OF_UNMAPPED_TASKS:
+            return (
+                f"{name}, and is mapped or in a mapped task group: before Airflow 3.2.2, Airflow would run it when it "
+                "is cleared. Put an EmptyOperator between them, and name that in the branches."
             )
         return None
 
@@ -173,12 +244,23 @@ class Gate:
         self.close()
         if not self._surroundings.is_skipped_itself:
             return decision
-        if self._operator.do_xcom_push:
-            outputs = decision if self._operator.multiple_outputs else {}
-            for key, value in {**outputs, XCOM_RETURN_KEY: decision}.items():
-                if value is not None:
-                    self._context["ti"].xcom_push(key=key, value=value)
+        self.push_result(decision)
         raise AirflowSkipException(format_decision(decision))
+
+    def follow(self, names: Sequence[str]) -> None:
+        """Skip what is downstream, but for some branches, now and when it is cleared alone."""
+        skipped = self._surroundings.not_followed(names)
+        self._push_skipped(task.task_id for task in skipped)
+        self._skip_waiting_instances(skipped)
+
+    def push_result(self, decision: dict[str, Any]) -> None:
+        """Push what the task would return, since it ends by an exception."""
+        if not self._operator.do_xcom_push:
+            return
+        outputs = decision if self._operator.multiple_outputs else {}
+        for key, value in {**outputs, XCOM_RETURN_KEY: decision}.items():
+            if value is not None:
+                self._context["ti"].xcom_push(key=key, value=value)
 
     def close(self) -> None:
         """Skip what is downstream, now and when it is cleared alone."""
@@ -189,8 +271,7 @@ class Gate:
             return
         if not surroundings.is_skipped_itself:
             self._push_skipped(task.task_id for task in surroundings.gated)
-        if instances := list(self._waiting_instances(surroundings.gated)):
-            skip_task_instances(self._context, instances)
+        self._skip_waiting_instances(surroundings.gated)
 
     def open(self) -> None:
         """Take back what an earlier try skipped: a task that starts in the triggerer keeps the XComs of that try."""
@@ -199,6 +280,10 @@ class Gate:
 
     def _push_skipped(self, task_ids: Iterable[str]) -> None:
         self._context["ti"].xcom_push(key=SKIPPED_TASKS_KEY, value={"skipped": list(task_ids)})
+
+    def _skip_waiting_instances(self, tasks: Iterable[Any]) -> None:
+        if instances := list(self._waiting_instances(tasks)):
+            skip_task_instances(self._context, instances)
 
     def _waiting_instances(self, tasks: Iterable[Any]) -> Iterator[tuple[str, int]]:
         tasks = {task.task_id: task for task in tasks}
@@ -210,6 +295,11 @@ class Gate:
             )
             if not is_other and state not in _STARTED_OR_ENDED:
                 yield task_id, map_index
+
+
+def is_branch(gate: Any) -> bool:
+    """Tell whether an operator, or a mapped one, chooses between branches."""
+    return hasattr(getattr(gate, "operator_class", type(gate)), "is_tallyfy_branch")
 
 
 def _expanded(gate: Any) -> Mapping[str, Any]:

@@ -6,32 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
-    AirflowSkipException,
-    SkipMixin,
-    conf,
-)
+from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
 from airflow_provider_tallyfy.actions.completing import Completer, Completion, ConflictingDecisionError
 from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
 from airflow_provider_tallyfy.assets.lineage import report_lineage
-from airflow_provider_tallyfy.operators.approval import describe_decision, format_decision
+from airflow_provider_tallyfy.operators.approval import format_decision
 from airflow_provider_tallyfy.operators.attempt_store import TaskAttemptStore, launch_mark
 from airflow_provider_tallyfy.operators.base import TallyfyOperator, fail_on_bad_input
-from airflow_provider_tallyfy.operators.gate import Gate
+from airflow_provider_tallyfy.operators.branches import choose_branches, read_branches
+from airflow_provider_tallyfy.operators.decision import Notifiers, TallyfyDecisionOperator
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.operators.wait_for_completion import WaitForCompletionMixin, check_pace
 from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.scalars import parse_bool
-from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
-from airflow_provider_tallyfy.version_compat import with_outputs_pushed
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_tallyfy.operators.gate import Gate
 
 
 class TallyfyGetRunOperator(TallyfyOperator):
@@ -345,13 +341,14 @@ class TallyfyApiOperator(TallyfyOperator):
         return list(self.hook.paginate(self.endpoint, **(self.query or {})))
 
 
-class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):
+class TallyfyApprovalOperator(TallyfyDecisionOperator):
     """
     Wait until an approval task of a run is decided. Approved, downstream tasks run; rejected, they are skipped.
 
     Returns ``{"run_id", "task_id", "title", "is_approved", "decided_by": {"id", "name", "email"}, "decided_at",
-    "comment", "form_values"}``: ``comment`` is the last one that this person wrote on the task, and ``form_values`` are
-    the values of the task's form by alias. What Tallyfy does not tell is ``None``.
+    "comment", "form_values", "timed_out", "try_number"}``: ``comment`` is the last one that this person wrote on the
+    task, and ``form_values`` are the values of the task's form by alias. What Tallyfy does not tell is ``None``. The
+    same is in one log line, as JSON after ``tallyfy.gate.decision``.
 
     It waits as a :class:`~airflow_provider_tallyfy.sensors.tallyfy.TallyfyTaskSensor` does, in the same modes, and
     takes its other arguments too (``poke_interval``, ``timeout`` and so on). A task that is no approval fails it
@@ -363,6 +360,23 @@ class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):
 
     :param run_id: id of the run. (templated)
     :param task: the task's id, alias or title. (templated)
+    :param approvers: who may decide: e-mail addresses, member ids, full names, groups by name or id; one, a list, or a
+        mapping of lists under ``users``, ``guests`` and ``groups``, and under ``exclude`` those who may not, also
+        ``"started_by"`` for the member who launched the run. A decision by anyone else, or by a user whom Tallyfy
+        does not name, fails the task without retries. Default: everyone whom Tallyfy lets decide. (templated)
+    :param require_comment: fail the task without retries if the one who decided wrote no comment on the task, half a
+        minute later at most.
+    :param on_timeout: what to do without a decision before ``timeout``: ``fail`` without retries, ``skip`` this one and
+        what is downstream, or go on as if the task were rejected (``reject``) or **approved** (``approve``). The result
+        has ``timed_out`` then. A decision in the last moment counts. ``approve`` fails instead if Tallyfy cannot be
+        read at that time.
+    :param notifiers: called with Airflow's context once, when the wait begins; not again after a deferral, a
+        reschedule, a retry or a restart. Before Airflow 3.3, only the first try calls them. Their templates can use
+        ``tallyfy.run_id``, ``.task_id``, ``.title``, ``.deadline``, ``.url`` and ``.reminder``, the number of the
+        reminder. One that fails does not end the wait.
+    :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``. While the task
+        is deferred, the triggerer does that, without a worker.
+    :param max_reminders: how many times at most.
     :param fail_on_reject: fail the task on a rejection, without retries, instead of skipping what is downstream. Then
         trigger rules decide what runs downstream, as after any failed task.
     :param ignore_downstream_trigger_rules: skip all that is downstream, whatever its trigger rules. By default, the
@@ -371,60 +385,146 @@ class TallyfyApprovalOperator(TallyfyTaskSensor, SkipMixin):
         downstream, ``fail``, or ``succeed`` and let downstream tasks run.
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
-    :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too. A worker always ends it.
-    :raises AirflowFailException: it was rejected (with ``fail_on_reject``), can never be decided, or could not keep
-        closed what is downstream.
+    :param start_from_trigger: with ``deferrable`` and without ``notifiers``, begin the wait in the triggerer too. A
+        worker always ends it.
+    :raises AirflowFailException: it was rejected (with ``fail_on_reject``), decided by someone who may not or without a
+        comment, can never be decided, or could not keep closed what is downstream.
+    :raises AirflowSensorTimeout: there was no decision in time.
+    :raises ValueError: an argument makes no sense.
     """
-
-    inherits_from_skipmixin = True
-    is_tallyfy_gate = True  # for the policy that refuses DAGs
-    ui_color = "#d9efe3"
-    _needs_decision = True
-    _ends_in_a_worker_since = "only a worker skips what is downstream of a rejection"
 
     def __init__(
         self,
         *,
         run_id: str,
         task: str,
+        approvers: Any = None,
+        require_comment: bool = False,
+        on_timeout: str = "fail",
+        notifiers: Notifiers = None,
+        remind_every: float | timedelta | None = None,
+        max_reminders: int = 10,
         fail_on_reject: bool = False,
         ignore_downstream_trigger_rules: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(run_id=run_id, task=task, **kwargs)
+        super().__init__(
+            run_id=run_id,
+            task=task,
+            approvers=approvers,
+            require_comment=require_comment,
+            on_timeout=on_timeout,
+            notifiers=notifiers,
+            remind_every=remind_every,
+            max_reminders=max_reminders,
+            **kwargs,
+        )
         self.fail_on_reject = fail_on_reject
         self.ignore_downstream_trigger_rules = ignore_downstream_trigger_rules
 
-    def _log_result(self, result: dict[str, Any]) -> None:
-        """Leave that to the decision, which says more."""
-
-    # Around a whole try and not within a poke, which would take what is raised for a failed poll.
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Wait, and act on the decision."""
-        return self._decide(context, lambda: super(TallyfyApprovalOperator, self).execute(context))
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Take up what the trigger saw, and act on the decision."""
-        resume = super().resume_execution
-        return self._decide(context, lambda: resume(next_method, next_kwargs, context))
-
-    def _decide(self, context: Context, wait: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        gate = Gate(self, context)
-        gate.check()
-        try:
-            task = wait()
-        except AirflowSkipException:  # a rule hides the task, or soft_fail
-            gate.close()
-            raise
-        decision = describe_decision(task, self.run_id, self.hook, self.log)
-        self.log.info(format_decision(decision))
+    def _act(self, context: Context, gate: Gate, decision: dict[str, Any]) -> dict[str, Any]:
         if decision["is_approved"] is not False:
+            self._end(context, gate, decision, "open")
             gate.open()
-            return with_outputs_pushed(self, context, decision)
+            return self._result(context, decision)
         if self.fail_on_reject:
+            self._end(context, gate, decision, "failed")
             raise AirflowFailException(format_decision(decision))
-        return with_outputs_pushed(self, context, gate.reject(decision))
+        self._end(context, gate, decision, "closed")
+        return self._result(context, gate.reject(decision))
+
+
+class TallyfyBranchOperator(TallyfyDecisionOperator):
+    """
+    Wait until a task of a run is completed, and run the branch that its decision or a value of its form names.
+
+    As with Airflow's branch operators, the tasks directly downstream that are of no branch that is followed are
+    skipped, but for one that is downstream of it too. A value that names no branch fails the task without retries, and
+    so does a decision that does not count. Teardowns always run.
+
+    Returns what a :class:`TallyfyApprovalOperator` does, with ``branches``, the task ids that it follows.
+
+    A branch that is no task or task group directly downstream is refused when the DAG is parsed, and so is a mapped
+    branch operator: put it into a mapped task group, with its branches.
+
+    :param run_id: id of the run. (templated)
+    :param task: the task's id, alias or title; without ``field`` it has to be an approval. (templated)
+    :param branches: task ids or task group ids, one or a list, or ``None`` to follow none, by the value that chooses
+        them. Without ``field``, the values are ``approved`` and ``rejected``.
+    :param field: the form field that chooses, by alias (where it has none, by label). A field with several values
+        follows all of their branches.
+    :param approvers: who may complete the task, as for :class:`TallyfyApprovalOperator`. (templated)
+    :param require_comment: fail the task without retries if the one who completed it wrote no comment on it.
+    :param on_timeout: what to do if it is not completed before ``timeout``: ``fail``, ``skip`` this one and what is
+        downstream, or, without ``field``, follow the branch of ``approved`` (``approve``) or of ``rejected``
+        (``reject``).
+    :param notifiers: called once, when the wait begins, as for :class:`TallyfyApprovalOperator`.
+    :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``.
+    :param max_reminders: how many times at most.
+    :param on_skipped: what to do if a rule hides the task: ``skip`` this one and what is downstream, or ``fail``.
+    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
+    :param start_from_trigger: with ``deferrable`` and without ``notifiers``, begin the wait in the triggerer too. A
+        worker always ends it.
+    :raises AirflowFailException: the value names no branch, the decision does not count, or the task can never be
+        completed.
+    :raises AirflowSensorTimeout: it was not completed in time.
+    :raises ValueError: an argument makes no sense.
+    """
+
+    is_tallyfy_branch = True  # for the policy that refuses DAGs
+    ignore_downstream_trigger_rules = False
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        task: str,
+        branches: Mapping[str, str | Sequence[str] | None],
+        field: str | None = None,
+        approvers: Any = None,
+        require_comment: bool = False,
+        on_timeout: str = "fail",
+        notifiers: Notifiers = None,
+        remind_every: float | timedelta | None = None,
+        max_reminders: int = 10,
+        on_skipped: str = "skip",
+        **kwargs: Any,
+    ) -> None:
+        self.field = field
+        self._needs_decision = field is None
+        super().__init__(
+            run_id=run_id,
+            task=task,
+            approvers=approvers,
+            require_comment=require_comment,
+            on_timeout=on_timeout,
+            notifiers=notifiers,
+            remind_every=remind_every,
+            max_reminders=max_reminders,
+            on_skipped=on_skipped,
+            **kwargs,
+        )
+        self.branches = read_branches(branches, is_decision=field is None)
+        if on_skipped == "succeed":
+            raise ValueError(
+                f"Task {self.task_id!r}: on_skipped must be 'skip' or 'fail', since a hidden task names no branch."
+            )
+        if field is not None and on_timeout in ("approve", "reject"):
+            raise ValueError(
+                f"Task {self.task_id!r}: with field, on_timeout must be 'fail' or 'skip', but is {on_timeout!r}."
+            )
+
+    def _act(self, context: Context, gate: Gate, decision: dict[str, Any]) -> dict[str, Any]:
+        try:
+            followed = choose_branches(self.branches, decision, self.field)
+        except LookupError as error:
+            self._end(context, gate, decision, "failed")
+            raise AirflowFailException(f"{error.args[0]} ({format_decision(decision)})") from None
+        decision = {**decision, "branches": followed}
+        self._end(context, gate, decision, "branch")
+        gate.follow(followed)
+        return self._result(context, decision)
 
 
 def _seconds(duration: float | timedelta) -> float:

@@ -41,10 +41,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """People that work is given to together."""
+    """People that work is given to together: members by id, guests by e-mail address."""
 
     id: int | str
     name: str
+    members: tuple[int, ...] = ()
+    guests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,15 @@ def read_directory(
         (user_id := _user_id(item)): Member(user_id, str(item.get("email") or ""), _full_name(item))
         for item in members
     }
-    groups_by_id = {(group_id := _id(item)): Group(group_id, str(item.get("name") or "")) for item in groups}
+    groups_by_id = {
+        (group_id := _id(item)): Group(
+            group_id,
+            str(item.get("name") or ""),
+            tuple(filter(None, map(_number, _items(item.get("members"))))),
+            tuple(guest for guest in _items(item.get("guests")) if isinstance(guest, str)),
+        )
+        for item in groups
+    }
     return Directory(tuple(by_id.values()), tuple(groups_by_id.values()))
 
 
@@ -256,6 +266,11 @@ def _only(found: tuple[T, ...], name: str, what: str, known: list[str], named: C
     raise InvalidValueError(
         f"{quoted(name)} is ambiguous: {len(found)} {what}s are called so; use an id: {listed(map(named, found))}"
     )
+
+
+def _items(value: Any) -> list[Any]:
+    """Return the items of a list, or nothing: who is not known to be in a group is not in it."""
+    return value if isinstance(value, list) else []
 
 
 def _full_name(item: Mapping[str, Any]) -> str:

@@ -374,7 +374,7 @@ class TallyfyTaskTrigger(TallyfyTrigger):
     :param waiting: as for :class:`TallyfyTrigger`.
     """
 
-    _own_arguments = ("task_name", "on_skipped", "needs_decision")
+    _own_arguments: tuple[str, ...] = ("task_name", "on_skipped", "needs_decision")
 
     def __init__(
         self, *, task_name: str, on_skipped: str = "skip", needs_decision: bool = False, **waiting: Any

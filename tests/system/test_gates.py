@@ -95,3 +95,66 @@ def test_rejected_as_a_failure(site: Site) -> None:
     states = wait.dag_run.task_states()
     assert (states["after"], states["whatever_happens"]) == ("upstream_failed", "success")
     assert states["clean_up"] == "success"
+
+
+def test_a_decision_of_someone_who_may_not_decide_fails_without_retries(site: Site) -> None:
+    wait = decided(site, "gates_approval_of_ada", is_approved=True)
+
+    instance = wait.until("failed")
+
+    assert (instance["try_number"], instance["max_tries"]) == (1, 2)
+    assert "Ben Larsen <ben@example.com>, who may not decide: the approvers are Ada Okafor" in wait.log()
+    assert wait.dag_run.xcom("wait")["decided_by"] == BEN
+    wait.dag_run.wait(SOON)
+    assert wait.dag_run.task_states()["after"] == "upstream_failed"
+
+
+def test_that_of_an_approver_counts_and_can_be_found_in_the_log(site: Site) -> None:
+    wait = decided(site, "gates_approval_of_the_owner", is_approved=True)
+
+    assert wait.dag_run.wait(SOON) == "success", wait.dag_run.failures()
+    log = wait.log()
+    assert "tallyfy.gate.decision" in log
+    assert "ben@example.com" in log
+
+
+def test_if_nobody_decides_in_time_the_gate_may_open_loudly(site: Site) -> None:
+    wait = site.wait_in("gates_approval_nobody_in_time", done=1)
+
+    assert wait.dag_run.wait(SOON * 2) == "success", wait.dag_run.failures()
+    result = wait.dag_run.xcom("wait")
+    assert (result["timed_out"], result["is_approved"], result["decided_by"]) == (True, True, None)
+    assert "NOBODY APPROVED" in wait.log()
+
+
+def test_people_are_reminded_while_no_worker_waits(site: Site) -> None:
+    wait = site.wait_in("gates_approval_reminded", done=1)
+    wait.until("deferred")
+    assert wait.first is not None
+    task_id = wait.first["id"]
+
+    def comments() -> list[str]:
+        threads = wait.sandbox.request("GET", f"/tasks/{task_id}", params={"with": "threads"})["threads"]
+        return sorted(each["content"].partition(":")[0] for each in threads["data"])
+
+    expected = ["Please decide", "Reminder", "Reminder"]
+    wait.dag_run.api.wait_for(lambda: comments() == expected, SOON, "two reminders")
+    assert wait.dag_run.task_states()["wait"] == "deferred"
+    decide(wait, is_approved=True)
+
+    assert wait.dag_run.wait(SOON) == "success", wait.dag_run.failures()
+    assert [each for each in comments() if not each.startswith("A remark")] == expected
+
+
+@pytest.mark.parametrize("dag_id", ["gates_branch_by_decision", "gates_branch_by_field"])
+def test_an_operator_chooses_the_branch(site: Site, dag_id: str) -> None:
+    wait = decided(site, dag_id, is_approved=True)
+
+    assert wait.dag_run.wait(SOON) == "success", wait.dag_run.failures()
+    assert wait.dag_run.xcom("wait")["branches"] == ["praised"]
+    assert wait.dag_run.task_states() == {
+        "wait": "success",
+        "praised": "success",
+        "questioned": "skipped",
+        "joined": "success",
+    }

@@ -6,7 +6,8 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, task
 
-from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
+from airflow_provider_tallyfy.notifications.tallyfy import TallyfyCommentNotifier
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator, TallyfyBranchOperator
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyRunSensor, TallyfyTaskSensor
 
 RUN_ID = "{{ params.run_id }}"
@@ -63,3 +64,36 @@ def gate(name: str, **arguments: Any) -> None:
 gate("approval", deferrable=True)
 gate("approval_strict", deferrable=True, fail_on_reject=True)
 gate("approval_ignoring_rules", ignore_downstream_trigger_rules=True)
+gate("approval_of_ada", deferrable=True, approvers="ada@example.com")
+gate("approval_of_the_owner", deferrable=True, approvers={"users": [1002], "exclude": ["ada@example.com"]})
+gate("approval_nobody_in_time", deferrable=True, timeout=15, on_timeout="approve", approvers=[1002])
+gate(
+    "approval_reminded",
+    deferrable=True,
+    remind_every=4,
+    max_reminders=2,
+    notifiers=TallyfyCommentNotifier(
+        task_id="{{ tallyfy.task_id }}",
+        content="{{ 'Reminder' if tallyfy.reminder else 'Please decide' }}: {{ tallyfy.title }}, {{ tallyfy.url }}",
+    ),
+)
+
+for name, field, branches in (
+    ("decision", None, {"approved": "praised", "rejected": "questioned"}),
+    ("field", "comment", {"Looks good to me.": "praised", "No.": ["questioned"]}),
+):
+    with DAG(f"gates_branch_by_{name}", schedule=None, params=PARAMS):
+
+        @task
+        def praised() -> None: ...
+
+        @task
+        def questioned() -> None: ...
+
+        @task(trigger_rule="none_failed_min_one_success")
+        def joined() -> None: ...
+
+        choose_branch = TallyfyBranchOperator(
+            task_id="wait", task="Approve release", branches=branches, field=field, deferrable=True, **WAIT
+        )
+        choose_branch >> [praised(), questioned()] >> joined()

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, BaseOperator, TaskGroup, task, task_group
 
-from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator, TallyfyBranchOperator
 
 REJECTED = "{{ params.run_ids[0] }}"
 OF_MAP_INDEX = "{{ params.run_ids[ti.map_index] }}"
@@ -269,6 +269,79 @@ def started_by_another_task() -> None:
     [gate(), work("other")] >> work(trigger_rule="one_success")
 
 
+def branch(run_id: str = REJECTED, prefix: str = "", **arguments: Any) -> TallyfyBranchOperator:
+    branches = {"approved": f"{prefix}publish", "rejected": f"{prefix}repair"}
+    return TallyfyBranchOperator(
+        task_id="gate",
+        run_id=run_id,
+        task="Approve release",
+        branches=branches,
+        poke_interval=1,
+        **arguments,
+    )
+
+
+def branches() -> None:
+    chosen = [work(), work("repair", trigger_rule="none_failed")]
+    branch() >> chosen >> work("at_the_end", trigger_rule="none_failed_min_one_success")
+
+
+def branches_deferred() -> None:
+    branch(deferrable=True) >> [work(), work("repair")]
+
+
+def branches_in_a_mapped_group() -> None:
+    @task_group
+    def each(number: int) -> None:
+        branch(OF_MAP_INDEX, "each.") >> [
+            Work(task_id="publish", number=number),
+            Work(task_id="repair", number=number, trigger_rule="none_failed"),
+        ]
+
+    each.expand(number=TWICE)
+
+
+def mapped_branch() -> None:
+    (
+        TallyfyBranchOperator.partial(
+            task_id="gate", task="Approve release", branches={"approved": "publish", "rejected": None}
+        ).expand(run_id=["{{ params.run_ids[0] }}", "{{ params.run_ids[1] }}"])
+        >> work()
+    )
+
+
+def branch_that_is_not_downstream() -> None:
+    branch() >> work() >> work("repair")
+
+
+def of_an_approver() -> None:
+    gate(approvers="ada@example.com", retries=1) >> [
+        work(),
+        work("none_failed", trigger_rule="none_failed"),
+        work("handle_failure", trigger_rule="all_failed"),
+    ]
+
+
+def of_an_approver_with_rule() -> None:
+    gate(approvers="ada@example.com") >> work(trigger_rule="all_done")
+
+
+def of_an_approver_in_a_mapped_group() -> None:
+    @task_group
+    def each(number: int) -> None:
+        gate(OF_MAP_INDEX, approvers="ada@example.com") >> Work(task_id="publish", number=number)
+
+    each.expand(number=TWICE)
+
+
+def rejected_at_the_timeout() -> None:
+    gate(timeout=1, on_timeout="reject") >> work(trigger_rule="none_failed")
+
+
+def skipped_at_the_timeout() -> None:
+    gate(timeout=1, on_timeout="skip", deferrable=True) >> work(trigger_rule="none_failed")
+
+
 OPEN_AND_CLOSED = {"each.gate[0]": "skipped", "each.gate[1]": "success"}
 
 SHAPES = {
@@ -448,6 +521,70 @@ SHAPES = {
         {"gate": "success", "publish": "skipped"},
         ("publish",),
         deferred=True,
+    ),
+    "of_an_approver": Shape(
+        "gate that someone decides who is none of its `approvers` → tasks",
+        of_an_approver,
+        {
+            "gate": "failed",
+            "publish": "upstream_failed",
+            "none_failed": "upstream_failed",
+            "handle_failure": "success",
+        },
+        ("publish",),
+    ),
+    "of_an_approver_in_a_mapped_group": Shape(
+        "the same, in a mapped task group",
+        of_an_approver_in_a_mapped_group,
+        {
+            **{f"each.gate[{index}]": "failed" for index in TWICE},
+            **{f"each.publish[{index}]": "upstream_failed" for index in TWICE},
+        },
+    ),
+    "rejected_at_the_timeout": Shape(
+        'gate that times out with `on_timeout="reject"` → task with another trigger rule',
+        rejected_at_the_timeout,
+        {"gate": "success", "publish": "skipped"},
+        ("publish",),
+        decide=False,
+    ),
+    "skipped_at_the_timeout": Shape(
+        'deferred gate that times out with `on_timeout="skip"` → task with another trigger rule',
+        skipped_at_the_timeout,
+        {"gate": "skipped", "publish": "skipped"},
+        ("publish",),
+        decide=False,
+    ),
+    "branches": Shape(
+        "branch operator → tasks, one with another trigger rule → task",
+        branches,
+        {"gate": "success", "publish": "skipped", "repair": "success", "at_the_end": "success"},
+        ("publish",),
+    ),
+    "branches_deferred": Shape(
+        "deferred branch operator → tasks",
+        branches_deferred,
+        {"gate": "success", "publish": "skipped", "repair": "success"},
+        ("publish",),
+        deferred=True,
+    ),
+    "branches_in_a_mapped_group": Shape(
+        "branch operator → tasks, one with another trigger rule, in a mapped task group",
+        branches_in_a_mapped_group,
+        {
+            **{f"each.gate[{index}]": "success" for index in TWICE},
+            "each.publish[0]": "skipped",
+            "each.publish[1]": "success",
+            "each.repair[0]": "success",
+            "each.repair[1]": "skipped",
+        },
+    ),
+    "mapped_branch": Shape("mapped branch operator → task", mapped_branch),
+    "branch_that_is_not_downstream": Shape(
+        "branch operator → task → task that it names", branch_that_is_not_downstream
+    ),
+    "of_an_approver_with_rule": Shape(
+        "gate with `approvers` → task with `all_done`", of_an_approver_with_rule
     ),
     "always": Shape("gate → task with the trigger rule `always`", always),
     "started_by_another_task": Shape(

@@ -22,6 +22,7 @@ CLASSES = [
     operators.TallyfyLaunchRunOperator,
     operators.TallyfyCompleteTaskOperator,
     operators.TallyfyApprovalOperator,
+    operators.TallyfyBranchOperator,
     operators.TallyfyApiOperator,
     notifications.TallyfyLaunchRunNotifier,
     notifications.TallyfyCommentNotifier,
@@ -84,7 +85,8 @@ class TestParameters:
     def test_the_docstring_has_them(self, kind):
         fields = re.findall(r":param (\w+):((?:(?!\n:).)*)", inspect.cleandoc(kind.__doc__), re.DOTALL)
         described = {name: " ".join(text.split()) for name, text in fields}
-        inherited = {"end_from_trigger"} if kind is operators.TallyfyApprovalOperator else set()
+        gates = (operators.TallyfyApprovalOperator, operators.TallyfyBranchOperator)
+        inherited = {"end_from_trigger"} if kind in gates else set()
         assert set(described) == set(parameters(kind)) - inherited
         if kind is not notifications.TallyfyLaunchRunNotifier:  # which says once that all are
             assert {name for name, text in described.items() if "(templated" in text} == templated(kind)

@@ -110,6 +110,8 @@ def test_approved_it_tells_who_decided_when_and_what_they_wrote(tallyfy, context
         "decided_at": "2026-01-04T00:00:00Z",
         "comment": "Too early.",
         "form_values": {"reason": "No."},
+        "timed_out": False,
+        "try_number": 1,
     }
     assert skipped == []
 

@@ -101,6 +101,9 @@ HELD = {
         >> [work("a"), work("b")]
         >> work(trigger_rule="one_success")
     ),
+    "approvers, a handler of failures": lambda: (
+        gate(approvers=["ada@example.com"]) >> [work(), work("handle", trigger_rule="all_failed")]
+    ),
     "fail_on_reject, far downstream": lambda: (
         gate(fail_on_reject=True) >> work() >> work("end", trigger_rule="all_done")
     ),
@@ -153,6 +156,22 @@ REFUSED = {
         )
         for rule in ("all_done", "none_skipped", "one_done")
     },
+    **{
+        f"{name}, all_done": (
+            lambda name=name, value=value: gate(**{name: value}) >> work(trigger_rule="all_done"),
+            f"{name} fails that one",
+        )
+        for name, value in {"approvers": "ada@example.com", "require_comment": True}.items()
+    },
+    "mapped gate, approvers": (
+        lambda: (
+            TallyfyApprovalOperator.partial(task_id="gate", task="approve", run_id="r1").expand(
+                approvers=[["ada@example.com"], ["ben@example.com"]]
+            )
+            >> work(trigger_rule="none_skipped")
+        ),
+        "approvers fails that one",
+    ),
     "mapped gate, fail_on_reject": (
         lambda: mapped_gate(fail_on_reject=True) >> work(trigger_rule="none_skipped"),
         "fail_on_reject fails that one",

@@ -1,0 +1,168 @@
+"""Gates against the sandbox's real server: who may decide, comments, reminders and branches."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, BaseOperator, TaskDeferred
+
+from airflow_provider_tallyfy.notifications.tallyfy import TallyfyCommentNotifier
+from airflow_provider_tallyfy.operators import gate as gates
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator, TallyfyBranchOperator
+from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from airflow_provider_tallyfy.triggers.reminding import TallyfyRemindingTaskTrigger
+from dev.sandbox import SandboxClient
+
+BEN = {"id": 1002, "name": "Ben Larsen", "email": "ben@example.com"}
+
+
+class TaskInstance:
+    try_number, max_tries, map_index = 1, 0, -1
+    dag_id, task_id, run_id = "d", "gate", "manual"
+
+    def __init__(self):
+        self.xcoms = {}
+
+    def xcom_push(self, key, value):
+        self.xcoms[key] = value
+
+
+@pytest.fixture
+def people(monkeypatch):
+    with SandboxServer(test_controls=True) as server:
+        client = SandboxClient(server.url)
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", client.connection())
+        yield client
+
+
+@pytest.fixture
+def task(people):
+    """A release that waits for its approval, which is Ben's; Ada launched it."""
+    run_id = people.launch("Release 3.0.0")
+    people.complete_next(run_id)
+    return people.task(run_id, people.next_task(run_id)["id"])
+
+
+@pytest.fixture
+def decide(people, task, monkeypatch):
+    """Run a gate, and return its result and the tasks that it skipped."""
+    skipped = []
+    monkeypatch.setattr(
+        gates,
+        "task_instance_states",
+        lambda _context, task_ids, _mapped: {(each, -1): None for each in task_ids},
+    )
+    monkeypatch.setattr(gates, "skip_task_instances", lambda _context, these: skipped.extend(these))
+
+    def run(kind=TallyfyApprovalOperator, **arguments):
+        with DAG("d", schedule=None) as dag:
+            operator = kind(
+                **{
+                    "task_id": "gate",
+                    "run_id": task["run_id"],
+                    "task": "Approve release",
+                    "poke_interval": 1,
+                    **arguments,
+                }
+            )
+            operator >> [BaseOperator(task_id="publish"), BaseOperator(task_id="repair")]
+        result = operator.execute({"ti": TaskInstance(), "task": operator, "dag": dag})
+        return result, {task_id for task_id, _ in skipped}
+
+    return run
+
+
+APPROVERS = [
+    "ben@example.com",
+    1002,
+    ["Release managers"],
+    {"groups": ["Release managers"], "exclude": ["started_by"]},
+    {"exclude": ["ada@example.com", "client@example.org"]},
+]
+
+
+@pytest.mark.parametrize("approvers", APPROVERS, ids=str)
+def test_an_approver_decides(people, task, decide, approvers):
+    people.complete(task)
+    result, skipped = decide(approvers=approvers)
+    assert (result["is_approved"], result["decided_by"], skipped) == (True, BEN, set())
+
+
+@pytest.mark.parametrize(
+    "approvers",
+    ["ada@example.com", "Customer success", {"exclude": ["Release managers"]}, "client@example.org"],
+    ids=str,
+)
+@pytest.mark.parametrize("is_approved", [True, False])
+def test_nobody_else_does(people, task, decide, approvers, is_approved):
+    people.complete(task, is_approved=is_approved)
+    with pytest.raises(AirflowFailException, match=r"Ben Larsen <ben@example\.com>, who may not decide"):
+        decide(approvers=approvers)
+
+
+def test_who_launched_may_not_decide(people, task, decide):
+    task["owners"]["users"] = [{"id": 1001}]  # Ada decides
+    people.complete(task)
+    with pytest.raises(AirflowFailException, match="who launched the process"):
+        decide(approvers={"groups": ["Release managers"], "exclude": ["started_by"]})
+
+
+def test_a_comment_is_required(people, task, decide, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    people.complete(task)
+    with pytest.raises(AirflowFailException, match="wrote no comment"):
+        decide(require_comment=True)
+
+
+def test_a_comment_of_the_one_who_decided_counts(people, task, decide):
+    people.request("POST", f"/tasks/{task['id']}/comment", json={"content": "All is well."})
+    task["owners"]["users"] = [{"id": 1001}]  # Ada's comment, and Ada decides
+    people.complete(task)
+    assert decide(require_comment=True)[0]["comment"] == "All is well."
+
+
+def test_the_branch_of_a_decision(people, task, decide):
+    people.complete(task, is_approved=False)
+    branches = {"approved": "publish", "rejected": "repair"}
+    result, skipped = decide(TallyfyBranchOperator, branches=branches)
+    assert (result["branches"], skipped) == (["repair"], {"publish"})
+
+
+def test_the_branch_of_a_form_value(people, task, decide):
+    people.complete(task)
+    branches = {"Looks good to me.": ["publish", "repair"], "No": None}
+    result, skipped = decide(TallyfyBranchOperator, branches=branches, field="comment", approvers=[1002])
+    assert (result["branches"], result["decided_by"], skipped) == (["publish", "repair"], BEN, set())
+
+
+def test_people_are_reminded_in_tallyfy_from_the_triggerer(people, task, decide):
+    notifier = TallyfyCommentNotifier(
+        task_id="{{ tallyfy.task_id }}",
+        content="{{ 'Again' if tallyfy.reminder else 'First' }}: {{ tallyfy.title }}",
+    )
+    with pytest.raises(TaskDeferred) as deferral:
+        decide(notifiers=notifier, remind_every=0.5, max_reminders=2, deferrable=True)
+    path, arguments = deferral.value.trigger.serialize()
+    trigger = TallyfyRemindingTaskTrigger(**json.loads(json.dumps(arguments)) | {"poke_interval": 0.5})
+    assert path.endswith(type(trigger).__name__)
+    trigger.reminders["began_at"] = time.time()
+
+    def comments():
+        threads = people.request("GET", f"/tasks/{task['id']}", params={"with": "threads"})["threads"]["data"]
+        return sorted(each["content"] for each in threads)
+
+    async def wait():
+        event = asyncio.create_task(anext(trigger.run()))
+        expected = ["Again: Approve release", "Again: Approve release", "First: Approve release"]
+        async with asyncio.timeout(60):
+            while await asyncio.to_thread(comments) != expected:  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.05)
+            assert not event.done()
+            await asyncio.to_thread(people.complete, task)
+            return await event
+
+    assert asyncio.run(wait()).payload["result"]["is_approved"] is True
+    assert len(comments()) == 3

@@ -1,0 +1,303 @@
+"""Branches that a decision, or the value of a form field, chooses."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.exceptions import AirflowClusterPolicyViolation
+from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseOperator,
+    TaskGroup,
+    task_group,
+)
+
+from airflow_provider_tallyfy import policies
+from airflow_provider_tallyfy.operators import gate as gates
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyBranchOperator
+
+API = "https://tallyfy.test/api/organizations/acme"
+APPROVAL = {"id": "t1", "alias": "review", "title": "Review", "status": "active", "task_type": "approval"}
+DECISION = {"approved": "ship", "rejected": "repair"}
+FIELD = {"id": "f1", "alias": "way", "label": "Way", "field_type": "radio", "options": []}
+
+
+def completed(is_approved=None, way=None, **fields):
+    field = FIELD | {"value": way} | ({"field_type": "multiselect"} if isinstance(way, list) else {})
+    return (
+        APPROVAL
+        | {"status": "completed", "completed_at": "2026-01-04T00:00:00Z", "completer_id": 1002}
+        | {"is_approved": is_approved, "form_fields": {"data": [field]}, "threads": {"data": []}, **fields}
+        | ({"task_type": "task"} if is_approved is None else {})
+    )
+
+
+@pytest.fixture
+def polls(connection, requests_mock, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    requests_mock.get(f"{API}/users/1002", json={"data": {"id": 1002, "full_name": "Ben Larsen"}})
+
+    def answer(task):
+        run = {"id": "r1", "status": "active", "started_by": 1, "tasks": {"data": [task]}}
+        requests_mock.get(f"{API}/runs/r1", json={"data": run})
+        requests_mock.get(f"{API}/runs/r1/tasks/t1", json={"data": task})
+
+    return answer
+
+
+@pytest.fixture(autouse=True)
+def skipped(monkeypatch):
+    instances = set()
+
+    def states(_context, task_ids, mapped_task_ids):
+        mapped = {(each, index): None for each in mapped_task_ids for index in (0, 1)}
+        return {(each, -1): None for each in task_ids} | mapped
+
+    monkeypatch.setattr(gates, "task_instance_states", states)
+    monkeypatch.setattr(gates, "skip_task_instances", lambda _context, these: instances.update(these))
+    return instances
+
+
+def branch(**arguments):
+    return TallyfyBranchOperator(
+        **{"task_id": "branch", "run_id": "r1", "task": "review", "poke_interval": 1, "branches": DECISION}
+        | arguments
+    )
+
+
+class Work(BaseOperator):
+    def __init__(self, *, number=0, **kwargs):
+        super().__init__(**kwargs)
+        self.number = number
+
+
+def work(task_id, **arguments):
+    return BaseOperator(task_id=task_id, **arguments)
+
+
+@pytest.fixture
+def decide(context):
+    """Run a branch operator with three branches, which meet again, and return its result."""
+
+    def run(**arguments):
+        with DAG("d", schedule=None):
+            operator = branch(**arguments)
+            join = work("join", trigger_rule="none_failed_min_one_success")
+            for name in ("ship", "repair", "wait"):
+                operator >> work(name) >> join
+            with TaskGroup("sell"):
+                work("offer") >> work("bill")
+            operator >> operator.dag.get_task("sell.offer") >> join
+            operator >> join
+            operator >> work("cleanup").as_teardown()
+        context["task"] = operator
+        return operator.execute(context)
+
+    return run
+
+
+class TestDecision:
+    @pytest.mark.parametrize(("is_approved", "followed"), [(True, "ship"), (False, "repair")])
+    def test_it_chooses(self, polls, decide, context, skipped, is_approved, followed):
+        polls(completed(is_approved))
+        result = decide()
+        assert (result["is_approved"], result["branches"]) == (is_approved, [followed])
+        left = {"ship", "repair", "wait", "sell.offer"} - {followed}
+        assert skipped == {(each, -1) for each in left}
+        assert set(context["ti"].xcoms[gates.SKIPPED_TASKS_KEY]["skipped"]) == left
+
+    def test_none_is_followed_for_none(self, polls, decide, skipped):
+        polls(completed(False))
+        assert decide(branches={"approved": "ship", "rejected": None})["branches"] == []
+        assert {task_id for task_id, _ in skipped} == {"ship", "repair", "wait", "sell.offer", "join"}
+
+    def test_one_that_does_not_count_fails(self, polls, decide, requests_mock, skipped):
+        polls(completed(True))
+        requests_mock.get(f"{API}/users", json={"data": [{"id": 1001, "email": "ada@example.com"}]})
+        requests_mock.get(f"{API}/groups", json={"data": []})
+        with pytest.raises(AirflowFailException, match="may not decide"):
+            decide(approvers="ada@example.com")
+
+    @pytest.mark.parametrize(("on_timeout", "followed"), [("approve", "ship"), ("reject", "repair")])
+    def test_a_timeout_may_choose(self, polls, decide, on_timeout, followed):
+        polls(APPROVAL)
+        result = decide(timeout=0, on_timeout=on_timeout)
+        assert (result["timed_out"], result["branches"]) == (True, [followed])
+
+    def test_a_timeout_may_skip_all(self, polls, decide, skipped):
+        polls(APPROVAL)
+        with pytest.raises(AirflowSkipException):
+            decide(timeout=0, on_timeout="skip")
+        assert ("join", -1) in skipped
+        assert ("cleanup", -1) not in skipped
+        with pytest.raises(AirflowSensorTimeout):
+            decide(timeout=0)
+
+    def test_hidden_by_a_rule_all_is_skipped(self, polls, decide, skipped):
+        polls(APPROVAL | {"status": "auto-skipped"})
+        with pytest.raises(AirflowSkipException):
+            decide()
+        assert ("ship", -1) in skipped
+
+
+class TestField:
+    BRANCHES = {"Ship it": "ship", "Repair": ["repair", "wait"], "5": "sell"}  # noqa: RUF012
+
+    @pytest.mark.parametrize(
+        ("way", "followed"),
+        [
+            ("Ship it", ["ship"]),
+            ("ship it", ["ship"]),
+            ("Repair", ["repair", "wait"]),
+            (5, ["sell"]),
+            ({"id": 1, "text": "Ship it", "value": None}, ["ship"]),
+            (
+                [
+                    {"id": 1, "text": "Ship it", "selected": True},
+                    {"id": 2, "text": "Repair", "selected": True},
+                ],
+                ["ship", "repair", "wait"],
+            ),
+        ],
+    )
+    def test_its_value_chooses(self, polls, decide, skipped, way, followed):
+        polls(completed(way=way))
+        assert decide(branches=self.BRANCHES, field="way")["branches"] == followed
+        names = {"sell.offer" if each == "sell" else each for each in followed}
+        assert {task_id for task_id, _ in skipped} == {"ship", "repair", "wait", "sell.offer"} - names
+
+    @pytest.mark.parametrize("way", [None, "", "Elsewhere", []])
+    def test_a_value_that_names_no_branch_fails(self, polls, decide, context, skipped, way):
+        polls(completed(way=way))
+        with pytest.raises(AirflowFailException, match="no branch"):
+            decide(branches=self.BRANCHES, field="way")
+        assert context["ti"].xcoms["return_value"]["form_values"]["way"] in (way, None)
+
+    def test_so_does_a_field_that_is_not_there(self, polls, decide):
+        polls(completed(way="Ship it"))
+        with pytest.raises(
+            AirflowFailException, match="'weg' is no field of the form; its fields are: 'way'"
+        ):
+            decide(branches=self.BRANCHES, field="weg")
+
+    def test_the_one_who_filled_it_in_is_in_the_result(self, polls, decide):
+        polls(
+            completed(
+                way="Ship it", threads={"data": [{"author_id": 1002, "label": "comment", "content": "Go."}]}
+            )
+        )
+        result = decide(branches=self.BRANCHES, field="way")
+        assert (result["decided_by"]["id"], result["comment"]) == (1002, "Go.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"branches": {}}, "branches must be a mapping"),
+        ({"branches": ["ship"]}, "branches must be a mapping"),
+        ({"branches": {"approved": "ship"}}, "for 'approved' and for 'rejected'"),
+        ({"branches": DECISION | {"perhaps": "wait"}}, "for 'approved' and for 'rejected'"),
+        ({"branches": {"a": 5}, "field": "way"}, "must be a task id"),
+        ({"branches": {"a": "x", "A": "y"}, "field": "way"}, "more than once"),
+        ({"on_skipped": "succeed"}, "on_skipped must be"),
+        ({"branches": {"a": "x"}, "field": "way", "on_timeout": "approve"}, "with field, on_timeout"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        branch(**arguments)
+
+
+def in_a_mapped_group():
+    @task_group
+    def each(number):
+        branch(branches={"approved": "each.ship", "rejected": "each.repair"}) >> [
+            work("ship"),
+            work("repair"),
+        ]
+
+    each.expand(number=[1, 2])
+
+
+def refusal(build):
+    with DAG("release", schedule=None) as dag:
+        build()
+    try:
+        policies.dag_policy(dag)
+    except AirflowClusterPolicyViolation as violation:
+        return str(violation)
+    return None
+
+
+class TestShapes:
+    @pytest.mark.parametrize(
+        "build",
+        [
+            lambda: branch() >> [work("ship"), work("repair")],
+            lambda: branch() >> [work("ship"), work("repair", trigger_rule="none_failed")],
+            in_a_mapped_group,
+        ],
+    )
+    def test_what_can_be_held_is_no_error(self, build):
+        assert refusal(build) is None
+
+    @pytest.mark.parametrize(
+        ("build", "reason"),
+        [
+            (lambda: branch() >> work("ship"), "'repair' is no task or task group of the DAG"),
+            (
+                lambda: branch() >> work("ship") >> work("repair"),
+                "'repair' is not directly downstream. Directly downstream are: ship",
+            ),
+            (
+                lambda: branch() >> [work("ship"), work("repair", trigger_rule="always")],
+                "starts it before the decision",
+            ),
+            (
+                lambda: branch() >> [work("ship"), work("repair", trigger_rule="all_done")],
+                "a value that names no branch fails that one",
+            ),
+            (
+                lambda: (
+                    TallyfyBranchOperator.partial(task_id="branch", task="review", branches=DECISION).expand(
+                        run_id=["r1", "r2"]
+                    )
+                    >> [work("ship"), work("repair")]
+                ),
+                "mapped branch operator",
+            ),
+        ],
+    )
+    def test_what_cannot_is_refused_when_the_dag_is_parsed(self, build, reason):
+        assert reason in refusal(build)
+
+    def test_a_branch_outside_of_the_mapped_group_is_refused(self):
+        def build():
+            @task_group
+            def each(number):
+                branch(branches={"approved": "ship", "rejected": "repair"})
+
+            each.expand(number=[1, 2]) >> [work("ship"), work("repair")]
+
+        assert "Put the task into the group" in refusal(build)
+
+    @pytest.mark.parametrize("finds", [True, False])
+    def test_a_mapped_branch_is_refused_where_the_scheduler_would_not_find_the_skip(self, monkeypatch, finds):
+        monkeypatch.setattr(gates, "FINDS_SKIPS_OF_UNMAPPED_TASKS", finds)
+
+        def build():
+            ship = Work.partial(task_id="ship").expand(number=[1, 2])
+            branch() >> [ship, work("repair")]
+
+        assert (refusal(build) is None) is finds
+
+    def test_in_a_mapped_group_only_the_own_instances_are_skipped(self, polls, context, skipped):
+        with DAG("d", schedule=None) as dag:
+            in_a_mapped_group()
+        context["ti"].map_index = 1
+        context["task"] = operator = dag.get_task("each.branch")
+        polls(completed(True))
+        operator.execute(context)
+        assert skipped == {("each.repair", 1)}
