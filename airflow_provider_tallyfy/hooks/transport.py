@@ -189,6 +189,8 @@ class Transport:
         auth: Any = None,
         url: str | None = None,
         before_sending: Callable[[], object] = lambda: None,
+        body: Callable[[], tuple[Any, str]] | None = None,
+        receive: Callable[[requests.Response], None] | None = None,
     ) -> T:
         """
         Send a call and return what ``read`` makes of the parsed body.
@@ -196,6 +198,8 @@ class Transport:
         :param auth: in place of the session's own.
         :param url: in place of the API's URL and the call's path.
         :param before_sending: called before each attempt; where it raises, nothing is sent any more.
+        :param body: returns what to send in place of the call's own body, with its content type, for each attempt.
+        :param receive: takes the response of a successful attempt in place of reading and parsing it.
         :raises TallyfyError: one of its kinds, for anything but an answer that could be read.
         """
         policy = RetryPolicy.of(call, self._retries)
@@ -207,9 +211,13 @@ class Transport:
                 self._connection.conn_id, call.method, address, repetition=len(policy.history)
             ) as made:
                 try:
-                    response = self._attempt(call, auth, url)
+                    response = self._attempt(call, auth, url, body)
                     made.status = response.status_code
-                    content = _body(response)
+                    if receive is None or response.status_code >= 300:
+                        content = _body(response)
+                    else:
+                        receive(response)
+                        content = b""
                 except AnswerTooLargeError as error:
                     made.outcome = "unreadable"
                     self._unreadable(call, str(error), response)
@@ -234,12 +242,16 @@ class Transport:
             self._warn("%s; trying again in %.1f s", self._what_happened(call, failure), pause)
             time.sleep(pause)
 
-    def _attempt(self, call: Call, auth: Any, url: str | None) -> requests.Response:
+    def _attempt(
+        self, call: Call, auth: Any, url: str | None, body: Callable[[], tuple[Any, str]] | None
+    ) -> requests.Response:
+        data, content_type = (call.form, None) if body is None else body()
         return self._session.request(
             call.method,
             url or self._connection.api_url + call.target,
             json=call.json,
-            data=call.form,
+            data=data,
+            headers=content_type and {"Content-Type": content_type},
             auth=auth,
             stream=True,
         )
