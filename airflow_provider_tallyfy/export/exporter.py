@@ -59,7 +59,7 @@ class Target:
     @property
     def schema_name(self) -> str:
         """The name of the schema file, which is written last."""
-        return f"{self.stem}.schema.json"
+        return f"{self.stem}{self.ending}.schema.json"
 
     @property
     def attachments_name(self) -> str:
@@ -192,11 +192,11 @@ class Exporter:
         began_at = read_moment(kept.began_at) or self._now()
         checklist = self._checklist()
         layout = of_records.layout_of(self._request.records, checklist)
+        summary = _Summary(began_at - self._request.overlap, _LAST_UPDATED[self._request.records])
         if not self._staging.folder.exists(_COLLECTED):
-            self._collect(layout, checklist)
+            self._collect(layout, checklist, summary)
             self._staging.folder.write(_COLLECTED, b"")
         self._log.info("All runs are read; writing the files")
-        summary = _Summary(began_at - self._request.overlap, _LAST_UPDATED[self._request.records])
         names = self._write(layout, summary)
         self._publish(layout, names, summary.records, began_at)
         return ExportResult(
@@ -232,7 +232,7 @@ class Exporter:
             return None
         return self._client.fetch(lambda hook: hook.get_checklist(checklist_id, with_=("steps",)))
 
-    def _collect(self, layout: Layout, checklist: Mapping[str, Any] | None) -> None:
+    def _collect(self, layout: Layout, checklist: Mapping[str, Any] | None, summary: _Summary) -> None:
         request = self._request
         start = self._staging.place()
         run_id = _RUN_ID[request.records]
@@ -258,11 +258,12 @@ class Exporter:
         buffer = SegmentBuffer(self._staging, self._clock.monotonic())
         try:
             for run in listing:
-                found = [
-                    record
-                    for record in self._records_of(layout, run, has_task_fields)
-                    if self._known_before.get(str(record["id"])) != _fingerprint(record)
-                ]
+                found = []
+                for record in self._records_of(layout, run, has_task_fields):
+                    if self._known_before.get(str(record["id"])) == _fingerprint(record):
+                        summary.note(record)  # the next load knows it, too
+                    else:
+                        found.append(record)
                 self._progress.add(len(found), self._client.requests, listing.total)
                 buffer.add(found, listing.place, self._clock.monotonic())
         finally:
@@ -412,17 +413,18 @@ class _Summary:
     def watch(self, passing: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for record in passing:
             self.records += 1
-            moment = read_moment(record.get(self.last_updated))
-            if moment is not None:
-                self.newest = max(moment, self.newest or moment)
-                if moment >= self.known_since:
-                    self._note(str(record["id"]), moment, _fingerprint(record))
+            self.note(record)
             yield record
 
-    def _note(self, record_id: str, moment: datetime, fingerprint: str) -> None:
-        self._known[record_id] = (moment, fingerprint)
-        if len(self._known) > 2 * MAX_KNOWN:
-            self._known = dict(self._newest())
+    def note(self, record: Mapping[str, Any]) -> None:
+        moment = read_moment(record.get(self.last_updated))
+        if moment is None:
+            return
+        self.newest = max(moment, self.newest or moment)
+        if moment >= self.known_since:
+            self._known[str(record["id"])] = (moment, _fingerprint(record))
+            if len(self._known) > 2 * MAX_KNOWN:
+                self._known = dict(self._newest())
 
     def _newest(self) -> list[tuple[str, tuple[datetime, str]]]:
         return sorted(self._known.items(), key=lambda item: item[1][0], reverse=True)[:MAX_KNOWN]

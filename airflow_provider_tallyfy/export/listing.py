@@ -3,7 +3,8 @@ Which runs changed, found in lists whose pages are no snapshot.
 
 Tallyfy has no ``updated_since``: tallyfy/n8n measured that every ``*_since`` is ignored. So the list is asked for with the
 runs that changed last first, and read up to the first page of runs that did not change. No source says that Tallyfy
-honours this order, so it counts only once the pages themselves prove it; without proof, the list is read to its end.
+honours this order, so it counts only once the pages themselves prove it. Otherwise the whole list is read, by creation:
+sources agree on that order.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ class RunListing:
         """How many runs the list has that is being read, if it says so."""
         self.place = start
         self._shown = False
+        self._is_order_refuted = False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Give the runs: those of the usual list, then archived ones, which it leaves out."""
@@ -113,33 +115,50 @@ class RunListing:
                 return
 
     def _runs(self, listing: int, filters: Mapping[str, str], first_page: int) -> Iterator[dict[str, Any]]:
-        order = "-created_at" if self._since is None else "-last_updated"
-        params = {**self._filters, **filters, "sort": order}
-        listed: set[str] = set(self._seen) if first_page > 1 else set()
-        first_page = self._resumable_page(params, first_page)
-        for number in range(MAX_PASSES):
+        """Give the runs of one list."""
+        params = {**self._filters, **filters}
+        if self._since is not None and not self._is_order_refuted:
             proof = _OrderProof()
-            smallest_total = inf
-            for page in self._pages(params, first_page):
-                if filters and not all(run.get("archived_at") for run in page.runs):
-                    return  # the filter is ignored, so this list is the usual one
-                self.place, self.total = Place(listing, page.number), page.total
-                self._shown = self._shown or bool(page.runs)
-                proof.add(run for run in page.runs if str(run["id"]) not in listed)
-                listed.update(str(run["id"]) for run in page.runs)
+            for page in self._accepted(listing, filters, {**params, "sort": "-last_updated"}, 1):
+                proof.add(page.runs)
+                if proof.is_refuted and not page.is_last:
+                    self._is_order_refuted = True
+                    break
                 yield from self._fresh(page)
+                if proof.is_conclusive and proof.oldest < self._since:
+                    break
+            if not self._is_order_refuted:
+                if proof.is_conclusive:
+                    yield from self._bumped({**params, "sort": "-last_updated"}, proof.newest)
+                return
+            self._log("Tallyfy does not sort runs by their last change; reading the whole list")
+        # New runs come first here and move others to later pages, where they are read again.
+        params["sort"] = "-created_at"
+        first_page = self._resumable_page(params, first_page) if self._since is None else 1
+        for number in range(MAX_PASSES):
+            listed: set[str] = set()
+            smallest_total = inf
+            for page in self._accepted(listing, filters, params, first_page):
+                listed.update(str(run["id"]) for run in page.runs)
                 # Runs that were launched meanwhile stand on pages that were read before, and belong to the next load.
                 smallest_total = min(smallest_total, inf if page.total is None else page.total)
-                if self._since is not None and proof.is_conclusive and proof.oldest < self._since:
-                    break
-            if self._since is not None and proof.is_conclusive:
-                yield from self._bumped(params, proof.newest)
+                yield from self._fresh(page)
+            # Only a list that was read from its beginning can be counted.
+            if first_page > 1 or len(listed) >= smallest_total or smallest_total == inf:
                 return
-            if len(listed) >= smallest_total or smallest_total == inf:
-                return
-            first_page = 1
             if number + 1 < MAX_PASSES:
                 self._log("The list showed %d of %d runs; reading it again", len(listed), smallest_total)
+
+    def _accepted(
+        self, listing: int, filters: Mapping[str, str], params: Mapping[str, Any], first_page: int
+    ) -> Iterator[RunPage]:
+        """Give the pages of a list, none if it is the usual one because its filter is ignored."""
+        for page in self._pages(params, first_page):
+            if filters and not all(run.get("archived_at") for run in page.runs):
+                return
+            self.place, self.total = Place(listing, page.number), page.total
+            self._shown = self._shown or bool(page.runs)
+            yield page
 
     def _resumable_page(self, params: Mapping[str, Any], number: int) -> int:
         """Return a page that begins with a run that was given before, so that all runs before it were, too."""
@@ -197,23 +216,27 @@ class _OrderProof:
     """Whether a list comes with the runs that changed last first, and could not come so by another order."""
 
     def __init__(self) -> None:
-        self._is_sorted = True
+        self._ids: set[str] = set()
         self._steps = 0
         self._created_rises = self._created_falls = False
         self._last_created: datetime | None = None
+        self.is_refuted = False
         self.newest: datetime | None = None
         self.oldest: Any = None
 
     @property
     def is_conclusive(self) -> bool:
-        return self._is_sorted and self._steps >= _MIN_STEPS and self._created_rises and self._created_falls
+        return not self.is_refuted and self._steps >= _MIN_STEPS and self._created_rises and self._created_falls
 
     def add(self, runs: Iterable[Mapping[str, Any]]) -> None:
-        """Take in the next runs, without those that moved down between two pages and came again."""
+        """Take in the next runs; those that moved down between two pages come again, and are no disorder."""
         for run in runs:
+            if run["id"] in self._ids:
+                continue
+            self._ids.add(run["id"])
             updated, created = _last_updated(run), read_moment(run.get("created_at"))
             if updated is None or (self.oldest is not None and updated > self.oldest):
-                self._is_sorted = False
+                self.is_refuted = True
                 return
             self._steps += self.oldest is not None and updated < self.oldest
             self.oldest = updated
