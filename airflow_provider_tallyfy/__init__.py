@@ -38,6 +38,13 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_provider_tallyfy.notifications.tallyfy.TallyfyCommentNotifier",
             "airflow_provider_tallyfy.notifications.tallyfy.TallyfyIssueNotifier",
         ],
+        "transfers": [
+            {
+                "source-integration-name": "Tallyfy",
+                "target-integration-name": "Object Storage",
+                "python-module": "airflow_provider_tallyfy.transfers.tallyfy_to_object_storage",
+            }
+        ],
         "extra-links": ["airflow_provider_tallyfy.operators.links.TallyfyProcessLink"],
         "connection-types": [
             {

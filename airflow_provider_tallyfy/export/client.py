@@ -34,8 +34,8 @@ class PatientClient:
     """
     Sends reads one after the other, each when the request budget allows it.
 
-    The budget is the connection's ``requests_per_hour``, as for waits, but a worker has one of its own: it does not know
-    what a triggerer sends.
+    The budget is the connection's ``requests_per_hour``, as for waits, but a worker has one of its own: it does not
+    know what a triggerer sends.
 
     :param hook: of the connection.
     :param warn: takes a line for each failure, as a logger's ``warning`` does.
@@ -85,7 +85,9 @@ class PatientClient:
                 return result
             failing_since = now if failing_since is None else failing_since
             failures += 1
-            pause = max(min(_FIRST_PAUSE * 2 ** min(failures, 10), _MAX_PAUSE), result.error.retry_after or 0.0)
+            pause = max(
+                min(_FIRST_PAUSE * 2 ** min(failures, 10), _MAX_PAUSE), result.error.retry_after or 0.0
+            )
             if not result.is_transient or now + pause - failing_since > MAX_OUTAGE:
                 raise result.error
             self._warn("Read failed (%d in a row), retrying in %.0f s: %s", failures, pause, result.error)

@@ -30,15 +30,26 @@ ANSWERS = "answers"
 
 
 class ColumnType(Enum):
-    """What the values of a column are; the value of each member is its JSON Schema."""
+    """What the values of a column are."""
 
-    TEXT = {"type": ["string", "null"]}
-    INTEGER = {"type": ["integer", "null"]}
-    NUMBER = {"type": ["number", "null"]}
-    BOOLEAN = {"type": ["boolean", "null"]}
-    DATETIME = {"type": ["string", "null"], "format": "date-time"}
-    TEXTS = {"type": ["array", "null"], "items": {"type": "string"}}
-    JSON = {"type": ["array", "object", "string", "number", "boolean", "null"]}
+    TEXT = "text"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATETIME = "datetime"
+    TEXTS = "texts"
+    JSON = "json"
+
+
+_JSON_SCHEMAS: Mapping[ColumnType, Mapping[str, Any]] = {
+    ColumnType.TEXT: {"type": ["string", "null"]},
+    ColumnType.INTEGER: {"type": ["integer", "null"]},
+    ColumnType.NUMBER: {"type": ["number", "null"]},
+    ColumnType.BOOLEAN: {"type": ["boolean", "null"]},
+    ColumnType.DATETIME: {"type": ["string", "null"], "format": "date-time"},
+    ColumnType.TEXTS: {"type": ["array", "null"], "items": {"type": "string"}},
+    ColumnType.JSON: {"type": ["array", "object", "string", "number", "boolean", "null"]},
+}
 
 
 TYPES_OF_FIELDS: Mapping[str, ColumnType] = {
@@ -123,7 +134,11 @@ def _fit_boolean(value: Any) -> bool | None:
 def _fit_datetime(value: Any) -> str | None:
     moment = read_moment(value)
     try:
-        return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+        return (
+            None
+            if moment is None
+            else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+        )
     except OverflowError:
         return None
 
@@ -166,13 +181,13 @@ class Layout:
         self._by_id = {column.field_id: column for column in answer_columns}
         aliases = Counter(field.alias for field in self.fields)
         self._by_alias = {
-            field.alias: self._by_id[field.id] for field in self.fields if field.alias and aliases[field.alias] == 1
+            field.alias: self._by_id[field.id]
+            for field in self.fields
+            if field.alias and aliases[field.alias] == 1
         }
         self.columns = (*self._record_columns, *answer_columns, self._rest)
 
-    def lay_out(
-        self, values: Mapping[str, Any], answers: Iterable[tuple[FormField, Any]]
-    ) -> dict[str, Any]:
+    def lay_out(self, values: Mapping[str, Any], answers: Iterable[tuple[FormField, Any]]) -> dict[str, Any]:
         """
         Return a record with a value for each column.
 
@@ -202,7 +217,7 @@ class Layout:
         """Return the JSON Schema of a record."""
         properties = {}
         for column in self.columns:
-            properties[column.name] = {**column.type.value, "description": column.description}
+            properties[column.name] = {**_JSON_SCHEMAS[column.type], "description": column.description}
             if column.field_id is not None:
                 properties[column.name]["x-tallyfy-field-id"] = column.field_id
         return {
@@ -234,7 +249,9 @@ def _answer_columns(fields: Sequence[FormField], taken: Iterable[str]) -> list[C
     counts = Counter(name.casefold() for name in names) + Counter(name.casefold() for name in taken)
     return [
         Column(
-            name if counts[name.casefold()] == 1 else f"{name[: MAX_NAME_LENGTH - len(field.id) - 2]}__{field.id}",
+            name
+            if counts[name.casefold()] == 1
+            else f"{name[: MAX_NAME_LENGTH - len(field.id) - 2]}__{field.id}",
             TYPES_OF_FIELDS.get(field.field_type, ColumnType.JSON),
             f"{one_line(field.name)} ({one_line(field.field_type)})",
             field.id,

@@ -20,8 +20,8 @@ from airflow_provider_tallyfy.export.columns import Layout
 from airflow_provider_tallyfy.export.listing import RunListing, fetch_page
 from airflow_provider_tallyfy.export.progress import Progress
 from airflow_provider_tallyfy.export.staging import Folder, Plan, SegmentBuffer, Staging
-from airflow_provider_tallyfy.hooks.files import download, safe_name
 from airflow_provider_tallyfy.export.writers import ENDINGS, json_line, writer_of
+from airflow_provider_tallyfy.hooks.files import download, safe_name
 from airflow_provider_tallyfy.protocol.answers import read_moment
 from airflow_provider_tallyfy.protocol.form_fields import FormField, read_kickoff_fields
 
@@ -129,7 +129,9 @@ def parse_target(path: str, file_format: str, default_stem: str) -> tuple[str, s
     """
     folder, _, name = path.rpartition("/")
     for known_format, endings in ENDINGS.items():
-        ending = next((each for each in sorted(endings, key=len, reverse=True) if name.lower().endswith(each)), None)
+        ending = next(
+            (each for each in sorted(endings, key=len, reverse=True) if name.lower().endswith(each)), None
+        )
         if ending is not None and len(name) > len(ending):
             if known_format != file_format:
                 raise ValueError(f"path ends with {ending!r}, which is not file_format {file_format!r}.")
@@ -193,6 +195,7 @@ class Exporter:
         checklist = self._checklist()
         layout = of_records.layout_of(self._request.records, checklist)
         summary = _Summary(began_at - self._request.overlap, _LAST_UPDATED[self._request.records])
+        summary.keep(self._known_before)
         if not self._staging.folder.exists(_COLLECTED):
             self._collect(layout, checklist, summary)
             self._staging.folder.write(_COLLECTED, b"")
@@ -223,7 +226,9 @@ class Exporter:
         if self._request.until is not None:
             left = (self._request.until - self._now()).total_seconds() + MAX_LAG
             if left > 0:
-                self._log.info("Waiting %.0f s for lists to show all changes before %s", left, self._request.until)
+                self._log.info(
+                    "Waiting %.0f s for lists to show all changes before %s", left, self._request.until
+                )
                 self._clock.sleep(left)
 
     def _checklist(self) -> dict[str, Any] | None:
@@ -260,7 +265,7 @@ class Exporter:
             for run in listing:
                 found = []
                 for record in self._records_of(layout, run, has_task_fields):
-                    if self._known_before.get(str(record["id"])) == _fingerprint(record):
+                    if self._known_before.get(str(record["id"])) == summary.fingerprint(record):
                         summary.note(record)  # the next load knows it, too
                     else:
                         found.append(record)
@@ -334,7 +339,9 @@ class Exporter:
         files = self._staging.folder / "files"
         if not files.exists(staged):
             try:
-                self._client.fetch(lambda hook: download(hook, file_id, lambda: files.create(f"{staged}.tmp")))
+                self._client.fetch(
+                    lambda hook: download(hook, file_id, lambda: files.create(f"{staged}.tmp"))
+                )
             except TallyfyNotFoundError as error:
                 self._log.warning("File %s is not copied: %s", file_id, error)
                 files.remove(f"{staged}.tmp")
@@ -416,13 +423,25 @@ class _Summary:
             self.note(record)
             yield record
 
+    def fingerprint(self, record: Mapping[str, Any]) -> str:
+        """Return when a record changed last, and a hash of all that it holds."""
+        digest = blake2b(json_line(dict(record)), digest_size=9).hexdigest()
+        return f"{record.get(self.last_updated)} {digest}"
+
+    def keep(self, known: Mapping[str, str]) -> None:
+        """Keep fingerprints of the load before: a list that lags may not show such a record now, but later."""
+        for record_id, fingerprint in known.items():
+            moment = read_moment(fingerprint.partition(" ")[0])
+            if moment is not None and moment >= self.known_since:
+                self._known[record_id] = (moment, fingerprint)
+
     def note(self, record: Mapping[str, Any]) -> None:
         moment = read_moment(record.get(self.last_updated))
         if moment is None:
             return
         self.newest = max(moment, self.newest or moment)
         if moment >= self.known_since:
-            self._known[str(record["id"])] = (moment, _fingerprint(record))
+            self._known[str(record["id"])] = (moment, self.fingerprint(record))
             if len(self._known) > 2 * MAX_KNOWN:
                 self._known = dict(self._newest())
 
@@ -432,10 +451,6 @@ class _Summary:
     @property
     def known(self) -> dict[str, str]:
         return {record_id: fingerprint for record_id, (_, fingerprint) in self._newest()}
-
-
-def _fingerprint(record: Mapping[str, Any]) -> str:
-    return blake2b(json_line(dict(record)), digest_size=9).hexdigest()
 
 
 def _chain(first: dict[str, Any] | None, rest: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

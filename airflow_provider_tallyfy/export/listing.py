@@ -1,8 +1,8 @@
 """
 Which runs changed, found in lists whose pages are no snapshot.
 
-Tallyfy has no ``updated_since``: tallyfy/n8n measured that every ``*_since`` is ignored. So the list is asked for with the
-runs that changed last first, and read up to the first page of runs that did not change. No source says that Tallyfy
+Tallyfy has no ``updated_since``: tallyfy/n8n measured that every ``*_since`` is ignored. So the list is asked for with
+the runs that changed last first, and read up to the first page of runs that did not change. No source says that Tallyfy
 honours this order, so it counts only once the pages themselves prove it. Otherwise the whole list is read, by creation:
 sources agree on that order.
 """
@@ -15,8 +15,8 @@ from datetime import datetime
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id, read_moment, read_page
 from airflow_provider_tallyfy.exceptions import TallyfyResponseError
+from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id, read_moment, read_page
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
@@ -85,7 +85,7 @@ class RunListing:
         since: datetime | None,
         until: datetime | None,
         seen: set[str],
-        start: Place = Place(),  # noqa: B008 (immutable)
+        start: Place = Place(),
         log: Callable[..., object],
     ) -> None:
         self._read = read
@@ -205,7 +205,8 @@ class RunListing:
             run_id, moment = str(run["id"]), _last_updated(run)
             # A run that does not say when it changed may have changed.
             is_wanted = moment is None or (
-                (self._since is None or moment >= self._since) and (self._until is None or moment < self._until)
+                (self._since is None or moment >= self._since)
+                and (self._until is None or moment < self._until)
             )
             if is_wanted and run_id not in self._seen:
                 self._seen.add(run_id)
@@ -226,7 +227,9 @@ class _OrderProof:
 
     @property
     def is_conclusive(self) -> bool:
-        return not self.is_refuted and self._steps >= _MIN_STEPS and self._created_rises and self._created_falls
+        return (
+            not self.is_refuted and self._steps >= _MIN_STEPS and self._created_rises and self._created_falls
+        )
 
     def add(self, runs: Iterable[Mapping[str, Any]]) -> None:
         """Take in the next runs; those that moved down between two pages come again, and are no disorder."""

@@ -140,7 +140,9 @@ def kickoff_answers(run: Mapping[str, Any], fields: Sequence[FormField]) -> Answ
     return [(field, stored.get(key)) for key, field in (known | unknown).items()]
 
 
-def run_record(layout: Layout, run: Mapping[str, Any], answers: Answers, *, has_task_answers: bool) -> dict[str, Any]:
+def run_record(
+    layout: Layout, run: Mapping[str, Any], answers: Answers, *, has_task_answers: bool
+) -> dict[str, Any]:
     """Return the record of a run."""
     progress = run.get("progress")
     counts = progress if isinstance(progress, Mapping) else {"percent": progress}
@@ -175,7 +177,10 @@ def visible(tasks: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def map_files(
-    record: dict[str, Any], layout: Layout, of_answers: Answers, copy: Callable[[Mapping[str, Any]], str | None]
+    record: dict[str, Any],
+    layout: Layout,
+    of_answers: Answers,
+    copy: Callable[[Mapping[str, Any]], str | None],
 ) -> None:
     """
     Copy the files that are answers of a record, and say in the record where each copy is.
@@ -233,4 +238,8 @@ def _values(form_fields: Any) -> Iterator[tuple[str, Any]]:
 def _bare(items: Any) -> Any:
     """Return the ids of members or groups, which Tallyfy gives bare or as objects."""
     items = items.get("data") if isinstance(items, Mapping) else items
-    return [item.get("id") if isinstance(item, Mapping) else item for item in items] if isinstance(items, list) else items
+    return (
+        [item.get("id") if isinstance(item, Mapping) else item for item in items]
+        if isinstance(items, list)
+        else items
+    )

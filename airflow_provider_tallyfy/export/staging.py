@@ -2,8 +2,8 @@
 Where an export keeps what it has read until all of it is there, in storage that a retry on another worker sees.
 
 A folder of its own beside the files to be, named by the task instance, holds *segments*: gzipped JSON Lines of a few
-hundred records each, complete or absent. A retry goes on behind the last one. The files are made from the segments at the
-end, under temporary names in that folder, and then moved to where they belong.
+hundred records each, complete or absent. A retry goes on behind the last one. The files are made from the segments at
+the end, under temporary names in that folder, and then moved to where they belong.
 """
 
 from __future__ import annotations

@@ -110,7 +110,9 @@ def _write_parquet(file: IO[bytes], columns: Sequence[Column], records: Iterable
             arrays = [
                 pa.array(
                     [
-                        convert[column.type](record[column.name]) if column.type in convert else record[column.name]
+                        convert[column.type](record[column.name])
+                        if column.type in convert
+                        else record[column.name]
                         for record in batch
                     ],
                     type=types[column.type],

@@ -53,7 +53,9 @@ def download(hook: TallyfyHook, file_id: str, create: Callable[[], AbstractConte
             for chunk in response.iter_content(_CHUNK):
                 size += len(chunk)
                 if size > MAX_FILE_SIZE or time.monotonic() > ends_at:
-                    what = f"larger than {MAX_FILE_SIZE // 1024**2} MiB" if size > MAX_FILE_SIZE else "too slow"
+                    what = (
+                        f"larger than {MAX_FILE_SIZE // 1024**2} MiB" if size > MAX_FILE_SIZE else "too slow"
+                    )
                     raise TallyfyResponseError(f"File {file_id} is {what}; it is not downloaded.")
                 sink.write(chunk)
         expected = response.headers.get("Content-Length", "")
@@ -95,12 +97,18 @@ def upload(
     """Upload a file; see :meth:`TallyfyHook.upload_file`."""
     given = [run_id, step_id, field_id]
     if any(given) and not all(given):
-        raise ValueError("A file for a task needs run_id, step_id and field_id; one for a kick-off form none of them.")
+        raise ValueError(
+            "A file for a task needs run_id, step_id and field_id; one for a kick-off form none of them."
+        )
     name = safe_name(path.name if name is None else name)
     size = check_file(path)
     fields = {"source": "local", "checklist_id": identifier(checklist_id, "checklist_id")}
     if run_id is None:
-        fields |= {"subject_type": "Checklist", "subject_id": fields["checklist_id"], "uploaded_from": "ko_field"}
+        fields |= {
+            "subject_type": "Checklist",
+            "subject_id": fields["checklist_id"],
+            "uploaded_from": "ko_field",
+        }
     else:
         fields |= {
             "subject_type": "Run",
@@ -126,7 +134,7 @@ def check_file(path: Path) -> int:
     size = path.stat().st_size
     if not 0 < size <= MAX_FILE_SIZE:
         raise ValueError(
-            f"File {str(path)!r} has {size:,} bytes; Tallyfy takes 1 to {MAX_FILE_SIZE:,} ({MAX_FILE_SIZE // 1024**2} MiB)."
+            f"File {str(path)!r} has {size:,} bytes; Tallyfy takes 1 byte to {MAX_FILE_SIZE // 1024**2} MiB."
         )
     return size
 

@@ -251,7 +251,7 @@ class Transport:
             url or self._connection.api_url + call.target,
             json=call.json,
             data=data,
-            headers=content_type and {"Content-Type": content_type},
+            headers=None if content_type is None else {"Content-Type": content_type},
             auth=auth,
             stream=True,
         )

@@ -1,9 +1,9 @@
 """
 How far the exports of a task have come, from one DAG run to the next (Airflow 3.3 and newer).
 
-It stands in the state of an outlet asset, since the task state store belongs to one DAG run. It moves on only when a load
-is whole. What one DAG run was to load is kept in its task state store, so a retry, and a task that was cleared, load the
-same again.
+It stands in the state of an outlet asset, since the task state store belongs to one DAG run. It moves on only when a
+load is whole. What one DAG run was to load is kept in its task state store, so a retry, and a task that was cleared,
+load the same again.
 """
 
 from __future__ import annotations

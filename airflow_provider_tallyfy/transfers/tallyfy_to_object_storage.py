@@ -30,8 +30,9 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
     """
     Write runs or tasks, with what people filled in, to files in object storage.
 
-    Each record has the fields of the run or task and the answers of its forms, as columns by alias. A JSON Schema beside
-    the files describes the columns. Incremental by default: each DAG run loads what changed since the one before.
+    Each record has the fields of the run or task and the answers of its forms, as columns by alias. A JSON Schema
+    beside the files describes the columns. Incremental by default: each DAG run loads what changed since the one
+    before.
 
     Files appear complete or not at all. A retry goes on where the try before was ended, and leaves neither duplicates
     nor temporary files; so a full load that takes hours needs ``retries``, not luck.
@@ -46,16 +47,17 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
     :param since: leave out runs that did not change since: a ``datetime``, or ISO 8601 text, in UTC unless it says
         otherwise. A template that renders to nothing loads everything. Default: since the last successful load of the
         same task, which Airflow 3.3 and newer keep. (templated)
-    :param until: leave out runs that changed at this time or later. If it has just passed, the task waits up to a minute
-        for lists that lag. Default: no bound. (templated)
+    :param until: leave out runs that changed at this time or later. If it has just passed, the task waits up to a
+        minute for lists that lag. Default: no bound. (templated)
     :param filters: further filters of the list of runs, as for
         :meth:`~airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook.list_runs`; with ``status`` or ``archived`` among
         them, archived runs are exported only as these say. (templated)
     :param overwrite: replace files that another task instance wrote. Its own are always replaced.
     :param max_records_per_file: after how many records the next file begins.
     :param attachments: copy files that users uploaded, too, to a folder beside the records.
-    :param overlap: how long lists may lag, in seconds or as a ``timedelta``: each incremental load begins so much earlier,
-        and leaves out again what the load before had in the same state. For ``since`` as given it does not apply.
+    :param overlap: how long lists may lag, in seconds or as a ``timedelta``: each incremental load begins so much
+        earlier, and leaves out again what the load before had in the same state. If you give ``since``, it does not
+        apply.
     :param full_every: how often an incremental export loads everything again, so that a change that no list showed
         arrives at most this late; ``None`` for never.
     :param page_size: runs in one response, up to 100. Fewer need less memory if answers are very long.
@@ -132,11 +134,14 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
         for name, most in (("max_records_per_file", None), ("page_size", 100)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1 or value > (most or value):
-                problems.append(f"{name} must be a whole number from 1{f' to {most}' if most else ''}, but is {value!r}.")
+                problems.append(
+                    f"{name} must be a whole number from 1{f' to {most}' if most else ''}, but is {value!r}."
+                )
         if self._is_incremental and not AIRFLOW_V_3_3_PLUS:
             problems.append(
-                "since is missing. Airflow keeps the end of the last load from 3.3 on; on an older one, give it: "
-                "since='{{ data_interval_start }}', until='{{ data_interval_end }}'; or since='1970-01-01' for all."
+                "since is missing. Only Airflow 3.3 and newer keep where the last load ended. Write "
+                "since='{{ data_interval_start }}', until='{{ data_interval_end }}', or since='1970-01-01' to load "
+                "everything."
             )
         if self._is_incremental and self.until is not None:
             problems.append("until needs since: without it, each load ends when it begins to read.")
@@ -163,7 +168,9 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
                 raise ValueError(f"until ({until}) is in the future.")
             if self._is_incremental:
                 if getattr(ti, "map_index", -1) not in (-1, None):
-                    raise ValueError("A mapped task needs since: its instances cannot tell their earlier loads apart.")
+                    raise ValueError(
+                        "A mapped task needs since: its instances cannot tell their earlier loads apart."
+                    )
                 state = ExportState(context, self._state_assets()[0], _duration(self.full_every))
             target, root = self._target(since, until, ti, export_id)
             load = Load(since, until) if state is None else state.next_load(now)
@@ -235,7 +242,9 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
         for path in paths:
             get_hook_lineage_collector().add_output_asset(context=self.hook, uri=path)
         ended_at = until or result.began_at
-        self.log.info("Wrote %d records to %d files with %d requests", result.records, len(paths), result.requests)
+        self.log.info(
+            "Wrote %d records to %d files with %d requests", result.records, len(paths), result.requests
+        )
         return {
             "paths": paths,
             "records": result.records,

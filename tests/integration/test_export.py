@@ -30,7 +30,9 @@ from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
 from dev.sandbox import SandboxClient
 
 ASSET = Asset("tallyfy_runs")
-in_airflow_3_3 = pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="the state of assets came with Airflow 3.3")
+in_airflow_3_3 = pytest.mark.skipif(
+    not AIRFLOW_V_3_3_PLUS, reason="the state of assets came with Airflow 3.3"
+)
 
 
 class Store(dict):
@@ -107,9 +109,9 @@ def read(result):
     found = []
     for name in result["paths"]:
         path = Path(name.removeprefix("file://"))
-        opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-        with opened as file:
-            found += map(json.loads, file)
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        found += map(json.loads, content.splitlines())
     first = Path(result["paths"][0].removeprefix("file://"))
     schema = json.loads(Path(f"{first}.schema.json").read_text())
     for record in found:
@@ -158,8 +160,14 @@ def test_a_list_without_answers_gives_the_same_records(exports, monkeypatch, kin
 
 def test_tasks_have_their_own_records(exports):
     found = read(exports.everything(records="tasks", checklist_id=RELEASE_CHECKLIST_ID)).values()
-    decided = next(each for each in found if each["run_id"] == COMPLETE_RUN_ID and each["alias"] == "approve_release")
-    assert (decided["is_approved"], decided["comment"], decided["status"]) == (True, "All checks passed.", "completed")
+    decided = next(
+        each for each in found if each["run_id"] == COMPLETE_RUN_ID and each["alias"] == "approve_release"
+    )
+    assert (decided["is_approved"], decided["comment"], decided["status"]) == (
+        True,
+        "All checks passed.",
+        "completed",
+    )
 
 
 def test_all_formats_hold_the_same(exports, tmp_path):
@@ -172,7 +180,11 @@ def test_all_formats_hold_the_same(exports, tmp_path):
     table = {row["id"]: row for row in pq.read_table(tmp_path / "x.parquet").to_pylist()}
     assert rows.keys() == table.keys() == lines.keys()
     for run_id, record in lines.items():
-        assert json.loads(rows[run_id]["answers"] or "null") == record["answers"] == json.loads(table[run_id]["answers"] or "null")
+        assert (
+            json.loads(rows[run_id]["answers"] or "null")
+            == record["answers"]
+            == json.loads(table[run_id]["answers"] or "null")
+        )
         assert datetime.fromisoformat(record["created_at"]) == table[run_id]["created_at"]
         assert rows[run_id]["name"] == record["name"] == table[run_id]["name"]
 
@@ -181,7 +193,11 @@ def test_files_are_split_and_replaced_by_their_own_task_only(exports, tmp_path):
     exports.launch(22)
     path = f"file://{tmp_path}/runs.jsonl"
     first = exports.everything("a", path=path, max_records_per_file=10)
-    assert [Path(name).name for name in first["paths"]] == ["runs.jsonl", "runs-00002.jsonl", "runs-00003.jsonl"]
+    assert [Path(name).name for name in first["paths"]] == [
+        "runs.jsonl",
+        "runs-00002.jsonl",
+        "runs-00003.jsonl",
+    ]
     assert len(read(first)) == 25
     assert exports.left() == [*(sorted(Path(name).name for name in first["paths"])), "runs.jsonl.schema.json"]
 
@@ -194,7 +210,10 @@ def test_files_are_split_and_replaced_by_their_own_task_only(exports, tmp_path):
 
 def test_the_same_interval_gives_the_same_records(exports):
     exports.launch(5)
-    interval = {"since": datetime.now(UTC) - timedelta(days=3), "until": datetime.now(UTC) - timedelta(minutes=5)}
+    interval = {
+        "since": datetime.now(UTC) - timedelta(days=3),
+        "until": datetime.now(UTC) - timedelta(minutes=5),
+    }
     first = exports.run(**interval)
     assert [*read(first)] == [SEEDED_RUN_ID]
     files = {name: Path(name.removeprefix("file://")).read_bytes() for name in first["paths"]}

@@ -13,7 +13,11 @@ from airflow_provider_tallyfy.export.columns import Column, ColumnType, Layout, 
 from airflow_provider_tallyfy.export.writers import json_line
 from airflow_provider_tallyfy.protocol.form_fields import FormField
 
-RECORD = (Column("id", ColumnType.TEXT), Column("status", ColumnType.TEXT), Column("late_tasks", ColumnType.INTEGER))
+RECORD = (
+    Column("id", ColumnType.TEXT),
+    Column("status", ColumnType.TEXT),
+    Column("late_tasks", ColumnType.INTEGER),
+)
 
 
 def field(field_id, alias="", label="", field_type="text"):
@@ -25,7 +29,11 @@ def names(*fields):
 
 
 def test_a_column_is_called_by_alias_then_label_then_id():
-    assert names(field("1", "amount", "Amount"), field("2", "", "Due\ndate"), field("3")) == ["amount", "Due date", "3"]
+    assert names(field("1", "amount", "Amount"), field("2", "", "Due\ndate"), field("3")) == [
+        "amount",
+        "Due date",
+        "3",
+    ]
 
 
 def test_no_field_keeps_a_name_that_another_has_too():
@@ -51,7 +59,9 @@ def test_an_answer_of_a_renamed_field_stands_under_its_new_name():
 
 def test_an_answer_of_a_removed_field_is_kept():
     layout = Layout(RECORD, [field("1", "amount")])
-    record = layout.lay_out({"id": "r"}, [(field("1", "amount"), "5"), (field("9", "gone"), "x"), (field("8", "gone"), "y")])
+    record = layout.lay_out(
+        {"id": "r"}, [(field("1", "amount"), "5"), (field("9", "gone"), "x"), (field("8", "gone"), "y")]
+    )
     assert (record["amount"], record["other_values"]) == ("5", {"gone": "x", "gone__8": "y"})
 
 
@@ -79,12 +89,17 @@ def test_an_answer_of_a_field_that_was_made_again_stands_in_its_column():
 )
 def test_each_type_of_field_has_one_type_of_column(field_type, stored, written):
     layout = Layout(RECORD, [field("1", "answer", field_type=field_type)])
-    assert layout.lay_out({"id": "r"}, [(field("1", "answer", field_type=field_type), stored)])["answer"] == written
+    assert (
+        layout.lay_out({"id": "r"}, [(field("1", "answer", field_type=field_type), stored)])["answer"]
+        == written
+    )
 
 
 def test_a_value_of_another_type_is_kept_beside_its_column():
     layout = Layout(RECORD, [field("1", "due", field_type="date")])
-    record = layout.lay_out({"id": "r", "late_tasks": "many"}, [(field("1", "due", field_type="date"), "soon")])
+    record = layout.lay_out(
+        {"id": "r", "late_tasks": "many"}, [(field("1", "due", field_type="date"), "soon")]
+    )
     assert (record["due"], record["late_tasks"]) == (None, None)
     assert record["other_values"] == {"due": "soon", "late_tasks": "many"}
 
@@ -97,7 +112,12 @@ def test_without_a_template_all_answers_stand_in_one_column():
 
 @pytest.mark.parametrize(
     ("column_type", "value"),
-    [(ColumnType.INTEGER, True), (ColumnType.INTEGER, 2**70), (ColumnType.NUMBER, "x"), (ColumnType.TEXT, {})],
+    [
+        (ColumnType.INTEGER, True),
+        (ColumnType.INTEGER, 2**70),
+        (ColumnType.NUMBER, "x"),
+        (ColumnType.TEXT, {}),
+    ],
 )
 def test_what_is_of_another_type_does_not_fit(column_type, value):
     with pytest.raises(MisfitError):
@@ -115,7 +135,9 @@ fields = st.lists(
         st.text("abc123", min_size=1, max_size=3),
         st.text(max_size=20),
         st.text(max_size=40),
-        st.sampled_from(["text", "textarea", "date", "radio", "multiselect", "table", "assignees_form", "file", "new"]),
+        st.sampled_from(
+            ["text", "textarea", "date", "radio", "multiselect", "table", "assignees_form", "file", "new"]
+        ),
     ),
     max_size=6,
 )
