@@ -93,6 +93,10 @@ class PatientClient:
             self._warn("Read failed (%d in a row), retrying in %.0f s: %s", failures, pause, result.error)
             self._sleep_until(now + pause)
 
+    def close(self) -> None:
+        """Close the sockets."""
+        self._hook.close_idle()
+
     def _sleep_until(self, moment: float) -> None:
         while (left := moment - self._clock.monotonic()) > 0:
             self._clock.sleep(min(left, _SLICE))

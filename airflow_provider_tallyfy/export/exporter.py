@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError
 from airflow_provider_tallyfy.export import records as of_records
@@ -28,6 +28,7 @@ from airflow_provider_tallyfy.protocol.form_fields import FormField, read_kickof
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
+T = TypeVar("T")
 MAX_KNOWN = 2_000
 """Records that changed shortly before an export began and that the next one recognizes, so as to leave them out."""
 MAX_LAG = 60.0
@@ -177,6 +178,7 @@ class Exporter:
         )
         self._staging = Staging(target.folder / f".tallyfy-export-{export_id}")
         self._checklists: dict[str, tuple[FormField, ...]] = {}
+        self._list_shows_answers = False
 
     def run(self) -> ExportResult:
         """
@@ -202,6 +204,7 @@ class Exporter:
         self._log.info("All runs are read; writing the files")
         names = self._write(layout, summary)
         self._publish(layout, names, summary.records, began_at)
+        self._client.close()
         return ExportResult(
             names, summary.records, began_at, summary.newest, self._client.requests, summary.known
         )
@@ -284,21 +287,27 @@ class Exporter:
                 yield self._with_attachments(record, layout, of_records.task_answers(task))
             return
         answers = of_records.kickoff_answers(run, self._kickoff_fields(layout, run))
-        of_tasks = of_records.listed_answers(run) if has_task_fields else []
-        has_task_answers = True
-        if of_tasks is None:
-            tasks = None if run.get("archived_at") else self._read_tasks(run)
-            has_task_answers = tasks is not None
+        of_tasks = self._trusted(of_records.listed_answers(run)) if has_task_fields else []
+        is_gone = bool(run.get("archived_at")) and has_task_fields and not of_tasks
+        if of_tasks is None and not is_gone:
+            tasks = self._read_tasks(run)
+            is_gone = tasks is None
             of_tasks = [answer for task in tasks or () for answer in of_records.task_answers(task)]
-        answers += of_tasks
+        answers += of_tasks or []
+        has_task_answers = not is_gone
         record = of_records.run_record(layout, run, answers, has_task_answers=has_task_answers)
         yield self._with_attachments(record, layout, answers)
 
     def _tasks_of(self, run: dict[str, Any]) -> list[Mapping[str, Any]]:
-        listed = of_records.listed_tasks(run)
+        listed = self._trusted(of_records.listed_tasks(run))
         if listed is not None:
             return of_records.visible(listed)
         return [] if run.get("archived_at") else self._read_tasks(run) or []
+
+    def _trusted(self, listed: list[T] | None) -> list[T] | None:
+        """Return what a list shows with a run; that it shows nothing counts only once it has shown something."""
+        self._list_shows_answers = self._list_shows_answers or bool(listed)
+        return listed if self._list_shows_answers else None
 
     def _read_tasks(self, run: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
         """Read the tasks of a run that the list does not show; ``None`` for a run that is gone meanwhile."""

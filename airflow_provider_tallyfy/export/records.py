@@ -107,7 +107,7 @@ def has_task_fields(checklist: Mapping[str, Any]) -> bool:
 def listed_tasks(run: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
     """Return the tasks that a list shows with a run, if it shows the answers of each; otherwise ``None``."""
     tasks = read_tasks(run) if run.get("tasks") is not None else None
-    if not tasks or not all(_shows_values(task.get("form_fields")) for task in tasks):
+    if tasks is None or not all(_shows_values(task.get("form_fields")) for task in tasks):
         return None
     return list(tasks)
 
@@ -115,10 +115,7 @@ def listed_tasks(run: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
 def listed_answers(run: Mapping[str, Any]) -> Answers | None:
     """Return the answers of all tasks that a list shows with a run; ``None`` if it does not show them."""
     entries = run.get("form_fields")
-    if not _shows_values(entries):
-        return None
-    answers = _answers(entries)
-    return answers or None
+    return _answers(entries) if _shows_values(entries) else None
 
 
 def task_answers(task: Mapping[str, Any]) -> Answers:

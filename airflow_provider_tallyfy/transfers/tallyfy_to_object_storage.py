@@ -208,7 +208,10 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
                 stem += f"-{ti.map_index}"
         if not isinstance(self.path, (str, ObjectStoragePath)) or not str(self.path).strip():
             raise ValueError(f"path must be a URL or a path, not {described(self.path)}.")
-        conn_id = self.object_storage_conn_id or getattr(self.path, "conn_id", None)
+        conn_id = self.object_storage_conn_id
+        if conn_id is None and not isinstance(self.path, str):
+            # Airflow 2 has it among the options.
+            conn_id = getattr(self.path, "conn_id", None) or self.path.storage_options.get("conn_id")
         folder, stem, ending = parse_target(str(self.path).strip(), self.file_format, stem)
         root = ObjectStoragePath(folder, conn_id=conn_id) if conn_id else ObjectStoragePath(folder)
         return Target(Folder(root.fs, root.path), stem, ending), str(root).rstrip("/")
