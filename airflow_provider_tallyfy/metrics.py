@@ -23,7 +23,7 @@ from queue import Full, Queue
 from threading import Thread
 from typing import Any, Literal, ParamSpec
 
-from airflow_provider_tallyfy.protocol.failures import FailureKind
+from airflow_provider_tallyfy.protocol.errors import ErrorKind
 
 P = ParamSpec("P")
 
@@ -40,15 +40,15 @@ RequestOutcome = Literal[
 ]
 CompletionOutcome = Literal["met", "unreachable", "skipped", "denied", "pending"]
 
-OUTCOME_OF_FAILURE: Mapping[FailureKind, RequestOutcome] = {
-    FailureKind.AUTHENTICATION: "unauthorized",
-    FailureKind.PERMISSION: "forbidden",
-    FailureKind.NOT_FOUND: "not_found",
-    FailureKind.VALIDATION: "invalid",
-    FailureKind.RATE_LIMIT: "rate_limited",
-    FailureKind.SERVER: "server_error",
-    FailureKind.REDIRECT: "unreadable",
-    FailureKind.OTHER: "invalid",
+OUTCOME_OF_ERROR: Mapping[ErrorKind, RequestOutcome] = {
+    ErrorKind.AUTHENTICATION: "unauthorized",
+    ErrorKind.PERMISSION: "forbidden",
+    ErrorKind.NOT_FOUND: "not_found",
+    ErrorKind.VALIDATION: "invalid",
+    ErrorKind.RATE_LIMIT: "rate_limited",
+    ErrorKind.SERVER: "server_error",
+    ErrorKind.REDIRECT: "unreadable",
+    ErrorKind.OTHER: "invalid",
 }
 
 

@@ -28,10 +28,10 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyValidationError,
 )
 from airflow_provider_tallyfy.protocol import forms, tasks
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
-from airflow_provider_tallyfy.protocol.form_fields import read_task_fields, stored_values
-from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError
-from airflow_provider_tallyfy.protocol.text import described, one_line, quoted
+from airflow_provider_tallyfy.protocol.formatting import described, one_line, quoted
+from airflow_provider_tallyfy.protocol.forms.fields import read_task_fields, stored_values
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
+from airflow_provider_tallyfy.protocol.validation import FormValuesError, InvalidValueError
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
@@ -118,7 +118,7 @@ class Completer:
         """Return the task that has the name; reads of a run that was just launched may lag."""
         wanted = self._wanted
         if not isinstance(wanted.task, str) or not wanted.task.strip():
-            raise UnfitValueError(
+            raise InvalidValueError(
                 f"task must be a task's id, alias or title, but is {described(wanted.task)}."
             )
         for pause in (*attempts.READ_LAG_PAUSES, None):
@@ -245,13 +245,13 @@ class Completer:
             taskdata = forms.encode_task_values(fields, values, directory, stored=stored)
         except FormValuesError as error:
             problems, choices = [*problems, *error.problems], list(error.choices)
-        except UnreadableAnswerError as error:
+        except MalformedResponseError as error:
             raise TallyfyResponseError(
                 f"Nothing was sent, since the form of task {task['id']} cannot be read: {error}."
             ) from None
         try:
             override_user = self._override_user()
-        except UnfitValueError as error:
+        except InvalidValueError as error:
             problems += [f"override_user: {problem}" for problem in error.problems]
         if problems:
             raise FormValuesError(problems, choices)
@@ -269,7 +269,7 @@ class Completer:
         if isinstance(user, str) and user.isdecimal():
             user = int(user)
         if isinstance(user, bool) or not isinstance(user, (int, str)) or (isinstance(user, int) and user < 1):
-            raise UnfitValueError(f"a member's id or e-mail address was expected, not {described(user)}")
+            raise InvalidValueError(f"a member's id or e-mail address was expected, not {described(user)}")
         return user if isinstance(user, int) else self._hook.get_directory().member(user).id
 
     def _as_wanted(self, task: dict[str, Any]) -> dict[str, Any]:

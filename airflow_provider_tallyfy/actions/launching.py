@@ -27,10 +27,10 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyNotFoundError,
     TallyfyResponseError,
 )
-from airflow_provider_tallyfy.protocol.addresses import is_identifier
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, find_marked, newest_runs
-from airflow_provider_tallyfy.protocol.launches import cut_to_fit, encode_launch, needs_directory
+from airflow_provider_tallyfy.protocol.launch_request import cut_to_fit, encode_launch, needs_directory
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
+from airflow_provider_tallyfy.protocol.urls import is_identifier
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
@@ -166,7 +166,7 @@ class Launcher:
             form = (checklist, kickoff, overrides)
             directory = self._hook.get_directory() if needs_directory(*form, **values) else None
             encoded = encode_launch(*form, directory, name=name, **values)
-        except UnreadableAnswerError as error:
+        except MalformedResponseError as error:
             raise TallyfyResponseError(
                 f"Nothing was sent, since template {checklist_id} cannot be read: {error}."
             ) from None

@@ -15,11 +15,12 @@ from enum import Enum
 from math import isfinite
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.answers import read_moment
-from airflow_provider_tallyfy.protocol.form_fields import FormField
-from airflow_provider_tallyfy.protocol.form_readings import read
+from airflow_provider_tallyfy.protocol.formatting import one_line
+from airflow_provider_tallyfy.protocol.forms.decoding import is_blank
+from airflow_provider_tallyfy.protocol.forms.field_types import decode
+from airflow_provider_tallyfy.protocol.forms.fields import FormField
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
-from airflow_provider_tallyfy.protocol.text import one_line
+from airflow_provider_tallyfy.protocol.responses import parse_datetime
 
 MAX_NAME_LENGTH = 128
 """Of a column; warehouses take 128 (Redshift) to 300 (BigQuery) characters."""
@@ -132,7 +133,7 @@ def _fit_boolean(value: Any) -> bool | None:
 
 
 def _fit_datetime(value: Any) -> str | None:
-    moment = read_moment(value)
+    moment = parse_datetime(value)
     try:
         return (
             None
@@ -199,7 +200,7 @@ class Layout:
         for column in self._record_columns:
             _put(record, rest, column, values.get(column.name), column.name)
         for field, stored in answers:
-            value = read(field, stored)
+            value = decode(field, stored)
             column_of_field = self._by_id.get(field.id)
             if column_of_field is None:
                 # A field that was deleted and made again has another id; an answer to the new one goes first.
@@ -208,7 +209,7 @@ class Layout:
                     column_of_field = None
             if column_of_field is not None:
                 _put(record, rest, column_of_field, value, column_of_field.name)
-            elif value not in (None, [], "") or self._rest.name == ANSWERS:
+            elif self._rest.name == ANSWERS or not is_blank(value):
                 rest[_free_name(rest, field)] = sanitize_payload(value)
         record[self._rest.name] = rest or None
         return record

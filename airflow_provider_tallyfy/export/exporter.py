@@ -22,8 +22,8 @@ from airflow_provider_tallyfy.export.progress import Progress
 from airflow_provider_tallyfy.export.staging import Folder, Plan, SegmentBuffer, Staging
 from airflow_provider_tallyfy.export.writers import ENDINGS, json_line, writer_of
 from airflow_provider_tallyfy.hooks.files import download, safe_name
-from airflow_provider_tallyfy.protocol.answers import read_moment
-from airflow_provider_tallyfy.protocol.form_fields import FormField, read_kickoff_fields
+from airflow_provider_tallyfy.protocol.forms.fields import FormField, read_kickoff_fields
+from airflow_provider_tallyfy.protocol.responses import parse_datetime
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
@@ -193,7 +193,7 @@ class Exporter:
         if kept is None:
             self._staging.begin(plan)
             kept = plan
-        began_at = read_moment(kept.began_at) or self._now()
+        began_at = parse_datetime(kept.began_at) or self._now()
         checklist = self._checklist()
         layout = of_records.layout_of(self._request.records, checklist)
         summary = _Summary(began_at - self._request.overlap, _LAST_UPDATED[self._request.records])
@@ -440,12 +440,12 @@ class _Summary:
     def keep(self, known: Mapping[str, str]) -> None:
         """Keep fingerprints of the load before: a list that lags may not show such a record now, but later."""
         for record_id, fingerprint in known.items():
-            moment = read_moment(fingerprint.partition(" ")[0])
+            moment = parse_datetime(fingerprint.partition(" ")[0])
             if moment is not None and moment >= self.known_since:
                 self._known[record_id] = (moment, fingerprint)
 
     def note(self, record: Mapping[str, Any]) -> None:
-        moment = read_moment(record.get(self.last_updated))
+        moment = parse_datetime(record.get(self.last_updated))
         if moment is None:
             return
         self.newest = max(moment, self.newest or moment)

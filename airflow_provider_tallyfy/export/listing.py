@@ -16,7 +16,12 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.exceptions import TallyfyResponseError
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id, read_moment, read_page
+from airflow_provider_tallyfy.protocol.responses import (
+    MalformedResponseError,
+    is_id,
+    parse_datetime,
+    read_page,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
@@ -56,8 +61,8 @@ def fetch_page(hook: TallyfyHook, number: int, params: Mapping[str, Any]) -> Run
     try:
         page = read_page(body, number)
         if not all(is_id(run.get("id")) for run in page.items):
-            raise UnreadableAnswerError("a run has no id")
-    except UnreadableAnswerError as error:
+            raise MalformedResponseError("a run has no id")
+    except MalformedResponseError as error:
         raise TallyfyResponseError(f"GET runs, page {number}, cannot be read: {error}") from None
     pagination = (body.get("meta") or {}).get("pagination") or {}
     total = pagination.get("total")
@@ -237,7 +242,7 @@ class _OrderProof:
             if run["id"] in self._ids:
                 continue
             self._ids.add(run["id"])
-            updated, created = _last_updated(run), read_moment(run.get("created_at"))
+            updated, created = _last_updated(run), parse_datetime(run.get("created_at"))
             if updated is None or (self.oldest is not None and updated > self.oldest):
                 self.is_refuted = True
                 return
@@ -251,4 +256,4 @@ class _OrderProof:
 
 
 def _last_updated(run: Mapping[str, Any]) -> datetime | None:
-    return read_moment(run.get("last_updated"))
+    return parse_datetime(run.get("last_updated"))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_tallyfy.export.columns import Column, ColumnType, Layout
-from airflow_provider_tallyfy.protocol.form_fields import (
+from airflow_provider_tallyfy.protocol.forms.fields import (
     FormField,
     read_form_fields,
     read_kickoff_fields,
@@ -115,12 +115,12 @@ def listed_tasks(run: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
 def listed_answers(run: Mapping[str, Any]) -> Answers | None:
     """Return the answers of all tasks that a list shows with a run; ``None`` if it does not show them."""
     entries = run.get("form_fields")
-    return _answers(entries) if _shows_values(entries) else None
+    return task_answers({"form_fields": entries}) if _shows_values(entries) else None
 
 
 def task_answers(task: Mapping[str, Any]) -> Answers:
     """Return the answers of a task that was read ``with=form_fields``."""
-    stored = stored_values(task) | dict(_values(task.get("form_fields")))
+    stored = stored_values(task)
     return [(field, stored.get(field.id)) for field in read_task_fields(task)]
 
 
@@ -206,11 +206,6 @@ def _with_paths(value: Any, copies: Mapping[str, str]) -> Any:
     return value
 
 
-def _answers(entries: Any) -> Answers:
-    stored = dict(_values(entries))
-    return [(field, stored.get(field.id)) for field in read_form_fields(entries)]
-
-
 def _entries(form_fields: Any) -> list[Mapping[str, Any]] | None:
     if isinstance(form_fields, Mapping):
         form_fields = form_fields.get("data")
@@ -219,17 +214,9 @@ def _entries(form_fields: Any) -> list[Mapping[str, Any]] | None:
 
 
 def _shows_values(form_fields: Any) -> bool:
+    """Tell whether fields come with answers, in ``field_value`` (tallyfy/mcp-public) or ``value`` (documentation)."""
     entries = _entries(form_fields)
     return entries is not None and all("field_value" in entry or "value" in entry for entry in entries)
-
-
-def _values(form_fields: Any) -> Iterator[tuple[str, Any]]:
-    """Give the answers: they stand in ``field_value`` (tallyfy/mcp-public) or ``value`` (documentation)."""
-    for entry in _entries(form_fields) or ():
-        for name in ("field_value", "value"):
-            if name in entry:
-                yield str(entry.get("id")), entry[name]
-                break
 
 
 def _bare(items: Any) -> Any:

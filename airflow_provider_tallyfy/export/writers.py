@@ -12,7 +12,7 @@ from itertools import islice
 from typing import IO, Any, Protocol
 
 from airflow_provider_tallyfy.export.columns import Column, ColumnType
-from airflow_provider_tallyfy.protocol.answers import read_moment
+from airflow_provider_tallyfy.protocol.responses import parse_datetime
 
 ENDINGS = {
     "jsonl": (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz"),
@@ -94,7 +94,7 @@ def _write_parquet(file: IO[bytes], columns: Sequence[Column], records: Iterable
         ColumnType.JSON: pa.string(),
     }
     convert: dict[ColumnType, Callable[[Any], Any]] = {
-        ColumnType.DATETIME: read_moment,
+        ColumnType.DATETIME: parse_datetime,
         ColumnType.JSON: lambda value: None if value is None else json.dumps(value, ensure_ascii=False),
     }
     schema = pa.schema(

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
-from airflow_provider_tallyfy.protocol import addresses
+from airflow_provider_tallyfy.protocol import urls
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 DEFAULT_TIMEOUT = 30.0
-_LONGEST_TIMEOUT = 3600.0
+_MAX_TIMEOUT = 3600.0
 DEFAULT_REQUESTS_PER_HOUR = 500
 """Half of the tightest limit that Tallyfy publishes, 1,000 an hour for an organization."""
 _MAX_REQUESTS_PER_HOUR = 1_000_000
@@ -63,17 +63,15 @@ class TallyfyConnection:
             extra = connection.extra_dejson
             if not isinstance(extra, dict):
                 raise ValueError("extra must be a JSON object.")
-            allow_http = _truth(extra, "allow_http", default=False)
-            api_url = addresses.api_url(
-                connection.host, connection.port, connection.schema, allow_http=allow_http
-            )
+            allow_http = _bool(extra, "allow_http", default=False)
+            api_url = urls.api_url(connection.host, connection.port, connection.schema, allow_http=allow_http)
             client_id = _text(extra, "client_id")
             if extra.get("client_secret") and not client_id:
                 raise ValueError("extra 'client_secret' needs extra 'client_id'.")
             return cls(
                 conn_id=conn_id,
                 api_url=api_url,
-                web_url=_web_url(_text(extra, "web_url") or addresses.DEFAULT_WEB_URL),
+                web_url=_web_url(_text(extra, "web_url") or urls.DEFAULT_WEB_URL),
                 organization=_organization(connection.login),
                 access_token=None
                 if client_id
@@ -83,8 +81,8 @@ class TallyfyConnection:
                 if client_id
                 else None,
                 user_email=_text(extra, "user_email"),
-                token_url=addresses.checked_url(
-                    _text(extra, "token_url") or addresses.token_url(api_url),
+                token_url=urls.checked_url(
+                    _text(extra, "token_url") or urls.token_url(api_url),
                     "extra 'token_url'",
                     allow_http=allow_http,
                 ),
@@ -105,7 +103,7 @@ def _required(value: object, field_name: str) -> object:
 def _organization(login: object) -> str:
     """Return the organization's id; a token that was pasted here by mistake must not be shown."""
     _required(login, "login (the organization id)")
-    if not addresses.is_identifier(login):
+    if not urls.is_identifier(login):
         raise ValueError("login (the organization id) must be 1 to 255 letters, digits, '_' or '-'.")
     return login
 
@@ -135,7 +133,7 @@ def _text(extra: dict[str, Any], name: str) -> str | None:
     return value.strip()
 
 
-def _truth(extra: dict[str, Any], name: str, *, default: bool) -> bool:
+def _bool(extra: dict[str, Any], name: str, *, default: bool) -> bool:
     """Read true or false; a URI has them as text, and so has the form of Airflow 2 where it is tested, unsaved."""
     value = extra.get(name)
     if value is None or value == "":
@@ -151,7 +149,7 @@ def _verify(value: object) -> bool | str:
     if isinstance(value, str) and value.lower() not in ("true", "false", ""):
         _check_bundle(value)
         return value
-    return _truth({"verify": value}, "verify", default=True)
+    return _bool({"verify": value}, "verify", default=True)
 
 
 def _check_bundle(path: str) -> None:
@@ -174,8 +172,8 @@ def _seconds(extra: dict[str, Any], name: str, default: float) -> float:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
-    if isinstance(value, bool) or not 0 < seconds <= _LONGEST_TIMEOUT:
-        raise ValueError(f"extra {name!r} must be a number of seconds above 0, up to {_LONGEST_TIMEOUT:.0f}.")
+    if isinstance(value, bool) or not 0 < seconds <= _MAX_TIMEOUT:
+        raise ValueError(f"extra {name!r} must be a number of seconds above 0, up to {_MAX_TIMEOUT:.0f}.")
     return seconds
 
 
@@ -193,4 +191,4 @@ def _requests_per_hour(extra: dict[str, Any]) -> int:
 
 def _web_url(url: str) -> str:
     # No token goes there, so plain http may be anywhere.
-    return addresses.checked_url(url, "extra 'web_url'", allow_http=True)
+    return urls.checked_url(url, "extra 'web_url'", allow_http=True)

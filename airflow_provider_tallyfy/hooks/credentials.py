@@ -15,12 +15,13 @@ from airflow_provider_tallyfy.exceptions import (
 )
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection, is_token
 from airflow_provider_tallyfy.hooks.transport import BearerAuth, Transport, no_auth
-from airflow_provider_tallyfy.protocol import calls
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
+from airflow_provider_tallyfy.protocol import requests as api_requests
+from airflow_provider_tallyfy.protocol.requests import Request
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.version_compat import mask_secret
 
 _RENEW_BEFORE_END = 300.0
-_LONGEST_LIFE = 100 * 365 * 86400
+_MAX_LIFETIME = 100 * 365 * 86400
 
 
 class Credentials(Protocol):
@@ -101,17 +102,17 @@ class ApplicationToken:
 
     def _fetch(self) -> _IssuedToken:
         connection = self._connection
-        call = calls.application_token(connection.client_id or "", connection.client_secret or "")
-        issued = self._issue(call, auth=no_auth, url=connection.token_url)
+        request = api_requests.application_token(connection.client_id or "", connection.client_secret or "")
+        issued = self._issue(request, auth=no_auth, url=connection.token_url)
         if connection.user_email:
             auth = BearerAuth(connection.api_url, _always(issued.access_token))
-            call = calls.person_token(connection.organization, connection.user_email)
-            issued = self._issue(call, auth=auth)
+            request = api_requests.person_token(connection.organization, connection.user_email)
+            issued = self._issue(request, auth=auth)
         return issued
 
-    def _issue(self, call: calls.Call, *, auth: Any, url: str | None = None) -> _IssuedToken:
+    def _issue(self, request: Request, *, auth: Any, url: str | None = None) -> _IssuedToken:
         try:
-            issued = self._transport.send(call, _read_token, auth=auth, url=url)
+            issued = self._transport.send(request, _read_token, auth=auth, url=url)
         except (TallyfyNotFoundError, TallyfyPermissionError, TallyfyValidationError) as error:
             if not error.is_from_tallyfy:
                 raise
@@ -137,7 +138,7 @@ def _read_token(body: Any) -> _IssuedToken:
     token = data.get("access_token") if isinstance(data, dict) else None
     lasts = data.get("expires_in") if isinstance(data, dict) else None
     if not isinstance(token, str) or not is_token(token):
-        raise UnreadableAnswerError("it has no 'access_token' that can be one")
-    if isinstance(lasts, bool) or not isinstance(lasts, (int, float)) or not 0 < lasts < _LONGEST_LIFE:
-        raise UnreadableAnswerError("its 'expires_in' is not a number of seconds above 0")
+        raise MalformedResponseError("it has no 'access_token' that can be one")
+    if isinstance(lasts, bool) or not isinstance(lasts, (int, float)) or not 0 < lasts < _MAX_LIFETIME:
+        raise MalformedResponseError("its 'expires_in' is not a number of seconds above 0")
     return _IssuedToken(token, time.monotonic() + max(lasts - _RENEW_BEFORE_END, lasts / 2))

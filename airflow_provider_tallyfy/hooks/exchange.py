@@ -14,7 +14,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from airflow_provider_tallyfy import __version__, metrics
-from airflow_provider_tallyfy.protocol import addresses
+from airflow_provider_tallyfy.protocol import urls
 
 _tracer = trace.get_tracer("airflow_provider_tallyfy", __version__)
 
@@ -68,7 +68,7 @@ def _begin(method: str) -> Span:
 
 
 def _describe(span: Span, made: Exchange, conn_id: str, method: str, address: str, repetition: int) -> None:
-    _, server, port = addresses.origin(address)
+    _, server, port = urls.origin(address)
     span.set_attributes(
         {
             "http.request.method": method,

@@ -15,10 +15,10 @@ from uuid import uuid4
 import requests
 
 from airflow_provider_tallyfy.exceptions import TallyfyResponseError
-from airflow_provider_tallyfy.protocol.addresses import identifier
-from airflow_provider_tallyfy.protocol.answers import read_item
-from airflow_provider_tallyfy.protocol.calls import call
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+from airflow_provider_tallyfy.protocol.requests import build_request
+from airflow_provider_tallyfy.protocol.responses import read_item
+from airflow_provider_tallyfy.protocol.urls import identifier
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
@@ -63,7 +63,7 @@ def download(hook: TallyfyHook, file_id: str, create: Callable[[], AbstractConte
             raise requests.ConnectionError(f"{size} of {expected} bytes came")
 
     hook._send(
-        call("GET", f"file/{identifier(file_id, 'file_id')}/dl", hook._organization),
+        build_request("GET", f"file/{identifier(file_id, 'file_id')}/dl", hook._organization),
         lambda body: body,
         receive=receive,
     )
@@ -117,7 +117,7 @@ def upload(
             "step_id": identifier(step_id, "step_id"),
         }
     return hook._send(
-        call("POST", "assets", hook._organization),
+        build_request("POST", "assets", hook._organization),
         read_item,
         body=lambda: _multipart(fields, path, name, size),
     )

@@ -13,12 +13,15 @@ import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
 from airflow_provider_tallyfy.exceptions import TallyfyAuthError
-from airflow_provider_tallyfy.hooks import files
+from airflow_provider_tallyfy.hooks import connection_form, files
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 from airflow_provider_tallyfy.hooks.credentials import AccessToken, ApplicationToken, Credentials
 from airflow_provider_tallyfy.hooks.transport import DEFAULT_RETRIES, BearerAuth, TallyfySession, Transport
-from airflow_provider_tallyfy.protocol import addresses, calls
-from airflow_provider_tallyfy.protocol.answers import (
+from airflow_provider_tallyfy.protocol import requests as api_requests
+from airflow_provider_tallyfy.protocol import urls
+from airflow_provider_tallyfy.protocol.people import Directory, read_directory
+from airflow_provider_tallyfy.protocol.requests import Request
+from airflow_provider_tallyfy.protocol.responses import (
     Activity,
     Page,
     read_activities,
@@ -30,8 +33,6 @@ from airflow_provider_tallyfy.protocol.answers import (
     read_threads,
     with_one_next_task,
 )
-from airflow_provider_tallyfy.protocol.people import Directory, read_directory
-from airflow_provider_tallyfy.version_compat import secret_widget
 
 T = TypeVar("T")
 
@@ -47,9 +48,9 @@ class TallyfyHook(BaseHook):
     argument that cannot be sent.
 
     :param tallyfy_conn_id: id of an Airflow connection of type ``tallyfy``.
-    :param retries: how often one call may be repeated; 0 for never.
-    :param patience: seconds that Tallyfy's ``Retry-After`` may ask for; a call that would have to wait longer fails at
-        once. ``None``, the default: it waits up to two minutes, and tries again.
+    :param retries: how often a request may be repeated; 0 for never.
+    :param max_retry_after: the longest ``Retry-After`` in seconds that a request waits for; if Tallyfy asks for more,
+        it fails at once. ``None``, the default: it waits two minutes at most, and is sent again.
     """
 
     conn_name_attr = "tallyfy_conn_id"
@@ -62,14 +63,14 @@ class TallyfyHook(BaseHook):
         tallyfy_conn_id: str = default_conn_name,
         *,
         retries: int = DEFAULT_RETRIES,
-        patience: float | None = None,
+        max_retry_after: float | None = None,
     ) -> None:
         super().__init__()
         if retries < 0:
             raise ValueError("retries must be 0 or more.")
         self.tallyfy_conn_id = tallyfy_conn_id
         self.retries = retries
-        self.patience = patience
+        self.max_retry_after = max_retry_after
 
     @cached_property
     def connection(self) -> TallyfyConnection:
@@ -97,7 +98,7 @@ class TallyfyHook(BaseHook):
             self.connection,
             secrets=lambda: self._credentials.secrets(),
             retries=self.retries,
-            patience=self.patience,
+            max_retry_after=self.max_retry_after,
             warn=self.log.warning,
         )
 
@@ -109,31 +110,31 @@ class TallyfyHook(BaseHook):
 
     def _send(
         self,
-        call: calls.Call,
+        request: Request,
         read: Callable[[Any], T],
         before_sending: Callable[[], object] = lambda: None,
         **content: Any,
     ) -> T:
         self._credentials.token()  # a refusal to issue one is no reason to ask for another
         try:
-            return self._transport.send(call, read, before_sending=before_sending, **content)
+            return self._transport.send(request, read, before_sending=before_sending, **content)
         except TallyfyAuthError:
             # A 401 was declined, so even a write can be sent again.
             if not self._credentials.renew():
                 raise
-        return self._transport.send(call, read, before_sending=before_sending, **content)
+        return self._transport.send(request, read, before_sending=before_sending, **content)
 
     def _pages(
-        self, call: calls.Call, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
+        self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
     ) -> Iterator[dict[str, Any]]:
         """Give every item of a list, as ``read`` makes it, page by page as they are taken."""
-        asked = dict(call.params)
+        asked = dict(request.params)
         if asked.get("without_pagination") == "true":
-            yield from self._send(call, partial(read_list, read=read))
+            yield from self._send(request, partial(read_list, read=read))
             return
         previous: tuple[dict[str, Any], ...] = ()
         for number in count(1):
-            page = self._page(call, number, read, previous)
+            page = self._page(request, number, read, previous)
             yield from page.items
             if page.is_last:
                 return
@@ -141,12 +142,14 @@ class TallyfyHook(BaseHook):
 
     def _page(
         self,
-        call: calls.Call,
+        request: Request,
         number: int,
         read: Callable[[dict[str, Any]], dict[str, Any]] = dict,
         previous: tuple[dict[str, Any], ...] = (),
     ) -> Page[dict[str, Any]]:
-        return self._send(call.page(number), partial(read_page, number=number, previous=previous, read=read))
+        return self._send(
+            request.page(number), partial(read_page, number=number, previous=previous, read=read)
+        )
 
     @property
     def _organization(self) -> str:
@@ -165,7 +168,8 @@ class TallyfyHook(BaseHook):
         :param json: the body.
         """
         return self._send(
-            calls.call(method, endpoint, self._organization, params=params, json=json), lambda body: body
+            api_requests.build_request(method, endpoint, self._organization, params=params, json=json),
+            lambda body: body,
         )
 
     def paginate(self, endpoint: str, **params: Any) -> Iterator[dict[str, Any]]:
@@ -175,7 +179,7 @@ class TallyfyHook(BaseHook):
         :param endpoint: as for :meth:`request`.
         :param params: query parameters; ``per_page`` is 100, Tallyfy's largest, unless given.
         """
-        return self._pages(calls.call("GET", endpoint, self._organization, params=params))
+        return self._pages(api_requests.build_request("GET", endpoint, self._organization, params=params))
 
     def get_run(
         self,
@@ -194,12 +198,14 @@ class TallyfyHook(BaseHook):
             the run has no ``next_task``: nothing is known of it then.
         :param form_fields_values: include the values of all form fields.
         """
-        return self._send(calls.get_run(self._organization, run_id, with_, form_fields_values), read_run)
+        return self._send(
+            api_requests.get_run(self._organization, run_id, with_, form_fields_values), read_run
+        )
 
     def get_next_task(self, run_id: str) -> dict[str, Any] | None:
         """Return the run's next task, or ``None`` where nothing is left to do."""
         return self._send(
-            calls.get_run(self._organization, run_id, ("next_task",), False), read_next_task_of_run
+            api_requests.get_run(self._organization, run_id, ("next_task",), False), read_next_task_of_run
         )
 
     def list_runs(self, **filters: Any) -> Iterator[dict[str, Any]]:
@@ -209,7 +215,7 @@ class TallyfyHook(BaseHook):
         :param filters: ``q, status, owners, checklist_id, folder, tag, groups, type, starred, archived, sort`` and
             ``with_`` (page "List processes").
         """
-        return self._pages(calls.list_runs(self._organization, filters), with_one_next_task)
+        return self._pages(api_requests.list_runs(self._organization, filters), with_one_next_task)
 
     def get_runs_page(self, number: int, **filters: Any) -> Page[dict[str, Any]]:
         """
@@ -218,7 +224,7 @@ class TallyfyHook(BaseHook):
         :param number: of the page, from 1.
         :param filters: as for :meth:`list_runs`.
         """
-        return self._page(calls.list_runs(self._organization, filters), number, with_one_next_task)
+        return self._page(api_requests.list_runs(self._organization, filters), number, with_one_next_task)
 
     def get_runs_pages(self, **filters: Any) -> Iterator[tuple[dict[str, Any], ...]]:
         """Give the pages of the runs that :meth:`list_runs` gives, as they are taken."""
@@ -237,8 +243,8 @@ class TallyfyHook(BaseHook):
         :param number: of the page, from 1.
         :raises TallyfyPermissionError: the person behind the token may not see it.
         """
-        call = calls.list_activities(self._organization).page(number)
-        return self._send(call, partial(read_activities, number=number))
+        request = api_requests.list_activities(self._organization).page(number)
+        return self._send(request, partial(read_activities, number=number))
 
     def get_checklist(self, checklist_id: str, *, with_: Iterable[str] | str = ()) -> dict[str, Any]:
         """
@@ -247,7 +253,7 @@ class TallyfyHook(BaseHook):
         :param checklist_id: the template's id.
         :param with_: what to include: ``steps, tags, folder`` (page "Get template").
         """
-        return self._send(calls.get_checklist(self._organization, checklist_id, with_), read_item)
+        return self._send(api_requests.get_checklist(self._organization, checklist_id, with_), read_item)
 
     def get_task(self, run_id: str, task_id: str, *, with_: Iterable[str] | str = ()) -> dict[str, Any]:
         """
@@ -257,7 +263,7 @@ class TallyfyHook(BaseHook):
         :param task_id: the task's id.
         :param with_: what to include, such as ``form_fields``, ``step``, ``threads`` (page "Get task").
         """
-        return self._send(calls.get_task(self._organization, run_id, task_id, with_), read_item)
+        return self._send(api_requests.get_task(self._organization, run_id, task_id, with_), read_item)
 
     def get_directory(self) -> Directory:
         """Return the members and groups of the organization, by whom work that is given to people is looked up."""
@@ -270,7 +276,7 @@ class TallyfyHook(BaseHook):
         :param run_id: the run's id.
         :param filters: ``status, owners, groups, guests, sort`` and ``with_`` (page "List process tasks").
         """
-        return list(self._pages(calls.get_tasks(self._organization, run_id, filters)))
+        return list(self._pages(api_requests.get_tasks(self._organization, run_id, filters)))
 
     def launch_run(
         self,
@@ -294,8 +300,8 @@ class TallyfyHook(BaseHook):
         :raises TallyfyIndeterminateError: the run may or may not have been launched.
         """
         values = {"name": name, "prerun": prerun, **values}
-        call = calls.launch_run(self._organization, checklist_id, values)
-        return self._send(call, read_run, before_sending)
+        request = api_requests.launch_run(self._organization, checklist_id, values)
+        return self._send(request, read_run, before_sending)
 
     def update_task(
         self, run_id: str, task_id: str, *, taskdata: Mapping[str, Any] | None = None, **values: Any
@@ -311,7 +317,7 @@ class TallyfyHook(BaseHook):
         :raises TallyfyIndeterminateError: the change may or may not have been applied.
         """
         values = {"taskdata": taskdata, **values}
-        return self._send(calls.update_task(self._organization, run_id, task_id, values), read_item)
+        return self._send(api_requests.update_task(self._organization, run_id, task_id, values), read_item)
 
     def complete_task(
         self,
@@ -334,8 +340,8 @@ class TallyfyHook(BaseHook):
         :raises TallyfyIndeterminateError: it may or may not have been completed.
         """
         values = {"is_approved": is_approved, "override_user": override_user}
-        call = calls.complete_task(self._organization, run_id, task_id, values)
-        return self._send(call, read_item, before_sending)
+        request = api_requests.complete_task(self._organization, run_id, task_id, values)
+        return self._send(request, read_item, before_sending)
 
     def comment(self, task_id: str, content: str, *, state: str = "open") -> dict[str, Any]:
         """
@@ -347,7 +353,7 @@ class TallyfyHook(BaseHook):
         :raises TallyfyRateLimitError: there were too many already.
         :raises TallyfyIndeterminateError: it may or may not have been written.
         """
-        return self._send(calls.comment(self._organization, task_id, content, state), read_item)
+        return self._send(api_requests.comment(self._organization, task_id, content, state), read_item)
 
     def report_issue(
         self, content: str, *, run_id: str | None = None, task_id: str | None = None
@@ -361,7 +367,7 @@ class TallyfyHook(BaseHook):
         :raises TallyfyRateLimitError: there were too many comments and issues already.
         :raises TallyfyIndeterminateError: it may or may not have been reported.
         """
-        return self._send(calls.report_issue(self._organization, run_id, task_id, content), read_item)
+        return self._send(api_requests.report_issue(self._organization, run_id, task_id, content), read_item)
 
     def get_threads(self, task_id: str) -> list[dict[str, Any]]:
         """
@@ -369,7 +375,7 @@ class TallyfyHook(BaseHook):
 
         :param task_id: the task's id, of a run or not.
         """
-        return list(self._send(calls.get_threads(self._organization, task_id), read_threads))
+        return list(self._send(api_requests.get_threads(self._organization, task_id), read_threads))
 
     def download_file(self, file_id: str, path: str | os.PathLike[str]) -> Path:
         """
@@ -420,7 +426,7 @@ class TallyfyHook(BaseHook):
 
     def run_url(self, run_id: str) -> str:
         """Return the page on which people see the run."""
-        return addresses.run_url(self.connection.web_url, self._organization, run_id)
+        return urls.run_url(self.connection.web_url, self._organization, run_id)
 
     def test_connection(self) -> tuple[bool, str]:
         """
@@ -432,8 +438,8 @@ class TallyfyHook(BaseHook):
         hook = TallyfyHook(self.tallyfy_conn_id, retries=0)
         try:
             with hook.get_conn():
-                person = hook._send(calls.me(), read_item)
-                organization = hook._send(calls.get_organization(hook._organization), read_item)
+                person = hook._send(api_requests.me(), read_item)
+                organization = hook._send(api_requests.get_organization(hook._organization), read_item)
         except (AirflowException, ValueError) as error:
             return False, str(error)
         name = person.get("full_name") or person.get("username") or person.get("email") or person.get("id")
@@ -441,33 +447,10 @@ class TallyfyHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Describe the connection form to Airflow 2.11; newer ones take it from the provider's info."""
-        from airflow_provider_tallyfy import get_provider_info
-
-        behaviour: dict[str, Any] = get_provider_info()["connection-types"][0]["ui-field-behaviour"]
-        return {name.replace("-", "_"): value for name, value in behaviour.items()}
+        """Return how Airflow 2.11 shows the standard fields of the connection form."""
+        return connection_form.ui_field_behaviour()
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the extra fields of the connection form for Airflow 2.11."""
-        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
-        from flask_babel import lazy_gettext
-        from wtforms import BooleanField, IntegerField, PasswordField, StringField
-        from wtforms.validators import Optional
-
-        from airflow_provider_tallyfy import get_provider_info
-
-        fields: dict[str, dict[str, Any]] = get_provider_info()["connection-types"][0]["conn-fields"]
-
-        def widget(described: dict[str, Any]) -> Any:
-            text = {"label": lazy_gettext(described["label"]), "description": described["description"]}
-            kind, secret = described["schema"]["type"][0], described["schema"].get("format") == "password"
-            if kind == "boolean":
-                return BooleanField(**text)
-            if kind == "integer":
-                return IntegerField(**text, widget=BS3TextFieldWidget(), validators=[Optional()])
-            if secret:
-                return PasswordField(**text, widget=secret_widget)
-            return StringField(**text, widget=BS3TextFieldWidget())
-
-        return {name: widget(described) for name, described in fields.items()}
+        return connection_form.widgets()

@@ -1,5 +1,5 @@
 """
-How a call goes out and its answer comes in: the one place that sends, retries, and bounds.
+Sends requests and reads responses: the one place that retries, and that bounds time and size.
 
 The rule held here: a read is repeated after 429, 5xx and broken connections; a write only where it is certain that
 it was not applied (429, or nothing was sent). Any other doubt about a write is a
@@ -29,12 +29,12 @@ from urllib3.util.retry import Retry
 
 from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.hooks.exchange import exchange
-from airflow_provider_tallyfy.metrics import OUTCOME_OF_FAILURE
-from airflow_provider_tallyfy.protocol import addresses
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_body
-from airflow_provider_tallyfy.protocol.calls import HEADERS, Call
-from airflow_provider_tallyfy.protocol.failures import Failure, FailureKind, read_failure
-from airflow_provider_tallyfy.protocol.text import one_line
+from airflow_provider_tallyfy.metrics import OUTCOME_OF_ERROR
+from airflow_provider_tallyfy.protocol import urls
+from airflow_provider_tallyfy.protocol.errors import ErrorKind, ErrorResponse, read_error
+from airflow_provider_tallyfy.protocol.formatting import one_line
+from airflow_provider_tallyfy.protocol.requests import HEADERS, Request
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, read_body
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
@@ -43,15 +43,15 @@ T = TypeVar("T")
 
 
 DEFAULT_RETRIES = 4
-LONGEST_PAUSE = 120.0
+MAX_RETRY_DELAY = 120.0
 """Seconds that one ``Retry-After`` or back-off may hold a caller."""
-LARGEST_ANSWER = 64 * 1024 * 1024
+MAX_RESPONSE_SIZE = 64 * 1024 * 1024
 """Bytes of a body, uncompressed."""
-LONGEST_ANSWER = 300.0
+MAX_RESPONSE_TIME = 300.0
 """Seconds in which a body must have arrived, however steadily it trickles."""
 _CHUNK = 64 * 1024
-_LONGEST_MESSAGE = 500
-_LONGEST_REQUEST_ID = 100
+_MAX_MESSAGE = 500
+_MAX_REQUEST_ID = 100
 
 
 class TallyfySession(requests.Session):
@@ -88,7 +88,7 @@ class TallyfySession(requests.Session):
         if verify is None and self.verify is not True:
             verify = self.verify
         hostname = urlsplit(url).hostname or ""
-        if addresses.is_loopback(hostname):
+        if urls.is_loopback(hostname):
             proxies = {"no_proxy": hostname, **(proxies or {})}
         return super().merge_environment_settings(url, proxies, stream, verify, cert)
 
@@ -105,12 +105,12 @@ class BearerAuth(requests.auth.AuthBase):
     """
 
     def __init__(self, api_url: str, token: Callable[[], str]) -> None:
-        self._origin = addresses.origin(api_url)
+        self._origin = urls.origin(api_url)
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the header where the request goes to the API."""
-        if addresses.origin(request.url or "") == self._origin:
+        if urls.origin(request.url or "") == self._origin:
             request.headers["Authorization"] = f"Bearer {self._token()}"
         return request
 
@@ -124,11 +124,11 @@ class RetryPolicy(Retry):
     """urllib3's policy, with this API's rule for writes, jitter, and a ceiling on ``Retry-After``."""
 
     @classmethod
-    def of(cls, call: Call, retries: int) -> RetryPolicy:
-        """Return the policy for one call."""
+    def of(cls, request: Request, retries: int) -> RetryPolicy:
+        """Return the policy for one request."""
         return cls(
             total=retries,
-            allowed_methods=None if call.is_repeatable else {"GET"},
+            allowed_methods=None if request.is_repeatable else {"GET"},
             status_forcelist=range(500, 600),
             backoff_factor=1,
         )
@@ -140,7 +140,7 @@ class RetryPolicy(Retry):
     def pause(self, retry_after: float | None) -> float:
         """Return the seconds to wait before the next attempt."""
         wanted = self.get_backoff_time() if retry_after is None else retry_after
-        return min(min(wanted, LONGEST_PAUSE) + random.uniform(0, 1), LONGEST_PAUSE)  # noqa: S311 (spreads load, hides nothing)
+        return min(min(wanted, MAX_RETRY_DELAY) + random.uniform(0, 1), MAX_RETRY_DELAY)  # noqa: S311 (spreads load, hides nothing)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
@@ -153,14 +153,14 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 class Transport:
     """
-    Sends calls through a session.
+    Sends requests through a session.
 
     :param session: where they go through.
-    :param connection: whose calls they are.
+    :param connection: whose requests they are.
     :param secrets: gives the secrets that no message may hold.
-    :param retries: how often a call may be repeated.
-    :param patience: seconds that Tallyfy's ``Retry-After`` may ask for; a call that would have to wait longer fails at
-        once. Without it, none does.
+    :param retries: how often a request may be repeated.
+    :param max_retry_after: the longest ``Retry-After`` in seconds that a request waits for; if Tallyfy asks for more,
+        it fails at once. ``None`` for no such limit.
     :param warn: takes a line for every repetition, as a logger's ``warning`` does.
     """
 
@@ -171,19 +171,19 @@ class Transport:
         *,
         secrets: Callable[[], Iterator[str]],
         retries: int,
-        patience: float | None = None,
+        max_retry_after: float | None = None,
         warn: Callable[..., object],
     ) -> None:
         self._session = session
         self._connection = connection
         self._secrets = secrets
         self._retries = retries
-        self._patience = math.inf if patience is None else patience
+        self._max_retry_after = math.inf if max_retry_after is None else max_retry_after
         self._warn = warn
 
     def send(
         self,
-        call: Call,
+        request: Request,
         read: Callable[[Any], T],
         *,
         auth: Any = None,
@@ -193,100 +193,105 @@ class Transport:
         receive: Callable[[requests.Response], None] | None = None,
     ) -> T:
         """
-        Send a call and return what ``read`` makes of the parsed body.
+        Send a request and return what ``read`` makes of the parsed body.
 
         :param auth: in place of the session's own.
-        :param url: in place of the API's URL and the call's path.
+        :param url: in place of the API's URL and the request's path.
         :param before_sending: called before each attempt; where it raises, nothing is sent any more.
         :param body: returns what to send in place of the call's own body, with its content type, for each attempt.
         :param receive: takes the response of a successful attempt in place of reading and parsing it.
         :raises TallyfyError: one of its kinds, for anything but an answer that could be read.
         """
-        policy = RetryPolicy.of(call, self._retries)
-        address = url or self._connection.api_url + call.path
+        policy = RetryPolicy.of(request, self._retries)
+        address = url or self._connection.api_url + request.path
         while True:
             retry_after = None
             before_sending()
             with exchange(
-                self._connection.conn_id, call.method, address, repetition=len(policy.history)
+                self._connection.conn_id, request.method, address, repetition=len(policy.history)
             ) as made:
                 try:
-                    response = self._attempt(call, auth, url, body)
+                    response = self._attempt(request, auth, url, body)
                     made.status = response.status_code
                     if receive is None or response.status_code >= 300:
                         content = _body(response)
                     else:
                         receive(response)
                         content = b""
-                except AnswerTooLargeError as error:
+                except ResponseTooLargeError as error:
                     made.outcome = "unreadable"
-                    self._unreadable(call, str(error), response)
+                    self._raise_malformed(request, str(error), response)
                 except (requests.RequestException, HTTPError, OSError) as error:
                     made.outcome = "unreachable"
-                    failure: Failure | Exception = error
-                    may_repeat = not _is_hopeless(error) and (call.is_repeatable or _was_not_sent(error))
+                    failure: ErrorResponse | Exception = error
+                    may_repeat = not _is_permanent(error) and (request.is_repeatable or _was_not_sent(error))
                 else:
                     if response.status_code < 300:
                         made.outcome = "unreadable"  # until it is read
-                        answer = self._read(call, read, content, response)
+                        answer = self._read(request, read, content, response)
                         made.outcome = "ok"
                         return answer
-                    failure = self._cleaned(read_failure(response.status_code, response.headers, content))
-                    made.outcome = OUTCOME_OF_FAILURE[failure.kind]
+                    failure = self._redacted(read_error(response.status_code, response.headers, content))
+                    made.outcome = OUTCOME_OF_ERROR[failure.kind]
                     retry_after = retry_after_seconds(response.headers)
-                    may_repeat = policy.is_retry(call.method, failure.status)
-            if not may_repeat or not policy.total or (retry_after or 0) > self._patience:
-                self._give_up(call, failure, retry_after)
-            policy = policy.increment(call.method, call.path)
+                    may_repeat = policy.is_retry(request.method, failure.status)
+            if not may_repeat or not policy.total or (retry_after or 0) > self._max_retry_after:
+                self._raise_failure(request, failure, retry_after)
+            policy = policy.increment(request.method, request.path)
             pause = policy.pause(retry_after)
-            self._warn("%s; trying again in %.1f s", self._what_happened(call, failure), pause)
+            self._warn("%s; trying again in %.1f s", self._describe_failure(request, failure), pause)
             time.sleep(pause)
 
     def _attempt(
-        self, call: Call, auth: Any, url: str | None, body: Callable[[], tuple[Any, str]] | None
+        self, request: Request, auth: Any, url: str | None, body: Callable[[], tuple[Any, str]] | None
     ) -> requests.Response:
-        data, content_type = (call.form, None) if body is None else body()
+        data, content_type = (request.form, None) if body is None else body()
         return self._session.request(
-            call.method,
-            url or self._connection.api_url + call.target,
-            json=call.json,
+            request.method,
+            url or self._connection.api_url + request.target,
+            json=request.json,
             data=data,
             headers=None if content_type is None else {"Content-Type": content_type},
             auth=auth,
             stream=True,
         )
 
-    def _read(self, call: Call, read: Callable[[Any], T], content: bytes, response: requests.Response) -> T:
+    def _read(
+        self, request: Request, read: Callable[[Any], T], content: bytes, response: requests.Response
+    ) -> T:
         try:
             return read(read_body(content))
-        except UnreadableAnswerError as error:
+        except MalformedResponseError as error:
             reason = str(error)
         # Not within the except: what could not be read would stand in the traceback.
-        return self._unreadable(call, reason, response)
+        return self._raise_malformed(request, reason, response)
 
-    def _unreadable(self, call: Call, reason: str, response: requests.Response) -> NoReturn:
-        request_id = self._clean(response.headers.get("X-Request-Id"), _LONGEST_REQUEST_ID) or None
+    def _raise_malformed(self, request: Request, reason: str, response: requests.Response) -> NoReturn:
+        request_id = self._redact(response.headers.get("X-Request-Id"), _MAX_REQUEST_ID) or None
         named = f" (request id {request_id})" if request_id else ""
-        what = f"{self._asked(call)} was answered with {response.status_code}{named}, but that cannot be read: {reason}"
+        asked = self._describe_request(request)
+        what = f"{asked} was answered with {response.status_code}{named}, but that cannot be read: {reason}"
         told: dict[str, Any] = {"status": response.status_code, "request_id": request_id}
-        if not call.is_repeatable:
-            raise exceptions.TallyfyIndeterminateError(f"{what}. {_LOOK_FIRST}", **told) from None
+        if not request.is_repeatable:
+            raise exceptions.TallyfyIndeterminateError(f"{what}. {_CHECK_FIRST}", **told) from None
         raise exceptions.TallyfyResponseError(
             f"{what}. Check that the host of connection {self._connection.conn_id!r} is Tallyfy's API, and that no "
             f"proxy answers in its place.",
             **told,
         ) from None
 
-    def _give_up(self, call: Call, failure: Failure | Exception, retry_after: float | None) -> NoReturn:
-        what = self._what_happened(call, failure)
-        if not isinstance(failure, Failure):
-            if call.is_repeatable or _was_not_sent(failure):
+    def _raise_failure(
+        self, request: Request, failure: ErrorResponse | Exception, retry_after: float | None
+    ) -> NoReturn:
+        what = self._describe_failure(request, failure)
+        if not isinstance(failure, ErrorResponse):
+            if request.is_repeatable or _was_not_sent(failure):
                 advice = _advice(failure).format(conn_id=self._connection.conn_id)
                 raise exceptions.TallyfyConnectionError(f"{what}. {advice}")
-            raise exceptions.TallyfyIndeterminateError(f"{what}. {_LOOK_FIRST}")
+            raise exceptions.TallyfyIndeterminateError(f"{what}. {_CHECK_FIRST}")
         error_class, advice = _KINDS[failure.kind]
-        if failure.kind is FailureKind.SERVER and not call.is_repeatable:
-            error_class, advice = exceptions.TallyfyIndeterminateError, _LOOK_FIRST
+        if failure.kind is ErrorKind.SERVER and not request.is_repeatable:
+            error_class, advice = exceptions.TallyfyIndeterminateError, _CHECK_FIRST
         raise error_class(
             f"{what}. {advice.format(conn_id=self._connection.conn_id)}",
             status=failure.status,
@@ -296,24 +301,24 @@ class Transport:
             is_from_tallyfy=failure.is_from_tallyfy,
         )
 
-    def _asked(self, call: Call) -> str:
-        return f"{call.method} {call.path or self._connection.token_url}"
+    def _describe_request(self, request: Request) -> str:
+        return f"{request.method} {request.path or self._connection.token_url}"
 
-    def _what_happened(self, call: Call, failure: Failure | Exception) -> str:
-        if not isinstance(failure, Failure):
-            return f"{self._asked(call)} got no answer: {self._clean(_reason(failure), _LONGEST_MESSAGE)}"
+    def _describe_failure(self, request: Request, failure: ErrorResponse | Exception) -> str:
+        if not isinstance(failure, ErrorResponse):
+            return f"{self._describe_request(request)} got no answer: {self._redact(_reason(failure), _MAX_MESSAGE)}"
         said = f", saying: {failure.message}" if failure.message else ""
-        request = f" (request id {failure.request_id})" if failure.request_id else ""
-        return f"{self._asked(call)} was answered with {failure.status}{said}{request}"
+        request_id = f" (request id {failure.request_id})" if failure.request_id else ""
+        return f"{self._describe_request(request)} was answered with {failure.status}{said}{request_id}"
 
-    def _cleaned(self, failure: Failure) -> Failure:
+    def _redacted(self, failure: ErrorResponse) -> ErrorResponse:
         return replace(
             failure,
-            message=self._clean(failure.message, _LONGEST_MESSAGE) or None,
-            request_id=self._clean(failure.request_id, _LONGEST_REQUEST_ID) or None,
+            message=self._redact(failure.message, _MAX_MESSAGE) or None,
+            request_id=self._redact(failure.request_id, _MAX_REQUEST_ID) or None,
         )
 
-    def _clean(self, text: str | None, longest: int) -> str:
+    def _redact(self, text: str | None, longest: int) -> str:
         """Make one short line of a text that came from elsewhere; cut last, or half of a secret would stay."""
         cleaned = text or ""
         for secret in self._secrets():
@@ -322,16 +327,16 @@ class Transport:
         return one_line(cleaned)[:longest]
 
 
-class AnswerTooLargeError(Exception):
+class ResponseTooLargeError(Exception):
     """A body went over its bounds in size or time."""
 
 
 def _body(response: requests.Response) -> bytes:
     """Read a body within its bounds, and give its connection back; of a refusal, the beginning is enough."""
     read_some = getattr(response.raw, "read1", None) or response.raw.read  # urllib3 1.26 has no read1
-    ends_at = time.monotonic() + LONGEST_ANSWER
+    ends_at = time.monotonic() + MAX_RESPONSE_TIME
     is_refusal = response.status_code >= 300
-    largest = _CHUNK if is_refusal else LARGEST_ANSWER
+    largest = _CHUNK if is_refusal else MAX_RESPONSE_SIZE
     content = bytearray()
     with response:
         while chunk := read_some(_CHUNK, decode_content=True):
@@ -340,9 +345,9 @@ def _body(response: requests.Response) -> bytes:
             if is_refusal and (is_large or is_late):
                 break
             if is_large:
-                raise AnswerTooLargeError(f"it is larger than {largest // 1024 // 1024} MiB")
+                raise ResponseTooLargeError(f"it is larger than {largest // 1024 // 1024} MiB")
             if is_late:
-                raise AnswerTooLargeError(f"it had not arrived whole after {LONGEST_ANSWER:.0f} s")
+                raise ResponseTooLargeError(f"it had not arrived whole after {MAX_RESPONSE_TIME:.0f} s")
     return bytes(content)
 
 
@@ -383,7 +388,7 @@ def _is_malformed(error: BaseException) -> bool:
     return isinstance(error, requests.RequestException | HTTPError) and isinstance(error, ValueError)
 
 
-def _is_hopeless(error: BaseException) -> bool:
+def _is_permanent(error: BaseException) -> bool:
     """Tell whether another attempt can only fail in the same way."""
     return _is_malformed(error) or any(isinstance(c, ssl.SSLCertVerificationError) for c in _causes(error))
 
@@ -411,36 +416,36 @@ def _advice(error: BaseException) -> str:
     )
 
 
-_LOOK_FIRST = "It may have been applied: look in Tallyfy before it is sent again."
+_CHECK_FIRST = "It may have been applied: look in Tallyfy before it is sent again."
 
-_KINDS: Mapping[FailureKind, tuple[type[exceptions.TallyfyError], str]] = {
-    FailureKind.AUTHENTICATION: (
+_KINDS: Mapping[ErrorKind, tuple[type[exceptions.TallyfyError], str]] = {
+    ErrorKind.AUTHENTICATION: (
         exceptions.TallyfyAuthError,
         "Check the credentials of connection {conn_id!r}. A person's token lasts six months, and ends at once when "
         "that person logs out of Tallyfy.",
     ),
-    FailureKind.PERMISSION: (
+    ErrorKind.PERMISSION: (
         exceptions.TallyfyPermissionError,
         "The person behind the token of connection {conn_id!r} may not do this; ask an administrator of the "
         "organization.",
     ),
-    FailureKind.NOT_FOUND: (
+    ErrorKind.NOT_FOUND: (
         exceptions.TallyfyNotFoundError,
         "There is no such thing, or the person behind the token of connection {conn_id!r} does not see it; check "
         "the id, and the connection's organization and host.",
     ),
-    FailureKind.VALIDATION: (
+    ErrorKind.VALIDATION: (
         exceptions.TallyfyValidationError,
         "Nothing was changed; correct what was sent.",
     ),
-    FailureKind.RATE_LIMIT: (
+    ErrorKind.RATE_LIMIT: (
         exceptions.TallyfyRateLimitError,
         "Nothing was changed; send fewer requests, or let Airflow retry the task later.",
     ),
-    FailureKind.SERVER: (exceptions.TallyfyServerError, "Nothing was changed; try again later."),
-    FailureKind.REDIRECT: (
+    ErrorKind.SERVER: (exceptions.TallyfyServerError, "Nothing was changed; try again later."),
+    ErrorKind.REDIRECT: (
         exceptions.TallyfyResponseError,
         "A redirect is not followed here: set the host of connection {conn_id!r} to the API's final address.",
     ),
-    FailureKind.OTHER: (exceptions.TallyfyError, "Nothing was changed; check what was sent."),
+    ErrorKind.OTHER: (exceptions.TallyfyError, "Nothing was changed; check what was sent."),
 }

@@ -19,12 +19,12 @@ from airflow.providers.common.compat.sdk import AirflowException, BaseNotifier
 from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
 from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyIndeterminateError
 from airflow_provider_tallyfy.notifications.callback import Callback
-from airflow_provider_tallyfy.protocol.calls import COMMENT_STATES
-from airflow_provider_tallyfy.protocol.form_fields import read_kickoff_fields
+from airflow_provider_tallyfy.protocol.formatting import quoted
 from airflow_provider_tallyfy.protocol.forms import text_keys
+from airflow_provider_tallyfy.protocol.forms.fields import read_kickoff_fields
 from airflow_provider_tallyfy.protocol.launch_mark import find_marked, newest_runs
-from airflow_provider_tallyfy.protocol.problems import FormValuesError
-from airflow_provider_tallyfy.protocol.text import quoted
+from airflow_provider_tallyfy.protocol.requests import COMMENT_STATES
+from airflow_provider_tallyfy.protocol.validation import FormValuesError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -92,7 +92,7 @@ class TallyfyNotifier(BaseNotifier):
         from airflow_provider_tallyfy.waiting.reloading_hook import unread_connection
 
         name = type(self).__name__
-        hook = TallyfyHook(self.tallyfy_conn_id, retries=_RETRIES, patience=MAX_RETRY_AFTER)
+        hook = TallyfyHook(self.tallyfy_conn_id, retries=_RETRIES, max_retry_after=MAX_RETRY_AFTER)
         try:
             hook.connection  # noqa: B018 - read now, since an error of a secrets backend may hold secrets
         except Exception as error:  # noqa: BLE001 - a failure here must not add to the one that is reported

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.actions.completer import who_completed
 from airflow_provider_tallyfy.protocol.completion import Person, last_comment
+from airflow_provider_tallyfy.protocol.formatting import one_line, quoted, shortened
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
-from airflow_provider_tallyfy.protocol.text import one_line, quoted, shortened
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook

@@ -21,7 +21,7 @@ from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator, 
 from airflow_provider_tallyfy.operators.gate import Gate
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.operators.waits import WaitsForRun, check_pace
-from airflow_provider_tallyfy.protocol import text
+from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.scalars import parse_bool
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
@@ -318,11 +318,11 @@ class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
     def execute(self, context: Context) -> Any:
         """Call the endpoint and return its answer, or what the filter makes of it."""
         if self.query is not None and not isinstance(self.query, Mapping):
-            raise AirflowFailException(f"params must be a mapping, not {text.described(self.query)}.")
+            raise AirflowFailException(f"params must be a mapping, not {described(self.query)}.")
         with fail_on_bad_input():
             answer = self._all_items() if self.paginate else self._answer()
         # Of a text only that it is one: it may be what somebody wrote into a form.
-        what = "a text" if isinstance(answer, str) else text.described(answer)
+        what = "a text" if isinstance(answer, str) else described(answer)
         self.log.info("%s %s was answered with %s", self.method.upper(), self.endpoint, what)
         return sanitize_payload(answer if self.response_filter is None else self.response_filter(answer))
 

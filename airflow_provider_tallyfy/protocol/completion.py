@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.answers import is_id
 from airflow_provider_tallyfy.protocol.people import is_email
+from airflow_provider_tallyfy.protocol.responses import is_id
 
 _REMARKS = (None, "", "comment")  # all else is an issue, or about one
 

@@ -20,8 +20,8 @@ from itertools import pairwise
 from json import dumps
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.answers import read_moment
-from airflow_provider_tallyfy.protocol.text import shortened
+from airflow_provider_tallyfy.protocol.formatting import shortened
+from airflow_provider_tallyfy.protocol.responses import parse_datetime
 
 CLOCK_SKEW = timedelta(hours=1)
 """How far two clocks may differ: those of two workers, and Tallyfy's."""
@@ -130,7 +130,7 @@ def _digest(parts: Sequence[Any], length: int) -> str:
 
 
 def _created(runs: Iterable[Mapping[str, Any]]) -> Iterator[datetime]:
-    return (created for run in runs if (created := read_moment(run.get("created_at"))) is not None)
+    return (created for run in runs if (created := parse_datetime(run.get("created_at"))) is not None)
 
 
 def _is_newest_first(moments: Iterable[datetime]) -> bool:

@@ -15,11 +15,11 @@ from functools import cached_property
 from numbers import Integral
 from typing import Any, TypeVar
 
-from airflow_provider_tallyfy.protocol.addresses import is_identifier
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
-from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
-from airflow_provider_tallyfy.protocol.problems import UnfitValueError
-from airflow_provider_tallyfy.protocol.text import described, listed, quoted
+from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted
+from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
+from airflow_provider_tallyfy.protocol.urls import is_identifier
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Directory:
         """
         Return the member with this id or e-mail address.
 
-        :raises UnfitValueError: where there is none, or more than one.
+        :raises InvalidValueError: where there is none, or more than one.
         """
         known = [member.email for member in self.members]
         return _only(self._members.matches(name), name, "member", known, lambda member: str(member.id))
@@ -67,7 +67,7 @@ class Directory:
         """
         Return the group with this id or name.
 
-        :raises UnfitValueError: where there is none, or more than one.
+        :raises InvalidValueError: where there is none, or more than one.
         """
         known = [quoted(group.name) for group in self.groups]
         return _only(self._groups.matches(name), name, "group", known, lambda group: str(group.id))
@@ -79,7 +79,9 @@ class Directory:
     @cached_property
     def _members(self) -> Index[Member]:
         return index(
-            self.members, Rank(lambda member: (str(member.id),)), Rank(lambda member: (member.email,), folded)
+            self.members,
+            Rank(lambda member: (str(member.id),)),
+            Rank(lambda member: (member.email,), normalized),
         )
 
     @cached_property
@@ -88,7 +90,7 @@ class Directory:
             self.groups,
             Rank(lambda group: (str(group.id),)),
             Rank(lambda group: (group.name,)),
-            Rank(lambda group: (group.name,), folded),
+            Rank(lambda group: (group.name,), normalized),
         )
 
 
@@ -98,7 +100,7 @@ def read_directory(
     """
     Return the directory that the API's lists of members and groups make (pages "List members" and "List groups").
 
-    :raises UnreadableAnswerError: where one of them has no id.
+    :raises MalformedResponseError: where one of them has no id.
     """
     return Directory(
         tuple(
@@ -130,20 +132,20 @@ def encode_assignees(assignees: Any, directory: Directory | None = None) -> dict
         them under ``users``, ``guests`` and ``groups``, of which none has to be there.
     :param directory: where e-mail addresses and groups are looked up. Without it, a group's id is taken as it is, and
         so are the e-mail addresses under ``guests``.
-    :raises UnfitValueError: for what is none of these, or cannot be looked up.
+    :raises InvalidValueError: for what is none of these, or cannot be looked up.
     """
     encoded: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     problems: list[str] = []
     for kind, entry in _entries(assignees):
         try:
             encoded_as, name = _encoded(kind, entry, directory)
-        except UnfitValueError as error:
+        except InvalidValueError as error:
             problems.extend(error.problems)
             continue
         if name not in encoded[encoded_as]:
             encoded[encoded_as].append(name)
     if problems:
-        raise UnfitValueError(*problems)
+        raise InvalidValueError(*problems)
     return encoded
 
 
@@ -173,47 +175,47 @@ def _encoded(kind: str | None, entry: Any, directory: Directory | None) -> tuple
             return "guests", _guest(entry)
         case "groups":
             return "groups", _group(entry, directory)
-    raise UnfitValueError(f"{quoted(kind or '')} is none of the lists {', '.join(KINDS)}")
+    raise InvalidValueError(f"{quoted(kind or '')} is none of the lists {', '.join(KINDS)}")
 
 
 def _kind_of(entry: Any, directory: Directory | None) -> str:
     if _number(entry) is not None:
         return "users"
     if not isinstance(entry, str):
-        raise UnfitValueError(
+        raise InvalidValueError(
             f"an assignee is a member's id, an e-mail address, or a group's id or name, not {described(entry)}"
         )
     if "@" not in entry:
         return "groups"
     if directory is None:
-        raise UnfitValueError(f"whether {quoted(entry)} is a member's is not known without the members")
+        raise InvalidValueError(f"whether {quoted(entry)} is a member's is not known without the members")
     return "users" if directory.has_member(entry) else "guests"
 
 
 def _user(entry: Any, directory: Directory | None) -> int:
     number = _number(entry)
     if number is None and not isinstance(entry, str):
-        raise UnfitValueError(f"a member is named by id or e-mail address, not by {described(entry)}")
+        raise InvalidValueError(f"a member is named by id or e-mail address, not by {described(entry)}")
     if directory is not None:
         return directory.member(str(entry) if number is None else str(number)).id
     if number is None:
-        raise UnfitValueError(f"the member {quoted(entry)} cannot be looked up without the members")
+        raise InvalidValueError(f"the member {quoted(entry)} cannot be looked up without the members")
     return number
 
 
 def _guest(entry: Any) -> str:
     if not is_email(entry):
-        raise UnfitValueError(f"a guest is named by e-mail address, not by {described(entry)}")
+        raise InvalidValueError(f"a guest is named by e-mail address, not by {described(entry)}")
     return str(entry).strip()
 
 
 def _group(entry: Any, directory: Directory | None) -> int | str:
     if not is_id(entry):
-        raise UnfitValueError(f"a group is named by id or name, not by {described(entry)}")
+        raise InvalidValueError(f"a group is named by id or name, not by {described(entry)}")
     if directory is not None:
         return directory.group(str(entry)).id
     if isinstance(entry, str) and not is_identifier(entry):
-        raise UnfitValueError(f"the group {quoted(entry)} cannot be looked up without the groups")
+        raise InvalidValueError(f"the group {quoted(entry)} cannot be looked up without the groups")
     group: int | str = entry
     return group
 
@@ -231,8 +233,8 @@ def _only(found: tuple[T, ...], name: str, what: str, known: list[str], named: C
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UnfitValueError(f"{quoted(name)} is no {what}; there are {listed(known) or 'none'}")
-    raise UnfitValueError(
+        raise InvalidValueError(f"{quoted(name)} is no {what}; there are {listed(known) or 'none'}")
+    raise InvalidValueError(
         f"{quoted(name)} is the name of {len(found)} {what}s; say one of the ids {listed(map(named, found))}"
     )
 
@@ -240,12 +242,12 @@ def _only(found: tuple[T, ...], name: str, what: str, known: list[str], named: C
 def _user_id(item: Mapping[str, Any]) -> int:
     number = _number(item.get("id"))
     if number is None:
-        raise UnreadableAnswerError("a member has no id")
+        raise MalformedResponseError("a member has no id")
     return number
 
 
 def _id(item: Mapping[str, Any]) -> int | str:
     identifier: int | str | None = item.get("id")
     if identifier is None or not is_id(identifier):
-        raise UnreadableAnswerError("a group has no id")
+        raise MalformedResponseError("a group has no id")
     return identifier

@@ -6,24 +6,27 @@ Each value is written in one way only. A value that cannot be written in full is
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from math import isfinite
 from numbers import Integral
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.problems import UnfitValueError
-from airflow_provider_tallyfy.protocol.text import described
+from airflow_provider_tallyfy.protocol.formatting import described
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 # No field holds a number of more digits.
 _MAX_DIGITS = 200
+# Python reads more than Tallyfy documents: weeks, and dates without hyphens.
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d){0,2})?)?", re.ASCII)
 
 
 def plain_text(value: Any) -> str:
     """
     Return the text that a plain value is written as.
 
-    :raises UnfitValueError: it is no text, number, boolean or date, or has characters that cannot be sent.
+    :raises InvalidValueError: it is no text, number, boolean or date, or has characters that cannot be sent.
     """
     match value:
         case str():
@@ -39,46 +42,53 @@ def plain_text(value: Any) -> str:
         case Integral() if abs(int(value)) < 10**_MAX_DIGITS:
             text = str(int(value))
         case float() | Decimal() | Integral():
-            raise UnfitValueError("it is no number that can be written out")
+            raise InvalidValueError("it is no number that can be written out")
         case _:
-            raise UnfitValueError(f"a text was expected, not {described(value)}")
+            raise InvalidValueError(f"a text was expected, not {described(value)}")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UnfitValueError("it holds characters that cannot be sent (half of a surrogate pair)") from None
+        raise InvalidValueError(
+            "it holds characters that cannot be sent (half of a surrogate pair)"
+        ) from None
     return text
 
 
 def format_datetime(value: date | datetime | str) -> str:
     """
-    Return a date, or a date with a time, as Tallyfy takes it: ISO 8601, in UTC, with milliseconds.
+    Return a date, or a date with a time, as Tallyfy takes it: ISO 8601, in UTC.
 
-    A ``datetime`` without a time zone is taken as UTC. A ``date`` is the midnight of UTC at which it begins, as in the
-    example of page "Types of form fields". A text is sent as it is.
+    Tallyfy drops an offset and takes the time for UTC (its MCP server, ``utils/date_utils.py``), so a time with another
+    offset is converted. A time without one is in UTC. A ``date`` is the midnight of UTC at which it begins, as in the
+    example of page "Types of form fields". A text without an offset, or with ``Z``, is sent as it is.
 
-    :raises UnfitValueError: it is no date.
+    :raises InvalidValueError: it is no date, or no such date or time exists.
     """
     if isinstance(value, str):
-        return _checked_date(value.strip())
+        text = value.strip()
+        try:
+            value = datetime.fromisoformat(text if _DATE.fullmatch(text) else "")
+        except ValueError:
+            raise InvalidValueError(
+                f"a date is written 2026-01-31 or 2026-01-31T12:00:00Z (ISO 8601), not {described(text)}"
+            ) from None
+        if value.tzinfo is None or text.endswith("Z"):
+            return text
+    if not isinstance(value, date) or value != value:
+        raise InvalidValueError(f"a date was expected, not {described(value)}")
     try:
-        if not isinstance(value, datetime):
-            value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return _in_utc(value)
     except OverflowError:
-        raise UnfitValueError("it is a date outside of the years 1 to 9999") from None
-    return value.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+        raise InvalidValueError("it is a date outside of the years 1 to 9999") from None
 
 
-def _checked_date(text: str) -> str:
-    # Python reads more than Tallyfy documents: weeks, and dates without hyphens.
-    documented = text[4:5] == text[7:8] == "-" and text[8:10].isdigit()
-    try:
-        datetime.fromisoformat(text if documented else "")
-    except ValueError:
-        raise UnfitValueError(
-            f"a date is written 2026-01-31 or 2026-01-31T12:00:00Z (ISO 8601), not {described(text)}"
-        ) from None
-    return text
+def _in_utc(value: date | datetime) -> str:
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    in_utc = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if value.tzinfo and in_utc.astimezone(value.tzinfo).replace(tzinfo=None) != value.replace(tzinfo=None):
+        raise InvalidValueError("it is a time that does not exist: clocks are put forward over it")
+    return datetime.isoformat(in_utc.replace(tzinfo=None), timespec="milliseconds") + "Z"
 
 
 def parse_bool(value: bool | str | None, name: str) -> bool | None:

@@ -13,12 +13,12 @@ from datetime import date
 from typing import Any
 
 from airflow_provider_tallyfy.protocol import people
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, is_id
-from airflow_provider_tallyfy.protocol.names import Index, Rank, folded, index
+from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted, shortened
+from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
 from airflow_provider_tallyfy.protocol.people import Directory, encode_assignees
-from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError, choices
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
 from airflow_provider_tallyfy.protocol.scalars import format_datetime
-from airflow_provider_tallyfy.protocol.text import described, listed, quoted, shortened
+from airflow_provider_tallyfy.protocol.validation import FormValuesError, InvalidValueError, choices
 
 
 class AmbiguousTaskError(ValueError):
@@ -56,7 +56,7 @@ def read_tasks(run: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """
     Return the tasks of a run that was asked for ``with=tasks``: ``data`` (page "Get process"), or a bare list.
 
-    :raises UnreadableAnswerError: where they are anything else.
+    :raises MalformedResponseError: where they are anything else.
     """
     return _included(run, "tasks")
 
@@ -100,7 +100,7 @@ def read_steps(checklist: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """
     Return the steps of a template that was asked for ``with=steps``: a bare list (page "Get template"), or ``data``.
 
-    :raises UnreadableAnswerError: where they are anything else.
+    :raises MalformedResponseError: where they are anything else.
     """
     return _included(checklist, "steps")
 
@@ -167,19 +167,19 @@ def _override(override: Any, directory: Directory | None) -> tuple[dict[str, Any
     try:
         if (owners := override.get("owners")) is not None:
             encoded["owners"] = encode_assignees(owners, directory)
-    except UnfitValueError as error:
+    except InvalidValueError as error:
         problems.extend(error.problems)
     try:
         if (deadline := override.get("deadline")) is not None:
             encoded["deadline"] = _deadline(deadline)
-    except UnfitValueError as error:
+    except InvalidValueError as error:
         problems.extend(error.problems)
     return encoded, problems
 
 
 def _deadline(deadline: Any) -> str:
     if not isinstance(deadline, (str, date)):
-        raise UnfitValueError(f"a deadline is a date with a time, not {described(deadline)}")
+        raise InvalidValueError(f"a deadline is a date with a time, not {described(deadline)}")
     return format_datetime(deadline)
 
 
@@ -192,7 +192,7 @@ def _included(whole: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], .
     if not isinstance(things, list) or not all(
         isinstance(thing, dict) and is_id(thing.get("id")) for thing in things
     ):
-        raise UnreadableAnswerError(f"a list of {name} was expected, but there is {described(things)}")
+        raise MalformedResponseError(f"a list of {name} was expected, but there is {described(things)}")
     return tuple(things)
 
 
@@ -204,7 +204,7 @@ def _by_name(things: Iterable[Mapping[str, Any]]) -> Index[Mapping[str, Any]]:
 
     # An id may be a number; whoever names a thing by it has its text.
     return index(
-        things, Rank(lambda thing: (str(thing.get("id") or ""),)), Rank(called), Rank(called, folded)
+        things, Rank(lambda thing: (str(thing.get("id") or ""),)), Rank(called), Rank(called, normalized)
     )
 
 

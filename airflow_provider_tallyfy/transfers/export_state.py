@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tallyfy.protocol.answers import read_moment
+from airflow_provider_tallyfy.protocol.responses import parse_datetime
 from airflow_provider_tallyfy.version_compat import asset_state_store, never_expire, task_state_store
 
 if TYPE_CHECKING:
@@ -62,23 +62,23 @@ class ExportState:
         """Return what this DAG run loads: the same as at an earlier try, or what changed since the load before."""
         state, own = self._state(), self._own()
         if own is None:
-            until, full_at = state.get("until"), read_moment(state.get("full_at"))
+            until, full_at = state.get("until"), parse_datetime(state.get("full_at"))
             is_full = until is None or (
                 self._full_every is not None and (full_at is None or now - full_at >= self._full_every)
             )
             own = {"since": None if is_full else until}
             self._of_task.set(_OF_TASK, own, retention=never_expire())
-        newest = read_moment(own.get("newest"))
+        newest = parse_datetime(own.get("newest"))
         if newest is not None:
-            return Load(read_moment(own["since"]), until=newest + timedelta(milliseconds=1))
+            return Load(parse_datetime(own["since"]), until=newest + timedelta(milliseconds=1))
         is_next = own["since"] is not None and own["since"] == state.get("until")
-        return Load(read_moment(own["since"]), known=state.get("known") if is_next else None)
+        return Load(parse_datetime(own["since"]), known=state.get("known") if is_next else None)
 
     def move_on(self, load: Load, result: ExportResult) -> None:
         """Let the next DAG run begin where this load ended."""
         state = self._state()
         began_at = _text(result.began_at)
-        before = read_moment(state.get("until"))
+        before = parse_datetime(state.get("until"))
         if load.until is None and (before is None or before < result.began_at):
             full_at = began_at if load.since is None else state.get("full_at", began_at)
             known = dict(result.known)

@@ -11,8 +11,8 @@ from uuid import uuid4
 from airflow.providers.common.compat.sdk import AirflowFailException, Asset, ObjectStoragePath
 
 from airflow_provider_tallyfy.operators.base import TallyfyOperator, fail_on_bad_input
+from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.scalars import format_datetime
-from airflow_provider_tallyfy.protocol.text import described
 from airflow_provider_tallyfy.transfers.export_state import ExportState, Load
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
 

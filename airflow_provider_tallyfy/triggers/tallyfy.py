@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
-from airflow_provider_tallyfy.protocol import addresses
-from airflow_provider_tallyfy.protocol.addresses import identifier
+from airflow_provider_tallyfy.protocol import urls
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.version_compat import (
     deferral_hold,
     pull_from_trigger,
@@ -312,7 +312,7 @@ class TallyfyTrigger(BaseTrigger):
         """Note the XCom that leads to the process, and give it to the task where no worker has, while it waits."""
         from airflow_provider_tallyfy.operators.links import RUN_URL_KEY
 
-        url = addresses.run_url(connection.web_url, connection.organization, self.run_id)
+        url = urls.run_url(connection.web_url, connection.organization, self.run_id)
         self._link = {RUN_URL_KEY: url}
         if self.looked_at is None and self.trigger_id is not None:
             self._giving_link = asyncio.create_task(self._give_link())

@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Any, Generic
 
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError, TallyfyResponseError
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime
 from airflow_provider_tallyfy.waiting.outcomes import (
     C,
     Denied,
@@ -89,7 +89,7 @@ class Evidence(Generic[C]):
             return self._unreadable("it is about something else")
         try:
             outcome = self._evaluate_run(result)
-        except UnreadableAnswerError as error:
+        except MalformedResponseError as error:
             if result.is_from_list:
                 return Unconfirmed("a list of runs does not show enough", 0.0)
             return self._unreadable(str(error))
@@ -152,7 +152,7 @@ class Evidence(Generic[C]):
 
     def _is_older(self, run: Mapping[str, Any], polled_at: float) -> bool:
         """Tell whether Tallyfy says that this state of the run is older than the one that the wait knows."""
-        updated_at = read_moment(run.get("last_updated"))
+        updated_at = parse_datetime(run.get("last_updated"))
         known = self._seen.updated_at if self._seen is not None else None
         if updated_at is None or known is None or updated_at >= known:
             self._older_since = None
@@ -181,7 +181,7 @@ class _Version:
     __slots__ = ("done", "updated_at")
 
     def __init__(self, run: Mapping[str, Any]) -> None:
-        self.updated_at: datetime | None = read_moment(run.get("last_updated"))
+        self.updated_at: datetime | None = parse_datetime(run.get("last_updated"))
         progress = run.get("progress")
         done = progress.get("complete") if isinstance(progress, Mapping) else progress
         self.done = done if isinstance(done, (int, float)) and not isinstance(done, bool) else None

@@ -13,7 +13,7 @@ from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.protocol.answers import Activity, Page
+    from airflow_provider_tallyfy.protocol.responses import Activity, Page
     from airflow_provider_tallyfy.waiting.outcomes import Condition
 
 IN_LISTS = ("next_task",)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 from zlib import crc32
 
+from airflow_provider_tallyfy.protocol.formatting import one_line
 from airflow_provider_tallyfy.protocol.tasks import is_completed, is_hidden
-from airflow_provider_tallyfy.protocol.text import one_line
 
 
 def describe_start(goal: str, run_id: str) -> str:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.addresses import identifier
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
-from airflow_provider_tallyfy.protocol.text import quoted
+from airflow_provider_tallyfy.protocol.formatting import quoted
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime
+from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Unreachable
 from airflow_provider_tallyfy.waiting.polls import RunSnapshot
@@ -67,7 +67,7 @@ class NextTaskCondition:
                 "Pass get_run.output['next_task']: Airflow takes get_run.output['next_task']['id'] for the XCom 'id'."
             )
         if "next_task" not in run and not is_complete(run):
-            raise UnreadableAnswerError("it does not say which task is next")
+            raise MalformedResponseError("it does not say which task is next")
         next_task = run.get("next_task")
         next_id = None if next_task is None else str(next_task["id"])
         if next_id is not None and self.from_task_id in (None, next_id):
@@ -81,7 +81,7 @@ class NextTaskCondition:
                 "progress": run.get("progress"),
             },
             # When the task before was completed, a run does not say; only when the last one was.
-            happened_at=read_moment(run.get("completed_at")) if next_task is None else None,
+            happened_at=parse_datetime(run.get("completed_at")) if next_task is None else None,
             is_certain=is_complete(run) if next_task is None else self._has_left(snapshot),
         )
 
@@ -90,8 +90,8 @@ class NextTaskCondition:
         left, baseline = snapshot.left_tasks or {}, self.from_task_id
         if baseline is None or baseline not in left:
             return False
-        left_at = read_moment(left[baseline])
-        updated_at = read_moment(snapshot.run.get("last_updated"))
+        left_at = parse_datetime(left[baseline])
+        updated_at = parse_datetime(snapshot.run.get("last_updated"))
         return left_at is None or updated_at is None or left_at - updated_at < CLOCK_SKEW
 
     def describe_run(self, snapshot: RunSnapshot) -> str:

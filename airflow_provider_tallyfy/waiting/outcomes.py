@@ -128,7 +128,7 @@ class Condition(Protocol):
         """
         Return what a run that is there shows.
 
-        :raises UnreadableAnswerError: what it needs cannot be read.
+        :raises MalformedResponseError: what it needs cannot be read.
         """
 
     def describe_run(self, snapshot: RunSnapshot) -> str:

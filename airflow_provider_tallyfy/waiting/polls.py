@@ -17,7 +17,7 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyResponseError,
     TallyfyServerError,
 )
-from airflow_provider_tallyfy.protocol.names import Index
+from airflow_provider_tallyfy.protocol.lookup import Index
 from airflow_provider_tallyfy.protocol.tasks import index_tasks, read_tasks
 
 _TRANSIENT = (TallyfyRateLimitError, TallyfyServerError, TallyfyConnectionError, TallyfyResponseError)
@@ -44,7 +44,7 @@ class RunSnapshot:
         """
         The run's tasks.
 
-        :raises UnreadableAnswerError: they cannot be read.
+        :raises MalformedResponseError: they cannot be read.
         """
         return read_tasks(self.run)
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
-from airflow_provider_tallyfy.protocol.text import listed, one_line, quoted
+from airflow_provider_tallyfy.protocol.formatting import listed, one_line, quoted
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Unreachable
 from airflow_provider_tallyfy.waiting.polls import RunSnapshot
@@ -62,7 +62,7 @@ class RunStatusCondition:
         run = snapshot.run
         has = _statuses(run)
         if met := has & set(self.target_statuses):
-            moments = (read_moment(run.get(_SAID_AT.get(status, ""))) for status in met)
+            moments = (parse_datetime(run.get(_SAID_AT.get(status, ""))) for status in met)
             return Met(
                 run,
                 happened_at=min(filter(None, moments), default=None),
@@ -74,7 +74,7 @@ class RunStatusCondition:
                 f"{' or '.join(self.target_statuses)} any more."
             )
         if not has:
-            raise UnreadableAnswerError("it has no status")
+            raise MalformedResponseError("it has no status")
         return Pending(self)
 
     def describe_run(self, snapshot: RunSnapshot) -> str:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_moment
+from airflow_provider_tallyfy.protocol.formatting import listed, quoted
 from airflow_provider_tallyfy.protocol.forms import read_task_form
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime
 from airflow_provider_tallyfy.protocol.tasks import (
     AmbiguousTaskError,
     decision,
@@ -24,7 +25,6 @@ from airflow_provider_tallyfy.protocol.tasks import (
     is_hidden,
     named,
 )
-from airflow_provider_tallyfy.protocol.text import listed, quoted
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Skipped, Unreachable
 from airflow_provider_tallyfy.waiting.polls import RunSnapshot
@@ -105,7 +105,7 @@ class TaskDoneCondition:
             return Unreachable(
                 f"Task {named(task)} of run {run.get('id')} is completed, but neither approved nor rejected."
             )
-        return _met(task, happened_at=read_moment(task.get("completed_at")), is_certain=True)
+        return _met(task, happened_at=parse_datetime(task.get("completed_at")), is_certain=True)
 
     def describe_run(self, snapshot: RunSnapshot) -> str:
         """Describe how far the run is, and how the task is, who has it and when it is due."""
@@ -114,7 +114,7 @@ class TaskDoneCondition:
             task = self._find(snapshot)
         except AmbiguousTaskError:
             return messages.describe_task(run, f"{quoted(self.task_name)} is the name of several tasks")
-        except UnreadableAnswerError:
+        except MalformedResponseError:
             return messages.describe_task(run, "its tasks cannot be read")
         if task is None:
             return messages.describe_task(run, f"task {quoted(self.task_name)} is not there")
@@ -177,7 +177,7 @@ def _met(task: Mapping[str, Any], *, happened_at: datetime | None = None, is_cer
     form_values = warning = None
     try:
         form_values = read_task_form(task)
-    except UnreadableAnswerError as error:
+    except MalformedResponseError as error:
         # That the task is done is no less true, and no later poll would show more.
         warning = f"The form of task {named(task)} cannot be read, so form_values is None: {error}"
     result = {**task, "is_approved": _decision(task), "form_values": form_values}

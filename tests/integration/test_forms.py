@@ -8,10 +8,15 @@ import pytest
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.protocol import forms
-from airflow_provider_tallyfy.protocol.form_fields import read_kickoff_fields, read_task_fields, stored_values
+from airflow_provider_tallyfy.protocol.forms.fields import (
+    read_kickoff_fields,
+    read_task_fields,
+    stored_values,
+)
 from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, find_marked, newest_runs
-from airflow_provider_tallyfy.protocol.launches import encode_launch, needs_directory
+from airflow_provider_tallyfy.protocol.launch_request import encode_launch, needs_directory
 from airflow_provider_tallyfy.protocol.tasks import find_task
+from airflow_provider_tallyfy.protocol.validation import FormValuesError
 from airflow_provider_tallyfy.sandbox.model import FieldType
 from airflow_provider_tallyfy.sandbox.seeds import (
     ONBOARDING_CHECKLIST_ID,
@@ -40,8 +45,9 @@ GIVEN = [
     ("Modules", ["Reports", "single SIGN-on"], ["Reports", "Single sign-on"]),
     ("Modules", {"Automations", "Reports"}, ["Reports", "Automations"]),
     ("Modules", [], []),
-    ("Licences", ["Standard", 25], ["Standard", "25"]),
-    ("Licences", {"Seats": 25, "product": "Standard"}, ["Standard", "25"]),
+    ("Licences", ["Standard", 25], [["Standard", "25"]]),
+    ("Licences", {"Seats": 25, "product": "Standard"}, [["Standard", "25"]]),
+    ("Licences", [["Standard", 25], ["Guest", 3]], [["Standard", "25"], ["Guest", "3"]]),
     (
         "Account team",
         ["ada@example.com", "x@y.example", "release managers"],
@@ -112,12 +118,13 @@ def test_a_value_is_taken_by_a_task_and_emptied_again(hook, label, given, read):
 def test_which_required_fields_are_still_empty(hook):
     task = collect_documents(hook)
     fields = read_task_fields(task)
-    written = forms.encode_task_values(fields, {"Plan": "Starter"})
-    assert [field.label for field in forms.missing_required(fields, stored_values(task), written)] == [
-        "Customer name"
-    ]
-    hook.update_task(ONBOARDING_RUN_ID, task["id"], taskdata={**written, fields[0].id: "Globex"})
-    assert forms.missing_required(fields, stored_values(collect_documents(hook)), {}) == ()
+    with pytest.raises(FormValuesError) as error:
+        forms.encode_task_values(fields, {"Plan": "Starter"}, stored=stored_values(task))
+    assert error.value.problems == ("'Customer name' (text) is required, but would be empty",)
+    values = {"Plan": "Starter", fields[0].id: "Globex"}
+    written = forms.encode_task_values(fields, values, stored=stored_values(task))
+    hook.update_task(ONBOARDING_RUN_ID, task["id"], taskdata=written)
+    assert forms.encode_task_values(fields, {}, stored=stored_values(collect_documents(hook))) == {}
     assert hook.complete_task(ONBOARDING_RUN_ID, task["id"])["status"] == "completed"
 
 

@@ -12,7 +12,7 @@ import pytest
 from airflow.providers.common.compat import sdk
 
 from airflow_provider_tallyfy import metrics
-from airflow_provider_tallyfy.protocol.failures import FailureKind
+from airflow_provider_tallyfy.protocol.errors import ErrorKind
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -149,7 +149,7 @@ def test_what_a_hanging_backend_cannot_take_is_dropped():
 
 
 def test_every_kind_of_failure_has_an_outcome():
-    assert set(metrics.OUTCOME_OF_FAILURE) == set(FailureKind)
+    assert set(metrics.OUTCOME_OF_ERROR) == set(ErrorKind)
 
 
 def test_airflow_has_no_metric_of_these_names():

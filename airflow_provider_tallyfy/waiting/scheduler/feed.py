@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from math import inf
 
-from airflow_provider_tallyfy.protocol.answers import Activity, Page
+from airflow_provider_tallyfy.protocol.responses import Activity, Page
 
 MAX_PAGES = 5
 """Pages of 100 entries that one poll of the feed may take."""

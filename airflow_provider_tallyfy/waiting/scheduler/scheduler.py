@@ -20,7 +20,7 @@ from math import inf
 from typing import Any
 
 from airflow_provider_tallyfy.exceptions import TallyfyConnectionError, TallyfyRateLimitError
-from airflow_provider_tallyfy.protocol.answers import Activity, Page
+from airflow_provider_tallyfy.protocol.responses import Activity, Page
 from airflow_provider_tallyfy.waiting.fetches import Fetch, FetchFeedPage, FetchRun, FetchRunPage
 from airflow_provider_tallyfy.waiting.polls import PollError, PollResult, RunSnapshot
 from airflow_provider_tallyfy.waiting.schedule import PollSchedule

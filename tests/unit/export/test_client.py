@@ -52,7 +52,9 @@ def made(connect):
 
     def made(**arguments):
         clock, lines = MovedTime(), []
-        client = PatientClient(TallyfyHook(), lambda *line: lines.append(line[0] % line[1:]), clock=clock, **arguments)
+        client = PatientClient(
+            TallyfyHook(), lambda *line: lines.append(line[0] % line[1:]), clock=clock, **arguments
+        )
         return SimpleNamespace(client=client, clock=clock, lines=lines, read=lambda: client.fetch(read))
 
     return made

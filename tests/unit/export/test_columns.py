@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.export.columns import Column, ColumnType, Layout, MisfitError, fit
 from airflow_provider_tallyfy.export.writers import json_line
-from airflow_provider_tallyfy.protocol.form_fields import FormField
+from airflow_provider_tallyfy.protocol.forms.fields import FormField
 
 RECORD = (
     Column("id", ColumnType.TEXT),

@@ -82,7 +82,7 @@ def test_an_upload_is_a_form_with_the_file_and_what_it_belongs_to(hook, requests
     body = sent(requests_mock.last_request)
     assert b'name="subject_type"\r\n\r\nChecklist\r\n' in body
     assert b'name="uploaded_from"\r\n\r\nko_field\r\n' in body
-    assert 'filename="my _report_.pdf"'.encode() in body
+    assert b'filename="my _report_.pdf"' in body
     assert report.read_bytes() in body
 
     hook.upload_file(report, checklist_id="c1", run_id="r1", step_id="s1", field_id="f1", name="x.pdf")

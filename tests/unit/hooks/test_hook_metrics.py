@@ -62,7 +62,7 @@ def test_a_request_is_told_by_what_came_of_it(connect, requests_mock, told_metri
 
 
 def test_an_answer_without_end_is_told(connect, requests_mock, told_metrics, monkeypatch):
-    monkeypatch.setattr(transport, "LARGEST_ANSWER", 10)
+    monkeypatch.setattr(transport, "MAX_RESPONSE_SIZE", 10)
     requests_mock.get(RUN, **GOOD)
     with pytest.raises(exceptions.TallyfyResponseError):
         connect(retries=0).get_run("r1")

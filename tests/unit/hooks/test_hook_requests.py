@@ -166,7 +166,7 @@ class TestRedirects:
 class TestBounds:
     @pytest.mark.parametrize("compressed", [False, True])
     def test_an_answer_that_is_too_large(self, hook, requests_mock, monkeypatch, pauses, compressed):
-        monkeypatch.setattr(transport, "LARGEST_ANSWER", 1024 * 1024)
+        monkeypatch.setattr(transport, "MAX_RESPONSE_SIZE", 1024 * 1024)
         content = b'{"data": {"name": "' + b"x" * 2 * 1024 * 1024 + b'"}}'
         if compressed:
             content = gzip.compress(content)
@@ -199,7 +199,7 @@ class TestBounds:
         assert hook.get_run("r1")["name"] == "Release"
 
     def test_a_large_page_that_explains_a_refusal_does_not_hide_it(self, hook, requests_mock, monkeypatch):
-        monkeypatch.setattr(transport, "LARGEST_ANSWER", 1024)
+        monkeypatch.setattr(transport, "MAX_RESPONSE_SIZE", 1024)
         requests_mock.post(f"{ORGANIZATION}/runs", status_code=403, text="<html>" + "x" * 5000)
         with pytest.raises(TallyfyPermissionError):
             hook.launch_run("c1")

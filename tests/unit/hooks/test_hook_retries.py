@@ -179,8 +179,8 @@ class TestRetryAfter:
     def test_none_holds_a_caller_for_longer_than_the_ceiling(self, hook, requests_mock, pauses, given):
         requests_mock.get(RUN, [{"status_code": 429, "headers": {"Retry-After": given}}, GOOD])
         hook.get_run("r1")
-        assert pauses == [transport.LONGEST_PAUSE]
-        assert transport.LONGEST_PAUSE == 120
+        assert pauses == [transport.MAX_RETRY_DELAY]
+        assert transport.MAX_RETRY_DELAY == 120
 
     def test_the_error_tells_it(self, connect, requests_mock):
         requests_mock.get(RUN, status_code=429, headers={"Retry-After": "7"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_tallyfy.protocol.form_fields import FormField, read_form_fields
+from airflow_provider_tallyfy.protocol.forms.fields import FormField, read_form_fields
 from airflow_provider_tallyfy.protocol.people import Directory, Group, Member
 
 DIRECTORY = Directory(

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.protocol import forms
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
-from airflow_provider_tallyfy.protocol.form_fields import keys, read_form_fields
-from airflow_provider_tallyfy.protocol.form_readings import says_nothing
-from airflow_provider_tallyfy.protocol.launches import encode_launch
-from airflow_provider_tallyfy.protocol.names import folded
-from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.protocol.forms.decoding import is_blank
+from airflow_provider_tallyfy.protocol.forms.fields import by_name, keys, read_form_fields
+from airflow_provider_tallyfy.protocol.launch_request import encode_launch
+from airflow_provider_tallyfy.protocol.lookup import normalized
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.tasks import AmbiguousTaskError, find_task
+from airflow_provider_tallyfy.protocol.validation import FormValuesError
 from airflow_provider_tallyfy.sandbox import fields as sandbox_fields
 from airflow_provider_tallyfy.sandbox.model import Column, FieldType, FormField, Option
 from tests.unit.protocol.forms_of_tests import DIRECTORY
@@ -77,7 +77,9 @@ def value_for(field):
             return chosen.map(lambda options: (options, [option["text"] for option in options]))
         case "table":
             width = len(field["columns"])
-            return st.lists(TEXT, min_size=width, max_size=width).map(lambda cells: (cells, cells))
+            row = st.lists(TEXT, min_size=width, max_size=width)
+            rows = st.lists(row, min_size=1, max_size=4).map(lambda rows: (rows, rows))
+            return rows | row.map(lambda cells: (cells, [cells]))
         case "assignees_form":
             people = st.fixed_dictionaries(
                 {
@@ -119,7 +121,7 @@ def same(field, read, wanted):
         return datetime.fromisoformat(read) == wanted
     # An option that has no text chooses nothing, and a table of empty cells holds nothing.
     nothing = {"radio": None, "dropdown": None, "table": []}.get(field["field_type"], wanted)
-    return read == wanted or (read == nothing and not "".join(wanted).strip())
+    return read == wanted or (read == nothing and is_blank(wanted))
 
 
 @given(st.data(), described_forms())
@@ -153,7 +155,7 @@ def test_a_launch_is_refused_here_exactly_where_a_required_field_is_empty(data, 
             key: "it" if kinds[key] == "dropdown" or (kinds[key] == "multiselect" and wanted) else wanted
             for key, (_, wanted) in drawn.items()
         }
-        missing = [field for field in fields if field.required and says_nothing(read.get(field.id))]
+        missing = [field for field in fields if field.required and is_blank(read.get(field.id))]
         assert len(error.problems) == len(missing)
         assert all("is required, but there is no value for it" in problem for problem in error.problems)
         return
@@ -169,7 +171,7 @@ def test_every_field_has_a_key_of_its_own_that_names_it(described):
     named = keys(fields)
     assert sorted(field.id for field in named.values()) == sorted(field["id"] for field in described)
     for key, field in named.items():
-        assert forms.find_field(fields, key) == field
+        assert by_name(fields).matches(key) == (field,)
 
 
 @given(described_forms(), NAME)
@@ -180,12 +182,12 @@ def test_a_key_names_one_field_or_is_refused(described, key):
     alike = [
         field.id
         for field in fields
-        if folded(key) and folded(key) in (folded(field.alias), folded(field.label))
+        if normalized(key) and normalized(key) in (normalized(field.alias), normalized(field.label))
     ]
     found = exactly or alike
-    field, error = attempt(forms.find_field, fields, key)
+    written, error = attempt(forms.encode_task_values, fields, {key: None})
     if len(found) == 1:
-        assert [field.id] == found
+        assert list(written) == found
     else:
         assert ("is no field" in error.problems[0]) == (not found)
 
@@ -230,9 +232,9 @@ def test_whatever_is_given_is_encoded_or_refused_with_all_that_is_wrong(data, de
 @given(ANYTHING, ANYTHING, ANYTHING)
 @settings(deadline=None, max_examples=100)
 def test_any_answer_is_read_or_refused(prerun, steps, values):
-    with suppress(UnreadableAnswerError, FormValuesError):
+    with suppress(MalformedResponseError, FormValuesError):
         encode_launch({"prerun": prerun, "steps": steps}, values, values)
-    with suppress(UnreadableAnswerError):
+    with suppress(MalformedResponseError):
         json.dumps(forms.read_task_form({"form_fields": prerun, "taskdata": {}}))
 
 
@@ -244,7 +246,8 @@ def test_a_name_is_that_of_one_task_or_none_or_refused(described, name):
     alike = [
         task
         for task in tasks
-        if folded(name) and folded(name) in (folded(task["alias"] or ""), folded(task["title"]))
+        if normalized(name)
+        and normalized(name) in (normalized(task["alias"] or ""), normalized(task["title"]))
     ]
     found = exactly or alike
     if len(found) > 1:

@@ -10,9 +10,11 @@ import requests
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_tallyfy.protocol import addresses, calls
-from airflow_provider_tallyfy.protocol.answers import (
-    UnreadableAnswerError,
+from airflow_provider_tallyfy.protocol import requests as api_requests
+from airflow_provider_tallyfy.protocol import urls
+from airflow_provider_tallyfy.protocol.errors import read_error
+from airflow_provider_tallyfy.protocol.responses import (
+    MalformedResponseError,
     is_id,
     read_body,
     read_item,
@@ -20,7 +22,6 @@ from airflow_provider_tallyfy.protocol.answers import (
     read_page,
     read_run,
 )
-from airflow_provider_tallyfy.protocol.failures import read_failure
 
 ROOT = "https://tallyfy.test/api"
 PLACE = "/api/organizations/acme/"
@@ -98,7 +99,7 @@ PATH_TEXT = st.text(max_size=12) | st.lists(
 @settings(deadline=None, max_examples=300)
 def test_any_json_is_read_or_refused(value):
     for read in (read_item, read_run, lambda body: read_page(body, 1), lambda body: read_page(body, 2)):
-        with suppress(UnreadableAnswerError):
+        with suppress(MalformedResponseError):
             read(value)
 
 
@@ -107,7 +108,7 @@ def test_any_json_is_read_or_refused(value):
 def test_a_next_task_is_none_or_has_an_id(value):
     try:
         task = read_next_task(value)
-    except UnreadableAnswerError:
+    except MalformedResponseError:
         return
     assert task is None or (isinstance(task, dict) and is_id(task["id"]))
 
@@ -118,7 +119,7 @@ def test_a_run_has_one_next_task_or_none(value):
     run = {"id": "r1", "next_task": value}
     try:
         read = read_run({"data": run})
-    except UnreadableAnswerError:
+    except MalformedResponseError:
         return
     assert read["next_task"] is None or is_id(read["next_task"]["id"])
     assert {**read, "next_task": value} == run or value != value
@@ -132,9 +133,9 @@ def test_a_run_has_one_next_task_or_none(value):
 @example(b"9" * 5000)
 @example(b"NaN")
 def test_any_body_is_read_or_refused_and_any_failure_is_read(content):
-    with suppress(UnreadableAnswerError):
+    with suppress(MalformedResponseError):
         read_body(content)
-    failure = read_failure(422, {}, content)
+    failure = read_error(422, {}, content)
     assert failure.status == 422
     assert failure.message is None or (isinstance(failure.message, str) and failure.message)
 
@@ -160,7 +161,7 @@ def _stays_in_place(made):
 @settings(deadline=None, max_examples=400)
 def test_no_endpoint_leaves_its_organization(text):
     try:
-        made = calls.call("GET", text.lstrip("/"), "acme")
+        made = api_requests.build_request("GET", text.lstrip("/"), "acme")
     except ValueError:
         return
     path = _stays_in_place(made)
@@ -171,11 +172,11 @@ def test_no_endpoint_leaves_its_organization(text):
 @settings(deadline=None, max_examples=400)
 def test_no_id_leaves_its_place(text):
     for make in (
-        lambda: calls.get_run("acme", text, (), form_fields_values=False),
-        lambda: calls.get_tasks("acme", text, {}),
-        lambda: calls.update_task("acme", "r1", text, {}),
-        lambda: calls.complete_task("acme", text, "t1", {}),
-        lambda: calls.get_task("acme", "r1", text, ()),
+        lambda: api_requests.get_run("acme", text, (), form_fields_values=False),
+        lambda: api_requests.get_tasks("acme", text, {}),
+        lambda: api_requests.update_task("acme", "r1", text, {}),
+        lambda: api_requests.complete_task("acme", text, "t1", {}),
+        lambda: api_requests.get_task("acme", "r1", text, ()),
     ):
         try:
             made = make()
@@ -188,7 +189,7 @@ def test_no_id_leaves_its_place(text):
 @settings(deadline=None, max_examples=200)
 def test_no_person_leaves_their_place(text):
     try:
-        made = calls.person_token("acme", text)
+        made = api_requests.person_token("acme", text)
     except ValueError:
         return
     path = urlsplit(requests.Request("POST", ROOT + made.target).prepare().url).path
@@ -201,7 +202,7 @@ def test_no_person_leaves_their_place(text):
 @settings(deadline=None, max_examples=200)
 def test_no_absolute_endpoint_leaves_the_api(text):
     try:
-        made = calls.call("GET", f"/{text}", "acme")
+        made = api_requests.build_request("GET", f"/{text}", "acme")
     except ValueError:
         return
     parts = urlsplit(requests.Request("GET", ROOT + made.target).prepare().url)
@@ -215,11 +216,11 @@ def test_no_absolute_endpoint_leaves_the_api(text):
 @example("localhost#@evil.test", None, "http")
 def test_no_host_makes_a_token_travel_in_clear_text(host, port, schema):
     try:
-        url = addresses.api_url(host, port, schema)
+        url = urls.api_url(host, port, schema)
     except ValueError:
         return
     try:
         sent = urlsplit(requests.Request("GET", url).prepare().url)
     except requests.RequestException:  # nothing is sent at all
         return
-    assert sent.scheme == "https" or addresses.is_loopback(sent.hostname)
+    assert sent.scheme == "https" or urls.is_loopback(sent.hostname)

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
-from airflow_provider_tallyfy.protocol.form_fields import (
+from airflow_provider_tallyfy.protocol.forms.fields import (
     Column,
     FormField,
     Option,
@@ -14,6 +13,7 @@ from airflow_provider_tallyfy.protocol.form_fields import (
     read_task_fields,
     stored_values,
 )
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from tests.unit.protocol.forms_of_tests import field, form
 
 PLAN = {
@@ -49,13 +49,13 @@ def test_no_fields(value):
         [{**PLAN, "id": ""}],
         [{**PLAN, "field_type": None}],
         [{**PLAN, "options": "Gold"}],
-        [{**PLAN, "options": ["Gold"]}],
-        [{**PLAN, "options": [{"text": "Gold"}]}],
+        [{**PLAN, "options": [None]}],
+        [{**PLAN, "options": {"id": 1}}],
         [{**PLAN, "columns": [{"label": "A"}]}],
     ],
 )
 def test_what_is_no_list_of_fields_is_refused(value):
-    with pytest.raises(UnreadableAnswerError):
+    with pytest.raises(MalformedResponseError):
         read_form_fields(value)
 
 
@@ -66,6 +66,14 @@ def test_what_is_no_list_of_fields_is_refused(value):
         ({"options": None, "columns": None, "alias": None, "required": None}, {"alias": ""}),
         ({"options": {"data": [{"id": "a", "text": 5}]}}, {"options": (Option("a", "5"),)}),
         ({"options": [{"id": 1, "text": None}]}, {"options": (Option(1, ""),)}),
+        ({"options": [{"id": 1, "label": "Gold"}]}, {"options": (Option(1, "Gold"),)}),
+        ({"options": [{"id": 1, "text": None, "value": "Gold"}]}, {"options": (Option(1, "Gold"),)}),
+        ({"options": ["Gold", 5]}, {"options": (Option(None, "Gold"), Option(None, "5"))}),
+        ({"options": [], "list": ["Gold"]}, {"options": (Option(None, "Gold"),)}),
+        ({"options": [{"id": 1, "text": "Gold"}], "list": "5eed"}, {"options": (Option(1, "Gold"),)}),
+        ({"list": "5eed"}, {"has_hidden_options": True}),
+        ({"list": {"id": "5eed"}}, {"has_hidden_options": True}),
+        ({"list": None}, {}),
         ({"columns": [{"id": 1, "label": "Item"}]}, {"columns": (Column(1, "Item"),)}),
         ({"required": 1}, {"required": True}),
         ({"required": "1"}, {"required": True}),
@@ -88,6 +96,22 @@ def test_the_forms_of_templates_and_tasks():
     assert read_task_fields({"id": "t1", "form_fields": {"data": [PLAN]}}) == (READ,)
     assert read_task_fields({"id": "t1", "captures": [PLAN]}) == (READ,)
     assert read_task_fields({"id": "t1"}) == ()
+
+
+def test_the_values_of_a_task_stand_in_field_value():
+    fields = [
+        {**PLAN, "field_value": "Gold"},
+        {**PLAN, "id": "f2", "field_value": None, "value": "Silver"},
+        {**PLAN, "id": "f3", "field_value": "", "value": "Silver"},
+        {**PLAN, "id": "f4", "field_value": None},
+    ]
+    stored = {"f1": "Gold", "f2": "Silver", "f3": "", "f4": None}
+    assert stored_values({"form_fields": {"data": fields}, "taskdata": {}}) == stored
+    assert stored_values({"form_fields": fields, "taskdata": {"f1": None, "f4": "x"}}) == {
+        **stored,
+        "f4": "x",
+    }
+    assert stored_values({"captures": fields, "taskdata": {"f1": ""}}) == {**stored, "f1": ""}
 
 
 def test_the_values_of_a_task_stand_in_two_places():
@@ -124,7 +148,7 @@ class TestByName:
             ("Same", ["f4"]),
             ("SAME", ["f5"]),
             ("sAME", ["f4", "f5"]),
-            ("F1", ["f6"]),  # ids are not folded, aliases are
+            ("F1", ["f6"]),  # ids are not normalized, aliases are
             ("f7", ["f7"]),
             ("", []),
             ("else", []),

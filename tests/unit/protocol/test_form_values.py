@@ -6,15 +6,19 @@ import enum
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from zoneinfo import ZoneInfo
 
+import pendulum
 import pytest
 
-from airflow_provider_tallyfy.protocol.form_readings import read, says_nothing
-from airflow_provider_tallyfy.protocol.form_values import cleared, encode
-from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from airflow_provider_tallyfy.protocol.forms.decoding import is_blank
+from airflow_provider_tallyfy.protocol.forms.field_types import cleared, encode
+from airflow_provider_tallyfy.protocol.forms.field_types import decode as read
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 from tests.unit.protocol.forms_of_tests import DIRECTORY, choice, field, table
 
 NEW_YORK = timezone(timedelta(hours=-5))
+BERLIN = ZoneInfo("Europe/Berlin")
 
 
 class Plan(enum.StrEnum):
@@ -33,7 +37,7 @@ def option(number, text, **more):
 
 
 def refused(field_, value):
-    with pytest.raises(UnfitValueError) as error:
+    with pytest.raises(InvalidValueError) as error:
         encode(field_, value, DIRECTORY)
     return str(error.value)
 
@@ -130,7 +134,15 @@ class TestDate:
             ("2026-01-05", "2026-01-05"),
             (" 2026-01-05 12:00:00 ", "2026-01-05 12:00:00"),
             ("2026-01-05T12:00:00Z", "2026-01-05T12:00:00Z"),
-            ("2026-01-05T12:00:00.123+02:00", "2026-01-05T12:00:00.123+02:00"),
+            ("2026-01-05T17:00:00+01:00", "2026-01-05T16:00:00.000Z"),
+            ("2026-01-05T12:00:00.123+02:00", "2026-01-05T10:00:00.123Z"),
+            (
+                "2026-01-05 00:00:00+00:00",
+                "2026-01-05T00:00:00.000Z",
+            ),  # a template's {{ data_interval_start }}
+            ("2026-12-31T20:00-0500", "2027-01-01T01:00:00.000Z"),
+            (pendulum.datetime(2026, 7, 5, 9, tz="Europe/Berlin"), "2026-07-05T07:00:00.000Z"),
+            (datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=1), "2026-10-25T01:30:00.000Z"),
         ],
     )
     def test_what_is_sent_and_read(self, value, sent):
@@ -149,6 +161,9 @@ class TestDate:
             "2026-01-5",
             "2026-01-05T",
             "1767571200",
+            "2026-01-05T25:00:00Z",
+            "2026-01-05T12:00:00+25:00",
+            "2026-01-05x12:00",
         ],
     )
     def test_texts_that_are_no_dates(self, value):
@@ -161,8 +176,16 @@ class TestDate:
     def test_what_is_no_date_at_all(self, value):
         assert "a date was expected, not" in refused(field("date"), value)
 
-    def test_a_moment_that_utc_does_not_have(self):
-        assert "years 1 to 9999" in refused(field("date"), datetime.max.replace(tzinfo=NEW_YORK))
+    @pytest.mark.parametrize(
+        "value",
+        [datetime.max.replace(tzinfo=NEW_YORK), "9999-12-31T23:00:00-05:00", "0001-01-01T00:00:00+01:00"],
+    )
+    def test_a_moment_that_utc_does_not_have(self, value):
+        assert "years 1 to 9999" in refused(field("date"), value)
+
+    def test_a_time_that_clocks_skip(self):
+        skipped = datetime(2026, 3, 29, 2, 30, tzinfo=BERLIN)
+        assert "does not exist" in refused(field("date"), skipped)
 
     def test_nothing(self):
         assert read(field("date"), "") is None
@@ -170,7 +193,7 @@ class TestDate:
 
 
 class TestChoice:
-    PLANS = ("Gold", "gold", "Silver", "true", "5", "2")
+    PLANS = ("Gold", "gold", "Silver", "true", "Bronze")
     FIELD = choice("dropdown", *PLANS)
 
     @pytest.mark.parametrize(
@@ -185,9 +208,6 @@ class TestChoice:
             (3, 3),
             (4.0, 4),
             (True, 4),
-            (5, 5),  # that is its text; nothing has the id before it
-            ("2", 6),  # the text of one before the id of another
-            (2, 6),
             ({"id": 2}, 2),
             ({"id": "2"}, 2),
             ({"id": 2, "text": "gold"}, 2),
@@ -204,13 +224,13 @@ class TestChoice:
     @pytest.mark.parametrize(
         ("value", "said"),
         [
-            ("Bronze", "'Bronze' is no option; choose from 'Gold', 'gold', 'Silver', 'true', '5', '2'"),
+            ("Copper", "'Copper' is no option; choose from 'Gold', 'gold', 'Silver', 'true', 'Bronze'"),
             ("9", "'9' is no option"),
             ("GOLD", "'GOLD' names 2 options alike: 'Gold' (id 1), 'gold' (id 2)"),
             (False, "'false' is no option"),
-            ({"id": 1, "text": "Silver"}, "an option with the id '1' and the text 'Silver' is no option"),
-            ({"text": "silver"}, "an option with the text 'silver' is no option"),
-            ({"value": 1}, "an option with neither id nor text is no option"),
+            ({"id": 1, "text": "Silver"}, "an option with id '1' and text 'Silver' is no option"),
+            ({"text": "silver"}, "an option with text 'silver' is no option"),
+            ({"selected": True}, "an option with neither id nor text is no option"),
             (b"Gold", "not bytes"),
             ("x" * 5000, f"'{'x' * 60}…' is no option"),
         ],
@@ -223,6 +243,62 @@ class TestChoice:
     @pytest.mark.parametrize("value", [["Gold"], ("Gold",), {"Gold"}])
     def test_several_where_there_can_be_one(self, field_type, value):
         assert "a text was expected, not a" in refused(choice(field_type, *self.PLANS), value)
+
+    SEATS = choice("dropdown", "5", "10", "20")
+
+    @pytest.mark.parametrize(
+        ("value", "number"), [(5, 1), ("10", 2), (20.0, 3), ({"id": 2}, 2), ({"text": 5}, 1)]
+    )
+    def test_a_number_is_a_text_before_it_is_an_id(self, value, number):
+        assert encode(self.SEATS, value)["id"] == number
+        assert encode(choice("radio", "5 %", "10 %", "20 %"), {"id": 3}) == "20 %"
+
+    @pytest.mark.parametrize("value", [2, "2", 2.0])
+    @pytest.mark.parametrize("texts", [("5", "10", "20"), ("5 %", "Other"), ("1,000", "10-20")])
+    def test_a_number_is_no_id_if_a_text_is_a_number(self, texts, value):
+        said = refused(choice("dropdown", *texts), value)
+        assert f"is no option; choose from '{texts[0]}', '{texts[1]}'" in said
+        assert said.endswith(f"or write {{'id': 2}} for '{texts[1]}'")
+
+    @pytest.mark.parametrize("key", ["label", "value"])
+    def test_options_with_another_key_for_their_text(self, key):
+        plans = field("dropdown", options=[{"id": 1, key: "Gold"}, {"id": 2, key: "Silver"}])
+        assert encode(plans, "silver") == encode(plans, {"id": 2, key: "Silver"}) == option(2, "Silver")
+        assert read(plans, {"id": 2, key: "Silver"}) == "Silver"
+
+    @pytest.mark.parametrize(
+        ("choices", "number"),
+        [
+            ([{"id": 1, "text": "Gold"}, {"id": 2, "text": "Silver"}], 2),
+            ({"data": [{"id": 2, "label": "Silver"}]}, 2),
+            (["Gold", "Silver"], None),
+            ({"id": "l1", "items": ["Gold", "Silver"]}, None),
+        ],
+    )
+    def test_choices_from_a_list(self, choices, number):
+        listed = {"options": [], "list": choices}
+        assert encode(field("dropdown", **listed), "silver") == option(number, "Silver")
+        assert encode(field("radio", **listed), "silver") == "Silver"
+        assert encode(field("multiselect", **listed), "SILVER") == [option(number, "Silver", selected=True)]
+
+    def test_choices_from_a_list_that_is_not_shown(self):
+        hidden = {"options": [], "list": "5eed"}
+        chosen = {"id": 3, "text": "Silver"}
+        assert encode(field("dropdown", **hidden), chosen) == option(3, "Silver")
+        assert encode(field("multiselect", **hidden), [chosen]) == [option(3, "Silver", selected=True)]
+        assert (
+            encode(field("radio", **hidden), "Silver") == encode(field("radio", **hidden), chosen) == "Silver"
+        )
+        assert "write {'id': …, 'text': …} instead of 'Silver'" in refused(
+            field("dropdown", **hidden), "Silver"
+        )
+
+    def test_options_that_look_alike_are_told_apart(self):
+        alike = choice("dropdown", "Gold", "Gold\xa0", "Go\u200bld", "Caf\xe9", "Cafe\u0301", "Silver")
+        said = refused(alike, "Bronze")
+        assert r"'Gold', 'Gold\xa0', 'Go\u200bld', 'Caf\xe9', 'Cafe\u0301', 'Silver'" in said
+        assert r"'Silver\u200b' is no option" in refused(alike, "Silver\u200b")
+        assert encode(alike, "Gold\xa0") == option(2, "Gold\xa0")
 
     @pytest.mark.parametrize(("value", "text"), [(True, "Yes"), (False, "No")])
     def test_booleans_say_yes_and_no(self, value, text):
@@ -270,7 +346,6 @@ class TestMultiselect:
             (frozenset({"B"}), [B], ["B"]),
             (["A", "a", 1], [A], ["A"]),
             ("C, D", [CD], ["C, D"]),
-            ([], [], []),
             # as Tallyfy answers
             ([A, option(2, "B", selected=False)], [A], ["A"]),
         ],
@@ -280,7 +355,7 @@ class TestMultiselect:
         assert read(self.FIELD, sent) == given
 
     def test_each_that_is_wrong_is_told_once(self):
-        with pytest.raises(UnfitValueError) as error:
+        with pytest.raises(InvalidValueError) as error:
             encode(self.FIELD, ["A", "X", "Y", "X", None])
         assert [problem.split(";")[0] for problem in error.value.problems] == [
             "'X' is no option",
@@ -312,45 +387,72 @@ class TestTable:
     FIELD = table("Item", "Qty")
 
     @pytest.mark.parametrize(
-        ("value", "sent"),
+        ("value", "sent", "rows"),
         [
-            (["Widget", "3"], ["Widget", "3"]),
-            (("Widget", 3), ["Widget", "3"]),
-            (["Widget", None], ["Widget", ""]),
-            ({"Item": "Widget", "Qty": 3}, ["Widget", "3"]),
-            ({"qty": 3, "ITEM": "Widget"}, ["Widget", "3"]),
-            ({2: 3, "1": "Widget"}, ["Widget", "3"]),
-            ({"Qty": 3}, ["", "3"]),
-            ([{"Item": "Widget", "Qty": 3}], ["Widget", "3"]),
-            ([["Widget", "Gadget"], [3, None]], [["Widget", "Gadget"], ["3", ""]]),
+            (["Widget", "3"], ["Widget", "3"], [["Widget", "3"]]),
+            (("Widget", 3), ["Widget", "3"], [["Widget", "3"]]),
+            (["Widget", None], ["Widget", ""], [["Widget", ""]]),
+            ({"Item": "Widget", "Qty": 3}, ["Widget", "3"], [["Widget", "3"]]),
+            ({"qty": 3, "ITEM": "Widget"}, ["Widget", "3"], [["Widget", "3"]]),
+            ({2: 3, "1": "Widget"}, ["Widget", "3"], [["Widget", "3"]]),
+            ({"Qty": 3}, ["", "3"], [["", "3"]]),
+            ([{"Item": "Widget", "Qty": 3}], ["Widget", "3"], [["Widget", "3"]]),
+            ([["Widget", 3]], ["Widget", "3"], [["Widget", "3"]]),
+            ({"Item": ["Widget"], "Qty": [3]}, ["Widget", "3"], [["Widget", "3"]]),
+            # as many rows as columns
+            (
+                [["Widget", 3], ["Gadget", 5]],
+                [["Widget", "Gadget"], ["3", "5"]],
+                [["Widget", "3"], ["Gadget", "5"]],
+            ),
+            (
+                [["a", 1], ["b", 2], ("c", None)],
+                [["a", "b", "c"], ["1", "2", ""]],
+                [["a", "1"], ["b", "2"], ["c", ""]],
+            ),
+            ([{"Item": "a"}, {"qty": 2}], [["a", ""], ["", "2"]], [["a", ""], ["", "2"]]),
+            ({"Item": ["a", "b"], "Qty": (1, 2)}, [["a", "b"], ["1", "2"]], [["a", "1"], ["b", "2"]]),
+            ({"Qty": [1, 2]}, [["", ""], ["1", "2"]], [["", "1"], ["", "2"]]),
         ],
     )
-    def test_what_is_sent_and_read(self, value, sent):
+    def test_what_is_sent_and_read(self, value, sent, rows):
         assert encode(self.FIELD, value) == sent
-        assert read(self.FIELD, sent) == sent
+        assert read(self.FIELD, sent) == rows
+        assert encode(self.FIELD, rows) == sent
 
     @pytest.mark.parametrize(
         ("value", "said"),
         [
-            (["Widget"], "an entry for each column ('Item', 'Qty') was expected, not a list of 1"),
-            (["Widget", "3", "x"], "not a list of 3"),
-            (
-                "Widget",
-                "a list with an entry for each column, or a mapping by column, was expected, not the text",
-            ),
+            (["Widget"], "an entry for each column ('Item', 'Qty') was expected, but there is a row of 1"),
+            (["Widget", "3", "x"], "but there is a row of 3"),
+            ([["Widget", 3], ["Gadget"]], "but there is a row of 1"),
+            ("Widget", "a row, a list of rows, or a mapping by column was expected, not the text 'Widget'"),
             (5, "not a number"),
             ({"Widget", "3"}, "not a set of 2"),
-            (
-                [{"Item": "a"}, {"Item": "b"}],
-                "one entry for each column, not several rows, but there are 2 rows",
-            ),
             ({"Item": "a", "Price": 5}, "'Price' is no column; there are 'Item', 'Qty'"),
             ({"Item": "a", "item": "b"}, "the column 'Item' is given twice"),
+            ({"Item": ["a", "b"], "Qty": [1]}, "columns must be lists of the same length"),
+            ({"Item": ["a", "b"], "Qty": 1}, "columns must be lists of the same length"),
             (["Widget", {"a": 1}], "a text was expected, not a mapping of 1"),
+            ([["Widget", [1, 2]], ["Gadget", 3]], "a text was expected, not a list of 2"),
+            ([{"Item": ["a", "b"]}, {"Item": "c"}], "a text was expected, not a list of 2"),
+            ([{"Item": "a"}, ["b", 1]], "a text was expected, not a mapping of 1"),
         ],
     )
     def test_what_is_refused(self, value, said):
         assert said in refused(self.FIELD, value)
+
+    @pytest.mark.parametrize(
+        ("stored", "rows"),
+        [
+            ([["a", "b"], ["1"]], [["a", "1"], ["b", ""]]),
+            ([["a"], "1"], [["a", "1"]]),
+            (["a", None], [["a", ""]]),
+            ([{"label": "Item", "value": "a"}], [{"label": "Item", "value": "a"}]),
+        ],
+    )
+    def test_what_is_stored_in_another_way(self, stored, rows):
+        assert read(self.FIELD, stored) == rows
 
     def test_columns_of_one_name_are_told_by_id(self):
         twins = table("Same", "Same", "same")
@@ -360,6 +462,7 @@ class TestTable:
     def test_a_table_of_one_column(self):
         assert encode(table("Item"), ["Widget"]) == ["Widget"]
         assert encode(table("Item"), [{"Item": "Widget"}]) == ["Widget"]
+        assert encode(table("Item"), [["Widget"], ["Gadget"]]) == [["Widget", "Gadget"]]
 
     @pytest.mark.parametrize("stored", [None, "", [], ["", ""], ["", None]])
     def test_an_empty_table(self, stored):
@@ -395,15 +498,44 @@ class TestFile:
         assert encode(self.FIELD, value) == [self.FILE]
         assert read(self.FIELD, [self.FILE]) == [self.FILE]
 
-    def test_one_by_its_address(self):
-        by_url = {"filename": "report.pdf", "source": "url", "url": "https://files.example/report.pdf"}
-        assert encode(self.FIELD, by_url) == [by_url]
+    URL = "https://files.example/q/annual%20report.pdf?x=1"
 
     @pytest.mark.parametrize(
-        "value", ["report.pdf", [{"id": "a1"}], [{"filename": "report.pdf"}], [FILE, "x"], 5, [None]]
+        ("value", "name"),
+        [
+            (URL, "annual report.pdf"),
+            ([URL], "annual report.pdf"),
+            (f" {URL} ", "annual report.pdf"),
+            ({"url": URL}, "annual report.pdf"),
+            ({"filename": "r.pdf", "url": URL}, "r.pdf"),
+            ({"filename": "r.pdf", "source": "url", "url": URL}, "r.pdf"),
+        ],
+    )
+    def test_by_url(self, value, name):
+        sent = [{"filename": name, "source": "url", "url": self.URL}]
+        assert encode(self.FIELD, value) == sent
+        assert encode(self.FIELD, read(self.FIELD, sent)) == sent
+
+    def test_a_url_without_a_path(self):
+        assert encode(self.FIELD, "https://files.example/")[0]["filename"] == "files.example"
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "report.pdf",
+            "http://files.example/a",
+            [{"id": "a1"}],
+            [{"filename": "report.pdf"}],
+            {"url": 5},
+            [FILE, "x"],
+            5,
+            [None, 5],
+        ],
     )
     def test_what_is_no_uploaded_file(self, value):
-        assert "the object that Tallyfy returned for its upload" in refused(self.FIELD, value)
+        assert "a file is an https URL, {'filename': …, 'url': …}, or the object that" in refused(
+            self.FIELD, value
+        )
 
     def test_what_is_no_json(self):
         assert "cannot be sent as JSON (TypeError)" in refused(self.FIELD, {**self.FILE, "content": b"a"})
@@ -449,7 +581,7 @@ class TestATypeOfTomorrow:
 )
 def test_an_empty_text_empties_a_field(field_):
     assert cleared(field_) == ""
-    assert says_nothing(read(field_, ""))
+    assert is_blank(read(field_, ""))
 
 
 def test_a_table_is_emptied_column_by_column():
@@ -460,9 +592,9 @@ def test_a_table_is_emptied_column_by_column():
     "value", [None, "", " \n", [], (), set(), {}, [None, ""], {"a": [], "b": None}, [[""]]]
 )
 def test_what_says_nothing(value):
-    assert says_nothing(value)
+    assert is_blank(value)
 
 
 @pytest.mark.parametrize("value", [0, False, 0.0, "a", ["", 0], {"a": ["b"]}, [False]])
 def test_what_says_something(value):
-    assert not says_nothing(value)
+    assert not is_blank(value)

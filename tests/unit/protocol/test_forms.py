@@ -8,8 +8,8 @@ from datetime import date
 import pytest
 
 from airflow_provider_tallyfy.protocol import forms
-from airflow_provider_tallyfy.protocol.form_fields import read_form_fields
-from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.protocol.forms.fields import read_form_fields
+from airflow_provider_tallyfy.protocol.validation import FormValuesError
 from tests.unit.protocol.forms_of_tests import DIRECTORY, form
 
 OPTIONS = [{"id": 1, "text": "Gold"}, {"id": 2, "text": "Silver"}]
@@ -44,23 +44,6 @@ def problems(encode, values, fields=FIELDS):
     with pytest.raises(FormValuesError) as error:
         encode(fields, values, DIRECTORY)
     return error.value.problems
-
-
-class TestFindField:
-    @pytest.mark.parametrize("key", ["f2", "plan", "Plan", "PLAN"])
-    def test_by_id_alias_or_label(self, key):
-        assert forms.find_field(FIELDS, key).id == "f2"
-
-    def test_none(self):
-        with pytest.raises(FormValuesError) as error:
-            forms.find_field(FIELDS, "Pan")
-        assert error.value.problems == ("'Pan' is no field of the form",)
-        assert "  'Plan' (radio, required; alias plan, id f2)" in str(error.value).splitlines()
-
-    def test_several(self):
-        twins = form({"id": "f1", "label": "Same"}, {"id": "f2", "label": "Same"})
-        with pytest.raises(FormValuesError, match=r"names 2 fields alike: 'Same' .*id f1.*, 'Same' .*id f2"):
-            forms.find_field(twins, "Same")
 
 
 class TestEncodeKickoff:
@@ -131,7 +114,7 @@ class TestEncodeKickoff:
                 "- 'start' (date): a date was expected, not a number",
                 "- 'modules' (multiselect): 'Lead' is no option; choose from 'Gold', 'Silver'",
                 "- 'modules' (multiselect): '7' is no option; choose from 'Gold', 'Silver'",
-                "- 'licences' (table): an entry for each column ('A', 'B') was expected, not a list of 1",
+                "- 'licences' (table): an entry for each column ('A', 'B') was expected, but there is a row of 1",
                 "- 'notes' (textarea): a text was expected, not a list of 1",
                 "- 'team' (assignees_form): an assignee is a member's id, an e-mail address, or a group's id or name, "
                 "not true",
@@ -151,6 +134,22 @@ class TestEncodeKickoff:
             forms.encode_kickoff(FIELDS, {**GOOD, "start": 5})
         assert "The fields are" not in str(error.value)
         assert str(error.value).startswith("Nothing was sent, since one thing is wrong with the values:\n")
+
+    def test_labels_that_look_alike_are_told_apart(self):
+        fields = form(
+            {"id": "f1", "label": "Plan\xa0"},
+            {"id": "f2", "label": "Notes"},
+            {"id": "f3", "label": "Note\u200bs"},
+        )
+        with pytest.raises(FormValuesError) as error:
+            forms.encode_kickoff(fields, {"Plan\u200b": "x"})
+        assert str(error.value).splitlines()[1:] == [
+            r"- 'Plan\u200b' is no field of the form",
+            "The fields are:",
+            r"  'Plan\xa0' (text; id f1)",
+            "  'Notes' (text; id f2)",
+            r"  'Note\u200bs' (text; id f3)",
+        ]
 
     def test_a_form_without_fields(self):
         assert forms.encode_kickoff((), {}) == {}
@@ -210,22 +209,30 @@ class TestEncodeTaskValues:
         twins = form({"id": "f1", "alias": "same"}, {"id": "f2", "alias": "same"})
         [problem] = problems(forms.encode_task_values, {"same": 1}, twins)
         same = ", ".join(f"'same' (text; alias same, id {key})" for key in ("f1", "f2"))
-        assert problem == f"'same' names 2 fields alike: {same}; say the id"
+        assert problem == f"'same' names 2 fields alike: {same}; write the id"
 
 
-class TestMissingRequired:
+class TestRequiredFieldsOfATask:
     @pytest.mark.parametrize(
-        ("stored", "written", "missing"),
+        ("stored", "values", "missing"),
         [
-            ({}, {}, ["f1", "f2"]),
-            ({"f1": "Globex"}, {}, ["f2"]),
-            ({"f1": "Globex"}, {"f2": "Gold"}, []),
-            ({"f1": "Globex", "f2": "Gold"}, {"f1": ""}, ["f1"]),
-            ({"f1": None, "f2": ""}, {"f3": "x"}, ["f1", "f2"]),
+            ({}, {}, ["Customer name", "Plan"]),
+            ({"f1": "Globex"}, {}, ["Plan"]),
+            ({"f1": "Globex"}, {"Plan": "Gold"}, []),
+            ({"f1": "Globex", "f2": "Gold"}, {"f1": ""}, ["Customer name"]),
+            ({"f1": None, "f2": ""}, {"start": "2026-01-05"}, ["Customer name", "Plan"]),
         ],
     )
-    def test_what_would_still_be_empty(self, stored, written, missing):
-        assert [field.id for field in forms.missing_required(FIELDS, stored, written)] == missing
+    def test_what_would_still_be_empty(self, stored, values, missing):
+        if not missing:
+            assert forms.encode_task_values(FIELDS, values, stored=stored)
+            return
+        with pytest.raises(FormValuesError) as error:
+            forms.encode_task_values(FIELDS, values, stored=stored)
+        assert [problem.partition(" (")[0] for problem in error.value.problems] == [
+            f"'{name}'" for name in missing
+        ]
+        assert all(problem.endswith("is required, but would be empty") for problem in error.value.problems)
 
 
 class TestNeedsDirectory:
@@ -266,4 +273,7 @@ class TestRead:
         task = {"form_fields": {"data": [{**DESCRIBED[1], "value": "Gold"}, DESCRIBED[2]]}, "taskdata": []}
         assert forms.read_task_form(task) == {"plan": "Gold", "start": None}
         assert forms.read_task_form({**task, "taskdata": {"f3": "2026-01-05"}})["start"] == "2026-01-05"
+        assert forms.read_task_form({"form_fields": [{**DESCRIBED[1], "field_value": "Gold"}]}) == {
+            "plan": "Gold"
+        }
         assert forms.read_task_form({"id": "t1"}) == {}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pkgutil import walk_packages
 
 import pytest
+
+from airflow_provider_tallyfy import protocol
 
 
 def modules_after(*imports: str) -> set[str]:
@@ -19,28 +22,8 @@ def modules_after(*imports: str) -> set[str]:
 
 
 PROTOCOL = [
-    f"airflow_provider_tallyfy.protocol{module}"
-    for module in (
-        "",
-        ".addresses",
-        ".answers",
-        ".calls",
-        ".failures",
-        ".form_choices",
-        ".form_fields",
-        ".form_readings",
-        ".form_values",
-        ".forms",
-        ".launch_mark",
-        ".launches",
-        ".names",
-        ".payload",
-        ".people",
-        ".scalars",
-        ".problems",
-        ".tasks",
-        ".text",
-    )
+    protocol.__name__,
+    *(module.name for module in walk_packages(protocol.__path__, f"{protocol.__name__}.")),
 ]
 
 
@@ -61,7 +44,7 @@ def test_the_protocol_needs_neither_airflow_nor_sockets():
     )
     assert [name for name in banned if name in loaded] == []
     own = {name for name in loaded if name.startswith("airflow_provider_tallyfy")}
-    assert own == {"airflow_provider_tallyfy", *PROTOCOL}
+    assert own == {"airflow_provider_tallyfy", "airflow_provider_tallyfy.provider_info", *PROTOCOL}
 
 
 BASES = """

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
 from airflow_provider_tallyfy.protocol.people import (
     Directory,
     Group,
@@ -11,7 +10,8 @@ from airflow_provider_tallyfy.protocol.people import (
     needs_directory,
     read_directory,
 )
-from airflow_provider_tallyfy.protocol.problems import UnfitValueError
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 from tests.unit.protocol.forms_of_tests import DIRECTORY
 
 
@@ -82,13 +82,13 @@ def test_assignees_as_tallyfy_takes_them(value, encoded):
     ],
 )
 def test_who_is_nobody(value, said):
-    with pytest.raises(UnfitValueError) as error:
+    with pytest.raises(InvalidValueError) as error:
         encode_assignees(value, DIRECTORY)
     assert said in str(error.value)
 
 
 def test_all_who_are_nobody_are_told_at_once():
-    with pytest.raises(UnfitValueError) as error:
+    with pytest.raises(InvalidValueError) as error:
         encode_assignees({"users": [7, 8], "people": [1]}, DIRECTORY)
     assert len(error.value.problems) == 3
 
@@ -117,7 +117,7 @@ class TestWithoutADirectory:
         ],
     )
     def test_what_does_is_never_guessed(self, value, said):
-        with pytest.raises(UnfitValueError, match=said):
+        with pytest.raises(InvalidValueError, match=said):
             encode_assignees(value)
 
     @pytest.mark.parametrize(
@@ -156,10 +156,10 @@ class TestReadDirectory:
         "members", [[{"email": "a@b.example"}], [{"id": None}], [{"id": True}], [{"id": "a"}]]
     )
     def test_a_member_without_an_id_is_refused(self, members):
-        with pytest.raises(UnreadableAnswerError, match="member"):
+        with pytest.raises(MalformedResponseError, match="member"):
             read_directory(members)
 
     @pytest.mark.parametrize("groups", [[{"name": "A"}], [{"id": ""}]])
     def test_a_group_without_an_id_is_refused(self, groups):
-        with pytest.raises(UnreadableAnswerError, match="group"):
+        with pytest.raises(MalformedResponseError, match="group"):
             read_directory([], groups)

@@ -4,8 +4,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError
-from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.tasks import (
     AmbiguousTaskError,
     encode_overrides,
@@ -13,6 +12,7 @@ from airflow_provider_tallyfy.protocol.tasks import (
     needs_directory,
     read_steps,
 )
+from airflow_provider_tallyfy.protocol.validation import FormValuesError
 from tests.unit.protocol.forms_of_tests import DIRECTORY
 
 TASKS = [
@@ -87,7 +87,7 @@ class TestReadSteps:
 
     @pytest.mark.parametrize("steps", ["s1", [None], [{"title": "A"}], {"id": "s1"}, 5])
     def test_what_is_no_list_of_steps(self, steps):
-        with pytest.raises(UnreadableAnswerError, match="a list of steps was expected"):
+        with pytest.raises(MalformedResponseError, match="a list of steps was expected"):
             read_steps({"steps": steps})
 
 

@@ -9,7 +9,7 @@ from itertools import count
 from math import inf
 
 from airflow_provider_tallyfy import exceptions
-from airflow_provider_tallyfy.protocol.answers import Activity, Page
+from airflow_provider_tallyfy.protocol.responses import Activity, Page
 from airflow_provider_tallyfy.waiting.evidence import Evidence
 from airflow_provider_tallyfy.waiting.fetches import FetchFeedPage, FetchRun, FetchRunPage
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition

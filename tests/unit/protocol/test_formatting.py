@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.text import described, listed, one_line, quoted, shortened
+from airflow_provider_tallyfy.protocol.formatting import (
+    described,
+    listed,
+    one_line,
+    quoted,
+    quoter,
+    shortened,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +42,20 @@ def test_a_text_is_shown_in_one_line_and_cut():
     assert shortened("x" * 61) == "x" * 60 + "…"
     assert shortened("\n" * 1000 + "x") == "…"
     assert len(quoted("x" * 10**7)) == 63
+
+
+def test_texts_that_look_alike_are_quoted_with_escapes():
+    quote = quoter(["Gold", "Gold ", "Gold\xa0", "G\u200bold", "\ufeffSilver", "M\xfcnchen"])
+    assert [quote(text) for text in ("Gold", "Gold ", "Gold\xa0", "G\u200bold")] == [
+        "'Gold'",
+        "'Gold '",
+        r"'Gold\xa0'",
+        r"'G\u200bold'",
+    ]
+    assert (quote("\ufeffSilver"), quote("M\xfcnchen")) == ("'Silver'", "'M\xfcnchen'")
+    long = ["x" * 100 + "a", "x" * 100 + "b"]
+    assert quoter(long)(long[0]) != quoter(long)(long[1])
+    assert len(quoter(["x" * 10**6, "x" * 10**6 + "y"])("x" * 10**6)) < 300
 
 
 def test_a_long_list_says_how_many_more_there_are():

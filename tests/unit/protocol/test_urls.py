@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tallyfy.protocol import addresses
+from airflow_provider_tallyfy.protocol import urls
 
 IDS = ["5eed5eed5eed5eed5eed5eed5eed5eed", "a", "A-b_9", "1001", "x" * 255]
 NOT_IDS = [
@@ -37,12 +37,12 @@ NOT_IDS = [
 class TestIdentifier:
     @pytest.mark.parametrize("value", IDS)
     def test_an_id_is_returned_as_it_is(self, value):
-        assert addresses.identifier(value, "run_id") == value
+        assert urls.identifier(value, "run_id") == value
 
     @pytest.mark.parametrize("value", NOT_IDS)
     def test_anything_else_is_refused_by_the_name_the_caller_gave(self, value):
         with pytest.raises(ValueError, match=r"^run_id must be a Tallyfy id"):
-            addresses.identifier(value, "run_id")
+            urls.identifier(value, "run_id")
 
     @pytest.mark.parametrize(
         ("value", "described"),
@@ -57,7 +57,7 @@ class TestIdentifier:
     )
     def test_the_error_says_what_came_without_repeating_it_all(self, value, described):
         with pytest.raises(ValueError, match="run_id") as error:
-            addresses.identifier(value, "run_id")
+            urls.identifier(value, "run_id")
         assert described in str(error.value)
 
 
@@ -78,16 +78,16 @@ class TestSegment:
         ],
     )
     def test_it_is_quoted_whole(self, value, quoted):
-        assert addresses.segment(value, "name") == quoted
+        assert urls.segment(value, "name") == quoted
 
     @pytest.mark.parametrize("value", ["", ".", "..", None, 1, b"a"])
     def test_what_would_change_the_path_is_refused(self, value):
         with pytest.raises(ValueError, match=r"^name must be a non-empty string"):
-            addresses.segment(value, "name")
+            urls.segment(value, "name")
 
     def test_what_cannot_be_encoded_is_refused_by_name(self):
         with pytest.raises(ValueError, match=r"^name "):
-            addresses.segment("a\ud800", "name")
+            urls.segment("a\ud800", "name")
 
 
 class TestEndpointPath:
@@ -109,7 +109,7 @@ class TestEndpointPath:
         ],
     )
     def test_relative_to_the_organization_or_absolute_from_the_root(self, endpoint, path):
-        assert addresses.endpoint_path(endpoint, "acme") == path
+        assert urls.endpoint_path(endpoint, "acme") == path
 
     @pytest.mark.parametrize(
         "endpoint",
@@ -142,20 +142,20 @@ class TestEndpointPath:
     )
     def test_what_leaves_its_place_is_refused(self, endpoint):
         with pytest.raises(ValueError, match="endpoint"):
-            addresses.endpoint_path(endpoint, "acme")
+            urls.endpoint_path(endpoint, "acme")
 
     def test_a_query_is_sent_to_params(self):
         with pytest.raises(ValueError, match="put query parameters into 'params'"):
-            addresses.endpoint_path("runs?q=a", "acme")
+            urls.endpoint_path("runs?q=a", "acme")
 
     @pytest.mark.parametrize("organization", ["", ".", "..", None])
     def test_the_organization_cannot_leave_its_place_either(self, organization):
         with pytest.raises(ValueError, match=r"^organization must be"):
-            addresses.endpoint_path("runs", organization)
+            urls.endpoint_path("runs", organization)
 
     def test_the_organizations_own_path(self):
-        assert addresses.organization_path("acme") == "/organizations/acme"
-        assert addresses.organization_path("a/b") == "/organizations/a%2Fb"
+        assert urls.organization_path("acme") == "/organizations/acme"
+        assert urls.organization_path("a/b") == "/organizations/a%2Fb"
 
 
 class TestApiUrl:
@@ -198,7 +198,7 @@ class TestApiUrl:
         ],
     )
     def test_hosts_ports_and_schemas(self, host, port, schema, url):
-        assert addresses.api_url(host, port, schema) == url
+        assert urls.api_url(host, port, schema) == url
 
     @pytest.mark.parametrize(
         "host",
@@ -211,7 +211,7 @@ class TestApiUrl:
     )
     def test_credentials_queries_and_fragments_are_refused_and_not_shown(self, host):
         with pytest.raises(ValueError, match=r"^host must not hold credentials") as error:
-            addresses.api_url(host, None, None)
+            urls.api_url(host, None, None)
         assert "secret" not in str(error.value)
 
     @pytest.mark.parametrize(
@@ -229,16 +229,16 @@ class TestApiUrl:
     )
     def test_what_is_no_url_is_refused_by_its_field(self, host, port, schema):
         with pytest.raises(ValueError, match=r"^host "):
-            addresses.api_url(host, port, schema)
+            urls.api_url(host, port, schema)
 
     def test_a_schema_that_is_none_is_refused_by_its_field(self):
         with pytest.raises(ValueError, match="schema"):
-            addresses.api_url("tallyfy.test", None, "ftp")
+            urls.api_url("tallyfy.test", None, "ftp")
 
     @pytest.mark.parametrize("port", [-1, 65536, 99999])
     def test_a_port_that_is_none_is_refused_by_its_field(self, port):
         with pytest.raises(ValueError, match="port"):
-            addresses.api_url("tallyfy.test", port, None)
+            urls.api_url("tallyfy.test", port, None)
 
 
 class TestPlainHttp:
@@ -246,9 +246,9 @@ class TestPlainHttp:
         "hostname", ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "127.255.255.254", "::1"]
     )
     def test_this_machine_itself(self, hostname):
-        assert addresses.is_loopback(hostname)
+        assert urls.is_loopback(hostname)
         shown = f"[{hostname}]" if ":" in hostname else hostname
-        assert addresses.checked_url(f"http://{shown}:8090/api/", "host") == f"http://{shown}:8090/api"
+        assert urls.checked_url(f"http://{shown}:8090/api/", "host") == f"http://{shown}:8090/api"
 
     @pytest.mark.parametrize(
         "hostname",
@@ -268,7 +268,7 @@ class TestPlainHttp:
         ],
     )
     def test_another_machine(self, hostname):
-        assert not addresses.is_loopback(hostname)
+        assert not urls.is_loopback(hostname)
 
     @pytest.mark.parametrize(
         "url",
@@ -284,7 +284,7 @@ class TestPlainHttp:
         with pytest.raises(
             ValueError, match=r"^host is plain http to .* clear text\. Use https.*'allow_http'"
         ):
-            addresses.checked_url(url, "host")
+            urls.checked_url(url, "host")
 
     @pytest.mark.parametrize(
         ("url", "reason"),
@@ -300,8 +300,8 @@ class TestPlainHttp:
     @pytest.mark.parametrize("allow_http", [False, True])
     def test_what_only_looks_like_this_machine_has_a_reason_of_its_own(self, url, reason, allow_http):
         for check in (
-            lambda: addresses.checked_url(url, "host", allow_http=allow_http),
-            lambda: addresses.api_url(url, None, None, allow_http=allow_http),
+            lambda: urls.checked_url(url, "host", allow_http=allow_http),
+            lambda: urls.api_url(url, None, None, allow_http=allow_http),
         ):
             with pytest.raises(ValueError, match=f"^host {reason}") as error:
                 check()
@@ -309,16 +309,15 @@ class TestPlainHttp:
 
     def test_it_can_be_allowed(self):
         assert (
-            addresses.checked_url("http://tallyfy.test/api", "host", allow_http=True)
-            == "http://tallyfy.test/api"
+            urls.checked_url("http://tallyfy.test/api", "host", allow_http=True) == "http://tallyfy.test/api"
         )
-        assert addresses.api_url("tallyfy.test", None, "http", allow_http=True) == "http://tallyfy.test/api"
+        assert urls.api_url("tallyfy.test", None, "http", allow_http=True) == "http://tallyfy.test/api"
 
     def test_a_bare_host_with_the_schema_http_is_plain_http_too(self):
         with pytest.raises(ValueError, match=r"^host is plain http to tallyfy\.test"):
-            addresses.api_url("tallyfy.test", None, "http")
+            urls.api_url("tallyfy.test", None, "http")
         with pytest.raises(ValueError, match=r"^host is plain http to go\.tallyfy\.com"):
-            addresses.api_url(None, None, "http")
+            urls.api_url(None, None, "http")
 
 
 class TestCheckedUrl:
@@ -341,11 +340,11 @@ class TestCheckedUrl:
     )
     def test_what_is_no_url_to_send_to_is_refused_by_its_field(self, url):
         with pytest.raises(ValueError, match=r"^extra 'token_url' ") as error:
-            addresses.checked_url(url, "extra 'token_url'")
+            urls.checked_url(url, "extra 'token_url'")
         assert "secret" not in str(error.value)
 
     def test_the_slash_at_its_end_goes(self):
-        assert addresses.checked_url("https://tallyfy.test/", "host") == "https://tallyfy.test"
+        assert urls.checked_url("https://tallyfy.test/", "host") == "https://tallyfy.test"
 
 
 class TestOrigin:
@@ -360,19 +359,19 @@ class TestOrigin:
         ],
     )
     def test_scheme_host_and_port(self, url, origin):
-        assert addresses.origin(url) == origin
+        assert urls.origin(url) == origin
 
     def test_an_application_gets_its_token_at_the_root_of_the_apis_host(self):
-        assert addresses.token_url("https://go.tallyfy.com/api") == "https://go.tallyfy.com/oauth/token"
-        assert addresses.token_url("http://127.0.0.1:8090/api") == "http://127.0.0.1:8090/oauth/token"
+        assert urls.token_url("https://go.tallyfy.com/api") == "https://go.tallyfy.com/oauth/token"
+        assert urls.token_url("http://127.0.0.1:8090/api") == "http://127.0.0.1:8090/oauth/token"
 
 
 class TestRunUrl:
     def test_the_page_of_a_run(self):
-        url = addresses.run_url("https://go.tallyfy.com", "acme", "r1")
+        url = urls.run_url("https://go.tallyfy.com", "acme", "r1")
         assert url == "https://go.tallyfy.com/acme/processes/r1"
 
     @pytest.mark.parametrize("run_id", NOT_IDS)
     def test_only_of_an_id(self, run_id):
         with pytest.raises(ValueError, match=r"^run_id must be"):
-            addresses.run_url("https://go.tallyfy.com", "acme", run_id)
+            urls.run_url("https://go.tallyfy.com", "acme", run_id)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from airflow_provider_tallyfy.protocol import forms, people, tasks
-from airflow_provider_tallyfy.protocol.addresses import is_identifier
-from airflow_provider_tallyfy.protocol.form_fields import read_kickoff_fields
+from airflow_provider_tallyfy.protocol.formatting import described, quoted
+from airflow_provider_tallyfy.protocol.forms.fields import read_kickoff_fields
 from airflow_provider_tallyfy.protocol.people import Directory
-from airflow_provider_tallyfy.protocol.problems import FormValuesError, UnfitValueError, choices
 from airflow_provider_tallyfy.protocol.scalars import plain_text
 from airflow_provider_tallyfy.protocol.tasks import read_steps
-from airflow_provider_tallyfy.protocol.text import described, quoted
+from airflow_provider_tallyfy.protocol.urls import is_identifier
+from airflow_provider_tallyfy.protocol.validation import FormValuesError, InvalidValueError, choices
 
 # Page "Launch process".
 MAX_NAME = 550
@@ -111,21 +111,21 @@ def _named(part: str, encode: Callable[[Any], Any], value: Any) -> Any:
     """Encode a value; the error for it begins with the name of the parameter."""
     try:
         return encode(value)
-    except UnfitValueError as error:
+    except InvalidValueError as error:
         raise FormValuesError([f"{part}: {problem}" for problem in error.problems]) from None
 
 
 def _encode_name(name: Any) -> str:
     text = plain_text(name)
     if len(text) > MAX_NAME:
-        raise UnfitValueError(f"it has {len(text):,} characters, and {MAX_NAME} are allowed")
+        raise InvalidValueError(f"it has {len(text):,} characters, and {MAX_NAME} are allowed")
     return text
 
 
 def _encode_owner(owner: Any, directory: Directory | None) -> int:
     owners = people.encode_assignees({"users": owner}, directory)["users"]
     if len(owners) != 1:
-        raise UnfitValueError("one member was expected")
+        raise InvalidValueError("one member was expected")
     member: int = owners[0]
     return member
 
@@ -133,13 +133,13 @@ def _encode_owner(owner: Any, directory: Directory | None) -> int:
 def _encode_ids(ids: Any) -> list[int | str]:
     if isinstance(ids, (str, bytes)) or not isinstance(ids, (Sequence, Set)):
         example = ids if is_identifier(ids) else "an id"
-        raise UnfitValueError(f"a list of ids was expected, such as {[example]}, not {described(ids)}")
+        raise InvalidValueError(f"a list of ids was expected, such as {[example]}, not {described(ids)}")
     return list(dict.fromkeys(map(_encode_id, ids)))
 
 
 def _encode_id(value: Any) -> int | str:
     if not is_identifier(value) and not (isinstance(value, int) and not isinstance(value, bool)):
-        raise UnfitValueError(f"an id was expected, not {described(value)}")
+        raise InvalidValueError(f"an id was expected, not {described(value)}")
     identifier: int | str = value
     return identifier
 
@@ -163,7 +163,7 @@ def _encode_roles(
         try:
             _encode_id(role_id)
             encoded[str(role_id)] = people.encode_assignees(assignees, directory)
-        except UnfitValueError as error:
+        except InvalidValueError as error:
             problems += [f"roles: {quoted(str(role_id))}: {problem}" for problem in error.problems]
     if problems:
         raise FormValuesError(problems, choices("The roles are:", known or ()))

@@ -1,7 +1,7 @@
 """
-The calls that are made to Tallyfy, as values.
+The requests that the provider sends to Tallyfy, as values.
 
-Each function returns one :class:`Call`; nothing is sent here. Method, path and parameters are those of Tallyfy's API
+Each function returns one :class:`Request`; nothing is sent here. Method, path and parameters are those of Tallyfy's API
 documentation (pages "Code samples" of 2026-08).
 """
 
@@ -14,7 +14,7 @@ from json import dumps
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from airflow_provider_tallyfy.protocol.addresses import endpoint_path, identifier, organization_path, segment
+from airflow_provider_tallyfy.protocol.urls import endpoint_path, identifier, organization_path, segment
 
 HEADERS: Mapping[str, str] = {
     "Accept": "application/json",
@@ -29,7 +29,7 @@ COMMENT_STATES = ("open", "hide-for-guests", "collapsed")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Request:
     """
     One request to the API.
 
@@ -56,25 +56,25 @@ class Call:
         """Whether it can be sent again although an earlier attempt may have been carried out."""
         return self.method == "GET" or self.form is not None
 
-    def page(self, number: int) -> Call:
-        """Return the same call for one page of its list."""
+    def page(self, number: int) -> Request:
+        """Return the same request for one page of its list."""
         paging = {"per_page": str(PER_PAGE)} | dict(self.params) | {"page": str(number)}
-        return Call(self.method, self.path, tuple(paging.items()), self.json, self.form)
+        return Request(self.method, self.path, tuple(paging.items()), self.json, self.form)
 
 
-def call(
+def build_request(
     method: str,
     endpoint: str,
     organization: str,
     *,
     params: Mapping[str, Any] | None = None,
     json: Any = None,
-) -> Call:
+) -> Request:
     """
-    Return a call of any endpoint.
+    Return a request to any endpoint.
 
     :param method: one of GET, POST, PUT, PATCH, DELETE, in any case.
-    :param endpoint: see :func:`~airflow_provider_tallyfy.protocol.addresses.endpoint_path`.
+    :param endpoint: see :func:`~airflow_provider_tallyfy.protocol.urls.endpoint_path`.
     :param params: query parameters; ``None`` leaves one out, booleans become ``true`` and ``false``, and a list
         becomes one comma-separated value.
     :raises ValueError: where the method, the endpoint, a parameter or the body cannot be sent.
@@ -86,12 +86,12 @@ def call(
         dumps(json, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"json cannot be sent as JSON: {error}") from None
-    return Call(verb, endpoint_path(endpoint, organization), _query(params or {}), json)
+    return Request(verb, endpoint_path(endpoint, organization), _query(params or {}), json)
 
 
-def get_run(organization: str, run_id: str, with_: Iterable[str] | str, form_fields_values: bool) -> Call:
+def get_run(organization: str, run_id: str, with_: Iterable[str] | str, form_fields_values: bool) -> Request:
     """Read one run (`Get process`)."""
-    return call(
+    return build_request(
         "GET",
         f"runs/{identifier(run_id, 'run_id')}",
         organization,
@@ -102,59 +102,59 @@ def get_run(organization: str, run_id: str, with_: Iterable[str] | str, form_fie
     )
 
 
-def get_checklist(organization: str, checklist_id: str, with_: Iterable[str] | str) -> Call:
+def get_checklist(organization: str, checklist_id: str, with_: Iterable[str] | str) -> Request:
     """Read one template with its kick-off fields (`Get template`)."""
     path = f"checklists/{identifier(checklist_id, 'checklist_id')}"
-    return call("GET", path, organization, params={"with_": with_})
+    return build_request("GET", path, organization, params={"with_": with_})
 
 
-def get_task(organization: str, run_id: str, task_id: str, with_: Iterable[str] | str) -> Call:
+def get_task(organization: str, run_id: str, task_id: str, with_: Iterable[str] | str) -> Request:
     """Read one task of a run (`Get task`)."""
-    return call("GET", _task(run_id, task_id), organization, params={"with_": with_})
+    return build_request("GET", _task(run_id, task_id), organization, params={"with_": with_})
 
 
-def get_tasks(organization: str, run_id: str, params: Mapping[str, Any]) -> Call:
+def get_tasks(organization: str, run_id: str, params: Mapping[str, Any]) -> Request:
     """List the tasks of a run (`List process tasks`)."""
-    return call("GET", f"runs/{identifier(run_id, 'run_id')}/tasks", organization, params=params)
+    return build_request("GET", f"runs/{identifier(run_id, 'run_id')}/tasks", organization, params=params)
 
 
-def list_runs(organization: str, filters: Mapping[str, Any]) -> Call:
+def list_runs(organization: str, filters: Mapping[str, Any]) -> Request:
     """List the runs of the organization (`List processes`)."""
-    return call("GET", "runs", organization, params=filters)
+    return build_request("GET", "runs", organization, params=filters)
 
 
-def list_activities(organization: str) -> Call:
+def list_activities(organization: str) -> Request:
     """List what happened in the organization, the newest first (`Get activity feed for a process`)."""
-    return call("GET", "activity-feeds", organization, params={"sort": "-created_at"})
+    return build_request("GET", "activity-feeds", organization, params={"sort": "-created_at"})
 
 
-def launch_run(organization: str, checklist_id: str, values: Mapping[str, Any]) -> Call:
+def launch_run(organization: str, checklist_id: str, values: Mapping[str, Any]) -> Request:
     """Launch a run of a template (`Launch process`). ``None`` values are left out."""
     body = {"checklist_id": identifier(checklist_id, "checklist_id"), **_present(values)}
-    return call("POST", "runs", organization, json=body)
+    return build_request("POST", "runs", organization, json=body)
 
 
-def update_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Call:
+def update_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Request:
     """Change a task of a run, its form values among others (`Update task`). ``None`` values are left out."""
-    return call("PUT", _task(run_id, task_id), organization, json=_present(values))
+    return build_request("PUT", _task(run_id, task_id), organization, json=_present(values))
 
 
-def complete_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Call:
+def complete_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Request:
     """Complete, approve or reject a task of a run (`Complete task`). ``None`` values are left out."""
     path = f"runs/{identifier(run_id, 'run_id')}/completed-tasks"
     body = {"task_id": identifier(task_id, "task_id"), **_present(values)}
-    return call("POST", path, organization, json=body)
+    return build_request("POST", path, organization, json=body)
 
 
-def comment(organization: str, task_id: str, content: str, state: str) -> Call:
+def comment(organization: str, task_id: str, content: str, state: str) -> Request:
     """Write a comment on a task, of a run or not (`Task operations and automation`)."""
     if state not in COMMENT_STATES:
         raise ValueError(f"state must be one of {', '.join(COMMENT_STATES)}, but is {state!r}.")
     path = f"tasks/{identifier(task_id, 'task_id')}/comment"
-    return call("POST", path, organization, json={"content": _content(content), "state": state})
+    return build_request("POST", path, organization, json={"content": _content(content), "state": state})
 
 
-def report_issue(organization: str, run_id: str | None, task_id: str | None, content: str) -> Call:
+def report_issue(organization: str, run_id: str | None, task_id: str | None, content: str) -> Request:
     """Report an issue on a run, or on a task of a run or not (official SDK, `report_task_issue`)."""
     if (run_id is None) == (task_id is None):
         raise ValueError("Give either run_id or task_id.")
@@ -162,17 +162,19 @@ def report_issue(organization: str, run_id: str | None, task_id: str | None, con
         path = f"runs/{identifier(run_id, 'run_id')}/problem"
     else:
         path = f"tasks/{identifier(task_id, 'task_id')}/problem"
-    return call("POST", path, organization, json={"content": _content(content)})
+    return build_request("POST", path, organization, json={"content": _content(content)})
 
 
-def get_threads(organization: str, task_id: str) -> Call:
+def get_threads(organization: str, task_id: str) -> Request:
     """Read a task, of a run or not, with its comments and issues (official SDK, `get_standalone_task_comments`)."""
-    return call("GET", f"tasks/{identifier(task_id, 'task_id')}", organization, params={"with": "threads"})
+    return build_request(
+        "GET", f"tasks/{identifier(task_id, 'task_id')}", organization, params={"with": "threads"}
+    )
 
 
-def application_token(client_id: str, client_secret: str) -> Call:
+def application_token(client_id: str, client_secret: str) -> Request:
     """Ask for an application's token; sent to the token URL itself (`Third-party application API access`)."""
-    return Call(
+    return Request(
         "POST",
         "",
         form={
@@ -184,21 +186,21 @@ def application_token(client_id: str, client_secret: str) -> Call:
     )
 
 
-def person_token(organization: str, user_email: str) -> Call:
+def person_token(organization: str, user_email: str) -> Request:
     """Exchange an application's token for a person's (`Third-party application API access`)."""
     path = f"/applications/{segment(organization, 'organization')}/users/{segment(user_email, 'user_email')}/token"
     # An empty form, not JSON null: like the application's token, asking twice does no harm.
-    return Call("POST", path, form={})
+    return Request("POST", path, form={})
 
 
-def me() -> Call:
+def me() -> Request:
     """Read who the token belongs to."""
-    return Call("GET", "/me")
+    return Request("GET", "/me")
 
 
-def get_organization(organization: str) -> Call:
+def get_organization(organization: str) -> Request:
     """Read the organization."""
-    return Call("GET", organization_path(organization))
+    return Request("GET", organization_path(organization))
 
 
 def include_names(with_: Iterable[str] | str | None) -> tuple[str, ...]:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.launches import encode_launch, needs_directory
-from airflow_provider_tallyfy.protocol.problems import FormValuesError
+from airflow_provider_tallyfy.protocol.launch_request import encode_launch, needs_directory
+from airflow_provider_tallyfy.protocol.validation import FormValuesError
 from tests.unit.protocol.forms_of_tests import DIRECTORY
 
 CHECKLIST = {

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.answers import UnreadableAnswerError, read_body
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, read_body
 
 
-class FailureKind(Enum):
+class ErrorKind(Enum):
     """The kinds of failure that a caller can tell apart."""
 
     AUTHENTICATION = "authentication"
@@ -30,7 +30,7 @@ class FailureKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ErrorResponse:
     """
     A refusal, as Tallyfy put it.
 
@@ -41,14 +41,14 @@ class Failure:
     :param is_from_tallyfy: whether the body is one of Tallyfy's; HTML or nothing comes from a proxy in between.
     """
 
-    kind: FailureKind
+    kind: ErrorKind
     status: int
     message: str | None = None
     request_id: str | None = None
     is_from_tallyfy: bool = True
 
 
-def read_failure(status: int, headers: Mapping[str, str], content: bytes) -> Failure:
+def read_error(status: int, headers: Mapping[str, str], content: bytes) -> ErrorResponse:
     """
     Return what an answer with a status of 300 or more means.
 
@@ -58,28 +58,28 @@ def read_failure(status: int, headers: Mapping[str, str], content: bytes) -> Fai
     try:
         body = read_body(content)
         message = _message(body)
-    except (UnreadableAnswerError, RecursionError):
+    except (MalformedResponseError, RecursionError):
         body = message = None
     is_from_tallyfy = isinstance(body, dict)
-    return Failure(_kind_of(status), status, message, headers.get("X-Request-Id"), is_from_tallyfy)
+    return ErrorResponse(_kind_of(status), status, message, headers.get("X-Request-Id"), is_from_tallyfy)
 
 
-def _kind_of(status: int) -> FailureKind:
+def _kind_of(status: int) -> ErrorKind:
     match status:
         case 401:
-            return FailureKind.AUTHENTICATION
+            return ErrorKind.AUTHENTICATION
         case 403:
-            return FailureKind.PERMISSION
+            return ErrorKind.PERMISSION
         case 404 | 410:
-            return FailureKind.NOT_FOUND
+            return ErrorKind.NOT_FOUND
         case 400 | 409 | 422:
-            return FailureKind.VALIDATION
+            return ErrorKind.VALIDATION
         case 429:
-            return FailureKind.RATE_LIMIT
+            return ErrorKind.RATE_LIMIT
     # 408, 421 and 425 say, like a 5xx, that this attempt failed, and nothing about what was asked for.
     if status >= 500 or status in (408, 421, 425):
-        return FailureKind.SERVER
-    return FailureKind.REDIRECT if status < 400 else FailureKind.OTHER
+        return ErrorKind.SERVER
+    return ErrorKind.REDIRECT if status < 400 else ErrorKind.OTHER
 
 
 def _message(body: Any) -> str | None:

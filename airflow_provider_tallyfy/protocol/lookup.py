@@ -21,7 +21,7 @@ def exact(name: str) -> str:
     return name
 
 
-def folded(name: str) -> str:
+def normalized(name: str) -> str:
     """Return what is equal for names that differ only in case, blanks or the way an accent is encoded."""
     return " ".join(normalize("NFC", normalize("NFD", name).casefold()).split())
 

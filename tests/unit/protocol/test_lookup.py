@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_tallyfy.protocol.names import Rank, exact, folded, index
+from airflow_provider_tallyfy.protocol.lookup import Rank, exact, index, normalized
 
-BOTH = (Rank(lambda name: (name,)), Rank(lambda name: (name,), folded))
+BOTH = (Rank(lambda name: (name,)), Rank(lambda name: (name,), normalized))
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ BOTH = (Rank(lambda name: (name,)), Rank(lambda name: (name,), folded))
     ],
 )
 def test_names_that_people_take_for_the_same(one, other):
-    assert folded(one) == folded(other)
+    assert normalized(one) == normalized(other)
     assert exact(one) != exact(other)
 
 
-def test_an_exact_match_comes_before_a_folded_one():
+def test_an_exact_match_comes_before_a_normalized_one():
     known = index(["Gold", "gold", "GOLD"], *BOTH)
     assert known.matches("gold") == ("gold",)
     assert known.matches("gOLD") == ("Gold", "gold", "GOLD")
@@ -42,7 +42,7 @@ def test_a_rank_decides_as_soon_as_it_knows_the_name():
 
 def test_a_thing_with_one_name_twice_is_one_thing():
     known = index(
-        [("plan", "Plan")], Rank(lambda names: (*names, names[0])), Rank(lambda names: names, folded)
+        [("plan", "Plan")], Rank(lambda names: (*names, names[0])), Rank(lambda names: names, normalized)
     )
     assert known.matches("plan") == (("plan", "Plan"),)
     assert known.matches("PLAN") == (("plan", "Plan"),)
@@ -56,11 +56,13 @@ def test_nothing_is_called_by_an_empty_name(name):
 @given(st.lists(st.text(max_size=4), max_size=8), st.text(max_size=4))
 def test_what_is_found_is_called_so(names, wanted):
     things = list(enumerate(names))
-    found = index(things, Rank(lambda thing: (thing[1],)), Rank(lambda thing: (thing[1],), folded)).matches(
-        wanted
-    )
+    found = index(
+        things, Rank(lambda thing: (thing[1],)), Rank(lambda thing: (thing[1],), normalized)
+    ).matches(wanted)
     exactly = tuple(thing for thing in things if thing[1] == wanted and wanted)
-    alike = tuple(thing for thing in things if folded(thing[1]) == folded(wanted) and folded(wanted))
+    alike = tuple(
+        thing for thing in things if normalized(thing[1]) == normalized(wanted) and normalized(wanted)
+    )
     assert found == (exactly or alike)
 
 

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.answers import (
+from airflow_provider_tallyfy.protocol.responses import (
     Activity,
+    MalformedResponseError,
     Page,
-    UnreadableAnswerError,
     is_id,
     read_activities,
     read_body,
@@ -57,19 +57,19 @@ class TestBody:
         ],
     )
     def test_anything_else_is_unreadable(self, content):
-        with pytest.raises(UnreadableAnswerError, match=r"^the body is no JSON \("):
+        with pytest.raises(MalformedResponseError, match=r"^the body is no JSON \("):
             read_body(content)
 
     @pytest.mark.parametrize(
         "content", [b"<html>Bad gateway</html>", b"\r\n <!DOCTYPE html>", b'<?xml version="1.0"?><Error/>']
     )
     def test_a_page_is_called_one(self, content):
-        with pytest.raises(UnreadableAnswerError, match=r"^the body is a page of HTML or XML \("):
+        with pytest.raises(MalformedResponseError, match=r"^the body is a page of HTML or XML \("):
             read_body(content)
 
     @pytest.mark.parametrize("content", [b"<p>shown-to-nobody", b"shown-to-nobody", b'{"a": shown-to-nobody'])
     def test_what_it_holds_is_never_shown(self, content):
-        with pytest.raises(UnreadableAnswerError) as error:
+        with pytest.raises(MalformedResponseError) as error:
             read_body(content)
         assert "shown-to-nobody" not in "".join(traceback.format_exception(error.value))
 
@@ -95,7 +95,7 @@ class TestItem:
         ],
     )
     def test_anything_else_is_unreadable_and_described(self, body, there_is):
-        with pytest.raises(UnreadableAnswerError) as error:
+        with pytest.raises(MalformedResponseError) as error:
             read_item(body)
         assert str(error.value).endswith(f"there is {there_is}")
 
@@ -147,7 +147,9 @@ class TestNextTask:
         ],
     )
     def test_anything_else_is_unreadable_and_not_the_end(self, value):
-        with pytest.raises(UnreadableAnswerError, match="'next_task' is neither empty nor a task with an id"):
+        with pytest.raises(
+            MalformedResponseError, match="'next_task' is neither empty nor a task with an id"
+        ):
             read_next_task(value)
 
     @pytest.mark.parametrize("value", ["a", "-", 0, 1, -1, 10**30])
@@ -177,7 +179,7 @@ class TestRun:
 
     @pytest.mark.parametrize("body", [None, {}, {"data": []}, {"data": {"next_task": "t1"}}])
     def test_an_unreadable_one(self, body):
-        with pytest.raises(UnreadableAnswerError):
+        with pytest.raises(MalformedResponseError):
             read_run(body)
 
 
@@ -242,7 +244,7 @@ class TestPage:
     @pytest.mark.parametrize(("asked", "came"), [(2, 1), (1, 2), (2, "1")])
     def test_another_page_than_asked_for_is_unreadable(self, asked, came):
         """A server that ignores ``page`` would otherwise be read for ever, or its items be lost."""
-        with pytest.raises(UnreadableAnswerError, match=f"page {asked} was asked for, but page {came} came"):
+        with pytest.raises(MalformedResponseError, match=f"page {asked} was asked for, but page {came} came"):
             read_page(page(current_page=came, total_pages=9), asked)
 
     @pytest.mark.parametrize(
@@ -263,7 +265,7 @@ class TestPage:
         ],
     )
     def test_no_list_of_objects_is_unreadable_and_not_the_end(self, body):
-        with pytest.raises(UnreadableAnswerError, match="a list of objects under 'data' was expected"):
+        with pytest.raises(MalformedResponseError, match="a list of objects under 'data' was expected"):
             read_page(body, 1)
 
     @pytest.mark.parametrize(
@@ -286,13 +288,13 @@ class TestPage:
         ],
     )
     def test_where_it_cannot_be_told_whether_a_page_follows_it_is_unreadable(self, meta):
-        with pytest.raises(UnreadableAnswerError):
+        with pytest.raises(MalformedResponseError):
             read_page({"data": [{"id": "a"}], "meta": meta}, 1)
 
     @pytest.mark.parametrize("pagination", [{"total_pages": 9}, {"links": {"next": "?page=3"}}])
     def test_the_page_before_once_more_is_unreadable(self, pagination):
         first = read_page(page(2, **pagination), 1)
-        with pytest.raises(UnreadableAnswerError, match="page 2 is the page before once more"):
+        with pytest.raises(MalformedResponseError, match="page 2 is the page before once more"):
             read_page(page(2, **pagination), 2, first.items)
         assert read_page(page(3, **pagination), 2, first.items).items[:2] == first.items
 
@@ -307,12 +309,12 @@ class TestPage:
 
     def test_a_whole_list_needs_no_pagination_to_be_read(self):
         assert read_list({"data": [TASK], "meta": {"pagination": "text"}}) == (TASK,)
-        with pytest.raises(UnreadableAnswerError, match="a list of objects under 'data' was expected"):
+        with pytest.raises(MalformedResponseError, match="a list of objects under 'data' was expected"):
             read_list({"data": [None]})
 
     def test_neither_total_pages_nor_links_tells_nothing(self):
         """100 of 250 came: to take them for all would lose 150 in silence."""
-        with pytest.raises(UnreadableAnswerError):
+        with pytest.raises(MalformedResponseError):
             read_page(page(100, total=250, count=100, per_page=100, current_page=1), 1)
 
 
@@ -359,7 +361,7 @@ class TestActivities:
 
     @pytest.mark.parametrize("id_", [None, "", [1], True])
     def test_an_entry_without_an_id_is_unreadable(self, id_):
-        with pytest.raises(UnreadableAnswerError, match="an entry has no id"):
+        with pytest.raises(MalformedResponseError, match="an entry has no id"):
             self.read({**self.TASK_COMPLETED, "id": id_}, total_pages=1)
 
     def test_entries_in_another_order_are_unreadable(self):
@@ -369,7 +371,7 @@ class TestActivities:
             {**self.TASK_COMPLETED, "id": number, "created_at": at} for number, at in enumerate(moments)
         ]
         assert len(self.read(*reversed(entries), total_pages=1).items) == 3
-        with pytest.raises(UnreadableAnswerError, match="newest first"):
+        with pytest.raises(MalformedResponseError, match="newest first"):
             self.read(*entries, total_pages=1)
 
     @pytest.mark.parametrize("at", [None, "yesterday", 17])

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from airflow_provider_tallyfy.protocol.text import MOST_LISTED
+from airflow_provider_tallyfy.protocol.formatting import MAX_LISTED
 
 
-class UnfitValueError(ValueError):
+class InvalidValueError(ValueError):
     """
     One value does not fit its place.
 
@@ -39,8 +39,8 @@ class FormValuesError(ValueError):
 
     def _message(self) -> str:
         lines = [f"Nothing was sent, since {_counted(len(self.problems))} wrong with the values:"]
-        lines += [f"- {problem}" for problem in self.problems[:MOST_LISTED]]
-        if (more := len(self.problems) - MOST_LISTED) > 0:
+        lines += [f"- {problem}" for problem in self.problems[:MAX_LISTED]]
+        if (more := len(self.problems) - MAX_LISTED) > 0:
             lines.append(f"- and {more} more")
         return "\n".join([*lines, *self.choices])
 
@@ -53,8 +53,8 @@ def choices(title: str, names: Sequence[str]) -> list[str]:
     """Return the lines that say what there is to choose from, at most fifty of them."""
     if not names:
         return []
-    more = [f"  and {len(names) - MOST_LISTED} more"] if len(names) > MOST_LISTED else []
-    return [title, *(f"  {name}" for name in names[:MOST_LISTED]), *more]
+    more = [f"  and {len(names) - MAX_LISTED} more"] if len(names) > MAX_LISTED else []
+    return [title, *(f"  {name}" for name in names[:MAX_LISTED]), *more]
 
 
 def _counted(number: int) -> str:

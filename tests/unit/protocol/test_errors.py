@@ -4,40 +4,40 @@ import json
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.failures import FailureKind, read_failure
+from airflow_provider_tallyfy.protocol.errors import ErrorKind, read_error
 
 
 def said(body, status=422):
-    return read_failure(status, {}, json.dumps(body).encode()).message
+    return read_error(status, {}, json.dumps(body).encode()).message
 
 
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (301, FailureKind.REDIRECT),
-        (304, FailureKind.REDIRECT),
-        (308, FailureKind.REDIRECT),
-        (400, FailureKind.VALIDATION),
-        (401, FailureKind.AUTHENTICATION),
-        (402, FailureKind.OTHER),
-        (403, FailureKind.PERMISSION),
-        (404, FailureKind.NOT_FOUND),
-        (405, FailureKind.OTHER),
-        (409, FailureKind.VALIDATION),
-        (410, FailureKind.NOT_FOUND),
-        (413, FailureKind.OTHER),
-        (422, FailureKind.VALIDATION),
-        (429, FailureKind.RATE_LIMIT),
-        (500, FailureKind.SERVER),
-        (502, FailureKind.SERVER),
-        (503, FailureKind.SERVER),
-        (504, FailureKind.SERVER),
-        (507, FailureKind.SERVER),
-        (599, FailureKind.SERVER),
+        (301, ErrorKind.REDIRECT),
+        (304, ErrorKind.REDIRECT),
+        (308, ErrorKind.REDIRECT),
+        (400, ErrorKind.VALIDATION),
+        (401, ErrorKind.AUTHENTICATION),
+        (402, ErrorKind.OTHER),
+        (403, ErrorKind.PERMISSION),
+        (404, ErrorKind.NOT_FOUND),
+        (405, ErrorKind.OTHER),
+        (409, ErrorKind.VALIDATION),
+        (410, ErrorKind.NOT_FOUND),
+        (413, ErrorKind.OTHER),
+        (422, ErrorKind.VALIDATION),
+        (429, ErrorKind.RATE_LIMIT),
+        (500, ErrorKind.SERVER),
+        (502, ErrorKind.SERVER),
+        (503, ErrorKind.SERVER),
+        (504, ErrorKind.SERVER),
+        (507, ErrorKind.SERVER),
+        (599, ErrorKind.SERVER),
     ],
 )
 def test_the_status_decides(status, kind):
-    failure = read_failure(status, {}, b'{"message": "200 OK"}')
+    failure = read_error(status, {}, b'{"message": "200 OK"}')
     assert (failure.kind, failure.status) == (kind, status)
 
 
@@ -113,7 +113,7 @@ def test_tallyfys_words(body, message):
 
 
 def test_a_body_that_is_nested_too_deeply_says_nothing():
-    failure = read_failure(422, {}, b'{"errors": ' + b"[" * 900 + b'"No."' + b"]" * 900 + b"}")
+    failure = read_error(422, {}, b'{"errors": ' + b"[" * 900 + b'"No."' + b"]" * 900 + b"}")
     assert (failure.status, failure.message) in [(422, "No."), (422, None)]
 
 
@@ -128,20 +128,20 @@ def test_a_long_message_is_left_whole():
     [b"<html><h1>502 Bad Gateway</h1></html>", b"upstream timed out", b"\xff\xfe", b'{"message": "cu'],
 )
 def test_a_proxys_page_says_nothing_and_is_not_tallyfys(content):
-    failure = read_failure(502, {}, content)
+    failure = read_error(502, {}, content)
     assert (failure.message, failure.is_from_tallyfy) == (None, False)
 
 
 def test_an_error_of_the_api_is_tallyfys():
-    assert read_failure(404, {}, b'{"message": "Not found."}').is_from_tallyfy
+    assert read_error(404, {}, b'{"message": "Not found."}').is_from_tallyfy
 
 
 @pytest.mark.parametrize("content", [b"", b"  \n", b'"Not found"', b"[]", b"null"])
 def test_a_body_that_is_no_object_is_not_tallyfys(content):
-    failure = read_failure(404, {}, content)
+    failure = read_error(404, {}, content)
     assert (failure.message, failure.is_from_tallyfy) == (None, False)
 
 
 def test_the_request_id_is_kept():
-    assert read_failure(500, {"X-Request-Id": "r-1"}, b"").request_id == "r-1"
-    assert read_failure(500, {}, b"").request_id is None
+    assert read_error(500, {"X-Request-Id": "r-1"}, b"").request_id == "r-1"
+    assert read_error(500, {}, b"").request_id is None

@@ -2,7 +2,7 @@
 How Tallyfy's answers are read.
 
 The rule held here: an answer is read for what it says, in every shape that Tallyfy documents, or it is refused with
-:class:`UnreadableAnswerError`. Nothing is guessed, and an unreadable page never counts as 'no more items'.
+:class:`MalformedResponseError`. Nothing is guessed, and an unreadable page never counts as 'no more items'.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, Generic, TypeGuard, TypeVar
 
 
-class UnreadableAnswerError(ValueError):
+class MalformedResponseError(ValueError):
     """An answer does not have any shape that Tallyfy documents."""
 
 
@@ -54,7 +54,7 @@ def read_body(content: bytes) -> Any:
     """
     Return the JSON value that a body holds, or ``None`` for an empty body.
 
-    :raises UnreadableAnswerError: where it is no JSON.
+    :raises MalformedResponseError: where it is no JSON.
     """
     if not content.strip():
         return None
@@ -62,18 +62,18 @@ def read_body(content: bytes) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         kind = "a page of HTML or XML" if content.lstrip().startswith(b"<") else "no JSON"
-        raise UnreadableAnswerError(f"the body is {kind} ({type(error).__name__})") from None
+        raise MalformedResponseError(f"the body is {kind} ({type(error).__name__})") from None
 
 
 def read_item(body: Any) -> dict[str, Any]:
     """
     Return the object of an answer for one item: ``{"data": {…}}``.
 
-    :raises UnreadableAnswerError: where there is none.
+    :raises MalformedResponseError: where there is none.
     """
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, dict):
-        raise UnreadableAnswerError(
+        raise MalformedResponseError(
             f"an object under 'data' was expected, but there is {_kind_of_data(body)}"
         )
     return data
@@ -85,7 +85,7 @@ def read_run(body: Any) -> dict[str, Any]:
 
     Where the answer has no ``next_task``, neither has the run: nothing is known of it then.
 
-    :raises UnreadableAnswerError: where there is no run, or its ``next_task`` cannot be read.
+    :raises MalformedResponseError: where there is no run, or its ``next_task`` cannot be read.
     """
     return with_one_next_task(read_item(body))
 
@@ -94,11 +94,11 @@ def read_next_task_of_run(body: Any) -> dict[str, Any] | None:
     """
     Return the next task of an answer for a run that was asked for it.
 
-    :raises UnreadableAnswerError: where there is no run, or it says nothing of a next task.
+    :raises MalformedResponseError: where there is no run, or it says nothing of a next task.
     """
     run = read_run(body)
     if "next_task" not in run:
-        raise UnreadableAnswerError("it does not say which task is next")
+        raise MalformedResponseError("it does not say which task is next")
     next_task: dict[str, Any] | None = run["next_task"]
     return next_task
 
@@ -116,7 +116,7 @@ def read_next_task(value: Any) -> dict[str, Any] | None:
     ``{"data": […]}`` that is empty at the end (documentation since 2026-03), and an object or ``[]``
     (webhooks; one page says ``{}``). All of them are taken.
 
-    :raises UnreadableAnswerError: where it has another shape, or the task has no id.
+    :raises MalformedResponseError: where it has another shape, or the task has no id.
     """
     if isinstance(value, dict) and "id" not in value and "data" in value:
         value = value["data"]
@@ -125,7 +125,9 @@ def read_next_task(value: Any) -> dict[str, Any] | None:
     if isinstance(value, list):
         value = value[0]
     if not isinstance(value, dict) or not is_id(value.get("id")):
-        raise UnreadableAnswerError(f"'next_task' is neither empty nor a task with an id, but {_kind(value)}")
+        raise MalformedResponseError(
+            f"'next_task' is neither empty nor a task with an id, but {_kind(value)}"
+        )
     return value
 
 
@@ -151,11 +153,11 @@ def read_page(
     :param number: the page that was asked for, from 1.
     :param previous: the items of the page before; the same ones again mean that the list would never end.
     :param read: what is made of each item.
-    :raises UnreadableAnswerError: where it is no list of objects, or it cannot be told whether a page follows.
+    :raises MalformedResponseError: where it is no list of objects, or it cannot be told whether a page follows.
     """
     items = read_list(body, read)
     if items and items == previous:
-        raise UnreadableAnswerError(f"page {number} is the page before once more")
+        raise MalformedResponseError(f"page {number} is the page before once more")
     meta = body.get("meta")
     return Page(items, _is_last_page(meta, number), _total_pages(meta))
 
@@ -168,18 +170,20 @@ def read_activities(body: Any, number: int) -> Page[Activity]:
     (``parentable``) by model class and id.
 
     :param number: the page that was asked for, from 1.
-    :raises UnreadableAnswerError: where it is no page, an entry has no id, or they come in another order.
+    :raises MalformedResponseError: where it is no page, an entry has no id, or they come in another order.
     """
     page = read_page(body, number)
-    moments = [moment for item in page.items if (moment := read_moment(item.get("created_at"))) is not None]
+    moments = [
+        moment for item in page.items if (moment := parse_datetime(item.get("created_at"))) is not None
+    ]
     if any(first < second for first, second in pairwise(moments)):
-        raise UnreadableAnswerError("its entries do not come with the newest first")
+        raise MalformedResponseError("its entries do not come with the newest first")
     return Page(tuple(map(_activity, page.items)), page.is_last, page.total_pages)
 
 
 def _activity(item: dict[str, Any]) -> Activity:
     if not is_id(item.get("id")):
-        raise UnreadableAnswerError("an entry has no id")
+        raise MalformedResponseError("an entry has no id")
     runs = (
         item.get(f"{whose}_id")
         for whose in ("parentable", "auditable")
@@ -189,7 +193,7 @@ def _activity(item: dict[str, Any]) -> Activity:
     return Activity(str(item["id"]), None if run_id is None else str(run_id))
 
 
-def read_moment(value: Any) -> datetime | None:
+def parse_datetime(value: Any) -> datetime | None:
     """
     Return the instant that a time of Tallyfy's names, or ``None`` where it names none.
 
@@ -209,11 +213,11 @@ def read_list(
     Return the items of an answer for a list, whatever it says of pages.
 
     :param read: what is made of each item.
-    :raises UnreadableAnswerError: where it is no list of objects.
+    :raises MalformedResponseError: where it is no list of objects.
     """
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
-        raise UnreadableAnswerError(
+        raise MalformedResponseError(
             f"a list of objects under 'data' was expected, but there is {_kind_of_data(body)}"
         )
     return tuple(map(read, data))
@@ -223,7 +227,7 @@ def read_threads(body: Any) -> tuple[dict[str, Any], ...]:
     """
     Return the comments and issues of a task that was read ``with=threads``.
 
-    :raises UnreadableAnswerError: where there is no list of them.
+    :raises MalformedResponseError: where there is no list of them.
     """
     return read_list(read_item(body).get("threads"))
 
@@ -233,15 +237,15 @@ def _is_last_page(meta: Any, number: int) -> bool:
         return True
     pagination = meta.get("pagination") if isinstance(meta, dict) else None
     if not isinstance(pagination, dict):
-        raise UnreadableAnswerError(f"'meta.pagination' is {_kind(pagination)}")
+        raise MalformedResponseError(f"'meta.pagination' is {_kind(pagination)}")
     current = _whole_number(pagination.get("current_page", number), "current_page")
     if current != number:
-        raise UnreadableAnswerError(f"page {number} was asked for, but page {current} came")
+        raise MalformedResponseError(f"page {number} was asked for, but page {current} came")
     if pagination.get("total_pages") is not None:
         return current >= _whole_number(pagination["total_pages"], "total_pages")
     links = pagination.get("links")
     if links != [] and not isinstance(links, dict):
-        raise UnreadableAnswerError(
+        raise MalformedResponseError(
             f"neither 'total_pages' nor 'links' tells whether a page follows page {number}"
         )
     return not links or not links.get("next")
@@ -257,7 +261,7 @@ def _whole_number(value: Any, name: str) -> int:
         return value
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
-    raise UnreadableAnswerError(f"'{name}' is {_kind(value)}, not a whole number")
+    raise MalformedResponseError(f"'{name}' is {_kind(value)}, not a whole number")
 
 
 def _kind_of_data(body: Any) -> str:

@@ -1,0 +1,253 @@
+"""
+What is sent for a plain Python value, by the type of its field.
+
+Kick-off values and values of tasks go through the same validator at Tallyfy (page "Update task"). What is sent is
+Tallyfy's own spelling (the option's text, not the caller's), and what does not fit is refused: Tallyfy may drop it or
+show it empty without an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from datetime import date
+from decimal import Decimal
+from json import dumps
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted, quoter
+from airflow_provider_tallyfy.protocol.forms.fields import Column, FormField, Option, is_on, option_text
+from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
+from airflow_provider_tallyfy.protocol.people import Directory, is_email
+from airflow_provider_tallyfy.protocol.scalars import plain_text
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
+
+
+def encode_email(field: FormField, value: Any, directory: Directory | None) -> str:
+    """Return an e-mail address."""
+    if not is_email(value):
+        raise InvalidValueError(f"an e-mail address was expected, not {described(value)}")
+    return plain_text(value).strip()
+
+
+def encode_radio(field: FormField, value: Any, directory: Directory | None) -> str:
+    """Return the text of an option."""
+    if field.has_hidden_options:
+        return plain_text(option_text(value) if isinstance(value, Mapping) else value)
+    return _find_option(field, _by_text(field), value).text
+
+
+def encode_dropdown(field: FormField, value: Any, directory: Directory | None) -> dict[str, Any]:
+    """Return an option as an object."""
+    return _chosen(_find_option(field, _by_text(field), value))
+
+
+def encode_multiselect(field: FormField, value: Any, directory: Directory | None) -> list[dict[str, Any]]:
+    """Return options as objects, each once; a set has no order, so its options come in the order of the field."""
+    options = _by_text(field)
+    chosen: dict[Option, None] = {}
+    problems: list[str] = []
+    for item in _each(value):
+        # As Tallyfy returns it: all options, of which some are selected.
+        if isinstance(item, Mapping) and not is_on(item.get("selected", True)):
+            continue
+        try:
+            chosen[_find_option(field, options, item)] = None
+        except InvalidValueError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InvalidValueError(*dict.fromkeys(problems))
+    order = [option for option in field.options if option in chosen] if isinstance(value, Set) else chosen
+    # Without 'selected', Tallyfy stores an option but shows it nowhere (page "Launch process").
+    return [{**_chosen(option), "selected": True} for option in order]
+
+
+def encode_table(field: FormField, value: Any, directory: Directory | None) -> list[Any]:
+    """
+    Return one entry for each column, in their order.
+
+    That is a text if there is one row (page "Update task"), and otherwise the list of the column's texts in all rows
+    (Tallyfy's MCP server).
+    """
+    rows = _rows(field, value)
+    wrong = next((row for row in rows if len(row) != len(field.columns)), None)
+    if wrong is not None:
+        quote = quoter(column.label for column in field.columns)
+        labels = listed(quote(column.label) for column in field.columns) or "none"
+        raise InvalidValueError(
+            f"an entry for each column ({labels}) was expected, but there is a row of {len(wrong)}"
+        )
+    columns = [list(map(_cell, column)) for column in zip(*rows, strict=True)]
+    return [column[0] for column in columns] if len(rows) == 1 else columns
+
+
+def encode_files(field: FormField, value: Any, directory: Directory | None) -> list[Any]:
+    """Return objects of files: those that Tallyfy returned for uploads as they are, or made from a URL."""
+    return [_file(file) for file in _each(value)]
+
+
+def encode_json(value: Any) -> Any:
+    """Return a value as it is, if it is JSON; so do the official clients for types that they do not know."""
+    if isinstance(value, (str, date, Decimal)):
+        return plain_text(value)
+    try:
+        dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidValueError(f"it cannot be sent as JSON ({type(error).__name__})") from None
+    return value
+
+
+def _by_text(field: FormField) -> Index[Option]:
+    """
+    Return an index of the options by text, and by id if no option is itself a number, such as ``10`` or ``5 %``.
+
+    Then a number may mean the one or the other, and ``{"id": …}`` says which.
+    """
+
+    def text(option: Option) -> tuple[str, ...]:
+        return (option.text,)
+
+    by_id: Rank[Option] = Rank(lambda option: (str(option.id),))
+    ids = () if any(map(_is_number, field.options)) else (by_id,)
+    return index(field.options, Rank(text), Rank(text, normalized), *ids)
+
+
+def _is_number(option: Option) -> bool:
+    return any(map(str.isdigit, option.text)) and not any(map(str.isalpha, option.text))
+
+
+def _find_option(field: FormField, options: Index[Option], value: Any) -> Option:
+    """Return the one option that a value names: by text, by id, or as an object with one of them or both."""
+    names: tuple[str, ...] = ()
+    if isinstance(value, Mapping):
+        key, text = value.get("id"), option_text(value)
+        if field.has_hidden_options and key is not None and text is not None:
+            return Option(key, plain_text(text))
+        found = tuple(option for option in field.options if _is_described(option, key, text))
+        given = {name: part for name, part in (("id", key), ("text", text)) if part is not None}
+        parts = [f"{name} {quoted(plain_text(part))}" for name, part in given.items()]
+        shown = f"an option with {' and '.join(parts) or 'neither id nor text'}"
+    else:
+        names = _option_names(value)
+        found = next((matches for name in names if (matches := options.matches(name))), ())
+    if len(found) == 1:
+        return found[0]
+    quote = quoter([*names[:1], *(option.text for option in field.options)])
+    if names:
+        shown = quote(names[0])
+    if found:
+        same = listed(f"{quote(option.text)} (id {option.id})" for option in found)
+        raise InvalidValueError(
+            f"{shown} names {len(found)} options alike: {same}; write the exact text, or {{'id': …}}"
+        )
+    if field.has_hidden_options:
+        raise InvalidValueError(
+            f"Tallyfy does not show the options; write {{'id': …, 'text': …}} instead of {shown}"
+        )
+    there_are = f"choose from {listed(quote(option.text) for option in field.options)}"
+    if by_id := next((option for option in field.options if str(option.id) in names), None):
+        there_are += f", or write {{'id': {by_id.id!r}}} for {quote(by_id.text)}"
+    raise InvalidValueError(f"{shown} is no option; {there_are if field.options else 'the field has none'}")
+
+
+def _is_described(option: Option, key: Any, text: Any) -> bool:
+    if key is None and text is None:
+        return False
+    return (key is None or str(key) == str(option.id)) and (text is None or plain_text(text) == option.text)
+
+
+def _option_names(value: Any) -> tuple[str, ...]:
+    """Return what a value may be called among the options, the most likely first."""
+    if isinstance(value, bool):
+        return ("true", "yes") if value else ("false", "no")
+    if isinstance(value, float) and value.is_integer():
+        # A column of whole numbers with gaps comes from a data frame as floats.
+        return plain_text(value), plain_text(int(value))
+    return (plain_text(value),)
+
+
+def _chosen(option: Option) -> dict[str, Any]:
+    # Tallyfy wants the three keys, and the exact text (page "Launch process").
+    return {"id": option.id, "text": option.text, "value": None}
+
+
+def _rows(field: FormField, value: Any) -> list[Sequence[Any]]:
+    """Return the rows of a table: one row, a list of rows (lists or mappings), or columns in a mapping."""
+    if isinstance(value, Mapping):
+        cells = _by_column(field, value)
+        columns = [list(cell) for cell in cells if _is_list(cell)]
+        if not columns:
+            return [cells]
+        height = len(columns[0])
+        # A column that is not given is empty in all rows.
+        full = [[None] * height if cell is None else list(cell) if _is_list(cell) else [] for cell in cells]
+        if any(len(column) != height for column in full):
+            raise InvalidValueError("columns must be lists of the same length")
+        return [list(row) for row in zip(*full, strict=True)]
+    if not _is_list(value):
+        raise InvalidValueError(
+            f"a row, a list of rows, or a mapping by column was expected, not {described(value)}"
+        )
+    if all(isinstance(row, Mapping) for row in value):
+        return [_by_column(field, row) for row in value]
+    return list(value) if all(map(_is_list, value)) else [value]
+
+
+def _by_column(field: FormField, row: Mapping[Any, Any]) -> list[Any]:
+    """Return what a mapping has for each column, ``None`` for nothing."""
+
+    def label(column: Column) -> tuple[str, ...]:
+        return (column.label,)
+
+    known = index(field.columns, Rank(label), Rank(label, normalized), Rank(lambda column: (str(column.id),)))
+    cells: dict[int | str, Any] = {}
+    problems = []
+    for name, cell in row.items():
+        found = known.matches(str(name))
+        if len(found) == 1 and found[0].id not in cells:
+            cells[found[0].id] = cell
+        elif len(found) == 1:
+            problems.append(f"the column {quoted(found[0].label)} is given twice")
+        else:
+            fault = "no column" if not found else f"the name of {len(found)} columns"
+            quote = quoter([str(name), *(column.label for column in field.columns)])
+            there_are = listed(quote(column.label) for column in field.columns) or "none"
+            problems.append(f"{quote(str(name))} is {fault}; there are {there_are}")
+    if problems:
+        raise InvalidValueError(*problems)
+    return [cells.get(column.id) for column in field.columns]
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else plain_text(value)
+
+
+def _file(file: Any) -> Any:
+    given = file
+    if isinstance(file, str) and urlsplit(file.strip()).scheme == "https":
+        file = {"url": file.strip()}
+    if isinstance(file, Mapping):
+        url = file.get("url")
+        if isinstance(url, str) and not file.get("id"):
+            # A URL needs no upload (Tallyfy's command line, kickoff.go; MCP server).
+            file = {"filename": _file_name(url), "source": "url", **file}
+        if file.get("filename") and any(file.get(name) for name in ("id", "full_url", "url")):
+            return encode_json(dict(file))
+    raise InvalidValueError(
+        "a file is an https URL, {'filename': …, 'url': …}, or the object that Tallyfy returned for its upload, with "
+        f"'id' and 'filename', not {described(given)}"
+    )
+
+
+def _file_name(url: str) -> str:
+    parts = urlsplit(url)
+    return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.netloc
+
+
+def _each(value: Any) -> Sequence[Any] | Set[Any]:
+    """Return the items of a list or a set; any other value is one item."""
+    return value if _is_list(value) or isinstance(value, Set) else (value,)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
