@@ -73,6 +73,9 @@ class People:
                 self.sandbox.complete(whole)
                 del self._seen[task_id]
                 users = whole["owners"]["users"]
-                self.tell(users[0]["full_name"] if users else "Somebody of the group", whole)
+                owner = (
+                    self.sandbox.request("GET", f"/users/{users[0]}")["full_name"] if users else "A member"
+                )
+                self.tell(owner, whole)
                 done += 1
         return done

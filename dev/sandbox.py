@@ -22,8 +22,6 @@ from dev.processes import ChildProcess, end, exit_on_termination, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_tallyfy.sandbox.behavior import ErrorFormat, SecondCompletion
-
 
 @contextmanager
 def running_sandbox(next_task: str = "collection") -> Iterator[SandboxClient]:
@@ -117,30 +115,9 @@ class SandboxClient:
         response.raise_for_status()
         return response.json() if response.content else None
 
-    def behave(
-        self,
-        *,
-        run_lag: float | None = None,
-        list_lag: float | None = None,
-        second_completion: SecondCompletion | None = None,
-        errors: ErrorFormat | None = None,
-    ) -> None:
-        """
-        Change what the sandbox does if the sources on Tallyfy disagree; what is not given stays.
-
-        :param run_lag: how many seconds old the state is that reads of single runs and tasks show
-        :param list_lag: the same for lists and the search
-        :param second_completion: what the completion of a completed task does: ``refuse``, ``accept`` or ``overwrite``
-        :param errors: the format of errors, ``message`` or ``structured``
-        """
-        behavior = {
-            "run_lag": run_lag,
-            "list_lag": list_lag,
-            "second_completion": second_completion,
-            "errors": errors,
-        }
-        given = {name: value for name, value in behavior.items() if value is not None}
-        self.control("POST", "/behavior", given)
+    def behave(self, **behavior: Any) -> None:
+        """Change what the sandbox does if the sources on Tallyfy disagree; fields that are not given stay."""
+        self.control("POST", "/behavior", behavior)
 
     def completions(self, task_id: str) -> int:
         """Return how often a task was completed."""
@@ -190,7 +167,7 @@ class SandboxClient:
         self.request("PUT", f"{path}/tasks/{task['id']}", json={"taskdata": values})
         body = {"task_id": task["id"], "is_approved": is_approved}
         if users := task["owners"]["users"]:
-            body["override_user"] = users[0]["id"]
+            body["override_user"] = users[0]
         self.request("POST", f"{path}/completed-tasks", json=body)
 
     def complete_next(self, run_id: str) -> dict[str, Any] | None:

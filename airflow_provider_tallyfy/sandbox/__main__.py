@@ -6,8 +6,12 @@ import argparse
 import asyncio
 import json
 import sys
+from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_provider_tallyfy.sandbox.access import TOKEN
+
+if TYPE_CHECKING:
+    from airflow_provider_tallyfy.sandbox.behavior import Behavior
 
 _MISSING = """\
 The sandbox needs FastAPI and uvicorn, and {name} is not installed. Install them with:
@@ -19,7 +23,6 @@ def main(arguments: list[str] | None = None) -> int:
 
     :param arguments: the command line without the program's name; that of the process if not given.
     """
-    options = _parse(arguments)
     try:
         from airflow_provider_tallyfy.sandbox.behavior import Behavior
         from airflow_provider_tallyfy.sandbox.seeds import seeded_store
@@ -34,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(_MISSING.format(name=error.name), file=sys.stderr)  # noqa: T201
         return 1
+    options = _parse(Behavior, arguments)
     try:
         listener = listen(options.host, options.port)
     except OSError as error:
@@ -47,14 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     url = f"http://{host}:{listener.getsockname()[1]}"
     server = SandboxUvicorn(
         seeded_store(
-            options.seed,
-            next_task_shape=options.next_task,
-            behavior=Behavior(
-                run_lag=options.run_lag,
-                list_lag=options.list_lag,
-                second_completion=options.second_completion,
-                errors=options.errors,
-            ),
+            options.seed, Behavior(**{name: getattr(options, name) for name in Behavior.model_fields})
         ),
         test_controls=options.test_controls,
         # Flushed, so that a program that starts the sandbox can read it at once.
@@ -65,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def _parse(behavior: type[Behavior], arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_tallyfy.sandbox",
         description="Run a local Tallyfy in memory, with a web page to complete tasks on.",
@@ -75,33 +72,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--port", type=_port, default=8090, help="port; 0 takes a free one (default: %(default)s)"
     )
     parser.add_argument(
-        "--next-task",
-        choices=("collection", "object"),
-        default="collection",
-        help="format of with=next_task: list (newest documentation), or object (2025-10) (default: %(default)s)",
-    )
-    parser.add_argument(
         "--seed", choices=("demo", "empty"), default="demo", help="data to start with (default: %(default)s)"
     )
-    parser.add_argument(
-        "--second-completion",
-        choices=("refuse", "accept", "overwrite"),
-        default="refuse",
-        help="completing a completed task: 422, 2xx without a change, or completed again (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--errors",
-        choices=("message", "structured"),
-        default="message",
-        help="format of errors: the message on top, or all in an error object (default: %(default)s)",
-    )
-    for name, reads in (("--run-lag", "single runs and tasks"), ("--list-lag", "lists and the search")):
+    for name, field in behavior.model_fields.items():
         parser.add_argument(
-            name,
-            type=_seconds,
-            default=0,
-            metavar="SECONDS",
-            help=f"how old the state is that reads of {reads} show (default: %(default)s)",
+            f"--{name.replace('_', '-')}",
+            default=field.default,
+            help=f"{field.description} (default: %(default)s)",
+            **({"choices": choices} if (choices := get_args(field.annotation)) else _SECONDS),
         )
     parser.add_argument(
         "--test-controls",
@@ -123,6 +101,9 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no lag: give seconds, 0 or more")
     return seconds
+
+
+_SECONDS: dict[str, Any] = {"type": _seconds, "metavar": "SECONDS"}
 
 
 def _welcome(url: str) -> str:

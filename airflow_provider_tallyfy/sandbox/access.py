@@ -65,7 +65,10 @@ class Access:
         grant = self._valid_grant(authorization)
         if grant.user_id is None:
             raise RefusedError(403, "This endpoint needs a user's token, not an application's.")
-        return self._members[grant.user_id]
+        member = self._members[grant.user_id]
+        if member.disabled_at is not None:
+            raise RefusedError(401, "Unauthenticated.")
+        return member
 
     def application_token(self, client_id: str | None, client_secret: str | None) -> str:
         """Return a token for an application, or raise 401 if its secret is wrong."""

@@ -18,15 +18,20 @@ from airflow_provider_tallyfy.sandbox.routes import (
     accounts,
     activity,
     checklists,
+    custom_fields,
+    files,
+    forms,
     page,
     people,
     runs,
     search,
     tasks,
     test_controls,
+    threads,
 )
 from airflow_provider_tallyfy.sandbox.routes.dependencies import behavior_towards
 from airflow_provider_tallyfy.sandbox.store import Store
+from airflow_provider_tallyfy.sandbox.webhooks import Webhooks
 
 
 def build_application(store: Store, *, controls: Controls | None = None) -> FastAPI:
@@ -39,9 +44,13 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
     application.state.store = store
     application.state.controls = controls
     application.state.stopping = asyncio.Event()
+    store.listeners.add(Webhooks(lambda: application.state.store))
 
     api = APIRouter(prefix="/api")
-    for module in (accounts, checklists, runs, tasks, people, activity, search):
+    for module in (
+        *(accounts, checklists, forms, runs, tasks, threads, custom_fields, people, activity, search),
+        files,
+    ):
         api.include_router(module.router)
     api.include_router(accounts.oauth)
     application.include_router(api)
@@ -51,7 +60,7 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
     if controls is not None:
         application.include_router(test_controls.router)
         application.add_middleware(ControlsMiddleware, controls=controls)
-    application.add_middleware(FrontDoorMiddleware)
+    application.add_middleware(FrontDoorMiddleware, application=application)
 
     application.add_exception_handler(RefusedError, _refuse)
     application.add_exception_handler(RequestValidationError, _refuse_input)
@@ -60,25 +69,47 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
 
 
 class FrontDoorMiddleware:
-    """Adds ``X-Request-Id`` to every answer, and reads a ``+`` in a query as a plus.
+    """Applies the limit on requests, adds ``X-Request-Id`` to every answer, and reads a ``+`` in a query as a plus.
 
     According to the official SDK, Tallyfy reads only ``%20`` as a space.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, application: FastAPI) -> None:
         self._app = app
+        self._application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request({**scope, "app": self._application})
+        remaining: int | None = None
+        retry_after: int | None = None
+        if scope["path"].startswith("/api/"):
+            store: Store = self._application.state.store
+            remaining, retry_after = store.request_limits.take(
+                behavior_towards(request).rate_limit,
+                scope["method"],
+                request.headers.get("Authorization", ""),
+                store.now(),
+            )
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-Id"] = uuid.uuid4().hex
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = uuid.uuid4().hex
+                if remaining is not None:
+                    headers["X-RateLimit-Remaining"] = str(remaining)
             await send(message)
 
-        if scope["type"] == "http":
+        if retry_after is None:
             scope = {**scope, "query_string": scope["query_string"].replace(b"+", b"%2B")}
-        await self._app(scope, receive, send_with_id if scope["type"] == "http" else send)
+            await self._app(scope, receive, send_with_headers)
+        else:
+            message = "You've reached the limit for requests. Please try again later."
+            error = RefusedError(429, message, code="RATE_LIMIT_EXCEEDED", retry_after=retry_after)
+            await (await _refuse(request, error))(scope, receive, send_with_headers)
 
 
 async def _refuse(request: Request, error: Exception) -> JSONResponse:

@@ -38,6 +38,14 @@ def as_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def to_working_day(moment: datetime) -> datetime:
+    """Move a moment on a Saturday or Sunday to Monday, 09:00."""
+    days = 7 - moment.weekday()
+    if days > 2:
+        return moment
+    return (moment + timedelta(days=days)).replace(hour=9, minute=0, second=0, microsecond=0)
+
+
 def as_text(moment: datetime | None) -> str | None:
     """Format a moment as the API does: ``2025-05-15T14:30:00.000Z``."""
     if moment is None:

@@ -17,6 +17,7 @@ from airflow_provider_tallyfy.sandbox.model import FieldType, FormField
 TEXT_LIMIT = 200
 TEXTAREA_LIMIT = 30_000
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_Check = Callable[[FormField, Any, Collection[int]], bool]
 _VARIABLE = re.compile(r"\{\{\s*([\w-]+)\s*\}\}")
 
 
@@ -36,11 +37,12 @@ def accept(
         if form_field.id not in values:
             continue
         value = values[form_field.id]
-        complaint = None if is_empty(value) else _CHECKS[form_field.field_type](form_field, value, members)
-        if complaint is None:
+        check, message = _CHECKS[form_field.field_type]
+        if is_empty(value) or check(form_field, value, members):
             accepted[form_field.id] = value
         else:
-            errors[f"{surface}.{form_field.id}"] = [complaint]
+            subject = "" if form_field.field_type is FieldType.TABLE else f"{form_field.label} "
+            errors[f"{surface}.{form_field.id}"] = [subject + message]
     if errors:
         raise invalid(errors)
     return accepted
@@ -74,13 +76,13 @@ def render(form_field: FormField, value: Any) -> str:
         case FieldType.MULTISELECT:
             return ", ".join(option["text"] for option in value if option.get("selected") is True)
         case FieldType.TABLE:
-            return ", ".join(str(cell) for cell in value)
+            return ", ".join(str(column) for column in value)
         case FieldType.ASSIGNEES_FORM:
             return ", ".join(
                 str(name) for kind in ("users", "guests", "groups") for name in value.get(kind, ())
             )
         case FieldType.FILE:
-            return ", ".join(str(file["filename"]) for file in value)
+            return ", ".join(str(file.get("filename", "")) for file in value)
         case _:
             return str(value)
 
@@ -93,89 +95,84 @@ def fill_in(text: str, form_fields: Iterable[FormField], values: Mapping[str, An
     return _VARIABLE.sub(lambda match: rendered.get(match[1], match[0]), text)
 
 
-def _check_text(form_field: FormField, value: Any, members: Collection[int]) -> str | None:
-    limit = TEXTAREA_LIMIT if form_field.field_type is FieldType.TEXTAREA else TEXT_LIMIT
-    if not isinstance(value, str):
-        return f"{form_field.label} must be a string"
-    if len(value) > limit:
-        return f"{form_field.label} may not be greater than {limit} characters"
-    return None
+def _is_text(limit: int, *types: type) -> _Check:
+    return lambda form_field, value, members: isinstance(value, types) and len(str(value)) <= limit
 
 
-def _check_email(form_field: FormField, value: Any, members: Collection[int]) -> str | None:
-    if not isinstance(value, str) or not _EMAIL.fullmatch(value):
-        return f"{form_field.label} must be a valid email address"
-    return None
+def _is_email(form_field: FormField, value: Any, members: Collection[int]) -> bool:
+    return isinstance(value, str) and _EMAIL.fullmatch(value) is not None
 
 
-def _check_date(form_field: FormField, value: Any, members: Collection[int]) -> str | None:
+def _is_date(form_field: FormField, value: Any, members: Collection[int]) -> bool:
     try:
         datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        return f"{form_field.label} is not a valid date"
-    return None
+        return False
+    return True
 
 
-def _check_radio(form_field: FormField, value: Any, members: Collection[int]) -> str | None:
-    if not isinstance(value, str) or value not in {option.text for option in form_field.options}:
-        return f"{form_field.label} must be the text of one of its options"
-    return None
+def _is_choice(form_field: FormField, value: Any, members: Collection[int]) -> bool:
+    return any(value == option.text for option in form_field.options)
 
 
-def _check_dropdown(form_field: FormField, value: Any, members: Collection[int]) -> str | None:
-    if not _is_option(form_field, value):
-        return f"{form_field.label} must be an object with the id and the exact text of one of its options"
-    return None
-
-
-def _check_multiselect(form_field: FormField, value: Any, members: Collection[int]) -> str | None:
-    if not isinstance(value, list) or not all(_is_option(form_field, chosen) for chosen in value):
-        return f"{form_field.label} must be a list of objects with the id and the exact text of its options"
-    return None
-
-
-def _check_table(form_field: FormField, value: Any, members: Collection[int]) -> str | None:
-    if not isinstance(value, list) or len(value) != len(form_field.columns):
-        return "Number of columns does not match required columns"
-    return None
-
-
-def _check_assignees(form_field: FormField, value: Any, members: Collection[int]) -> str | None:
-    kinds = {"users", "guests", "groups"}
-    if (
-        not isinstance(value, dict)
-        or not value.keys() <= kinds
-        or not all(isinstance(v, list) for v in value.values())
-    ):
-        return f"{form_field.label} must be an object with the lists users, guests and groups"
-    if any(str(user) not in {str(member) for member in members} for user in value.get("users", ())):
-        return f"{form_field.label} names a user who is not a member of the organization"
-    return None
-
-
-def _check_file(form_field: FormField, value: Any, members: Collection[int]) -> str | None:
-    if not isinstance(value, list) or not all(
-        isinstance(f, dict) and f.get("id") and f.get("filename") for f in value
-    ):
-        return f"{form_field.label} must be a list of uploaded file objects, each with its id and filename"
-    return None
-
-
-def _is_option(form_field: FormField, value: Any) -> bool:
+def _is_option(form_field: FormField, value: Any, members: Collection[int]) -> bool:
     return isinstance(value, dict) and any(
         value.get("id") == option.id and value.get("text") == option.text for option in form_field.options
     )
 
 
-_CHECKS: dict[FieldType, Callable[[FormField, Any, Collection[int]], str | None]] = {
-    FieldType.TEXT: _check_text,
-    FieldType.TEXTAREA: _check_text,
-    FieldType.EMAIL: _check_email,
-    FieldType.DATE: _check_date,
-    FieldType.RADIO: _check_radio,
-    FieldType.DROPDOWN: _check_dropdown,
-    FieldType.MULTISELECT: _check_multiselect,
-    FieldType.TABLE: _check_table,
-    FieldType.ASSIGNEES_FORM: _check_assignees,
-    FieldType.FILE: _check_file,
+def _are_options(form_field: FormField, value: Any, members: Collection[int]) -> bool:
+    return isinstance(value, list) and all(_is_option(form_field, each, members) for each in value)
+
+
+def _is_row(form_field: FormField, value: Any, members: Collection[int]) -> bool:
+    return isinstance(value, list) and len(value) == len(form_field.columns)
+
+
+def _are_assignees(form_field: FormField, value: Any, members: Collection[int]) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() <= {"users", "guests", "groups"}
+        and all(isinstance(each, list) for each in value.values())
+        and {str(user) for user in value.get("users", ())} <= {str(member) for member in members}
+    )
+
+
+def _are_files(form_field: FormField, value: Any, members: Collection[int]) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(file, dict) and (file.get("id") or file.get("full_url") or file.get("url"))
+        for file in value
+    )
+
+
+# The check of a value of each type, and what is wrong with one that does not pass it.
+_CHECKS: dict[FieldType, tuple[_Check, str]] = {
+    FieldType.TEXT: (
+        _is_text(TEXT_LIMIT, str, int, float),
+        f"must be a text of at most {TEXT_LIMIT} characters",
+    ),
+    FieldType.TEXTAREA: (
+        _is_text(TEXTAREA_LIMIT, str),
+        f"must be a text of at most {TEXTAREA_LIMIT} characters",
+    ),
+    FieldType.EMAIL: (_is_email, "must be a valid email address"),
+    FieldType.DATE: (_is_date, "is not a valid date"),
+    FieldType.RADIO: (_is_choice, "must be the text of one of its options"),
+    FieldType.DROPDOWN: (
+        _is_option,
+        "must be an object with the id and the exact text of one of its options",
+    ),
+    FieldType.MULTISELECT: (
+        _are_options,
+        "must be a list of objects with the id and the exact text of its options",
+    ),
+    FieldType.TABLE: (_is_row, "Number of columns does not match required columns"),
+    FieldType.ASSIGNEES_FORM: (
+        _are_assignees,
+        "must be an object with the lists users (members of the organization), guests and groups",
+    ),
+    FieldType.FILE: (
+        _are_files,
+        "must be a list of file objects, each with an id, full_url or url",
+    ),
 }

@@ -1,143 +1,77 @@
-"""Lists: filters, order and pages, with the documented ``meta``."""
+"""Lists: filters, order and pages, with the documented ``meta``.
+
+Each filter stands in a table by the name of its query parameter; one that is not there is ignored, as at Tallyfy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Query
-from pydantic import BaseModel, Field
+from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import URL
 
 from airflow_provider_tallyfy.sandbox import processes, tasks
 from airflow_provider_tallyfy.sandbox.access import Caller
-from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Owners, Run, Task
+from airflow_provider_tallyfy.sandbox.errors import invalid
+from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Run, Task, ThreadLabel
 from airflow_provider_tallyfy.sandbox.serializers import is_due_soon, is_late
 from airflow_provider_tallyfy.sandbox.store import Store
 
-MOST_PER_PAGE = 100
+MAX_PER_PAGE = 100
 _Item = TypeVar("_Item")
+_Test = Callable[[_Item], bool]
+# Makes the test that an item must pass of a parameter's value; a ValueError says that the value makes no sense.
+_Filters = Mapping[str, Callable[[Store, str], _Test[_Item]]]
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class Paging(BaseModel):
-    """The query parameters that every list takes."""
+    """The query parameters of a list: those that every list takes, and its filters."""
+
+    model_config = ConfigDict(extra="allow")
 
     page: int = Field(1, ge=1)
-    per_page: int = Field(10, ge=1)
+    per_page: int | None = Field(None, ge=1)
     without_pagination: bool = False
+    form_fields_values: bool = False
     q: str | None = None
 
-
-class RunQuery(Paging):
-    """The documented filters of a list of runs."""
-
-    status: (
-        Literal["active", "complete", "problem", "issue", "improvement", "delayed", "archived", "starred"]
-        | None
-    ) = None
-    owners: str | None = None
-    checklist_id: str | None = None
-    blueprint_id: str | None = None
-    folder: str | None = None
-    tag: str | None = None
-    tag_ids: str | None = None
-    untagged: bool = False
-    groups: str | None = None
-    type: str | None = None
-    starred: bool | None = None
-    archived: str | None = None
-    sort: str | None = None
-    sort_by: str | None = None
-    form_fields_values: bool = False
+    def given(self, name: str) -> str | None:
+        """Return the text of a parameter; ``None`` if it is not given, or empty."""
+        return self.q or None if name == "q" else (self.model_extra or {}).get(name) or None
 
 
-class TaskQuery(Paging):
-    """The documented filters of the lists of tasks."""
-
-    status: (
-        Literal[
-            "all",
-            "complete",
-            "completed",
-            "active",
-            "active_visible",
-            "incomplete",
-            "inprogress",
-            "in-progress",
-            "not-started",
-            "hasproblem",
-            "overdue",
-            "due_soon",
-        ]
-        | None
-    ) = None
-    owners: str | None = None
-    guests: str | None = None
-    groups: str | None = None
-    tag: str | None = None
-    unassigned: bool = False
-    is_oneoff: bool | None = None
-    archived: str | None = None
-    deadline_on: date | None = None
-    deadline_before: date | None = None
-    deadline_after: date | None = None
-    deadline_start_range: date | None = None
-    deadline_end_range: date | None = None
-    sort: str | None = None
-    sort_by: str | None = None
+async def _paging(request: Request) -> Paging:
+    try:
+        return Paging.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
+        ) from None
 
 
-class ChecklistQuery(Paging):
-    """The documented filters of the list of templates."""
-
-    folder: str | None = None
-    tag: str | None = None
-    type: str | None = None
-    starred: bool | None = None
-
-
-class FolderQuery(Paging):
-    """The documented filter of the list of folders."""
-
-    folder_type: Literal["checklist", "run"] | None = None
-
-
-class ActivityQuery(BaseModel):
-    """The documented filters of the activity feed."""
-
-    entity_type: Literal["checklist", "run", "step", "task", "thread"] | None = None
-    entity_id: str | None = None
-    type: str | None = None
-    verb: str | None = None
-    actor_type: str | None = None
-    actor_id: int | None = None
-    actor_email: str | None = None
-    source: str | None = None
-    created_after: date | None = None
-    created_before: date | None = None
-    search: str | None = Field(None, min_length=2, max_length=100)
-    page: int = Field(1, ge=1)
-    per_page: int = Field(20, ge=1)
-    sort: str | None = None
-
-
-Pages = Annotated[Paging, Query()]
-RunFilters = Annotated[RunQuery, Query()]
-TaskFilters = Annotated[TaskQuery, Query()]
-ChecklistFilters = Annotated[ChecklistQuery, Query()]
-FolderFilters = Annotated[FolderQuery, Query()]
-ActivityFilters = Annotated[ActivityQuery, Query()]
+Pages = Annotated[Paging, Depends(_paging)]
 
 
 def page(
-    items: Sequence[_Item], show: Callable[[_Item], dict[str, Any]], query: Paging | ActivityQuery, url: URL
+    items: Sequence[_Item],
+    show: Callable[[_Item], dict[str, Any]],
+    query: Paging,
+    url: URL,
+    *,
+    per_page: int = 10,
 ) -> dict[str, Any]:
-    """Return one page of a list; only the items of that page are serialized."""
-    if isinstance(query, Paging) and query.without_pagination:
+    """Return one page of a list; only the items of that page are serialized.
+
+    :param per_page: the length of a page if the query has none.
+    """
+    if query.without_pagination:
         return {"data": [show(item) for item in items]}
-    per_page = min(query.per_page, MOST_PER_PAGE)
+    per_page = min(query.per_page or per_page, MAX_PER_PAGE)
     total_pages = max(1, -(-len(items) // per_page))
     data = [show(item) for item in items[(query.page - 1) * per_page : query.page * per_page]]
     links = {}
@@ -157,59 +91,78 @@ def page(
     return {"data": data, "meta": {"pagination": pagination}}
 
 
-def checklists(store: Store, query: ChecklistQuery) -> list[Checklist]:
+def checklists(store: Store, query: Paging) -> list[Checklist]:
     """Return the templates that match a query."""
-    text = (query.q or "").casefold()
-    return [
+    archived = query.given("archived")
+    found = (
         checklist
         for checklist in store.checklists.values()
-        if text in checklist.title.casefold()
-        and (query.folder is None or checklist.folder_id in _names(query.folder))
-        and (query.tag is None or query.tag in checklist.tags)
-        and query.type in (None, checklist.type)
-        and query.starred in (None, checklist.starred)
-    ]
+        if _archive_wanted(archived, checklist.archived_at is not None)
+    )
+    return _matching(store, found, query, _CHECKLIST_FILTERS)
 
 
-def runs(store: Store, caller: Caller, query: RunQuery) -> list[Run]:
+def runs(store: Store, caller: Caller, query: Paging) -> list[Run]:
     """Return the runs that match a query, the newest first by default."""
-    found = [run for run in store.runs.values() if store.may_see(run, caller)]
-    for condition in _run_conditions(store, query):
-        found = [run for run in found if condition(run)]
-    return _sorted_runs(found, query.sort or query.sort_by or "-created_at")
+    archived = "only" if query.given("status") == "archived" else query.given("archived")
+    found = (
+        run
+        for run in store.runs.values()
+        if store.may_see(run, caller) and _archive_wanted(archived, run.archived_at is not None)
+    )
+    return _sorted(_matching(store, found, query, _RUN_FILTERS), query, "-created_at", _RUN_ORDERS)
 
 
-def tasks_found(store: Store, items: Iterable[Task], query: TaskQuery, *, sort: str) -> list[Task]:
+def tasks_found(store: Store, items: Iterable[Task], query: Paging, *, sort: str) -> list[Task]:
     """Return the tasks that match a query.
 
     :param sort: the order if the query has none.
     """
-    found = list(items)
-    for condition in _task_conditions(store, query):
-        found = [task for task in found if condition(task)]
-    return _sorted_tasks(found, query.sort or query.sort_by or sort)
+    filters = _TASK_FILTERS
+    if query.given("deadline_on") is not None:
+        filters = {name: filters[name] for name in filters if name not in _DEADLINE_RANGES}
+    return _sorted(_matching(store, items, query, filters), query, sort, _TASK_ORDERS)
 
 
-def organization_tasks(store: Store, caller: Caller, archived_too: str | None = None) -> Iterator[Task]:
+def organization_tasks(store: Store, caller: Caller, archived: str | None = None) -> Iterator[Task]:
     """Return all tasks that a caller may see, of runs and one-off.
 
-    :param archived_too: ``true`` to include archived ones, ``only`` for only those.
+    :param archived: ``true`` to include archived ones, ``only`` for only those.
     """
     for task in store.tasks.values():
         run = store.run_of(task)
-        archived = task.archived_at is not None or (run is not None and run.archived_at is not None)
-        if not task.hidden and _archive_wanted(archived_too, archived) and store.may_see_task(task, caller):
+        is_archived = task.archived_at is not None or (run is not None and run.archived_at is not None)
+        if not task.hidden and _archive_wanted(archived, is_archived) and store.may_see_task(task, caller):
             yield task
 
 
-def activities(store: Store, query: ActivityQuery) -> list[Activity]:
+def activities(store: Store, query: Paging) -> list[Activity]:
     """Return the entries of the feed that match a query, without those that a test withholds."""
-    found = [entry for entry in store.activities if _is_published(store, entry)]
-    for condition in _activity_conditions(store, query):
-        found = [entry for entry in found if condition(entry)]
-    if query.sort != "created_at":
-        found.reverse()
+    published = (entry for entry in store.activities if _is_published(store, entry))
+    found = _matching(store, published, query, _ACTIVITY_FILTERS)
+    return found[::-1] if query.given("sort") == "-created_at" else found
+
+
+def _matching(store: Store, items: Iterable[_Item], query: Paging, filters: _Filters[_Item]) -> list[_Item]:
+    tests = []
+    for name, make_test in filters.items():
+        if (value := query.given(name)) is not None:
+            try:
+                tests.append(make_test(store, value))
+            except ValueError:
+                raise invalid({name: [f"The selected {name} is invalid."]}) from None
+    found = list(items)
+    for test in tests:
+        found = [item for item in found if test(item)]
     return found
+
+
+def _sorted(
+    found: list[_Item], query: Paging, default: str, orders: Mapping[str, Callable[[_Item], Any]]
+) -> list[_Item]:
+    sort = query.given("sort") or query.given("sort_by") or default
+    key = orders.get(sort.lstrip("-"))
+    return found if key is None else sorted(found, key=key, reverse=sort.startswith("-"))
 
 
 def _archive_wanted(wanted: str | None, archived: bool) -> bool:
@@ -218,142 +171,137 @@ def _archive_wanted(wanted: str | None, archived: bool) -> bool:
     return not archived or wanted in ("true", "1")
 
 
-def _names(text: str | None) -> set[str]:
-    return {name.strip() for name in (text or "").split(",")} - {""}
+def _names(text: str) -> set[str]:
+    return {name.strip() for name in text.split(",")} - {""}
 
 
-def _is_owned(owners: Owners, users: set[str]) -> bool:
-    return any(str(user) in users for user in owners.users)
+def _flag(text: str) -> bool:
+    if text not in ("true", "1", "false", "0"):
+        raise ValueError(text)
+    return text in ("true", "1")
 
 
-def _run_conditions(store: Store, query: RunQuery) -> Iterator[Callable[[Run], bool]]:
+def _one_of(text: str, *known: str) -> str:
+    if text not in known:
+        raise ValueError(text)
+    return text
+
+
+def _contains(attribute: str) -> Callable[[Store, str], _Test[Any]]:
+    def make_test(store: Store, text: str) -> _Test[Any]:
+        return lambda item: text.casefold() in getattr(item, attribute).casefold()
+
+    return make_test
+
+
+def _is(get: Callable[[Any], Any], read: Callable[[str], Any] = str) -> Callable[[Store, str], _Test[Any]]:
+    def make_test(store: Store, text: str) -> _Test[Any]:
+        wanted = read(text)
+        return lambda item: bool(get(item) == wanted)
+
+    return make_test
+
+
+def _has_any(get: Callable[[Any], Iterable[Any]]) -> Callable[[Store, str], _Test[Any]]:
+    def make_test(store: Store, text: str) -> _Test[Any]:
+        wanted = _names(text)
+        return lambda item: any(str(each) in wanted for each in get(item))
+
+    return make_test
+
+
+def _without(get: Callable[[Any], Any]) -> Callable[[Store, str], _Test[Any]]:
+    def make_test(store: Store, text: str) -> _Test[Any]:
+        wanted = _flag(text)
+        return lambda item: not (wanted and get(item))
+
+    return make_test
+
+
+def _owner_ids(run: Run) -> Iterator[int]:
+    yield run.owner_id
+    for task in run.tasks.values():
+        yield from task.owners.users
+
+
+def _run_status(store: Store, status: str) -> _Test[Run]:
+    _one_of(status, "active", "complete", "problem", "issue", "improvement", "delayed", "archived", "starred")
+    if status == "archived":
+        return lambda run: True
+    if status == "starred":
+        return lambda run: run.starred
+    now, wanted = store.now(), ("problem", "issue") if status == "problem" else (status,)
+    return lambda run: processes.status(run, now) in wanted
+
+
+def _has_status(wanted: str) -> _Test[Task]:
+    return lambda task: tasks.status(task) == wanted
+
+
+def _task_status(store: Store, value: str) -> _Test[Task]:
+    """Make the test of a task's status; see :attr:`Behavior.task_filter`.
+
+    tallyfy/mcp-public measured which values filter, and how: several with commas between them, while unknown ones,
+    ``completed`` among them, filter nothing, and ``auto-skipped`` gives what is not skipped.
+    """
     now = store.now()
-    if query.status == "archived":
-        yield lambda run: run.archived_at is not None
-    else:
-        yield lambda run: _archive_wanted(query.archived, run.archived_at is not None)
-    if query.status == "starred" or query.starred:
-        yield lambda run: run.starred
-    elif query.starred is False:
-        yield lambda run: not run.starred
-    if query.status == "problem":
-        yield lambda run: processes.status(run, now) in ("problem", "issue")
-    elif query.status not in (None, "archived", "starred"):
-        yield lambda run: processes.status(run, now) == query.status
-    if query.q:
-        text = query.q.casefold()
-        yield lambda run: text in run.name.casefold()
-    if checklist_id := query.checklist_id or query.blueprint_id:
-        yield lambda run: run.checklist.id == checklist_id
-    if users := _names(query.owners):
-        yield (
-            lambda run: (
-                str(run.owner_id) in users
-                or any(_is_owned(task.owners, users) for task in run.tasks.values())
-            )
-        )
-    if groups := _names(query.groups):
-        yield lambda run: any(groups & set(task.owners.groups) for task in run.tasks.values())
-    if folders := _names(query.folder):
-        yield lambda run: bool(folders & set(run.folders))
-    if tags := _names(query.tag) | _names(query.tag_ids):
-        yield lambda run: bool(tags & set(run.tags))
-    if query.untagged:
-        yield lambda run: not run.tags
-    if query.type:
-        yield lambda run: run.checklist.type == query.type
+    tests: dict[str, _Test[Task]] = {
+        "active": lambda task: task.completed_at is None,
+        "complete": lambda task: task.completed_at is not None,
+        "overdue": lambda task: is_late(task, now),
+        **{status: _has_status(status) for status in ("not-started", "in-progress")},
+    }
+    if store.behavior.task_filter == "documented":
+        tests |= {
+            **dict.fromkeys(("active", "incomplete", "active_visible"), lambda task: task.is_pending),
+            "inprogress": _has_status("in-progress"),
+            "hasproblem": lambda task: task.has_open_issue,
+            "due_soon": lambda task: is_due_soon(task, now),
+        }
+        return tests[_one_of(value, *tests)]
+    tests |= {
+        "active-visible": lambda task: task.is_pending,
+        "auto-skipped": lambda task: not task.hidden,
+        "due-soon": lambda task: is_due_soon(task, now),
+        "on-time": lambda task: task.is_pending and not is_late(task, now),
+        "has-problem": lambda task: task.has_open_issue,
+        "has-improvement": lambda task: any(
+            thread.label is ThreadLabel.IMPROVEMENT for thread in task.threads
+        ),
+    }
+    chosen = [tests[name] for name in _names(value) if name in tests]
+    return lambda task: not chosen or any(test(task) for test in chosen)
 
 
-def _task_conditions(store: Store, query: TaskQuery) -> Iterator[Callable[[Task], bool]]:
-    if query.status not in (None, "all"):
-        yield _status_condition(store, query.status)
-    if query.q:
-        text = query.q.casefold()
-        yield lambda task: text in task.title.casefold()
-    if users := _names(query.owners):
-        yield lambda task: _is_owned(task.owners, users)
-    if guests := _names(query.guests):
-        yield lambda task: bool(guests & set(task.owners.guests))
-    if groups := _names(query.groups):
-        yield lambda task: bool(groups & set(task.owners.groups))
-    if query.tag:
-        yield lambda task: query.tag in {store.tags[tag].title for tag in task.tags}
-    if query.unassigned:
-        yield lambda task: not task.owners
-    if query.is_oneoff is not None:
-        yield lambda task: (task.step_id is None) == query.is_oneoff
-    yield lambda task: _deadline_fits(task, query)
+def _task_tag(store: Store, title: str) -> _Test[Task]:
+    return lambda task: title in {store.tags[tag].title for tag in task.tags}
 
 
-def _status_condition(store: Store, status: str) -> Callable[[Task], bool]:
-    now = store.now()
-    match status:
-        case "complete" | "completed":
-            return lambda task: task.completed_at is not None
-        case "incomplete" | "active_visible":
-            return lambda task: task.is_pending
-        case "active":
-            return lambda task: tasks.status(task, now) in ("active", "in-progress", "hasproblem")
-        case "inprogress" | "in-progress":
-            return lambda task: tasks.status(task, now) == "in-progress"
-        case "overdue":
-            return lambda task: is_late(task, now)
-        case "due_soon":
-            return lambda task: is_due_soon(task, now)
-        case _:
-            return lambda task: tasks.status(task, now) == status
+def _due(fits: Callable[[date, date], bool]) -> Callable[[Store, str], _Test[Task]]:
+    def make_test(store: Store, text: str) -> _Test[Task]:
+        day = date.fromisoformat(text)
+        return lambda task: task.deadline is not None and fits(task.deadline.date(), day)
+
+    return make_test
 
 
-def _deadline_fits(task: Task, query: TaskQuery) -> bool:
-    day = None if task.deadline is None else task.deadline.date()
-    if query.deadline_on is not None:
-        return day == query.deadline_on
-    bounds = (
-        query.deadline_before,
-        query.deadline_after,
-        query.deadline_start_range,
-        query.deadline_end_range,
-    )
-    if day is None:
-        return not any(bounds)
-    before, after, start, end = bounds
-    return (
-        (before is None or day < before)
-        and (after is None or day > after)
-        and (start is None or day >= start)
-        and (end is None or day <= end)
-    )
+def _written(fits: Callable[[date, date], bool]) -> Callable[[Store, str], _Test[Activity]]:
+    def make_test(store: Store, text: str) -> _Test[Activity]:
+        day = date.fromisoformat(text)
+        return lambda entry: fits(entry.created_at.date(), day)
+
+    return make_test
 
 
-def _activity_conditions(store: Store, query: ActivityQuery) -> Iterator[Callable[[Activity], bool]]:
-    if query.entity_type is not None:
-        kind = f"App\\Models\\{query.entity_type.capitalize()}"
-        # A run's feed holds what happened to its tasks.
-        yield lambda entry: kind in (entry.auditable_type, entry.parentable_type)
-    if query.entity_id is not None:
-        yield lambda entry: query.entity_id in (entry.auditable_id, entry.parentable_id)
-    if query.type is not None:
-        yield lambda entry: entry.type == query.type
-    if query.verb is not None:
-        yield lambda entry: entry.verb == query.verb
-    if query.actor_type is not None:
-        yield lambda entry: query.actor_type == "user"
-    if query.actor_id is not None:
-        yield lambda entry: entry.actor_id == query.actor_id
-    if query.actor_email is not None:
-        actors = {member.id for member in store.members.values() if member.email == query.actor_email}
-        yield lambda entry: entry.actor_id in actors
-    if query.source is not None:
-        yield lambda entry: query.source == "Member"
-    if query.created_after is not None:
-        created_after = query.created_after
-        yield lambda entry: entry.created_at.date() >= created_after
-    if query.created_before is not None:
-        created_before = query.created_before
-        yield lambda entry: entry.created_at.date() <= created_before
-    if query.search is not None:
-        text = query.search.casefold()
-        yield lambda entry: text in entry.description.casefold()
+def _entity_type(store: Store, text: str) -> _Test[Activity]:
+    kind = f"App\\Models\\{_one_of(text, 'checklist', 'run', 'step', 'task', 'thread').capitalize()}"
+    # A run's feed holds what happened to its tasks.
+    return lambda entry: kind in (entry.auditable_type, entry.parentable_type)
+
+
+def _actor_email(store: Store, email: str) -> _Test[Activity]:
+    actors = {member.id for member in store.members.values() if member.email == email}
+    return lambda entry: entry.actor_id in actors
 
 
 def _is_published(store: Store, entry: Activity) -> bool:
@@ -362,26 +310,64 @@ def _is_published(store: Store, entry: Activity) -> bool:
     return age >= faults.delay and entry.verb not in faults.missing_verbs
 
 
-def _sorted_runs(found: list[Run], sort: str) -> list[Run]:
-    keys: dict[str, Callable[[Run], Any]] = {
-        "created_at": lambda run: (run.created_at, run.increment_id),
-        "name": lambda run: run.name.casefold(),
-    }
-    key = keys.get(sort.lstrip("-"))
-    return found if key is None else sorted(found, key=key, reverse=sort.startswith("-"))
-
-
-def _sorted_tasks(found: list[Task], sort: str) -> list[Task]:
-    keys: dict[str, Callable[[Task], Any]] = {
-        "position": lambda task: task.position,
-        "deadline": lambda task: _moment(task.deadline),
-        "newest": lambda task: -task.created_at.timestamp(),
-        "problems": lambda task: not task.has_open_issue,
-        "completed_newest": lambda task: -(task.completed_at.timestamp() if task.completed_at else 0),
-    }
-    key = keys.get(sort.lstrip("-"))
-    return found if key is None else sorted(found, key=key, reverse=sort.startswith("-"))
-
-
-def _moment(moment: datetime | None) -> datetime:
-    return _LAST if moment is None else moment
+_CHECKLIST_FILTERS: _Filters[Checklist] = {
+    "q": _contains("title"),
+    "folder": _has_any(lambda checklist: [checklist.folder_id]),
+    "tag": _has_any(lambda checklist: checklist.tags),
+    "type": _is(lambda checklist: checklist.type),
+    "starred": _is(lambda checklist: checklist.starred, _flag),
+}
+_RUN_FILTERS: _Filters[Run] = {
+    "q": _contains("name"),
+    "status": _run_status,
+    "starred": _is(lambda run: run.starred, _flag),
+    **dict.fromkeys(("checklist_id", "blueprint_id"), _is(lambda run: run.checklist.id)),
+    "owners": _has_any(_owner_ids),
+    "groups": _has_any(lambda run: (group for task in run.tasks.values() for group in task.owners.groups)),
+    "folder": _has_any(lambda run: run.folders),
+    **dict.fromkeys(("tag", "tag_ids"), _has_any(lambda run: run.tags)),
+    "untagged": _without(lambda run: run.tags),
+    "type": _is(lambda run: run.checklist.type),
+}
+_RUN_ORDERS: dict[str, Callable[[Run], Any]] = {
+    "created_at": lambda run: (run.created_at, run.increment_id),
+    "name": lambda run: run.name.casefold(),
+}
+_DEADLINE_RANGES: _Filters[Task] = {
+    "deadline_before": _due(date.__lt__),
+    "deadline_after": _due(date.__gt__),
+    "deadline_start_range": _due(date.__ge__),
+    "deadline_end_range": _due(date.__le__),
+}
+_TASK_FILTERS: _Filters[Task] = {
+    "q": _contains("title"),
+    "status": _task_status,
+    "owners": _has_any(lambda task: task.owners.users),
+    "guests": _has_any(lambda task: task.owners.guests),
+    "groups": _has_any(lambda task: task.owners.groups),
+    "tag": _task_tag,
+    "unassigned": _without(lambda task: task.owners),
+    "is_oneoff": _is(lambda task: task.step_id is None, _flag),
+    "deadline_on": _due(date.__eq__),
+    **_DEADLINE_RANGES,
+}
+_TASK_ORDERS: dict[str, Callable[[Task], Any]] = {
+    "position": lambda task: task.position,
+    "deadline": lambda task: task.deadline or _LAST,
+    "newest": lambda task: -task.created_at.timestamp(),
+    "problems": lambda task: not task.has_open_issue,
+    "completed_newest": lambda task: -(task.completed_at.timestamp() if task.completed_at else 0),
+}
+_ACTIVITY_FILTERS: _Filters[Activity] = {
+    "entity_type": _entity_type,
+    "entity_id": lambda store, text: lambda entry: text in (entry.auditable_id, entry.parentable_id),
+    "type": _is(lambda entry: entry.type),
+    "verb": _is(lambda entry: entry.verb),
+    "actor_type": _is(lambda entry: "user"),
+    "actor_id": _is(lambda entry: entry.actor_id, int),
+    "actor_email": _actor_email,
+    "source": _is(lambda entry: "Member"),
+    "created_after": _written(date.__ge__),
+    "created_before": _written(date.__le__),
+    "search": _contains("description"),
+}

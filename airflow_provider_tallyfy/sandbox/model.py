@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -24,13 +26,18 @@ class FieldType(StrEnum):
 
 
 class TaskType(StrEnum):
-    """The kinds of tasks; an approval cannot be completed without a decision."""
+    """The kinds of tasks: an approval needs a decision, and one that expires ends by itself at its deadline."""
 
     TASK = "task"
     APPROVAL = "approval"
     EXPIRING = "expiring"
     EMAIL = "email"
     EXPIRING_EMAIL = "expiring_email"
+
+    @property
+    def expires(self) -> bool:
+        """Whether a task of this type completes itself at its deadline; an e-mail is sent then."""
+        return self in (TaskType.EXPIRING, TaskType.EXPIRING_EMAIL)
 
 
 class ThreadLabel(StrEnum):
@@ -87,6 +94,7 @@ class FormField:
     guidance: str | None = None
     options: tuple[Option, ...] = ()
     columns: tuple[Column, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,7 @@ class Step:
     deadline_after: timedelta | None = timedelta(days=5)
     can_complete_only_assignees: bool = False
     hidden_by_default: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class Subject(StrEnum):
@@ -128,16 +137,24 @@ class Subject(StrEnum):
 
 
 class Operation(StrEnum):
-    """How a rule's condition compares."""
+    """How a rule's condition compares a field, or what must have happened to a step."""
 
     EQUALS = "equals"
     NOT_EQUALS = "not_equals"
+    EQUALS_ANY = "equals_any"
     CONTAINS = "contains"
+    NOT_CONTAINS = "not_contains"
+    GREATER_THAN = "greater_than"
+    LESS_THAN = "less_than"
     IS_EMPTY = "is_empty"
     IS_NOT_EMPTY = "is_not_empty"
     COMPLETED = "completed"
+    REOPENED = "reopened"
     APPROVED = "approved"
     REJECTED = "rejected"
+    ACKNOWLEDGED = "acknowledged"
+    EXPIRED = "expired"
+    NOT_ASSIGNED = "not_assigned"
 
 
 class Verb(StrEnum):
@@ -145,27 +162,69 @@ class Verb(StrEnum):
 
     SHOW = "show"
     HIDE = "hide"
+    ASSIGN = "assign"
+    ASSIGN_ONLY = "assign_only"
+    UNASSIGN = "unassign"
+    CLEAR_ASSIGNEES = "clear_assignees"
+    DEADLINE = "deadline"
+    REOPEN = "reopen"
+
+
+ACTION_TYPES = {
+    Verb.SHOW: "visibility",
+    Verb.HIDE: "visibility",
+    Verb.DEADLINE: "deadline",
+    Verb.REOPEN: "status",
+    **dict.fromkeys((Verb.ASSIGN, Verb.ASSIGN_ONLY, Verb.UNASSIGN, Verb.CLEAR_ASSIGNEES), "assignment"),
+}
+
+
+class TimeClause(StrEnum):
+    """When the step of a condition must have ended; a condition without one never holds."""
+
+    ANY_TIME = "any_time"
+    ON_TIME = "on-time"
+    EARLY = "early_24"
+    LATE = "late_24"
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The IF of a rule: a kick-off field, a capture or a step, and what must be true of it."""
+    """The IF of a rule: a kick-off field, a capture or a step, and what must be true of it.
+
+    :param statement: what a field is compared with; of a step, a :class:`TimeClause`.
+    :param logic: how it is joined with the condition before it, ``and`` or ``or``.
+    """
 
     subject: Subject
     subject_id: str
     operation: Operation
     statement: str = ""
+    logic: str = "and"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """The THEN of a rule: what it does with one step.
+
+    :param assignees: whom it assigns or unassigns.
+    :param deadline: how long after the rule's run (before it, if negative) it moves the deadline to.
+    """
+
+    verb: Verb
+    target_step_id: str
+    assignees: Owners = Owners()
+    deadline: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """IF all the conditions hold THEN show or hide one step."""
+    """IF the conditions hold THEN do its actions; those that are not about visibility are done once per process."""
 
     id: str
     alias: str
     conditions: tuple[Condition, ...]
-    verb: Verb
-    target_step_id: str
+    actions: tuple[Action, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +245,11 @@ class Checklist:
     folder_id: str | None = None
     tags: tuple[str, ...] = ()
     starred: bool = False
+    users: tuple[int, ...] = ()
+    groups: tuple[str, ...] = ()
+    last_updated: datetime | None = None
+    archived_at: datetime | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +262,8 @@ class Member:
     last_name: str
     role: Role
     job_title: str | None = None
+    disabled_at: datetime | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def full_name(self) -> str:
@@ -214,8 +280,14 @@ class Guest:
     created_at: datetime
     first_name: str | None = None
     last_name: str | None = None
-    company_name: str | None = None
-    phone_1: str | None = None
+    associated_members: tuple[int, ...] = ()
+    disabled_at: datetime | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+def guest_code(email: str) -> str:
+    """Return a guest's part of the links that work without a login, which the email address decides."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, email).hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +321,20 @@ class Folder:
     folder_type: str
     position: int
     parent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomFieldKey:
+    """A key of the metadata that an organization keeps on runs (``process``) or on tasks (``task``)."""
+
+    id: str
+    key: str
+    applies_to: str
+    field_type: str
+    created_at: datetime
+    is_required: bool = False
+    is_active: bool = True
+    key_type: str = "org"
 
 
 @dataclass(slots=True)
@@ -299,6 +385,9 @@ class Task:
     threads: list[Thread] = field(default_factory=list)
     hidden: bool = False
     in_progress: bool = False
+    reopened: bool = False
+    deadline_set_by_hand: bool = False
+    custom_fields: dict[str, Any] = field(default_factory=dict)
     completed_at: datetime | None = None
     completer_id: int | None = None
     is_approved: bool | None = None
@@ -309,6 +398,11 @@ class Task:
     can_complete_only_assignees: bool = False
     everyone_must_complete: bool = False
     top_secret: bool = False
+
+    def reopen(self) -> None:
+        """Take a completion back."""
+        self.completed_at = self.completer_id = self.is_approved = None
+        self.in_progress = self.reopened = True
 
     @property
     def is_pending(self) -> bool:
@@ -347,6 +441,9 @@ class Run:
     parent_id: str | None = None
     archived_at: datetime | None = None
     completed_at: datetime | None = None
+    kickoff_is_open: bool = False
+    custom_fields: dict[str, Any] = field(default_factory=dict)
+    done_actions: set[tuple[str, int]] = field(default_factory=set)
 
     @property
     def has_open_issue(self) -> bool:
@@ -378,3 +475,29 @@ class Activity:
     parentable_id: str
     created_at: datetime
     text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An uploaded file."""
+
+    id: str
+    filename: str
+    content: bytes = field(repr=False)
+    uploaded_from: str
+    uploaded_at: datetime
+    subject_type: str
+    subject_id: str
+    step_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """A member's subscription to what happens in the organization, or to one thing in it."""
+
+    id: int
+    user_id: int
+    object_type: str
+    object_id: str
+    notification_type: str
+    webhook: str | None = None

@@ -11,9 +11,21 @@ from typing import Any
 from airflow_provider_tallyfy.sandbox import fields
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
-from airflow_provider_tallyfy.sandbox.model import Owners, Role, Run, Step, Task
+from airflow_provider_tallyfy.sandbox.model import Owners, Role, Run, Step, Task, Verb
 from airflow_provider_tallyfy.sandbox.rules import apply_rules
 from airflow_provider_tallyfy.sandbox.store import Store
+
+# What the feed says of an action of a rule: its verb, and the beginning of its description.
+_BY_RULE = {
+    Verb.HIDE: ("disabled", "Hid task"),
+    Verb.SHOW: ("enabled", "Showed task"),
+    Verb.DEADLINE: ("updated", "Moved deadline"),
+    Verb.REOPEN: ("re-opened", "Reopened task"),
+    **dict.fromkeys(
+        (Verb.ASSIGN, Verb.ASSIGN_ONLY, Verb.UNASSIGN, Verb.CLEAR_ASSIGNEES),
+        ("owners-updated", "Changed assignees"),
+    ),
+}
 
 
 class RunStatus(StrEnum):
@@ -63,7 +75,7 @@ def launch(
     :param properties: attributes of :class:`Run` that the caller may choose.
     """
     checklist = store.checklists.get(checklist_id)
-    if checklist is None:
+    if checklist is None or checklist.archived_at is not None:
         raise invalid({"checklist_id": ["The selected checklist id is invalid."]})
     values = fields.accept(checklist.prerun, prerun or {}, surface="prerun", members=store.members)
     fields.require(checklist.prerun, values, surface="prerun")
@@ -84,9 +96,9 @@ def launch(
         },
     )
     run.tasks = {task.id: task for task in _tasks(store, run, overrides or {})}
-    apply_rules(run)
+    run_rules(store, run, caller.member.id, is_launch=True)
     store.runs[run.id] = run
-    store.tasks.update(run.tasks)
+    store.add_tasks(run.tasks.values())
     store.record("created", run, caller.member.id, f"Launched process: {run.name}")
     settle(store, run)
     store.changed(run)
@@ -96,13 +108,15 @@ def launch(
 def update(
     store: Store, caller: Caller, run: Run, *, prerun: Mapping[str, Any] | None = None, **properties: Any
 ) -> None:
-    """Change the given properties and kick-off values of a run."""
+    """Change the given properties and kick-off values of a run; see :attr:`Behavior.run_update`."""
+    if store.behavior.run_update == "replace":
+        properties = {"users": (), "groups": (), **properties}
     _check_properties(store, properties)
     if prerun is not None:
         values = fields.accept(run.checklist.prerun, prerun, surface="prerun", members=store.members)
         fields.require(run.checklist.prerun, run.prerun | values, surface="prerun")
         run.prerun |= values
-        apply_rules(run)
+        run_rules(store, run, caller.member.id)
     for attribute, value in properties.items():
         setattr(run, attribute, value)
     run.last_updated = store.now()
@@ -135,14 +149,43 @@ def delete(store: Store, caller: Caller, run: Run) -> None:
         raise RefusedError(422, "The process must be archived before it can be deleted permanently.")
     del store.runs[run.id]
     for task_id in run.tasks:
-        del store.tasks[task_id]
+        store.remove_task(task_id)
     store.record("deleted", run, caller.member.id, f"Deleted process: {run.name}")
     store.changed(run)
 
 
+def open_kickoff(store: Store, caller: Caller, run: Run, *, is_open: bool) -> None:
+    """Reopen the kick-off form, with which a complete run is active again, or complete it."""
+    if not is_open:
+        fields.require(run.checklist.prerun, run.prerun, surface="prerun")
+    run.kickoff_is_open, run.last_updated = is_open, store.now()
+    verb, done = ("re-opened", "Reopened") if is_open else ("updated", "Completed")
+    store.record(verb, run, caller.member.id, f"{done} the kick-off form: {run.name}")
+    settle(store, run)
+    store.changed(run)
+
+
+def run_rules(store: Store, run: Run, actor_id: int, *, is_launch: bool = False) -> list[Task]:
+    """Run the rules of a run, and return the tasks that they changed.
+
+    The feed gets a row of type ``execution`` for each, but none for what is hidden or shown at the launch.
+    """
+    done = apply_rules(run, store.now())
+    for task, verb in done:
+        if verb is Verb.DEADLINE and task.deadline is not None:
+            task.deadline = store.working_time(task.deadline)
+        if not (is_launch and verb in (Verb.HIDE, Verb.SHOW)):
+            said, description = _BY_RULE[verb]
+            store.record(
+                said, task, actor_id, f"{description} by a rule: {task.title}", entry_type="execution"
+            )
+    return list({task.id: task for task, _ in done}.values())
+
+
 def settle(store: Store, run: Run) -> None:
     """Complete a run that has no open task left, or make it active again if it has one."""
-    done = bool(run.tasks) and not any(task.is_pending for task in run.tasks.values())
+    is_pending = run.kickoff_is_open or any(task.is_pending for task in run.tasks.values())
+    done = bool(run.tasks) and not is_pending
     if done and run.completed_at is None:
         run.completed_at = store.now()
         store.record("completed", run, run.started_by, f"Completed process: {run.name}")
@@ -178,7 +221,9 @@ def _tasks(store: Store, run: Run, overrides: Mapping[str, Mapping[str, Any]]) -
         override = overrides.get(step.id, {})
         owners = override.get("owners") or step.owners or Owners(users=(run.started_by,))
         errors |= {f"tasks.{step.id}.{key}": messages for key, messages in store.check_owners(owners).items()}
-        tasks.append(_task(store, run, step, owners, override.get("deadline")))
+        task = _task(store, run, step, owners, override.get("deadline"))
+        task.deadline_set_by_hand = override.get("deadline_set_by_hand", False)
+        tasks.append(task)
     if errors:
         raise invalid(errors)
     return tasks
@@ -187,6 +232,7 @@ def _tasks(store: Store, run: Run, overrides: Mapping[str, Mapping[str, Any]]) -
 def _task(store: Store, run: Run, step: Step, owners: Owners, deadline: datetime | None) -> Task:
     if deadline is None and step.deadline_after is not None:
         deadline = run.created_at + step.deadline_after
+    deadline = deadline and store.working_time(deadline)
     return Task(
         # Derived from the run and the step, so that the tasks of a seeded run have fixed ids too.
         id=uuid.uuid5(uuid.NAMESPACE_OID, f"{run.id}/{step.id}").hex,
@@ -206,5 +252,6 @@ def _task(store: Store, run: Run, step: Step, owners: Owners, deadline: datetime
         step_id=step.id,
         summary=step.summary,
         captures=step.captures,
+        webhook=step.settings.get("webhook"),
         can_complete_only_assignees=step.can_complete_only_assignees,
     )

@@ -6,15 +6,17 @@ Dates are relative to the start: the ordinary operations create the data, with t
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from airflow_provider_tallyfy.sandbox import processes, tasks
 from airflow_provider_tallyfy.sandbox.access import LIGHT_TOKEN, TOKEN, Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.model import (
+    Action,
     Checklist,
     Column,
     Condition,
+    CustomFieldKey,
     FieldType,
     Folder,
     FormField,
@@ -31,11 +33,13 @@ from airflow_provider_tallyfy.sandbox.model import (
     Subject,
     Tag,
     TaskType,
+    TimeClause,
     Verb,
 )
-from airflow_provider_tallyfy.sandbox.store import NextTaskShape, Store
+from airflow_provider_tallyfy.sandbox.store import Store
 
 Seed = Literal["demo", "empty"]
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
 def _id(kind: int, number: int) -> str:
@@ -63,204 +67,131 @@ _TAG_IDS = (_id(8, 1), _id(8, 2))
 _FOLDER_IDS = (_id(9, 1), _id(9, 2))
 
 
-def _all_types(kind: int, *, required: frozenset[str]) -> tuple[FormField, ...]:
+def _field(
+    kind: int, number: int, label: str, field_type: FieldType, *choices: str, required: bool = False
+) -> FormField:
+    """Return a form field, whose alias is its label.
+
+    :param choices: the columns of a table, otherwise the options.
+    """
+    alias = label.casefold().replace(" ", "_") + ("_checked" if kind == _CAPTURE else "")
+    numbered = list(enumerate(choices, start=1))
+    if field_type is FieldType.TABLE:
+        columns = tuple(Column(position, text) for position, text in numbered)
+        return FormField(_id(kind, number), alias, label, field_type, required, columns=columns)
+    options = tuple(Option(position, text) for position, text in numbered)
+    return FormField(_id(kind, number), alias, label, field_type, required, options=options)
+
+
+def _all_types(kind: int, *required: str) -> tuple[FormField, ...]:
     """Return one field of each type; both forms of the onboarding template have all of them."""
-    specifications: tuple[tuple[str, str, FieldType, tuple[str, ...], tuple[str, ...]], ...] = (
-        ("customer_name", "Customer name", FieldType.TEXT, (), ()),
-        ("notes", "Notes", FieldType.TEXTAREA, (), ()),
-        ("contact_email", "Contact email", FieldType.EMAIL, (), ()),
-        ("start_date", "Start date", FieldType.DATE, (), ()),
-        ("plan", "Plan", FieldType.RADIO, ("Starter", "Business", "Enterprise"), ()),
-        ("region", "Region", FieldType.DROPDOWN, ("Europe", "Americas", "Asia Pacific"), ()),
-        ("modules", "Modules", FieldType.MULTISELECT, ("Reports", "Automations", "Single sign-on"), ()),
-        ("licences", "Licences", FieldType.TABLE, (), ("Product", "Seats")),
-        ("account_team", "Account team", FieldType.ASSIGNEES_FORM, (), ()),
-        ("contract", "Contract", FieldType.FILE, (), ()),
+    rows: tuple[tuple[Any, ...], ...] = (
+        ("Customer name", FieldType.TEXT),
+        ("Notes", FieldType.TEXTAREA),
+        ("Contact email", FieldType.EMAIL),
+        ("Start date", FieldType.DATE),
+        ("Plan", FieldType.RADIO, "Starter", "Business", "Enterprise"),
+        ("Region", FieldType.DROPDOWN, "Europe", "Americas", "Asia Pacific"),
+        ("Modules", FieldType.MULTISELECT, "Reports", "Automations", "Single sign-on"),
+        ("Licences", FieldType.TABLE, "Product", "Seats"),
+        ("Account team", FieldType.ASSIGNEES_FORM),
+        ("Contract", FieldType.FILE),
     )
-    suffix = "" if kind == _KICK_OFF else "_checked"
     return tuple(
-        FormField(
-            id=_id(kind, number),
-            alias=f"{alias}{suffix}",
-            label=label,
-            field_type=field_type,
-            required=alias in required,
-            options=tuple(Option(position, text) for position, text in enumerate(options, start=1)),
-            columns=tuple(Column(position, text) for position, text in enumerate(columns, start=1)),
-        )
-        for number, (alias, label, field_type, options, columns) in enumerate(specifications, start=1)
+        _field(kind, number, label, field_type, *choices, required=label in required)
+        for number, (label, field_type, *choices) in enumerate(rows, start=1)
     )
 
 
-_KICK_OFF_FIELDS = _all_types(_KICK_OFF, required=frozenset({"customer_name", "contact_email", "region"}))
-_CAPTURES = _all_types(_CAPTURE, required=frozenset({"customer_name", "plan"}))
-_COMMENT = FormField(_id(_RELEASE, 2), "comment", "Comment", FieldType.TEXTAREA, required=True)
+def _step(number: int, alias: str, title: str, owners: Owners, due: timedelta, **properties: Any) -> Step:
+    """Return a step; the last digit of its number is its position."""
+    return Step(_id(2, number), alias, title, number % 10, owners=owners, deadline_after=due, **properties)
 
-_DAY = timedelta(days=1)
 
+def _on_rejection(number: int, step: int, verb: Verb, target: int) -> Rule:
+    condition = Condition(Subject.STEP, _id(2, step), Operation.REJECTED, TimeClause.ANY_TIME)
+    actions = (Action(verb, _id(2, target)),)
+    return Rule(_id(5, number), f"on_rejection_{number}", (condition,), actions)
+
+
+_ADA, _CHIARA = Owners(users=(1001,)), Owners(users=(1003,))
+_COMMENT = _field(_RELEASE, 2, "Comment", FieldType.TEXTAREA, required=True)
 _RELEASE_STEPS = (
-    Step(
-        _id(2, 1),
-        "prepare_release_notes",
-        "Prepare release notes",
-        1,
+    _step(
+        *(1, "prepare_release_notes", "Prepare release notes", _CHIARA, _DAY),
         summary="Write what changes for users in version {{version}}.",
-        owners=Owners(users=(1003,)),
-        deadline_after=_DAY,
     ),
-    Step(
-        _id(2, 2),
-        "approve_release",
-        "Approve release",
-        2,
+    _step(
+        *(2, "approve_release", "Approve release", Owners((1002,), groups=_GROUP_IDS[:1]), 2 * _DAY),
         summary="Say in the comment why version {{version}} may or may not go out.",
         step_type=TaskType.APPROVAL,
         captures=(_COMMENT,),
-        owners=Owners(users=(1002,), groups=(_GROUP_IDS[0],)),
-        deadline_after=2 * _DAY,
     ),
-    Step(
-        _id(2, 3),
-        "announce_release",
-        "Announce release",
-        3,
-        owners=Owners(users=(1003,), guests=("press@example.org",)),
-        deadline_after=3 * _DAY,
-    ),
+    _step(3, "announce_release", "Announce release", Owners((1003,), ("press@example.org",)), 3 * _DAY),
 )
 _ONBOARDING_STEPS = (
-    Step(
-        _id(2, 11),
-        "collect_documents",
-        "Collect documents of {{customer_name}}",
-        1,
-        captures=_CAPTURES,
-        owners=Owners(users=(1003,)),
-        deadline_after=2 * _DAY,
+    _step(
+        *(11, "collect_documents", "Collect documents of {{customer_name}}", _CHIARA, 2 * _DAY),
+        captures=_all_types(_CAPTURE, "Customer name", "Plan"),
     ),
-    Step(
-        _id(2, 12),
-        "review_contract",
-        "Review contract",
-        2,
-        step_type=TaskType.APPROVAL,
-        owners=Owners(users=(1001,)),
-        deadline_after=6 * _DAY,
-    ),
-    Step(
-        _id(2, 13),
-        "set_up_account",
-        "Set up account",
-        3,
-        owners=Owners(users=(1004,)),
-        deadline_after=10 * _DAY,
-    ),
-    Step(
-        _id(2, 14),
-        "security_review",
-        "Security review",
-        4,
+    _step(12, "review_contract", "Review contract", _ADA, 6 * _DAY, step_type=TaskType.APPROVAL),
+    _step(13, "set_up_account", "Set up account", Owners((1004,)), 10 * _DAY),
+    _step(
+        # Due before its forerunners: the two formats of next_task differ here.
+        *(14, "security_review", "Security review", Owners(groups=_GROUP_IDS[1:]), 4 * _DAY),
         summary="Not needed for the Starter plan.",
-        owners=Owners(groups=(_GROUP_IDS[1],)),
-        # Due before its forerunners: the two forms of next_task differ here.
-        deadline_after=4 * _DAY,
     ),
-    Step(
-        _id(2, 15),
-        "welcome_call",
-        "Welcome call",
-        5,
-        owners=Owners(users=(1003,), guests=("client@example.org",)),
+    _step(
+        *(15, "welcome_call", "Welcome call", Owners((1003,), ("client@example.org",)), 14 * _DAY),
         start_after=7 * _DAY,
-        deadline_after=14 * _DAY,
     ),
-    Step(
-        _id(2, 16),
-        "decline_customer",
-        "Tell the customer that the contract was declined",
-        6,
-        owners=Owners(users=(1003,)),
-        deadline_after=7 * _DAY,
+    _step(
+        *(16, "decline_customer", "Tell the customer that the contract was declined", _CHIARA, 7 * _DAY),
         hidden_by_default=True,
     ),
 )
-
 _INCIDENT_STEPS = (
-    Step(
-        _id(2, 21),
-        "find_the_cause",
-        "Find out why {{pipeline}} failed",
-        1,
+    _step(
+        *(21, "find_the_cause", "Find out why {{pipeline}} failed", _ADA, 4 * _HOUR),
         summary="The log ends with: {{error}}",
-        captures=(FormField(_id(_INCIDENT, 4), "cause", "Cause", FieldType.TEXTAREA, required=True),),
-        owners=Owners(users=(1001,)),
-        deadline_after=timedelta(hours=4),
+        captures=(_field(_INCIDENT, 4, "Cause", FieldType.TEXTAREA, required=True),),
     ),
-    Step(
-        _id(2, 22),
-        "tell_who_waits",
-        "Tell those who wait for the data",
-        2,
-        owners=Owners(groups=(_GROUP_IDS[1],)),
-        deadline_after=_DAY,
+    _step(
+        *(22, "tell_who_waits", "Tell those who wait for the data", Owners(groups=_GROUP_IDS[1:]), _DAY),
     ),
 )
 _DATA_QUALITY_STEPS = (
-    Step(
-        _id(2, 31),
-        "decide_on_rows",
-        "Decide what becomes of the rows in {{table}}",
-        1,
+    _step(
+        *(31, "decide_on_rows", "Decide what becomes of the rows in {{table}}", _CHIARA, _DAY),
         summary="{{rows}} rows broke a rule.",
         captures=(
-            FormField(
-                _id(_DATA_QUALITY, 3),
-                "decision",
-                "Decision",
-                FieldType.RADIO,
-                required=True,
-                options=tuple(
-                    Option(position, text) for position, text in enumerate(("Load", "Drop"), start=1)
-                ),
-            ),
-            FormField(_id(_DATA_QUALITY, 4), "reason", "Reason", FieldType.TEXTAREA),
+            _field(_DATA_QUALITY, 3, "Decision", FieldType.RADIO, "Load", "Drop", required=True),
+            _field(_DATA_QUALITY, 4, "Reason", FieldType.TEXTAREA),
         ),
-        owners=Owners(users=(1003,)),
-        deadline_after=_DAY,
     ),
 )
-
-
-def _on_rejection(number: int, step_id: str, verb: Verb, target_step_id: str) -> Rule:
-    condition = Condition(Subject.STEP, step_id, Operation.REJECTED)
-    return Rule(_id(5, number), f"on_rejection_{number}", (condition,), verb, target_step_id)
-
-
-_RELEASE_RULES = (_on_rejection(1, _id(2, 2), Verb.HIDE, _id(2, 3)),)
 _ONBOARDING_RULES = (
-    _on_rejection(11, _id(2, 12), Verb.HIDE, _id(2, 13)),
-    _on_rejection(12, _id(2, 12), Verb.HIDE, _id(2, 15)),
-    _on_rejection(13, _id(2, 12), Verb.SHOW, _id(2, 16)),
+    _on_rejection(11, 12, Verb.HIDE, 13),
+    _on_rejection(12, 12, Verb.HIDE, 15),
+    _on_rejection(13, 12, Verb.SHOW, 16),
     Rule(
         _id(5, 14),
         "no_security_review_for_starter",
         (Condition(Subject.PRERUN, _id(_KICK_OFF, 5), Operation.EQUALS, "Starter"),),
-        Verb.HIDE,
-        _id(2, 14),
+        (Action(Verb.HIDE, _id(2, 14)),),
     ),
 )
 
 
-def seeded_store(
-    seed: Seed, *, next_task_shape: NextTaskShape = "collection", behavior: Behavior | None = None
-) -> Store:
+def seeded_store(seed: Seed, behavior: Behavior | None = None) -> Store:
     """Return a store with members and tokens, and for ``demo`` with templates and runs too.
 
     :param seed: ``demo`` or ``empty``.
-    :param next_task_shape: the format of ``with=next_task``.
     :param behavior: what the sandbox does if the sources on Tallyfy disagree.
     """
-    store = Store(next_task_shape=next_task_shape)
+    store = Store()
+    # The dates below are what they are on any day of the week.
+    store.behavior = Behavior(working_days="all")
     store.members.update({member.id: member for member in _MEMBERS})
     store.access.grant(1001, token=TOKEN)
     store.access.grant(1004, token=LIGHT_TOKEN)
@@ -272,111 +203,83 @@ def seeded_store(
         _seed_complete_run(store)
         store.clock.set(start - 3 * _DAY)
         _seed_onboarding_run(store)
-        store.clock.set(start - timedelta(hours=4))
+        store.clock.set(start - 4 * _HOUR)
         _seed_release_run(store)
         store.clock.reset()
-    if behavior is not None:
-        store.behave(behavior)
+    store.behave(behavior or Behavior())
     return store
 
 
 def _seed_organization(store: Store) -> None:
     now = store.now()
-    store.guests.update(
-        {
-            guest.email: guest
-            for guest in (
-                Guest(2001, "client@example.org", now, "Grace", "Mwangi", "Globex"),
-                Guest(2002, "press@example.org", now, "Paul", "Novak", "Example Press"),
-            )
-        }
+    guests = (
+        Guest(2001, "client@example.org", now, "Grace", "Mwangi", settings={"company_name": "Globex"}),
+        Guest(2002, "press@example.org", now, "Paul", "Novak", settings={"company_name": "Example Press"}),
     )
-    store.groups.update(
-        {
-            group.id: group
-            for group in (
-                Group(_GROUP_IDS[0], "Release managers", now, "Decide what goes out.", members=(1001, 1002)),
-                Group(
-                    _GROUP_IDS[1], "Customer success", now, members=(1003,), guests=("client@example.org",)
-                ),
-            )
-        }
+    groups = (
+        Group(_GROUP_IDS[0], "Release managers", now, "Decide what goes out.", members=(1001, 1002)),
+        Group(_GROUP_IDS[1], "Customer success", now, members=(1003,), guests=("client@example.org",)),
     )
-    store.tags.update(
-        {
-            tag.id: tag
-            for tag in (
-                Tag(_TAG_IDS[0], "Urgent", "#e74c3c", now),
-                Tag(_TAG_IDS[1], "Customer", "#3498db", now),
-            )
-        }
+    tags = (Tag(_TAG_IDS[0], "Urgent", "#e74c3c", now), Tag(_TAG_IDS[1], "Customer", "#3498db", now))
+    keys = (
+        CustomFieldKey(_id(0xD, 1), "cost_center", "process", "text", now),
+        CustomFieldKey(_id(0xD, 2), "priority", "task", "text", now),
     )
-    store.folders.update(
-        {
-            folder.id: folder
-            for folder in (
-                Folder(_FOLDER_IDS[0], "Operations", "checklist", 1),
-                Folder(_FOLDER_IDS[1], "Customers", "run", 1),
-            )
-        }
+    folders = (
+        Folder(_FOLDER_IDS[0], "Operations", "checklist", 1),
+        Folder(_FOLDER_IDS[1], "Customers", "run", 1),
     )
-    release = Checklist(
-        id=RELEASE_CHECKLIST_ID,
-        title="Release approval",
-        alias="release-approval",
-        created_at=now,
-        summary="A person says whether a release goes out.",
-        prerun=(FormField(_id(_RELEASE, 1), "version", "Version", FieldType.TEXT),),
-        steps=_RELEASE_STEPS,
-        rules=_RELEASE_RULES,
-        folder_id=_FOLDER_IDS[0],
-    )
-    onboarding = Checklist(
-        id=ONBOARDING_CHECKLIST_ID,
-        title="Customer onboarding",
-        alias="customer-onboarding",
-        created_at=now,
-        summary="From the signed contract to the first call.",
-        prerun=_KICK_OFF_FIELDS,
-        steps=_ONBOARDING_STEPS,
-        rules=_ONBOARDING_RULES,
-        tags=(_TAG_IDS[1],),
-        starred=True,
-    )
-    incident = Checklist(
-        id=INCIDENT_CHECKLIST_ID,
-        title="Pipeline incident",
-        alias="pipeline-incident",
-        created_at=now,
-        summary="Somebody looks after a pipeline that failed.",
-        prerun=(
-            FormField(_id(_INCIDENT, 1), "pipeline", "Pipeline", FieldType.TEXT, required=True),
-            FormField(_id(_INCIDENT, 2), "task", "Task", FieldType.TEXT),
-            FormField(_id(_INCIDENT, 3), "error", "Error", FieldType.TEXTAREA),
+    templates = (
+        Checklist(
+            *(RELEASE_CHECKLIST_ID, "Release approval", "release-approval", now),
+            summary="A person says whether a release goes out.",
+            prerun=(_field(_RELEASE, 1, "Version", FieldType.TEXT),),
+            steps=_RELEASE_STEPS,
+            rules=(_on_rejection(1, 2, Verb.HIDE, 3),),
+            folder_id=_FOLDER_IDS[0],
         ),
-        steps=_INCIDENT_STEPS,
-        folder_id=_FOLDER_IDS[0],
-    )
-    data_quality = Checklist(
-        id=DATA_QUALITY_CHECKLIST_ID,
-        title="Data quality exception",
-        alias="data-quality-exception",
-        created_at=now,
-        summary="A person decides what becomes of data that broke a rule.",
-        prerun=(
-            FormField(_id(_DATA_QUALITY, 1), "table", "Table", FieldType.TEXT, required=True),
-            FormField(_id(_DATA_QUALITY, 2), "rows", "Rows", FieldType.TEXT),
+        Checklist(
+            *(ONBOARDING_CHECKLIST_ID, "Customer onboarding", "customer-onboarding", now),
+            summary="From the signed contract to the first call.",
+            prerun=_all_types(_KICK_OFF, "Customer name", "Contact email", "Region"),
+            steps=_ONBOARDING_STEPS,
+            rules=_ONBOARDING_RULES,
+            tags=(_TAG_IDS[1],),
+            starred=True,
         ),
-        steps=_DATA_QUALITY_STEPS,
-        folder_id=_FOLDER_IDS[0],
+        Checklist(
+            *(INCIDENT_CHECKLIST_ID, "Pipeline incident", "pipeline-incident", now),
+            summary="People look after a pipeline that failed.",
+            prerun=(
+                _field(_INCIDENT, 1, "Pipeline", FieldType.TEXT, required=True),
+                _field(_INCIDENT, 2, "Task", FieldType.TEXT),
+                _field(_INCIDENT, 3, "Error", FieldType.TEXTAREA),
+            ),
+            steps=_INCIDENT_STEPS,
+            folder_id=_FOLDER_IDS[0],
+        ),
+        Checklist(
+            *(DATA_QUALITY_CHECKLIST_ID, "Data quality exception", "data-quality-exception", now),
+            summary="A person decides what becomes of data that broke a rule.",
+            prerun=(
+                _field(_DATA_QUALITY, 1, "Table", FieldType.TEXT, required=True),
+                _field(_DATA_QUALITY, 2, "Rows", FieldType.TEXT),
+            ),
+            steps=_DATA_QUALITY_STEPS,
+            folder_id=_FOLDER_IDS[0],
+        ),
     )
-    templates = (release, onboarding, incident, data_quality)
+    store.guests.update({guest.email: guest for guest in guests})
+    store.groups.update({group.id: group for group in groups})
+    store.tags.update({tag.id: tag for tag in tags})
+    store.custom_field_keys.update({key.id: key for key in keys})
+    store.folders.update({folder.id: folder for folder in folders})
     store.checklists.update({template.id: template for template in templates})
 
 
 def _seed_release_run(store: Store) -> None:
     run = _launch_release(store, SEEDED_RUN_ID, "2.4.0")
-    run.tags = (_TAG_IDS[0],)
+    run.tags = _TAG_IDS[:1]
     store.clock.advance(3600)
     _complete(store, run, "prepare_release_notes", user_id=1003)
 
@@ -391,33 +294,26 @@ def _seed_onboarding_run(store: Store) -> None:
         _id(_KICK_OFF, 8): ["Standard", "25"],
     }
     processes.launch(
-        store,
-        Caller(store.members[1003]),
-        ONBOARDING_CHECKLIST_ID,
+        *(store, Caller(store.members[1003]), ONBOARDING_CHECKLIST_ID),
         name="Onboarding of Globex",
         prerun=values,
         run_id=ONBOARDING_RUN_ID,
-        tags=(_TAG_IDS[1],),
-        folders=(_FOLDER_IDS[1],),
+        tags=_TAG_IDS[1:],
+        folders=_FOLDER_IDS[1:],
     )
 
 
 def _seed_complete_run(store: Store) -> None:
     run = _launch_release(store, COMPLETE_RUN_ID, "2.3.0")
-    for alias, user_id in (
-        ("prepare_release_notes", 1003),
-        ("approve_release", 1002),
-        ("announce_release", 1003),
-    ):
+    steps = (("prepare_release_notes", 1003), ("approve_release", 1002), ("announce_release", 1003))
+    for alias, user_id in steps:
         store.clock.advance(6 * 3600)
         _complete(store, run, alias, user_id=user_id)
 
 
 def _launch_release(store: Store, run_id: str, version: str) -> Run:
     return processes.launch(
-        store,
-        Caller(store.members[1002]),
-        RELEASE_CHECKLIST_ID,
+        *(store, Caller(store.members[1002]), RELEASE_CHECKLIST_ID),
         name=f"Release {version}",
         prerun={_id(_RELEASE, 1): version},
         run_id=run_id,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -18,7 +18,7 @@ from airflow_provider_tallyfy.sandbox.application import build_application
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.controls import Controls
 from airflow_provider_tallyfy.sandbox.seeds import Seed, seeded_store
-from airflow_provider_tallyfy.sandbox.store import NextTaskShape, Store
+from airflow_provider_tallyfy.sandbox.store import Store
 
 _Result = TypeVar("_Result")
 
@@ -108,27 +108,25 @@ class SandboxServer:
         with SandboxServer() as sandbox:
             requests.get(f"{sandbox.base_url}/me", headers=sandbox.headers)
 
-    :param next_task: the format of ``with=next_task``, ``collection`` or ``object``.
     :param seed: the data to start with, ``demo`` or ``empty``.
     :param test_controls: whether to serve ``/_sandbox``.
     :param port: the port; 0, the default, takes a free one.
     :param certificate: PEM files of a certificate and of its key, for TLS; plain HTTP if not given.
-    :param behavior: what the sandbox does if the sources on Tallyfy disagree, at the start and after a reset.
+    :param behavior: fields of :class:`Behavior`, such as ``next_task="object"``; they apply again after a reset.
     """
 
     def __init__(
         self,
         *,
-        next_task: NextTaskShape = "collection",
         seed: Seed = "demo",
         test_controls: bool = True,
         port: int = 0,
         certificate: tuple[Path, Path] | None = None,
-        behavior: Behavior | None = None,
+        **behavior: Any,
     ) -> None:
         self._seed = seed
-        self._behavior = behavior or Behavior()
-        self.store: Store = seeded_store(seed, next_task_shape=next_task, behavior=self._behavior)
+        self._behavior = Behavior(**behavior)
+        self.store: Store = seeded_store(seed, self._behavior)
         self._test_controls = test_controls
         self._requested_port = port
         self._certificate = certificate
@@ -202,7 +200,7 @@ class SandboxServer:
         """Restore the state of the start, faster than a new server."""
 
         def replace(store: Store) -> None:
-            fresh = seeded_store(self._seed, next_task_shape=store.next_task_shape, behavior=self._behavior)
+            fresh = seeded_store(self._seed, self._behavior)
             fresh.version, fresh.listeners = store.version, store.listeners
             self.store = state.store = fresh
             if state.controls is not None:

@@ -10,20 +10,24 @@ import copy
 import math
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal
+from typing import TypeVar
+from zlib import crc32
 
 from airflow_provider_tallyfy.sandbox.access import Access, Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
-from airflow_provider_tallyfy.sandbox.clock import Clock
+from airflow_provider_tallyfy.sandbox.clock import Clock, to_working_day
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
 from airflow_provider_tallyfy.sandbox.history import History
+from airflow_provider_tallyfy.sandbox.limits import RequestLimits
 from airflow_provider_tallyfy.sandbox.model import (
     Activity,
     Checklist,
+    CustomFieldKey,
+    File,
     Folder,
     Group,
     Guest,
@@ -33,12 +37,12 @@ from airflow_provider_tallyfy.sandbox.model import (
     Run,
     Tag,
     Task,
+    Watcher,
 )
 
 ORGANIZATION = "sandbox"
+_Item = TypeVar("_Item", Run, Task, Run | Checklist)
 _HOUR = timedelta(hours=1)
-
-NextTaskShape = Literal["collection", "object"]
 
 
 class HourlyCap(StrEnum):
@@ -51,6 +55,19 @@ class HourlyCap(StrEnum):
 HOURLY_LIMITS = {HourlyCap.COMMENT: 120, HourlyCap.GUEST_INVITE: 30}
 
 
+def association_id(item_id: str, other_id: str) -> int:
+    """Return the number of an association, such as that of a process with a tag, by which it is removed."""
+    return crc32(f"{item_id}/{other_id}".encode())
+
+
+def associated(pairs: Iterable[tuple[_Item, str]], number: object) -> tuple[_Item, str]:
+    """Return the item and the id that a number associates, or raise 404."""
+    for item, other_id in pairs:
+        if str(association_id(item.id, other_id)) == str(number):
+            return item, other_id
+    raise not_found()
+
+
 @dataclass
 class FeedFaults:
     """What is wrong with the activity feed: entries appear late, or some never do."""
@@ -61,12 +78,8 @@ class FeedFaults:
 
 @dataclass
 class Store:
-    """The state of one sandbox.
+    """The state of one sandbox."""
 
-    :param next_task_shape: which of the two documented formats ``with=next_task`` has.
-    """
-
-    next_task_shape: NextTaskShape = "collection"
     clock: Clock = field(default_factory=Clock)
     members: dict[int, Member] = field(default_factory=dict)
     guests: dict[str, Guest] = field(default_factory=dict)
@@ -74,8 +87,13 @@ class Store:
     tags: dict[str, Tag] = field(default_factory=dict)
     folders: dict[str, Folder] = field(default_factory=dict)
     checklists: dict[str, Checklist] = field(default_factory=dict)
+    custom_field_keys: dict[str, CustomFieldKey] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
+    # The tasks that end themselves.
+    expiring: dict[str, Task] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)
+    watchers: dict[int, Watcher] = field(default_factory=dict)
     activities: list[Activity] = field(default_factory=list)
     feed_faults: FeedFaults = field(default_factory=FeedFaults)
     version: int = 0
@@ -84,6 +102,7 @@ class Store:
     def __post_init__(self) -> None:
         self.access = Access(self.clock, self.members)
         self.behavior = Behavior()
+        self.request_limits = RequestLimits()
         self._history: History | None = None
         self._increment = 1000
         self._uses: dict[HourlyCap, deque[datetime]] = {cap: deque() for cap in HourlyCap}
@@ -101,6 +120,22 @@ class Store:
         self._increment += 1
         return self._increment
 
+    def add_tasks(self, tasks: Iterable[Task]) -> None:
+        """Add new tasks."""
+        for task in tasks:
+            self.tasks[task.id] = task
+            if task.task_type.expires:
+                self.expiring[task.id] = task
+
+    def remove_task(self, task_id: str) -> None:
+        """Remove a task for good."""
+        del self.tasks[task_id]
+        self.expiring.pop(task_id, None)
+
+    def working_time(self, moment: datetime) -> datetime:
+        """Return the deadline that a moment makes, see :attr:`Behavior.working_days`."""
+        return moment if self.behavior.working_days == "all" else to_working_day(moment)
+
     def behave(self, behavior: Behavior) -> None:
         """Change what the sandbox does.
 
@@ -113,13 +148,16 @@ class Store:
             one_offs = (task for task in self.tasks.values() if task.run_id is None)
             self._history = History([*self.runs.values(), *one_offs])
 
-    def as_of(self, seconds_ago: float) -> Store:
-        """Return the store with the runs and tasks of some seconds ago, for reading only."""
-        if self._history is None or not seconds_ago:
+    def view(self, behavior: Behavior, lag: float) -> Store:
+        """Return the store for reading only, with another behavior, and the runs and tasks of some seconds ago."""
+        lags = self._history is not None and lag > 0
+        if behavior is self.behavior and not lags:
             return self
-        past = copy.copy(self)
-        past.runs, past.tasks = self._history.as_of(self.now() - timedelta(seconds=seconds_ago))
-        return past
+        view = copy.copy(self)
+        view.behavior = behavior
+        if self._history is not None and lags:
+            view.runs, view.tasks = self._history.as_of(self.now() - timedelta(seconds=lag))
+        return view
 
     def changed(self, item: Run | Task | None = None) -> None:
         """Keep the new state for reads that lag, and call the listeners.
@@ -144,10 +182,11 @@ class Store:
         return max(self.behavior.run_lag, self.behavior.list_lag)
 
     def checklist(self, checklist_id: str) -> Checklist:
-        """Return a template, or raise 404."""
-        if checklist_id not in self.checklists:
+        """Return a template that is not archived, or raise 404."""
+        checklist = self.checklists.get(checklist_id)
+        if checklist is None or checklist.archived_at is not None:
             raise not_found()
-        return self.checklists[checklist_id]
+        return checklist
 
     def run(self, run_id: str, caller: Caller) -> Run:
         """Return a run that the caller may see, or raise 404."""
@@ -224,7 +263,14 @@ class Store:
         uses.append(now)
 
     def record(
-        self, verb: str, entity: Task | Run, actor_id: int, description: str, *, text: str | None = None
+        self,
+        verb: str,
+        entity: Task | Run,
+        actor_id: int,
+        description: str,
+        *,
+        text: str | None = None,
+        entry_type: str | None = None,
     ) -> None:
         """Add an entry to the activity feed."""
         is_task = isinstance(entity, Task)
@@ -235,7 +281,7 @@ class Store:
             Activity(
                 id=len(self.activities) + 1,
                 verb=verb,
-                type=category or ("Task" if is_task else "Process"),
+                type=entry_type or category or ("Task" if is_task else "Process"),
                 description=description,
                 actor_id=actor_id,
                 auditable_type=kind,

@@ -10,8 +10,7 @@ from typing import Any
 from airflow_provider_tallyfy.sandbox import fields, processes
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import Owners, Task, TaskType
-from airflow_provider_tallyfy.sandbox.rules import apply_rules
+from airflow_provider_tallyfy.sandbox.model import Checklist, Owners, Run, Task, TaskType
 from airflow_provider_tallyfy.sandbox.store import Store
 
 
@@ -19,26 +18,18 @@ class TaskStatus(StrEnum):
     """What a task's status can be."""
 
     NOT_STARTED = "not-started"
-    ACTIVE = "active"
     IN_PROGRESS = "in-progress"
     COMPLETED = "completed"
     AUTO_SKIPPED = "auto-skipped"
-    HAS_PROBLEM = "hasproblem"
 
 
-def status(task: Task, now: datetime) -> TaskStatus:
-    """Return a task's status at a moment."""
+def status(task: Task) -> TaskStatus:
+    """Return a task's status; tallyfy/mcp-public knows only these four, and an issue is none of them."""
     if task.hidden:
         return TaskStatus.AUTO_SKIPPED
-    if task.has_open_issue:
-        return TaskStatus.HAS_PROBLEM
     if task.completed_at is not None:
         return TaskStatus.COMPLETED
-    if task.in_progress:
-        return TaskStatus.IN_PROGRESS
-    if task.started_at is None or task.started_at > now:
-        return TaskStatus.NOT_STARTED
-    return TaskStatus.ACTIVE
+    return TaskStatus.IN_PROGRESS if task.in_progress else TaskStatus.NOT_STARTED
 
 
 def is_completable(store: Store, task: Task) -> bool:
@@ -77,10 +68,23 @@ def complete(
     if not completed_before or store.behavior.second_completion == "overwrite":
         task.completed_at = task.last_updated = store.now()
         task.completer_id = completer_id
-        task.is_approved = is_approved if task.task_type is TaskType.APPROVAL else None
-    decision = {True: "Approved", False: "Rejected", None: "Completed"}[task.is_approved]
-    store.record("completed", task, completer_id, f"{decision} task: {task.title}")
-    return _follow_up(store, caller, task)
+        if task.task_type.expires:
+            # tallyfy/mcp-public: a person acknowledges such a task, unless the request says otherwise.
+            task.is_approved = is_approved is not False
+        else:
+            task.is_approved = is_approved if task.task_type is TaskType.APPROVAL else None
+    return _end(store, caller.member.id, task, completer_id)
+
+
+def expire(store: Store) -> None:
+    """Complete the tasks that end themselves at their deadline, if that has passed; nobody is their completer."""
+    now = store.now()
+    for task in [task for task in store.expiring.values() if task.is_pending]:
+        run = store.run_of(task)
+        is_archived = task.archived_at is not None or (run is not None and run.archived_at is not None)
+        if task.deadline is not None and task.deadline <= now and not is_archived:
+            task.completed_at, task.last_updated, task.is_approved = task.deadline, now, False
+            _end(store, task.starter_id, task, None)
 
 
 def reopen(store: Store, caller: Caller, task: Task) -> list[Task]:
@@ -93,11 +97,10 @@ def reopen(store: Store, caller: Caller, task: Task) -> list[Task]:
 
 def undo_completion(store: Store, caller: Caller, task: Task) -> list[Task]:
     """Put a completed task back in progress, whatever issues it has."""
-    task.completed_at = task.completer_id = task.is_approved = None
-    task.in_progress = True
+    task.reopen()
     task.last_updated = store.now()
     store.record("re-opened", task, caller.member.id, f"Reopened task: {task.title}")
-    return _follow_up(store, caller, task)
+    return _follow_up(store, caller.member.id, task)
 
 
 def update(
@@ -114,14 +117,22 @@ def update(
         task.in_progress = True
     for attribute, value in properties.items():
         setattr(task, attribute, value)
+    if "deadline" in properties:
+        task.deadline = store.working_time(properties["deadline"])
     task.last_updated = store.now()
     verb = "owners-updated" if "owners" in properties else "updated"
     store.record(verb, task, caller.member.id, f"Updated task: {task.title}")
-    _follow_up(store, caller, task)
+    _follow_up(store, caller.member.id, task)
 
 
 def create(
-    store: Store, caller: Caller, *, owners: Owners, run_id: str | None = None, **properties: Any
+    store: Store,
+    caller: Caller,
+    *,
+    owners: Owners,
+    deadline: datetime,
+    run_id: str | None = None,
+    **properties: Any,
 ) -> Task:
     """Create a one-off task, by itself or in a run."""
     if errors := store.check_owners(owners):
@@ -134,18 +145,51 @@ def create(
         alias=f"one-off-{store.new_id()[:8]}",
         position=1 if run is None else 1 + max((task.position for task in run.tasks.values()), default=0),
         owners=owners,
+        deadline=store.working_time(deadline),
         created_at=now,
         last_updated=now,
         starter_id=caller.member.id,
         run_id=run_id,
         **properties,
     )
-    store.tasks[task.id] = task
+    store.add_tasks([task])
     if run is not None:
         run.tasks[task.id] = task
     store.record("created", task, caller.member.id, f"Created task: {task.title}")
-    _follow_up(store, caller, task)
+    _follow_up(store, caller.member.id, task)
     return task
+
+
+def create_for_each(store: Store, caller: Caller, *, owners: Owners, **properties: Any) -> Task:
+    """Create a process without a template, with a one-off task for each assignee, and return the first of them.
+
+    A task goes to each member of a group, too. That the answer shows one task only is from tallyfy/mcp-public.
+    """
+    members = (
+        user for group in owners.groups if group in store.groups for user in store.groups[group].members
+    )
+    each = [Owners(users=(user,)) for user in dict.fromkeys((*owners.users, *members))]
+    each += [Owners(guests=(guest,)) for guest in owners.guests]
+    if errors := store.check_owners(owners):
+        raise invalid(errors)
+    if not each:
+        raise invalid({"owners": ["At least one assignee is required."]})
+    now, title = store.now(), properties["title"]
+    run = Run(
+        id=store.new_id(),
+        increment_id=store.new_increment(),
+        checklist=Checklist(id=store.new_id(), title=title, alias="", created_at=now),
+        name=title,
+        owner_id=caller.member.id,
+        started_by=caller.member.id,
+        created_at=now,
+        last_updated=now,
+    )
+    store.runs[run.id] = run
+    store.record("created", run, caller.member.id, f"Launched process: {run.name}")
+    properties["run_id"] = run.id
+    first, *_ = [create(store, caller, owners=one, **properties) for one in each]
+    return first
 
 
 def archive(store: Store, caller: Caller, task: Task) -> None:
@@ -173,7 +217,7 @@ def delete(store: Store, caller: Caller, task_id: str) -> None:
     if task is None:
         raise not_found()
     _refuse_in_run(task)
-    del store.tasks[task_id]
+    store.remove_task(task_id)
     store.record("deleted", task, caller.member.id, f"Deleted task: {task.title}")
     store.changed(task)
 
@@ -193,14 +237,19 @@ def _refuse_while_issue_open(store: Store, task: Task, *, of_run_only: bool = Fa
         raise RefusedError(409, "The task has an open issue and cannot be completed until it is resolved.")
 
 
-def _follow_up(store: Store, caller: Caller, task: Task) -> list[Task]:
+def _end(store: Store, actor_id: int, task: Task, completer_id: int | None) -> list[Task]:
+    decision = {True: "Approved", False: "Rejected", None: "Completed"}[task.is_approved]
+    if task.task_type.expires:
+        decision = "Acknowledged" if task.is_approved else "Expired"
+    store.record("completed", task, completer_id or actor_id, f"{decision} task: {task.title}")
+    return _follow_up(store, actor_id, task)
+
+
+def _follow_up(store: Store, actor_id: int, task: Task) -> list[Task]:
     run = store.run_of(task)
     changed: list[Task] = []
     if run is not None:
-        changed = apply_rules(run)
-        for other in changed:
-            verb, done = ("disabled", "Hid") if other.hidden else ("enabled", "Showed")
-            store.record(verb, other, caller.member.id, f"{done} task by a rule: {other.title}")
+        changed = processes.run_rules(store, run, actor_id)
         run.last_updated = store.now()
         processes.settle(store, run)
     store.changed(task)

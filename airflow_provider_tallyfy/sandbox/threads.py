@@ -16,7 +16,7 @@ def comment(
     content: str,
     *,
     label: ThreadLabel = ThreadLabel.COMMENT,
-    state: CommentState = CommentState.OPEN,
+    state: CommentState | None = None,
     sent_to: tuple[int, ...] = (),
 ) -> Thread:
     """Add a comment; the label ``problem`` makes it an issue, which reopens a completed task."""
@@ -31,7 +31,7 @@ def comment(
         updated_at=now,
         task_id=subject.id if isinstance(subject, Task) else None,
         run_id=subject.run_id if isinstance(subject, Task) else subject.id,
-        state=state,
+        state=state or CommentState(store.behavior.comment_state),
         sent_to=sent_to,
     )
     is_issue = label is ThreadLabel.PROBLEM
@@ -52,7 +52,7 @@ def resolve(
     thread_id: str,
     content: str,
     *,
-    state: CommentState = CommentState.OPEN,
+    state: CommentState | None = None,
 ) -> Thread:
     """Resolve an open issue with a comment."""
     issue = find(subject, thread_id)

@@ -106,7 +106,7 @@ def test_every_type_of_field_is_saved_in_the_form_the_api_wants(screen, client):
     expect(screen.status("Collect documents of Globex")).to_have_text("In progress")
     saved = client.tasks(ONBOARDING_RUN_ID)[0]
     fields = client.task(ONBOARDING_RUN_ID, saved["id"])["form_fields"]["data"]
-    values = {field["label"]: field["value"] for field in fields}
+    values = {field["label"]: field["field_value"] for field in fields}
     group = values["Account team"].pop("groups")
     assert len(group) == 1
     assert values["Contract"][0].pop("id")

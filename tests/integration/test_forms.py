@@ -130,15 +130,15 @@ def test_which_required_fields_are_still_empty(hook):
 
 def test_steps_are_changed_at_the_launch(hook, checklist):
     overrides = {
-        "review_contract": {"owners": ["ben@example.com"], "deadline": datetime(2030, 1, 5, 17, tzinfo=UTC)},
+        "review_contract": {"owners": ["ben@example.com"], "deadline": datetime(2030, 1, 4, 17, tzinfo=UTC)},
         "Welcome CALL": {"owners": {"groups": ["customer success"], "guests": ["x@y.example"]}},
     }
     values = encode_launch(checklist, REQUIRED, overrides, hook.get_directory())
     run = hook.launch_run(ONBOARDING_CHECKLIST_ID, **values)
     tasks = hook.get_tasks(run["id"])
     review, call = find_task(tasks, "Review contract"), find_task(tasks, "welcome_call")
-    assert [user["email"] for user in review["owners"]["users"]] == ["ben@example.com"]
-    assert review["deadline"].startswith("2030-01-05T17:00:00")
+    assert review["owners"]["users"] == [1002]
+    assert review["deadline"].startswith("2030-01-04T17:00:00")
     assert (call["owners"]["users"], call["owners"]["guests"]) == ([], ["x@y.example"])
     assert call["owners"]["groups"] == ["5eed0007000000000000000000000002"]
 

@@ -143,7 +143,7 @@ class TestTask:
         fired(for_task(APPROVAL), None, lambda: town.decide(is_approved=True))
         lines = [line for line in caplog.messages if " tasks are done; " in line]
         assert f"1 of 3 tasks are done; '{APPROVAL}' is open; " in lines[0]
-        assert "; with user Ben Larsen, group 5eed0007000000000000000000000001; due 20" in lines[0]
+        assert "; with user 1002, group 5eed0007000000000000000000000001; due 20" in lines[0]
         assert f"'{APPROVAL}' is approved; task fe1f" in lines[-1]
 
     @pytest.mark.parametrize(

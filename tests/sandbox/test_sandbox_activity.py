@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -14,7 +15,8 @@ DOCUMENTED_KEYS = {
 
 
 def feed(client, **params):
-    return client.data("/activity-feeds", entity_type="run", entity_id=SEEDED_RUN_ID, **params)
+    asked = {"entity_type": "run", "entity_id": SEEDED_RUN_ID, "sort": "-created_at", **params}
+    return client.data("/activity-feeds", **asked)
 
 
 def test_an_entry_has_exactly_the_documented_keys(client):
@@ -27,9 +29,11 @@ def test_an_entry_has_exactly_the_documented_keys(client):
     assert (entry["parentable_type"], entry["parentable_id"]) == ("App\\Models\\Run", SEEDED_RUN_ID)
     assert entry["description"] == ["Completed task: Announce release"]
     written, completed = (
-        datetime.fromisoformat(each) for each in (entry["created_at"], task["completed_at"])
+        datetime.fromisoformat(each).replace(microsecond=0, tzinfo=UTC)
+        for each in (entry["created_at"], task["completed_at"])
     )
     assert timedelta(0) <= written - completed < timedelta(minutes=1)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", entry["created_at"])  # without a zone
 
 
 def test_a_runs_feed_tells_its_story_the_newest_first(client):
@@ -56,9 +60,9 @@ def test_a_runs_feed_tells_its_story_the_newest_first(client):
         ("archived", "Run"),
         ("unarchived", "Run"),
     ]
-    assert [entry["id"] for entry in feed(client, sort="created_at")] == sorted(
-        entry["id"] for entry in feed(client)
-    )
+    assert feed(client, sort="") == feed(client, sort="created_at") == feed(client)[::-1]
+    by_rules = {entry["verb"][0] for entry in feed(client) if entry["type"] == ["execution"]}
+    assert by_rules == {"disabled", "enabled"}
 
 
 @pytest.mark.parametrize(

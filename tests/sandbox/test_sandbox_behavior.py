@@ -8,12 +8,16 @@ import pytest
 import requests
 
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
-from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_RUN_ID, SEEDED_RUN_ID
+from airflow_provider_tallyfy.sandbox.seeds import (
+    ONBOARDING_CHECKLIST_ID,
+    ONBOARDING_RUN_ID,
+    SEEDED_RUN_ID,
+)
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from dev.sandbox import SandboxClient
 
 RUN = f"/runs/{SEEDED_RUN_ID}"
-DEFAULTS = {"run_lag": 0, "list_lag": 0, "second_completion": "refuse", "errors": "message"}
+DEFAULTS = Behavior().model_dump()
 
 
 def behave(client, **behavior):
@@ -58,7 +62,7 @@ class TestControl:
 
     def test_a_reset_restores_the_behavior_of_the_start(self):
         start = Behavior(second_completion="accept", run_lag=2)
-        with SandboxServer(behavior=start) as sandbox:
+        with SandboxServer(**start.model_dump()) as sandbox:
             people = SandboxClient(sandbox.url)
             people.behave(second_completion="refuse", list_lag=9)
             sandbox.reset()
@@ -67,7 +71,7 @@ class TestControl:
     def test_the_client_of_the_other_tests_speaks_it(self, client):
         people = SandboxClient(client.sandbox.url)
         people.behave(run_lag=1.5, list_lag=2, second_completion="accept", errors="structured")
-        assert people.control("GET", "/behavior") == {
+        assert people.control("GET", "/behavior") == DEFAULTS | {
             "run_lag": 1.5,
             "list_lag": 2,
             "second_completion": "accept",
@@ -97,9 +101,9 @@ class TestLag:
                 len(task["threads"]["data"]),
             )
 
-        assert seen() == ("Release 2.4.0", 1, 1, False, "active", 0)
+        assert seen() == ("Release 2.4.0", 1, 1, False, "not-started", 0)
         client.advance(seconds=4)
-        assert seen() == ("Release 2.4.0", 1, 1, False, "active", 0)
+        assert seen() == ("Release 2.4.0", 1, 1, False, "not-started", 0)
         client.advance(seconds=1)
         assert seen() == ("Renamed", 2, 2, True, "completed", 1)
 
@@ -166,7 +170,7 @@ class TestLag:
 
         assert client.data(RUN)["progress"]["complete"] == 2
         assert client.data(f"{RUN}/tasks/{task_id}")["status"] == "completed"
-        assert seen() == ("active", 1, 1, False)
+        assert seen() == ("not-started", 1, 1, False)
         client.advance(seconds=5)
         assert seen() == ("completed", 2, 2, True)
 
@@ -240,7 +244,7 @@ class TestSecondCompletion:
         changed = {"completer_id", "completed_at", "last_updated"} if mode == "overwrite" else set()
         assert {name for name in first if first[name] != second[name]} == changed
         rows = client.data("/activity-feeds", entity_type="task", entity_id=task_id, verb="completed")
-        assert [row["actor_id"] for row in rows] == [[1003], [1001]]
+        assert [row["actor_id"] for row in rows] == [[1001], [1003]]
         people = SandboxClient(client.sandbox.url)
         assert people.completions(task_id) == 2
         assert people.completions("none") == 0
@@ -250,7 +254,7 @@ class TestSecondCompletion:
         client.decide(SEEDED_RUN_ID, is_approved=True)
         again = client.complete(SEEDED_RUN_ID, "approve_release", is_approved=False)
         assert (again.status_code, again.json()["data"]["is_approved"]) == (200, True)
-        assert client.tasks(SEEDED_RUN_ID)["announce_release"]["status"] == "active"
+        assert client.tasks(SEEDED_RUN_ID)["announce_release"]["status"] == "not-started"
 
     def test_another_decision_takes_the_place_of_the_first(self, client):
         behave(client, second_completion="overwrite")
@@ -287,3 +291,154 @@ class TestErrors:
             refused = client.post(f"{RUN}/comment", {"content": "Again."})
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "RATE_LIMIT_EXCEEDED")
         assert int(refused.headers["Retry-After"]) > 0
+
+
+class TestFormats:
+    def test_the_users_among_owners(self, client):
+        assert client.tasks(SEEDED_RUN_ID)["approve_release"]["owners"]["users"] == [1002]
+        behave(client, owners="objects")
+        [user] = client.tasks(SEEDED_RUN_ID)["approve_release"]["owners"]["users"]
+        assert (user["id"], user["full_name"]) == (1002, "Ben Larsen")
+        [next_task] = client.data(RUN, **{"with": "next_task"})["next_task"]["data"]
+        assert next_task["owners"]["users"] == [user]
+
+    @pytest.mark.parametrize(("answers", "other"), [("field_value", "value"), ("value", "field_value")])
+    def test_the_key_of_an_answer(self, client, answers, other):
+        behave(client, answers=answers)
+        client.decide(SEEDED_RUN_ID, is_approved=True)
+        [field] = client.tasks(SEEDED_RUN_ID)["approve_release"]["form_fields"]["data"]
+        assert field[answers] == "Checked."
+        assert other not in field
+
+    def test_the_lists_of_a_template(self, client):
+        path = f"/checklists/{ONBOARDING_CHECKLIST_ID}"
+        wrapped = client.data(path, **{"with": "steps,tags"})
+        behave(client, template_lists="bare")
+        bare = client.data(path, **{"with": "steps,tags"})
+        assert wrapped["steps"] == {"data": bare["steps"]}
+        assert wrapped["tags"] == {"data": bare["tags"]}
+
+
+class TestTaskFilter:
+    @pytest.mark.parametrize(
+        ("status", "expected"),
+        [
+            ("complete", {1}),
+            ("incomplete", {2, 3}),
+            ("active", {2, 3}),
+            ("active_visible", {2, 3}),
+            ("inprogress", set()),
+            ("not-started", {2, 3}),
+            ("hasproblem", {3}),
+            ("overdue", set()),
+            ("due_soon", set()),
+        ],
+    )
+    def test_as_documented(self, client, status, expected):
+        client.post(f"/tasks/{announcement(client)}/problem", {"content": "No"})
+        behave(client, task_filter="documented")
+        assert {task["position"] for task in client.data(f"{RUN}/tasks", status=status)} == expected
+
+    def test_other_values_are_refused_as_documented(self, client):
+        behave(client, task_filter="documented")
+        for status in ("auto-skipped", "nonsense", "complete,overdue"):
+            refused = client.call("GET", f"{RUN}/tasks", params={"status": status})
+            assert (refused.status_code, list(refused.json()["errors"])) == (422, ["status"])
+
+
+class TestWrites:
+    def test_members_and_groups_that_an_update_leaves_out(self, client):
+        people = {"users": [1002, 1003], "groups": [f"5eed0007{1:024x}"]}
+        client.put(RUN, people)
+        behave(client, run_update="keep")
+        kept = client.put(RUN, {"name": "Renamed"}).json()["data"]
+        assert (kept["users"], kept["groups"]) == (people["users"], people["groups"])
+        assert client.put(RUN, {"users": []}).json()["data"]["users"] == []
+        behave(client, run_update="replace")
+        assert client.put(RUN, {"name": "Again"}).json()["data"]["groups"] == []
+
+    def test_the_state_of_a_comment_without_one(self, client):
+        path = f"/tasks/{announcement(client)}/comment"
+        states = []
+        for state in ("hide-for-guests", "open"):
+            behave(client, comment_state=state)
+            states.append(client.post(path, {"content": "x"}).json()["data"]["state"])
+        assert states == ["hide-for-guests", "open"]
+
+    @pytest.mark.parametrize(
+        ("sent", "weekdays"),
+        [
+            ("2027-01-01T17:00:00Z", "2027-01-01T17:00:00.000Z"),  # a Friday
+            ("2027-01-02T17:00:00Z", "2027-01-04T09:00:00.000Z"),
+            ("2027-01-03T23:59:59+02:00", "2027-01-04T09:00:00.000Z"),
+            ("2027-01-04T03:00:00Z", "2027-01-04T03:00:00.000Z"),
+        ],
+    )
+    def test_deadlines_move_to_working_days(self, client, sent, weekdays):
+        path = f"{RUN}/tasks/{announcement(client)}"
+        assert client.put(path, {"deadline": sent}).json()["data"]["deadline"] == weekdays
+        behave(client, working_days="all")
+        assert client.put(path, {"deadline": sent}).json()["data"]["deadline"] == f"{sent[:19]}.000Z"
+
+    def test_the_deadlines_of_a_launch_move_too(self, client):
+        client.control("POST", "/clock", {"set": "2027-01-01T12:00:00Z"})
+        days = {alias: task["deadline"] for alias, task in client.tasks(client.launch()["id"]).items()}
+        assert days == {
+            "prepare_release_notes": "2027-01-04T09:00:00.000Z",
+            "approve_release": "2027-01-04T09:00:00.000Z",
+            "announce_release": days["announce_release"],
+        }
+        assert days["announce_release"].startswith("2027-01-04T12:00")
+
+
+class TestRateLimit:
+    def get(self, client, times=1, user="sandbox-token"):
+        """Return the last of some answers."""
+        for _ in range(times):
+            answer = client.call("GET", "", headers={"Authorization": f"Bearer {user}"})
+        return answer
+
+    def test_there_is_none_unless_one_is_chosen(self, client):
+        answer = self.get(client, 15)
+        assert answer.status_code == 200
+        assert "X-RateLimit-Remaining" not in answer.headers
+
+    @pytest.mark.parametrize(("limit", "most", "seconds"), [("burst", 12, 5), ("organization", 100, 60)])
+    def test_a_request_too_many_is_declined_until_the_window_has_passed(self, client, limit, most, seconds):
+        behave(client, rate_limit=limit)
+        assert self.get(client).headers["X-RateLimit-Remaining"] == str(most - 1)
+        assert self.get(client, most - 1).headers["X-RateLimit-Remaining"] == "0"
+        refused = self.get(client)
+        assert (refused.status_code, refused.json()["code"]) == (429, "RATE_LIMIT_EXCEEDED")
+        assert refused.headers["X-RateLimit-Remaining"] == "0"
+        assert 0 < int(refused.headers["Retry-After"]) <= seconds
+        client.advance(seconds=int(refused.headers["Retry-After"]))
+        assert self.get(client).status_code == 200
+
+    def test_each_user_has_a_limit_and_the_organization_one_for_all(self, client):
+        behave(client, rate_limit="user")
+        assert self.get(client).headers["X-RateLimit-Remaining"] == "599"
+        light = self.get(client, user="sandbox-light-token")
+        assert light.headers["X-RateLimit-Remaining"] == "599"
+        behave(client, rate_limit="organization")
+        self.get(client)
+        light = self.get(client, user="sandbox-light-token")
+        assert light.headers["X-RateLimit-Remaining"] == "98"
+
+    def test_an_hours_limit_outlasts_those_of_its_minutes(self, client):
+        behave(client, rate_limit="organization")
+        for _ in range(10):
+            assert self.get(client, 100).status_code == 200
+            client.advance(seconds=60)
+        refused = self.get(client)
+        assert refused.status_code == 429
+        assert 2900 < int(refused.headers["Retry-After"]) <= 3000
+
+    def test_writes_do_not_count_as_gets_and_the_web_page_does_not_count(self, client):
+        behave(client, rate_limit="burst")
+        for _ in range(13):
+            client.put(RUN, {"name": "Renamed"})
+        assert self.get(client).status_code == 200
+        people = SandboxClient(client.sandbox.url)
+        for _ in range(13):
+            people.run(SEEDED_RUN_ID)

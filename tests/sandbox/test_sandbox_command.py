@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 import requests
 
+from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.server import listen
 
 COMMAND = [sys.executable, "-m", "airflow_provider_tallyfy.sandbox"]
@@ -102,7 +103,7 @@ def test_the_options_for_what_the_sources_disagree_on():
     )
     with started("--test-controls", *options) as (_, printed):
         url = address(printed).removesuffix("/api")
-        assert requests.get(f"{url}/_sandbox/behavior", timeout=10).json() == {
+        assert requests.get(f"{url}/_sandbox/behavior", timeout=10).json() == Behavior().model_dump() | {
             "run_lag": 2.5,
             "list_lag": 9,
             "second_completion": "overwrite",

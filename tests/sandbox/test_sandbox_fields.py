@@ -10,7 +10,7 @@ EUROPE = {"id": 1, "text": "Europe", "value": None}
 REPORTS = {"id": 1, "text": "Reports", "value": None, "selected": True}
 
 GOOD = {
-    "customer_name": ["Acme", "x" * 200],
+    "customer_name": ["Acme", "x" * 200, 12345, 1.5, True],
     "notes": ["Long", "x" * 30_000],
     "contact_email": ["a@b.example"],
     "start_date": ["2026-01-02", "2026-01-02T03:04:05.678Z", "2026-01-02 03:04:05"],
@@ -19,13 +19,17 @@ GOOD = {
     "modules": [[REPORTS], [REPORTS, {"id": 2, "text": "Automations", "selected": False}], []],
     "licences": [["Standard", "25"]],
     "account_team": [{"users": [1001], "guests": ["a@b.example"], "groups": []}, {"users": ["1001"]}],
-    "contract": [[{"id": "asset", "filename": "contract.pdf", "version": 1}]],
+    "contract": [
+        [{"id": "asset", "filename": "contract.pdf", "version": 1}],
+        [{"filename": "contract.pdf", "source": "url", "url": "https://files.example/contract.pdf"}],
+        [{"full_url": "https://files.example/contract.pdf"}],
+    ],
 }
 BAD = {
-    "customer_name": ["x" * 201, 5, ["Acme"], {"text": "Acme"}],
-    "notes": ["x" * 30_001],
+    "customer_name": ["x" * 201, ["Acme"], {"text": "Acme"}],
+    "notes": ["x" * 30_001, 12345, True, {"value": "Long"}],
     "contact_email": ["nobody", 5],
-    "start_date": ["tomorrow", 5, "2026-13-01"],
+    "start_date": ["tomorrow", 1767225600, "1767225600", "2026-13-01"],
     "plan": ["starter", {"id": 1, "text": "Starter"}, "Platinum"],
     "region": [
         "Europe",
@@ -37,7 +41,7 @@ BAD = {
     "modules": [REPORTS, ["Reports"], [{"id": 2, "text": "Reports"}]],
     "licences": [["Standard"], ["Standard", "25", "x"], "Standard", [["Standard", "25"]]],
     "account_team": [[1001], {"users": [5]}, {"people": [1001]}, {"users": 1001}],
-    "contract": ["contract.pdf", [{"filename": "contract.pdf"}], [{"id": "asset"}]],
+    "contract": ["contract.pdf", {"id": "asset"}, [{"filename": "contract.pdf"}]],
 }
 
 
@@ -111,7 +115,7 @@ def test_a_bad_value_is_refused_in_both_places_and_nothing_is_changed(
         [f"taskdata.{captures[alias]['id']}"],
     )
     after = client.data(task_path)
-    assert (after["taskdata"], after["status"]) == ({}, "active")
+    assert (after["taskdata"], after["status"]) == ({}, "not-started")
     assert after["title"] != "Changed"
 
 
@@ -179,6 +183,7 @@ def field(field_type):
         (FieldType.ASSIGNEES_FORM, {"users": [1], "guests": ["a@b.example"]}, "1, a@b.example"),
         (FieldType.ASSIGNEES_FORM, {"users": [], "guests": []}, ""),
         (FieldType.FILE, [{"id": "x", "filename": "a.pdf"}], "a.pdf"),
+        (FieldType.FILE, [{"url": "https://files.example/a.pdf"}], ""),
     ],
 )
 def test_what_a_variable_renders_to(field_type, value, text):

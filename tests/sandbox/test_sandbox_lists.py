@@ -74,9 +74,11 @@ def test_a_template_has_steps_and_tags_only_on_request(client):
     assert len(bare["prerun"]) == 10
     assert "steps" not in bare
     full = client.data(path, **{"with": "steps,tags,folder"})
-    assert [step["position"] for step in full["steps"]] == [1, 2, 3, 4, 5, 6]
-    assert len(full["steps"][0]["captures"]) == 10
-    assert [tag["title"] for tag in full["tags"]] == ["Customer"]
+    steps, [tag] = full["steps"]["data"], full["tags"]["data"]
+    assert [step["position"] for step in steps] == [1, 2, 3, 4, 5, 6]
+    assert len(steps[0]["captures"]) == 10
+    # An association with the tag, whose id is an integer.
+    assert (tag["title"], tag["tag_id"], type(tag["id"])) == ("Customer", f"5eed0008{2:024x}", int)
     assert full["folder"] is None
 
 
@@ -109,4 +111,4 @@ def test_search(client):
     assert found["task"]["meta"]["pagination"]["total"] == 6
     client.delete(f"/runs/{SEEDED_RUN_ID}")
     assert len(client.get("/search", search="release")["process"]["data"]) == 1
-    assert client.call("GET", "/search", params={"search": "x", "on": "snippet"}).status_code == 422
+    assert client.call("GET", "/search", params={"search": "x", "on": "weather"}).status_code == 422

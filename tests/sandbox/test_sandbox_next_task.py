@@ -19,7 +19,7 @@ def test_collection_has_exactly_the_documented_keys(client):
 def test_object_has_exactly_the_documented_keys(object_client):
     task = next_task(object_client, SEEDED_RUN_ID)
     assert task.keys() == {"id", "title", "position", "status", "deadline"}
-    assert (task["title"], task["position"], task["status"]) == ("Approve release", 2, "active")
+    assert (task["title"], task["position"], task["status"]) == ("Approve release", 2, "not-started")
 
 
 def test_when_all_is_done_the_collection_is_empty_and_the_object_is_null(client, object_client):

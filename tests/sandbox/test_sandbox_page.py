@@ -74,13 +74,14 @@ def test_an_open_stream_does_not_keep_the_server_from_stopping():
 
 
 def test_a_reader_that_goes_away_is_forgotten(sandbox, client):
+    before = sandbox.change(lambda store: len(store.listeners))
     with open_stream(sandbox) as stream:
         received = versions(stream)
         next(received)
-        assert sandbox.change(lambda store: len(store.listeners)) >= 1
+        assert sandbox.change(lambda store: len(store.listeners)) == before + 1
 
     def is_forgotten():
         client.launch()  # the server learns of it when it next writes
-        return sandbox.change(lambda store: len(store.listeners)) == 0
+        return sandbox.change(lambda store: len(store.listeners)) == before
 
     wait_until(is_forgotten, 20, "the reader to be forgotten")

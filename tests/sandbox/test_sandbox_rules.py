@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from airflow_provider_tallyfy.sandbox.model import Condition, Operation, Rule, Subject, Verb
+from airflow_provider_tallyfy.sandbox.model import Action, Condition, Operation, Owners, Rule, Subject, Verb
 from airflow_provider_tallyfy.sandbox.rules import apply_rules
 from airflow_provider_tallyfy.sandbox.seeds import (
     ONBOARDING_CHECKLIST_ID,
     ONBOARDING_RUN_ID,
+    RELEASE_CHECKLIST_ID,
     SEEDED_RUN_ID,
     seeded_store,
 )
 
 PLAN = f"5eed0003{5:024x}"
+STEPS = [f"5eed0002{number:024x}" for number in (1, 2, 3)]
 
 
 def visible(client, run_id):
@@ -30,12 +33,13 @@ def test_a_rejection_hides_and_shows_steps_and_says_so(client):
     assert {task["title"]: task["status"] for task in changed.values()} == {
         "Set up account": "auto-skipped",
         "Welcome call": "auto-skipped",
-        "Tell the customer that the contract was declined": "active",
+        "Tell the customer that the contract was declined": "not-started",
     }
     after = visible(client, ONBOARDING_RUN_ID)
     assert before - after == {"set_up_account", "welcome_call"}
     assert after - before == {"decline_customer"}
-    assert client.data(f"/runs/{ONBOARDING_RUN_ID}")["progress"] == {"complete": 1, "total": 4, "percent": 25}
+    progress = {"complete": 1, "total": 4, "percent": 25, "approved": 0, "rejected": 1}
+    assert client.data(f"/runs/{ONBOARDING_RUN_ID}")["progress"] == progress
 
 
 def test_an_approval_changes_nothing(client):
@@ -79,7 +83,8 @@ def test_a_hidden_task_is_left_out_of_the_runs_tasks(client):
 def test_a_run_is_complete_when_all_that_is_left_is_hidden(client):
     client.decide(SEEDED_RUN_ID, is_approved=False)
     run = client.data(f"/runs/{SEEDED_RUN_ID}")
-    assert (run["status"], run["progress"]) == ("complete", {"complete": 2, "total": 2, "percent": 100})
+    progress = {"complete": 2, "total": 2, "percent": 100, "approved": 0, "rejected": 1}
+    assert (run["status"], run["progress"]) == ("complete", progress)
 
 
 def test_a_completed_task_is_not_hidden_any_more(client):
@@ -125,9 +130,11 @@ def test_how_a_field_is_compared(operation, statement, holds, subject):
     field_id = PLAN if subject is Subject.PRERUN else f"5eed0004{5:024x}"
     first, target, *_ = run.tasks.values()
     first.taskdata[field_id] = "Business"
-    rule = Rule("r", "r", (Condition(subject, field_id, operation, statement),), Verb.HIDE, target.step_id)
+    rule = Rule(
+        "r", "r", (Condition(subject, field_id, operation, statement),), (Action(Verb.HIDE, target.step_id),)
+    )
     run.checklist = replace(run.checklist, rules=(rule,))
-    apply_rules(run)
+    apply_rules(run, run.created_at)
     assert target.hidden is holds
 
 
@@ -146,12 +153,14 @@ def test_how_a_field_is_compared(operation, statement, holds, subject):
 def test_how_a_step_is_judged_once_it_is_completed(operation, is_approved, holds):
     run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
     review, target, *_ = (task for task in run.tasks.values() if task.alias != "collect_documents")
-    condition = Condition(Subject.STEP, review.step_id, operation)
-    run.checklist = replace(run.checklist, rules=(Rule("r", "r", (condition,), Verb.HIDE, target.step_id),))
-    apply_rules(run)
+    condition = Condition(Subject.STEP, review.step_id, operation, "any_time")
+    run.checklist = replace(
+        run.checklist, rules=(Rule("r", "r", (condition,), (Action(Verb.HIDE, target.step_id),)),)
+    )
+    apply_rules(run, run.created_at)
     assert not target.hidden
     review.completed_at, review.is_approved = run.created_at, is_approved
-    apply_rules(run)
+    apply_rules(run, run.created_at)
     assert target.hidden is holds
 
 
@@ -159,9 +168,122 @@ def test_a_condition_on_what_is_not_there_never_holds():
     run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
     target = next(iter(run.tasks.values()))
     for subject, operation in ((Subject.STEP, Operation.COMPLETED), (Subject.CAPTURE, Operation.IS_EMPTY)):
-        condition = Condition(subject, "f" * 32, operation)
+        condition = Condition(subject, "f" * 32, operation, "any_time")
         run.checklist = replace(
-            run.checklist, rules=(Rule("r", "r", (condition,), Verb.HIDE, target.step_id),)
+            run.checklist, rules=(Rule("r", "r", (condition,), (Action(Verb.HIDE, target.step_id),)),)
         )
-        apply_rules(run)
+        apply_rules(run, run.created_at)
         assert not target.hidden
+
+
+def with_rules(client, *rules):
+    """Launch a release whose template has other rules."""
+
+    def change(store):
+        template = store.checklists[RELEASE_CHECKLIST_ID]
+        store.checklists[template.id] = replace(template, rules=rules)
+
+    client.sandbox.change(change)
+    return client.launch()["id"]
+
+
+def after_the_notes(operation=Operation.COMPLETED, clause="any_time", **action):
+    conditions = (Condition(Subject.STEP, STEPS[0], operation, clause),)
+    return Rule("r", "r", conditions, (Action(target_step_id=STEPS[2], **action),))
+
+
+@pytest.mark.parametrize(
+    ("verb", "assignees", "expected"),
+    [
+        (Verb.ASSIGN, Owners((1001, 1003), groups=("g",)), ([1003, 1001], ["press@example.org"], ["g"])),
+        (Verb.ASSIGN_ONLY, Owners((1001,)), ([1001], [], [])),
+        (Verb.UNASSIGN, Owners((1003,)), ([], ["press@example.org"], [])),
+        (Verb.CLEAR_ASSIGNEES, Owners(), ([], [], [])),
+    ],
+)
+def test_a_rule_assigns(client, verb, assignees, expected):
+    run_id = with_rules(client, after_the_notes(verb=verb, assignees=assignees))
+    client.complete(run_id, "prepare_release_notes")
+    task = client.tasks(run_id)["announce_release"]
+    assert task["owners"] == dict(zip(("users", "guests", "groups"), expected, strict=True))
+    [entry] = client.data("/activity-feeds", entity_type="task", entity_id=task["id"])
+    assert (entry["verb"], entry["type"]) == (["owners-updated"], ["execution"])
+
+
+def test_a_rule_moves_a_deadline_once_and_to_a_working_day(client):
+    run_id = with_rules(client, after_the_notes(verb=Verb.DEADLINE, deadline=timedelta(days=1)))
+    client.control("POST", "/clock", {"set": "2027-01-01T12:00:00Z"})
+    client.complete(run_id, "prepare_release_notes")
+    tasks = client.tasks(run_id)
+    assert tasks["announce_release"]["deadline"] == "2027-01-04T09:00:00.000Z"
+    client.advance(days=7)
+    notes = f"/runs/{run_id}/completed-tasks/{tasks['prepare_release_notes']['id']}"
+    assert client.delete(notes).status_code == 200
+    client.complete(run_id, "prepare_release_notes")
+    assert client.tasks(run_id)["announce_release"]["deadline"] == "2027-01-04T09:00:00.000Z"
+
+
+def test_a_rule_leaves_a_deadline_that_was_set_by_hand(client):
+    with_rules(client, after_the_notes(verb=Verb.DEADLINE, deadline=timedelta(days=1)))
+    by_hand = {"deadline": "2027-01-08T12:00:00Z", "deadline_set_by_hand": True}
+    run_id = client.launch(tasks={STEPS[2]: by_hand})["id"]
+    client.complete(run_id, "prepare_release_notes")
+    assert client.tasks(run_id)["announce_release"]["deadline"] == "2027-01-08T12:00:00.000Z"
+
+
+def test_a_rule_reopens_a_task_and_with_it_a_finished_run(client):
+    rejected = Condition(Subject.STEP, STEPS[1], Operation.REJECTED, "any_time")
+    run_id = with_rules(client, Rule("r", "r", (rejected,), (Action(Verb.REOPEN, STEPS[0]),)))
+    client.complete(run_id, "prepare_release_notes")
+    client.complete(run_id, "announce_release")
+    client.decide(run_id, is_approved=False)
+    assert client.tasks(run_id)["prepare_release_notes"]["status"] == "in-progress"
+    assert client.data(f"/runs/{run_id}")["completed_at"] is None
+
+
+def test_a_condition_on_a_step_needs_a_time(client):
+    run_id = with_rules(client, after_the_notes(clause="", verb=Verb.HIDE))
+    client.complete(run_id, "prepare_release_notes")
+    assert client.tasks(run_id)["announce_release"]["status"] == "not-started"
+
+
+@pytest.mark.parametrize(
+    ("clause", "late_by", "holds"),
+    [
+        *[("on-time", -1, True), ("on-time", 1, False)],
+        *[("early_24", -25, True), ("early_24", -1, False)],
+        *[("late_24", 25, True), ("late_24", 1, False)],
+        ("sometime", 0, False),
+    ],
+)
+def test_when_a_step_ended(clause, late_by, holds):
+    run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
+    first, target, *_ = run.tasks.values()
+    first.completed_at = first.deadline + timedelta(hours=late_by)
+    condition = Condition(Subject.STEP, first.step_id, Operation.COMPLETED, clause)
+    rule = Rule("r", "r", (condition,), (Action(Verb.HIDE, target.step_id),))
+    run.checklist = replace(run.checklist, rules=(rule,))
+    apply_rules(run, run.created_at)
+    assert target.hidden is holds
+
+
+@pytest.mark.parametrize(("logic", "holds"), [("and", False), ("or", True)])
+def test_conditions_are_joined(logic, holds):
+    run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
+    target = list(run.tasks.values())[1]
+    conditions = (
+        Condition(Subject.PRERUN, PLAN, Operation.EQUALS, "Starter"),
+        Condition(Subject.PRERUN, PLAN, Operation.EQUALS_ANY, "Business, Enterprise", logic),
+    )
+    rule = Rule("r", "r", conditions, (Action(Verb.HIDE, target.step_id),))
+    run.checklist = replace(run.checklist, rules=(rule,))
+    apply_rules(run, run.created_at)
+    assert target.hidden is holds
+
+
+def test_what_is_hidden_at_the_launch_is_not_in_the_feed(client):
+    always = Condition(Subject.PRERUN, f"5eed000a{1:024x}", Operation.IS_EMPTY)
+    run_id = with_rules(client, Rule("r", "r", (always,), (Action(Verb.HIDE, STEPS[2]),)))
+    assert client.tasks(run_id)["announce_release"]["status"] == "auto-skipped"
+    feed = client.data("/activity-feeds", entity_type="run", entity_id=run_id)
+    assert [entry["type"] for entry in feed] == [["Process"]]

@@ -66,7 +66,7 @@ def test_only_its_author_changes_a_comment(client, light_client):
 def test_an_issue_on_a_task_blocks_its_completion_until_it_is_resolved(client, task_id):
     issue = client.post(f"/tasks/{task_id}/problem", {"content": "Tests are red"}).json()["data"]
     task = client.data(f"/tasks/{task_id}", **{"with": "issues"})
-    assert (task["status"], task["is_completable"], task["problem"]) == ("hasproblem", False, True)
+    assert (task["status"], task["is_completable"], task["has_issues"]) == ("not-started", False, True)
     assert [each["id"] for each in task["issues"]["data"]] == [issue["id"]]
     assert client.data(f"/runs/{SEEDED_RUN_ID}")["status"] == "problem"
 

@@ -19,7 +19,7 @@ const SINGLE = {
   file: {
     type: "text",
     hint: "The name of a file; several with commas. The sandbox keeps the name only.",
-    show: (value) => (value ?? []).map((file) => file.filename).join(", "),
+    show: (value) => (value ?? []).map((file) => file.filename ?? file.url).join(", "),
     read: (text) => names(text).map((filename) => ({ id: `sandbox-${filename}`, filename, version: 1, url: "" })),
   },
   assignees_form: {

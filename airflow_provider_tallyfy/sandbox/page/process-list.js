@@ -178,7 +178,7 @@ function next(run, directory) {
     h(
       "p",
       { class: "quiet" },
-      ownerNames(owners, directory.groups),
+      ownerNames(owners, directory),
       task.deadline && " · ",
       task.deadline && due(task.deadline),
     ),

@@ -4,7 +4,7 @@ import { get, list, nextTask, Refusal } from "./api.js";
 import { controls, h, isChanged } from "./dom.js";
 import { fieldElement, shownValue } from "./fields.js";
 import { due } from "./process-list.js";
-import { counted, isDone, isHidden, isOpen, ownerNames, progress, runStatus, taskStatus, when } from "./words.js";
+import { counted, isDone, isHidden, isOpen, ownerNames, progress, runStatus, taskState, taskStatus, when } from "./words.js";
 
 /** Get a process with its tasks; `null` if there is none with this id. */
 export async function load(runId) {
@@ -154,7 +154,7 @@ function values(fields, directory) {
     "dl",
     { class: "values" },
     fields.map((field) => {
-      const text = shownValue(field, field.value, directory);
+      const text = shownValue(field, field.field_value, directory);
       return h(
         "div",
         { "data-key": field.id, "data-field": field.id },
@@ -177,7 +177,7 @@ function taskCard(task, next, context) {
       "data-key": task.id,
       "data-task": task.id,
       "data-focus-home": true,
-      "data-status": task.status,
+      "data-status": taskState(task),
       "data-next": isNext,
       "data-done": isDone(task),
       "aria-busy": context.busy.has(task.id) ? "true" : null,
@@ -208,16 +208,16 @@ function taskCard(task, next, context) {
 
 /** Whether an approval's status does not say by itself that it is one. */
 function isKindUnsaid(task) {
-  return isOpen(task) && task.status !== "active";
+  return isOpen(task) && taskState(task) !== "to-do";
 }
 
 function decided(task) {
-  if (!isDone(task)) return task.status;
+  if (!isDone(task)) return taskState(task);
   return task.is_approved === false ? "rejected" : "completed";
 }
 
 function facts(task, { directory }) {
-  const people = ownerNames(task.owners, directory.groups);
+  const people = ownerNames(task.owners, directory);
   return h(
     "p",
     { class: "quiet facts", "data-key": "facts" },
@@ -229,7 +229,7 @@ function facts(task, { directory }) {
         `done ${when(task.completed_at)}${task.completer_id ? ` by ${directory.name(task.completer_id)}` : ""}`,
       ),
     isOpen(task) && task.deadline && h("span", {}, due(task.deadline)),
-    task.status === "not-started" && task.started_at && h("span", {}, `starts ${when(task.started_at)}`),
+    taskState(task) === "not-started" && task.started_at && h("span", {}, `starts ${when(task.started_at)}`),
     h("span", {}, "alias ", h("code", {}, task.alias)),
   );
 }
@@ -254,7 +254,7 @@ function form(task, problem, context) {
       { class: "fields", "data-key": "fields" },
       fields.map((field) =>
         fieldElement(task.id, field, {
-          value: field.value,
+          value: field.field_value,
           problem: problem.fields?.[field.id],
           directory: context.directory,
         }),
@@ -365,7 +365,7 @@ function comment(task, thread, directory) {
       " · ",
       h("time", { datetime: thread.created_at }, when(thread.created_at)),
       LABELS[thread.label] &&
-        h("span", { class: "badge", "data-status": isOpenIssue ? "hasproblem" : thread.label }, LABELS[thread.label]),
+        h("span", { class: "badge", "data-status": isOpenIssue ? "issue" : thread.label }, LABELS[thread.label]),
     ),
     h("p", { class: "said" }, thread.content),
     isOpenIssue &&

@@ -20,12 +20,12 @@ const RUN_STATUSES = {
 
 const TASK_STATUSES = {
   "not-started": "Not started",
-  active: "To do",
+  "to-do": "To do",
   "in-progress": "In progress",
   completed: "Completed",
   complete: "Completed",
   "auto-skipped": "Hidden by a rule",
-  hasproblem: "Has an issue",
+  issue: "Has an issue",
 };
 
 /** A run's status in words. */
@@ -37,8 +37,16 @@ export function runStatus(run) {
 export function taskStatus(task) {
   if (isDone(task) && task.is_approved === true) return "Approved";
   if (isDone(task) && task.is_approved === false) return "Rejected";
-  if (task.task_type === "approval" && isOpen(task) && task.status === "active") return "Waiting for approval";
-  return TASK_STATUSES[task.status] ?? task.status;
+  const state = taskState(task);
+  if (task.task_type === "approval" && state === "to-do") return "Waiting for approval";
+  return TASK_STATUSES[state] ?? state;
+}
+
+/** A task's status of the API, or what that does not say: that it has an open issue, or that it can be started. */
+export function taskState(task) {
+  if (isOpen(task) && task.has_issues) return "issue";
+  const hasStarted = task.started_at && (task.started_at <= task.created_at || isPast(task.started_at));
+  return task.status === "not-started" && hasStarted ? "to-do" : task.status;
 }
 
 /** Whether somebody completed the task. */
@@ -85,13 +93,8 @@ export function progress(run) {
 }
 
 /** The names of a task's owners, or that it has none. */
-export function ownerNames(owners, groups) {
-  const names = [
-    ...(owners?.users ?? []).map((user) => user.full_name ?? user.email ?? `user ${user.id ?? user}`),
-    ...(owners?.guests ?? []).map((guest) => guest.email ?? guest),
-    ...(owners?.groups ?? []).map((group) => groups.get(group.id ?? group)?.name ?? `group ${group.id ?? group}`),
-  ];
-  return names.length === 0 ? "Nobody yet" : names.join(", ");
+export function ownerNames(owners, directory) {
+  return directory.named(owners) || "Nobody yet";
 }
 
 /** `count` of something, with a plural. */

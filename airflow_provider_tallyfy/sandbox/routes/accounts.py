@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs
-
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
@@ -51,7 +49,7 @@ async def application_token(request: Request, store: SandboxStore) -> JSONRespon
     """Return an application's token for its credentials, which must be form-encoded."""
     if not request.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):
         raise RefusedError(400, "The request body must be form-encoded.", code="invalid_request")
-    form = {name: values[-1] for name, values in parse_qs((await request.body()).decode()).items()}
+    form = {name: str(value) for name, value in (await request.form()).items()}
     if form.get("grant_type") != "client_credentials":
         raise RefusedError(
             400, "The authorization grant type is not supported.", code="unsupported_grant_type"

@@ -15,12 +15,12 @@ router = APIRouter(prefix="/organizations/{organization}/activity-feeds")
 
 @router.get("")
 async def list_activities(
-    request: Request, store: SandboxStore, caller: Member, query: listing.ActivityFilters
+    request: Request, store: SandboxStore, caller: Member, query: listing.Pages
 ) -> JSONResponse:
     """List the activities, the newest first; a light member gets 403."""
     if caller.member.role is Role.LIGHT:
         raise RefusedError(403, "You don't have permission to view the activity feed.")
     found = listing.activities(store, query)
     return JSONResponse(
-        listing.page(found, lambda entry: serializers.activity(store, entry), query, request.url)
+        listing.page(found, lambda entry: serializers.activity(store, entry), query, request.url, per_page=20)
     )

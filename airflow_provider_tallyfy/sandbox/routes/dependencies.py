@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Body, Depends, Request
+from fastapi.responses import JSONResponse
 
+from airflow_provider_tallyfy.sandbox import tasks
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.controls import is_from_page
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
+from airflow_provider_tallyfy.sandbox.model import Checklist, Run, Step, Task
 from airflow_provider_tallyfy.sandbox.serializers import Includes
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
+from airflow_provider_tallyfy.sandbox.templates import part
 
 
 async def _store(request: Request) -> Store:
     store: Store = request.app.state.store
+    tasks.expire(store)
     return store
 
 
 def behavior_towards(request: Request) -> Behavior:
-    """Return what the sandbox does for a request; the web page always gets the defaults."""
+    """Return what the sandbox does for a request; the web page gets the defaults but for the next task."""
     store: Store = request.app.state.store
-    return Behavior() if is_from_page(request.headers) else store.behavior
+    return Behavior(next_task=store.behavior.next_task) if is_from_page(request.headers) else store.behavior
 
 
 async def _item_store(request: Request, store: SandboxStore) -> Store:
-    return store.as_of(behavior_towards(request).run_lag)
+    behavior = behavior_towards(request)
+    return store.view(behavior, behavior.run_lag)
 
 
 async def _list_store(request: Request, store: SandboxStore) -> Store:
-    return store.as_of(behavior_towards(request).list_lag)
+    behavior = behavior_towards(request)
+    return store.view(behavior, behavior.list_lag)
 
 
 async def named_client(request: Request) -> None:
@@ -47,6 +54,29 @@ async def _caller(request: Request, store: SandboxStore) -> Caller:
     return Caller(member)
 
 
+async def _run(store: SandboxStore, caller: Member, run_id: str) -> Run:
+    return store.run(run_id, caller)
+
+
+async def _task(request: Request, store: SandboxStore, caller: Member, task_id: str) -> Task:
+    return store.task(task_id, caller, request.path_params.get("run_id"))
+
+
+async def _subject(request: Request, store: SandboxStore, caller: Member) -> Run | Task:
+    ids = request.path_params
+    if "task_id" in ids:
+        return store.task(ids["task_id"], caller, ids.get("run_id"))
+    return store.run(ids["run_id"], caller)
+
+
+async def _checklist(store: SandboxStore, checklist_id: str) -> Checklist:
+    return store.checklist(checklist_id)
+
+
+async def _step(checklist: ThisChecklist, step_id: str) -> Step:
+    return part(checklist.steps, step_id)
+
+
 async def _includes(request: Request) -> Includes:
     # "with" cannot be a parameter's name, and not every FastAPI version supports aliases in a query model.
     return Includes(request.query_params.get("with"))
@@ -57,4 +87,19 @@ SandboxStore = Annotated[Store, Depends(_store)]
 ItemStore = Annotated[Store, Depends(_item_store)]
 ListStore = Annotated[Store, Depends(_list_store)]
 Member = Annotated[Caller, Depends(_caller)]
+# For a router with handlers that do not need the caller.
+authenticated = [Depends(_caller)]
+# The run or task that the path names, for writes.
+ThisRun = Annotated[Run, Depends(_run)]
+ThisTask = Annotated[Task, Depends(_task)]
+Subject = Annotated[Run | Task, Depends(_subject)]
+ThisChecklist = Annotated[Checklist, Depends(_checklist)]
+ThisStep = Annotated[Step, Depends(_step)]
+# The body of a write whose fields writes.py takes.
+Given = Annotated[dict[str, Any], Body()]
 With = Annotated[Includes, Depends(_includes)]
+
+
+def answer(data: Any, status_code: int = 200) -> JSONResponse:
+    """Return an answer that shows one thing."""
+    return JSONResponse({"data": data}, status_code=status_code)

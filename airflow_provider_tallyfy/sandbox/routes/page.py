@@ -36,7 +36,7 @@ async def index() -> Response:
 @router.get("/_page/session")
 async def session(store: SandboxStore) -> JSONResponse:
     """Return what the page needs to call the API; there is no login."""
-    return JSONResponse({"organization": ORGANIZATION, "token": TOKEN, "next_task": store.next_task_shape})
+    return JSONResponse({"organization": ORGANIZATION, "token": TOKEN, "next_task": store.behavior.next_task})
 
 
 @router.get("/_page/events")

@@ -1,140 +1,380 @@
-"""Users, guests, groups, tags and folders."""
+"""Users, guests, groups, tags and folders: one set of handlers for all of them, and what is special to each."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from airflow_provider_tallyfy.sandbox import listing, schemas, serializers
-from airflow_provider_tallyfy.sandbox.errors import invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import Guest
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore
-from airflow_provider_tallyfy.sandbox.store import HourlyCap
+from airflow_provider_tallyfy.sandbox import listing, serializers
+from airflow_provider_tallyfy.sandbox.access import Caller
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
+from airflow_provider_tallyfy.sandbox.model import Folder, Group, Guest, Owners, Role, Run, Tag, Task, Watcher
+from airflow_provider_tallyfy.sandbox.model import Member as User
+from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+    Given,
+    Member,
+    SandboxStore,
+    answer,
+    authenticated,
+)
+from airflow_provider_tallyfy.sandbox.store import HourlyCap, Store, associated, association_id
+from airflow_provider_tallyfy.sandbox.writes import Writable
 
-router = APIRouter(prefix="/organizations/{organization}")
+router = APIRouter(prefix="/organizations/{organization}", dependencies=authenticated)
 
-
-@router.get("/users")
-async def list_users(
-    request: Request, store: SandboxStore, caller: Member, query: listing.Pages
-) -> JSONResponse:
-    """List the members."""
-    text = (query.q or "").casefold()
-    found = [user for user in store.members.values() if text in f"{user.full_name} {user.email}".casefold()]
-    return JSONResponse(listing.page(found, lambda user: serializers.member(store, user), query, request.url))
-
-
-@router.get("/users-list")
-async def list_all_users(store: SandboxStore, caller: Member) -> JSONResponse:
-    """List the members on one page."""
-    return JSONResponse({"data": [serializers.member(store, user) for user in store.members.values()]})
+JSON = dict[str, Any]
 
 
-@router.get("/users/{user_id}")
-async def get_user(store: SandboxStore, caller: Member, user_id: int) -> JSONResponse:
-    """Show a member."""
-    if user_id not in store.members:
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of item.
+
+    :param items: where the store keeps them, by ``key`` of the path and ``key_of`` the item.
+    :param writable: what a client can write of one.
+    :param show: makes an item's JSON.
+    :param name: what ``q`` searches.
+    :param new: returns the values of a new item that the client does not set.
+    :param check: returns what is wrong with an item, by field.
+    """
+
+    path: str
+    items: Callable[[Store], dict[Any, Any]]
+    writable: Writable[Any]
+    show: Callable[[Store, Any], JSON]
+    name: Callable[[Any], str]
+    new: Callable[[Store, JSON], JSON] = lambda store, given: {
+        "id": store.new_id(),
+        "created_at": store.now(),
+    }
+    check: Callable[[Store, Any], dict[str, list[str]]] = lambda store, item: {}
+    key: Callable[[str], Any] = str
+    key_of: Callable[[Any], Any] = lambda item: item.id
+
+    def find(self, store: Store, key: str) -> Any:
+        """Return an item by its id, a guest by the email address, or raise 404."""
+        try:
+            return self.items(store)[self.key(key)]
+        except (KeyError, ValueError):
+            raise not_found() from None
+
+    def save(self, store: Store, item: Any, status: int = 200) -> JSONResponse:
+        """Keep a new or changed item and show it, or raise 422."""
+        if errors := self.check(store, item):
+            raise invalid(errors)
+        self.items(store)[self.key_of(item)] = item
+        store.changed()
+        return answer(self.show(store, item), status)
+
+
+def _check_group(store: Store, item: Group) -> dict[str, list[str]]:
+    errors = store.check_owners(Owners(users=item.members, guests=item.guests))
+    return {name.replace("owners.users", "members").replace("owners.", ""): errors[name] for name in errors}
+
+
+def _check_tag(store: Store, item: Tag) -> dict[str, list[str]]:
+    if len(item.title) > 30:
+        return {"title": ["The title may not be greater than 30 characters."]}
+    if any(each.title == item.title and each.id != item.id for each in store.tags.values()):
+        return {"title": ["The title has already been taken."]}
+    return {}
+
+
+def _new_folder(store: Store, given: JSON) -> JSON:
+    # Anything but "run" is a folder of templates, and that cannot be changed: tallyfy/mcp-public, from the source.
+    folder_type = "run" if given.get("folder_type") == "run" else "checklist"
+    return {"id": store.new_id(), "folder_type": folder_type, "position": len(store.folders) + 1}
+
+
+def _check_folder(store: Store, item: Folder) -> dict[str, list[str]]:
+    parent = store.folders.get(item.parent_id or "")
+    if item.parent_id is not None and (parent is None or parent.folder_type != item.folder_type):
+        return {"parent_id": ["The selected parent id is invalid."]}
+    return {}
+
+
+_USERS = _Kind(
+    "users",
+    lambda store: store.members,
+    Writable(
+        User,
+        ("first_name", "last_name", "job_title"),
+        ("timezone", "phone", "team", "date_format"),
+        required=("first_name", "last_name"),
+        required_on_update=("first_name", "last_name", "timezone"),
+    ),
+    serializers.member,
+    lambda user: f"{user.full_name} {user.email}",
+    key=int,
+)
+_GUESTS = _Kind(
+    "guests",
+    lambda store: store.guests,
+    # An update changes nothing but this, whatever else is sent: Tallyfy's documentation.
+    Writable(Guest, ("associated_members",)),
+    lambda store, guest: serializers.guest(guest),
+    lambda guest: guest.email,
+    key=str.casefold,
+    key_of=lambda guest: guest.email,
+)
+_GROUPS = _Kind(
+    "groups",
+    lambda store: store.groups,
+    Writable(Group, ("name", "description", "members", "guests"), required=("name", "description")),
+    lambda store, group: serializers.group(group),
+    lambda group: group.name,
+    check=_check_group,
+)
+_TAGS = _Kind(
+    "tags",
+    lambda store: store.tags,
+    Writable(Tag, ("title", "color"), required=("title",)),
+    serializers.tag,
+    lambda tag: tag.title,
+    lambda store, given: {"id": store.new_id(), "created_at": store.now(), "color": "#3498db"},
+    _check_tag,
+)
+_FOLDERS = _Kind(
+    "folders",
+    lambda store: store.folders,
+    Writable(Folder, ("name", "parent_id"), required=("name",), required_on_update=("name",)),
+    serializers.folder,
+    lambda folder: folder.name,
+    _new_folder,
+    _check_folder,
+)
+_NEW_GUEST = Writable(
+    Guest,
+    ("first_name", "last_name"),
+    (
+        *("company_name", "company_url", "contact_url", "image_url", "opportunity_url", "opportunity_name"),
+        *("phone_1", "phone_2", "timezone"),
+    ),
+    required=("email",),
+)
+
+
+def _add_routes(kind: _Kind) -> None:
+    path, is_person = f"/{kind.path}", kind in (_USERS, _GUESTS)
+
+    async def list_items(request: Request, store: SandboxStore, query: listing.Pages) -> JSONResponse:
+        text, folder_type = (query.q or "").casefold(), query.given("folder_type")
+        found = [
+            item
+            for item in kind.items(store).values()
+            if text in kind.name(item).casefold()
+            and folder_type in (None, getattr(item, "folder_type", folder_type))
+        ]
+        return JSONResponse(listing.page(found, lambda item: kind.show(store, item), query, request.url))
+
+    async def list_all(store: SandboxStore) -> JSONResponse:
+        return answer([kind.show(store, item) for item in kind.items(store).values()])
+
+    async def create(store: SandboxStore, given: Given) -> JSONResponse:
+        return kind.save(store, kind.writable.create(given, **kind.new(store, given)), 201)
+
+    async def get(store: SandboxStore, key: str) -> JSONResponse:
+        return answer(kind.show(store, kind.find(store, key)))
+
+    async def update(store: SandboxStore, caller: Member, key: str, given: Given) -> JSONResponse:
+        if kind is _USERS:
+            _need_admin(caller)
+        return kind.save(store, kind.writable.update(kind.find(store, key), given))
+
+    async def enable(store: SandboxStore, caller: Member, key: str) -> JSONResponse:
+        if kind is _USERS:
+            _need_admin(caller)
+        return kind.save(store, replace(kind.find(store, key), disabled_at=None))
+
+    async def disable(store: SandboxStore, caller: Member, key: str) -> JSONResponse:
+        if kind is _USERS:
+            _need_admin(caller)
+        return _disable(store, kind, key)
+
+    async def delete(store: SandboxStore, key: str) -> Response:
+        # A tag that is not there is no error: Tallyfy's documentation.
+        item = None if kind is _TAGS and key not in store.tags else kind.find(store, key)
+        kind.items(store).pop(kind.key(key), None)
+        _forget(store, kind.key(key))
+        return answer(kind.show(store, item)) if kind is _GUESTS else Response(status_code=204)
+
+    if is_person:
+        router.get(f"{path}-list")(list_all)
+        router.put(f"{path}/{{key}}/enable")(enable)
+        router.delete(f"{path}/{{key}}/disable")(disable)
+    else:
+        router.post(path)(create)
+    router.get(path)(list_items)
+    router.get(f"{path}/{{key}}")(get)
+    router.put(f"{path}/{{key}}")(update)
+    router.put("/users/{key}/approve")(enable) if kind is _USERS else None
+    router.delete(f"{path}/{{key}}")(disable if kind is _USERS else delete)
+
+
+@router.post("/users/invite")
+async def invite_user(store: SandboxStore, caller: Member, given: Given) -> JSONResponse:
+    """Invite a member; to invite again is no error. Only an admin invites admins."""
+    email, role = _email(given), _role(given.get("role", Role.LIGHT))
+    if role is Role.ADMIN:
+        _need_admin(caller)
+    known = next((user for user in store.members.values() if user.email == email), None)
+    new = {"id": max(store.members) + 1, "email": email, "role": role}
+    return _USERS.save(store, known or _USERS.writable.create(given, **new), 201)
+
+
+@router.put("/users/{key}/role")
+async def change_role(store: SandboxStore, caller: Member, key: str, given: Given) -> JSONResponse:
+    """Change a member's role."""
+    _need_admin(caller)
+    return _USERS.save(store, replace(_USERS.find(store, key), role=_role(given.get("role"))))
+
+
+@router.put("/users/{key}/to/guest")
+async def convert_to_guest(store: SandboxStore, caller: Member, key: str) -> JSONResponse:
+    """Disable a member, and make them a guest; their open tasks stay theirs."""
+    _need_admin(caller)
+    user = _USERS.find(store, key)
+    _disable(store, _USERS, key)
+    guest = Guest(store.new_increment(), user.email, store.now(), user.first_name, user.last_name)
+    return _GUESTS.save(store, guest)
+
+
+@router.post("/users/{key}/add-watcher")
+async def add_watcher(store: SandboxStore, caller: Member, key: str, given: Given) -> JSONResponse:
+    """Subscribe a member to what happens, by webhook or by mail; webhooks need an admin."""
+    names = ("object_type", "object_id", "notification_type")
+    writable = Writable(Watcher, (*names, "webhook"), required=names)
+    watcher = writable.create(given, id=store.new_increment(), user_id=_USERS.find(store, key).id)
+    if watcher.notification_type == "webhook":
+        _need_admin(caller)
+        if not watcher.webhook:
+            raise invalid({"webhook": ["The webhook field is required."]})
+    store.watchers[watcher.id] = watcher
+    return answer(asdict(watcher), 201)
+
+
+@router.get("/watchers")
+async def list_watchers(store: SandboxStore, notification: str | None = None) -> JSONResponse:
+    """List the subscriptions."""
+    watchers = store.watchers.values()
+    return answer([asdict(each) for each in watchers if notification in (None, each.notification_type)])
+
+
+@router.delete("/remove-watcher/{watcher_id}")
+async def remove_watcher(store: SandboxStore, watcher_id: int) -> Response:
+    """End a subscription."""
+    if store.watchers.pop(watcher_id, None) is None:
         raise not_found()
-    return JSONResponse({"data": serializers.member(store, store.members[user_id])})
-
-
-@router.get("/guests")
-async def list_guests(
-    request: Request, store: SandboxStore, caller: Member, query: listing.Pages
-) -> JSONResponse:
-    """List the guests."""
-    text = (query.q or "").casefold()
-    found = [guest for guest in store.guests.values() if text in guest.email.casefold()]
-    return JSONResponse(listing.page(found, serializers.guest, query, request.url))
-
-
-@router.get("/guests-list")
-async def list_all_guests(store: SandboxStore, caller: Member) -> JSONResponse:
-    """List the guests on one page."""
-    return JSONResponse({"data": [serializers.guest(guest) for guest in store.guests.values()]})
+    return Response(status_code=204)
 
 
 @router.post("/guests")
-async def invite_guest(store: SandboxStore, caller: Member, body: schemas.InviteGuest) -> JSONResponse:
+async def invite_guest(store: SandboxStore, given: Given) -> JSONResponse:
     """Invite a guest; an invitation sends mail, so there is an hourly cap."""
-    email = body.email.casefold()
-    if any(user.email.casefold() == email for user in store.members.values()):
+    email = _email(given)
+    if any(user.email.casefold() == email and not user.disabled_at for user in store.members.values()):
         raise invalid({"email": ["The email belongs to a member of the organization."]})
     store.spend(HourlyCap.GUEST_INVITE)
-    guest = store.guests.get(email)
-    if guest is None:
-        guest = Guest(
-            id=store.new_increment(),
-            email=email,
-            created_at=store.now(),
-            first_name=body.first_name,
-            last_name=body.last_name,
-            company_name=body.company_name,
-            phone_1=body.phone_1,
+    new = {"id": store.new_increment(), "email": email, "created_at": store.now()}
+    return _GUESTS.save(store, store.guests.get(email) or _NEW_GUEST.create(given, **new), 201)
+
+
+@router.post("/guests/{key}/to/member")
+async def convert_to_member(store: SandboxStore, caller: Member, key: str) -> JSONResponse:
+    """Make a guest a light member."""
+    _need_admin(caller)
+    guest = _GUESTS.find(store, key)
+    del store.guests[guest.email]
+    names = (guest.first_name or "", guest.last_name or "")
+    return _USERS.save(store, User(max(store.members) + 1, guest.email, *names, Role.LIGHT))
+
+
+@router.post("/folders/add-object")
+async def add_to_folder(store: SandboxStore, caller: Member, given: Given) -> JSONResponse:
+    """Put a process into a folder of processes; a template has a ``folder_id`` instead."""
+    if given.get("subject_type") != "Run":
+        raise invalid({"subject_type": ["The selected subject type is invalid."]})
+    run = store.run(str(given.get("subject_id")), caller)
+    folder = store.folders.get(str(given.get("folder_id")))
+    if folder is None or folder.folder_type != "run":
+        raise invalid({"folder_id": ["The selected folder id is invalid."]})
+    run.folders = (*_without(folder.id, run.folders), folder.id)
+    store.changed(run)
+    number = association_id(run.id, folder.id)
+    return answer({"id": number, "folder_id": folder.id, "subject_id": run.id, "subject_type": "Run"}, 201)
+
+
+@router.delete("/folders-objects/{number}")
+async def remove_from_folder(store: SandboxStore, number: int) -> Response:
+    """Take a process out of a folder, by the id of their association."""
+    run, folder_id = associated(((run, each) for run in store.runs.values() for each in run.folders), number)
+    run.folders = _without(folder_id, run.folders)
+    store.changed(run)
+    return Response(status_code=204)
+
+
+# After the paths with a word where these have an id.
+for _kind in (_USERS, _GUESTS, _GROUPS, _TAGS, _FOLDERS):
+    _add_routes(_kind)
+
+
+def _forget(store: Store, key: str) -> None:
+    """Take what was deleted from everything that has it."""
+    for folder in tuple(store.folders.values()):
+        if folder.parent_id == key:
+            store.folders[folder.id] = replace(folder, parent_id=None)
+    for each in tuple(store.checklists.values()):
+        folder_id = None if each.folder_id == key else each.folder_id
+        store.checklists[each.id] = replace(each, tags=_without(key, each.tags), folder_id=folder_id)
+    items: tuple[Run | Task, ...] = (*store.runs.values(), *store.tasks.values())
+    for item in items:
+        if isinstance(item, Run):
+            new: JSON = {"folders": _without(key, item.folders), "groups": _without(key, item.groups)}
+        else:
+            owners = item.owners
+            guests, groups = _without(key, owners.guests), _without(key, owners.groups)
+            new = {"owners": Owners(owners.users, guests, groups)}
+        new["tags"] = _without(key, item.tags)
+        if any(getattr(item, name) != value for name, value in new.items()):
+            for name, value in new.items():
+                setattr(item, name, value)
+            store.changed(item)
+    store.changed()
+
+
+def _without(key: str, keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(each for each in keys if each != key)
+
+
+def _email(given: JSON) -> str:
+    email = str(given.get("email") or "").strip().casefold()
+    name, _, domain = email.partition("@")
+    if not name or "." not in domain or " " in email:
+        raise invalid({"email": ["The email must be a valid email address."]})
+    return email
+
+
+def _role(role: Any) -> Role:
+    for known in Role:
+        if str(role).casefold() == known.casefold():
+            return known
+    raise invalid({"role": ["The selected role is invalid."]})
+
+
+def _disable(store: Store, kind: _Kind, key: str) -> JSONResponse:
+    item = kind.find(store, key)
+    if kind is _USERS and item.id == min(store.members):
+        raise RefusedError(
+            400,
+            "Cannot modify the default administrator. "
+            "Please assign another member as default administrator first.",
         )
-        store.guests[email] = guest
-        store.changed()
-    return JSONResponse({"data": serializers.guest(guest)}, status_code=201)
+    return kind.save(store, replace(item, disabled_at=store.now()))
 
 
-@router.get("/guests/{email}")
-async def get_guest(store: SandboxStore, caller: Member, email: str) -> JSONResponse:
-    """Show a guest."""
-    if email.casefold() not in store.guests:
-        raise not_found()
-    return JSONResponse({"data": serializers.guest(store.guests[email.casefold()])})
-
-
-@router.get("/groups")
-async def list_groups(
-    request: Request, store: SandboxStore, caller: Member, query: listing.Pages
-) -> JSONResponse:
-    """List the groups."""
-    text = (query.q or "").casefold()
-    found = [group for group in store.groups.values() if text in group.name.casefold()]
-    return JSONResponse(listing.page(found, serializers.group, query, request.url))
-
-
-@router.get("/groups/{group_id}")
-async def get_group(store: SandboxStore, caller: Member, group_id: str) -> JSONResponse:
-    """Show a group."""
-    if group_id not in store.groups:
-        raise not_found()
-    return JSONResponse({"data": serializers.group(store.groups[group_id])})
-
-
-@router.get("/tags")
-async def list_tags(
-    request: Request, store: SandboxStore, caller: Member, query: listing.Pages
-) -> JSONResponse:
-    """List the tags."""
-    text = (query.q or "").casefold()
-    found = [tag for tag in store.tags.values() if text in tag.title.casefold()]
-    return JSONResponse(listing.page(found, lambda tag: serializers.tag(store, tag), query, request.url))
-
-
-@router.get("/tags/{tag_id}")
-async def get_tag(store: SandboxStore, caller: Member, tag_id: str) -> JSONResponse:
-    """Show a tag."""
-    if tag_id not in store.tags:
-        raise not_found()
-    return JSONResponse({"data": serializers.tag(store, store.tags[tag_id])})
-
-
-@router.get("/folders")
-async def list_folders(
-    request: Request, store: SandboxStore, caller: Member, query: listing.FolderFilters
-) -> JSONResponse:
-    """List the folders of templates or of runs."""
-    found = [folder for folder in store.folders.values() if query.folder_type in (None, folder.folder_type)]
-    return JSONResponse(
-        listing.page(found, lambda folder: serializers.folder(store, folder), query, request.url)
-    )
-
-
-@router.get("/folders/{folder_id}")
-async def get_folder(store: SandboxStore, caller: Member, folder_id: str) -> JSONResponse:
-    """Show a folder."""
-    if folder_id not in store.folders:
-        raise not_found()
-    return JSONResponse({"data": serializers.folder(store, store.folders[folder_id])})
+def _need_admin(caller: Caller) -> None:
+    if caller.member.role is not Role.ADMIN:
+        raise RefusedError(403, "You don't have permission to perform this action.")

@@ -1,18 +1,19 @@
-"""Runs: list, launch, show, update, archive, restore, delete for good, and comments and issues on them."""
+"""Runs: list, launch, show, update, archive, restore, delete for good."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from airflow_provider_tallyfy.sandbox import listing, processes, schemas, serializers, threads
-from airflow_provider_tallyfy.sandbox.model import ThreadLabel
+from airflow_provider_tallyfy.sandbox import listing, processes, schemas, serializers
 from airflow_provider_tallyfy.sandbox.routes.dependencies import (
     ItemStore,
     ListStore,
     Member,
     SandboxStore,
+    ThisRun,
     With,
+    answer,
 )
 
 router = APIRouter(prefix="/organizations/{organization}/runs")
@@ -20,7 +21,7 @@ router = APIRouter(prefix="/organizations/{organization}/runs")
 
 @router.get("")
 async def list_runs(
-    request: Request, store: ListStore, caller: Member, includes: With, query: listing.RunFilters
+    request: Request, store: ListStore, caller: Member, includes: With, query: listing.Pages
 ) -> JSONResponse:
     """List runs."""
     return JSONResponse(
@@ -36,17 +37,12 @@ async def list_runs(
 @router.post("")
 async def launch(store: SandboxStore, caller: Member, body: schemas.LaunchRun) -> JSONResponse:
     """Start a process from a template."""
-    properties = body.properties("tags", "folders", "parent_id")
+    properties = body.given("checklist_id", "user_id", "tasks")
     if body.user_id is not None:
         properties["started_by"] = body.user_id
-    overrides = {
-        step_id: {"owners": override.owners and override.owners.owners(), "deadline": override.deadline}
-        for step_id, override in (body.tasks or {}).items()
-    }
-    run = processes.launch(
-        store, caller, body.checklist_id, prerun=body.prerun, overrides=overrides, **properties
-    )
-    return JSONResponse({"data": serializers.run(store, run)}, status_code=201)
+    overrides = {step_id: override.given() for step_id, override in body.tasks.items()}
+    run = processes.launch(store, caller, body.checklist_id, overrides=overrides, **properties)
+    return answer(serializers.run(store, run), 201)
 
 
 @router.get("/{run_id}")
@@ -55,70 +51,34 @@ async def get_run(
 ) -> JSONResponse:
     """Show a run; an archived one has ``archived_at`` and no tasks."""
     run = store.run(run_id, caller)
-    return JSONResponse(
-        {"data": serializers.run(store, run, includes, form_fields_values=form_fields_values)}
-    )
+    return answer(serializers.run(store, run, includes, form_fields_values=form_fields_values))
 
 
 @router.put("/{run_id}")
 async def update_run(
-    store: SandboxStore, caller: Member, run_id: str, body: schemas.UpdateRun
+    store: SandboxStore, caller: Member, run: ThisRun, body: schemas.RunProperties
 ) -> JSONResponse:
-    """Change a run's properties and kick-off values; replace its members and groups."""
-    run = store.run(run_id, caller)
-    processes.update(store, caller, run, prerun=body.prerun, **body.properties())
-    return JSONResponse({"data": serializers.run(store, run)})
+    """Change a run's properties and kick-off values."""
+    processes.update(store, caller, run, **body.given())
+    return answer(serializers.run(store, run))
 
 
 @router.delete("/{run_id}")
-async def archive_run(store: SandboxStore, caller: Member, run_id: str) -> JSONResponse:
+async def archive_run(store: SandboxStore, caller: Member, run: ThisRun) -> JSONResponse:
     """Archive a run."""
-    run = store.run(run_id, caller)
     processes.archive(store, caller, run)
-    return JSONResponse({"data": serializers.run(store, run)})
+    return answer(serializers.run(store, run))
 
 
 @router.put("/{run_id}/activate")
-async def activate_run(store: SandboxStore, caller: Member, run_id: str) -> JSONResponse:
+async def activate_run(store: SandboxStore, caller: Member, run: ThisRun) -> JSONResponse:
     """Restore an archived run."""
-    run = store.run(run_id, caller)
     processes.activate(store, caller, run)
-    return JSONResponse({"data": serializers.run(store, run)})
+    return answer(serializers.run(store, run))
 
 
 @router.delete("/{run_id}/delete")
-async def delete_run(store: SandboxStore, caller: Member, run_id: str) -> Response:
+async def delete_run(store: SandboxStore, caller: Member, run: ThisRun) -> Response:
     """Delete an archived run for good; the answer has an empty body, as documented."""
-    processes.delete(store, caller, store.run(run_id, caller))
+    processes.delete(store, caller, run)
     return Response()
-
-
-@router.post("/{run_id}/comment")
-async def comment(
-    store: SandboxStore, caller: Member, run_id: str, body: schemas.WriteComment
-) -> JSONResponse:
-    """Comment on a run."""
-    run = store.run(run_id, caller)
-    thread = threads.comment(store, caller, run, body.content, label=body.label, state=body.state)
-    return JSONResponse({"data": serializers.thread(thread)}, status_code=201)
-
-
-@router.post("/{run_id}/problem")
-async def report_issue(
-    store: SandboxStore, caller: Member, run_id: str, body: schemas.ReportIssue
-) -> JSONResponse:
-    """Report an issue on a run; its tasks cannot change until it is resolved."""
-    run = store.run(run_id, caller)
-    thread = threads.comment(store, caller, run, body.content, label=ThreadLabel.PROBLEM)
-    return JSONResponse({"data": serializers.thread(thread)}, status_code=201)
-
-
-@router.post("/{run_id}/resolved-threads")
-async def resolve_issue(
-    store: SandboxStore, caller: Member, run_id: str, body: schemas.ResolveIssue
-) -> JSONResponse:
-    """Resolve an issue on a run."""
-    thread = threads.resolve(
-        store, caller, store.run(run_id, caller), body.thread_id, body.content, state=body.state
-    )
-    return JSONResponse({"data": serializers.thread(thread)}, status_code=201)

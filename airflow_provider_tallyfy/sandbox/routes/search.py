@@ -1,69 +1,142 @@
-"""The search for templates, processes and tasks by name, with one list for each kind."""
+"""The search for templates, processes, tasks and their parts by text and filter, with one list for each kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import Field
 
 from airflow_provider_tallyfy.sandbox import listing, serializers
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid
+from airflow_provider_tallyfy.sandbox.model import Checklist, Task
 from airflow_provider_tallyfy.sandbox.routes.dependencies import ListStore, Member
 from airflow_provider_tallyfy.sandbox.store import Store
 
 router = APIRouter(prefix="/organizations/{organization}/search")
 
-_Found = tuple[Sequence[Any], Callable[[Any], dict[str, Any]]]
+JSON = dict[str, Any]
+_Test = Callable[[JSON], bool]
+# What is searched, and what shows the thing.
+_Hit = tuple[str, Callable[[], JSON]]
 
-
-class SearchQuery(listing.Paging):
-    """The text to search for, and the kinds of things to search."""
-
-    search: str = Field(min_length=1)
-    on: str = "process"
+# Where a hit's JSON has what a filter is about: for each kind of hit, the field by the filter's name.
+_FIELDS: Mapping[str, Mapping[str, str]] = {
+    "blueprint": {
+        "title": "title",
+        "description": "summary",
+        "starter": "created_by",
+        "date": "created_at",
+    },
+    "process": {"title": "name", "description": "summary", "starter": "started_by", "date": "created_at"},
+    "task": {"title": "title", "starter": "starter_id"},
+}
+_OPERATIONS: Mapping[str, Callable[[str, str], bool]] = {
+    "=": operator.eq,
+    "<>": operator.ne,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
 
 
 @router.get("")
-async def search(
-    request: Request, store: ListStore, caller: Member, query: Annotated[SearchQuery, Query()]
-) -> JSONResponse:
-    """Find things with the text in their names."""
-    kinds = query.on.split(",")
+async def search(request: Request, store: ListStore, caller: Member, query: listing.Pages) -> JSONResponse:
+    """Find things with the text in their names; a filter compares their dates, starters, titles or descriptions."""
+    text, kinds = query.given("search"), (query.given("on") or "process").split(",")
+    if not text:
+        raise invalid({"search": ["The search field is required."]})
     if unknown := set(kinds) - _KINDS.keys():
-        raise invalid({"on": [f"The sandbox does not search for {', '.join(sorted(unknown))}."]})
-    text = query.search.casefold()
+        raise invalid({"on": [f"The selected on is invalid: {', '.join(sorted(unknown))}."]})
+    condition = _nested(request.query_params.multi_items())
     answer = {}
     for kind in kinds:
-        found, represent = _KINDS[kind](store, caller, text)
-        answer[kind] = listing.page(found, represent, query, request.url)
+        found = [show for name, show in _KINDS[kind](store, caller) if text.casefold() in name.casefold()]
+        if condition:
+            test = _test(condition, _FIELDS.get(kind, {}))
+            found = [show for show in found if test(show())]
+        answer[kind] = listing.page(found, lambda show: show(), query, request.url)
     return JSONResponse(answer)
 
 
-def _checklists(store: Store, caller: Caller, text: str) -> _Found:
-    found = [each for each in store.checklists.values() if text in each.title.casefold()]
-    return found, lambda each: serializers.checklist(store, each)
+def _nested(params: Iterable[tuple[str, str]]) -> JSON:
+    """Return ``filter[1][field]=date`` and its kin as PHP does, ``{"1": {"field": "date"}}``."""
+    nested: JSON = {}
+    for name, value in params:
+        if name.startswith("filter["):
+            *path, last = re.findall(r"\[(\w+)\]", name)
+            inner = nested
+            for each in path:
+                inner = inner.setdefault(each, {})
+            inner[last] = value
+    return nested
 
 
-def _runs(store: Store, caller: Caller, text: str) -> _Found:
-    found = [
-        each
-        for each in store.runs.values()
-        if each.archived_at is None and store.may_see(each, caller) and text in each.name.casefold()
-    ]
-    return found, lambda each: serializers.run(store, each)
+def _test(condition: JSON, fields: Mapping[str, str]) -> _Test:
+    if "0" in condition:
+        tests = [_test(each, fields) for key, each in condition.items() if key != "0"]
+        join = any if condition["0"].get("value") == "OR" else all
+        return lambda hit: join(test(hit) for test in tests)
+    field, value = str(condition.get("field")), condition.get("value")
+    compare = _OPERATIONS.get(condition.get("operation", "="))
+    if field not in fields or compare is None or value is None:
+        raise invalid({"filter": [f"The filter takes these fields: {', '.join(fields)}."]})
+    # The start of a date as long as the value, so that a day is compared with days.
+    length = len(value) if field == "date" else None
+    name = fields[field]
+    return lambda hit: compare(str(hit[name])[:length], value)
 
 
-def _tasks(store: Store, caller: Caller, text: str) -> _Found:
-    found = [each for each in listing.organization_tasks(store, caller) if text in each.title.casefold()]
-    return found, lambda each: serializers.task(store, each)
+def _templates(store: Store, caller: Caller) -> Iterator[_Hit]:
+    for item in _active(store):
+        yield item.title, partial(serializers.checklist, store, item)
 
 
-_KINDS: dict[str, Callable[[Store, Caller, str], _Found]] = {
-    "blueprint": _checklists,
+def _runs(store: Store, caller: Caller) -> Iterator[_Hit]:
+    for item in store.runs.values():
+        if item.archived_at is None and store.may_see(item, caller):
+            yield item.name, partial(serializers.run, store, item)
+
+
+def _tasks(store: Store, caller: Caller) -> Iterator[_Hit]:
+    for item in listing.organization_tasks(store, caller):
+        # tallyfy/mcp-public: a hit on a task does not say which process the task is in.
+        yield item.title, partial(_task, store, item)
+
+
+def _task(store: Store, item: Task) -> JSON:
+    return serializers.task(store, item) | {"run_id": None}
+
+
+def _steps(store: Store, caller: Caller) -> Iterator[_Hit]:
+    for checklist in _active(store):
+        for step in checklist.steps:
+            yield step.title, partial(serializers.step, store, checklist, step)
+
+
+def _captures(store: Store, caller: Caller) -> Iterator[_Hit]:
+    for checklist in _active(store):
+        for step in checklist.steps:
+            for field in step.captures:
+                yield field.label, partial(serializers.capture, store, step, field)
+
+
+def _active(store: Store) -> Iterator[Checklist]:
+    return (item for item in store.checklists.values() if item.archived_at is None)
+
+
+_KINDS: Mapping[str, Callable[[Store, Caller], Iterable[_Hit]]] = {
+    "blueprint": _templates,
     "process": _runs,
     "task": _tasks,
+    "step": _steps,
+    "capture": _captures,
+    "snippet": lambda store, caller: (),
 }

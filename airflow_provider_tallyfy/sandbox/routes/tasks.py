@@ -1,49 +1,96 @@
-"""Tasks, of runs and one-off: list, show, update, complete, reopen, create, and comments and issues on them."""
+"""Tasks, of runs and one-off: list, show, update, complete, reopen, create, archive."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from airflow_provider_tallyfy.sandbox import listing, schemas, serializers, tasks, threads
-from airflow_provider_tallyfy.sandbox.access import Caller
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import Task, ThreadLabel
+from airflow_provider_tallyfy.sandbox import listing, schemas, serializers, tasks, templates
+from airflow_provider_tallyfy.sandbox.errors import invalid, not_found
+from airflow_provider_tallyfy.sandbox.model import Task, guest_code
 from airflow_provider_tallyfy.sandbox.routes.dependencies import (
     ItemStore,
     ListStore,
     Member,
     SandboxStore,
+    ThisTask,
     With,
+    answer,
 )
 from airflow_provider_tallyfy.sandbox.store import Store
 
 router = APIRouter(prefix="/organizations/{organization}")
 
+_ListTasks = Callable[[Iterable[Task], str], JSONResponse]
+
+
+async def _list_tasks(request: Request, store: ListStore, includes: With, query: listing.Pages) -> _ListTasks:
+    """Return the function that answers a request for a list of tasks, given all of them and the default order."""
+
+    def list_tasks(found: Iterable[Task], sort: str) -> JSONResponse:
+        matching = listing.tasks_found(store, found, query, sort=sort)
+        return JSONResponse(
+            listing.page(matching, lambda task: serializers.task(store, task, includes), query, request.url)
+        )
+
+    return list_tasks
+
+
+async def _visible_tasks(store: ListStore, caller: Member, query: listing.Pages) -> Iterable[Task]:
+    return listing.organization_tasks(store, caller, query.given("archived"))
+
+
+ListTasks = Annotated[_ListTasks, Depends(_list_tasks)]
+VisibleTasks = Annotated[Iterable[Task], Depends(_visible_tasks)]
+
 
 @router.get("/runs/{run_id}/tasks")
 async def list_run_tasks(
-    request: Request,
-    store: ListStore,
-    caller: Member,
-    run_id: str,
-    includes: With,
-    query: listing.TaskFilters,
+    store: ListStore, caller: Member, run_id: str, list_tasks: ListTasks
 ) -> JSONResponse:
-    """List a run's tasks, including hidden ones; an archived run has none."""
+    """List a run's tasks, including hidden ones; those of an archived run are gone with it."""
     run = store.run(run_id, caller)
-    if run.archived_at is not None:
+    return list_tasks(() if run.archived_at is not None else run.tasks.values(), "position")
+
+
+@router.get("/tasks")
+async def list_organization_tasks(visible: VisibleTasks, list_tasks: ListTasks) -> JSONResponse:
+    """List the organization's tasks."""
+    return list_tasks(visible, "newest")
+
+
+@router.get("/me/tasks")
+async def list_my_tasks(
+    store: ListStore, caller: Member, visible: VisibleTasks, query: listing.Pages, list_tasks: ListTasks
+) -> JSONResponse:
+    """List the tasks assigned to the caller; only the active ones if no status is given, as at Tallyfy."""
+    mine = (task for task in visible if store.is_assigned(task, caller.member))
+    if query.given("status") is None:
+        mine = (task for task in mine if task.is_pending)
+    return list_tasks(mine, "deadline")
+
+
+@router.get("/users/{user_id}/tasks")
+async def list_user_tasks(
+    store: ListStore, user_id: int, visible: VisibleTasks, list_tasks: ListTasks
+) -> JSONResponse:
+    """List the tasks assigned to a member."""
+    if user_id not in store.members:
         raise not_found()
-    return _page(
-        request,
-        store,
-        listing.tasks_found(store, run.tasks.values(), query, sort="position"),
-        includes,
-        query,
+    member = store.members[user_id]
+    return list_tasks((task for task in visible if store.is_assigned(task, member)), "newest")
+
+
+@router.get("/guests/{guest}/tasks")
+async def list_guest_tasks(guest: str, visible: VisibleTasks, list_tasks: ListTasks) -> JSONResponse:
+    """List the tasks assigned to a guest, named by the email address or by the code in the guest's link."""
+    theirs = (
+        task for task in visible if any(guest in (email, guest_code(email)) for email in task.owners.guests)
     )
+    return list_tasks(theirs, "newest")
 
 
 @router.get("/runs/{run_id}/tasks/{task_id}")
@@ -54,13 +101,18 @@ async def get_run_task(
     return _task(store, store.task(task_id, caller, run_id), includes)
 
 
+@router.get("/tasks/{task_id}")
+async def get_task(store: ItemStore, caller: Member, task_id: str, includes: With) -> JSONResponse:
+    """Show any task, of a run or one-off."""
+    return _task(store, store.task(task_id, caller), includes)
+
+
 @router.put("/runs/{run_id}/tasks/{task_id}")
 async def update_run_task(
-    store: SandboxStore, caller: Member, run_id: str, task_id: str, body: schemas.UpdateTask
+    store: SandboxStore, caller: Member, task: ThisTask, body: schemas.UpdateTask
 ) -> JSONResponse:
     """Change a task of a run, including its form values."""
-    task = store.task(task_id, caller, run_id)
-    tasks.update(store, caller, task, taskdata=body.taskdata, **body.changes())
+    tasks.update(store, caller, task, **body.given("status"))
     return _task(store, task)
 
 
@@ -69,134 +121,59 @@ async def complete_run_task(
     store: SandboxStore, caller: Member, run_id: str, body: schemas.CompleteTask
 ) -> JSONResponse:
     """Complete a task of a run, and show which tasks the rules hid or showed."""
-    store.run(run_id, caller)
     task = store.task(body.task_id, caller, run_id)
-    changed = _complete(store, caller, task, body)
-    return JSONResponse(
-        {"data": {**serializers.task(store, task), "tasks_changed_by_rules": _statuses(store, changed)}}
-    )
+    changed = tasks.complete(store, caller, task, **body.given("task_id"))
+    by_rules = {each.id: {"title": each.title, "status": tasks.status(each)} for each in changed}
+    return answer({**serializers.task(store, task), "tasks_changed_by_rules": by_rules})
 
 
 @router.delete("/runs/{run_id}/completed-tasks/{task_id}")
-async def reopen_run_task(store: SandboxStore, caller: Member, run_id: str, task_id: str) -> JSONResponse:
+async def reopen_run_task(store: SandboxStore, caller: Member, task: ThisTask) -> JSONResponse:
     """Reopen a completed task of a run."""
-    task = store.task(task_id, caller, run_id)
     tasks.reopen(store, caller, task)
     return _task(store, task)
 
 
-@router.get("/tasks")
-async def list_tasks(
-    request: Request, store: ListStore, caller: Member, includes: With, query: listing.TaskFilters
-) -> JSONResponse:
-    """List the organization's tasks."""
-    found = listing.organization_tasks(store, caller, query.archived)
-    return _page(request, store, listing.tasks_found(store, found, query, sort="newest"), includes, query)
-
-
-@router.get("/me/tasks")
-async def list_my_tasks(
-    request: Request, store: ListStore, caller: Member, includes: With, query: listing.TaskFilters
-) -> JSONResponse:
-    """List the tasks assigned to the caller; only the active ones if no status is given, as at Tallyfy."""
-    query.status = query.status or "active"
-    mine = (
-        task
-        for task in listing.organization_tasks(store, caller, query.archived)
-        if store.is_assigned(task, caller.member)
-    )
-    return _page(request, store, listing.tasks_found(store, mine, query, sort="deadline"), includes, query)
-
-
-@router.get("/users/{user_id}/tasks")
-async def list_user_tasks(
-    request: Request,
-    store: ListStore,
-    caller: Member,
-    user_id: int,
-    includes: With,
-    query: listing.TaskFilters,
-) -> JSONResponse:
-    """List the tasks assigned to a member."""
-    if user_id not in store.members:
-        raise not_found()
-    member = store.members[user_id]
-    theirs = (
-        task
-        for task in listing.organization_tasks(store, caller, query.archived)
-        if store.is_assigned(task, member)
-    )
-    return _page(request, store, listing.tasks_found(store, theirs, query, sort="newest"), includes, query)
-
-
-@router.get("/guests/{email}/tasks")
-async def list_guest_tasks(
-    request: Request,
-    store: ListStore,
-    caller: Member,
-    email: str,
-    includes: With,
-    query: listing.TaskFilters,
-) -> JSONResponse:
-    """List the tasks assigned to a guest."""
-    theirs = (
-        task
-        for task in listing.organization_tasks(store, caller, query.archived)
-        if email in task.owners.guests
-    )
-    return _page(request, store, listing.tasks_found(store, theirs, query, sort="newest"), includes, query)
-
-
 @router.post("/tasks")
 async def create_task(store: SandboxStore, caller: Member, body: schemas.CreateTask) -> JSONResponse:
-    """Create a one-off task."""
+    """Create a one-off task, or a process that has one for each assignee."""
     if any(tag not in store.tags for tag in body.tags):
         raise invalid({"tags": ["The selected tags are invalid."]})
-    task = tasks.create(
+    create = tasks.create_for_each if body.separate_task_for_each_assignee else tasks.create
+    task = create(
         store,
         caller,
-        owners=body.owners.owners(),
-        run_id=body.run_id,
-        title=body.title,
-        task_type=body.task_type,
-        deadline=body.deadline,
+        **body.given("description", "summary", "form_fields", "separate_task_for_each_assignee"),
         summary=body.description or body.summary or "",
-        tags=tuple(body.tags),
-        captures=tuple(field.form_field(store.new_id()) for field in body.form_fields),
-        everyone_must_complete=body.everyone_must_complete,
-        can_complete_only_assignees=body.can_complete_only_assignees,
-        **body.properties(),
+        captures=tuple(templates.new_field(store, field) for field in body.form_fields),
     )
-    return JSONResponse({"data": serializers.task(store, task, with_summary=True)}, status_code=201)
+    return answer(serializers.task(store, task, with_summary=True), 201)
 
 
-@router.get("/tasks/{task_id}")
-async def get_task(store: ItemStore, caller: Member, task_id: str, includes: With) -> JSONResponse:
-    """Show any task, of a run or one-off."""
-    return _task(store, store.task(task_id, caller), includes)
+@router.post("/tasks/{task_id}/clone")
+async def clone_task(store: SandboxStore, caller: Member, task: ThisTask) -> JSONResponse:
+    """Copy a task as a one-off task, open and without its answers, in the same process if it is in one."""
+    names = ("owners", "run_id", "title", "task_type", "deadline", "summary", "tags", "captures", "webhook")
+    copy = tasks.create(store, caller, **{name: getattr(task, name) for name in names})
+    return answer(serializers.task(store, copy, with_summary=True), 201)
 
 
 @router.put("/tasks/{task_id}")
 async def update_task(
-    store: SandboxStore, caller: Member, task_id: str, body: schemas.UpdateTask
+    store: SandboxStore, caller: Member, task: ThisTask, body: schemas.UpdateTask
 ) -> JSONResponse:
     """Change a one-off task; title, deadline and owners are required each time."""
-    task = _one_off(store.task(task_id, caller))
-    missing = {
-        name: [f"The {name} field is required."]
-        for name in ("title", "deadline", "owners")
-        if getattr(body, name) is None
-    }
-    if missing:
-        raise invalid(missing)
-    tasks.update(store, caller, task, taskdata=body.taskdata, **body.changes())
+    _refuse_in_run(task)
+    if missing := {"title", "deadline", "owners"} - body.given().keys():
+        raise invalid({name: [f"The {name} field is required."] for name in sorted(missing)})
+    tasks.update(store, caller, task, **body.given("status"))
     return _task(store, task)
 
 
 @router.delete("/tasks/{task_id}")
-async def archive_task(store: SandboxStore, caller: Member, task_id: str) -> Response:
+async def archive_task(store: SandboxStore, caller: Member, task: ThisTask) -> Response:
     """Archive a one-off task."""
-    tasks.archive(store, caller, store.task(task_id, caller))
+    tasks.archive(store, caller, task)
     return Response(status_code=204)
 
 
@@ -216,100 +193,24 @@ async def delete_task(store: SandboxStore, caller: Member, task_id: str) -> Resp
 @router.post("/completed-tasks")
 async def complete_task(store: SandboxStore, caller: Member, body: schemas.CompleteTask) -> JSONResponse:
     """Complete a one-off task."""
-    task = _one_off(store.task(body.task_id, caller))
-    _complete(store, caller, task, body)
-    return JSONResponse({"data": serializers.task(store, task)})
+    task = store.task(body.task_id, caller)
+    _refuse_in_run(task)
+    tasks.complete(store, caller, task, **body.given("task_id"))
+    return answer(serializers.task(store, task))
 
 
 @router.delete("/completed-tasks/{task_id}")
-async def reopen_task(store: SandboxStore, caller: Member, task_id: str) -> JSONResponse:
+async def reopen_task(store: SandboxStore, caller: Member, task: ThisTask) -> JSONResponse:
     """Reopen a completed one-off task."""
-    task = _one_off(store.task(task_id, caller))
+    _refuse_in_run(task)
     tasks.reopen(store, caller, task)
     return _task(store, task)
 
 
-@router.post("/tasks/{task_id}/comment")
-async def comment(
-    store: SandboxStore, caller: Member, task_id: str, body: schemas.WriteComment
-) -> JSONResponse:
-    """Comment on a task; the label ``problem`` reports an issue."""
-    thread = threads.comment(
-        store,
-        caller,
-        store.task(task_id, caller),
-        body.content,
-        label=body.label,
-        state=body.state,
-        sent_to=tuple(body.sent_to),
-    )
-    return JSONResponse({"data": serializers.thread(thread)}, status_code=201)
-
-
-@router.put("/tasks/{task_id}/comment/{thread_id}")
-async def edit_comment(
-    store: SandboxStore, caller: Member, task_id: str, thread_id: str, body: schemas.EditComment
-) -> JSONResponse:
-    """Change the text of a comment, or its state."""
-    thread = threads.edit(
-        store, caller, store.task(task_id, caller), thread_id, body.content, state=body.state
-    )
-    return JSONResponse({"data": serializers.thread(thread)})
-
-
-@router.delete("/tasks/{task_id}/comment/{thread_id}")
-async def delete_comment(store: SandboxStore, caller: Member, task_id: str, thread_id: str) -> Response:
-    """Delete a comment."""
-    threads.delete(store, caller, store.task(task_id, caller), thread_id)
-    return Response(status_code=204)
-
-
-@router.post("/tasks/{task_id}/problem")
-async def report_issue(
-    store: SandboxStore, caller: Member, task_id: str, body: schemas.ReportIssue
-) -> JSONResponse:
-    """Report an issue on a task, which cannot be completed until it is resolved."""
-    task = store.task(task_id, caller)
-    thread = threads.comment(store, caller, task, body.content, label=ThreadLabel.PROBLEM)
-    return JSONResponse({"data": serializers.thread(thread)}, status_code=201)
-
-
-@router.post("/tasks/{task_id}/resolved-threads")
-async def resolve_issue(
-    store: SandboxStore, caller: Member, task_id: str, body: schemas.ResolveIssue
-) -> JSONResponse:
-    """Resolve an issue on a task."""
-    thread = threads.resolve(
-        store, caller, store.task(task_id, caller), body.thread_id, body.content, state=body.state
-    )
-    return JSONResponse({"data": serializers.thread(thread)}, status_code=201)
-
-
-def _page(
-    request: Request,
-    store: Store,
-    found: Sequence[Task],
-    includes: serializers.Includes,
-    query: listing.TaskQuery,
-) -> JSONResponse:
-    return JSONResponse(
-        listing.page(found, lambda task: serializers.task(store, task, includes), query, request.url)
-    )
-
-
 def _task(store: Store, task: Task, includes: serializers.Includes = serializers.NOTHING) -> JSONResponse:
-    return JSONResponse({"data": serializers.task(store, task, includes, with_summary=True)})
+    return answer(serializers.task(store, task, includes, with_summary=True))
 
 
-def _complete(store: Store, caller: Caller, task: Task, body: schemas.CompleteTask) -> list[Task]:
-    return tasks.complete(store, caller, task, is_approved=body.is_approved, override_user=body.override_user)
-
-
-def _statuses(store: Store, changed: Sequence[Task]) -> dict[str, Any]:
-    return {task.id: {"title": task.title, "status": tasks.status(task, store.now())} for task in changed}
-
-
-def _one_off(task: Task) -> Task:
+def _refuse_in_run(task: Task) -> None:
     if task.run_id is not None:
-        raise RefusedError(404, "Resource not found", code="RESOURCE_NOT_FOUND")
-    return task
+        raise not_found()

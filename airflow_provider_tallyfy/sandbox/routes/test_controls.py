@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Request
@@ -16,7 +17,6 @@ from airflow_provider_tallyfy.sandbox.clock import as_text
 from airflow_provider_tallyfy.sandbox.controls import Controls, Fault
 from airflow_provider_tallyfy.sandbox.errors import invalid
 from airflow_provider_tallyfy.sandbox.routes.dependencies import SandboxStore
-from airflow_provider_tallyfy.sandbox.schemas import Moment
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.sandbox.store import FeedFaults
 
@@ -35,7 +35,7 @@ class MoveClock(BaseModel):
     """``{"advance": seconds}`` or ``{"set": moment}``."""
 
     advance: float | None = None
-    set: Moment | None = None
+    set: datetime | None = None
 
     @model_validator(mode="after")
     def _is_one(self) -> MoveClock:

@@ -25,7 +25,7 @@ pytestmark = [
 SOON = 90.0
 DEFERRED = ("next_task", "task_done", "run_complete", "approval", "zero_worker")
 LOOK = (
-    "1 of 3 tasks are done; 'Approve release' is open; with user Ben Larsen, group 5eed0007000000000000000000000001; "
+    "1 of 3 tasks are done; 'Approve release' is open; with user 1002, group 5eed0007000000000000000000000001; "
     "due "
 )
 

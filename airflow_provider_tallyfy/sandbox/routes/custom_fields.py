@@ -1,0 +1,123 @@
+"""Custom fields: metadata that an organization keeps on runs and tasks, by keys that an admin defines."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from airflow_provider_tallyfy.sandbox import listing, schemas, serializers
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
+from airflow_provider_tallyfy.sandbox.model import CustomFieldKey, Role, Run, Task
+from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, Subject, answer
+from airflow_provider_tallyfy.sandbox.store import Store
+
+router = APIRouter(prefix="/organizations/{organization}")
+_OF_RUN, _OF_TASK = "/runs/{run_id}/custom-fields", "/runs/{run_id}/tasks/{task_id}/custom-fields"
+
+
+def _keys(store: Store, subject: Run | Task) -> dict[str, CustomFieldKey]:
+    kind = "task" if isinstance(subject, Task) else "process"
+    return {
+        key.key: key for key in store.custom_field_keys.values() if key.applies_to == kind and key.is_active
+    }
+
+
+async def _key(store: SandboxStore, subject: Subject, key: str) -> str:
+    if key not in _keys(store, subject):
+        raise invalid({"key": ["The key is unknown."]})
+    return key
+
+
+Key = Annotated[str, Depends(_key)]
+
+
+class DefineKey(schemas.Body):
+    """``POST …/custom-field-keys``."""
+
+    key: schemas.Text
+    applies_to: Literal["process", "task"]
+    field_type: Literal["text", "textarea", "number", "boolean", "date", "email", "url"]
+    is_required: bool = False
+    is_active: bool = True
+
+
+class SetValues(schemas.Body):
+    """``PUT …/custom-fields``."""
+
+    custom_fields: schemas.Values
+
+
+class SetValue(schemas.Body):
+    """``PATCH …/custom-fields/{key}``."""
+
+    value: Any
+
+
+@router.get("/custom-field-keys")
+async def list_keys(
+    request: Request, store: SandboxStore, caller: Member, query: listing.Pages
+) -> JSONResponse:
+    """List the keys."""
+    applies_to = query.given("applies_to")
+    found = [key for key in store.custom_field_keys.values() if applies_to in (None, key.applies_to)]
+    return JSONResponse(listing.page(found, serializers.custom_field_key, query, request.url))
+
+
+@router.post("/custom-field-keys")
+async def define_key(store: SandboxStore, caller: Member, body: DefineKey) -> JSONResponse:
+    """Define a key; only an admin can."""
+    if caller.member.role is not Role.ADMIN:
+        raise RefusedError(403, "Only an admin can define custom fields.")
+    if any(
+        (key.key, key.applies_to) == (body.key, body.applies_to) for key in store.custom_field_keys.values()
+    ):
+        raise invalid({"key": ["The key has already been taken."]})
+    key = CustomFieldKey(id=store.new_id(), created_at=store.now(), **dict(body))
+    store.custom_field_keys[key.id] = key
+    return answer(serializers.custom_field_key(key), 201)
+
+
+@router.get(_OF_RUN)
+@router.get(_OF_TASK)
+async def show_values(subject: Subject) -> JSONResponse:
+    """Show the values of a run or task."""
+    return answer({"custom_fields": subject.custom_fields})
+
+
+@router.put(_OF_RUN)
+@router.put(_OF_TASK)
+async def replace_values(store: SandboxStore, subject: Subject, body: SetValues) -> JSONResponse:
+    """Replace all values of a run or task."""
+    keys, given = _keys(store, subject), body.custom_fields
+    errors = {name: ["The key is unknown."] for name in given.keys() - keys.keys()}
+    errors |= {
+        name: [f"{name} is required"]
+        for name, key in keys.items()
+        if key.is_required and given.get(name) in (None, "")
+    }
+    if errors:
+        raise invalid({f"custom_fields.{name}": messages for name, messages in errors.items()})
+    return _change(store, subject, given)
+
+
+@router.patch(f"{_OF_RUN}/{{key}}")
+@router.patch(f"{_OF_TASK}/{{key}}")
+async def set_value(store: SandboxStore, subject: Subject, key: Key, body: SetValue) -> JSONResponse:
+    """Set one value of a run or task."""
+    return _change(store, subject, subject.custom_fields | {key: body.value})
+
+
+@router.delete(f"{_OF_RUN}/{{key}}")
+@router.delete(f"{_OF_TASK}/{{key}}")
+async def remove_value(store: SandboxStore, subject: Subject, key: Key) -> JSONResponse:
+    """Remove one value of a run or task."""
+    left = {name: value for name, value in subject.custom_fields.items() if name != key}
+    return _change(store, subject, left)
+
+
+def _change(store: Store, subject: Run | Task, values: dict[str, Any]) -> JSONResponse:
+    subject.custom_fields, subject.last_updated = values, store.now()
+    store.changed(subject)
+    return answer({"custom_fields": values})

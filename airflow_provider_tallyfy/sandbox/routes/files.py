@@ -1,0 +1,112 @@
+"""Uploaded files, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.datastructures import UploadFile
+
+from airflow_provider_tallyfy.sandbox.access import Caller
+from airflow_provider_tallyfy.sandbox.clock import as_text
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
+from airflow_provider_tallyfy.sandbox.model import File
+from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, answer, authenticated
+from airflow_provider_tallyfy.sandbox.store import Store
+
+MAX_BYTES = 100 * 1024 * 1024
+_REQUIRED = ("uploaded_from", "subject_type", "subject_id")
+
+router = APIRouter(prefix="/organizations/{organization}", dependencies=authenticated)
+
+
+@router.post("/assets")
+@router.post("/file")
+async def upload(request: Request, store: SandboxStore, caller: Member) -> JSONResponse:
+    """Store a file; it is not in a form field before a task's ``taskdata`` or a ``prerun`` names it."""
+    async with request.form() as form:
+        upload, fields = (
+            form.get("name"),
+            {name: str(form.get(name) or "") for name in (*_REQUIRED, "step_id")},
+        )
+        errors = {name: [f"The {name} field is required."] for name in _REQUIRED if not fields[name]}
+        if not isinstance(upload, UploadFile):
+            errors["name"] = ["The name field is required, as a file."]
+        elif (upload.size or 0) > MAX_BYTES:
+            errors["name"] = ["The name may not be greater than 102400 kilobytes."]
+        if errors or not isinstance(upload, UploadFile):
+            raise invalid(errors)
+        _check_subject(store, caller, fields["subject_type"], fields["subject_id"])
+        file = File(
+            id=store.new_id(),
+            filename=upload.filename or "file",
+            content=await upload.read(),
+            uploaded_at=store.now(),
+            step_id=fields.pop("step_id") or None,
+            **fields,
+        )
+    store.files[file.id] = file
+    return answer(_shown(file))
+
+
+@router.get("/assets/{file_id}")
+async def get_file(store: SandboxStore, file_id: str) -> JSONResponse:
+    """Show what is known of a file."""
+    return answer(_shown(_file(store, file_id)))
+
+
+@router.get("/file/{file_id}/dl")
+async def download(store: SandboxStore, file_id: str) -> Response:
+    """Return the bytes of a file."""
+    file = _file(store, file_id)
+    # A header is Latin-1, so a name with other characters is escaped.
+    filename = file.filename.encode("ascii", "backslashreplace").decode().replace('"', "'")
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    return Response(file.content, media_type="application/octet-stream", headers=headers)
+
+
+@router.delete("/file/{file_id}")
+@router.delete("/assets/{file_id}")
+async def delete_file(store: SandboxStore, file_id: str) -> Response:
+    """Delete a file for good."""
+    del store.files[_file(store, file_id).id]
+    return Response()
+
+
+def _file(store: Store, file_id: str) -> File:
+    if file_id not in store.files:
+        raise not_found()
+    return store.files[file_id]
+
+
+def _check_subject(store: Store, caller: Caller, subject_type: str, subject_id: str) -> None:
+    find: dict[str, Callable[[], object]] = {
+        "Checklist": lambda: store.checklist(subject_id),
+        "Run": lambda: store.run(subject_id, caller),
+        "Task": lambda: store.task(subject_id, caller),
+    }
+    try:
+        find[subject_type]()
+    except KeyError:
+        raise invalid({"subject_type": ["The selected subject type is invalid."]}) from None
+    except RefusedError:
+        raise invalid({"subject_id": ["The selected subject id is invalid."]}) from None
+
+
+def _shown(file: File) -> dict[str, Any]:
+    url = f"organizations/sandbox/file/{file.id}/dl"
+    return {
+        "id": file.id,
+        "filename": file.filename,
+        "version": 1,
+        "uploaded_from": file.uploaded_from,
+        "uploaded_at": as_text(file.uploaded_at),
+        "step_id": file.step_id,
+        "source": "local",
+        "system": None,
+        "uploaded_to_s3": True,
+        "subject": {"id": file.subject_id, "type": file.subject_type},
+        "url": url,
+    }

@@ -1,0 +1,80 @@
+"""How a client's JSON becomes an item of the model: what is taken from it, only kept, or required."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Collection, Mapping
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter, ValidationError
+
+from airflow_provider_tallyfy.sandbox.errors import invalid
+
+_Item = TypeVar("_Item")
+
+
+@dataclasses.dataclass(frozen=True)
+class Writable(Generic[_Item]):
+    """What a client can write of one kind of item; anything else in a body is ignored, as at Tallyfy.
+
+    :param model: the item's dataclass; pydantic converts and checks the values by its types.
+    :param fields: the fields that a client sets.
+    :param settings: the fields that are kept in the item's ``settings`` and shown, and do nothing else here.
+    :param required: the fields that must be in the body of a create.
+    :param required_on_update: those that must be in the body of an update.
+    """
+
+    model: type[_Item]
+    fields: tuple[str, ...]
+    settings: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    required_on_update: tuple[str, ...] = ()
+
+    def create(self, given: Mapping[str, Any], **known: Any) -> _Item:
+        """Return a new item, or raise 422.
+
+        :param given: the client's JSON.
+        :param known: the values of the fields that the client does not set.
+        """
+        return self._build(given, known, self.required)
+
+    def update(self, item: _Item, given: Mapping[str, Any], **known: Any) -> _Item:
+        """Return an item with what a client changes of it, or raise 422; ``null`` resets a field to its default."""
+        values = {name: getattr(item, name) for name in self._names}
+        return self._build(given, values | known, self.required_on_update)
+
+    def _build(self, given: Mapping[str, Any], known: Mapping[str, Any], required: Collection[str]) -> _Item:
+        missing = {
+            name: [f"The {name.replace('_', ' ')} field is required."]
+            for name in required
+            if given.get(name) in (None, "")
+        }
+        if missing:
+            raise invalid(missing)
+        values = {**known, **{name: given[name] for name in self.fields if name in given}}
+        values = {name: value for name, value in values.items() if value is not None}
+        if self.settings:
+            kept = {name: given[name] for name in self.settings if name in given}
+            values["settings"] = {**known.get("settings", {}), **kept}
+        try:
+            return self._adapter.validate_python(values)
+        except ValidationError as error:
+            raise RequestValidationError(
+                [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
+            ) from None
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[_Item]:
+        return TypeAdapter(self.model)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [field.name for field in dataclasses.fields(self.model)]  # type: ignore[arg-type]
+
+
+def slug(text: str) -> str:
+    """Return an alias for a title: ``legal-review`` for *Legal review*."""
+    return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-")
