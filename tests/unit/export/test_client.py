@@ -32,12 +32,12 @@ class MovedTime:
 
 @pytest.fixture
 def connect(monkeypatch):
-    def connect(organization="acme", token="a-token", **extra):
+    def connect(organization="acme", password="a-token", **extra):  # noqa: S107
         described = {
             "conn_type": "tallyfy",
             "host": "https://tallyfy.test/api",
             "login": organization,
-            "password": token,
+            "password": password,
             "extra": {"requests_per_hour": 0, **extra},
         }
         monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
@@ -94,7 +94,7 @@ def test_a_token_that_was_rotated_is_taken_up(made, connect, requests_mock):
     requests_mock.get(URL, status_code=401, json={"message": "Expired."})
     requests_mock.get(URL, json={"data": []}, request_headers={"Authorization": "Bearer new"})
     patient = made()
-    connect(token="new")
+    connect(password="new")
     assert patient.read() == {"data": []}
 
 
