@@ -88,21 +88,22 @@ def upload(
     hook: TallyfyHook,
     path: Path,
     *,
-    checklist_id: str,
+    checklist_id: str | None = None,
     run_id: str | None = None,
     step_id: str | None = None,
     field_id: str | None = None,
     name: str | None = None,
 ) -> dict[str, Any]:
     """Upload a file; see :meth:`TallyfyHook.upload_file`."""
-    given = [run_id, step_id, field_id]
-    if any(given) and not all(given):
+    if (run_id is None) != (field_id is None) or (run_id is None and step_id is not None):
         raise ValueError(
-            "A file for a task needs run_id, step_id and field_id; one for a kick-off form none of them."
+            "A file for a task needs run_id and field_id; one for a kick-off form neither, nor step_id."
         )
     name = safe_name(path.name if name is None else name)
     size = check_file(path)
-    fields = {"source": "local", "checklist_id": identifier(checklist_id, "checklist_id")}
+    fields = {"source": "local"}
+    if run_id is None or checklist_id is not None:
+        fields["checklist_id"] = identifier(checklist_id, "checklist_id")
     if run_id is None:
         fields |= {
             "subject_type": "Checklist",
@@ -114,8 +115,9 @@ def upload(
             "subject_type": "Run",
             "subject_id": identifier(run_id, "run_id"),
             "uploaded_from": identifier(field_id, "field_id"),
-            "step_id": identifier(step_id, "step_id"),
         }
+        if step_id is not None:  # a one-off task has none
+            fields["step_id"] = identifier(step_id, "step_id")
     return hook._send(
         build_request("POST", "assets", hook._organization),
         read_item,

@@ -389,11 +389,19 @@ class TallyfyHook(BaseHook):
         """
         return files.download_to_path(self, file_id, Path(path))
 
+    def check_file(self, path: str | os.PathLike[str]) -> int:
+        """
+        Return the size of a local file that :meth:`upload_file` can upload.
+
+        :raises ValueError: there is no such file, or it is empty or too large.
+        """
+        return files.check_file(Path(path))
+
     def upload_file(
         self,
         path: str | os.PathLike[str],
         *,
-        checklist_id: str,
+        checklist_id: str | None = None,
         run_id: str | None = None,
         step_id: str | None = None,
         field_id: str | None = None,
@@ -406,10 +414,10 @@ class TallyfyHook(BaseHook):
         nothing. An upload is not repeated in doubt: it may have arrived.
 
         :param path: the local file, which is streamed: 1 byte to 100 MiB.
-        :param checklist_id: id of the template, for a kick-off form; or of the run's template.
-        :param run_id: id of the run, for a task's form; ``step_id`` and ``field_id`` are needed too then.
-        :param step_id: id of the task's step.
-        :param field_id: id of the form field.
+        :param checklist_id: id of the template; needed for a kick-off form.
+        :param run_id: id of the run, for a task's form; ``field_id`` is needed too then.
+        :param step_id: id of the task's step, unless it is a one-off task.
+        :param field_id: id of the form field, for a task's form.
         :param name: what the file is called in Tallyfy; its own name by default.
         :raises ValueError: there is no such file, or it is empty or too large.
         :raises TallyfyIndeterminateError: it may or may not have arrived.

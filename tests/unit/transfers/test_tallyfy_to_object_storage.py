@@ -97,4 +97,6 @@ def test_a_path_is_a_file_or_a_folder(path, expected):
 
 
 def test_templated_fields_are_those_of_the_documentation():
-    assert {"path", "since", "until", "checklist_id", "filters"} <= set(TallyfyToObjectStorageOperator.template_fields)
+    assert {"path", "since", "until", "checklist_id", "filters"} <= set(
+        TallyfyToObjectStorageOperator.template_fields
+    )
