@@ -48,6 +48,13 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "asset-uris": asset_uris,
         "dataset-uris": asset_uris,  # what Airflow 2 calls them
+        "transfers": [
+            {
+                "source-integration-name": "Tallyfy",
+                "target-integration-name": "Object Storage",
+                "python-module": "airflow_provider_tallyfy.transfers.tallyfy_to_object_storage",
+            }
+        ],
         "extra-links": ["airflow_provider_tallyfy.operators.links.TallyfyProcessLink"],
         "connection-types": [
             {

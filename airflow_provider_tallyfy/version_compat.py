@@ -61,6 +61,12 @@ def task_state_store(context: Context) -> Any | None:
     return context.get("task_state_store") if AIRFLOW_V_3_3_PLUS else None
 
 
+def asset_state_store(context: Context, asset: Any) -> Any | None:
+    """Return the store that an asset among the task's outlets has since Airflow 3.3; otherwise ``None``."""
+    stores = context.get("asset_state_store") if AIRFLOW_V_3_3_PLUS else None
+    return None if stores is None else stores[asset]
+
+
 def never_expire() -> Any:
     """Return the retention of a value that lasts as long as its DAG run."""
     from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # the SDK's stub file lacks it

@@ -9,10 +9,10 @@ began: what no read shows by then did not happen.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from airflow_provider_tallyfy.protocol.launch_mark import CLOCK_SKEW
 
@@ -72,6 +72,12 @@ class AttemptStore(Protocol):
 
     def mark_done(self, run_id: str | None = None) -> None:
         """Keep that the write was applied."""
+
+    def uploaded(self) -> Mapping[str, Any]:
+        """Return the files that were uploaded for it, by key."""
+
+    def mark_uploaded(self, key: str, file: Mapping[str, Any]) -> None:
+        """Keep what Tallyfy returned for an upload."""
 
 
 def polls(seconds: float) -> Iterator[float]:

@@ -15,11 +15,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.actions import attempts
 from airflow_provider_tallyfy.actions.attempts import AttemptStore
 from airflow_provider_tallyfy.actions.completer import who_completed
+from airflow_provider_tallyfy.actions.uploading import upload_local_files
 from airflow_provider_tallyfy.exceptions import (
     TallyfyError,
     TallyfyIndeterminateError,
@@ -109,6 +112,9 @@ class Completer:
             return self._as_wanted(task)
         self._store.begin()
         taskdata, override_user = self._encoded(task)
+        taskdata = upload_local_files(
+            taskdata, self._hook.check_file, partial(self._upload, task), self._store
+        )
         task = {**task, **self._update(task, taskdata)}
         if tasks.is_completed(task):
             return self._as_wanted(task)
@@ -128,6 +134,16 @@ class Completer:
                     raise TallyfyNotFoundError(f"Process {wanted.run_id}: {error}") from None
             time.sleep(pause)
         raise AssertionError("The last read returns or raises.")  # pragma: no cover
+
+    def _upload(self, task: Mapping[str, Any], path: Path, field_id: str) -> dict[str, Any]:
+        """Upload a local file for a field of the task."""
+        return self._hook.upload_file(
+            path,
+            checklist_id=None if task.get("checklist_id") is None else str(task["checklist_id"]),
+            run_id=self._wanted.run_id,
+            step_id=None if task.get("step_id") is None else str(task["step_id"]),
+            field_id=field_id,
+        )
 
     def _read(self, task: Mapping[str, Any]) -> dict[str, Any]:
         return self._hook.get_task(self._wanted.run_id, str(task["id"]), with_="form_fields")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.actions import attempts
 from airflow_provider_tallyfy.actions.attempts import AttemptStore, PriorAttempts
+from airflow_provider_tallyfy.actions.uploading import UploadStore, upload_local_files
 from airflow_provider_tallyfy.exceptions import (
     TallyfyError,
     TallyfyIndeterminateError,
@@ -125,7 +126,7 @@ class Launcher:
                 store.mark_done(found.id)
             return found
         store.begin()
-        launched = self._send_until_certain(self.encoded(), store)
+        launched = self._send_until_certain(self.encoded(store), store)
         store.mark_done(launched.id)
         return launched
 
@@ -150,10 +151,11 @@ class Launcher:
                         return found.id
             raise
 
-    def encoded(self) -> dict[str, Any]:
+    def encoded(self, store: UploadStore | None = None) -> dict[str, Any]:
         """
-        Return the body of the launch, checked against the template.
+        Return the body of the launch, checked against the template, after uploading the local files that it names.
 
+        :param store: what an earlier attempt uploaded.
         :raises FormValuesError: a value cannot be sent.
         """
         checklist_id, values = self._launch.checklist_id, dict(self._launch.values)
@@ -170,6 +172,13 @@ class Launcher:
             raise TallyfyResponseError(
                 f"Nothing was sent, since template {checklist_id} cannot be read: {error}."
             ) from None
+        if "prerun" in encoded:
+            encoded["prerun"] = upload_local_files(
+                encoded["prerun"],
+                self._hook.check_file,
+                lambda path, _: self._hook.upload_file(path, checklist_id=checklist_id),
+                store,
+            )
         return {**encoded, "summary": self._launch.mark.added_to(encoded.get("summary"))}
 
     def send(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from itertools import chain, count
 from math import ceil
+from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
 from airflow_provider_tallyfy.exceptions import TallyfyAuthError, TallyfyResponseError
-from airflow_provider_tallyfy.hooks import connection_form
+from airflow_provider_tallyfy.hooks import connection_form, files
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 from airflow_provider_tallyfy.hooks.credentials import AccessToken, ApplicationToken, Credentials
 from airflow_provider_tallyfy.hooks.transport import DEFAULT_RETRIES, BearerAuth, TallyfySession, Transport
@@ -115,15 +117,16 @@ class TallyfyHook(BaseHook):
         request: Request,
         read: Callable[[Any], T],
         before_sending: Callable[[], object] = lambda: None,
+        **content: Any,
     ) -> T:
         self._credentials.token()  # a refusal to issue one is no reason to ask for another
         try:
-            return self._transport.send(request, read, before_sending=before_sending)
+            return self._transport.send(request, read, before_sending=before_sending, **content)
         except TallyfyAuthError:
             # A 401 was declined, so even a write can be sent again.
             if not self._credentials.renew():
                 raise
-        return self._transport.send(request, read, before_sending=before_sending)
+        return self._transport.send(request, read, before_sending=before_sending, **content)
 
     def _pages(
         self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
@@ -418,6 +421,61 @@ class TallyfyHook(BaseHook):
         :param task_id: the task's id, of a run or not.
         """
         return list(self._send(api_requests.get_threads(self._organization, task_id), read_threads))
+
+    def download_file(self, file_id: str, path: str | os.PathLike[str]) -> Path:
+        """
+        Download a file that a user uploaded, and return where it is (page "Download file").
+
+        It is streamed to a temporary file, which takes its name only when it is complete.
+
+        :param file_id: the file's id, as it stands in the value of a form field of type ``file``.
+        :param path: where it goes; in a folder, it gets the name that Tallyfy has for it.
+        :raises TallyfyResponseError: it is larger than 100 MiB, which Tallyfy takes no upload of, or not complete.
+        """
+        return files.download_to_path(self, file_id, Path(path))
+
+    def check_file(self, path: str | os.PathLike[str]) -> int:
+        """
+        Return the size of a local file that :meth:`upload_file` can upload.
+
+        :raises ValueError: there is no such file, or it is empty or too large.
+        """
+        return files.check_file(Path(path))
+
+    def upload_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        checklist_id: str | None = None,
+        run_id: str | None = None,
+        step_id: str | None = None,
+        field_id: str | None = None,
+        name: str | None = None,
+    ) -> dict[str, Any]:
+        """
+        Upload a file and return Tallyfy's object for it (page "Upload & attach file").
+
+        The object is a value for a form field of type ``file``; until it is written there, the file is attached to
+        nothing. An upload is not repeated in doubt: it may have arrived.
+
+        :param path: the local file, which is streamed: 1 byte to 100 MiB.
+        :param checklist_id: id of the template; needed for a kick-off form.
+        :param run_id: id of the run, for a task's form; ``field_id`` is needed too then.
+        :param step_id: id of the task's step, unless it is a one-off task.
+        :param field_id: id of the form field, for a task's form.
+        :param name: what the file is called in Tallyfy; its own name by default.
+        :raises ValueError: there is no such file, or it is empty or too large.
+        :raises TallyfyIndeterminateError: it may or may not have arrived.
+        """
+        return files.upload(
+            self,
+            Path(path),
+            checklist_id=checklist_id,
+            run_id=run_id,
+            step_id=step_id,
+            field_id=field_id,
+            name=name,
+        )
 
     def run_url(self, run_id: str) -> str:
         """Return the page on which people see the run."""

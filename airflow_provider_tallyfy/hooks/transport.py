@@ -195,6 +195,8 @@ class Transport:
         auth: Any = None,
         url: str | None = None,
         before_sending: Callable[[], object] = lambda: None,
+        body: Callable[[], tuple[Any, str]] | None = None,
+        receive: Callable[[requests.Response], None] | None = None,
     ) -> T:
         """
         Send a request and return what ``read`` makes of the parsed body.
@@ -202,6 +204,8 @@ class Transport:
         :param auth: in place of the session's own.
         :param url: in place of the API's URL and the request's path.
         :param before_sending: called before each attempt; if it raises, nothing is sent any more.
+        :param body: returns what to send in place of the request's own body, with its content type, for each attempt.
+        :param receive: takes the response of a successful attempt in place of reading and parsing it.
         :raises TallyfyError: one of its kinds, for anything but a response that can be read.
         """
         policy = RetryPolicy.of(request, self._retries)
@@ -210,8 +214,12 @@ class Transport:
             outcome: metrics.RequestOutcome | None = None
             before_sending()
             try:
-                response = self._attempt(request, auth, url)
-                content = _body(response)
+                response = self._attempt(request, auth, url, body)
+                if receive is None or response.status_code >= 300:
+                    content = _body(response)
+                else:
+                    receive(response)
+                    content = b""
                 if response.status_code < 300:
                     outcome = "unreadable"  # until it is read
                     result = self._read(request, read, content, response)
@@ -240,12 +248,16 @@ class Transport:
             self._warn("%s; retrying in %.1f s", self._describe_failure(request, failure), pause)
             time.sleep(pause)
 
-    def _attempt(self, request: Request, auth: Any, url: str | None) -> requests.Response:
+    def _attempt(
+        self, request: Request, auth: Any, url: str | None, body: Callable[[], tuple[Any, str]] | None
+    ) -> requests.Response:
+        data, content_type = (request.form, None) if body is None else body()
         return self._session.request(
             request.method,
             url or self._connection.api_url + request.target,
             json=request.json,
-            data=request.form,
+            data=data,
+            headers=None if content_type is None else {"Content-Type": content_type},
             auth=auth,
             stream=True,
         )

@@ -142,6 +142,15 @@ class TaskAttemptStore:
         """Keep that the write was applied, and what it launched."""
         self._keep_if_possible(**({} if run_id is None else {"launched": run_id}))
 
+    def uploaded(self) -> Mapping[str, Any]:
+        """Return the files that were uploaded for it, by key."""
+        uploads: Mapping[str, Any] = (self._own() or {}).get("uploads", {})
+        return uploads
+
+    def mark_uploaded(self, key: str, file: Mapping[str, Any]) -> None:
+        """Keep what Tallyfy returned for an upload."""
+        self._keep_if_possible(uploads={**self.uploaded(), key: dict(file)})
+
     def _stored(self) -> dict[str, Any] | None:
         stored = self._store.get(self._key) if self._store is not None else None
         return stored if isinstance(stored, dict) else None

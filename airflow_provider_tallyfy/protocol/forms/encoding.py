@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from json import dumps
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,6 +24,17 @@ from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normali
 from airflow_provider_tallyfy.protocol.people import Directory, is_email
 from airflow_provider_tallyfy.protocol.scalars import plain_text
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """
+    A file on this machine, which stands in an encoded value until it is uploaded.
+
+    :param path: its absolute path.
+    """
+
+    path: str
 
 
 def encode_email(field: FormField, value: Any, directory: Directory | None) -> str:
@@ -82,7 +95,7 @@ def encode_table(field: FormField, value: Any, directory: Directory | None) -> l
 
 
 def encode_files(field: FormField, value: Any, directory: Directory | None) -> list[Any]:
-    """Return objects of files: those that Tallyfy returned for uploads as they are, or made from a URL."""
+    """Return objects of files: those that Tallyfy returned for uploads as they are, made from a URL, or local files."""
     return [_file(file) for file in _each(value)]
 
 
@@ -220,6 +233,11 @@ def _cell(value: Any) -> str:
 
 def _file(file: Any) -> Any:
     given = file
+    path = file.get("path") if isinstance(file, Mapping) and file.keys() == {"path"} else file
+    if isinstance(path, PurePath) or (isinstance(path, str) and path.startswith("/")):
+        if not PurePath(path).is_absolute():
+            raise InvalidValueError(f"the path of a file must be absolute, and {described(str(path))} is not")
+        return LocalFile(str(path))
     if isinstance(file, str) and re.fullmatch(r"https://[^\s/]\S*", file.strip()):
         file = {"url": file.strip()}
     if isinstance(file, Mapping):
@@ -231,8 +249,8 @@ def _file(file: Any) -> Any:
         if file.get("filename") and any(file.get(name) for name in ("id", "full_url", "url")):
             return encode_json(dict(file))
     raise InvalidValueError(
-        "a file is an https URL, {'filename': …, 'url': …}, or the object that Tallyfy returned for its upload, with "
-        f"'id' and 'filename', not {described(given)}"
+        "a file is an https URL, {'filename': …, 'url': …}, the absolute path of a local file, or the object that "
+        f"Tallyfy returned for its upload, with 'id' and 'filename', not {described(given)}"
     )
 
 

@@ -6,12 +6,14 @@ import enum
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import PurePosixPath
 from zoneinfo import ZoneInfo
 
 import pendulum
 import pytest
 
 from airflow_provider_tallyfy.protocol.forms.decoding import is_blank
+from airflow_provider_tallyfy.protocol.forms.encoding import LocalFile
 from airflow_provider_tallyfy.protocol.forms.field_types import cleared, encode
 from airflow_provider_tallyfy.protocol.forms.field_types import decode as read
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
@@ -533,9 +535,20 @@ class TestFile:
         ],
     )
     def test_what_is_no_uploaded_file(self, value):
-        assert "a file is an https URL, {'filename': …, 'url': …}, or the object that" in refused(
-            self.FIELD, value
+        assert (
+            "a file is an https URL, {'filename': …, 'url': …}, the absolute path of a local file, or"
+            in refused(self.FIELD, value)
         )
+
+    @pytest.mark.parametrize(
+        "given", ["/data/a b.pdf", PurePosixPath("/data/a b.pdf"), {"path": "/data/a b.pdf"}]
+    )
+    def test_a_local_file_stands_there_until_it_is_uploaded(self, given):
+        assert encode(self.FIELD, given) == encode(self.FIELD, [given]) == [LocalFile("/data/a b.pdf")]
+
+    @pytest.mark.parametrize("given", [PurePosixPath("a.pdf"), {"path": "a.pdf"}, {"path": 5}])
+    def test_the_path_of_a_local_file_is_absolute(self, given):
+        assert "absolute" in refused(self.FIELD, given)
 
     def test_what_is_no_json(self):
         assert "cannot be sent as JSON (TypeError)" in refused(self.FIELD, {**self.FILE, "content": b"a"})

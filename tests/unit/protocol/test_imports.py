@@ -61,6 +61,7 @@ from airflow.providers.common.compat.sdk import (
         "airflow_provider_tallyfy.operators.tallyfy",
         "airflow_provider_tallyfy.sensors.tallyfy",
         "airflow_provider_tallyfy.notifications.tallyfy",
+        "airflow_provider_tallyfy.transfers.tallyfy_to_object_storage",
     ],
 )
 def test_what_dag_files_import_adds_no_network_to_airflows_base_classes(module):

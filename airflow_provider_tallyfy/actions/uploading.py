@@ -1,0 +1,78 @@
+"""
+Upload the local files among encoded form values, each once.
+
+An uploaded file is attached to nothing until a form value names it. So an upload that got no clear answer is repeated:
+at worst a file stays in Tallyfy that no form shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from airflow_provider_tallyfy.exceptions import TallyfyIndeterminateError
+from airflow_provider_tallyfy.protocol.forms.encoding import LocalFile
+from airflow_provider_tallyfy.protocol.validation import FormValuesError
+
+
+class UploadStore(Protocol):
+    """Keeps what was uploaded, for the next attempt."""
+
+    def uploaded(self) -> Mapping[str, Any]:
+        """Return what was uploaded before, by key."""
+
+    def mark_uploaded(self, key: str, file: Mapping[str, Any]) -> None:
+        """Keep what Tallyfy returned for an upload."""
+
+
+def upload_local_files(
+    encoded: Mapping[str, Any],
+    check: Callable[[Path], int],
+    upload: Callable[[Path, str], dict[str, Any]],
+    store: UploadStore | None,
+) -> dict[str, Any]:
+    """
+    Return encoded values with Tallyfy's object in place of each local file.
+
+    :param encoded: values by field id.
+    :param check: returns the size of a file, or raises ``ValueError`` if it cannot be uploaded.
+    :param upload: uploads a file for the field with this id, and returns Tallyfy's object for it.
+    :param store: what an earlier attempt uploaded.
+    :raises FormValuesError: a file cannot be uploaded; none was.
+    """
+    problems: list[str] = []
+    keys: dict[tuple[str, str], str] = {}
+    for field_id, files in encoded.items():
+        for file in files if isinstance(files, list) else ():
+            if isinstance(file, LocalFile):
+                path = Path(file.path)
+                try:
+                    keys[field_id, file.path] = f"{field_id} {path} {check(path)} {path.stat().st_mtime_ns}"
+                except (ValueError, OSError) as error:
+                    problems.append(str(error))
+    if problems:
+        raise FormValuesError(problems)
+    before = {} if store is None or not keys else store.uploaded()
+    uploaded: dict[tuple[str, str], Any] = {}
+    for (field_id, path_of_file), key in keys.items():
+        file = before.get(key) or _upload_for_certain(upload, Path(path_of_file), field_id)
+        uploaded[field_id, path_of_file] = file
+        if store is not None and key not in before:
+            store.mark_uploaded(key, file)
+
+    def sent(field_id: str, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        return [uploaded[field_id, each.path] if isinstance(each, LocalFile) else each for each in value]
+
+    return {field_id: sent(field_id, value) for field_id, value in encoded.items()}
+
+
+def _upload_for_certain(
+    upload: Callable[[Path, str], dict[str, Any]], path: Path, field_id: str
+) -> dict[str, Any]:
+    try:
+        return upload(path, field_id)
+    except TallyfyIndeterminateError:
+        return upload(path, field_id)

@@ -1,0 +1,265 @@
+"""
+The columns of an export: their names, their types, and the values that fit them.
+
+A form field is recognized by its id, so a renamed field keeps its column under the new name. What no column takes, such
+as the answer to a field that the template no longer has, stands in one last column as an object, so nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from enum import Enum
+from math import isfinite
+from typing import Any
+
+from airflow_provider_tallyfy.protocol.formatting import one_line
+from airflow_provider_tallyfy.protocol.forms.decoding import is_blank
+from airflow_provider_tallyfy.protocol.forms.field_types import decode
+from airflow_provider_tallyfy.protocol.forms.fields import FormField
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+from airflow_provider_tallyfy.protocol.responses import parse_datetime
+
+MAX_NAME_LENGTH = 128
+"""Of a column; warehouses take 128 (Redshift) to 300 (BigQuery) characters."""
+OTHER_VALUES = "other_values"
+"""The last column of an export of one template."""
+ANSWERS = "answers"
+"""The last column of an export of all templates, which have no columns in common for their answers."""
+
+
+class ColumnType(Enum):
+    """What the values of a column are."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATETIME = "datetime"
+    TEXTS = "texts"
+    JSON = "json"
+
+
+_JSON_SCHEMAS: Mapping[ColumnType, Mapping[str, Any]] = {
+    ColumnType.TEXT: {"type": ["string", "null"]},
+    ColumnType.INTEGER: {"type": ["integer", "null"]},
+    ColumnType.NUMBER: {"type": ["number", "null"]},
+    ColumnType.BOOLEAN: {"type": ["boolean", "null"]},
+    ColumnType.DATETIME: {"type": ["string", "null"], "format": "date-time"},
+    ColumnType.TEXTS: {"type": ["array", "null"], "items": {"type": "string"}},
+    ColumnType.JSON: {"type": ["array", "object", "string", "number", "boolean", "null"]},
+}
+
+
+TYPES_OF_FIELDS: Mapping[str, ColumnType] = {
+    "text": ColumnType.TEXT,
+    "textarea": ColumnType.TEXT,
+    "email": ColumnType.TEXT,
+    "radio": ColumnType.TEXT,
+    "dropdown": ColumnType.TEXT,
+    "date": ColumnType.DATETIME,
+    "multiselect": ColumnType.TEXTS,
+    "table": ColumnType.JSON,
+    "assignees_form": ColumnType.JSON,
+    "file": ColumnType.JSON,
+}
+"""A field of any other type is JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """
+    One column.
+
+    :param name: unique in its export, whatever the case of its letters.
+    :param type: what its values are.
+    :param description: what it holds, for people.
+    :param field_id: id of the form field whose answers it holds; ``None`` for a field of the record.
+    """
+
+    name: str
+    type: ColumnType
+    description: str = ""
+    field_id: str | None = None
+
+
+class MisfitError(ValueError):
+    """A value is not of the type of its column."""
+
+
+def fit(value: Any, column_type: ColumnType) -> Any:
+    """
+    Return a value as its column has it: plain JSON, a time as ISO 8601 text in UTC.
+
+    :raises MisfitError: it is of another type.
+    """
+    if value is None:
+        return None
+    fitted = _FITTERS[column_type](value)
+    if fitted is None:
+        raise MisfitError
+    return fitted
+
+
+def _fit_text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int, float)):
+        return str(sanitize_payload(str(value)))
+    return None
+
+
+def _fit_integer(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
+        return int(value)
+    is_integer = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+    return value if is_integer else None
+
+
+def _fit_number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if isfinite(number) else None
+
+
+def _fit_boolean(value: Any) -> bool | None:
+    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).casefold())
+
+
+def _fit_datetime(value: Any) -> str | None:
+    moment = parse_datetime(value)
+    try:
+        return (
+            None
+            if moment is None
+            else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+        )
+    except OverflowError:
+        return None
+
+
+def _fit_texts(value: Any) -> list[str] | None:
+    texts = list(map(_fit_text, value)) if isinstance(value, list) else [None]
+    return None if None in texts else texts  # type: ignore[return-value]  # no None is left
+
+
+_FITTERS = {
+    ColumnType.TEXT: _fit_text,
+    ColumnType.INTEGER: _fit_integer,
+    ColumnType.NUMBER: _fit_number,
+    ColumnType.BOOLEAN: _fit_boolean,
+    ColumnType.DATETIME: _fit_datetime,
+    ColumnType.TEXTS: _fit_texts,
+    ColumnType.JSON: sanitize_payload,
+}
+
+
+class Layout:
+    """
+    The columns of one export, and how a record is laid out in them.
+
+    :param record_columns: the fields that each record has.
+    :param fields: the form fields of the template; ``None`` for an export of all templates.
+    """
+
+    def __init__(self, record_columns: Sequence[Column], fields: Iterable[FormField] | None) -> None:
+        self._record_columns = tuple(record_columns)
+        self.fields = tuple({field.id: field for field in fields or ()}.values())
+        description = (
+            "Answers by alias, or by label where there is none"
+            if fields is None
+            else "What no column takes: answers to fields that the template no longer has, values of another type"
+        )
+        self._rest = Column(ANSWERS if fields is None else OTHER_VALUES, ColumnType.JSON, description)
+        taken = {column.name for column in (*self._record_columns, self._rest)}
+        answer_columns = _answer_columns(self.fields, taken)
+        self._by_id = {column.field_id: column for column in answer_columns}
+        aliases = Counter(field.alias for field in self.fields)
+        self._by_alias = {
+            field.alias: self._by_id[field.id]
+            for field in self.fields
+            if field.alias and aliases[field.alias] == 1
+        }
+        self.columns = (*self._record_columns, *answer_columns, self._rest)
+
+    def lay_out(self, values: Mapping[str, Any], answers: Iterable[tuple[FormField, Any]]) -> dict[str, Any]:
+        """
+        Return a record with a value for each column.
+
+        :param values: the record's own values, by column.
+        :param answers: form fields with their stored values.
+        """
+        record: dict[str, Any] = dict.fromkeys(column.name for column in self.columns)
+        rest: dict[str, Any] = {}
+        for column in self._record_columns:
+            _put(record, rest, column, values.get(column.name), column.name)
+        for field, stored in answers:
+            value = decode(field, stored)
+            column_of_field = self._by_id.get(field.id)
+            if column_of_field is None:
+                # A field that was deleted and made again has another id; an answer to the new one goes first.
+                column_of_field = self._by_alias.get(field.alias)
+                if column_of_field is not None and record[column_of_field.name] is not None:
+                    column_of_field = None
+            if column_of_field is not None:
+                _put(record, rest, column_of_field, value, column_of_field.name)
+            elif self._rest.name == ANSWERS or not is_blank(value):
+                rest[_free_name(rest, field)] = sanitize_payload(value)
+        record[self._rest.name] = rest or None
+        return record
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of a record."""
+        properties = {}
+        for column in self.columns:
+            properties[column.name] = {**_JSON_SCHEMAS[column.type], "description": column.description}
+            if column.field_id is not None:
+                properties[column.name]["x-tallyfy-field-id"] = column.field_id
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+
+
+def _put(record: dict[str, Any], rest: dict[str, Any], column: Column, value: Any, name: str) -> None:
+    if value == "" and column.type is not ColumnType.TEXT:
+        return
+    try:
+        record[column.name] = fit(value, column.type)
+    except MisfitError:
+        rest[name] = sanitize_payload(value)
+
+
+def _free_name(rest: Mapping[str, Any], field: FormField) -> str:
+    name = _clean(field.alias) or _clean(field.label) or field.id
+    return f"{name}__{field.id}" if name in rest else name
+
+
+def _answer_columns(fields: Sequence[FormField], taken: Iterable[str]) -> list[Column]:
+    """Return a column for each field; of fields whose names are the same, none has the name without its id."""
+    names = [_clean(field.alias) or _clean(field.label) or field.id for field in fields]
+    counts = Counter(name.casefold() for name in names) + Counter(name.casefold() for name in taken)
+    return [
+        Column(
+            name
+            if counts[name.casefold()] == 1
+            else f"{name[: MAX_NAME_LENGTH - len(field.id) - 2]}__{field.id}",
+            TYPES_OF_FIELDS.get(field.field_type, ColumnType.JSON),
+            f"{one_line(field.name)} ({one_line(field.field_type)})",
+            field.id,
+        )
+        for name, field in zip(names, fields, strict=True)
+    ]
+
+
+def _clean(name: str) -> str:
+    return str(sanitize_payload(one_line(name)))[:MAX_NAME_LENGTH]

@@ -1,0 +1,472 @@
+"""One export, from its plan to the files: read what changed, keep it, write it, and only then say that it is there."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError
+from airflow_provider_tallyfy.export import records as of_records
+from airflow_provider_tallyfy.export.client import Clock, PatientClient
+from airflow_provider_tallyfy.export.columns import Layout
+from airflow_provider_tallyfy.export.listing import RunListing, fetch_page
+from airflow_provider_tallyfy.export.progress import Progress
+from airflow_provider_tallyfy.export.staging import Folder, Plan, SegmentBuffer, Staging
+from airflow_provider_tallyfy.export.writers import ENDINGS, json_line, writer_of
+from airflow_provider_tallyfy.hooks.files import download, safe_name
+from airflow_provider_tallyfy.protocol.forms.fields import FormField, read_kickoff_fields
+from airflow_provider_tallyfy.protocol.responses import parse_datetime
+
+if TYPE_CHECKING:
+    from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+
+T = TypeVar("T")
+MAX_KNOWN = 2_000
+"""Records that changed shortly before an export began and that the next one recognizes, so as to leave them out."""
+MAX_LAG = 60.0
+"""Seconds by which a list may lag; an export of a time that has just passed waits so long."""
+_OWNER = "x-tallyfy-export"
+_COLLECTED, _PUBLISHING = "collected", "publishing"
+_LAST_UPDATED = {"runs": "last_updated", "tasks": "run_last_updated"}
+_RUN_ID = {"runs": "id", "tasks": "run_id"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """
+    Where the files of an export go.
+
+    :param folder: the folder they go to.
+    :param stem: their name without number and ending.
+    :param ending: the ending of each, with its dot.
+    """
+
+    folder: Folder
+    stem: str
+    ending: str
+
+    def file_name(self, number: int) -> str:
+        """Return the name of a file; the first has no number."""
+        return f"{self.stem}{'' if number == 1 else f'-{number:05}'}{self.ending}"
+
+    @property
+    def schema_name(self) -> str:
+        """The name of the schema file, which is written last."""
+        return f"{self.stem}{self.ending}.schema.json"
+
+    @property
+    def attachments_name(self) -> str:
+        """The name of the folder for attachments."""
+        return f"{self.stem}.files"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """
+    What to export.
+
+    :param checklist_id: id of the template; ``None`` for all.
+    :param records: ``runs`` or ``tasks``.
+    :param file_format: ``jsonl``, ``csv`` or ``parquet``.
+    :param filters: further query parameters of the list of runs.
+    :param since: leaves out runs that did not change since.
+    :param until: leaves out runs that changed at this time or later.
+    :param overlap: how long before ``since`` to begin, since lists may lag.
+    :param page_size: runs on one page.
+    :param max_records_per_file: after which the next file begins.
+    :param attachments: copy files that are answers, too.
+    :param overwrite: replace files of other exports.
+    """
+
+    checklist_id: str | None
+    records: str = "runs"
+    file_format: str = "jsonl"
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    since: datetime | None = None
+    until: datetime | None = None
+    overlap: timedelta = timedelta()
+    page_size: int = 100
+    max_records_per_file: int = 100_000
+    attachments: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """
+    What an export wrote.
+
+    :param names: names of the files, in order, without the schema file.
+    :param records: how many records are in them.
+    :param began_at: when the first try began; what changed later belongs to the next load.
+    :param newest: the newest ``last_updated`` among them.
+    :param requests: HTTP requests of this try.
+    :param known: fingerprints of records that changed shortly before it began, by id.
+    """
+
+    names: tuple[str, ...]
+    records: int
+    began_at: datetime
+    newest: datetime | None
+    requests: int
+    known: Mapping[str, str]
+
+
+def parse_target(path: str, file_format: str, default_stem: str) -> tuple[str, str, str]:
+    """
+    Return folder, stem and ending of the files that a path stands for.
+
+    :param path: a file, if it has an ending of the format, or a folder.
+    :param default_stem: names the files in a folder.
+    :raises ValueError: it has the ending of another format.
+    """
+    folder, _, name = path.rpartition("/")
+    for known_format, endings in ENDINGS.items():
+        ending = next(
+            (each for each in sorted(endings, key=len, reverse=True) if name.lower().endswith(each)), None
+        )
+        if ending is not None and len(name) > len(ending):
+            if known_format != file_format:
+                raise ValueError(f"path ends with {ending!r}, which is not file_format {file_format!r}.")
+            return folder or ".", name[: -len(ending)], name[-len(ending) :]
+    return path.rstrip("/") or "/", default_stem, ENDINGS[file_format][0]
+
+
+class Exporter:
+    """
+    Carries out one export.
+
+    :param hook: of the connection.
+    :param target: where the files go.
+    :param export_id: identifies the task instance whose export it is: the same for all its tries.
+    :param known: fingerprints of records that the load before had already, by id.
+    :param log: Airflow's logger of the task.
+    :param requests_per_hour: the ceiling in place of the connection's own.
+    """
+
+    def __init__(
+        self,
+        hook: TallyfyHook,
+        request: ExportRequest,
+        target: Target,
+        export_id: str,
+        *,
+        log: Any,
+        known: Mapping[str, str] | None = None,
+        requests_per_hour: float | None = None,
+        clock: Clock = time,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._request = request
+        self._target = target
+        self._export_id = export_id
+        self._known_before = known or {}
+        self._log = log
+        self._clock = clock
+        self._now = now
+        self._progress = Progress(log.info, clock.monotonic)
+        self._client = PatientClient(
+            hook, log.warning, requests_per_hour=requests_per_hour, idle=self._progress.tick, clock=clock
+        )
+        self._staging = Staging(target.folder / f".tallyfy-export-{export_id}")
+        self._checklists: dict[str, tuple[FormField, ...]] = {}
+        self._list_shows_answers = False
+
+    def run(self) -> ExportResult:
+        """
+        Read, write and publish; or fail, and leave what was read for the next try.
+
+        :raises FileExistsError: there is a file already, and it is not of this task instance.
+        """
+        self._check_target()
+        self._wait_for_lists()
+        plan = Plan(_text(self._now()) or "", _text(self._request.since), self._fixed())
+        kept = self._staging.resume(plan)
+        if kept is None:
+            self._staging.begin(plan)
+            kept = plan
+        began_at = parse_datetime(kept.began_at) or self._now()
+        checklist = self._checklist()
+        layout = of_records.layout_of(self._request.records, checklist)
+        summary = _Summary(began_at - self._request.overlap, _LAST_UPDATED[self._request.records])
+        summary.keep(self._known_before)
+        if not self._staging.folder.exists(_COLLECTED):
+            self._collect(layout, checklist, summary)
+            self._staging.folder.write(_COLLECTED, b"")
+        self._log.info("All runs are read; writing the files")
+        names = self._write(layout, summary)
+        self._publish(layout, names, summary.records, began_at)
+        self._client.close()
+        return ExportResult(
+            names, summary.records, began_at, summary.newest, self._client.requests, summary.known
+        )
+
+    def _fixed(self) -> dict[str, Any]:
+        """Return what must not differ between two tries that share what they read."""
+        request = self._request
+        return {
+            "checklist_id": request.checklist_id,
+            "records": request.records,
+            "filters": dict(request.filters),
+            "since": _text(request.since),
+            "until": _text(request.until),
+            "attachments": request.attachments,
+            "stem": self._target.stem,
+        }
+
+    # Reading
+
+    def _wait_for_lists(self) -> None:
+        """Wait until lists that lag show all that changed before ``until``."""
+        if self._request.until is not None:
+            left = (self._request.until - self._now()).total_seconds() + MAX_LAG
+            if left > 0:
+                self._log.info(
+                    "Waiting %.0f s for lists to show all changes before %s", left, self._request.until
+                )
+                self._clock.sleep(left)
+
+    def _checklist(self) -> dict[str, Any] | None:
+        checklist_id = self._request.checklist_id
+        if checklist_id is None:
+            return None
+        return self._client.fetch(lambda hook: hook.get_checklist(checklist_id, with_=("steps",)))
+
+    def _collect(self, layout: Layout, checklist: Mapping[str, Any] | None, summary: _Summary) -> None:
+        request = self._request
+        start = self._staging.place()
+        run_id = _RUN_ID[request.records]
+        seen = {str(record[run_id]) for record in self._staging.records()}
+        if seen:
+            self._log.info("Going on with %d runs that an earlier try had read", len(seen))
+        has_task_fields = checklist is None or of_records.has_task_fields(checklist)
+        params = {
+            **request.filters,
+            **({} if request.checklist_id is None else {"checklist_id": request.checklist_id}),
+            "with": ",".join(of_records.WITH[request.records]),
+            "per_page": request.page_size,
+        }
+        listing = RunListing(
+            lambda number, asked: self._client.fetch(lambda hook: fetch_page(hook, number, asked)),
+            params,
+            since=None if request.since is None else request.since - request.overlap,
+            until=request.until,
+            seen=seen,
+            start=start,
+            log=self._log.info,
+        )
+        buffer = SegmentBuffer(self._staging, self._clock.monotonic())
+        try:
+            for run in listing:
+                found = []
+                for record in self._records_of(layout, run, has_task_fields):
+                    if self._known_before.get(str(record["id"])) == summary.fingerprint(record):
+                        summary.note(record)  # the next load knows it, too
+                    else:
+                        found.append(record)
+                self._progress.add(len(found), self._client.requests, listing.total)
+                buffer.add(found, listing.place, self._clock.monotonic())
+        finally:
+            # An interrupted try leaves what it has read to the next one.
+            buffer.flush(listing.place, self._clock.monotonic())
+
+    def _records_of(
+        self, layout: Layout, run: dict[str, Any], has_task_fields: bool
+    ) -> Iterator[dict[str, Any]]:
+        if self._request.records == "tasks":
+            for task in self._tasks_of(run):
+                record = of_records.task_record(layout, run, task)
+                yield self._with_attachments(record, layout, of_records.task_answers(task))
+            return
+        answers = of_records.kickoff_answers(run, self._kickoff_fields(layout, run))
+        of_tasks = self._trusted(of_records.listed_answers(run)) if has_task_fields else []
+        is_gone = bool(run.get("archived_at")) and has_task_fields and not of_tasks
+        if of_tasks is None and not is_gone:
+            tasks = self._read_tasks(run)
+            is_gone = tasks is None
+            of_tasks = [answer for task in tasks or () for answer in of_records.task_answers(task)]
+        answers += of_tasks or []
+        has_task_answers = not is_gone
+        record = of_records.run_record(layout, run, answers, has_task_answers=has_task_answers)
+        yield self._with_attachments(record, layout, answers)
+
+    def _tasks_of(self, run: dict[str, Any]) -> list[Mapping[str, Any]]:
+        listed = self._trusted(of_records.listed_tasks(run))
+        if listed is not None:
+            return of_records.visible(listed)
+        return [] if run.get("archived_at") else self._read_tasks(run) or []
+
+    def _trusted(self, listed: list[T] | None) -> list[T] | None:
+        """Return what a list shows with a run; that it shows nothing counts only once it has shown something."""
+        self._list_shows_answers = self._list_shows_answers or bool(listed)
+        return listed if self._list_shows_answers else None
+
+    def _read_tasks(self, run: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+        """Read the tasks of a run that the list does not show; ``None`` for a run that is gone meanwhile."""
+        try:
+            tasks = self._client.fetch(lambda hook: hook.get_tasks(str(run["id"]), with_=("form_fields",)))
+        except TallyfyNotFoundError:
+            return None
+        return of_records.visible(tasks)
+
+    def _kickoff_fields(self, layout: Layout, run: Mapping[str, Any]) -> tuple[FormField, ...]:
+        """Return the kick-off fields of a run's template, for a run that does not show its own."""
+        checklist_id = str(run.get("checklist_id") or "")
+        if run.get("ko_form_fields") is not None or not checklist_id:
+            return ()
+        if self._request.checklist_id is not None:
+            return layout.fields
+        if checklist_id not in self._checklists:
+            try:
+                checklist = self._client.fetch(lambda hook: hook.get_checklist(checklist_id))
+            except TallyfyNotFoundError:  # deleted since
+                checklist = {}
+            self._checklists[checklist_id] = read_kickoff_fields(checklist)
+        return self._checklists[checklist_id]
+
+    def _with_attachments(
+        self, record: dict[str, Any], layout: Layout, answers: of_records.Answers
+    ) -> dict[str, Any]:
+        if self._request.attachments:
+            of_records.map_files(record, layout, answers, self._copy_attachment)
+        return record
+
+    def _copy_attachment(self, entry: Mapping[str, Any]) -> str | None:
+        """Copy a file to the staging folder, and return where it will be, relative to the records."""
+        if entry.get("source") == "url":
+            return None
+        file_id, name = str(entry["id"]), safe_name(str(entry.get("filename") or "file"))
+        staged = f"{safe_name(file_id)}/{name}"
+        files = self._staging.folder / "files"
+        if not files.exists(staged):
+            try:
+                self._client.fetch(
+                    lambda hook: download(hook, file_id, lambda: files.create(f"{staged}.tmp"))
+                )
+            except TallyfyNotFoundError as error:
+                self._log.warning("File %s is not copied: %s", file_id, error)
+                files.remove(f"{staged}.tmp")
+                return None
+            files.move(f"{staged}.tmp", files, staged)
+        return posixpath.join(self._target.attachments_name, staged)
+
+    # Writing
+
+    def _check_target(self) -> None:
+        if self._request.overwrite or self._owned() is not None:
+            return
+        stem, ending = re.escape(self._target.stem), re.escape(self._target.ending)
+        taken = [
+            name for name in self._target.folder.names() if re.fullmatch(rf"{stem}(-\d{{5}})?{ending}", name)
+        ]
+        # A try that was ended while it moved the files left some, but no schema file yet.
+        if taken and not self._staging.folder.exists(_PUBLISHING):
+            raise FileExistsError(
+                f"{taken[0]} is there already, and another task instance wrote it; set overwrite=True to replace it."
+            )
+
+    def _owned(self) -> list[str] | None:
+        """Return the files that this task instance wrote before it was cleared; ``None`` if there are none."""
+        try:
+            with self._target.folder.open(self._target.schema_name) as file:
+                written = json.load(file)[_OWNER]
+            return list(written["files"]) if written["id"] == self._export_id else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def _write(self, layout: Layout, summary: _Summary) -> tuple[str, ...]:
+        """Write the files under temporary names, at least one, and return their names."""
+        all_records = summary.watch(self._staging.records())
+        writer = writer_of(self._request.file_format, self._target.ending)
+        names: list[str] = []
+        first = next(all_records, None)
+        while first is not None or not names:
+            names.append(self._target.file_name(len(names) + 1))
+            rest = islice(all_records, self._request.max_records_per_file - 1)
+            with self._staging.folder.create(f"{names[-1]}.tmp") as file:
+                writer(file, layout.columns, _chain(first, rest))
+            first = next(all_records, None)
+        return tuple(names)
+
+    def _publish(self, layout: Layout, names: tuple[str, ...], records: int, began_at: datetime) -> None:
+        folder, staged = self._target.folder, self._staging.folder
+        stale = set(self._owned() or ()) - set(names)
+        staged.write(_PUBLISHING, b"")
+        for name in names:
+            staged.move(f"{name}.tmp", folder, name)
+        files = staged / "files"
+        attachments = folder / self._target.attachments_name
+        for file_id in files.names():
+            for name in (files / file_id).names():
+                if not name.endswith(".tmp"):
+                    files.move(f"{file_id}/{name}", attachments, f"{file_id}/{name}")
+        for name in stale:
+            folder.remove(name)
+        written = {"id": self._export_id, "files": names, "records": records, "began_at": _text(began_at)}
+        schema = {**layout.json_schema(), _OWNER: written}
+        folder.write(self._target.schema_name, json.dumps(schema, indent=1, ensure_ascii=False).encode())
+        staged.remove_all()
+
+
+@dataclass
+class _Summary:
+    """What was written, noted while it passes."""
+
+    known_since: datetime
+    last_updated: str
+    records: int = 0
+    newest: datetime | None = None
+    _known: dict[str, tuple[datetime, str]] = field(default_factory=dict)
+
+    def watch(self, passing: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for record in passing:
+            self.records += 1
+            self.note(record)
+            yield record
+
+    def fingerprint(self, record: Mapping[str, Any]) -> str:
+        """Return when a record changed last, and a hash of all that it holds."""
+        digest = blake2b(json_line(dict(record)), digest_size=9).hexdigest()
+        return f"{record.get(self.last_updated)} {digest}"
+
+    def keep(self, known: Mapping[str, str]) -> None:
+        """Keep fingerprints of the load before: a list that lags may not show such a record now, but later."""
+        for record_id, fingerprint in known.items():
+            moment = parse_datetime(fingerprint.partition(" ")[0])
+            if moment is not None and moment >= self.known_since:
+                self._known[record_id] = (moment, fingerprint)
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        moment = parse_datetime(record.get(self.last_updated))
+        if moment is None:
+            return
+        self.newest = max(moment, self.newest or moment)
+        if moment >= self.known_since:
+            self._known[str(record["id"])] = (moment, self.fingerprint(record))
+            if len(self._known) > 2 * MAX_KNOWN:
+                self._known = dict(self._newest())
+
+    def _newest(self) -> list[tuple[str, tuple[datetime, str]]]:
+        return sorted(self._known.items(), key=lambda item: item[1][0], reverse=True)[:MAX_KNOWN]
+
+    @property
+    def known(self) -> dict[str, str]:
+        return {record_id: fingerprint for record_id, (_, fingerprint) in self._newest()}
+
+
+def _chain(first: dict[str, Any] | None, rest: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    if first is not None:
+        yield first
+        yield from rest
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat()

@@ -1,0 +1,259 @@
+"""
+Which runs changed, found in lists whose pages are no snapshot.
+
+Tallyfy has no ``updated_since``: tallyfy/n8n measured that every ``*_since`` is ignored. So the list is asked for with
+the runs that changed last first, and read up to the first page of runs that did not change. No source says that Tallyfy
+honours this order, so it counts only once the pages themselves prove it. Otherwise the whole list is read, by creation:
+sources agree on that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_tallyfy.exceptions import TallyfyResponseError
+from airflow_provider_tallyfy.protocol.responses import (
+    MalformedResponseError,
+    is_id,
+    parse_datetime,
+    read_page,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+
+MAX_PASSES = 3
+"""Through a list that shows fewer runs than it says it has, since runs went while it was read."""
+_MAX_REREADS = 5
+_MIN_STEPS = 8
+"""From one time to an earlier one, before an order is no accident."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """One page of a list of runs, with how many runs the whole list has, if it says so."""
+
+    number: int
+    runs: tuple[dict[str, Any], ...]
+    is_last: bool
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run was listed: the pass, and the number of the page in it."""
+
+    listing: int = 0
+    page: int = 1
+
+
+def fetch_page(hook: TallyfyHook, number: int, params: Mapping[str, Any]) -> RunPage:
+    """
+    Read one page of the list of runs.
+
+    :raises TallyfyResponseError: it cannot be read.
+    """
+    body = hook.request("GET", "runs", params={**params, "page": number})
+    try:
+        page = read_page(body, number)
+        if not all(is_id(run.get("id")) for run in page.items):
+            raise MalformedResponseError("a run has no id")
+    except MalformedResponseError as error:
+        raise TallyfyResponseError(f"GET runs, page {number}, cannot be read: {error}") from None
+    pagination = (body.get("meta") or {}).get("pagination") or {}
+    total = pagination.get("total")
+    return RunPage(number, page.items, page.is_last, total if isinstance(total, int) else None)
+
+
+class RunListing:
+    """
+    Gives the runs of an organization that changed, each once.
+
+    :param read: reads one page with these query parameters.
+    :param filters: query parameters of the list.
+    :param since: leaves out runs that did not change since; ``None`` for all runs.
+    :param until: leaves out runs that changed at this time or later.
+    :param seen: ids of runs that were given before; those that are given are added.
+    :param start: where to begin in a list of all runs, if a run of that page was given before.
+    :param log: takes a line, as a logger's ``info`` does.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int, Mapping[str, Any]], RunPage],
+        filters: Mapping[str, Any],
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        seen: set[str],
+        start: Place = Place(),
+        log: Callable[..., object],
+    ) -> None:
+        self._read = read
+        self._filters = dict(filters)
+        self._since = since
+        self._until = until
+        self._seen = seen
+        self._start = start
+        self._log = log
+        self.total: int | None = None
+        """How many runs the list has that is being read, if it says so."""
+        self.place = start
+        self._shown = False
+        self._is_order_refuted = False
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Give the runs: those of the usual list, then archived ones, which it leaves out."""
+        listings: list[dict[str, str]] = [{}]
+        if not {"status", "archived"} & self._filters.keys():
+            # Documentation and official SDK name one way each to list archived runs; the second is tried if the
+            # first shows none.
+            listings += [{"status": "archived"}, {"archived": "only"}]
+        for number, filters in list(enumerate(listings))[self._start.listing :]:
+            self._shown = False
+            yield from self._runs(number, filters, self._start.page if number == self._start.listing else 1)
+            if number and self._shown:
+                return
+
+    def _runs(self, listing: int, filters: Mapping[str, str], first_page: int) -> Iterator[dict[str, Any]]:
+        """Give the runs of one list."""
+        params = {**self._filters, **filters}
+        if self._since is not None and not self._is_order_refuted:
+            proof = _OrderProof()
+            for page in self._accepted(listing, filters, {**params, "sort": "-last_updated"}, 1):
+                proof.add(page.runs)
+                if proof.is_refuted and not page.is_last:
+                    self._is_order_refuted = True
+                    break
+                yield from self._fresh(page)
+                if proof.is_conclusive and proof.oldest < self._since:
+                    break
+            if not self._is_order_refuted:
+                if proof.is_conclusive:
+                    yield from self._bumped({**params, "sort": "-last_updated"}, proof.newest)
+                return
+            self._log("Tallyfy does not sort runs by their last change; reading the whole list")
+        # New runs come first here and move others to later pages, where they are read again.
+        params["sort"] = "-created_at"
+        first_page = self._resumable_page(params, first_page) if self._since is None else 1
+        for number in range(MAX_PASSES):
+            listed: set[str] = set()
+            smallest_total = inf
+            for page in self._accepted(listing, filters, params, first_page):
+                listed.update(str(run["id"]) for run in page.runs)
+                # Runs that were launched meanwhile stand on pages that were read before, and belong to the next load.
+                smallest_total = min(smallest_total, inf if page.total is None else page.total)
+                yield from self._fresh(page)
+            # Only a list that was read from its beginning can be counted.
+            if first_page > 1 or len(listed) >= smallest_total or smallest_total == inf:
+                return
+            if number + 1 < MAX_PASSES:
+                self._log("The list showed %d of %d runs; reading it again", len(listed), smallest_total)
+
+    def _accepted(
+        self, listing: int, filters: Mapping[str, str], params: Mapping[str, Any], first_page: int
+    ) -> Iterator[RunPage]:
+        """Give the pages of a list, none if it is the usual one because its filter is ignored."""
+        for page in self._pages(params, first_page):
+            if filters and not all(run.get("archived_at") for run in page.runs):
+                return
+            self.place, self.total = Place(listing, page.number), page.total
+            self._shown = self._shown or bool(page.runs)
+            yield page
+
+    def _resumable_page(self, params: Mapping[str, Any], number: int) -> int:
+        """Return a page that begins with a run that was given before, so that all runs before it were, too."""
+        while number > 1:
+            runs = self._read(number, params).runs
+            if runs and str(runs[0]["id"]) in self._seen:
+                return number
+            number -= 1
+        return 1
+
+    def _pages(self, params: Mapping[str, Any], number: int) -> Iterator[RunPage]:
+        """Give the pages; a run that goes from a page moves the first run of the next one onto it."""
+        total: int | None = None
+        rereads = 0
+        while True:
+            page = self._read(number, params)
+            if total is not None and page.total is not None and page.total < total and rereads < _MAX_REREADS:
+                rereads += 1
+                before = self._read(number - 1, params)
+                total = before.total
+                yield before
+                if before.is_last:
+                    return
+                continue
+            rereads = 0
+            total = page.total
+            yield page
+            if page.is_last:
+                return
+            number += 1
+
+    def _bumped(self, params: Mapping[str, Any], newest: datetime | None) -> Iterator[dict[str, Any]]:
+        """Give the runs that changed while the list was read, and so moved to its beginning, behind the reader."""
+        if newest is None or self.place.page == 1:
+            return
+        for page in self._pages(params, 1):
+            yield from self._fresh(page)
+            moments = [_last_updated(run) for run in page.runs]
+            if any(moment is not None and moment < newest for moment in moments):
+                return
+
+    def _fresh(self, page: RunPage) -> Iterator[dict[str, Any]]:
+        for run in page.runs:
+            run_id, moment = str(run["id"]), _last_updated(run)
+            # A run that does not say when it changed may have changed.
+            is_wanted = moment is None or (
+                (self._since is None or moment >= self._since)
+                and (self._until is None or moment < self._until)
+            )
+            if is_wanted and run_id not in self._seen:
+                self._seen.add(run_id)
+                yield run
+
+
+class _OrderProof:
+    """Whether a list comes with the runs that changed last first, and could not come so by another order."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._steps = 0
+        self._created_rises = self._created_falls = False
+        self._last_created: datetime | None = None
+        self.is_refuted = False
+        self.newest: datetime | None = None
+        self.oldest: Any = None
+
+    @property
+    def is_conclusive(self) -> bool:
+        return (
+            not self.is_refuted and self._steps >= _MIN_STEPS and self._created_rises and self._created_falls
+        )
+
+    def add(self, runs: Iterable[Mapping[str, Any]]) -> None:
+        """Take in the next runs; those that moved down between two pages come again, and are no disorder."""
+        for run in runs:
+            if run["id"] in self._ids:
+                continue
+            self._ids.add(run["id"])
+            updated, created = _last_updated(run), parse_datetime(run.get("created_at"))
+            if updated is None or (self.oldest is not None and updated > self.oldest):
+                self.is_refuted = True
+                return
+            self._steps += self.oldest is not None and updated < self.oldest
+            self.oldest = updated
+            self.newest = self.newest or updated
+            if created is not None and self._last_created is not None:
+                self._created_rises |= created > self._last_created
+                self._created_falls |= created < self._last_created
+            self._last_created = created
+
+
+def _last_updated(run: Mapping[str, Any]) -> datetime | None:
+    return parse_datetime(run.get("last_updated"))

@@ -1,0 +1,147 @@
+"""How records are written: JSON Lines, CSV and Parquet, each to a binary file that is open for writing."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import IO, Any, Protocol
+
+from airflow_provider_tallyfy.export.columns import Column, ColumnType
+from airflow_provider_tallyfy.protocol.responses import parse_datetime
+
+ENDINGS = {
+    "jsonl": (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz"),
+    "csv": (".csv", ".csv.gz"),
+    "parquet": (".parquet",),
+}
+"""File endings of each format; the first is used for files in a folder."""
+_ROWS_IN_MEMORY = 2_000
+# Readers that split text at every line separator of Unicode would break a record in two.
+_LINE_SEPARATORS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+
+
+class Writer(Protocol):
+    """Writes records to a file."""
+
+    def __call__(self, file: IO[bytes], columns: Sequence[Column], records: Iterable[dict[str, Any]]) -> None:
+        """Write all records; the caller closes the file."""
+
+
+def writer_of(file_format: str, name: str) -> Writer:
+    """Return the writer of a format; a name that ends with ``.gz`` is compressed."""
+    writer = _WRITERS[file_format]
+    return _gzipped(writer) if name.endswith(".gz") else writer
+
+
+def json_line(record: dict[str, Any]) -> bytes:
+    """Return a record as one line of JSON, with its line break."""
+    text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.translate(_LINE_SEPARATORS).encode() + b"\n"
+
+
+def check_format(file_format: str) -> None:
+    """
+    Check that a format can be written here.
+
+    :raises ValueError: it needs a package that is not installed.
+    """
+    if file_format == "parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            raise ValueError(
+                "file_format='parquet' needs pyarrow: install airflow-provider-tallyfy[parquet]."
+            ) from None
+
+
+def _write_jsonl(file: IO[bytes], columns: Sequence[Column], records: Iterable[dict[str, Any]]) -> None:
+    file.writelines(map(json_line, records))
+
+
+def _write_csv(file: IO[bytes], columns: Sequence[Column], records: Iterable[dict[str, Any]]) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.writer(text)
+    writer.writerow(column.name for column in columns)
+    writer.writerows([_cell(record[column.name]) for column in columns] for record in records)
+    text.flush()
+    text.detach()  # or the file would be closed with it
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return value
+
+
+def _write_parquet(file: IO[bytes], columns: Sequence[Column], records: Iterable[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {
+        ColumnType.TEXT: pa.string(),
+        ColumnType.INTEGER: pa.int64(),
+        ColumnType.NUMBER: pa.float64(),
+        ColumnType.BOOLEAN: pa.bool_(),
+        ColumnType.DATETIME: pa.timestamp("ms", tz="UTC"),
+        ColumnType.TEXTS: pa.list_(pa.string()),
+        ColumnType.JSON: pa.string(),
+    }
+    convert: dict[ColumnType, Callable[[Any], Any]] = {
+        ColumnType.DATETIME: parse_datetime,
+        ColumnType.JSON: lambda value: None if value is None else json.dumps(value, ensure_ascii=False),
+    }
+    schema = pa.schema(
+        [
+            pa.field(column.name, types[column.type], metadata={"description": column.description})
+            for column in columns
+        ]
+    )
+    # The system's allocator gives memory back between the batches.
+    pool = pa.system_memory_pool()
+    with pq.ParquetWriter(file, schema, memory_pool=pool) as writer:
+        for batch in _batches(records):
+            arrays = [
+                pa.array(
+                    [
+                        convert[column.type](record[column.name])
+                        if column.type in convert
+                        else record[column.name]
+                        for record in batch
+                    ],
+                    type=types[column.type],
+                    memory_pool=pool,
+                )
+                for column in columns
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _batches(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    iterator = iter(records)
+    while batch := list(islice(iterator, _ROWS_IN_MEMORY)):
+        yield batch
+
+
+def _gzipped(writer: Writer) -> Writer:
+    def write(file: IO[bytes], columns: Sequence[Column], records: Iterable[dict[str, Any]]) -> None:
+        with compressed(file) as packed:
+            writer(packed, columns, records)
+
+    return write
+
+
+@contextmanager
+def compressed(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Compress what is written to a file; without a time in it, so that equal records make equal files."""
+    with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=5, mtime=0) as packed:
+        yield packed  # type: ignore[misc]  # it has all that a writer uses
+
+
+_WRITERS: dict[str, Writer] = {"jsonl": _write_jsonl, "csv": _write_csv, "parquet": _write_parquet}

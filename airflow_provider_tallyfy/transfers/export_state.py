@@ -1,0 +1,100 @@
+"""
+How far the exports of a task have come, from one DAG run to the next (Airflow 3.3 and newer).
+
+It stands in the state of an outlet asset, since the task state store belongs to one DAG run. It moves on only when a
+load is whole. What one DAG run was to load is kept in its task state store, so a retry, and a task that was cleared,
+load the same again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_tallyfy.protocol.responses import parse_datetime
+from airflow_provider_tallyfy.version_compat import asset_state_store, never_expire, task_state_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_tallyfy.export.exporter import ExportResult
+
+_OF_TASK = "tallyfy_export"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """
+    What one DAG run loads.
+
+    :param since: where the load before ended; ``None`` to load everything.
+    :param until: where this load ended, if the task succeeded before and was cleared.
+    :param known: fingerprints of records that the load before had already.
+    """
+
+    since: datetime | None
+    until: datetime | None = None
+    known: Mapping[str, str] | None = None
+
+
+class ExportState:
+    """
+    Keeps how far the exports of a task have come.
+
+    :param context: of the task instance.
+    :param asset: the outlet whose state holds it.
+    :param full_every: how often everything is loaded again; ``None`` for never.
+    """
+
+    def __init__(self, context: Context, asset: Any, full_every: timedelta | None) -> None:
+        ti: Any = context["ti"]
+        task = blake2b(f"{ti.dag_id}\n{ti.task_id}".encode(), digest_size=12).hexdigest()
+        self._key = f"tallyfy_export_{task}"
+        self._of_asset: Any = asset_state_store(context, asset)
+        self._of_task: Any = task_state_store(context)
+        self._full_every = full_every
+
+    def next_load(self, now: datetime) -> Load:
+        """Return what this DAG run loads: the same as at an earlier try, or what changed since the load before."""
+        state, own = self._state(), self._own()
+        if own is None:
+            until, full_at = state.get("until"), parse_datetime(state.get("full_at"))
+            is_full = until is None or (
+                self._full_every is not None and (full_at is None or now - full_at >= self._full_every)
+            )
+            own = {"since": None if is_full else until}
+            self._of_task.set(_OF_TASK, own, retention=never_expire())
+        newest = parse_datetime(own.get("newest"))
+        if newest is not None:
+            return Load(parse_datetime(own["since"]), until=newest + timedelta(milliseconds=1))
+        is_next = own["since"] is not None and own["since"] == state.get("until")
+        return Load(parse_datetime(own["since"]), known=state.get("known") if is_next else None)
+
+    def move_on(self, load: Load, result: ExportResult) -> None:
+        """Let the next DAG run begin where this load ended."""
+        state = self._state()
+        began_at = _text(result.began_at)
+        before = parse_datetime(state.get("until"))
+        if load.until is None and (before is None or before < result.began_at):
+            full_at = began_at if load.since is None else state.get("full_at", began_at)
+            known = dict(result.known)
+            self._of_asset.set(self._key, {"until": began_at, "full_at": full_at, "known": known})
+        newest = max(filter(None, (result.newest, result.began_at)))
+        own = {"since": None if load.since is None else _text(load.since), "newest": _text(newest)}
+        self._of_task.set(_OF_TASK, own, retention=never_expire())
+
+    def _state(self) -> dict[str, Any]:
+        stored = self._of_asset.get(self._key)
+        return stored if isinstance(stored, dict) else {}
+
+    def _own(self) -> dict[str, Any] | None:
+        stored = self._of_task.get(_OF_TASK)
+        return stored if isinstance(stored, dict) and "since" in stored else None
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()

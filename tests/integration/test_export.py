@@ -1,0 +1,404 @@
+"""Exports from the sandbox's real server: whole, incremental, interrupted, throttled, and with lists that lag."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import logging
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import jsonschema
+import pyarrow.parquet as pq
+import pytest
+import requests
+from airflow.providers.common.compat.sdk import AirflowFailException, Asset
+
+from airflow_provider_tallyfy.exceptions import TallyfyServerError
+from airflow_provider_tallyfy.export import client, exporter, records, staging
+from airflow_provider_tallyfy.sandbox.seeds import (
+    COMPLETE_RUN_ID,
+    ONBOARDING_CHECKLIST_ID,
+    ONBOARDING_RUN_ID,
+    RELEASE_CHECKLIST_ID,
+    SEEDED_RUN_ID,
+)
+from airflow_provider_tallyfy.transfers.tallyfy_to_object_storage import TallyfyToObjectStorageOperator
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
+from dev.sandbox import SandboxClient
+
+ASSET = Asset("tallyfy_runs")
+in_airflow_3_3 = pytest.mark.skipif(
+    not AIRFLOW_V_3_3_PLUS, reason="the state of assets came with Airflow 3.3"
+)
+
+
+class Store(dict):
+    """A state store of Airflow's."""
+
+    def set(self, key, value, **_):
+        self[key] = json.loads(json.dumps(value))
+
+
+class MovedTime:
+    """A clock that pauses move."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.pauses = []
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        self.pauses.append(seconds)
+
+
+class Exports:
+    """A task that exports from the sandbox, in one DAG run after the other."""
+
+    def __init__(self, server, folder):
+        self.server, self.folder = server, folder
+        self.users = SandboxClient(server.url)
+        self.asset_state = Store()
+        self.of_tasks = {}
+
+    def context(self, dag_run="scheduled__1", map_index=-1):
+        ti = SimpleNamespace(dag_id="dag", task_id="export", run_id=dag_run, map_index=map_index)
+        store = self.of_tasks.setdefault((dag_run, map_index), Store())
+        return {"ti": ti, "task_state_store": store, "asset_state_store": {ASSET: self.asset_state}}
+
+    def run(self, dag_run="scheduled__1", *, map_index=-1, path=None, **arguments):
+        if arguments.get("since") is None:
+            arguments.setdefault("outlets", [ASSET])
+        task = TallyfyToObjectStorageOperator(
+            task_id="export", path=path or f"file://{self.folder}/runs", **arguments
+        )
+        return task.execute(self.context(dag_run, map_index))
+
+    def everything(self, *arguments, **keywords):
+        return self.run(*arguments, since="1970-01-01", **keywords)
+
+    def launch(self, count, **body):
+        body = {"count": count, "checklist_id": RELEASE_CHECKLIST_ID, "prerun": {}, **body}
+        return self.users.control("POST", "/runs", body)["data"]
+
+    def requests(self):
+        counts = self.users.control("GET", "/stats")["routes"]
+        self.users.control("DELETE", "/stats")
+        return {row["path"].rpartition("{organization}/")[2]: row["count"] for row in counts}
+
+    def fault(self, **fault):
+        requests.post(f"{self.server.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
+
+    def end_faults(self):
+        self.users.control("DELETE", "/faults")
+
+    def touch(self, run_id):
+        self.users.request("PUT", f"/runs/{run_id}", json={"name": f"changed {datetime.now(UTC)}"})
+
+    def left(self):
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
+
+
+def read(result):
+    """Return the records of the files that an export names, after checking them against the schema beside them."""
+    found = []
+    for name in result["paths"]:
+        path = Path(name.removeprefix("file://"))
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        found += map(json.loads, content.splitlines())
+    first = Path(result["paths"][0].removeprefix("file://"))
+    schema = json.loads(Path(f"{first}.schema.json").read_text())
+    for record in found:
+        jsonschema.validate(record, schema)
+    assert len(found) == result["records"]
+    ids = [record["id"] for record in found]
+    assert len(set(ids)) == len(ids)
+    return {record["id"]: record for record in found}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock of requests' pauses; no test waits for them."""
+    clock = MovedTime()
+    for made in (client.PatientClient, exporter.Exporter):
+        monkeypatch.setitem(made.__init__.__kwdefaults__, "clock", clock)
+    return clock
+
+
+@pytest.fixture
+def exports(sandbox, tmp_path, clock):
+    return Exports(sandbox, tmp_path)
+
+
+def test_answers_of_a_template_are_columns(exports):
+    result = exports.everything(checklist_id=ONBOARDING_CHECKLIST_ID)
+    record = read(result)[ONBOARDING_RUN_ID]
+    assert record["customer_name"] == "Globex"
+    assert record["plan"] == "Business"
+    assert record["modules"] == ["Reports"]
+    assert record["other_values"] is None
+    assert record["has_task_answers"] is True
+    assert (result["since"], result["requests"]) == ("1970-01-01T00:00:00+00:00", 4)
+
+
+@pytest.mark.parametrize("kind", ["runs", "tasks"])
+def test_a_list_without_answers_gives_the_same_records(exports, monkeypatch, kind):
+    exports.launch(7)
+    with_answers = read(exports.everything(records=kind, checklist_id=RELEASE_CHECKLIST_ID))
+    exports.requests()
+    monkeypatch.setitem(records.WITH, kind, ())
+    without = read(exports.everything("other", records=kind, checklist_id=RELEASE_CHECKLIST_ID))
+    assert without == with_answers
+    assert exports.requests()["runs/{id}/tasks"] == 9
+
+
+def test_tasks_have_their_own_records(exports):
+    found = read(exports.everything(records="tasks", checklist_id=RELEASE_CHECKLIST_ID)).values()
+    decided = next(
+        each for each in found if each["run_id"] == COMPLETE_RUN_ID and each["alias"] == "approve_release"
+    )
+    assert (decided["is_approved"], decided["comment"], decided["status"]) == (
+        True,
+        "All checks passed.",
+        "completed",
+    )
+
+
+def test_all_formats_hold_the_same(exports, tmp_path):
+    exports.launch(20)
+    lines = read(exports.everything("1", path=f"{tmp_path}/x.jsonl.gz"))
+    exports.everything("2", path=f"{tmp_path}/x.csv", file_format="csv")
+    exports.everything("3", path=f"file://{tmp_path}/x.parquet", file_format="parquet")
+    with Path(tmp_path, "x.csv").open(newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    table = {row["id"]: row for row in pq.read_table(tmp_path / "x.parquet").to_pylist()}
+    assert rows.keys() == table.keys() == lines.keys()
+    for run_id, record in lines.items():
+        assert (
+            json.loads(rows[run_id]["answers"] or "null")
+            == record["answers"]
+            == json.loads(table[run_id]["answers"] or "null")
+        )
+        assert datetime.fromisoformat(record["created_at"]) == table[run_id]["created_at"]
+        assert rows[run_id]["name"] == record["name"] == table[run_id]["name"]
+
+
+def test_files_are_split_and_replaced_by_their_own_task_only(exports, tmp_path):
+    exports.launch(22)
+    path = f"file://{tmp_path}/runs.jsonl"
+    first = exports.everything("a", path=path, max_records_per_file=10)
+    assert [Path(name).name for name in first["paths"]] == [
+        "runs.jsonl",
+        "runs-00002.jsonl",
+        "runs-00003.jsonl",
+    ]
+    assert len(read(first)) == 25
+    assert exports.left() == [*(sorted(Path(name).name for name in first["paths"])), "runs.jsonl.schema.json"]
+
+    with pytest.raises(AirflowFailException, match=r"runs.*\.jsonl is there already"):
+        exports.everything("b", path=path)
+    again = exports.everything("a", path=path, max_records_per_file=20)
+    assert exports.left() == ["runs-00002.jsonl", "runs.jsonl", "runs.jsonl.schema.json"]
+    assert read(again) == read(exports.everything("b", path=path, overwrite=True))
+
+
+def test_the_same_interval_gives_the_same_records(exports):
+    exports.launch(5)
+    interval = {
+        "since": datetime.now(UTC) - timedelta(days=3),
+        "until": datetime.now(UTC) - timedelta(minutes=5),
+    }
+    first = exports.run(**interval)
+    assert [*read(first)] == [SEEDED_RUN_ID]
+    files = {name: Path(name.removeprefix("file://")).read_bytes() for name in first["paths"]}
+    again = exports.run(**interval)
+    assert {name: Path(name.removeprefix("file://")).read_bytes() for name in again["paths"]} == files
+    assert "runs-2" in first["paths"][0]
+
+
+def test_an_interval_that_has_just_ended_waits_for_lists_that_lag(exports, clock):
+    exports.run(since="1970-01-01", until=datetime.now(UTC) - timedelta(seconds=20))
+    assert 30 < sum(clock.pauses) <= 40
+
+
+@in_airflow_3_3
+def test_the_next_load_holds_what_changed(exports):
+    exports.launch(250)
+    first = exports.run("1")
+    assert (first["since"], first["records"]) == (None, 253)
+    launched = exports.launch(2)
+    exports.touch(SEEDED_RUN_ID)
+    second = exports.run("2")
+    assert second["since"] == first["until"]
+    assert read(second).keys() == {*launched, SEEDED_RUN_ID}
+    assert exports.run("3")["records"] == 0
+
+
+@in_airflow_3_3
+def test_answers_reopened_archived_and_restored_runs_come_with_the_next_load(exports):
+    exports.run("1", checklist_id=RELEASE_CHECKLIST_ID)
+    exports.users.complete_next(SEEDED_RUN_ID)
+    second = read(exports.run("2", checklist_id=RELEASE_CHECKLIST_ID))
+    assert second[SEEDED_RUN_ID]["tasks_complete"] == 2
+    exports.users.archive(SEEDED_RUN_ID)
+    archived = read(exports.run("3", checklist_id=RELEASE_CHECKLIST_ID))[SEEDED_RUN_ID]
+    assert archived["archived_at"]
+    assert archived["has_task_answers"] is False
+    exports.users.request("PUT", f"/runs/{SEEDED_RUN_ID}/activate")
+    restored = read(exports.run("4", checklist_id=RELEASE_CHECKLIST_ID))[SEEDED_RUN_ID]
+    assert (restored["archived_at"], restored["has_task_answers"]) == (None, True)
+    exports.users.archive(SEEDED_RUN_ID)
+    exports.users.delete(SEEDED_RUN_ID)
+    assert SEEDED_RUN_ID not in read(exports.run("5", checklist_id=RELEASE_CHECKLIST_ID))
+
+
+@in_airflow_3_3
+def test_a_cleared_task_loads_its_own_interval_again(exports):
+    exports.run("1")
+    exports.touch(SEEDED_RUN_ID)
+    second = exports.run("2")
+    exports.touch(ONBOARDING_RUN_ID)
+    third = exports.run("3")
+    state = json.loads(json.dumps(exports.asset_state))
+    exports.touch(COMPLETE_RUN_ID)
+    again = exports.run("2")
+    assert (again["paths"], again["since"]) == (second["paths"], second["since"])
+    assert SEEDED_RUN_ID in read(again)
+    assert COMPLETE_RUN_ID not in read(again)
+    assert exports.asset_state == state
+    assert exports.run("4")["since"] == third["until"]
+
+
+@in_airflow_3_3
+def test_a_load_that_fails_moves_nothing_on_and_a_lagging_list_misses_nothing(exports):
+    exports.run("1")
+    state = dict(exports.asset_state)
+    exports.fault(path="/runs", action="status", status=503, times=None)
+    with pytest.raises(TallyfyServerError):
+        exports.run("2")
+    assert exports.asset_state == state
+    exports.end_faults()
+    exports.users.behave(list_lag=30)
+    exports.touch(SEEDED_RUN_ID)
+    assert SEEDED_RUN_ID not in read(exports.run("2"))
+    exports.users.advance_clock(31)
+    assert SEEDED_RUN_ID in read(exports.run("3"))
+
+
+@in_airflow_3_3
+def test_everything_is_loaded_again_now_and_then(exports):
+    exports.run("1")
+    again = exports.run("2", full_every=0)
+    assert (again["since"], again["records"]) == (None, 3)
+
+
+def test_a_retry_goes_on_where_the_worker_was_killed(exports, monkeypatch):
+    monkeypatch.setattr(staging.SegmentBuffer, "MAX_RECORDS", 20)
+    exports.launch(100)
+    monkeypatch.setitem(records.WITH, "runs", ())
+    exports.fault(path="/tasks", action="status", status=503, times=None, after=63)
+    with pytest.raises(TallyfyServerError):
+        exports.everything(checklist_id=RELEASE_CHECKLIST_ID)
+    assert [name for name in exports.left() if not name.startswith("runs/.tallyfy-export-")] == []
+    exports.end_faults()
+    exports.requests()
+    launched = exports.launch(1)
+    result = exports.everything(checklist_id=RELEASE_CHECKLIST_ID)
+    assert exports.requests()["runs/{id}/tasks"] <= 102 - 63 + 1
+    assert len(read(result).keys() - set(launched)) == 102
+    assert len(exports.left()) == 2
+
+
+def test_a_try_that_was_ended_while_it_moved_the_files_is_finished_by_the_next(exports, monkeypatch):
+    exports.launch(22)
+    move = staging.Folder.move
+    moved = []
+
+    def break_off(folder, name, target, new_name):
+        if new_name.endswith(".jsonl") and len(moved) == 1:
+            raise SystemExit(137)
+        moved.append(new_name) if new_name.endswith(".jsonl") else None
+        move(folder, name, target, new_name)
+
+    monkeypatch.setattr(staging.Folder, "move", break_off)
+    with pytest.raises(SystemExit):
+        exports.everything(max_records_per_file=10)
+    monkeypatch.setattr(staging.Folder, "move", move)
+    exports.requests()
+    result = exports.everything(max_records_per_file=10)
+    assert len(read(result)) == 25
+    assert "runs" not in exports.requests()
+    assert len(exports.left()) == 4
+
+
+def test_another_request_of_the_same_task_begins_again(exports):
+    exports.fault(path="page=2", action="status", status=503, times=None)
+    exports.launch(150)
+    with pytest.raises(TallyfyServerError):
+        exports.everything(checklist_id=RELEASE_CHECKLIST_ID)
+    exports.end_faults()
+    assert [*read(exports.everything(checklist_id=ONBOARDING_CHECKLIST_ID))] == [ONBOARDING_RUN_ID]
+    assert len(exports.left()) == 2
+
+
+def test_a_storm_of_429s_is_waited_out(exports, clock):
+    exports.launch(150)
+    exports.fault(path="/runs", action="status", status=429, headers={"Retry-After": "90"}, times=5)
+    assert exports.everything()["records"] == 153
+    assert sum(clock.pauses) >= 5 * 90
+
+
+def test_an_outage_fails_the_task_after_an_hour(exports, clock):
+    exports.fault(path="/runs", action="drop", times=None)
+    with pytest.raises(Exception, match="GET"):
+        exports.everything()
+    assert 3000 < sum(clock.pauses) <= client.MAX_OUTAGE
+
+
+def test_requests_stay_within_the_budget(exports, clock):
+    exports.launch(500)
+    exports.everything(requests_per_hour=20, page_size=20)
+    # 26 pages, two requests about archived runs, and a burst of four.
+    assert sum(clock.pauses) > 20 * 3600 / 20
+
+
+def test_progress_is_logged_every_half_minute(exports, clock, caplog, monkeypatch):
+    monkeypatch.setattr(TallyfyToObjectStorageOperator, "log", logging.getLogger("export-under-test"))
+    caplog.set_level(logging.INFO)
+    exports.launch(60)
+    exports.everything(requests_per_hour=20, page_size=5)
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("Read ")]
+    assert len(lines) >= 20
+    assert "requests" in lines[5]
+    assert "to go" in lines[5]
+
+
+def test_runs_that_change_while_they_are_read_are_there_once(exports, monkeypatch):
+    ids = exports.launch(60)
+    fetch = exporter.fetch_page
+    pages = []
+
+    def change_and_fetch(hook, number, params):
+        pages.append(number)
+        exports.users.archive(ids[len(pages)])
+        exports.touch(ids[-len(pages)])
+        exports.launch(1)
+        return fetch(hook, number, params)
+
+    monkeypatch.setattr(exporter, "fetch_page", change_and_fetch)
+    found = read(exports.everything(page_size=10))
+    assert found.keys() >= {*ids, SEEDED_RUN_ID}
+
+
+def test_a_mapped_task_needs_since(exports):
+    if AIRFLOW_V_3_3_PLUS:
+        with pytest.raises(AirflowFailException, match="mapped"):
+            exports.run(map_index=0)
+    one, two = (exports.everything(map_index=index)["paths"] for index in (0, 1))
+    assert one != two

@@ -1,0 +1,158 @@
+"""Which columns an export has, and what stands in them, whatever a template and its runs hold."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_tallyfy.export.columns import Column, ColumnType, Layout, MisfitError, fit
+from airflow_provider_tallyfy.export.writers import json_line
+from airflow_provider_tallyfy.protocol.forms.fields import FormField
+
+RECORD = (
+    Column("id", ColumnType.TEXT),
+    Column("status", ColumnType.TEXT),
+    Column("late_tasks", ColumnType.INTEGER),
+)
+
+
+def field(field_id, alias="", label="", field_type="text"):
+    return FormField(field_id, alias, label, field_type)
+
+
+def names(*fields):
+    return [column.name for column in Layout(RECORD, fields).columns[len(RECORD) : -1]]
+
+
+def test_a_column_is_called_by_alias_then_label_then_id():
+    assert names(field("1", "amount", "Amount"), field("2", "", "Due\ndate"), field("3")) == [
+        "amount",
+        "Due date",
+        "3",
+    ]
+
+
+def test_no_field_keeps_a_name_that_another_has_too():
+    assert names(field("1", "comment"), field("2", "Comment"), field("3", "amount")) == [
+        "comment__1",
+        "Comment__2",
+        "amount",
+    ]
+
+
+def test_a_field_that_is_called_like_a_field_of_the_record_has_its_id_in_its_name():
+    assert names(field("1", "status"), field("2", "ID"), field("3", "other_values")) == [
+        "status__1",
+        "ID__2",
+        "other_values__3",
+    ]
+
+
+def test_an_answer_of_a_renamed_field_stands_under_its_new_name():
+    layout = Layout(RECORD, [field("1", "new_name")])
+    assert layout.lay_out({"id": "r"}, [(field("1", "old_name"), "x")])["new_name"] == "x"
+
+
+def test_an_answer_of_a_removed_field_is_kept():
+    layout = Layout(RECORD, [field("1", "amount")])
+    record = layout.lay_out(
+        {"id": "r"}, [(field("1", "amount"), "5"), (field("9", "gone"), "x"), (field("8", "gone"), "y")]
+    )
+    assert (record["amount"], record["other_values"]) == ("5", {"gone": "x", "gone__8": "y"})
+
+
+def test_an_answer_of_a_field_that_was_made_again_stands_in_its_column():
+    layout = Layout(RECORD, [field("2", "amount")])
+    assert layout.lay_out({"id": "r"}, [(field("1", "amount"), "5")])["amount"] == "5"
+    both = layout.lay_out({"id": "r"}, [(field("2", "amount"), "6"), (field("1", "amount"), "5")])
+    assert (both["amount"], both["other_values"]) == ("6", {"amount": "5"})
+
+
+@pytest.mark.parametrize(
+    ("field_type", "stored", "written"),
+    [
+        ("text", "x", "x"),
+        ("text", 5, "5"),
+        ("textarea", "", ""),
+        ("date", "2026-01-31T17:00:00+01:00", "2026-01-31T16:00:00.000Z"),
+        ("date", "2026-01-31", "2026-01-31T00:00:00.000Z"),
+        ("date", "", None),
+        ("dropdown", {"id": 2, "text": "Blue", "value": None}, "Blue"),
+        ("radio", "Yes", "Yes"),
+        ("multiselect", [{"id": 1, "text": "a", "selected": True}, {"id": 2, "text": "b"}], ["a"]),
+        ("file", [{"id": "f1", "filename": "a.pdf"}], [{"id": "f1", "filename": "a.pdf"}]),
+    ],
+)
+def test_each_type_of_field_has_one_type_of_column(field_type, stored, written):
+    layout = Layout(RECORD, [field("1", "answer", field_type=field_type)])
+    assert (
+        layout.lay_out({"id": "r"}, [(field("1", "answer", field_type=field_type), stored)])["answer"]
+        == written
+    )
+
+
+def test_a_value_of_another_type_is_kept_beside_its_column():
+    layout = Layout(RECORD, [field("1", "due", field_type="date")])
+    record = layout.lay_out(
+        {"id": "r", "late_tasks": "many"}, [(field("1", "due", field_type="date"), "soon")]
+    )
+    assert (record["due"], record["late_tasks"]) == (None, None)
+    assert record["other_values"] == {"due": "soon", "late_tasks": "many"}
+
+
+def test_without_a_template_all_answers_stand_in_one_column():
+    layout = Layout(RECORD, None)
+    record = layout.lay_out({"id": "r"}, [(field("1", "a"), "x"), (field("2", "", "B", "multiselect"), [])])
+    assert record == {"id": "r", "status": None, "late_tasks": None, "answers": {"a": "x", "B": []}}
+
+
+@pytest.mark.parametrize(
+    ("column_type", "value"),
+    [
+        (ColumnType.INTEGER, True),
+        (ColumnType.INTEGER, 2**70),
+        (ColumnType.NUMBER, "x"),
+        (ColumnType.TEXT, {}),
+    ],
+)
+def test_what_is_of_another_type_does_not_fit(column_type, value):
+    with pytest.raises(MisfitError):
+        fit(value, column_type)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+fields = st.lists(
+    st.builds(
+        FormField,
+        st.text("abc123", min_size=1, max_size=3),
+        st.text(max_size=20),
+        st.text(max_size=40),
+        st.sampled_from(
+            ["text", "textarea", "date", "radio", "multiselect", "table", "assignees_form", "file", "new"]
+        ),
+    ),
+    max_size=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(fields, fields, st.lists(anything, min_size=12, max_size=12), anything, anything)
+def test_any_answer_makes_a_record_that_its_schema_describes(of_template, of_run, values, status, late_tasks):
+    layout = Layout(RECORD, of_template)
+    answers = list(zip([*of_template, *of_run], values, strict=False))
+    record = layout.lay_out({"id": "r", "status": status, "late_tasks": late_tasks}, answers)
+    line = json_line(record)
+    assert json.loads(line) == record
+    assert line.count(b"\n") == 1
+    assert len(line.decode().splitlines()) == 1
+    jsonschema.validate(record, layout.json_schema())
+    columns = [column.name.casefold() for column in layout.columns]
+    assert len(set(columns)) == len(columns)

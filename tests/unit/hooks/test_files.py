@@ -1,0 +1,140 @@
+"""Files go to Tallyfy and come from it piece by piece, whole or not at all."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from airflow_provider_tallyfy.exceptions import (
+    TallyfyConnectionError,
+    TallyfyIndeterminateError,
+    TallyfyNotFoundError,
+    TallyfyRateLimitError,
+    TallyfyResponseError,
+    TallyfyValidationError,
+)
+from airflow_provider_tallyfy.hooks import files
+
+API = "https://tallyfy.test/api/organizations/acme"
+DOWNLOAD = f"{API}/file/f1/dl"
+ASSET = {"id": "f1", "filename": "report.pdf", "source": "local"}
+
+
+def test_a_download_keeps_the_name_that_it_has_in_tallyfy(hook, requests_mock, tmp_path):
+    name = {"Content-Disposition": 'attachment; filename="../r\xc3\xa9sum\xc3\xa9.pdf"'}
+    requests_mock.get(DOWNLOAD, content=b"x" * 700_000, headers=name)
+    path = hook.download_file("f1", tmp_path)
+    assert path == tmp_path / "_résumé.pdf"
+    assert path.read_bytes() == b"x" * 700_000
+    assert hook.download_file("f1", tmp_path / "other") == tmp_path / "other"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["_résumé.pdf", "other"]
+
+
+def test_a_download_that_breaks_off_begins_again(hook, requests_mock, tmp_path):
+    requests_mock.get(
+        DOWNLOAD, [{"status_code": 503}, {"exc": requests.ConnectionError}, {"content": b"whole"}]
+    )
+    assert hook.download_file("f1", tmp_path / "x").read_bytes() == b"whole"
+    assert requests_mock.call_count == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"status_code": 404, "json": {"message": "No such file."}}, TallyfyNotFoundError),
+        ({"content": b"short", "headers": {"Content-Length": "50"}}, TallyfyConnectionError),
+        ({"status_code": 302, "headers": {"Location": "https://elsewhere.test"}}, TallyfyResponseError),
+    ],
+)
+def test_a_download_that_fails_leaves_nothing(connect, requests_mock, tmp_path, answer, error):
+    requests_mock.get(DOWNLOAD, **answer)
+    with pytest.raises(error):
+        connect(retries=0).download_file("f1", tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_is_bounded_in_size_and_time(hook, requests_mock, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MAX_FILE_SIZE", 1024)
+    requests_mock.get(DOWNLOAD, content=b"x" * 1025)
+    with pytest.raises(TallyfyResponseError, match="larger"):
+        hook.download_file("f1", tmp_path / "x")
+    monkeypatch.setattr(files, "MAX_DURATION", -1.0)
+    requests_mock.get(DOWNLOAD, content=b"x")
+    with pytest.raises(TallyfyResponseError, match="slow"):
+        hook.download_file("f1", tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def report(tmp_path):
+    path = tmp_path / 'my "report".pdf'
+    path.write_bytes(b"content\r\n" * 100_000)
+    return path
+
+
+def sent(request):
+    body = b"".join(request.body)
+    assert request.headers["Content-Length"] == str(len(body))
+    return body
+
+
+def test_an_upload_is_a_form_with_the_file_and_what_it_belongs_to(hook, requests_mock, report):
+    requests_mock.post(f"{API}/assets", json={"data": ASSET}, status_code=201)
+    assert hook.upload_file(report, checklist_id="c1") == ASSET
+    body = sent(requests_mock.last_request)
+    assert b'name="subject_type"\r\n\r\nChecklist\r\n' in body
+    assert b'name="uploaded_from"\r\n\r\nko_field\r\n' in body
+    assert b'filename="my _report_.pdf"' in body
+    assert report.read_bytes() in body
+
+    hook.upload_file(report, checklist_id="c1", run_id="r1", step_id="s1", field_id="f1", name="x.pdf")
+    body = sent(requests_mock.last_request)
+    for name, value in {
+        "subject_type": "Run",
+        "subject_id": "r1",
+        "step_id": "s1",
+        "uploaded_from": "f1",
+    }.items():
+        assert f'name="{name}"\r\n\r\n{value}\r\n'.encode() in body
+
+
+def test_an_upload_is_repeated_only_if_it_was_declined(hook, requests_mock, report):
+    requests_mock.post(f"{API}/assets", [{"status_code": 429}, {"json": {"data": ASSET}}])
+    assert hook.upload_file(report, checklist_id="c1") == ASSET
+    assert sent(requests_mock.request_history[0]) != b""
+    requests_mock.post(f"{API}/assets", status_code=502)
+    with pytest.raises(TallyfyIndeterminateError):
+        hook.upload_file(report, checklist_id="c1")
+    requests_mock.post(f"{API}/assets", status_code=422, json={"message": "The type is not allowed."})
+    with pytest.raises(TallyfyValidationError, match="type is not allowed"):
+        hook.upload_file(report, checklist_id="c1")
+    assert requests_mock.call_count == 4
+
+
+def test_what_cannot_be_uploaded_is_refused_before(hook, requests_mock, tmp_path, monkeypatch, report):
+    (tmp_path / "empty").touch()
+    monkeypatch.setattr(files, "MAX_FILE_SIZE", 1024)
+    for path, message in (
+        (tmp_path / "none", "no file"),
+        (tmp_path / "empty", "0 bytes"),
+        (report, "900,000 bytes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            hook.upload_file(path, checklist_id="c1")
+    with pytest.raises(ValueError, match="run_id and field_id"):
+        hook.upload_file(report, checklist_id="c1", run_id="r1")
+    assert requests_mock.call_count == 0
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../../x", "a/b\\c", "x" * 400, "a\0b\r\n", "\ud800"])
+def test_a_name_leads_nowhere_else(name):
+    safe = files.safe_name(name)
+    assert safe not in ("", ".", "..")
+    assert not set(safe) & set('/\\\0\r\n"')
+    assert len(safe) <= 150
+
+
+def test_a_storm_of_429s_fails_an_upload_in_the_end(connect, requests_mock, report):
+    requests_mock.post(f"{API}/assets", status_code=429)
+    with pytest.raises(TallyfyRateLimitError):
+        connect(retries=1).upload_file(report, checklist_id="c1")
