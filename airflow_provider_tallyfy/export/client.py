@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from airflow_provider_tallyfy.waiting.polls import PollError
-from airflow_provider_tallyfy.waiting.reloading_hook import ReloadingHook
+from airflow_provider_tallyfy.waiting.polls import PollError, ReloadingHook, Target
 from airflow_provider_tallyfy.waiting.scheduler.budget import RequestBudget
 
 if TYPE_CHECKING:
@@ -54,7 +53,8 @@ class PatientClient:
     ) -> None:
         connection = hook.connection
         # A connection that leads to another organization meanwhile must not be read from.
-        self._hook = ReloadingHook(hook.tallyfy_conn_id, connection.organization)
+        self._hook = ReloadingHook(hook.tallyfy_conn_id)
+        self._target = Target(connection.api_url, connection.organization)
         self._budget = RequestBudget(
             connection.requests_per_hour if requests_per_hour is None else requests_per_hour
         )
@@ -75,7 +75,7 @@ class PatientClient:
         failures = 0
         while True:
             self._sleep_until(self._budget.available_at(self._clock.monotonic()))
-            result = self._hook.fetch(fetch)
+            result = self._hook.fetch(fetch, self._target)
             now = self._clock.monotonic()
             sent = max(self._hook.requests, 1)
             self.requests += sent

@@ -225,12 +225,11 @@ class Transport:
                     result = self._read(request, read, content, response)
                     outcome = "ok"
                     return result
-                failure: ErrorResponse | Exception = self._redacted(
-                    read_error(response.status_code, response.headers, content)
-                )
-                outcome = OUTCOME_OF_ERROR[failure.kind]
+                refusal = self._redacted(read_error(response.status_code, response.headers, content))
+                failure: ErrorResponse | Exception = refusal
+                outcome = OUTCOME_OF_ERROR[refusal.kind]
                 retry_after = retry_after_seconds(response.headers)
-                may_repeat = policy.is_retry(request.method, failure.status)
+                may_repeat = policy.is_retry(request.method, refusal.status)
             except ResponseTooLargeError as error:
                 outcome = "unreadable"
                 self._raise_malformed(request, str(error), response)
