@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from airflow_provider_tallyfy.waiting.polls import PollError, ReloadingHook, Target
+from airflow_provider_tallyfy.waiting.polls import PollError, ReloadingHook
 from airflow_provider_tallyfy.waiting.scheduler.budget import RequestBudget
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class PatientClient:
         connection = hook.connection
         # A connection that leads to another organization meanwhile must not be read from.
         self._hook = ReloadingHook(hook.tallyfy_conn_id)
-        self._target = Target(connection.api_url, connection.organization)
+        self._target = (connection.api_url, connection.organization)
         self._budget = RequestBudget(
             connection.requests_per_hour if requests_per_hour is None else requests_per_hour
         )
