@@ -37,7 +37,7 @@ def identifier(value: object, field: str) -> str:
     :param field: what the caller calls it, for the error.
     :raises ValueError: where it is anything else.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         value = str(value)
     if is_identifier(value):
         return value

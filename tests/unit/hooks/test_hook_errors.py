@@ -222,7 +222,7 @@ def test_a_bad_argument_is_a_value_error_and_nothing_is_sent(hook, requests_mock
         lambda: hook.get_tasks("a/b"),
         lambda: hook.launch_run(None),
         lambda: hook.update_task("r1", "a b"),
-        lambda: hook.complete_task("r1", 7),
+        lambda: hook.complete_task("r1", -7),
         lambda: hook.request("HEAD", "runs"),
         lambda: hook.request("GET", "runs?q=a"),
         lambda: hook.request("GET", "https://other.test/"),

@@ -312,6 +312,8 @@ class TestRendering:
     def test_what_is_no_text_is_left_out(self, tallyfy, context, log, broken, kept):
         tallyfy.get(f"{API}/users", json={"data": [{"id": 7, "email": "ada@example.com"}]})
         tallyfy.get(f"{API}/groups", json={"data": []})
+        steps = [{"id": "s1", "title": "Fix", "roles": ["a", "b"]}]
+        tallyfy.get(f"{API}/checklists/c1", json={"data": {**CHECKLIST, "steps": steps}})
         launch_notifier(**broken)(context)
         [body] = sent(tallyfy)
         common = ("checklist_id", "name", "prerun", "summary")
