@@ -34,7 +34,9 @@ IS_AIRFLOW_3_0 = AIRFLOW_V_3_0_PLUS and _version < Version("3.1")
 if AIRFLOW_V_3_0_PLUS:
     from airflow.triggers.base import BaseEventTrigger as BaseEventTrigger
 else:
-    pass  # type: ignore[assignment]
+    from airflow.triggers.base import BaseTrigger
+
+    BaseEventTrigger = BaseTrigger  # type: ignore[misc,assignment]
 
 if AIRFLOW_V_3_3_PLUS:
     from airflow.triggers.shared_stream import SharedStreamProducer as SharedStreamProducer
