@@ -327,13 +327,14 @@ class EventPoller:
             return
         self._list_failures = 0
         sweep.pages += 1
-        named: list[str] = []
+        named: dict[str, None] = {}
 
-        def look_for_news(run: dict[str, Any]) -> None:
-            if is_id(run.get("id")) and any(stream.has_news(run) for stream in sweep.streams):
-                named.append(str(run["id"]))
+        def check(pair: tuple[dict[str, Any], EventStream]) -> None:
+            run, stream = pair
+            if is_id(run.get("id")) and stream.has_news(run):
+                named[str(run["id"])] = None
 
-        await spread(look_for_news, page.items)
+        await spread(check, [(run, stream) for run in page.items for stream in sweep.streams])
         sweep.unread.update(named)
         for run_id in named:
             self._request(run_id, now)

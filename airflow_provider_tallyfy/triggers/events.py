@@ -94,7 +94,7 @@ class TallyfyEventTrigger(BaseEventTrigger):
             )
         super().__init__()  # type: ignore[no-untyped-call]
         self.wanted = EventFilter.checked(events, checklist_id, task, decision)
-        if isinstance(poke_interval, bool) or not 10 <= poke_interval < float("inf"):
+        if type(poke_interval) not in (int, float) or not 10 <= poke_interval < float("inf"):
             raise ValueError(f"poke_interval is {poke_interval!r}; give 10 seconds or more.")
         if not isinstance(form_values, bool):
             raise ValueError(f"form_values is {form_values!r}; give True or False.")

@@ -84,6 +84,7 @@ def test_an_event_asset_says_which_events_it_is_about():
         ({"poke_interval": 1}, "10 seconds"),
         ({"poke_interval": float("nan")}, "10 seconds"),
         ({"poke_interval": True}, "10 seconds"),
+        ({"poke_interval": "60"}, "10 seconds"),
         ({"form_values": "yes"}, "form_values"),
         pytest.param(
             {"since": "yesterday"},

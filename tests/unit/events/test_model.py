@@ -25,7 +25,7 @@ from airflow_provider_tallyfy.protocol.responses import Activity, Page
 from airflow_provider_tallyfy.triggers.events import PlaceStore
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_tallyfy.waiting.polls import PollError
-from airflow_provider_tallyfy.waiting.watcher import ConnectionUse
+from airflow_provider_tallyfy.waiting.watcher import ConnectionUse, SharedFeedPage
 
 if not AIRFLOW_V_3_0_PLUS:
     pytest.skip("this Airflow has no watchers", allow_module_level=True)
@@ -363,6 +363,34 @@ def test_the_last_of_several_events_is_held_until_airflow_has_taken_up_the_other
         await advance(clock, 60)
         await triggerer.commit()
         assert len(database) == 5
+        await triggerer.kill()
+
+    asyncio.run(scene())
+
+
+def test_a_feed_page_that_waits_read_is_taken_in_place_of_another_request():
+    async def scene():
+        clock = Clock()
+        tallyfy, database = Tallyfy(clock), []
+        triggerer = Triggerer(tallyfy, Store(), database)
+        await triggerer.start()
+        use = triggerer.poller._use
+        tallyfy.launch()
+        await advance(clock, 0)
+        own = tallyfy.requests["feed"]
+        for number in range(5):
+            await advance(clock, 50)
+            if number == 2:
+                tallyfy.complete("r0")
+            page = tallyfy.page([each for _, each in tallyfy.feed][::-1], 1)
+            use.feed_page = SharedFeedPage(Hook.connection, page, clock.time)
+            await advance(clock, 10)
+        await triggerer.commit()
+        assert tallyfy.requests["feed"] == own
+        assert database == tallyfy.completions
+        # Nobody waits any more.
+        await advance(clock, 180)
+        assert tallyfy.requests["feed"] == own + 3
         await triggerer.kill()
 
     asyncio.run(scene())
