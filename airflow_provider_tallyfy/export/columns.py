@@ -26,8 +26,6 @@ MAX_NAME_LENGTH = 128
 """Of a column; warehouses take 128 (Redshift) to 300 (BigQuery) characters."""
 OTHER_VALUES = "other_values"
 """The last column of an export of one template."""
-ANSWERS = "answers"
-"""The last column of an export of all templates, which have no columns in common for their answers."""
 
 
 class ColumnType(Enum):
@@ -165,28 +163,32 @@ class Layout:
     The columns of one export, and how a record is laid out in them.
 
     :param record_columns: the fields that each record has.
-    :param fields: the form fields of the template; ``None`` for an export of all templates.
+    :param templates: the form fields of each template. Fields of different templates share a column if they have the
+        same name.
     """
 
-    def __init__(self, record_columns: Sequence[Column], fields: Iterable[FormField] | None) -> None:
+    def __init__(self, record_columns: Sequence[Column], templates: Iterable[Iterable[FormField]]) -> None:
         self._record_columns = tuple(record_columns)
-        self.fields = tuple({field.id: field for field in fields or ()}.values())
-        description = (
-            "Answers by alias, or by label where there is none"
-            if fields is None
-            else "What no column takes: answers to fields that the template no longer has, values of another type"
+        rest = (
+            "What no column takes: answers to fields that the template no longer has, values of another type"
         )
-        self._rest = Column(ANSWERS if fields is None else OTHER_VALUES, ColumnType.JSON, description)
+        self._rest = Column(OTHER_VALUES, ColumnType.JSON, rest)
         taken = {column.name for column in (*self._record_columns, self._rest)}
-        answer_columns = _answer_columns(self.fields, taken)
-        self._by_id = {column.field_id: column for column in answer_columns}
-        aliases = Counter(field.alias for field in self.fields)
-        self._by_alias = {
-            field.alias: self._by_id[field.id]
-            for field in self.fields
-            if field.alias and aliases[field.alias] == 1
-        }
-        self.columns = (*self._record_columns, *answer_columns, self._rest)
+        shared: dict[str, Column] = {}
+        self._by_id: dict[str, Column] = {}
+        self._by_alias: dict[str, Column] = {}
+        for template in templates:
+            fields = tuple({field.id: field for field in template}.values())
+            aliases = Counter(field.alias for field in fields)
+            for field, column in zip(fields, _answer_columns(fields, taken), strict=True):
+                key = column.name.casefold()
+                shared[key] = _share(shared[key], column) if key in shared else column
+                self._by_id[field.id] = column
+                if field.alias and aliases[field.alias] == 1:
+                    self._by_alias[field.alias] = column
+        for by_key in (self._by_id, self._by_alias):
+            by_key.update({key: shared[column.name.casefold()] for key, column in by_key.items()})
+        self.columns = (*self._record_columns, *shared.values(), self._rest)
 
     def lay_out(self, values: Mapping[str, Any], answers: Iterable[tuple[FormField, Any]]) -> dict[str, Any]:
         """
@@ -209,7 +211,7 @@ class Layout:
                     column_of_field = None
             if column_of_field is not None:
                 _put(record, rest, column_of_field, value, column_of_field.name)
-            elif self._rest.name == ANSWERS or not is_blank(value):
+            elif not is_blank(value):
                 rest[_free_name(rest, field)] = sanitize_payload(value)
         record[self._rest.name] = rest or None
         return record
@@ -259,6 +261,15 @@ def _answer_columns(fields: Sequence[FormField], taken: Iterable[str]) -> list[C
         )
         for name, field in zip(names, fields, strict=True)
     ]
+
+
+def _share(first: Column, second: Column) -> Column:
+    """Return the column of two fields of different templates; if their types differ, it takes both."""
+    column_type = first.type if first.type is second.type else ColumnType.JSON
+    description = (
+        first.description if first.description == second.description else f"{first.name} of several templates"
+    )
+    return Column(first.name, column_type, description)
 
 
 def _clean(name: str) -> str:

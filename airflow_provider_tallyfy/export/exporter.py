@@ -194,12 +194,13 @@ class Exporter:
             self._staging.begin(plan)
             kept = plan
         began_at = parse_datetime(kept.began_at) or self._now()
-        checklist = self._checklist()
-        layout = of_records.layout_of(self._request.records, checklist)
+        checklists = self._read_checklists()
+        layout = of_records.layout_of(self._request.records, checklists)
+        self._checklists = {str(each.get("id")): read_kickoff_fields(each) for each in checklists}
         summary = _Summary(began_at - self._request.overlap, _LAST_UPDATED[self._request.records])
         summary.keep(self._known_before)
         if not self._staging.folder.exists(_COLLECTED):
-            self._collect(layout, checklist, summary)
+            self._collect(layout, checklists, summary)
             self._staging.folder.write(_COLLECTED, b"")
         self._log.info("All runs are read; writing the files")
         names = self._write(layout, summary)
@@ -234,20 +235,33 @@ class Exporter:
                 )
                 self._clock.sleep(left)
 
-    def _checklist(self) -> dict[str, Any] | None:
-        checklist_id = self._request.checklist_id
-        if checklist_id is None:
-            return None
-        return self._client.fetch(lambda hook: hook.get_checklist(checklist_id, with_=("steps",)))
+    def _read_checklists(self) -> list[dict[str, Any]]:
+        """Read the template, or all of them, with their steps, which a list may not show."""
+        with_ = ("steps",)
+        if self._request.checklist_id is not None:
+            ids = [self._request.checklist_id]
+        else:
+            listed = self._client.fetch(lambda hook: list(hook.paginate("checklists", **{"with": "steps"})))
+            complete = [each for each in listed if "prerun" in each and "steps" in each]
+            if len(complete) == len(listed):
+                return listed
+            ids = [str(each["id"]) for each in listed]
+        return [
+            self._client.fetch(
+                lambda hook, checklist_id=checklist_id: hook.get_checklist(checklist_id, with_=with_)
+            )
+            for checklist_id in ids
+        ]
 
-    def _collect(self, layout: Layout, checklist: Mapping[str, Any] | None, summary: _Summary) -> None:
+    def _collect(self, layout: Layout, checklists: list[dict[str, Any]], summary: _Summary) -> None:
         request = self._request
         start = self._staging.place()
         run_id = _RUN_ID[request.records]
         seen = {str(record[run_id]) for record in self._staging.records()}
         if seen:
             self._log.info("Going on with %d runs that an earlier try had read", len(seen))
-        has_task_fields = checklist is None or of_records.has_task_fields(checklist)
+        # Runs of templates that are not listed, since they were archived, may have fields in any case.
+        has_task_fields = request.checklist_id is None or any(map(of_records.has_task_fields, checklists))
         params = {
             **request.filters,
             **({} if request.checklist_id is None else {"checklist_id": request.checklist_id}),
@@ -286,7 +300,7 @@ class Exporter:
                 record = of_records.task_record(layout, run, task)
                 yield self._with_attachments(record, layout, of_records.task_answers(task))
             return
-        answers = of_records.kickoff_answers(run, self._kickoff_fields(layout, run))
+        answers = of_records.kickoff_answers(run, self._kickoff_fields(run))
         of_tasks = self._trusted(of_records.listed_answers(run)) if has_task_fields else []
         is_gone = bool(run.get("archived_at")) and has_task_fields and not of_tasks
         if of_tasks is None and not is_gone:
@@ -317,17 +331,15 @@ class Exporter:
             return None
         return of_records.visible(tasks)
 
-    def _kickoff_fields(self, layout: Layout, run: Mapping[str, Any]) -> tuple[FormField, ...]:
+    def _kickoff_fields(self, run: Mapping[str, Any]) -> tuple[FormField, ...]:
         """Return the kick-off fields of a run's template, for a run that does not show its own."""
         checklist_id = str(run.get("checklist_id") or "")
         if run.get("ko_form_fields") is not None or not checklist_id:
             return ()
-        if self._request.checklist_id is not None:
-            return layout.fields
         if checklist_id not in self._checklists:
             try:
                 checklist = self._client.fetch(lambda hook: hook.get_checklist(checklist_id))
-            except TallyfyNotFoundError:  # deleted since
+            except TallyfyNotFoundError:  # deleted
                 checklist = {}
             self._checklists[checklist_id] = read_kickoff_fields(checklist)
         return self._checklists[checklist_id]

@@ -85,18 +85,19 @@ COLUMNS = {"runs": RUN_COLUMNS, "tasks": TASK_COLUMNS}
 Answers = list[tuple[FormField, Any]]
 
 
-def layout_of(records: str, checklist: Mapping[str, Any] | None) -> Layout:
+def layout_of(records: str, checklists: Iterable[Mapping[str, Any]]) -> Layout:
     """
     Return the columns of an export.
 
     :param records: ``runs`` or ``tasks``.
-    :param checklist: the template with its steps; ``None`` for all templates.
+    :param checklists: the templates with their steps.
     """
-    if checklist is None:
-        return Layout(COLUMNS[records], None)
-    of_steps = [field for step in read_steps(checklist) for field in read_task_fields(step)]
-    of_kickoff = read_kickoff_fields(checklist) if records == "runs" else ()
-    return Layout(COLUMNS[records], [*of_kickoff, *of_steps])
+
+    def fields(checklist: Mapping[str, Any]) -> list[FormField]:
+        of_steps = [field for step in read_steps(checklist) for field in read_task_fields(step)]
+        return [*(read_kickoff_fields(checklist) if records == "runs" else ()), *of_steps]
+
+    return Layout(COLUMNS[records], map(fields, checklists))
 
 
 def has_task_fields(checklist: Mapping[str, Any]) -> bool:

@@ -40,8 +40,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
     :param path: where the files go: a URL or path of a file that ends with ``.jsonl``, ``.jsonl.gz``, ``.csv``,
         ``.csv.gz`` or ``.parquet``, or of a folder. In a folder, files are named by the interval if ``since`` and
         ``until`` are given, and otherwise by task and DAG run. (templated)
-    :param checklist_id: id of the template. Default: all templates, and then the answers stand in one column
-        ``answers``. (templated)
+    :param checklist_id: id of the template. Default: all templates, with the columns of each. (templated)
     :param records: ``runs`` or ``tasks``.
     :param file_format: ``jsonl``, ``csv``, or ``parquet``, which needs the extra ``[parquet]``.
     :param since: leave out runs that did not change since: a ``datetime``, or ISO 8601 text, in UTC unless it says

@@ -25,7 +25,7 @@ def field(field_id, alias="", label="", field_type="text"):
 
 
 def names(*fields):
-    return [column.name for column in Layout(RECORD, fields).columns[len(RECORD) : -1]]
+    return [column.name for column in Layout(RECORD, [fields]).columns[len(RECORD) : -1]]
 
 
 def test_a_column_is_called_by_alias_then_label_then_id():
@@ -53,12 +53,12 @@ def test_a_field_that_is_called_like_a_field_of_the_record_has_its_id_in_its_nam
 
 
 def test_an_answer_of_a_renamed_field_stands_under_its_new_name():
-    layout = Layout(RECORD, [field("1", "new_name")])
+    layout = Layout(RECORD, [[field("1", "new_name")]])
     assert layout.lay_out({"id": "r"}, [(field("1", "old_name"), "x")])["new_name"] == "x"
 
 
 def test_an_answer_of_a_removed_field_is_kept():
-    layout = Layout(RECORD, [field("1", "amount")])
+    layout = Layout(RECORD, [[field("1", "amount")]])
     record = layout.lay_out(
         {"id": "r"}, [(field("1", "amount"), "5"), (field("9", "gone"), "x"), (field("8", "gone"), "y")]
     )
@@ -66,7 +66,7 @@ def test_an_answer_of_a_removed_field_is_kept():
 
 
 def test_an_answer_of_a_field_that_was_made_again_stands_in_its_column():
-    layout = Layout(RECORD, [field("2", "amount")])
+    layout = Layout(RECORD, [[field("2", "amount")]])
     assert layout.lay_out({"id": "r"}, [(field("1", "amount"), "5")])["amount"] == "5"
     both = layout.lay_out({"id": "r"}, [(field("2", "amount"), "6"), (field("1", "amount"), "5")])
     assert (both["amount"], both["other_values"]) == ("6", {"amount": "5"})
@@ -88,7 +88,7 @@ def test_an_answer_of_a_field_that_was_made_again_stands_in_its_column():
     ],
 )
 def test_each_type_of_field_has_one_type_of_column(field_type, stored, written):
-    layout = Layout(RECORD, [field("1", "answer", field_type=field_type)])
+    layout = Layout(RECORD, [[field("1", "answer", field_type=field_type)]])
     assert (
         layout.lay_out({"id": "r"}, [(field("1", "answer", field_type=field_type), stored)])["answer"]
         == written
@@ -96,7 +96,7 @@ def test_each_type_of_field_has_one_type_of_column(field_type, stored, written):
 
 
 def test_a_value_of_another_type_is_kept_beside_its_column():
-    layout = Layout(RECORD, [field("1", "due", field_type="date")])
+    layout = Layout(RECORD, [[field("1", "due", field_type="date")]])
     record = layout.lay_out(
         {"id": "r", "late_tasks": "many"}, [(field("1", "due", field_type="date"), "soon")]
     )
@@ -104,10 +104,40 @@ def test_a_value_of_another_type_is_kept_beside_its_column():
     assert record["other_values"] == {"due": "soon", "late_tasks": "many"}
 
 
-def test_without_a_template_all_answers_stand_in_one_column():
-    layout = Layout(RECORD, None)
-    record = layout.lay_out({"id": "r"}, [(field("1", "a"), "x"), (field("2", "", "B", "multiselect"), [])])
-    assert record == {"id": "r", "status": None, "late_tasks": None, "answers": {"a": "x", "B": []}}
+def test_fields_of_different_templates_share_a_column_by_name():
+    layout = Layout(
+        RECORD,
+        [
+            [
+                field("1", "amount"),
+                field("2", "due", field_type="date"),
+                field("3", "note"),
+                field("4", "note"),
+            ],
+            [field("5", "Amount"), field("6", "due"), field("7", "note")],
+        ],
+    )
+    columns = {column.name: column.type for column in layout.columns[len(RECORD) : -1]}
+    assert columns == {
+        "amount": ColumnType.TEXT,
+        "due": ColumnType.JSON,
+        "note__3": ColumnType.TEXT,
+        "note__4": ColumnType.TEXT,
+        "note": ColumnType.TEXT,
+    }
+    of_first = layout.lay_out(
+        {}, [(field("1", "amount"), "5"), (field("2", "due", field_type="date"), "2026-01-31")]
+    )
+    of_second = layout.lay_out(
+        {}, [(field("5", "Amount"), "6"), (field("6", "due"), "soon"), (field("7"), "x")]
+    )
+    assert (of_first["amount"], of_first["due"]) == ("5", "2026-01-31")
+    assert (of_second["amount"], of_second["due"], of_second["note"]) == ("6", "soon", "x")
+
+
+def test_an_answer_of_an_unknown_template_is_kept():
+    record = Layout(RECORD, []).lay_out({"id": "r"}, [(field("1", "a"), "x"), (field("2", "", "B"), "y")])
+    assert record == {"id": "r", "status": None, "late_tasks": None, "other_values": {"a": "x", "B": "y"}}
 
 
 @pytest.mark.parametrize(
@@ -146,7 +176,7 @@ fields = st.lists(
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(fields, fields, st.lists(anything, min_size=12, max_size=12), anything, anything)
 def test_any_answer_makes_a_record_that_its_schema_describes(of_template, of_run, values, status, late_tasks):
-    layout = Layout(RECORD, of_template)
+    layout = Layout(RECORD, [of_template, of_run[:2]])
     answers = list(zip([*of_template, *of_run], values, strict=False))
     record = layout.lay_out({"id": "r", "status": status, "late_tasks": late_tasks}, answers)
     line = json_line(record)
