@@ -21,6 +21,14 @@ def get_provider_info() -> dict[str, Any]:
     def field(label: str, description: str, kind: str = "string", **schema: Any) -> dict[str, Any]:
         return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}
 
+    asset_uris = [
+        {
+            "schemes": ["tallyfy"],
+            "handler": "airflow_provider_tallyfy.assets.tallyfy.sanitize_uri",
+            "factory": "airflow_provider_tallyfy.assets.tallyfy.create_asset",
+            "to_openlineage_converter": "airflow_provider_tallyfy.assets.tallyfy.convert_asset_to_openlineage",
+        }
+    ]
     return {
         "package-name": "airflow-provider-tallyfy",
         "name": "Tallyfy",
@@ -38,6 +46,8 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_provider_tallyfy.notifications.tallyfy.TallyfyCommentNotifier",
             "airflow_provider_tallyfy.notifications.tallyfy.TallyfyIssueNotifier",
         ],
+        "asset-uris": asset_uris,
+        "dataset-uris": asset_uris,  # what Airflow 2 calls them
         "extra-links": ["airflow_provider_tallyfy.operators.links.TallyfyProcessLink"],
         "connection-types": [
             {

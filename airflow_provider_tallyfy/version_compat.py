@@ -20,6 +20,8 @@ AIRFLOW_V_3_0_PLUS = _version >= Version("3.0")
 AIRFLOW_V_3_3_PLUS = _version >= Version("3.3")
 FINDS_SKIPS_OF_UNMAPPED_TASKS = _version >= Version("3.2.2")
 """Whether the scheduler finds, for a mapped task, what an unmapped upstream task skipped; see ``operators/gate.py``."""
+GIVES_EACH_EVENT_TO_A_DAG_RUN = _version >= Version("3.4")
+"""Whether of several asset events that come close together none waits for a later one (apache/airflow#70972)."""
 PUSHES_XCOMS_OF_EVENTS = not AIRFLOW_V_3_0_PLUS
 """
 Whether a ``TaskSuccessEvent`` of a trigger takes XComs along.
@@ -28,6 +30,21 @@ Airflow 3 encodes them twice, so that a downstream task gets text (seen in 3.3.2
 them through ``XComModel.serialize_value``). There, the trigger has to push them itself, as a worker does.
 """
 IS_AIRFLOW_3_0 = AIRFLOW_V_3_0_PLUS and _version < Version("3.1")
+
+if AIRFLOW_V_3_0_PLUS:
+    from airflow.triggers.base import BaseEventTrigger as BaseEventTrigger
+else:
+    from airflow.triggers.base import BaseTrigger
+
+    BaseEventTrigger = BaseTrigger  # type: ignore[misc,assignment]
+
+if AIRFLOW_V_3_3_PLUS:
+    from airflow.triggers.shared_stream import SharedStreamProducer as SharedStreamProducer
+else:
+
+    class SharedStreamProducer:  # type: ignore[no-redef]
+        """In place of what Airflow has since 3.3; nothing makes one before."""
+
 
 # Seconds: users saw reports that were read 7 s after the deferral, with a heartbeat interval of 5 s.
 _REPORTED_WITHIN = 5.0
@@ -227,3 +244,10 @@ def secret_widget(field: Any, **attributes: Any) -> Any:
     is_saved = field.data and (not field.raw_data or field.data == SENSITIVE_FIELD_PLACEHOLDER)
     shown = SENSITIVE_FIELD_PLACEHOLDER if is_saved else ""
     return BS3PasswordFieldWidget(hide_value=False)(field, value=shown, **attributes)
+
+
+def asset_state_stores(trigger: Any) -> list[Any]:
+    """Return the state store of each asset that an event trigger watches for; Airflow has none before 3.3."""
+    stores = getattr(trigger, "asset_state_store", None)
+    # All of them: Airflow runs one trigger for all assets whose watchers are alike, and offers no way to list them.
+    return [] if stores is None else [*stores._by_name.values(), *stores._by_uri.values()]

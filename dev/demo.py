@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
+from dev.airflow_api import DagRun
 from dev.people import OF_THE_SEEDED_PROCESS, People
 from dev.processes import exit_on_termination
 from dev.real_airflow import RealAirflow
@@ -31,9 +32,11 @@ from dev.sandbox import running_sandbox
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dev.airflow_api import DagRun
+    from dev.sandbox import SandboxClient
 
 EXAMPLES = Path(__file__).parents[1] / "example_dags"
+#: The examples there start by themselves.
+EVENTS = EXAMPLES / "events"
 DEFAULT_DAG = "tallyfy_wait_for_next_task"
 DEADLINE = 150.0
 #: How the names of operators end that wait for people.
@@ -119,14 +122,59 @@ def run(dag_id: str, *, keep: bool) -> bool:
             environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
             with RealAirflow(EXAMPLES, environment=environment) as airflow:
                 view.say(f"Airflow is up, with its scheduler, triggerer and API server: {airflow.url}")
-                conf = {"run_id": SEEDED_RUN_ID} if dag_id in OF_THE_SEEDED_PROCESS else {}
-                passed = Demo(view, people, airflow.trigger(dag_id, conf), keep=keep).follow()
+                if (EVENTS / f"{dag_id}.py").exists():
+                    passed = start_by_event(view, airflow, sandbox, dag_id, keep=keep)
+                else:
+                    conf = {"run_id": SEEDED_RUN_ID} if dag_id in OF_THE_SEEDED_PROCESS else {}
+                    passed = Demo(view, people, airflow.trigger(dag_id, conf), keep=keep).follow()
                 if keep:
                     view.say(f"Airflow: {airflow.url}  Sandbox: {sandbox.url}  [bold]Ctrl-C ends both.[/]")
                     while True:
                         airflow.check()
                         time.sleep(1)
     return passed
+
+
+def start_by_event(
+    view: View, airflow: RealAirflow, sandbox: SandboxClient, dag_id: str, *, keep: bool
+) -> bool:
+    """Let a person complete a process, and tell whether the DAG started by itself and succeeded."""
+    airflow.api.wait_for_dag(dag_id)
+    airflow.api.unpause(dag_id)
+    has_begun = "SELECT 1 FROM asset_state_store"
+    airflow.api.wait_for(lambda: airflow.rows(has_begun), DEADLINE, "the watcher to begin")
+    view.say(
+        f"[bold]{dag_id}[/] is not triggered by anybody. Its watcher waits for what people do in Tallyfy."
+    )
+    run_id = sandbox.launch("Release 3.0.0")
+    if keep:
+        view.say(
+            f"[bold]Your turn[/], for {PATIENCE:g} s: complete all tasks at {sandbox.process_url(run_id)}"
+        )
+    left_until = time.monotonic() + PATIENCE * keep
+    while (task := sandbox.next_task(run_id)) is not None:
+        if time.monotonic() < left_until:
+            time.sleep(1)
+            continue
+        time.sleep(PAUSE)
+        sandbox.complete_next(run_id)
+        view.say(f"[yellow]A person completed [bold]{escape(repr(task['title']))}[/][/]")
+    view.say(f"The process {sandbox.run(run_id)['name']!r} is {sandbox.run(run_id)['status']}.")
+
+    def started() -> DagRun | None:
+        runs = airflow.rows(f"SELECT run_id FROM dag_run WHERE dag_id = '{dag_id}'")  # noqa: S608
+        return DagRun(airflow.api, dag_id, runs[0][0]) if runs else None
+
+    dag_run = airflow.api.wait_for(started, DEADLINE, "the DAG to start")
+    view.say(f"[bold]{dag_id}[/] has started by itself: {dag_run.dag_run_id}")
+    state = dag_run.wait(DEADLINE)
+    if state != "success":
+        view.console.print(dag_run.failures(), markup=False)
+        view.say(f"[red]The DAG run's state is {state}.[/]")
+        return False
+    _show_result(view, dag_run, next(iter(dag_run.task_states())))
+    view.say("[green]The DAG run succeeded[/]")
+    return True
 
 
 class Demo:

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
 from airflow_provider_tallyfy.actions.completing import Completer, Completion, ConflictingDecisionError
 from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
+from airflow_provider_tallyfy.assets.lineage import report_lineage
 from airflow_provider_tallyfy.operators.approval import format_decision
 from airflow_provider_tallyfy.operators.attempt_store import TaskAttemptStore, launch_mark
 from airflow_provider_tallyfy.operators.base import TallyfyOperator, fail_on_bad_input
@@ -69,6 +70,7 @@ class TallyfyGetRunOperator(TallyfyOperator):
             push_run_url(context, self.hook.run_url(self.run_id))
             run = self.hook.get_run(self.run_id, with_=self.with_, form_fields_values=self.form_fields_values)
         self.log.info("%s; run %s", messages.describe_run_with_status(run), self.run_id)
+        report_lineage(self.hook, read_runs=[self.run_id])
         return self._as_output(context, run)
 
 
@@ -177,6 +179,7 @@ class TallyfyLaunchRunOperator(WaitForCompletionMixin, TallyfyOperator):
             store = TaskAttemptStore.of_launch(context, self.checklist_id, mark, self.log.warning)
             launched = launcher.launch_once(store)
         push_run_url(context, self.hook.run_url(launched.id))
+        report_lineage(self.hook, read_checklists=[self.checklist_id], changed_runs=[launched.id])
         if self.wait_for_completion:
             return self._as_output(context, self.wait_until_complete(context, launched.id))
         run = launcher.read(launched)
@@ -271,6 +274,7 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
             except ConflictingDecisionError as error:
                 raise AirflowFailException(str(error)) from None
         self.log.info("%s; task %s, run %s", TaskDoneCondition.describe_result(task), task["id"], self.run_id)
+        report_lineage(self.hook, changed_runs=[self.run_id])
         return self._as_output(context, task)
 
 

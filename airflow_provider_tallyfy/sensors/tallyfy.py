@@ -19,6 +19,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_tallyfy.assets.lineage import report_lineage
 from airflow_provider_tallyfy.exceptions import TallyfyError
 from airflow_provider_tallyfy.operators.base import fail_on_bad_input
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
@@ -214,7 +215,9 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
 
     def _finish(self, context: Context, outcome: Final) -> dict[str, Any]:
         """End the wait as its outcome says, in whatever mode it was held."""
-        return finish(outcome, self._log_result)
+        result = finish(outcome, self._log_result)
+        report_lineage(self.hook, read_runs=[self.run_id])
+        return result
 
     def _log_result(self, result: dict[str, Any]) -> None:
         self.log.info("The wait is over: %s", self._condition_class.describe_result(result))
@@ -226,7 +229,9 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
         :raises AirflowSensorTimeout: it has not.
         """
         return self._poller.finish_after_timeout(
-            self._first_condition(context), lambda outcome: self._finish(context, outcome)
+            self._first_condition(context),
+            lambda outcome: self._finish(context, outcome),
+            outlives_denials=self.silent_fail,
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

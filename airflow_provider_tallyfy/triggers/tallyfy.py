@@ -15,6 +15,7 @@ from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
 from airflow_provider_tallyfy.protocol import urls
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.urls import identifier
+from airflow_provider_tallyfy.triggers.events import TallyfyEventTrigger as TallyfyEventTrigger  # public here
 from airflow_provider_tallyfy.version_compat import (
     PUSHES_XCOMS_OF_EVENTS,
     deferral_hold,

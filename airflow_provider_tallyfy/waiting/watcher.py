@@ -20,6 +20,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, Self
@@ -45,6 +46,7 @@ from airflow_provider_tallyfy.waiting.outcomes import (
 )
 from airflow_provider_tallyfy.waiting.polls import (
     Fetch,
+    FetchFeedPage,
     FetchRun,
     PollError,
     PollResult,
@@ -67,6 +69,7 @@ from airflow_provider_tallyfy.waiting.threads import (
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.exceptions import TallyfyError
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
+    from airflow_provider_tallyfy.protocol.responses import Activity, Page
     from airflow_provider_tallyfy.waiting.worker import Log
 
 STARTUP_PAUSE = 0.5
@@ -151,21 +154,45 @@ class Subscription(ScheduledWait):
         self._watcher.request_fresh_read(self, after)
 
 
+@dataclass(frozen=True, slots=True)
+class SharedFeedPage:
+    """The newest page of the activity feed that was read through a connection, and when."""
+
+    connection: TallyfyConnection | None
+    page: Page[Activity]
+    polled_at: float
+
+
+@dataclass(slots=True, eq=False)
+class ConnectionUse:
+    """What all that polls through a connection shares, and what outlives it: Tallyfy counts the requests of all."""
+
+    budget: RequestBudget = field(default_factory=RequestBudget)
+    feed_page: SharedFeedPage | None = None
+
+    def charge(self, hook: ReloadingHook, now: float) -> None:
+        """Charge the budget with the requests that a hook sent just now."""
+        if hook.connection is not None:
+            self.budget.set_limit(hook.connection.requests_per_hour)
+        self.budget.spend(max(hook.requests, 1), now)
+        self.budget.heed_remaining(hook.rate_limit_remaining, now)
+
+
 class Watcher:
     """
     Polls for all the waits of one connection.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param end: called when the last wait has left.
-    :param budget: bounds its requests, and those of the connection's next watcher.
+    :param use: what it shares with the connection's next watcher, and with whatever else polls through it.
     """
 
-    def __init__(self, tallyfy_conn_id: str, end: Callable[[], object], budget: RequestBudget) -> None:
+    def __init__(self, tallyfy_conn_id: str, end: Callable[[], object], use: ConnectionUse) -> None:
         self._conn_id = tallyfy_conn_id
         self._end = end
         self.clock = Clock()
-        self._budget = budget
-        self._scheduler = PollScheduler(budget)
+        self._use = use
+        self._scheduler = PollScheduler(use.budget)
         self._waits = 0
         self._hook = ReloadingHook(tallyfy_conn_id)
         # One for each connection: none waits behind another's that hangs, nor behind Airflow's own threads.
@@ -238,17 +265,16 @@ class Watcher:
         if used_before is not None and self._hook.connection != used_before:
             self._scheduler.forget()
         self._account(now)
+        if request == FetchFeedPage(1) and not isinstance(response, PollError):
+            self._use.feed_page = SharedFeedPage(self._hook.connection, response, asked_at)
         deliveries = self._scheduler.handle_response(request, response, asked_at, now)
         self._record([result for _, result in deliveries])  # before the last wait leaves, and this ends
         await spread(lambda delivery: delivery[0].deliver(delivery[1], asked_at), deliveries)
 
     def _account(self, now: float) -> None:
         """Charge the request budget, and say when it makes polls late."""
-        budget = self._budget
-        if self._hook.connection is not None:
-            budget.set_limit(self._hook.connection.requests_per_hour)
-        budget.spend(max(self._hook.requests, 1), now)
-        budget.heed_remaining(self._hook.rate_limit_remaining, now)
+        budget = self._use.budget
+        self._use.charge(self._hook, now)
         if self._scheduler.delayed:
             metrics.polls_delayed(self._conn_id, self._scheduler.delayed)
             self._scheduler.delayed = 0
@@ -291,7 +317,7 @@ class Watcher:
     async def _start_over(self) -> None:
         error = PollError(TallyfyResponseError("The watcher failed; the triggerer's own log says why"))
         waits: list[Any] = list(self._scheduler.waits())
-        self._scheduler = PollScheduler(self._budget)
+        self._scheduler = PollScheduler(self._use.budget)
         for subscription in waits:
             self._scheduler.add(subscription)
             subscription.deliver(error, self.clock.now())
@@ -300,8 +326,13 @@ class Watcher:
 
 # A process has one event loop in a triggerer, and one after the other in tests.
 _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Watcher]] = WeakKeyDictionary()
-# Tallyfy goes on counting when the last wait has left.
-_budgets: WeakKeyDictionary[asyncio.AbstractEventLoop, defaultdict[str, RequestBudget]] = WeakKeyDictionary()
+_uses: WeakKeyDictionary[asyncio.AbstractEventLoop, defaultdict[str, ConnectionUse]] = WeakKeyDictionary()
+
+
+def connection_use(tallyfy_conn_id: str) -> ConnectionUse:
+    """Return what everything in this event loop shares that polls through a connection."""
+    loop = asyncio.get_running_loop()
+    return _uses.setdefault(loop, defaultdict(ConnectionUse))[tallyfy_conn_id]
 
 
 def subscribe(
@@ -329,9 +360,9 @@ def subscribe(
     loop = asyncio.get_running_loop()
     watchers = _watchers.setdefault(loop, {})
     if (watcher := watchers.get(tallyfy_conn_id)) is None:
-        budget = _budgets.setdefault(loop, defaultdict(RequestBudget))[tallyfy_conn_id]
+        use = connection_use(tallyfy_conn_id)
         watcher = watchers[tallyfy_conn_id] = Watcher(
-            tallyfy_conn_id, lambda: watchers.pop(tallyfy_conn_id), budget
+            tallyfy_conn_id, lambda: watchers.pop(tallyfy_conn_id), use
         )
     now, epoch_now = watcher.clock.now(), time.time()
     # A worker's clock that differs makes the pause no longer than the interval.

@@ -127,11 +127,14 @@ class RunPoller(Generic[C]):
             self._now = self._clock() + outcome.recheck_after
             time.sleep(outcome.recheck_after)
 
-    def finish_after_timeout(self, condition: C, finish: Callable[[Final], dict[str, Any]]) -> dict[str, Any]:
+    def finish_after_timeout(
+        self, condition: C, finish: Callable[[Final], dict[str, Any]], *, outlives_denials: bool = False
+    ) -> dict[str, Any]:
         """
         Poll once more after a deferral timed out, and return the result if the condition was met in its last seconds.
 
         :param finish: ends the task as an outcome says.
+        :param outlives_denials: whether a refusal is no end of the wait, as with ``silent_fail``.
         :raises AirflowSensorTimeout: nothing ended the wait.
         """
         try:
@@ -139,6 +142,8 @@ class RunPoller(Generic[C]):
         except AirflowNotFoundException:  # no connection any more
             outcome = None
         if isinstance(outcome, (Met, Unreachable, Skipped)):
+            return finish(outcome)
+        if isinstance(outcome, Denied) and not outlives_denials:
             return finish(outcome)
         raise AirflowSensorTimeout(
             f"The wait timed out; run {self._run_id}: {condition.describe_goal()} is still waited for."

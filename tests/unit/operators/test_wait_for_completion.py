@@ -131,10 +131,15 @@ class TestAfterATimeout:
         tallyfy("complete")
         assert self.timed_out(context)["status"] == "complete"
 
-    @pytest.mark.parametrize("status", ["active", 503, 401])
+    @pytest.mark.parametrize("status", ["active", 503])
     def test_any_other_is_a_sensor_s_timeout(self, tallyfy, context, launched, status):
         tallyfy(status)
         with pytest.raises(AirflowSensorTimeout, match="run r1: the run is complete is still waited for"):
+            self.timed_out(context)
+
+    def test_a_refusal_is_a_refusal(self, tallyfy, context, launched):
+        tallyfy(401)
+        with pytest.raises(TallyfyAuthError):
             self.timed_out(context)
 
     def test_so_is_one_that_nobody_knows_any_more(self, tallyfy, context):

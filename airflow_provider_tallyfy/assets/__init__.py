@@ -1,0 +1,1 @@
+"""Assets: what Airflow knows of processes and templates in Tallyfy."""

@@ -1,0 +1,1 @@
+"""Events: what people did in Tallyfy since a place that is kept, each told once."""

@@ -1,0 +1,469 @@
+"""
+Polls for all the watchers of one connection that live in this triggerer.
+
+Two ways lead to the runs that are read. The activity feed names those that changed, at every poll. And every few
+minutes all pages of the lists of runs are read (a *sweep*), in which each watcher finds the runs that seem to hold
+something new. Both are hints. What is told comes from the run, read by itself. The feed makes it quick, the sweep makes
+it certain: a feed that is late, incomplete or forbidden delays an event to the next sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+from airflow_provider_tallyfy.events.stream import EventStream
+from airflow_provider_tallyfy.exceptions import TallyfyRateLimitError, TallyfyResponseError
+from airflow_provider_tallyfy.protocol.responses import Activity, MalformedResponseError, Page, is_id
+from airflow_provider_tallyfy.waiting.polls import (
+    FetchFeedPage,
+    FetchRun,
+    PollError,
+    ReloadingHook,
+    RunSnapshot,
+    unread_connection,
+)
+from airflow_provider_tallyfy.waiting.scheduler.endpoint_health import EndpointHealth
+from airflow_provider_tallyfy.waiting.scheduler.feed import Feed
+from airflow_provider_tallyfy.waiting.scheduler.sweep import BATCH_THRESHOLD
+from airflow_provider_tallyfy.waiting.threads import BackgroundLogger, DaemonThreads, in_thread, spread
+from airflow_provider_tallyfy.waiting.watcher import Clock, ConnectionUse, connection_use
+
+if TYPE_CHECKING:
+    import requests
+
+    from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+
+T = TypeVar("T")
+
+SWEEP_INTERVAL = 300.0
+"""Seconds between the beginnings of two sweeps while the activity feed works."""
+SWEEP_SHARE = 5
+"""A sweep takes one request in so many that the budget allows, so a long list takes longer."""
+MAX_PAUSE = 300.0
+"""Seconds after a failure until the next attempt, at most."""
+MAX_UNREAD = 86_400.0
+"""Seconds after which a run that never could be read is given up."""
+CLOCK_TOLERANCE = timedelta(seconds=5)
+"""If this machine's clock differs by more from the time that Tallyfy's answers carry, theirs is used."""
+MAX_CONNECTION_AGE = 3600.0
+"""Seconds after which a connection that works is read again, too."""
+
+logger = BackgroundLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSweepPage:
+    """
+    One page of the list of all runs, the newest first.
+
+    :param page: its number, from 1.
+    :param archived: the archived runs, or the others.
+    :param with_: what to include.
+    :param checklist_id: only runs of this template.
+    """
+
+    page: int
+    archived: bool
+    with_: tuple[str, ...]
+    checklist_id: str | None
+
+    def __call__(self, hook: TallyfyHook) -> Page[dict[str, Any]]:
+        """Send it, and return the page."""
+        # One of them is in the documentation, the other one in the official SDK.
+        archived = {"status": "archived", "archived": "only"} if self.archived else {}
+        return hook.get_runs_page(
+            self.page,
+            sort="-created_at",
+            with_=self.with_ or None,
+            checklist_id=self.checklist_id,
+            **archived,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Sweep:
+    """A walk through all pages of the lists, and the runs that it named and that are not read yet."""
+
+    began_at: datetime
+    streams: tuple[EventStream, ...]
+    with_: tuple[str, ...]
+    checklist_id: str | None
+    clock_began_at: float
+    archived: bool = False
+    page: int = 1
+    pages: int = 0
+    unread: set[str] = field(default_factory=set)
+
+    @property
+    def fetch(self) -> FetchSweepPage:
+        return FetchSweepPage(self.page, self.archived, self.with_, self.checklist_id)
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """When to read a run, how often that failed, and since when."""
+
+    due_at: float
+    since: float
+    failures: int = 0
+
+
+class EventPoller:
+    """
+    Polls for the watchers of one connection, from the first to the last.
+
+    :param tallyfy_conn_id: id of the Airflow connection.
+    :param use: what everything that polls through this connection shares.
+    :param end: called when the last watcher has left.
+    :param clock: the time by which it lives.
+    :param wall_clock: the seconds since the epoch, as this machine has them.
+    """
+
+    def __init__(
+        self,
+        tallyfy_conn_id: str,
+        use: ConnectionUse,
+        end: Callable[[], object],
+        clock: Clock | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._conn_id = tallyfy_conn_id
+        self._use = use
+        self._end = end
+        self.clock = clock or Clock()
+        self._epoch = wall_clock
+        self._hook = ReloadingHook(tallyfy_conn_id)
+        self._threads = DaemonThreads(1, "tallyfy-events")
+        self._streams: list[EventStream] = []
+        self._users = 0
+        self._feed = Feed()
+        self._feed_health = EndpointHealth("activity feed")
+        self._list_failures = 0
+        self._list_retry_at = -inf
+        self._feed_at = -inf
+        self._feed_works = True
+        self._sweep_at = inf
+        self._sweep: _Sweep | None = None
+        self._read_sweeps: list[_Sweep] = []
+        self._list_pages = 1
+        self._to_read: dict[str, _Attempts] = {}
+        self._hinted: set[str] = set()
+        self._outages = 0
+        self._reload_at = -inf
+        self._offset = timedelta()
+        self._organization = ""
+        self._contact: asyncio.Event = asyncio.Event()
+        self._has_news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> EventPoller:
+        self._users += 1
+        if self._task is None or self._task.done():
+            # In a context of its own, or it would write into the log of the watcher that happens to come first.
+            self._task = asyncio.create_task(
+                self._poll(), name=f"tallyfy events of {self._conn_id}", context=contextvars.Context()
+            )
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._users -= 1
+        if not self._users and self._task is not None:
+            self._task.cancel()
+            self._task = None
+            self._end()
+
+    async def contact(self) -> tuple[str, datetime]:
+        """
+        Return the organization and the time there, as soon as Tallyfy has answered.
+
+        The time is that of the call, not of the answer.
+        """
+        called_at = datetime.fromtimestamp(self._epoch(), UTC)
+        await self._contact.wait()
+        return self._organization, called_at + self._offset
+
+    def add(self, stream: EventStream) -> None:
+        """Begin to poll for a watcher; the first sweep brings what happened while nobody polled."""
+        self._streams.append(stream)
+        self._sweep_at = -inf
+        self._has_news.set()
+
+    def remove(self, stream: EventStream) -> None:
+        """Poll for a watcher no more."""
+        if stream in self._streams:
+            self._streams.remove(stream)
+
+    async def _poll(self) -> None:
+        try:
+            while True:
+                try:
+                    await self._step()
+                except Exception:
+                    logger.exception("The event poller of %r failed; it goes on", self._conn_id)
+                    self._sweep, self._sweep_at = None, -inf
+                    self._read_sweeps.clear()
+                    await self._pause(MAX_PAUSE / 10)
+        finally:
+            self._threads.submit(self._hook.reset)
+            self._threads.shutdown()
+
+    async def _step(self) -> None:
+        """Send one request of each kind that is due, or wait until one is."""
+        self._has_news.clear()
+        now = self.clock.now()
+        run_id = min(self._to_read, key=lambda each: self._to_read[each].due_at, default=None)
+        is_read_due = run_id is not None and self._to_read[run_id].due_at <= now
+        is_page_due = bool(self._streams) and self._page_due_at() <= now
+        if self._feed_due_at() <= now:
+            await self._poll_feed()
+        if is_page_due:
+            await self._poll_page()
+        if is_read_due and run_id in self._to_read:
+            await self._read(run_id)
+        if not (is_read_due or is_page_due):
+            reads = (attempts.due_at for attempts in self._to_read.values())
+            await self.clock.wait(
+                self._has_news, min(self._feed_due_at(), self._page_due_at(), min(reads, default=inf))
+            )
+
+    def _interval(self) -> float:
+        return min((stream.poke_interval for stream in self._streams), default=60.0)
+
+    def _feed_due_at(self) -> float:
+        return max(self._feed_at, self._feed_health.retry_at)
+
+    def _page_due_at(self) -> float:
+        if not self._streams:
+            return inf
+        due_at = self._sweep_at if self._sweep is None else -inf
+        return max(due_at, self._list_retry_at)
+
+    async def _poll_feed(self) -> None:
+        """Read what the feed tells; page 1 may have been read for waits just now."""
+        shared = self._use.feed_page
+        now = self.clock.now()
+        if (
+            self._feed.page == 1
+            and shared is not None
+            and shared.connection == self._hook.connection
+            and shared.polled_at > max(self._feed_at - self._interval(), now - self._interval())
+        ):
+            page: Page[Activity] | PollError = shared.page
+        else:
+            page = await self._fetch(FetchFeedPage(self._feed.page))
+        now = self.clock.now()
+        if isinstance(page, PollError):
+            self._feed_health.fail(page, now)
+            if self._feed_works:
+                # Without the feed, only sweeps bring anything.
+                self._feed_works = False
+                self._sweep_at = min(self._sweep_at, now + self._sweep_interval())
+            return
+        self._feed_health.succeed()
+        self._feed_works = True
+        overflows = self._feed.overflows
+        named = self._feed.update_from(page, now)
+        if self._feed.page == 1:
+            self._feed_at = now + self._interval()
+        if self._feed.overflows > overflows:
+            self._sweep_at = -inf
+        # What the feed names, a read may not show yet: it counts for this poll and the next one.
+        hinted, self._hinted = named | self._hinted, named
+        if len(hinted) > max(BATCH_THRESHOLD, self._list_pages):
+            self._sweep_at = -inf
+        else:
+            for run_id in hinted:
+                self._request(run_id, now)
+
+    def _sweep_interval(self) -> float:
+        """Return the seconds from the beginning of one sweep to that of the next."""
+        base = SWEEP_INTERVAL if self._feed_works else self._interval()
+        return max(base, self._list_pages * SWEEP_SHARE * self._use.budget.pause)
+
+    def _tallyfy_clock(self) -> datetime:
+        return datetime.fromtimestamp(self._epoch(), UTC) + self._offset
+
+    def _begin_sweep(self) -> _Sweep:
+        templates = {stream.wanted.checklist_id for stream in self._streams}
+        sweep = _Sweep(
+            self._tallyfy_clock(),
+            tuple(self._streams),
+            tuple(dict.fromkeys(name for stream in self._streams for name in stream.wanted.with_)),
+            templates.pop() if len(templates) == 1 else None,
+            self.clock.now(),
+        )
+        self._sweep_at = inf  # until another one is requested
+        return sweep
+
+    async def _poll_page(self) -> None:
+        """Read the next page of a sweep, and request each run in which a watcher finds something new."""
+        if self._sweep is None:
+            self._sweep = self._begin_sweep()
+        sweep = self._sweep
+        page = await self._fetch(sweep.fetch)
+        now = self.clock.now()
+        if isinstance(page, PollError):
+            self._list_failures += 1
+            pause = max(page.error.retry_after or 0.0, 2.0 ** min(self._list_failures, 10))
+            self._list_retry_at = now + min(pause, MAX_PAUSE)
+            if self._list_failures in (3, 30, 300):
+                logger.warning(
+                    "The list of processes could not be read (%d in a row); what the activity feed does not tell is "
+                    "missing until it can: %s",
+                    self._list_failures,
+                    page.error,
+                )
+            return
+        self._list_failures = 0
+        sweep.pages += 1
+        named: list[str] = []
+
+        def look_for_news(run: dict[str, Any]) -> None:
+            if is_id(run.get("id")) and any(stream.has_news(run) for stream in sweep.streams):
+                named.append(str(run["id"]))
+
+        await spread(look_for_news, page.items)
+        sweep.unread.update(named)
+        for run_id in named:
+            self._request(run_id, now)
+        if not page.is_last:
+            sweep.page += 1
+        elif not sweep.archived:
+            sweep.archived, sweep.page = True, 1
+        else:
+            self._list_pages = sweep.pages
+            self._sweep_at = min(self._sweep_at, sweep.clock_began_at + self._sweep_interval())
+            self._sweep = None
+            self._read_sweeps.append(sweep)
+            self._finish_sweeps()
+
+    def _request(self, run_id: str, now: float) -> None:
+        self._to_read.setdefault(run_id, _Attempts(now, now))
+
+    async def _read(self, run_id: str) -> None:
+        """Read a run by itself, and give it to all watchers."""
+        with_ = tuple(dict.fromkeys(name for stream in self._streams for name in stream.with_))
+        snapshot = await self._fetch(FetchRun(run_id, with_))
+        if isinstance(snapshot, RunSnapshot):
+            snapshot = self._deliver(snapshot)
+        now = self.clock.now()
+        if isinstance(snapshot, PollError) and not snapshot.is_missing:
+            attempts = self._to_read[run_id]
+            attempts.failures += 1
+            pause = max(snapshot.error.retry_after or 0.0, 2.0 ** min(attempts.failures, 10))
+            attempts.due_at = now + min(pause, MAX_PAUSE)
+            if now < attempts.since + MAX_UNREAD:
+                return
+            logger.warning("Events of run %s are given up: %s", run_id, snapshot.error)
+        # A run that is missing is named again if it turns up.
+        del self._to_read[run_id]
+        for sweep in self._read_sweeps if self._sweep is None else [*self._read_sweeps, self._sweep]:
+            sweep.unread.discard(run_id)
+        self._finish_sweeps()
+
+    def _deliver(self, snapshot: RunSnapshot) -> RunSnapshot | PollError:
+        try:
+            for stream in tuple(self._streams):
+                stream.deliver(snapshot.run, self._organization)
+        except MalformedResponseError as error:
+            return PollError(TallyfyResponseError(f"Run {snapshot.run.get('id')}: {error}"))
+        return snapshot
+
+    def _finish_sweeps(self) -> None:
+        """Say of each sweep that is complete, with all the runs that it named, that it is."""
+        for sweep in [sweep for sweep in self._read_sweeps if not sweep.unread]:
+            self._read_sweeps.remove(sweep)
+            for stream in sweep.streams:
+                if stream in self._streams:
+                    stream.swept(sweep.began_at)
+        del self._read_sweeps[:-10]  # a later one names again what an earlier one named
+
+    async def _fetch(self, fetch: Callable[[TallyfyHook], T]) -> T | PollError:
+        """Return the response to a request, within the budget, and after any outage that concerns all requests."""
+        while True:
+            await self._pause(
+                max(self._use.budget.available_at(self.clock.now()), self._use.budget.refused_until)
+                - self.clock.now()
+            )
+            now = self.clock.now()
+            if now >= self._reload_at:
+                await in_thread(self._threads, self._hook.reset)
+                self._reload_at = now + MAX_CONNECTION_AGE
+            try:
+                response: T | PollError = await in_thread(self._threads, self._hook.fetch, self._dated(fetch))
+            except AirflowNotFoundException as error:
+                response = PollError(unread_connection(self._conn_id, error))
+            except Exception as error:
+                logger.exception("The event poller of %r could not send a request", self._conn_id)
+                response = PollError(
+                    TallyfyResponseError(f"The request could not be sent ({type(error).__name__})")
+                )
+            now = self.clock.now()
+            self._use.charge(self._hook, now)
+            if not (isinstance(response, PollError) and response.affects_all):
+                self._outages = 0
+                if self._hook.connection is not None:
+                    self._organization = self._hook.connection.organization
+                    self._contact.set()
+                return response
+            self._outages += 1
+            pause = max(response.error.retry_after or 0.0, 2.0 ** min(self._outages, 10))
+            pause = min(pause, MAX_PAUSE)
+            if isinstance(response.error, TallyfyRateLimitError):
+                self._use.budget.refused_until = now + pause
+            logger.warning(
+                "Poll for events failed (%d in a row), retrying in %.0f s: %s",
+                self._outages,
+                pause,
+                response.error,
+            )
+            await self._pause(pause)
+
+    def _dated(self, fetch: Callable[[TallyfyHook], T]) -> Callable[[TallyfyHook], T]:
+        """Have a request note how far Tallyfy's clock is ahead of this machine's."""
+
+        def note(response: requests.Response, *_: Any, **__: Any) -> None:
+            try:
+                date = parsedate_to_datetime(response.headers["Date"])
+            except (KeyError, ValueError):
+                return
+            offset = date.astimezone(UTC) - datetime.fromtimestamp(self._epoch(), UTC)
+            self._offset = offset if abs(offset) > CLOCK_TOLERANCE else timedelta()
+
+        def send(hook: TallyfyHook) -> T:
+            responses = hook.get_conn().hooks["response"]
+            responses.append(note)
+            try:
+                return fetch(hook)
+            finally:
+                responses.remove(note)
+
+        return send
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            await self.clock.wait(asyncio.Event(), self.clock.now() + seconds)
+
+
+_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, EventPoller]] = WeakKeyDictionary()
+
+
+def event_poller(tallyfy_conn_id: str) -> EventPoller:
+    """Return the poller of a connection in this event loop; it is used in an ``async with`` block."""
+    pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
+    if tallyfy_conn_id not in pollers:
+        pollers[tallyfy_conn_id] = EventPoller(
+            tallyfy_conn_id, connection_use(tallyfy_conn_id), lambda: pollers.pop(tallyfy_conn_id)
+        )
+    return pollers[tallyfy_conn_id]

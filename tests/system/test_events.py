@@ -1,0 +1,129 @@
+"""A real Airflow starts DAGs because people completed processes: each once, whatever becomes of a triggerer."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
+from dev.airflow_api import DagRun
+from dev.processes import wait_until
+from dev.real_airflow import RealAirflow
+from dev.sandbox import running_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dev.sandbox import SandboxClient
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow keeps the places of watchers since 3.3"),
+]
+
+DAGS = Path(__file__).parents[2] / "example_dags" / "events"
+SOON = 120.0
+COMPLETED = ("tallyfy_process_completed", "completed_processes")
+APPROVED = ("tallyfy_request_approved", "approved_requests")
+
+
+class Scene:
+    """An Airflow whose watchers have begun, and the sandbox that they watch."""
+
+    def __init__(self, airflow: RealAirflow, sandbox: SandboxClient) -> None:
+        self.airflow = airflow
+        self.sandbox = sandbox
+
+    def begin(self) -> None:
+        for path in DAGS.glob("*.py"):
+            self.airflow.api.wait_for_dag(path.stem)
+            self.airflow.api.unpause(path.stem)
+        # What happens from now on is an event.
+        wait_until(lambda: len(self.places()) == 2, SOON, "the watchers to begin")
+
+    def places(self) -> list[dict[str, Any]]:
+        return [json.loads(value) for (value,) in self.airflow.rows("SELECT value FROM asset_state_store")]
+
+    def completed(self, name: str) -> str:
+        """Launch and complete a process, and return its id."""
+        run_id = self.sandbox.launch(name)
+        while self.sandbox.next_task(run_id):
+            self.sandbox.complete_next(run_id)
+        return run_id
+
+    def dag_runs(self, dag_id: str) -> list[DagRun]:
+        query = f"SELECT run_id, state FROM dag_run WHERE dag_id = '{dag_id}'"  # noqa: S608
+        rows = self.airflow.rows(query)
+        assert {state for _, state in rows} <= {"queued", "running", "success"}
+        return [DagRun(self.airflow.api, dag_id, run_id) for run_id, state in rows if state == "success"]
+
+    def told(self, dag: tuple[str, str]) -> list[dict[str, Any]]:
+        """Return the events that successful DAG runs got, without what one and the same DAG run dropped."""
+        dag_id, task_id = dag
+        return [payload for dag_run in self.dag_runs(dag_id) for payload in dag_run.xcom(task_id)]
+
+    def until_told(self, dag: tuple[str, str], runs: set[str], timeout: float = SOON) -> list[dict[str, Any]]:
+        """Wait until DAG runs got events of these processes, and return all that they got of them."""
+
+        def of_these() -> list[dict[str, Any]] | None:
+            self.airflow.check()
+            payloads = [payload for payload in self.told(dag) if payload["run"]["id"] in runs]
+            return payloads if {payload["run"]["id"] for payload in payloads} == runs else None
+
+        return wait_until(of_these, timeout, f"{len(runs)} processes to start {dag[0]}")
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with running_sandbox() as sandbox:
+        environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
+        with RealAirflow(DAGS, environment=environment) as airflow:
+            scene = Scene(airflow, sandbox)
+            scene.begin()
+            yield scene
+
+
+def test_a_completed_process_starts_its_dags(scene):
+    run_id = scene.completed("Event 1")
+    [payload] = scene.until_told(COMPLETED, {run_id})
+    assert payload["event"] == "process.completed"
+    assert payload["run"]["name"] == "Event 1"
+    [approval] = scene.until_told(APPROVED, {run_id})
+    assert approval["task"]["is_approved"] is True
+    assert approval["task"]["form_values"]
+
+
+def test_completed_while_the_triggerer_is_dead_starts_the_dag_once(scene):
+    scene.airflow.kill("triggerer")
+    runs = {scene.completed(f"Without triggerer {number}") for number in range(3)}
+    scene.airflow.start("triggerer")
+    scene.until_told(COMPLETED, runs)
+    time.sleep(25)  # two more polls and a sweep, in which nothing is to come twice
+    told = scene.until_told(COMPLETED, runs)
+    assert len(told) == 3
+
+
+def test_a_triggerer_that_is_killed_again_and_again_loses_nothing(scene):
+    runs = set()
+    for number in range(4):
+        runs |= {scene.completed(f"Killed {number}.{each}") for each in range(3)}
+        time.sleep(4 * number)  # before, in and after the poll
+        scene.airflow.kill("triggerer")
+        scene.airflow.start("triggerer")
+    told = scene.until_told(COMPLETED, runs, 2 * SOON)
+    ids = {payload["run"]["id"]: set() for payload in told}
+    for payload in told:
+        ids[payload["run"]["id"]].add(payload["event_id"])
+    assert all(len(each) == 1 for each in ids.values())
+
+
+def test_no_form_value_and_no_name_is_in_the_triggerers_log(scene):
+    log = (scene.airflow.logs / "triggerer.log").read_text()
+    assert "process.completed/" in log
+    assert "Event 1" not in log
+    assert "Looks good to me." not in log
+    assert "sandbox-token" not in log

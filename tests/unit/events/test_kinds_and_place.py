@@ -1,0 +1,260 @@
+"""Which events a run shows, what identifies them, and how far a watcher has come."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_provider_tallyfy.events.kinds import EVENTS, EventFilter, find_events
+from airflow_provider_tallyfy.events.payload import MAX_FORM_VALUES, MAX_NAME, to_payload
+from airflow_provider_tallyfy.events.place import MAX_COMPLETED, MAX_SEEN, MIN_OVERLAP, OVERLAP, Place
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
+
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+def text(moment):
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def task(task_id="t1", completed_at=None, **more):
+    return {"id": task_id, "alias": task_id, "title": f"Task {task_id}", "completed_at": completed_at, **more}
+
+
+def run(*tasks, **more):
+    return {
+        "id": "r1",
+        "checklist_id": "c1",
+        "name": "Run",
+        "created_at": text(NOON - timedelta(days=1)),
+        "last_updated": text(NOON),
+        "tasks": {"data": list(tasks)},
+        **more,
+    }
+
+
+def found(shown, *events, completed=None, **filters):
+    return [event.id for event in find_events(shown, EventFilter.checked(events, **filters), completed)]
+
+
+def test_a_process_event_is_named_by_its_time():
+    shown = run(completed_at="2026-11-25T12:00:00.123Z", archived_at="2026-11-25 12:00:05")
+    assert found(shown, *EVENTS[:3]) == [
+        "process.launched/r1/20261124T120000Z",
+        "process.completed/r1/20261125T120000Z",
+        "process.archived/r1/20261125T120005Z",
+    ]
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["2026-11-25T12:00:00Z", "2026-11-25T12:00:00.999Z", "2026-11-25 12:00:00", "2026-11-25T13:00:00+01:00"],
+)
+def test_an_event_has_the_same_id_in_whatever_format_its_time_comes(moment):
+    assert found(run(completed_at=moment), "process.completed") == ["process.completed/r1/20261125T120000Z"]
+
+
+@pytest.mark.parametrize("moment", [None, "", "soon", 5, {}])
+def test_what_has_no_time_is_no_event(moment):
+    assert found(run(completed_at=moment), "process.completed") == []
+
+
+def test_tasks_are_named_by_id_alias_or_title():
+    shown = run(task("t1", text(NOON)), task("t2", text(NOON)))
+    for name in ("t2", "Task t2", "task T2"):
+        assert found(shown, "task.completed", task=name) == ["task.completed/t2/20261125T120000Z"]
+    assert found(shown, "task.completed", task="t3") == []
+    assert len(found(shown, "task.completed")) == 2
+
+
+def test_other_templates_and_decisions_are_left_out():
+    approval = {"task_type": "approval"}
+    shown = run(
+        task("yes", text(NOON), is_approved=True, **approval),
+        task("no", text(NOON), is_approved=False, **approval),
+        task("none", text(NOON), is_approved=False, task_type="task"),
+    )
+    assert found(shown, "task.completed", decision="approved") == ["task.completed/yes/20261125T120000Z"]
+    assert found(shown, "task.completed", decision="rejected") == ["task.completed/no/20261125T120000Z"]
+    assert found(shown, "task.completed", checklist_id="c2") == []
+
+
+def test_tasks_that_cannot_be_read_are_no_news():
+    with pytest.raises(MalformedResponseError):
+        found(run(tasks="?"), "task.completed")
+
+
+def test_a_reopening_is_certain_only_in_a_run_that_changed_after_the_completion():
+    noon = int(NOON.timestamp())
+    opened = "task.reopened/t1/20261125T120000Z"
+    # An old state of the run, from before the completion.
+    assert found(run(task()), "task.reopened", completed={"t1": noon}) == []
+    later = run(task(), last_updated=text(NOON + timedelta(seconds=5)))
+    assert found(later, "task.reopened", completed={"t1": noon}) == [opened]
+    again = run(task(completed_at=text(NOON + timedelta(seconds=9))))
+    assert found(again, "task.reopened", completed={"t1": noon}) == [opened]
+    assert found(run(task(completed_at=text(NOON))), "task.reopened", completed={"t1": noon}) == []
+
+
+def test_comments_and_issues_are_named_by_their_ids():
+    threads = [
+        {"id": "a", "label": "comment", "created_at": text(NOON)},
+        {"id": "b", "label": "problem", "created_at": text(NOON), "resolve_id": "c"},
+        {"id": "c", "label": "resolve", "created_at": text(NOON)},
+    ]
+    shown = run(task(threads={"data": threads}))
+    assert found(shown, *EVENTS[5:]) == [
+        "task.comment_added/a",
+        "task.issue_raised/b",
+        "task.issue_resolved/b/c",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"events": []}, "at least one"),
+        ({"events": "process.finished"}, "process.completed"),
+        ({"events": "process.completed", "task": "t"}, "no task"),
+        ({"events": "process.completed", "decision": "approved"}, "task.completed"),
+        ({"events": "task.completed", "decision": "yes"}, "rejected"),
+        ({"events": "task.completed", "task": " "}, "task"),
+        ({"events": "process.completed", "checklist_id": 7}, "checklist_id"),
+    ],
+)
+def test_a_filter_that_nothing_can_match_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        EventFilter.checked(**arguments)
+
+
+def events_at(*moments):
+    return [
+        find_events(run(completed_at=text(moment)), EventFilter(("process.completed",)))[0]
+        for moment in moments
+    ]
+
+
+def test_what_happened_before_the_floor_or_is_known_is_not_new():
+    place = Place("org", NOON)
+    early, late = events_at(NOON - timedelta(seconds=1), NOON)
+    assert not place.is_new(early)
+    assert place.is_new(late)
+    place.store(late)
+    assert not place.is_new(late)
+
+
+def test_a_place_is_the_same_after_it_was_stored():
+    place = Place("org", NOON)
+    [event] = events_at(NOON)
+    place.store(event)
+    place.note_completion("t1", 5)
+    place.advance(NOON)
+    again = Place.from_json(json.loads(json.dumps(place.as_json())))
+    assert again == place
+    assert Place.from_json(None) is None
+    assert Place.from_json({"floor": "?", "organization": "org"}) is None
+
+
+def test_the_floor_follows_the_sweep_before_the_last_one():
+    place = Place("org", NOON)
+    first, second = NOON + timedelta(hours=2), NOON + timedelta(hours=3)
+    place.advance(first)
+    assert place.floor == NOON
+    place.advance(second)
+    assert place.floor == first - OVERLAP
+    [late] = events_at(first - OVERLAP)
+    assert place.is_new(late)
+
+
+def test_what_is_seen_is_bounded_and_nothing_in_the_overlap_comes_again():
+    place = Place("org", NOON)
+    moments = [NOON + timedelta(seconds=second) for second in range(2 * MAX_SEEN)]
+    events = events_at(*moments)
+    for event in events:
+        place.store(event)
+    swept = moments[-1]
+    place.advance(swept)
+    assert len(place.seen) == len(events)
+    place.advance(swept + timedelta(seconds=1))
+    assert len(place.seen) <= MAX_SEEN
+    assert place.floor <= swept - MIN_OVERLAP
+    assert not any(map(place.is_new, events))
+    assert len(json.dumps(place.as_json())) < 65_535
+
+
+def test_completed_tasks_are_bounded():
+    place = Place("org", NOON)
+    for number in range(2 * MAX_COMPLETED):
+        place.note_completion(f"t{number}", number)
+    place.advance(NOON)
+    assert len(place.completed) == MAX_COMPLETED
+    assert f"t{2 * MAX_COMPLETED - 1}" in place.completed
+
+
+def test_an_old_read_does_not_bring_a_reopening_back():
+    wanted = EventFilter(("task.reopened",))
+    place = Place("org", NOON)
+    noon = int(NOON.timestamp())
+    place.note_completion("t1", noon)
+    [event] = find_events(
+        run(task(), last_updated=text(NOON + timedelta(seconds=5))), wanted, place.completed
+    )
+    place.store(event)
+    place.note_completion("t1", noon)  # a list that lags
+    assert place.completed == {}
+    place.note_completion("t1", noon + 60)
+    assert place.completed == {"t1": noon + 60}
+
+
+def test_another_triggerers_place_is_merged():
+    place, other = Place("org", NOON), Place("org", NOON + timedelta(hours=1))
+    [event] = events_at(NOON + timedelta(hours=2))
+    other.store(event)
+    place.merge(other)
+    assert not place.is_new(event)
+    assert place.floor == other.floor
+    place.merge(Place("another", NOON + timedelta(days=1)))
+    assert place.floor == other.floor
+
+
+def payload_of(shown, name, *, form_values=False):
+    [event] = find_events(shown, EventFilter((name,)))
+    return to_payload(event, shown, "org", form_values=form_values)
+
+
+def test_a_payload_holds_no_more_than_it_says():
+    shown = run(
+        task(completed_at=text(NOON), taskdata={"f": "secret"}, summary="secret", completer_id=7),
+        summary="secret",
+        prerun={"f": "secret"},
+        name="n" * 5000,
+    )
+    payload = payload_of(shown, "task.completed")
+    assert list(payload) == ["event", "event_id", "occurred_at", "organization", "run", "task"]
+    assert payload["task"]["completed_by"] == {"id": 7, "name": None, "email": None}
+    assert "secret" not in json.dumps(payload)
+    assert len(payload["run"]["name"]) <= MAX_NAME + 1
+    assert payload_of(run(completed_at=text(NOON)), "process.completed")["task"] is None
+
+
+def test_form_values_that_are_too_long_are_left_out_and_the_payload_says_so():
+    field = {"id": "f", "alias": "answer", "label": "Answer", "field_type": "textarea"}
+    values = {"form_fields": {"data": [field]}, "taskdata": {"f": "x" * 100}}
+    shown = run(task(completed_at=text(NOON), **values))
+    assert payload_of(shown, "task.completed", form_values=True)["task"]["form_values"] == {
+        "answer": "x" * 100
+    }
+    values["taskdata"]["f"] = "x" * (MAX_FORM_VALUES + 1)
+    payload = payload_of(shown, "task.completed", form_values=True)
+    assert payload["task"]["form_values"] is None
+    assert str(MAX_FORM_VALUES // 1000) in payload["task"]["form_values_left_out"]
+
+
+def test_a_payload_can_be_stored_anywhere():
+    shown = run(name="a\0b\ud800", completed_at=text(NOON), owner_id=2**70)
+    payload = payload_of(shown, "process.completed")
+    assert json.dumps(payload).encode()
+    assert "\0" not in payload["run"]["name"]
+    assert payload["run"]["owner_id"] == str(2**70)

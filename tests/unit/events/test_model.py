@@ -1,0 +1,395 @@
+"""No interleaving of people, lag, faults, restarts and triggerers loses an event, invents one or tells one twice."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from collections import Counter
+from contextlib import suppress
+from datetime import UTC, datetime
+from math import inf
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_tallyfy import exceptions
+from airflow_provider_tallyfy.events import poller as poller_module
+from airflow_provider_tallyfy.events.kinds import EventFilter
+from airflow_provider_tallyfy.events.place import Place
+from airflow_provider_tallyfy.events.poller import EventPoller
+from airflow_provider_tallyfy.events.stream import HOLD, EventStream, Found
+from airflow_provider_tallyfy.protocol.responses import Activity, Page
+from airflow_provider_tallyfy.triggers.events import PlaceStore
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_tallyfy.waiting.polls import PollError
+from airflow_provider_tallyfy.waiting.watcher import ConnectionUse
+
+if not AIRFLOW_V_3_0_PLUS:
+    pytest.skip("this Airflow has no watchers", allow_module_level=True)
+
+EPOCH = 1_800_000_000.0
+PER_PAGE = 3
+UNAVAILABLE = exceptions.TallyfyServerError("503", status=503)
+DOWN = exceptions.TallyfyConnectionError("nothing came back")
+
+
+class Clock:
+    """Time passes as far as the test lets it, to the next moment that somebody waits for."""
+
+    def __init__(self):
+        self.time = 0.0
+        self._timers = []
+
+    def now(self):
+        return self.time
+
+    async def wait(self, event, until):
+        if self.time >= until or event.is_set():
+            await asyncio.sleep(0)
+            return
+        timer = asyncio.Event()
+        self._timers.append((until, timer))
+        waits = [asyncio.ensure_future(each.wait()) for each in (event, timer)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._timers.remove((until, timer))
+            for wait in waits:
+                wait.cancel()
+
+    async def advance(self, seconds):
+        limit = self.time + seconds
+        while True:
+            for _ in range(60):
+                await asyncio.sleep(0)
+            due = [until for until, timer in self._timers if until <= limit]
+            self.time = min(due, default=limit)
+            if not due:
+                return
+            for until, timer in self._timers:
+                if until <= self.time:
+                    timer.set()
+
+
+class Tallyfy:
+    """Runs that people complete, reopen and archive; what an answer shows may be old."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.runs = {}
+        self.feed = []
+        self.history = [(-inf, {})]
+        self.list_lag = self.run_lag = self.feed_lag = 0.0
+        self.errors = {}
+        self.completions = []
+        self.requests = Counter()
+
+    def now(self):
+        return datetime.fromtimestamp(EPOCH + self.clock.time, UTC)
+
+    def change(self, run_id, **changes):
+        self.runs.setdefault(run_id, {"id": run_id, "checklist_id": "c"}).update(
+            changes, last_updated=self.now().isoformat()
+        )
+        self.feed.append((self.clock.time, Activity(str(len(self.feed)), run_id)))
+        self.history.append((self.clock.time, copy.deepcopy(self.runs)))
+
+    def launch(self):
+        self.change(f"r{len(self.runs)}", created_at=self.now().isoformat())
+
+    def complete(self, run_id):
+        self.change(run_id, completed_at=self.now().isoformat())
+        moment = self.now().strftime("%Y%m%dT%H%M%SZ")
+        self.completions.append(f"process.completed/{run_id}/{moment}")
+
+    def last_completion(self, run_id):
+        if not self.runs[run_id].get("completed_at"):
+            return None
+        return [each for each in self.completions if f"/{run_id}/" in each][-1]
+
+    def seen_with(self, lag):
+        at = self.clock.time - lag
+        return next(runs for moment, runs in reversed(self.history) if moment <= at)
+
+    def fetch(self, kind):
+        self.requests[kind] += 1
+        if error := self.errors.get(kind):
+            raise error
+
+    def get_conn(self):
+        return SimpleNamespace(hooks={"response": []})
+
+    def get_activities_page(self, number):
+        self.fetch("feed")
+        entries = [each for at, each in self.feed if at <= self.clock.time - self.feed_lag][::-1]
+        return self.page(entries, number)
+
+    def get_runs_page(self, number, *, archived=None, **_):
+        self.fetch("list")
+        runs = [
+            run
+            for run in self.seen_with(self.list_lag).values()
+            if bool(run.get("archived_at")) == bool(archived)
+        ]
+        return self.page(runs[::-1], number)
+
+    def get_run(self, run_id, with_):
+        self.fetch("run")
+        run = self.seen_with(self.run_lag).get(run_id)
+        if run is None:
+            raise exceptions.TallyfyNotFoundError("404", status=404, tallyfy_message="no run")
+        return run
+
+    def page(self, items, number):
+        first = (number - 1) * PER_PAGE
+        return Page(tuple(copy.deepcopy(items[first : first + PER_PAGE])), first + PER_PAGE >= len(items))
+
+
+class Hook:
+    connection = SimpleNamespace(organization="org", requests_per_hour=0)
+    requests = 1
+    rate_limit_remaining = None
+
+    def __init__(self, tallyfy):
+        self.tallyfy = tallyfy
+
+    def fetch(self, fetch):
+        try:
+            return fetch(self.tallyfy)
+        except exceptions.TallyfyError as error:
+            return PollError(error)
+
+    def reset(self):
+        pass
+
+
+class Store:
+    def __init__(self):
+        self.values = {}
+
+    async def aget(self, key, default=None):
+        return json.loads(self.values[key]) if key in self.values else default
+
+    async def aset(self, key, value):
+        self.values[key] = json.dumps(value)
+
+
+class Triggerer:
+    """One watcher in a triggerer that can be killed."""
+
+    hold = 0.0
+
+    def __init__(self, tallyfy, store, database):
+        self.tallyfy, self.store, self.database = tallyfy, store, database
+        self.unstored = []
+
+    async def start(self):
+        wanted = EventFilter(("process.completed",))
+        self.poller = EventPoller(
+            "c", ConnectionUse(), lambda: None, self.tallyfy.clock, lambda: EPOCH + self.tallyfy.clock.time
+        )
+        self.poller._hook = Hook(self.tallyfy)
+        self.places = PlaceStore([self.store], wanted)
+        place = await self.places.load("org")
+        if place is None:
+            place = Place("org", self.tallyfy.now())
+            await self.places.save(place)
+        self.stream = EventStream(wanted, place, hold=self.hold, clock=self.tallyfy.clock)
+        await self.poller.__aenter__()
+        self.poller.add(self.stream)
+        self.task = asyncio.create_task(self._take())
+
+    async def _take(self):
+        while True:
+            item = await self.stream.next_item()
+            self.unstored.append(item)
+
+    async def commit(self, *, dies_before_the_place_is_saved=False):
+        items, self.unstored = self.unstored, []
+        self.database += [item.event.id for item in items if isinstance(item, Found)]
+        if dies_before_the_place_is_saved:
+            return
+        for item in items:
+            self.stream.store(item)
+        await self.places.save(self.stream.place)
+
+    async def kill(self):
+        poll = self.poller._task
+        self.task.cancel()
+        await self.poller.__aexit__()
+        for task in (self.task, poll):
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def advance(clock, seconds):
+    await clock.advance(seconds)
+
+
+STEPS = st.one_of(
+    st.sampled_from(["launch", "commit", "kill", "die while storing"]),
+    st.tuples(st.sampled_from(["complete", "reopen", "archive"]), st.integers(0, 20)),
+    st.tuples(st.just("advance"), st.sampled_from([1, 20, 61, 400, 4000])),
+    st.tuples(st.sampled_from(["list_lag", "run_lag", "feed_lag"]), st.sampled_from([0, 5, 65, 600])),
+    st.tuples(st.sampled_from(["feed", "list", "run"]), st.sampled_from([None, UNAVAILABLE, DOWN])),
+)
+
+
+async def act(step, argument, tallyfy, triggerer):
+    """Do what people do, or break something; the rest is for :func:`play`."""
+    if step == "launch":
+        tallyfy.launch()
+    elif step in ("complete", "reopen", "archive") and tallyfy.runs:
+        run_id = f"r{argument % len(tallyfy.runs)}"
+        run = tallyfy.runs[run_id]
+        if run.get("archived_at"):
+            return
+        if step == "archive":
+            tallyfy.change(run_id, archived_at=tallyfy.now().isoformat())
+        elif step == "complete" and not run.get("completed_at"):
+            tallyfy.complete(run_id)
+        elif step == "reopen" and tallyfy.last_completion(run_id) in triggerer.database:
+            # What is undone before it could be seen is no event.
+            await advance(tallyfy.clock, 1)  # times are to the second
+            tallyfy.change(run_id, completed_at=None)
+    elif step.endswith("_lag"):
+        setattr(tallyfy, step, float(argument))
+    elif step in ("feed", "list", "run"):
+        tallyfy.errors[step] = argument
+
+
+async def play(steps):
+    clock = Clock()
+    tallyfy, store, database = Tallyfy(clock), Store(), []
+    for _ in range(4):  # from before the start
+        tallyfy.launch()
+    tallyfy.complete("r0")
+    before = set(tallyfy.completions)
+    clock.time = 10.0
+    triggerer = Triggerer(tallyfy, store, database)
+    await triggerer.start()
+    may_repeat = False
+    try:
+        for each in steps:
+            step, argument = each if isinstance(each, tuple) else (each, None)
+            if step == "advance":
+                await advance(clock, argument)
+            elif step == "commit":
+                await triggerer.commit()
+            elif step in ("kill", "die while storing"):
+                if step == "die while storing":
+                    may_repeat = may_repeat or bool(triggerer.unstored)
+                    await triggerer.commit(dies_before_the_place_is_saved=True)
+                await triggerer.kill()
+                triggerer = Triggerer(tallyfy, store, database)
+                await triggerer.start()
+            else:
+                await act(step, argument, tallyfy, triggerer)
+            await asyncio.sleep(0)
+        tallyfy.errors.clear()
+        tallyfy.list_lag = tallyfy.run_lag = tallyfy.feed_lag = 0.0
+        for _ in range(4):
+            await advance(clock, 900)
+            await triggerer.commit()
+    finally:
+        await triggerer.kill()
+    assert set(database) == set(tallyfy.completions) - before
+    if not may_repeat:
+        assert len(database) == len(set(database))
+
+
+@pytest.fixture(autouse=True)
+def without_threads(monkeypatch):
+    async def in_thread(_, call, *arguments):
+        await asyncio.sleep(0)
+        return call(*arguments)
+
+    async def spread(act, items):
+        for item in items:
+            act(item)
+
+    monkeypatch.setattr(poller_module, "in_thread", in_thread)
+    monkeypatch.setattr(poller_module, "spread", spread)
+    monkeypatch.setattr(poller_module, "logger", SimpleNamespace(warning=say, exception=fail))
+    monkeypatch.setattr("airflow_provider_tallyfy.waiting.scheduler.endpoint_health.logger.warning", say)
+
+
+def say(message, *arguments):
+    assert message % arguments
+
+
+def fail(message, *arguments):
+    raise AssertionError(message % arguments)
+
+
+LAG = [
+    ("list_lag", 600),
+    ("run_lag", 600),
+    ("advance", 4000),
+    ("complete", 1),
+    ("advance", 400),
+    ("advance", 400),
+]
+
+
+@example([*LAG, ("advance", 4000)])
+@example([*LAG, "commit", "kill", ("advance", 4000)])
+@example([("complete", 1), ("advance", 61), "die while storing", ("advance", 400)])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(STEPS, max_size=25))
+def test_every_completion_is_told_once(steps):
+    asyncio.run(play(steps))
+
+
+def test_the_last_of_several_events_is_held_until_airflow_has_taken_up_the_others():
+    async def scene():
+        clock = Clock()
+        tallyfy, database = Tallyfy(clock), []
+        triggerer = Triggerer(tallyfy, Store(), database)
+        triggerer.hold = HOLD
+        await triggerer.start()
+        for number in range(4):
+            tallyfy.launch()
+            tallyfy.complete(f"r{number}")
+        await advance(clock, 0)
+        await triggerer.commit()
+        assert len(database) == 3
+        await advance(clock, HOLD - 1)
+        await triggerer.commit()
+        assert len(database) == 3
+        await advance(clock, 1)
+        await triggerer.commit()
+        assert len(database) == 4
+        await advance(clock, HOLD + 100)
+        tallyfy.launch()
+        tallyfy.complete("r4")
+        await advance(clock, 60)
+        await triggerer.commit()
+        assert len(database) == 5
+        await triggerer.kill()
+
+    asyncio.run(scene())
+
+
+def test_the_model_can_fail():
+    """A place that moves on with what was only seen would lose events."""
+    scene = [("complete", 1), ("advance", 400), "kill", ("advance", 400)]
+    original = Triggerer._take
+
+    async def store_at_once(self):
+        while True:
+            item = await self.stream.next_item()
+            self.unstored.append(item)
+            self.stream.store(item)
+            await self.places.save(self.stream.place)
+
+    try:
+        Triggerer._take = store_at_once
+        with pytest.raises(AssertionError):
+            asyncio.run(play(scene))
+    finally:
+        Triggerer._take = original
+    asyncio.run(play(scene))
