@@ -31,7 +31,7 @@ test: $(INSTALLED) ## Unit, integration and system tests, with coverage
 	$(RUN) -m pytest -m 'system and not production' --cov --cov-append
 
 # What runs there; others of tests/system can, too.
-IN_PRODUCTION = tests/system/production tests/system/test_gate_shapes.py
+IN_PRODUCTION = tests/system/production tests/system/test_gate_shapes.py tests/system/test_events.py
 
 test-production: $(INSTALLED) ## Tests on PostgreSQL and Celery; needs both (Debian: apt-get install postgresql redis-server)
 	$(RUN) -m pytest --production $(IN_PRODUCTION)

@@ -606,7 +606,7 @@ def test_without_a_place_it_tells_what_happens_from_now_on(play):
 
         async def run():
             async for event in trigger.run():
-                told.append(event.payload)
+                told.append(event.payload)  # noqa: PERF401 (one after the other)
 
         task = asyncio.create_task(run())
         await world.until(lambda: world.clocks and world.clock.passed > 100)
@@ -618,5 +618,67 @@ def test_without_a_place_it_tells_what_happens_from_now_on(play):
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+    play(scene)
+
+
+def test_assets_whose_watchers_are_alike_share_a_trigger_and_its_place(play):
+    async def scene(world):
+        stores = [AssetStateStore(), AssetStateStore()]
+        triggerer = world.triggerer()
+        triggerer.start("asset", *stores)
+        await world.ready(*stores)
+        [run_id] = world.launch()
+        world.complete(run_id)
+        await world.until(lambda: world.ids())
+        await world.until(
+            lambda: all("process" not in str(store.values) and store.writes > 1 for store in stores)
+        )
+        await triggerer.kill()
+        # Another asset joins, which has no place of its own yet.
+        world.triggerer().start("asset", *stores, AssetStateStore())
+        await world.pass_time(1000)
+        assert world.subjects() == [run_id]
+
+    play(scene)
+
+
+def test_another_organization_has_another_place(play, monkeypatch):
+    async def scene(world):
+        store = AssetStateStore()
+        triggerer = world.triggerer()
+        triggerer.start("asset", store)
+        await world.ready(store)
+        [(key, before)] = store.values.items()
+        await triggerer.kill()
+        store.values[key] = before.replace('"sandbox"', '"another"').replace('"seen": {}', '"seen": {"x": 1}')
+        triggerer = world.triggerer()
+        triggerer.start("asset", store)
+        await world.until(lambda: '"sandbox"' in store.values[key])
+        assert json.loads(store.values[key])["seen"] == {}
+
+    play(scene)
+
+
+def test_a_state_store_that_fails_does_not_make_a_watcher_begin_again(play):
+    async def scene(world):
+        store = AssetStateStore()
+        triggerer = world.triggerer()
+        triggerer.start("asset", store)
+        await world.ready(store)
+        await triggerer.kill()
+        [run_id] = world.launch()
+        world.complete(run_id)
+        failures = iter([RuntimeError("not now")])
+        read = store.aget
+
+        async def fails_once(key, default=None):
+            if error := next(failures, None):
+                raise error
+            return await read(key, default)
+
+        store.aget = fails_once
+        world.triggerer().start("asset", store)
+        await world.until(lambda: world.subjects() == [run_id])
 
     play(scene)

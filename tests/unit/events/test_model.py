@@ -325,18 +325,12 @@ def fail(message, *arguments):
     raise AssertionError(message % arguments)
 
 
-LAG = [
-    ("list_lag", 600),
-    ("run_lag", 600),
-    ("advance", 4000),
-    ("complete", 1),
-    ("advance", 400),
-    ("advance", 400),
-]
+LAG = [("list_lag", 600), ("run_lag", 600), ("advance", 4000), "commit", ("complete", 1)]
+LAG += [("advance", 61), "commit"] * 16
 
 
 @example([*LAG, ("advance", 4000)])
-@example([*LAG, "commit", "kill", ("advance", 4000)])
+@example([*LAG, "kill", ("advance", 4000)])
 @example([("complete", 1), ("advance", 61), "die while storing", ("advance", 400)])
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, max_size=25))
