@@ -161,9 +161,14 @@ class SandboxClient:
         return answer or None
 
     def complete(self, task: dict[str, Any], *, is_approved: bool = True) -> None:
-        """Complete a task as its assignee: fill in the required fields, and decide an approval."""
+        """Complete a task as its assignee: fill in the required fields that are empty, and decide an approval."""
         path = f"/runs/{task['run_id']}"
-        values = {field["id"]: _answer(field) for field in task["form_fields"]["data"] if field["required"]}
+        form = task["form_fields"]["data"]
+        values = {
+            field["id"]: _answer(field)
+            for field in form
+            if field["required"] and not field.get("field_value") and not field.get("value")
+        }
         self.request("PUT", f"{path}/tasks/{task['id']}", json={"taskdata": values})
         body = {"task_id": task["id"], "is_approved": is_approved}
         if users := task["owners"]["users"]:

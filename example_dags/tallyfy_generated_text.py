@@ -1,9 +1,10 @@
 """
-A text that a model wrote goes out only when a person has approved it, or has edited and approved it.
+A text that a model wrote is used only when a person has approved it, or has edited and approved it.
 
-`draft` stands for the model. `launch` starts a review in Tallyfy, and `propose` puts the draft into the form of its
-task, where a person corrects it. `review` waits for the decision without a worker: if the text is approved, `publish`
-gets it as it stands in the form then; if it is rejected, nothing is published. It runs as it is against the sandbox.
+`assess` stands for the model: it writes why a release may go out. `launch` starts the approval in Tallyfy, and
+`propose` puts the text into the form of its task, where a person corrects it. `review` waits for the decision without a
+worker: if it is approved, `publish` gets the text as it stands in the form then; if it is rejected, nothing is
+published. It runs as it is against the sandbox.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from airflow.providers.common.compat.sdk import Param, dag, task
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator, TallyfyLaunchRunOperator
 
-GENERATED_TEXT = "5eed0001000000000000000000000005"
+RELEASE_APPROVAL = "5eed0001000000000000000000000001"
 
 
 @dag(
@@ -25,33 +26,33 @@ GENERATED_TEXT = "5eed0001000000000000000000000005"
     catchup=False,
     tags=["tallyfy", "example"],
     doc_md=__doc__,
-    params={"subject": Param("version 3.0.0", type="string", description="What to write about.")},
+    params={"version": Param("3.0.0", type="string", description="The version to write about.")},
 )
 def tallyfy_generated_text() -> None:
     @task
-    def draft(params: dict[str, Any]) -> str:
-        return f"We are proud to announce {params['subject']}, our best one ever."
+    def assess(params: dict[str, Any]) -> str:
+        return f"Version {params['version']} is the best one ever. All checks passed."
 
     launch = TallyfyLaunchRunOperator(
         task_id="launch",
-        checklist_id=GENERATED_TEXT,
-        name="Text on {{ params.subject }}",
-        kickoff={"Subject": "{{ params.subject }}"},
+        checklist_id=RELEASE_APPROVAL,
+        name="Release {{ params.version }}",
+        kickoff={"Version": "{{ params.version }}"},
     )
 
     @task
     def propose(run_id: str, text: str) -> None:
         hook = TallyfyHook()
-        [review] = [each for each in hook.get_tasks(run_id) if each["alias"] == "review_text"]
-        form = hook.get_task(run_id, review["id"], with_="form_fields")["form_fields"]["data"]
-        [field] = [each for each in form if each["alias"] == "text"]
-        hook.update_task(run_id, review["id"], taskdata={field["id"]: text})
+        [approval] = [each for each in hook.get_tasks(run_id) if each["alias"] == "approve_release"]
+        form = hook.get_task(run_id, approval["id"], with_="form_fields")["form_fields"]["data"]
+        [field] = [each for each in form if each["alias"] == "comment"]
+        hook.update_task(run_id, approval["id"], taskdata={field["id"]: text})
 
     review = TallyfyApprovalOperator(
         task_id="review",
         run_id=launch.output["id"],
-        task="review_text",
-        approvers={"users": ["chiara@example.com"], "groups": ["Release managers"]},
+        task="approve_release",
+        approvers=["Release managers"],
         deferrable=True,
         poke_interval=timedelta(seconds=5),  # a minute does where people take days
         timeout=timedelta(days=7),
@@ -59,12 +60,9 @@ def tallyfy_generated_text() -> None:
 
     @task
     def publish(decision: dict[str, Any]) -> str:
-        text = decision["form_values"]["text"]
-        if not text:
-            raise ValueError("The text was approved, but is empty.")
-        return f"{text} (approved by {decision['decided_by']['name']})"
+        return f"{decision['form_values']['comment']} (approved by {decision['decided_by']['name']})"
 
-    propose(launch.output["id"], draft()) >> review
+    propose(launch.output["id"], assess()) >> review
     publish(review.output)
 
 

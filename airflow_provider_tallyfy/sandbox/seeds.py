@@ -54,7 +54,6 @@ RELEASE_CHECKLIST_ID = _id(1, 1)
 ONBOARDING_CHECKLIST_ID = _id(1, 2)
 INCIDENT_CHECKLIST_ID = _id(1, 3)
 DATA_QUALITY_CHECKLIST_ID = _id(1, 4)
-GENERATED_TEXT_CHECKLIST_ID = _id(1, 5)
 
 _MEMBERS = (
     Member(1001, "ada@example.com", "Ada", "Okafor", Role.ADMIN, "Head of operations"),
@@ -62,7 +61,7 @@ _MEMBERS = (
     Member(1003, "chiara@example.com", "Chiara", "Ricci", Role.STANDARD, "Customer success"),
     Member(1004, "dev@example.com", "Dev", "Patel", Role.LIGHT, "Contractor"),
 )
-_KICK_OFF, _CAPTURE, _RELEASE, _INCIDENT, _DATA_QUALITY, _TEXT = 3, 4, 0xA, 0xB, 0xC, 0xE
+_KICK_OFF, _CAPTURE, _RELEASE, _INCIDENT, _DATA_QUALITY = 3, 4, 0xA, 0xB, 0xC
 _GROUP_IDS = (_id(7, 1), _id(7, 2))
 _TAG_IDS = (_id(8, 1), _id(8, 2))
 _FOLDER_IDS = (_id(9, 1), _id(9, 2))
@@ -171,14 +170,6 @@ _DATA_QUALITY_STEPS = (
         ),
     ),
 )
-_GENERATED_TEXT_STEPS = (
-    _step(
-        *(41, "review_text", "Review the text on {{subject}}", _CHIARA, _DAY),
-        summary="A model wrote it. Correct it here, then approve it; or reject it.",
-        step_type=TaskType.APPROVAL,
-        captures=(_field(_TEXT, 2, "Text", FieldType.TEXTAREA),),
-    ),
-)
 _ONBOARDING_RULES = (
     _on_rejection(11, 12, Verb.HIDE, 13),
     _on_rejection(12, 12, Verb.HIDE, 15),
@@ -275,13 +266,6 @@ def _seed_organization(store: Store) -> None:
                 _field(_DATA_QUALITY, 2, "Rows", FieldType.TEXT),
             ),
             steps=_DATA_QUALITY_STEPS,
-            folder_id=_FOLDER_IDS[0],
-        ),
-        Checklist(
-            *(GENERATED_TEXT_CHECKLIST_ID, "Review of a generated text", "review-of-a-generated-text", now),
-            summary="A person approves or edits what a model wrote.",
-            prerun=(_field(_TEXT, 1, "Subject", FieldType.TEXT, required=True),),
-            steps=_GENERATED_TEXT_STEPS,
             folder_id=_FOLDER_IDS[0],
         ),
     )

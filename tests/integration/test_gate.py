@@ -104,7 +104,7 @@ def test_nobody_else_does(people, task, decide, approvers, is_approved):
 
 
 def test_who_launched_may_not_decide(people, task, decide):
-    task["owners"]["users"] = [{"id": 1001}]  # Ada decides
+    task["owners"]["users"] = [1001]  # Ada decides
     people.complete(task)
     with pytest.raises(AirflowFailException, match="who launched the process"):
         decide(approvers={"groups": ["Release managers"], "exclude": ["started_by"]})
@@ -119,7 +119,7 @@ def test_a_comment_is_required(people, task, decide, monkeypatch):
 
 def test_a_comment_of_the_one_who_decided_counts(people, task, decide):
     people.request("POST", f"/tasks/{task['id']}/comment", json={"content": "All is well."})
-    task["owners"]["users"] = [{"id": 1001}]  # Ada's comment, and Ada decides
+    task["owners"]["users"] = [1001]  # Ada's comment, and Ada decides
     people.complete(task)
     assert decide(require_comment=True)[0]["comment"] == "All is well."
 

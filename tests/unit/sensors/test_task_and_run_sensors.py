@@ -176,7 +176,7 @@ class TestRun:
     ("kind", "fields"),
     [
         (TallyfyTaskSensor, ("run_id", "task", "tallyfy_conn_id")),
-        (TallyfyApprovalOperator, ("run_id", "task", "tallyfy_conn_id")),
+        (TallyfyApprovalOperator, ("run_id", "task", "tallyfy_conn_id", "approvers")),
         (TallyfyRunSensor, ("run_id", "tallyfy_conn_id")),
         (TallyfyNextTaskSensor, ("run_id", "from_task", "tallyfy_conn_id")),
     ],
