@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from itertools import islice
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError
@@ -247,9 +248,7 @@ class Exporter:
                 return listed
             ids = [str(each["id"]) for each in listed]
         return [
-            self._client.fetch(
-                lambda hook, checklist_id=checklist_id: hook.get_checklist(checklist_id, with_=with_)
-            )
+            self._client.fetch(methodcaller("get_checklist", checklist_id, with_=with_))
             for checklist_id in ids
         ]
 
