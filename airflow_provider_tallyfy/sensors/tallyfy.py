@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -19,6 +20,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_tallyfy.exceptions import TallyfyError
 from airflow_provider_tallyfy.operators.base import fail_on_bad_input
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.operators.waits import time_left
@@ -227,19 +229,28 @@ class TallyfySensor(InTriggerer, TextPreservingTemplates, BaseSensorOperator, Ge
             outcome = self._poller.poll(condition)
         except AirflowNotFoundException:  # no connection any more
             outcome = None
-        if isinstance(outcome, (Met, Unreachable, Skipped)):
+        if isinstance(outcome, (Met, Unreachable, Skipped)) or (
+            isinstance(outcome, Denied) and not self.silent_fail
+        ):
             return self._conclude(context, outcome)
         raise AirflowSensorTimeout(
             f"Sensor has timed out; run {self.run_id}: {condition.describe_goal()} is still waited for."
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Give a timeout, ``soft_fail`` and ``never_fail`` their meaning on Airflow versions that do not."""
+        """
+        Give a timeout, ``soft_fail`` and ``never_fail`` the meaning that they have in every other mode.
+
+        In Airflow, ``soft_fail`` skips whatever fails a deferred sensor, but only a timeout and
+        ``AirflowFailException`` while it pokes. So a refusal fails here too.
+        """
         if is_trigger_timeout(next_method, next_kwargs):
             next_method, next_kwargs = "poll_after_timeout", {}
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowSkipException:
+        except AirflowSkipException as skip:
+            if isinstance(skip.__cause__, TallyfyError) and not self.never_fail:
+                raise skip.__cause__ from None
             raise
         except AirflowException as error:
             if self.never_fail:
@@ -302,6 +313,13 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
                 f"Task {self.task_id!r}: mode='reschedule' needs from_task on Airflow before 3.3, where nothing keeps "
                 "the first look's task from one poke to the next, so that a change between them would be missed. "
                 "Write from_task=get_run.output['next_task'] after a TallyfyGetRunOperator, or deferrable=True."
+            )
+        if from_task is None and start.comes_from_a_task(run_id):
+            warnings.warn(
+                f"Task {self.task_id!r}: without from_task, a change before this sensor starts is missed. Write "
+                "from_task=launch.output['next_task']: a TallyfyLaunchRunOperator or TallyfyGetRunOperator returns it.",
+                UserWarning,
+                stacklevel=3,
             )
         self._use_triggerer(start_from_trigger, end_from_trigger)
 

@@ -551,7 +551,7 @@ class TestLimits:
         limited(3600)(context)
         assert clock.pauses == []
         assert len(sent(tallyfy)) == 1
-        assert "was answered with 429, saying: Too many." in errors(log)[0]
+        assert "returned 429: Too many." in errors(log)[0]
 
     def test_a_burst_is(self, tallyfy, context, clock, log, limited):
         limited(3, {"status_code": 201, "json": {"data": {"id": "r1"}}})(context)
