@@ -126,7 +126,7 @@ class TallyfySensor(InTriggerer, TextPreservingTemplates, BaseSensorOperator, Ge
         started_at = time.time()
         looked_at: float | None = started_at
         with fail_on_bad_input():
-            identifier(self.run_id, "run_id")
+            self.run_id = identifier(self.run_id, "run_id")
             condition = self._condition or self._first_condition(context)
         if self._condition is None and (
             self.deferrable or not self.reschedule
@@ -224,6 +224,7 @@ class TallyfySensor(InTriggerer, TextPreservingTemplates, BaseSensorOperator, Ge
 
         :raises AirflowSensorTimeout: it has not.
         """
+        self.run_id = identifier(self.run_id, "run_id")
         condition = self._first_condition(context)
         try:
             outcome = self._poller.poll(condition)
