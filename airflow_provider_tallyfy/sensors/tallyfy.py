@@ -288,10 +288,11 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
         every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
         ``multiple_outputs``, which only a worker handles; a warning says so.
-    :raises AirflowFailException: the run is archived or gone; the task fails without retries.
+    :raises AirflowFailException: the run is archived or gone, or ``run_id`` or ``from_task`` is no id; the task fails
+        without retries.
     :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
-    :raises ValueError: ``from_task`` names no task; or, on Airflow before 3.3, ``mode="reschedule"`` without
+    :raises ValueError: on Airflow before 3.3, ``mode="reschedule"`` without
         ``from_task``, since there nothing keeps the first look's task from one poke to the next.
     """
 
@@ -398,11 +399,12 @@ class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
         every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
         ``multiple_outputs``, which only a worker handles; a warning says so.
-    :raises AirflowFailException: the task will never be completed, or the run is archived or gone.
+    :raises AirflowFailException: the task will never be completed, the run is archived or gone, or ``run_id`` or
+        ``task`` names nothing.
     :raises AirflowSkipException: a rule hides the task.
     :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
-    :raises ValueError: ``on_skipped`` is none of these, or ``task`` came out empty.
+    :raises ValueError: ``on_skipped`` is none of these.
     """
 
     template_fields: Sequence[str] = ("run_id", "task", "tallyfy_conn_id")
