@@ -358,7 +358,8 @@ class TallyfyHook(BaseHook):
         :param task_id: the task's id.
         :param taskdata: form values by the field's timeline id, encoded as Tallyfy wants them. A key that matches no
             field is dropped by Tallyfy in silence.
-        :param values: ``title, summary, deadline, owners`` and others (page "Update task").
+        :param values: ``title, summary, deadline, owners`` and others (page "Update task"). A deadline is a date or a
+            text, and is converted to UTC. Lists that are left out of ``owners`` are emptied.
         :raises TallyfyIndeterminateError: the change may or may not have been applied.
         """
         values = {"taskdata": taskdata, **values}

@@ -15,6 +15,7 @@ from types import NoneType
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from airflow_provider_tallyfy.protocol.scalars import format_datetime
 from airflow_provider_tallyfy.protocol.urls import endpoint_path, identifier, organization_path, segment
 
 HEADERS: Mapping[str, str] = {
@@ -140,7 +141,10 @@ def launch_run(organization: str, checklist_id: str, values: Mapping[str, Any]) 
 
 def update_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Request:
     """Change a task of a run, its form values among others (`Update task`). ``None`` values are left out."""
-    return build_request("PUT", _task(run_id, task_id), organization, json=_present(values))
+    body = _present(values)
+    if "deadline" in body:
+        body["deadline"] = format_datetime(body["deadline"])
+    return build_request("PUT", _task(run_id, task_id), organization, json=body)
 
 
 def complete_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Request:

@@ -129,7 +129,7 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
         started_at = time.time()
         polled_at: float | None = started_at
         with fail_on_bad_input():
-            identifier(self.run_id, "run_id")
+            self.run_id = identifier(self.run_id, "run_id")
             condition = self._condition or self._first_condition(context)
         if self._condition is None and (
             self.deferrable or not self.reschedule
@@ -228,6 +228,7 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
 
         :raises AirflowSensorTimeout: it has not.
         """
+        self.run_id = identifier(self.run_id, "run_id")
         return self._poller.finish_after_timeout(
             self._first_condition(context),
             lambda outcome: self._finish(context, outcome),
@@ -282,11 +283,12 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
         every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
         ``multiple_outputs``, which only a worker handles; a warning says so.
-    :raises AirflowFailException: the run is archived or gone; the task fails without retries.
+    :raises AirflowFailException: the run is archived or gone, or ``run_id`` or ``from_task`` is no id; the task fails
+        without retries.
     :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
-    :raises ValueError: ``from_task`` names no task; or, on Airflow before 3.3, ``mode="reschedule"`` without
-        ``from_task``, since there nothing keeps the task of the first poll from one poke to the next.
+    :raises ValueError: on Airflow before 3.3, ``mode="reschedule"`` without ``from_task``, since there nothing keeps the
+        task of the first poll from one poke to the next.
     """
 
     template_fields: Sequence[str] = ("run_id", "from_task", "tallyfy_conn_id")
@@ -436,11 +438,12 @@ class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
         every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
         ``multiple_outputs``, which only a worker handles; a warning says so.
-    :raises AirflowFailException: the task will never be completed, or the run is archived or gone.
+    :raises AirflowFailException: the task will never be completed, the run is archived or gone, or ``run_id`` or
+        ``task`` names nothing.
     :raises AirflowSkipException: a rule hides the task.
     :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
-    :raises ValueError: ``on_skipped`` is none of these, or ``task`` came out empty.
+    :raises ValueError: ``on_skipped`` is none of these.
     """
 
     template_fields: Sequence[str] = ("run_id", "task", "tallyfy_conn_id")

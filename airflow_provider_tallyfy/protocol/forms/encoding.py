@@ -90,7 +90,8 @@ def encode_table(field: FormField, value: Any, directory: Directory | None) -> l
             raise InvalidValueError(
                 f"an entry for each column ({labels or 'none'}) was expected, but there is a row of {len(row)}"
             )
-    columns = [list(map(_cell, column)) for column in zip(*rows, strict=True)]
+    cells = [["" if cell is None else plain_text(cell) for cell in row] for row in rows]
+    columns = [list(column) for column in zip(*cells, strict=True)]
     return [column[0] for column in columns] if len(rows) == 1 else columns
 
 
@@ -138,9 +139,9 @@ def _find_option(field: FormField, options: Index[Choice], value: Any) -> Choice
         key, text = value.get("id"), option_text(value)
         if field.has_hidden_options and key is not None and text is not None:
             return Choice(key, plain_text(text))
-        found = tuple(option for option in field.options if _is_described(option, key, text))
         given = {name: part for name, part in (("id", key), ("text", text)) if part is not None}
         parts = [f"{name} {quoted(plain_text(part))}" for name, part in given.items()]
+        found = tuple(option for option in field.options if parts and _is_described(option, key, text))
         shown = f"an option with {' and '.join(parts) or 'neither id nor text'}"
     else:
         names = _option_names(value)
@@ -166,8 +167,6 @@ def _find_option(field: FormField, options: Index[Choice], value: Any) -> Choice
 
 
 def _is_described(option: Choice, key: Any, text: Any) -> bool:
-    if key is None and text is None:
-        return False
     return (key is None or str(key) == str(option.id)) and (text is None or plain_text(text) == option.text)
 
 
@@ -225,10 +224,6 @@ def _by_column(field: FormField, row: Mapping[Any, Any]) -> list[Any]:
     if problems:
         raise InvalidValueError(*problems)
     return [cells.get(column) for column in field.columns]
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else plain_text(value)
 
 
 def _file(file: Any) -> Any:

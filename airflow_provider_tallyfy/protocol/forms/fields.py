@@ -154,7 +154,7 @@ def _field(item: Mapping[str, Any]) -> FormField:
     if not is_id(item.get("id")) or not isinstance(field_type, str):
         raise MalformedResponseError("a form field has no id or no type")
     default, choices = item.get("default_value"), item.get("list")
-    if isinstance(choices, dict):
+    if isinstance(choices, dict):  # under a key that no source names
         choices = next((value for value in choices.values() if isinstance(value, list)), choices)
     options = _choices(item.get("options")) or _choices(choices if isinstance(choices, list) else None)
     return FormField(

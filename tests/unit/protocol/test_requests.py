@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 import requests
@@ -301,3 +301,15 @@ def test_a_launch_with_a_text_in_place_of_a_list(name):
     with pytest.raises(ValueError, match=f"{name} must be a list of ids, not str"):
         api_requests.launch_run("acme", "c1", {name: "one-id"})
     assert api_requests.launch_run("acme", "c1", {name: ["one-id"]}).json[name] == ["one-id"]
+
+
+@pytest.mark.parametrize(
+    ("deadline", "sent"),
+    [
+        ("2026-01-05T17:00:00+01:00", "2026-01-05T16:00:00.000Z"),
+        (datetime(2026, 1, 5, 16, tzinfo=UTC), "2026-01-05T16:00:00.000Z"),
+        ("2026-01-05 17:00:00", "2026-01-05 17:00:00"),
+    ],
+)
+def test_a_deadline_is_sent_in_utc(deadline, sent):
+    assert api_requests.update_task("acme", "r1", "t1", {"deadline": deadline}).json == {"deadline": sent}

@@ -135,6 +135,11 @@ class TestTask:
         tallyfy(answer({**OPEN, "id": 42}), answer({**DONE, "id": 42}))
         assert task_sensor(task=42).execute(context)["id"] == 42
 
+    def test_a_run_whose_id_is_a_number(self, tallyfy, requests_mock, context):
+        run = {"id": 42, "status": "complete", "next_task": None}
+        requests_mock.get(RUN.replace("r1", "42"), json={"data": run})
+        assert run_sensor(run_id=42).execute(context)["id"] == 42
+
 
 class TestRun:
     def test_it_returns_the_run_once_it_has_the_status(self, tallyfy, context):
