@@ -132,7 +132,8 @@ class TestOverrides:
             "'Publish' is no step of the template",
             "'Same' names 2 steps alike: 'Same' (alias a, id s3), 'Same' (alias b, id s4); say the id",
             "step 's2': 'owner' cannot be changed at a launch, only 'owners' and 'deadline'",
-            "step 's2': 'Nobody' is no group; there are 'Release managers', 'Customer success', 'customer Success'",
+            "step 's2': 'Nobody' is no e-mail address, and neither a member nor a group; the groups are "
+            "'Release managers', 'Customer success', 'customer Success'",
             "step 's2': a date is written 2026-01-31 or 2026-01-31T12:00:00Z (ISO 8601), not the text 'tomorrow'",
             "step 'Announce' (alias announce, id s2) is named twice",
             "step 's1': 'owners' and 'deadline' were expected, not the text 'ada@example.com'",
