@@ -19,7 +19,8 @@ API_PATHS = {"go.tallyfy.com": "/api", "api.tallyfy.com": ""}
 
 # The official SDK accepts exactly these ids (tallyfy 3.1.0, validation.py).
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
-_HOSTNAME = re.compile(r"[a-z0-9_][a-z0-9_.-]*")
+_HOSTNAME = re.compile(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+_PLAIN_PATH = re.compile(r"[\w./~-]+", re.ASCII)
 _EXAMPLE = "Write it as in https://go.tallyfy.com/api."
 _FORBIDDEN_IN_ENDPOINT = re.compile(r"[\\?#\x00-\x20\x7f]")
 
@@ -124,10 +125,9 @@ def _scheme_and_path(schema: str) -> tuple[str, str]:
     first, _, rest = schema.strip().strip(":/").partition("/")
     if first.lower() in ("", "https", "http"):
         return first.lower() or "https", _normalized_path(rest)
-    if first != "api" and not rest:
-        raise ValueError(
-            f"schema must be https or http, but is {_described(schema)}. Write a path into host."
-        )
+    # Part of a token that the URI of a connection did not quote must neither be sent nor be shown.
+    if (first != "api" and not rest) or not _PLAIN_PATH.fullmatch(schema):
+        raise ValueError("schema must be https or http. Write a path into host, and quote a token in a URI.")
     return "https", _normalized_path(schema)
 
 
@@ -186,7 +186,7 @@ def _ascii_hostname(hostname: str, field: str) -> str:
                 f"{field} holds no valid international host name ({error}). Write its ASCII form, xn--…, if it has one."
             ) from None
     if not _HOSTNAME.fullmatch(hostname) and not _is_ip_address(hostname):
-        raise ValueError(f"{field} is no URL: {_described(hostname)} is no host name. {_EXAMPLE}")
+        raise ValueError(f"{field} is no URL: its host name cannot be read. {_EXAMPLE}")
     return hostname
 
 

@@ -287,8 +287,8 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
         without retries.
     :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
-    :raises ValueError: on Airflow before 3.3, ``mode="reschedule"`` without ``from_task``, since there nothing keeps the
-        task of the first poll from one poke to the next.
+    :raises ValueError: on Airflow before 3.3, ``mode="reschedule"`` without ``from_task``, since there nothing keeps
+        the task of the first poll from one poke to the next.
     """
 
     template_fields: Sequence[str] = ("run_id", "from_task", "tallyfy_conn_id")

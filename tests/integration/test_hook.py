@@ -25,6 +25,7 @@ from airflow_provider_tallyfy.exceptions import (
 )
 from airflow_provider_tallyfy.hooks import transport
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+from airflow_provider_tallyfy.protocol.people import encode_assignees
 from airflow_provider_tallyfy.sandbox.seeds import (
     COMPLETE_RUN_ID,
     RELEASE_CHECKLIST_ID,
@@ -175,6 +176,12 @@ class TestRuns:
         name = "100% of A&B + ünïcödé / #1?"
         run = hook.launch_run(RELEASE_CHECKLIST_ID, name=name)
         assert [found["id"] for found in hook.list_runs(q=name)] == [run["id"]]
+
+
+def test_people_are_found_by_name_and_address(hook):
+    people = ["Ada Okafor", "BEN@example.com\n", "grace@example.org\n"]
+    found = encode_assignees(people, hook.get_directory())
+    assert found == {"users": [1001, 1002], "guests": ["grace@example.org"], "groups": []}
 
 
 class TestFaults:

@@ -504,8 +504,9 @@ class TestArguments:
             launch = TallyfyLaunchRunOperator(task_id="launch", checklist_id="c1")
             with pytest.warns(
                 UserWarning, match=r"Task 'wait': without from_task, .* missed\. Write from_task="
-            ):
+            ) as warned:
                 sensor(run_id=run_id(launch))
+            assert warned[0].filename == __file__
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 sensor(task_id="named", run_id=run_id(launch), from_task=launch.output["next_task"])
