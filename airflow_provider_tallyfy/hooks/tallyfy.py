@@ -1,4 +1,4 @@
-"""The hook: everything the provider asks of Tallyfy goes through it."""
+"""TallyfyHook, through which the provider sends every request to Tallyfy."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TallyfyHook(BaseHook):
     """
     Talk to Tallyfy's REST API.
 
-    Reads are repeated after 429, 5xx and broken connections, with growing pauses; a write is repeated only where it
+    Reads are repeated after 429, 5xx and broken connections, with growing pauses; a write is repeated only if it
     is certain that it was not applied, and otherwise raises
     :class:`~airflow_provider_tallyfy.exceptions.TallyfyIndeterminateError`. Every method raises a
     :class:`~airflow_provider_tallyfy.exceptions.TallyfyError` of the kind that fits, and ``ValueError`` for an
@@ -157,13 +157,13 @@ class TallyfyHook(BaseHook):
     ) -> Iterator[dict[str, Any]]:
         return chain.from_iterable(self._pages(request, read))
 
-    def _complete(self, endpoint: str, **params: Any) -> list[dict[str, Any]]:
+    def _complete(self, endpoint: str) -> list[dict[str, Any]]:
         """
         Return all items of a list, even if it changes while it is read.
 
         One page is a snapshot. Several pages count when two reads in a row agree.
         """
-        request = api_requests.build_request("GET", endpoint, self._organization, params=params)
+        request = api_requests.build_request("GET", endpoint, self._organization)
         previous: set[str] = set()
         for _ in range(_MAX_READS):
             pages = list(self._pages(request))
@@ -173,7 +173,7 @@ class TallyfyHook(BaseHook):
                 return items
             previous = ids
         raise TallyfyResponseError(
-            f"GET {request.path} gave another list each time it was read ({_MAX_READS} times), so somebody is changing "
+            f"GET {request.path} gave another list each time it was read ({_MAX_READS} times), so it is being changed. "
             f"it. Nothing was sent. Let Airflow retry the task later, or name members and groups by id."
         )
 
@@ -196,7 +196,7 @@ class TallyfyHook(BaseHook):
         self, method: str, endpoint: str, *, params: Mapping[str, Any] | None = None, json: Any = None
     ) -> Any:
         """
-        Send any request and return the parsed body, envelope and all; ``None`` where the body is empty.
+        Send any request and return the parsed body, envelope and all; ``None`` if the body is empty.
 
         :param method: GET, POST, PUT, PATCH or DELETE.
         :param endpoint: relative to the organization (``runs/abc/tasks``), or absolute from the API's root when it
@@ -234,7 +234,7 @@ class TallyfyHook(BaseHook):
         :param run_id: the run's id.
         :param with_: what to include, as a sequence of names or one comma-separated string. Tallyfy knows
             ``checklist, tasks, tags, assets, next_task, permissions, tasks_meta, ko_form_fields, form_fields, stages,
-            folders, member_watchers, guest_watchers`` (page "Get process"). Where ``next_task`` is not among them,
+            folders, member_watchers, guest_watchers`` (page "Get process"). If ``next_task`` is not among them,
             the run has no ``next_task``: nothing is known of it then.
         :param form_fields_values: include the values of all form fields.
         """
@@ -243,7 +243,7 @@ class TallyfyHook(BaseHook):
         )
 
     def get_next_task(self, run_id: str) -> dict[str, Any] | None:
-        """Return the run's next task, or ``None`` where nothing is left to do."""
+        """Return the run's next task, or ``None`` if nothing is left to do."""
         return self._send(
             api_requests.get_run(self._organization, run_id, ("next_task",), False), read_next_task_of_run
         )
@@ -309,8 +309,7 @@ class TallyfyHook(BaseHook):
 
         :raises TallyfyResponseError: the lists changed each time they were read.
         """
-        # Page "List members": 9,999 members are Tallyfy's own default. One page is a snapshot.
-        return read_directory(self._complete("users", per_page=9999), self._complete("groups"))
+        return read_directory(self._complete("users"), self._complete("groups"))
 
     def get_tasks(self, run_id: str, **filters: Any) -> list[dict[str, Any]]:
         """
@@ -337,7 +336,7 @@ class TallyfyHook(BaseHook):
         :param name: the run's name, at most 550 characters.
         :param prerun: kick-off values by the field's timeline id, encoded as Tallyfy wants them. A key that matches
             no field is dropped by Tallyfy in silence.
-        :param before_sending: called before each attempt to send it; where it raises, nothing is sent any more.
+        :param before_sending: called before each attempt to send it; if it raises, nothing is sent any more.
         :param values: ``summary, owner_id, starred, is_public, parent_id, tasks, tags, users, groups, roles, folders``
             (page "Launch process").
         :raises TallyfyIndeterminateError: the run may or may not have been launched.
@@ -378,7 +377,7 @@ class TallyfyHook(BaseHook):
         :param task_id: the task's id.
         :param is_approved: ``True`` approves and ``False`` rejects; required on approvals, and ignored elsewhere.
         :param override_user: id of the person to record as the one who did it.
-        :param before_sending: called before each attempt to send it; where it raises, nothing is sent any more.
+        :param before_sending: called before each attempt to send it; if it raises, nothing is sent any more.
         :raises TallyfyValidationError: it is completed already, a required field is empty, or an issue is open.
         :raises TallyfyIndeterminateError: it may or may not have been completed.
         """
@@ -428,8 +427,8 @@ class TallyfyHook(BaseHook):
         """
         Ask Tallyfy who the token belongs to and whether it sees the organization; return success and a sentence.
 
-        Each question is sent once, whatever ``retries`` says, since a person waits for the answer. The connection is
-        read anew, and so is an application's token.
+        Each request is sent once, whatever ``retries`` says, since a user waits for the result. The connection is read
+        again, and so is an application's token.
         """
         hook = TallyfyHook(self.tallyfy_conn_id, retries=0)
         try:

@@ -1,7 +1,7 @@
 """
 Sends requests and reads responses: the one place that retries, and that bounds time and size.
 
-The rule held here: a read is repeated after 429, 5xx and broken connections; a write only where it is certain that
+A read is repeated after 429, 5xx and broken connections; a write only if it is certain that
 it was not applied (429, or nothing was sent). Any other doubt about a write is a
 :class:`~airflow_provider_tallyfy.exceptions.TallyfyIndeterminateError`, since Tallyfy knows no idempotency key.
 """
@@ -28,8 +28,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util.retry import Retry
 
-from airflow_provider_tallyfy import exceptions
-from airflow_provider_tallyfy.hooks.exchange import exchange
+from airflow_provider_tallyfy import exceptions, metrics
 from airflow_provider_tallyfy.metrics import OUTCOME_OF_ERROR
 from airflow_provider_tallyfy.protocol import urls
 from airflow_provider_tallyfy.protocol.errors import ErrorKind, ErrorResponse, read_error
@@ -60,7 +59,7 @@ class TallyfySession(requests.Session):
     """
     A session that sends the required headers, and follows no redirect.
 
-    The API has none, so one leads elsewhere, where neither the token nor what is written must go.
+    The API has none, so one would lead the token and the data to another server.
     """
 
     def __init__(self, connection: TallyfyConnection) -> None:
@@ -73,9 +72,7 @@ class TallyfySession(requests.Session):
         """Send a request, within the connection's timeout unless another one is given."""
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self._timeout
-        if (
-            "proxies" not in kwargs
-        ):  # so somebody prepared the request, and nothing has looked at the environment
+        if "proxies" not in kwargs:  # the request was prepared by hand, so the environment was not read
             settings = self.merge_environment_settings(request.url, {}, None, None, None)
             kwargs = {"proxies": settings["proxies"], "verify": settings["verify"], **kwargs}
         return super().send(request, **kwargs)
@@ -111,7 +108,7 @@ class BearerAuth(requests.auth.AuthBase):
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the header where the request goes to the API."""
+        """Add the header if the request goes to the API."""
         if urls.origin(request.url or "") == self._origin:
             request.headers["Authorization"] = f"Bearer {self._token()}"
         return request
@@ -164,7 +161,7 @@ class Transport:
     """
     Sends requests through a session.
 
-    :param session: where they go through.
+    :param session: sends them.
     :param connection: whose requests they are.
     :param secrets: gives the secrets that no message may hold.
     :param retries: how often a request may be repeated.
@@ -204,43 +201,43 @@ class Transport:
 
         :param auth: in place of the session's own.
         :param url: in place of the API's URL and the request's path.
-        :param before_sending: called before each attempt; where it raises, nothing is sent any more.
-        :raises TallyfyError: one of its kinds, for anything but an answer that could be read.
+        :param before_sending: called before each attempt; if it raises, nothing is sent any more.
+        :raises TallyfyError: one of its kinds, for anything but a response that can be read.
         """
         policy = RetryPolicy.of(request, self._retries)
-        address = url or self._connection.api_url + request.path
         while True:
             retry_after = None
+            outcome: metrics.RequestOutcome | None = None
             before_sending()
-            with exchange(
-                self._connection.conn_id, request.method, address, repetition=len(policy.history)
-            ) as made:
-                try:
-                    response = self._attempt(request, auth, url)
-                    made.status = response.status_code
-                    content = _body(response)
-                except ResponseTooLargeError as error:
-                    made.outcome = "unreadable"
-                    self._raise_malformed(request, str(error), response)
-                except (requests.RequestException, HTTPError, OSError) as error:
-                    made.outcome = "unreachable"
-                    failure: ErrorResponse | Exception = error
-                    may_repeat = not _is_permanent(error) and (request.is_repeatable or _was_not_sent(error))
-                else:
-                    if response.status_code < 300:
-                        made.outcome = "unreadable"  # until it is read
-                        answer = self._read(request, read, content, response)
-                        made.outcome = "ok"
-                        return answer
-                    failure = self._redacted(read_error(response.status_code, response.headers, content))
-                    made.outcome = OUTCOME_OF_ERROR[failure.kind]
-                    retry_after = retry_after_seconds(response.headers)
-                    may_repeat = policy.is_retry(request.method, failure.status)
+            try:
+                response = self._attempt(request, auth, url)
+                content = _body(response)
+                if response.status_code < 300:
+                    outcome = "unreadable"  # until it is read
+                    answer = self._read(request, read, content, response)
+                    outcome = "ok"
+                    return answer
+                failure: ErrorResponse | Exception = self._redacted(
+                    read_error(response.status_code, response.headers, content)
+                )
+                outcome = OUTCOME_OF_ERROR[failure.kind]
+                retry_after = retry_after_seconds(response.headers)
+                may_repeat = policy.is_retry(request.method, failure.status)
+            except ResponseTooLargeError as error:
+                outcome = "unreadable"
+                self._raise_malformed(request, str(error), response)
+            except (requests.RequestException, HTTPError, OSError) as error:
+                outcome = "unreachable"
+                failure = error
+                may_repeat = not _is_permanent(error) and (request.is_repeatable or _was_not_sent(error))
+            finally:
+                if outcome is not None:
+                    metrics.request_ended(self._connection.conn_id, outcome)
             if not may_repeat or not policy.total or (retry_after or 0) > self._max_retry_after:
                 self._raise_failure(request, failure, retry_after)
             policy = policy.increment(request.method, request.path)
             pause = policy.pause(retry_after)
-            self._warn("%s; trying again in %.1f s", self._describe_failure(request, failure), pause)
+            self._warn("%s; retrying in %.1f s", self._describe_failure(request, failure), pause)
             time.sleep(pause)
 
     def _attempt(self, request: Request, auth: Any, url: str | None) -> requests.Response:
@@ -267,7 +264,7 @@ class Transport:
         request_id = self._redact(response.headers.get("X-Request-Id"), _MAX_REQUEST_ID) or None
         named = f" (request id {request_id})" if request_id else ""
         asked = self._describe_request(request)
-        what = f"{asked} was answered with {response.status_code}{named}, but that cannot be read: {reason}"
+        what = f"{asked} returned {response.status_code}{named}, but the response cannot be read: {reason}"
         told: dict[str, Any] = {"status": response.status_code, "request_id": request_id}
         if not request.is_repeatable:
             raise exceptions.TallyfyIndeterminateError(f"{what}. {_CHECK_FIRST}", **told) from None
@@ -290,7 +287,11 @@ class Transport:
         if failure.kind is ErrorKind.SERVER and not request.is_repeatable:
             error_class, advice = exceptions.TallyfyIndeterminateError, _CHECK_FIRST
         elif failure.is_unknown_endpoint:
-            advice = _UNKNOWN_ENDPOINT
+            advice = (
+                _UNKNOWN_ENDPOINT
+                if request.path
+                else "Check the extra 'token_url' of connection {conn_id!r}."
+            )
         elif not failure.is_from_tallyfy and failure.kind not in (ErrorKind.SERVER, ErrorKind.REDIRECT):
             advice = f"{_NOT_TALLYFYS} {advice}"
         raise error_class(
@@ -307,10 +308,10 @@ class Transport:
 
     def _describe_failure(self, request: Request, failure: ErrorResponse | Exception) -> str:
         if not isinstance(failure, ErrorResponse):
-            return f"{self._describe_request(request)} got no answer: {self._redact(_reason(failure), _MAX_MESSAGE)}"
-        said = f", saying: {failure.message}" if failure.message else ""
+            return f"{self._describe_request(request)} got no response: {self._redact(_reason(failure), _MAX_MESSAGE)}"
+        said = f": {failure.message}" if failure.message else ""
         request_id = f" (request id {failure.request_id})" if failure.request_id else ""
-        return f"{self._describe_request(request)} was answered with {failure.status}{said}{request_id}"
+        return f"{self._describe_request(request)} returned {failure.status}{said}{request_id}"
 
     def _redacted(self, failure: ErrorResponse) -> ErrorResponse:
         return replace(
@@ -403,7 +404,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _advice(error: BaseException) -> str:
-    """Say what to do about a request that was not answered."""
+    """Say what to do about a request that got no response."""
     causes = list(_causes(error))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return (
@@ -417,7 +418,7 @@ def _advice(error: BaseException) -> str:
     )
 
 
-_CHECK_FIRST = "It may have been applied: look in Tallyfy before it is sent again."
+_CHECK_FIRST = "It may have been applied: check in Tallyfy before you send it again."
 
 _NOT_TALLYFYS = (
     "The body is not Tallyfy's, so a proxy or a firewall may have answered; check the network, and the host of "

@@ -58,7 +58,7 @@ class Directory:
         """
         Return the member with this id, e-mail address or full name.
 
-        :raises InvalidValueError: where there is none, or more than one.
+        :raises InvalidValueError: there is none, or more than one.
         """
         known = [member.email for member in self.members]
         return _only(self.members_called(name), name, "member", known, lambda m: f"{m.id} ({m.email})")
@@ -67,7 +67,7 @@ class Directory:
         """
         Return the group with this id or name.
 
-        :raises InvalidValueError: where there is none, or more than one.
+        :raises InvalidValueError: there is none, or more than one.
         """
         known = [quoted(group.name) for group in self.groups]
         return _only(self.groups_called(name), name, "group", known, lambda group: str(group.id))
@@ -108,7 +108,7 @@ def read_directory(
 
     Lists are read page by page, so they may hold an item twice.
 
-    :raises MalformedResponseError: where one of them has no id.
+    :raises MalformedResponseError: one of them has no id.
     """
     by_id = {
         (user_id := _user_id(item)): Member(user_id, str(item.get("email") or ""), _full_name(item))
@@ -174,7 +174,7 @@ def _each(entries: Any) -> Iterable[Any]:
 
 
 def _encoded(kind: str | None, entry: Any, directory: Directory | None) -> tuple[str, Any]:
-    # In what Tallyfy answers, a user is an object with an id.
+    # In Tallyfy's responses, a user is an object with an id.
     entry = entry["id"] if isinstance(entry, Mapping) and is_id(entry.get("id")) else entry
     match kind or _kind_of(entry, directory):
         case "users":
@@ -240,7 +240,7 @@ def _group(entry: Any, directory: Directory | None) -> int | str:
 
 
 def _number(entry: Any) -> int | None:
-    """Return a member's id where the entry is one: a positive whole number, as the official SDK has it."""
+    """Return a member's id if the entry is one: a positive whole number, as the official SDK has it."""
     if isinstance(entry, Integral) and not isinstance(entry, bool):
         return int(entry) if 0 < int(entry) < 10**18 else None
     if isinstance(entry, str) and entry.isascii() and entry.isdigit() and len(entry) < 19:

@@ -19,7 +19,7 @@ from airflow_provider_tallyfy.protocol.urls import endpoint_path, identifier, or
 
 HEADERS: Mapping[str, str] = {
     "Accept": "application/json",
-    # Without it Tallyfy answers 401 or 'endpoint not found' (documentation, every page of the code samples).
+    # Without it Tallyfy returns 401 or 'endpoint not found' (documentation, every page of the code samples).
     "X-Tallyfy-Client": "APIClient",
 }
 
@@ -78,7 +78,7 @@ def build_request(
     :param endpoint: see :func:`~airflow_provider_tallyfy.protocol.urls.endpoint_path`.
     :param params: query parameters; ``None`` leaves one out, booleans become ``true`` and ``false``, and a list
         becomes one comma-separated value.
-    :raises ValueError: where the method, the endpoint, a parameter or the body cannot be sent.
+    :raises ValueError: the method, the endpoint, a parameter or the body cannot be sent.
     """
     verb = method.upper() if isinstance(method, str) else ""
     if verb not in METHODS:
@@ -217,7 +217,7 @@ def include_names(with_: Iterable[str] | str | None) -> tuple[str, ...]:
     Return the names that ``with`` asks for.
 
     :param with_: a sequence of names, or one comma-separated string; ``None`` for none.
-    :raises ValueError: where it is anything else.
+    :raises ValueError: it is anything else.
     """
     if with_ is not None and not isinstance(with_, Iterable):
         raise ValueError(f"with_ must be a sequence of names, or one string, not {type(with_).__name__}.")

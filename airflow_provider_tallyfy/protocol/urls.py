@@ -35,15 +35,15 @@ def identifier(value: object, field: str) -> str:
 
     :param value: the id, a string of 1 to 255 letters, digits, ``_`` and ``-``, or a whole number.
     :param field: what the caller calls it, for the error.
-    :raises ValueError: where it is anything else.
+    :raises ValueError: it is anything else.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         value = str(value)
     if is_identifier(value):
         return value
     raise ValueError(
         f"{field} must be a Tallyfy id (1 to 255 letters, digits, '_' or '-'), but is {_described(value)}. "
-        f"Take it from the API's answer or from the address of the page in Tallyfy."
+        f"Take it from a response of the API, or from the URL of the page in Tallyfy."
     )
 
 
@@ -51,7 +51,7 @@ def segment(value: object, field: str) -> str:
     """
     Return ``value`` quoted as one segment of a path, whatever characters it holds.
 
-    :raises ValueError: where it is not a string, is empty, or is ``.`` or ``..``, which would change the path.
+    :raises ValueError: it is not a string, is empty, or is ``.`` or ``..``, which would change the path.
     """
     if not isinstance(value, str) or value in ("", ".", ".."):
         raise ValueError(f"{field} must be a non-empty string, but is {_described(value)}.")
@@ -68,7 +68,7 @@ def endpoint_path(endpoint: object, organization: str) -> str:
     :param endpoint: written without quoting; relative to the organization (``runs/abc/tasks``), or absolute from
         the API's root when it begins with ``/`` (``/me``).
     :param organization: the id that a relative endpoint belongs to.
-    :raises ValueError: where it is empty, leaves its place (``..``), or carries a query, which belongs in ``params``.
+    :raises ValueError: it is empty, leaves its place (``..``), or carries a query, which belongs in ``params``.
     """
     if not isinstance(endpoint, str) or not endpoint.strip("/"):
         raise ValueError(f"endpoint must be a path such as 'runs' or '/me', but is {_described(endpoint)}.")
@@ -214,7 +214,7 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 def token_url(api: str) -> str:
-    """Return where an application gets its token unless told otherwise: ``/oauth/token`` of the API's host."""
+    """Return the default URL of an application's token: ``/oauth/token`` of the API's host."""
     parts = urlsplit(api)
     return f"{parts.scheme}://{parts.netloc}/oauth/token"
 

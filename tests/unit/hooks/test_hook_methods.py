@@ -150,7 +150,7 @@ class TestLists:
     def test_an_unreadable_page_is_not_the_end(self, hook, requests_mock, second):
         requests_mock.get(RUNS, [page(1, 2, [{"id": "a"}]), second])
         taken = []
-        with pytest.raises(TallyfyResponseError, match="GET /organizations/acme/runs was answered"):
+        with pytest.raises(TallyfyResponseError, match="GET /organizations/acme/runs returned"):
             taken.extend(item["id"] for item in hook.paginate("runs"))
         assert requests_mock.call_count == 2
 
@@ -343,10 +343,10 @@ class TestTestConnection:
     @pytest.mark.parametrize(
         ("answer", "said"),
         [
-            ({"status_code": 401, "json": {"message": "Unauthenticated."}}, "saying: Unauthenticated."),
-            ({"status_code": 403}, "answered with 403"),
-            ({"status_code": 404}, "answered with 404"),
-            ({"status_code": 503}, "answered with 503"),
+            ({"status_code": 401, "json": {"message": "Unauthenticated."}}, ": Unauthenticated."),
+            ({"status_code": 403}, "returned 403"),
+            ({"status_code": 404}, "returned 404"),
+            ({"status_code": 503}, "returned 503"),
             ({"text": "<html>"}, "cannot be read"),
             ({"json": []}, "cannot be read"),
         ],

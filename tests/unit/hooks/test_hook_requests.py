@@ -134,7 +134,7 @@ class TestRedirects:
             method, f"{ORGANIZATION}/runs", status_code=status, headers={"Location": "/api/x"}
         )
         with pytest.raises(
-            TallyfyResponseError, match=f"answered with {status}.* A redirect is not followed here"
+            TallyfyResponseError, match=f"returned {status}.* A redirect is not followed here"
         ):
             hook.request(method, "runs", json={})
         assert (requests_mock.call_count, pauses) == (1, [])
@@ -146,14 +146,12 @@ class TestRedirects:
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_one_that_leads_nowhere_is_refused_like_any_other(self, hook, requests_mock, method, location):
         requests_mock.request(method, RUN, status_code=302, headers={"Location": location})
-        with pytest.raises(
-            TallyfyResponseError, match=r"answered with 302\. A redirect is not followed here"
-        ):
+        with pytest.raises(TallyfyResponseError, match=r"returned 302\. A redirect is not followed here"):
             hook.request(method, "runs/r1")
 
     def test_one_without_a_place_is_a_refusal(self, hook, requests_mock):
         requests_mock.get(RUN, status_code=302)
-        with pytest.raises(TallyfyResponseError, match="answered with 302"):
+        with pytest.raises(TallyfyResponseError, match="returned 302"):
             hook.get_run("r1")
 
     @pytest.mark.parametrize("method", METHODS)

@@ -136,12 +136,10 @@ class TestReads:
         requests_mock.get(RUN, [*troubles, GOOD])
         hook.get_run("r1")
         first, second = [r.getMessage() for r in log.records if r.name == "hook-under-test"]
-        answered = (
-            "GET /organizations/acme/runs/r1 was answered with 503, saying: Maintenance. (request id q-1)"
-        )
-        assert first.startswith(f"{answered}; trying again in ")
+        answered = "GET /organizations/acme/runs/r1 returned 503: Maintenance. (request id q-1)"
+        assert first.startswith(f"{answered}; retrying in ")
         assert second.startswith(
-            "GET /organizations/acme/runs/r1 got no answer: ReadTimeout: read timed out; trying"
+            "GET /organizations/acme/runs/r1 got no response: ReadTimeout: read timed out; retrying"
         )
 
 
@@ -250,15 +248,19 @@ class TestWrites:
     @pytest.mark.parametrize("error", named(SENT_PERHAPS))
     def test_what_may_have_been_sent_is_not_repeated(self, hook, requests_mock, pauses, method, error):
         requests_mock.request(method, RUN, exc=error)
-        with pytest.raises(TallyfyIndeterminateError, match="may have been applied: look in Tallyfy") as told:
+        with pytest.raises(
+            TallyfyIndeterminateError, match="may have been applied: check in Tallyfy"
+        ) as told:
             hook.request(method, "runs/r1")
-        assert str(told.value).startswith(f"{method} /organizations/acme/runs/r1 got no answer: ")
+        assert str(told.value).startswith(f"{method} /organizations/acme/runs/r1 got no response: ")
         assert (requests_mock.call_count, pauses) == (1, [])
 
     @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 507, 599])
     def test_a_server_error_is_not_repeated(self, hook, requests_mock, pauses, method, status):
         requests_mock.request(method, RUN, status_code=status, json={"message": "Oops."})
-        with pytest.raises(TallyfyIndeterminateError, match="may have been applied: look in Tallyfy") as told:
+        with pytest.raises(
+            TallyfyIndeterminateError, match="may have been applied: check in Tallyfy"
+        ) as told:
             hook.request(method, "runs/r1")
         assert (told.value.status, told.value.tallyfy_message) == (status, "Oops.")
         assert (requests_mock.call_count, pauses) == (1, [])
