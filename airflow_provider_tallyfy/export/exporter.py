@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from itertools import islice
-from operator import methodcaller
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError
@@ -238,7 +237,6 @@ class Exporter:
 
     def _read_checklists(self) -> list[dict[str, Any]]:
         """Read the template, or all of them, with their steps, which a list may not show."""
-        with_ = ("steps",)
         if self._request.checklist_id is not None:
             ids = [self._request.checklist_id]
         else:
@@ -247,10 +245,10 @@ class Exporter:
             if len(complete) == len(listed):
                 return listed
             ids = [str(each["id"]) for each in listed]
-        return [
-            self._client.fetch(methodcaller("get_checklist", checklist_id, with_=with_))
-            for checklist_id in ids
-        ]
+        return list(map(self._read_checklist, ids))
+
+    def _read_checklist(self, checklist_id: str) -> dict[str, Any]:
+        return self._client.fetch(lambda hook: hook.get_checklist(checklist_id, with_=("steps",)))
 
     def _collect(self, layout: Layout, checklists: list[dict[str, Any]], summary: _Summary) -> None:
         request = self._request
@@ -337,7 +335,7 @@ class Exporter:
             return ()
         if checklist_id not in self._checklists:
             try:
-                checklist = self._client.fetch(lambda hook: hook.get_checklist(checklist_id))
+                checklist = self._read_checklist(checklist_id)
             except TallyfyNotFoundError:  # deleted
                 checklist = {}
             self._checklists[checklist_id] = read_kickoff_fields(checklist)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 from airflow.providers.common.compat.sdk import AirflowFailException, Asset
+from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_tallyfy.exceptions import TallyfyServerError
 from airflow_provider_tallyfy.export import client, exporter, records, staging
@@ -26,7 +27,7 @@ from airflow_provider_tallyfy.sandbox.seeds import (
     SEEDED_RUN_ID,
 )
 from airflow_provider_tallyfy.transfers.tallyfy_to_object_storage import TallyfyToObjectStorageOperator
-from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_3_PLUS
 from dev.sandbox import SandboxClient
 
 ASSET = Asset("tallyfy_runs")
@@ -400,3 +401,32 @@ def test_a_mapped_task_needs_since(exports):
             exports.run(map_index=0)
     one, two = (exports.everything(map_index=index)["paths"] for index in (0, 1))
     assert one != two
+
+
+@pytest.fixture
+def memory():
+    """A file system of fsspec's that moves by copying, as object stores do."""
+    if AIRFLOW_V_3_0_PLUS:
+        from airflow.sdk.io import attach
+    else:
+        from airflow.io.store import attach
+    fs = MemoryFileSystem()
+    attach("memory", fs=fs)
+    yield fs
+    fs.store.clear()
+
+
+def test_object_storage_without_folders(exports, memory):
+    exports.launch(22)
+    exports.fault(path="/runs[?].*page=2", action="status", status=503, times=None)
+    with pytest.raises(TallyfyServerError):
+        exports.everything(path="memory://bucket/tallyfy", page_size=10)
+    exports.end_faults()
+    result = exports.everything(path="memory://bucket/tallyfy", page_size=10, max_records_per_file=10)
+    assert result["paths"][0].startswith("memory://bucket/tallyfy/runs-export-scheduled__1")
+    found = sorted(memory.find("/"))
+    assert [name.removeprefix("/bucket/tallyfy/") for name in found if name.endswith(".jsonl")] == [
+        path.removeprefix("memory://bucket/tallyfy/") for path in sorted(result["paths"])
+    ]
+    assert len(found) == 4
+    assert sum(memory.cat(name).count(b"\n") for name in found if name.endswith(".jsonl")) == 25
