@@ -40,7 +40,6 @@ from airflow_provider_tallyfy.version_compat import (
 )
 from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS
 from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Pending, Skipped, Unreachable
-from airflow_provider_tallyfy.waiting.worker import finish
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -214,7 +213,7 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
         if begins:
             self._check_approvers(context)
         try:
-            task = self._wait_until_timeout(wait)
+            task = self._wait_until_timeout(context, wait)
         except AirflowSkipException:  # a rule hides the task, or soft_fail
             gate.close()
             raise
@@ -224,14 +223,16 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
             else self._act_on_decision(context, gate, task)
         )
 
-    def _wait_until_timeout(self, wait: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    def _wait_until_timeout(
+        self, context: Context, wait: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any] | None:
         """Return the decided task; ``None`` without a decision in time, unless that fails the task."""
         try:
             return wait()
         except AirflowSensorTimeout:
             if self.on_timeout == "fail":
                 raise
-        return self._poll_at_timeout()
+        return self._poll_at_timeout(context)
 
     @property
     def _reader(self) -> DecisionReader:
@@ -280,19 +281,19 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
 
     # The timeout
 
-    def _poll_at_timeout(self) -> dict[str, Any] | None:
+    def _poll_at_timeout(self, context: Context) -> dict[str, Any] | None:
         """
         Return the task if it was decided in the last moment, ``None`` if it was not.
 
         :raises AirflowSensorTimeout: that is not certain, and ``on_timeout`` would approve.
         """
-        condition = self._first_condition({})
+        condition = self._first_condition(context)
         is_open_since: float | None = None
         pauses = [*_PAUSES_AT_TIMEOUT, CONFIRMATION_SECONDS]
         while True:
             outcome = self._poller.poll(condition)
             if isinstance(outcome, (Met, Unreachable, Skipped)):
-                return finish(outcome, self._log_result)
+                return self._finish(context, outcome)
             if self.on_timeout != "approve":
                 return None
             # A read may lag behind a rejection, so two of them have to agree.
