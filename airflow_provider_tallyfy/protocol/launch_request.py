@@ -147,7 +147,11 @@ def _encode_id(value: Any) -> int | str:
 def _encode_roles(
     steps: Sequence[Mapping[str, Any]], roles: Any, directory: Directory | None
 ) -> dict[str, Any]:
-    """Return the assignees of roles; Tallyfy ignores a role that the template does not have."""
+    """
+    Return the assignees of roles; Tallyfy ignores a role that the template does not have.
+
+    Only the official SDK (``models.py``) says that steps name their roles. If no step does, they are not checked.
+    """
     if not isinstance(roles, Mapping):
         raise FormValuesError(
             [
@@ -157,7 +161,7 @@ def _encode_roles(
     known = _role_ids(steps)
     encoded, problems = {}, []
     for role_id, assignees in roles.items():
-        if str(role_id) not in known:
+        if known is not None and str(role_id) not in known:
             problems.append(f"roles: {quoted(str(role_id))} is no role of the template")
             continue
         try:
@@ -166,13 +170,15 @@ def _encode_roles(
         except InvalidValueError as error:
             problems += [f"roles: {quoted(str(role_id))}: {problem}" for problem in error.problems]
     if problems:
-        there_are = choices("The roles are:", known) or ["No step of the template names a role."]
-        raise FormValuesError(problems, there_are)
+        nothing = ["No step of the template names a role."]
+        raise FormValuesError(problems, [] if known is None else choices("The roles are:", known) or nothing)
     return encoded
 
 
-def _role_ids(steps: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the ids of the roles that steps are assigned to (official SDK, ``models.py``)."""
+def _role_ids(steps: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    """Return the ids of the roles that steps are assigned to, or ``None`` if no step says so."""
+    if not any("roles" in step for step in steps):
+        return None
     roles: list[Any] = []
     for step in steps:
         of_step = step.get("roles")

@@ -131,13 +131,17 @@ class TestRoles:
         ("checklist", "there_are"),
         [
             (WITH_ROLES, ["The roles are:", "  r1", "  7"]),
-            (CHECKLIST, ["No step of the template names a role."]),
+            ({**CHECKLIST, "steps": [{"id": "s1", "roles": []}]}, ["No step of the template names a role."]),
         ],
     )
     def test_another_role_is_refused(self, checklist, there_are):
         with pytest.raises(FormValuesError) as error:
             encode_launch(checklist, {"Name": "x"}, roles={"r2": {"users": [1001]}})
         assert str(error.value).splitlines()[1:] == ["- roles: 'r2' is no role of the template", *there_are]
+
+    def test_a_template_that_does_not_tell_its_roles_checks_none(self):
+        sent = encode_launch(CHECKLIST, {"Name": "x"}, roles={"r2": {"users": [1001]}})
+        assert sent["roles"] == {"r2": {"users": [1001], "guests": [], "groups": []}}
 
     @pytest.mark.parametrize("roles", ["r1", ["r1"], {"r1": {"user": [1]}}, {"r1": True}])
     def test_what_is_no_mapping_of_assignees(self, roles):
