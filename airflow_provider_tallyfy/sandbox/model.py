@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -282,6 +283,11 @@ class Guest:
     associated_members: tuple[int, ...] = ()
     disabled_at: datetime | None = None
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+def guest_code(email: str) -> str:
+    """Return a guest's part of the links that work without a login, which the email address decides."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, email).hex
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from airflow_provider_tallyfy.sandbox.model import (
     Task,
     TaskType,
     Thread,
+    guest_code,
 )
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store, association_id
 
@@ -343,7 +344,8 @@ def member(store: Store, item: Member) -> JSON:
 def guest(item: Guest) -> JSON:
     """Show a guest."""
     return _guest(item) | {
-        **dict.fromkeys(("deleted_at", "last_accessed_at", "last_known_ip", "last_known_country", "link")),
+        **dict.fromkeys(("deleted_at", "last_accessed_at", "last_known_ip", "last_known_country")),
+        "link": f"https://go.tallyfy.com/{ORGANIZATION}/guest/{guest_code(item.email)}",
         "details": {
             "status": "active" if item.disabled_at is None else "disabled",
             "disabled_at": as_text(item.disabled_at),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -14,7 +13,7 @@ import requests
 
 from airflow_provider_tallyfy.sandbox import serializers
 from airflow_provider_tallyfy.sandbox.clock import as_text
-from airflow_provider_tallyfy.sandbox.model import Activity, FormField, Run, Task
+from airflow_provider_tallyfy.sandbox.model import Activity, FormField, Run, Task, guest_code
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
 
 JSON = dict[str, Any]
@@ -170,10 +169,7 @@ def _of_process(store: Store, run: Run) -> JSON:
     link = f"https://go.tallyfy.com/guest-all-task/{ORGANIZATION}"
     return {
         "process-tasks": {task.alias: task.id for task in run.tasks.values()},
-        "guest-links": {
-            guest: {"link_for_guest": f"{link}/{uuid.uuid5(uuid.NAMESPACE_OID, guest).hex}"}
-            for guest in guests
-        },
+        "guest-links": {guest: {"link_for_guest": f"{link}/{guest_code(guest)}"} for guest in guests},
         "launcher": _person(store, run.started_by),
     }
 

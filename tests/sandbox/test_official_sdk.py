@@ -247,7 +247,8 @@ def test_people(sdk):
     assert len(sdk.users.get_organization_guests_list(ORG).data) == 2
     created = sdk.users.create_guest(ORG, "nia@example.org", "Nia", "Adeyemi", company_name="Initech")
     assert sdk.users.get_guest(ORG, "nia@example.org").email == created.email
-    tasks = sdk.users.get_guest_tasks(ORG, "press@example.org").data
+    guest = sdk.users.get_guest(ORG, "press@example.org")
+    tasks = sdk.users.get_guest_tasks(ORG, guest.guest_id).data
     assert {task.alias for task in tasks} == {"announce_release"}
 
 

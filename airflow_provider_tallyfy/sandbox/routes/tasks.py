@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from airflow_provider_tallyfy.sandbox import listing, schemas, serializers, tasks, templates
 from airflow_provider_tallyfy.sandbox.errors import invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import Task
+from airflow_provider_tallyfy.sandbox.model import Task, guest_code
 from airflow_provider_tallyfy.sandbox.routes.dependencies import (
     ItemStore,
     ListStore,
@@ -84,10 +84,13 @@ async def list_user_tasks(
     return list_tasks((task for task in visible if store.is_assigned(task, member)), "newest")
 
 
-@router.get("/guests/{email}/tasks")
-async def list_guest_tasks(email: str, visible: VisibleTasks, list_tasks: ListTasks) -> JSONResponse:
-    """List the tasks assigned to a guest."""
-    return list_tasks((task for task in visible if email in task.owners.guests), "newest")
+@router.get("/guests/{guest}/tasks")
+async def list_guest_tasks(guest: str, visible: VisibleTasks, list_tasks: ListTasks) -> JSONResponse:
+    """List the tasks assigned to a guest, named by the email address or by the code in the guest's link."""
+    theirs = (
+        task for task in visible if any(guest in (email, guest_code(email)) for email in task.owners.guests)
+    )
+    return list_tasks(theirs, "newest")
 
 
 @router.get("/runs/{run_id}/tasks/{task_id}")
