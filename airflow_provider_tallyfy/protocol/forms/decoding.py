@@ -32,8 +32,9 @@ def decode_multiselect(value: Any) -> Any:
     """Return the texts of the options that are selected; Tallyfy shows no other one (page "Launch process")."""
     if not isinstance(value, list):
         return value
-    selected = (not isinstance(item, Mapping) or is_on(item.get("selected")) for item in value)
-    return [decode_choice(item) for item, is_selected in zip(value, selected, strict=True) if is_selected]
+    return [
+        decode_choice(item) for item in value if not isinstance(item, Mapping) or is_on(item.get("selected"))
+    ]
 
 
 def decode_table(value: Any) -> Any:

@@ -112,11 +112,7 @@ def encode_json(value: Any) -> Any:
 
 
 def _by_text(field: FormField) -> Index[Choice]:
-    """
-    Return an index of the options by text, and by id if no option is itself a number, such as ``10`` or ``5 %``.
-
-    Then a number may mean the one or the other, and ``{"id": …}`` says which.
-    """
+    """Return an index of the options by text, and by id unless a text is itself a number, such as ``10`` or ``5 %``."""
     return _index(field.options, with_ids=not any(map(_is_number, field.options)))
 
 
@@ -149,8 +145,7 @@ def _find_option(field: FormField, options: Index[Choice], value: Any) -> Choice
     if len(found) == 1:
         return found[0]
     quote = quoter([*names[:1], *(option.text for option in field.options)])
-    if names:
-        shown = quote(names[0])
+    shown = quote(names[0]) if names else shown
     if found:
         same = listed(f"{quote(option.text)} (id {option.id})" for option in found)
         raise InvalidValueError(
