@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,43 @@ def test_a_triggerer_that_is_killed_again_and_again_loses_nothing(scene):
     for payload in told:
         ids[payload["run"]["id"]].add(payload["event_id"])
     assert all(len(each) == 1 for each in ids.values())
+
+
+def test_an_outage_a_forbidden_feed_and_two_hundred_at_once(scene):
+    """Each is one asset event; what DAG runs get of them is for the other tests, since these are many."""
+
+    def told() -> Counter[str]:
+        rows = scene.airflow.rows("SELECT extra FROM asset_event")
+        payloads = [
+            extra["payload"]
+            for (row,) in rows
+            if (extra := row if isinstance(row, dict) else json.loads(row))
+        ]
+        names = ("process.completed",)
+        return Counter(each["run"]["id"] for each in payloads if each["event"] in names)
+
+    faults = scene.sandbox.control
+    faults("POST", "/faults", [{"path": "/api", "action": "drop", "times": None}])
+    began = time.monotonic()
+    try:
+        runs = {scene.completed(f"Many {number}") for number in range(200)}
+        time.sleep(max(0.0, 60 - (time.monotonic() - began)))
+        assert not runs & told().keys()
+        faults("DELETE", "/faults")
+        forbidden = {"message": "This action is unauthorized."}
+        fault = {
+            "path": "/activity-feeds",
+            "action": "status",
+            "status": 403,
+            "times": None,
+            "body": forbidden,
+        }
+        faults("POST", "/faults", [fault])
+        wait_until(lambda: runs <= told().keys(), 2 * SOON, "all events to be stored", interval=2.0)
+        time.sleep(15)
+        assert {count for run_id, count in told().items() if run_id in runs} == {1}
+    finally:
+        faults("DELETE", "/faults")
 
 
 def test_no_form_value_and_no_name_is_in_the_triggerers_log(scene):

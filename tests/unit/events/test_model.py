@@ -37,7 +37,7 @@ DOWN = exceptions.TallyfyConnectionError("nothing came back")
 
 
 class Clock:
-    """Time passes as far as the test lets it, to the next moment that somebody waits for."""
+    """Time passes as far as the test lets it, to the next moment that is waited for."""
 
     def __init__(self):
         self.time = 0.0
