@@ -9,7 +9,7 @@ EXTRAS = dev$(if $(filter 3.3.2,$(AIRFLOW_VERSION)),$(comma)test-production)
 comma = ,
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-production test-browser test-matrix check-wheel bench bench-export lint format types screenshots constraints build clean
+.PHONY: help install demo test test-clients test-production test-browser test-matrix check-wheel bench bench-export lint format types screenshots constraints build clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -29,6 +29,9 @@ demo: $(INSTALLED) ## A real Airflow waits for a (simulated) person; KEEP=1 lets
 test: $(INSTALLED) ## Unit, integration and system tests, with coverage
 	$(RUN) -m pytest -m 'not browser and not system' --numprocesses 3 --dist worksteal --cov
 	$(RUN) -m pytest -m 'system and not production' --cov --cov-append
+
+test-clients: $(INSTALLED) ## Tallyfy's official Python SDK drives the sandbox, with each of its methods
+	$(RUN) -m pytest tests/sandbox/test_official_sdk.py
 
 # What runs there; others of tests/system can, too.
 IN_PRODUCTION = tests/system/production tests/system/test_gate_shapes.py

@@ -7,14 +7,14 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 class TallyfyError(AirflowException):
     """
-    Something between Airflow and Tallyfy went wrong.
+    The base of all errors of the provider.
 
-    :param message: what was asked, what came back, and what to do.
-    :param status: the HTTP status of the answer, or ``None`` where none came.
-    :param tallyfy_message: Tallyfy's own words, or ``None`` where it said nothing that can be read.
+    :param message: the request, what came back, and what to do.
+    :param status: the HTTP status of the response, or ``None`` if none came.
+    :param tallyfy_message: Tallyfy's own message, or ``None`` if it sent none that can be read.
     :param request_id: Tallyfy's id of the request, to quote to its support.
     :param retry_after: the seconds that Tallyfy asked to wait, or ``None``.
-    :param is_from_tallyfy: ``False`` where an answer's body is not one of Tallyfy's: a proxy's page, or nothing.
+    :param is_from_tallyfy: ``False`` if the body of the response is not one of Tallyfy's: a proxy's page, or nothing.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class TallyfyAuthError(TallyfyError):
     """
     401: the token is missing, wrong, expired, or ended when its owner logged out of Tallyfy.
 
-    Also where none is issued to the connection's application, whatever the status: ``user_email`` may be nobody's.
+    Also if Tallyfy issues none to an application, whatever the status: ``user_email`` may belong to nobody.
     """
 
 
@@ -72,8 +72,8 @@ class TallyfyConnectionError(TallyfyError):
 
 
 class TallyfyResponseError(TallyfyError):
-    """An answer came that cannot be read."""
+    """A response came that cannot be read, or a list that changed each time it was read."""
 
 
 class TallyfyIndeterminateError(TallyfyError):
-    """A write may or may not have been applied: look in Tallyfy before it is sent again."""
+    """A write may or may not have been applied: check in Tallyfy before you send it again."""

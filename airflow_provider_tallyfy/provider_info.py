@@ -70,12 +70,12 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": {
                     "web_url": field(
                         "Web URL",
-                        "Where people work in Tallyfy, and the link 'Tallyfy process' leads. "
+                        "Where users work in Tallyfy, and where the link 'Tallyfy process' leads. "
                         "Default: https://go.tallyfy.com.",
                     ),
                     "timeout": field(
                         "Timeout (seconds)",
-                        "How long to wait for a connection, and for each part of an answer. Default: 30.",
+                        "How long to wait for a connection, and for each part of a response. Default: 30.",
                         "integer",
                         minimum=1,
                         maximum=3600,

@@ -122,14 +122,10 @@ class Completer:
 
     def _find(self) -> dict[str, Any]:
         """Return the task that has the name; reads of a run that was just launched may lag."""
-        wanted = self._wanted
-        if not isinstance(wanted.task, str) or not wanted.task.strip():
-            raise InvalidValueError(
-                f"task must be a task's id, alias or title, but is {described(wanted.task)}."
-            )
+        wanted, name = self._wanted, tasks.task_name(self._wanted.task)
         for pause in (*attempts.READ_LAG_PAUSES, None):
             try:
-                return self._read(tasks.get_task(self._hook.get_tasks(wanted.run_id), wanted.task))
+                return self._read(tasks.get_task(self._hook.get_tasks(wanted.run_id), name))
             except TallyfyNotFoundError:
                 if pause is None:
                     raise

@@ -28,13 +28,13 @@ class TallyfyConnection:
 
     :param conn_id: the connection's id, for messages.
     :param api_url: base URL of the API, without a slash at its end.
-    :param web_url: where people look, without a slash at its end.
+    :param web_url: where users work, without a slash at its end.
     :param organization: the organization's id.
-    :param access_token: a person's token, or ``None`` where an application's credentials are given.
+    :param access_token: a person's token, or ``None`` if an application's credentials are given.
     :param client_id: an application's id, with its ``client_secret``.
     :param user_email: the person an application acts as.
     :param token_url: where an application gets its token.
-    :param timeout: seconds to wait for a connection, and then for each part of an answer.
+    :param timeout: seconds to wait for a connection, and then for each part of a response.
     :param verify: whether certificates are checked, or the path of a CA bundle to check them by.
     :param requests_per_hour: the most requests that a triggerer sends in an hour to poll, and as many for each export;
         0 for no ceiling.
@@ -135,7 +135,7 @@ def _text(extra: dict[str, Any], name: str) -> str | None:
 
 
 def _bool(extra: dict[str, Any], name: str, *, default: bool) -> bool:
-    """Read true or false; a URI has them as text, and so has the form of Airflow 2 where it is tested, unsaved."""
+    """Read true or false; a URI has them as text, and so has an unsaved form of Airflow 2."""
     value = extra.get(name)
     if value is None or value == "":
         return default
@@ -154,7 +154,7 @@ def _verify(value: object) -> bool | str:
 
 
 def _check_bundle(path: str) -> None:
-    """Refuse a CA bundle that cannot be loaded here; requests would fail over it at every call, and in other words."""
+    """Refuse a CA bundle that cannot be loaded here; requests would fail at every request, with another message."""
     try:
         is_folder = Path(path).is_dir()
         ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)

@@ -1,4 +1,4 @@
-"""Where a token comes from: written in the connection, or got for an application and renewed before it ends."""
+"""Access tokens: the one in the connection, or those of an application, which are renewed before they expire."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class _IssuedToken:
 
 class ApplicationToken:
     """
-    A token got with an application's id and secret, and exchanged for a person's where one is named.
+    A token requested with an application's id and secret, and exchanged for a user's if ``user_email`` is given.
 
     Facts from Tallyfy's page "Third-party application API access": an application's token lasts 7 days, a person's 90,
     and neither can be refreshed, so it is asked for again.
@@ -86,7 +86,7 @@ class ApplicationToken:
         mask_secret(connection.client_secret)
 
     def token(self) -> str:
-        """Return the token, fetching one where there is none that lasts."""
+        """Return the token; request one if there is none, or it expires soon."""
         if self._issued is None or time.monotonic() >= self._issued.renew_at:
             self._issued = self._fetch()
         return self._issued.access_token
@@ -116,7 +116,7 @@ class ApplicationToken:
         except (TallyfyNotFoundError, TallyfyPermissionError, TallyfyValidationError) as error:
             if not error.is_from_tallyfy:
                 raise
-            # What is wrong is the connection: nobody must take it for the answer about a run.
+            # The connection is wrong. The caller must not take it for a response about a run.
             raise TallyfyAuthError(
                 str(error),
                 status=error.status,

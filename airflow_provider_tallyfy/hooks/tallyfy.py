@@ -1,18 +1,19 @@
-"""The hook: everything the provider asks of Tallyfy goes through it."""
+"""TallyfyHook, through which the provider sends every request to Tallyfy."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
-from itertools import count
+from itertools import chain, count
+from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
 from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 
-from airflow_provider_tallyfy.exceptions import TallyfyAuthError
+from airflow_provider_tallyfy.exceptions import TallyfyAuthError, TallyfyResponseError
 from airflow_provider_tallyfy.hooks import connection_form, files
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 from airflow_provider_tallyfy.hooks.credentials import AccessToken, ApplicationToken, Credentials
@@ -24,6 +25,7 @@ from airflow_provider_tallyfy.protocol.requests import Request
 from airflow_provider_tallyfy.protocol.responses import (
     Activity,
     Page,
+    is_id,
     read_activities,
     read_item,
     read_list,
@@ -36,12 +38,14 @@ from airflow_provider_tallyfy.protocol.responses import (
 
 T = TypeVar("T")
 
+_MAX_READS = 5
+
 
 class TallyfyHook(BaseHook):
     """
     Talk to Tallyfy's REST API.
 
-    Reads are repeated after 429, 5xx and broken connections, with growing pauses; a write is repeated only where it
+    Reads are repeated after 429, 5xx and broken connections, with growing pauses; a write is repeated only if it
     is certain that it was not applied, and otherwise raises
     :class:`~airflow_provider_tallyfy.exceptions.TallyfyIndeterminateError`. Every method raises a
     :class:`~airflow_provider_tallyfy.exceptions.TallyfyError` of the kind that fits, and ``ValueError`` for an
@@ -126,26 +130,62 @@ class TallyfyHook(BaseHook):
 
     def _pages(
         self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
-    ) -> Iterator[dict[str, Any]]:
-        """Give every item of a list, as ``read`` makes it, page by page as they are taken."""
-        asked = dict(request.params)
-        if asked.get("without_pagination") == "true":
-            yield from self._send(request, partial(read_list, read=read))
+    ) -> Iterator[list[dict[str, Any]]]:
+        """
+        Yield the items of a list, as ``read`` makes them, page by page as they are taken.
+
+        Pages are no snapshot. An item that was added meanwhile shows others on two pages: they are yielded once. An
+        item that was removed moves others to pages that were read already: if ``total`` shrank, these are read again.
+        """
+        if dict(request.params).get("without_pagination") == "true":
+            yield list(self._send(request, partial(read_list, read=read)))
             return
-        previous: tuple[dict[str, Any], ...] = ()
+        seen: set[str] = set()
+        previous: Page[dict[str, Any]] | None = None
         for number in count(1):
             page = self._page(request, number, read, previous)
-            yield from page.items
+            pages = [page]
+            if previous and previous.total is not None and page.total is not None:
+                moved = ceil((previous.total - page.total) / (len(previous.items) or 1))
+                pages[:0] = [self._page(request, n, read) for n in range(max(1, number - moved), number)]
+            items = [item for part in pages for item in part.items if str(item.get("id")) not in seen]
+            seen.update(str(item["id"]) for item in items if is_id(item.get("id")))
+            yield items
             if page.is_last:
                 return
-            previous = page.items
+            previous = page
+
+    def _items(
+        self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    ) -> Iterator[dict[str, Any]]:
+        return chain.from_iterable(self._pages(request, read))
+
+    def _complete(self, endpoint: str) -> list[dict[str, Any]]:
+        """
+        Return all items of a list, even if it changes while it is read.
+
+        One page is a snapshot. Several pages count when two reads in a row agree.
+        """
+        request = api_requests.build_request("GET", endpoint, self._organization)
+        previous: set[str] = set()
+        for _ in range(_MAX_READS):
+            pages = list(self._pages(request))
+            items = [item for page in pages for item in page]
+            ids = {str(item.get("id")) for item in items}
+            if len(pages) == 1 or ids == previous:
+                return items
+            previous = ids
+        raise TallyfyResponseError(
+            f"GET {request.path} gave another list each time it was read ({_MAX_READS} times), so it is being changed. "
+            f"it. Nothing was sent. Let Airflow retry the task later, or name members and groups by id."
+        )
 
     def _page(
         self,
         request: Request,
         number: int,
         read: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-        previous: tuple[dict[str, Any], ...] = (),
+        previous: Page[dict[str, Any]] | None = None,
     ) -> Page[dict[str, Any]]:
         return self._send(
             request.page(number), partial(read_page, number=number, previous=previous, read=read)
@@ -159,7 +199,7 @@ class TallyfyHook(BaseHook):
         self, method: str, endpoint: str, *, params: Mapping[str, Any] | None = None, json: Any = None
     ) -> Any:
         """
-        Send any request and return the parsed body, envelope and all; ``None`` where the body is empty.
+        Send any request and return the parsed body, envelope and all; ``None`` if the body is empty.
 
         :param method: GET, POST, PUT, PATCH or DELETE.
         :param endpoint: relative to the organization (``runs/abc/tasks``), or absolute from the API's root when it
@@ -174,12 +214,15 @@ class TallyfyHook(BaseHook):
 
     def paginate(self, endpoint: str, **params: Any) -> Iterator[dict[str, Any]]:
         """
-        Give every item of a list, page by page as they are taken.
+        Yield every item of a list once, page by page as they are taken.
+
+        Pages are no snapshot: an item that is added while they are read may be missing. So may one that is there all
+        the time, if as many items are added as removed between two pages, or if Tallyfy does not tell the ``total``.
 
         :param endpoint: as for :meth:`request`.
         :param params: query parameters; ``per_page`` is 100, Tallyfy's largest, unless given.
         """
-        return self._pages(api_requests.build_request("GET", endpoint, self._organization, params=params))
+        return self._items(api_requests.build_request("GET", endpoint, self._organization, params=params))
 
     def get_run(
         self,
@@ -194,7 +237,7 @@ class TallyfyHook(BaseHook):
         :param run_id: the run's id.
         :param with_: what to include, as a sequence of names or one comma-separated string. Tallyfy knows
             ``checklist, tasks, tags, assets, next_task, permissions, tasks_meta, ko_form_fields, form_fields, stages,
-            folders, member_watchers, guest_watchers`` (page "Get process"). Where ``next_task`` is not among them,
+            folders, member_watchers, guest_watchers`` (page "Get process"). If ``next_task`` is not among them,
             the run has no ``next_task``: nothing is known of it then.
         :param form_fields_values: include the values of all form fields.
         """
@@ -203,19 +246,21 @@ class TallyfyHook(BaseHook):
         )
 
     def get_next_task(self, run_id: str) -> dict[str, Any] | None:
-        """Return the run's next task, or ``None`` where nothing is left to do."""
+        """Return the run's next task, or ``None`` if nothing is left to do."""
         return self._send(
             api_requests.get_run(self._organization, run_id, ("next_task",), False), read_next_task_of_run
         )
 
     def list_runs(self, **filters: Any) -> Iterator[dict[str, Any]]:
         """
-        Give the runs of the organization, with ``next_task`` read as in :meth:`get_run`.
+        Yield the runs of the organization once each, with ``next_task`` read as in :meth:`get_run`.
+
+        What the list may miss while runs come and go: see :meth:`paginate`.
 
         :param filters: ``q, status, owners, checklist_id, folder, tag, groups, type, starred, archived, sort`` and
             ``with_`` (page "List processes").
         """
-        return self._pages(api_requests.list_runs(self._organization, filters), with_one_next_task)
+        return self._items(api_requests.list_runs(self._organization, filters), with_one_next_task)
 
     def get_runs_page(self, number: int, **filters: Any) -> Page[dict[str, Any]]:
         """
@@ -226,13 +271,9 @@ class TallyfyHook(BaseHook):
         """
         return self._page(api_requests.list_runs(self._organization, filters), number, with_one_next_task)
 
-    def get_runs_pages(self, **filters: Any) -> Iterator[tuple[dict[str, Any], ...]]:
-        """Give the pages of the runs that :meth:`list_runs` gives, as they are taken."""
-        for number in count(1):
-            page = self.get_runs_page(number, **filters)
-            yield page.items
-            if page.is_last:
-                return
+    def get_runs_pages(self, **filters: Any) -> Iterator[list[dict[str, Any]]]:
+        """Yield the runs of :meth:`list_runs` page by page, as they are taken."""
+        return self._pages(api_requests.list_runs(self._organization, filters), with_one_next_task)
 
     def get_activities_page(self, number: int) -> Page[Activity]:
         """
@@ -266,8 +307,12 @@ class TallyfyHook(BaseHook):
         return self._send(api_requests.get_task(self._organization, run_id, task_id, with_), read_item)
 
     def get_directory(self) -> Directory:
-        """Return the members and groups of the organization, by whom work that is given to people is looked up."""
-        return read_directory(self.paginate("users"), self.paginate("groups"))
+        """
+        Return all members and groups of the organization, to look up people by e-mail address or name.
+
+        :raises TallyfyResponseError: the lists changed each time they were read.
+        """
+        return read_directory(self._complete("users"), self._complete("groups"))
 
     def get_tasks(self, run_id: str, **filters: Any) -> list[dict[str, Any]]:
         """
@@ -276,7 +321,7 @@ class TallyfyHook(BaseHook):
         :param run_id: the run's id.
         :param filters: ``status, owners, groups, guests, sort`` and ``with_`` (page "List process tasks").
         """
-        return list(self._pages(api_requests.get_tasks(self._organization, run_id, filters)))
+        return list(self._items(api_requests.get_tasks(self._organization, run_id, filters)))
 
     def launch_run(
         self,
@@ -294,7 +339,7 @@ class TallyfyHook(BaseHook):
         :param name: the run's name, at most 550 characters.
         :param prerun: kick-off values by the field's timeline id, encoded as Tallyfy wants them. A key that matches
             no field is dropped by Tallyfy in silence.
-        :param before_sending: called before each attempt to send it; where it raises, nothing is sent any more.
+        :param before_sending: called before each attempt to send it; if it raises, nothing is sent any more.
         :param values: ``summary, owner_id, starred, is_public, parent_id, tasks, tags, users, groups, roles, folders``
             (page "Launch process").
         :raises TallyfyIndeterminateError: the run may or may not have been launched.
@@ -313,7 +358,8 @@ class TallyfyHook(BaseHook):
         :param task_id: the task's id.
         :param taskdata: form values by the field's timeline id, encoded as Tallyfy wants them. A key that matches no
             field is dropped by Tallyfy in silence.
-        :param values: ``title, summary, deadline, owners`` and others (page "Update task").
+        :param values: ``title, summary, deadline, owners`` and others (page "Update task"). A deadline is a date or a
+            text, and is converted to UTC. Lists that are left out of ``owners`` are emptied.
         :raises TallyfyIndeterminateError: the change may or may not have been applied.
         """
         values = {"taskdata": taskdata, **values}
@@ -335,7 +381,7 @@ class TallyfyHook(BaseHook):
         :param task_id: the task's id.
         :param is_approved: ``True`` approves and ``False`` rejects; required on approvals, and ignored elsewhere.
         :param override_user: id of the person to record as the one who did it.
-        :param before_sending: called before each attempt to send it; where it raises, nothing is sent any more.
+        :param before_sending: called before each attempt to send it; if it raises, nothing is sent any more.
         :raises TallyfyValidationError: it is completed already, a required field is empty, or an issue is open.
         :raises TallyfyIndeterminateError: it may or may not have been completed.
         """
@@ -440,8 +486,8 @@ class TallyfyHook(BaseHook):
         """
         Ask Tallyfy who the token belongs to and whether it sees the organization; return success and a sentence.
 
-        Each question is sent once, whatever ``retries`` says, since a person waits for the answer. The connection is
-        read anew, and so is an application's token.
+        Each request is sent once, whatever ``retries`` says, since a user waits for the result. The connection is read
+        again, and so is an application's token.
         """
         hook = TallyfyHook(self.tallyfy_conn_id, retries=0)
         try:

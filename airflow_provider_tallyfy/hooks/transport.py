@@ -1,7 +1,7 @@
 """
 Sends requests and reads responses: the one place that retries, and that bounds time and size.
 
-The rule held here: a read is repeated after 429, 5xx and broken connections; a write only where it is certain that
+A read is repeated after 429, 5xx and broken connections; a write only if it is certain that
 it was not applied (429, or nothing was sent). Any other doubt about a write is a
 :class:`~airflow_provider_tallyfy.exceptions.TallyfyIndeterminateError`, since Tallyfy knows no idempotency key.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +51,7 @@ MAX_RESPONSE_SIZE = 64 * 1024 * 1024
 MAX_RESPONSE_TIME = 300.0
 """Seconds in which a body must have arrived, however steadily it trickles."""
 _CHUNK = 64 * 1024
+_SECONDS = re.compile(r"\s*[0-9]+(\.[0-9]+)?\s*(,\s*[0-9]+(\.[0-9]+)?\s*)*", re.ASCII)
 _MAX_MESSAGE = 500
 _MAX_REQUEST_ID = 100
 
@@ -58,7 +60,7 @@ class TallyfySession(requests.Session):
     """
     A session that sends the required headers, and follows no redirect.
 
-    The API has none, so one leads elsewhere, where neither the token nor what is written must go.
+    The API has none, so one would lead the token and the data to another server.
     """
 
     def __init__(self, connection: TallyfyConnection) -> None:
@@ -71,9 +73,7 @@ class TallyfySession(requests.Session):
         """Send a request, within the connection's timeout unless another one is given."""
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self._timeout
-        if (
-            "proxies" not in kwargs
-        ):  # so somebody prepared the request, and nothing has looked at the environment
+        if "proxies" not in kwargs:  # the request was prepared by hand, so the environment was not read
             settings = self.merge_environment_settings(request.url, {}, None, None, None)
             kwargs = {"proxies": settings["proxies"], "verify": settings["verify"], **kwargs}
         return super().send(request, **kwargs)
@@ -109,7 +109,7 @@ class BearerAuth(requests.auth.AuthBase):
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the header where the request goes to the API."""
+        """Add the header if the request goes to the API."""
         if urls.origin(request.url or "") == self._origin:
             request.headers["Authorization"] = f"Bearer {self._token()}"
         return request
@@ -144,10 +144,17 @@ class RetryPolicy(Retry):
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Return what ``Retry-After`` asks for, in seconds or as a date; ``None`` where it is absent or unreadable."""
+    """
+    Return the seconds that ``Retry-After`` asks to wait; ``None`` if it is absent or malformed.
+
+    :param headers: of a response. Gateways also send fractions of seconds; of a list, the longest time counts.
+    """
+    value = headers.get("Retry-After", "")
+    if _SECONDS.fullmatch(value):
+        return max(map(float, value.split(",")))
     try:
-        return Retry().parse_retry_after(headers["Retry-After"])
-    except (KeyError, InvalidHeader, OverflowError, ValueError):
+        return Retry().parse_retry_after(value)  # a date
+    except (InvalidHeader, OverflowError, ValueError):
         return None
 
 
@@ -155,7 +162,7 @@ class Transport:
     """
     Sends requests through a session.
 
-    :param session: where they go through.
+    :param session: sends them.
     :param connection: whose requests they are.
     :param secrets: gives the secrets that no message may hold.
     :param retries: how often a request may be repeated.
@@ -197,10 +204,10 @@ class Transport:
 
         :param auth: in place of the session's own.
         :param url: in place of the API's URL and the request's path.
-        :param before_sending: called before each attempt; where it raises, nothing is sent any more.
-        :param body: returns what to send in place of the call's own body, with its content type, for each attempt.
+        :param before_sending: called before each attempt; if it raises, nothing is sent any more.
+        :param body: returns what to send in place of the request's own body, with its content type, for each attempt.
         :param receive: takes the response of a successful attempt in place of reading and parsing it.
-        :raises TallyfyError: one of its kinds, for anything but an answer that could be read.
+        :raises TallyfyError: one of its kinds, for anything but a response that can be read.
         """
         policy = RetryPolicy.of(request, self._retries)
         address = url or self._connection.api_url + request.path
@@ -228,9 +235,9 @@ class Transport:
                 else:
                     if response.status_code < 300:
                         made.outcome = "unreadable"  # until it is read
-                        answer = self._read(request, read, content, response)
+                        result = self._read(request, read, content, response)
                         made.outcome = "ok"
-                        return answer
+                        return result
                     failure = self._redacted(read_error(response.status_code, response.headers, content))
                     made.outcome = OUTCOME_OF_ERROR[failure.kind]
                     retry_after = retry_after_seconds(response.headers)
@@ -239,7 +246,7 @@ class Transport:
                 self._raise_failure(request, failure, retry_after)
             policy = policy.increment(request.method, request.path)
             pause = policy.pause(retry_after)
-            self._warn("%s; trying again in %.1f s", self._describe_failure(request, failure), pause)
+            self._warn("%s; retrying in %.1f s", self._describe_failure(request, failure), pause)
             time.sleep(pause)
 
     def _attempt(
@@ -270,7 +277,7 @@ class Transport:
         request_id = self._redact(response.headers.get("X-Request-Id"), _MAX_REQUEST_ID) or None
         named = f" (request id {request_id})" if request_id else ""
         asked = self._describe_request(request)
-        what = f"{asked} was answered with {response.status_code}{named}, but that cannot be read: {reason}"
+        what = f"{asked} returned {response.status_code}{named}, but the response cannot be read: {reason}"
         told: dict[str, Any] = {"status": response.status_code, "request_id": request_id}
         if not request.is_repeatable:
             raise exceptions.TallyfyIndeterminateError(f"{what}. {_CHECK_FIRST}", **told) from None
@@ -292,10 +299,18 @@ class Transport:
         error_class, advice = _KINDS[failure.kind]
         if failure.kind is ErrorKind.SERVER and not request.is_repeatable:
             error_class, advice = exceptions.TallyfyIndeterminateError, _CHECK_FIRST
+        elif failure.is_unknown_endpoint:
+            advice = (
+                _UNKNOWN_ENDPOINT
+                if request.path
+                else "Check the extra 'token_url' of connection {conn_id!r}."
+            )
+        elif not failure.is_from_tallyfy and failure.kind not in (ErrorKind.SERVER, ErrorKind.REDIRECT):
+            advice = f"{_NOT_TALLYFYS} {advice}"
         raise error_class(
             f"{what}. {advice.format(conn_id=self._connection.conn_id)}",
             status=failure.status,
-            tallyfy_message=failure.message,
+            tallyfy_message=failure.message if failure.is_from_tallyfy else None,
             request_id=failure.request_id,
             retry_after=retry_after,
             is_from_tallyfy=failure.is_from_tallyfy,
@@ -306,10 +321,10 @@ class Transport:
 
     def _describe_failure(self, request: Request, failure: ErrorResponse | Exception) -> str:
         if not isinstance(failure, ErrorResponse):
-            return f"{self._describe_request(request)} got no answer: {self._redact(_reason(failure), _MAX_MESSAGE)}"
-        said = f", saying: {failure.message}" if failure.message else ""
+            return f"{self._describe_request(request)} got no response: {self._redact(_reason(failure), _MAX_MESSAGE)}"
+        said = f": {failure.message}" if failure.message else ""
         request_id = f" (request id {failure.request_id})" if failure.request_id else ""
-        return f"{self._describe_request(request)} was answered with {failure.status}{said}{request_id}"
+        return f"{self._describe_request(request)} returned {failure.status}{said}{request_id}"
 
     def _redacted(self, failure: ErrorResponse) -> ErrorResponse:
         return replace(
@@ -402,7 +417,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _advice(error: BaseException) -> str:
-    """Say what to do about a request that was not answered."""
+    """Say what to do about a request that got no response."""
     causes = list(_causes(error))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return (
@@ -416,7 +431,17 @@ def _advice(error: BaseException) -> str:
     )
 
 
-_CHECK_FIRST = "It may have been applied: look in Tallyfy before it is sent again."
+_CHECK_FIRST = "It may have been applied: check in Tallyfy before you send it again."
+
+_NOT_TALLYFYS = (
+    "The body is not Tallyfy's, so a proxy or a firewall may have answered; check the network, and the host of "
+    "connection {conn_id!r}."
+)
+
+_UNKNOWN_ENDPOINT = (
+    "Check the endpoint, and the path in the host of connection {conn_id!r}: the API is at https://go.tallyfy.com/api, "
+    "and at https://api.tallyfy.com without /api."
+)
 
 _KINDS: Mapping[ErrorKind, tuple[type[exceptions.TallyfyError], str]] = {
     ErrorKind.AUTHENTICATION: (

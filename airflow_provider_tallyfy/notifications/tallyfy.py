@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseNotifier
 
+from airflow_provider_tallyfy import rendering
 from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
 from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyIndeterminateError
 from airflow_provider_tallyfy.notifications.callback import Callback
@@ -151,7 +152,8 @@ class TallyfyNotifier(BaseNotifier):
 
     def _render(self, template: Any, context: Context, dag: Any = None) -> Any:
         # Past Airflow's own notifier: up to 3.0 it needs a DAG, which not every context has.
-        return super(BaseNotifier, self)._render(template, context, dag or _rendering_dag(context))
+        airflow_render = super(BaseNotifier, self)._render
+        return rendering.render(airflow_render, template, context, dag or _rendering_dag(context))
 
     @staticmethod
     async def _in_thread(call: Any, context: Context) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperat
 
 from airflow_provider_tallyfy.exceptions import TallyfyError
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+from airflow_provider_tallyfy.rendering import TextPreservingTemplates
 from airflow_provider_tallyfy.version_compat import with_outputs_pushed
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
 
-class TallyfyOperator(BaseOperator):
+class TallyfyOperator(TextPreservingTemplates, BaseOperator):
     """
     An operator with an Airflow connection to Tallyfy.
 
-    :param tallyfy_conn_id: id of the Airflow connection. (templated, where an operator names it so)
+    :param tallyfy_conn_id: id of the Airflow connection. (templated, if the operator says so)
     """
 
     ui_color = "#e8f5ee"
@@ -53,30 +54,3 @@ def fail_on_bad_input() -> Iterator[None]:
         raise
     except ValueError as error:
         raise AirflowFailException(str(error)) from None
-
-
-class OwnParams(type(BaseOperator)):  # type: ignore[misc]  # Airflow's metaclass stands elsewhere in each version
-    """
-    Lets an operator have a parameter ``params`` of its own, which it gets as ``query``.
-
-    Airflow takes ``params`` away from every operator and mixes the DAG's parameters in, so what belongs to the operator
-    is set aside before. Of a mapped task Airflow mixes them beforehand, and the DAG's are taken out again.
-    """
-
-    def __call__(cls, *args: Any, params: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
-        """Make the operator."""
-        if params is not None and not isinstance(params, Mapping):  # another task's output, or a template
-            kwargs.setdefault("query", params)
-            params = None
-        own = dict(params or {})
-        if kwargs.get("_airflow_from_mapped") and params is not None:
-            of_the_dag = getattr(kwargs.get("dag"), "params", None) or {}
-            given = {name: params[name] for name in params}
-            own = {name: value for name, value in given.items() if _is_own(name, value, of_the_dag)}
-        if own:
-            kwargs.setdefault("query", own)
-        return super().__call__(*args, **kwargs)
-
-
-def _is_own(name: str, value: Any, of_the_dag: Mapping[str, Any]) -> bool:
-    return name not in of_the_dag or of_the_dag[name] != value

@@ -17,7 +17,7 @@ from airflow_provider_tallyfy.actions.completing import Completer, Completion, C
 from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
 from airflow_provider_tallyfy.operators.approval import describe_decision, format_decision
 from airflow_provider_tallyfy.operators.attempt_store import TaskAttemptStore, launch_mark
-from airflow_provider_tallyfy.operators.base import OwnParams, TallyfyOperator, fail_on_bad_input
+from airflow_provider_tallyfy.operators.base import TallyfyOperator, fail_on_bad_input
 from airflow_provider_tallyfy.operators.gate import Gate
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.operators.waits import WaitsForRun, check_pace
@@ -274,7 +274,7 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
         return self._as_output(context, task)
 
 
-class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
+class TallyfyApiOperator(TallyfyOperator):
     """
     Call any endpoint of Tallyfy's API, and return what it answers.
 
@@ -283,8 +283,8 @@ class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
     :param endpoint: relative to the organization (``runs/abc/tasks``), or absolute from the API's root when it begins
         with ``/`` (``/me``); without quoting and without a query. (templated)
     :param method: GET, POST, PUT, PATCH or DELETE. (templated)
-    :param params: query parameters; ``None`` leaves one out, a list becomes one comma-separated value. (templated, as
-        ``query``)
+    :param query: query parameters; ``None`` leaves one out, a list becomes one comma-separated value. Airflow has
+        ``params`` of its own on every operator. (templated)
     :param json: the body. (templated)
     :param paginate: return all items of a list, from all its pages. Only for GET.
     :param response_filter: makes of the answer what is returned: it is called with the parsed body, envelope and all,
@@ -318,10 +318,10 @@ class TallyfyApiOperator(TallyfyOperator, metaclass=OwnParams):
     def execute(self, context: Context) -> Any:
         """Call the endpoint and return its answer, or what the filter makes of it."""
         if self.query is not None and not isinstance(self.query, Mapping):
-            raise AirflowFailException(f"params must be a mapping, not {described(self.query)}.")
+            raise AirflowFailException(f"query must be a mapping, not {described(self.query)}.")
         with fail_on_bad_input():
             answer = self._all_items() if self.paginate else self._answer()
-        # Of a text only that it is one: it may be what somebody wrote into a form.
+        # A text itself is not logged: a user may have written it into a form.
         what = "a text" if isinstance(answer, str) else described(answer)
         self.log.info("%s %s was answered with %s", self.method.upper(), self.endpoint, what)
         return sanitize_payload(answer if self.response_filter is None else self.response_filter(answer))

@@ -1,9 +1,9 @@
 """
-What it means when Tallyfy refuses.
+Error responses: what kind of error it is, and the reason that the body gives.
 
 An error is ``{"message": "…"}``, with or without ``"error": true`` and ``"code"``, or it is structured:
-``{"error": {"code": …, "message": …, "details": …}}``. From a proxy in between it may be HTML or nothing at all. The
-status decides what kind of failure it is, the body only explains it.
+``{"error": {"code": …, "message": …, "details": …}}``. From a proxy in between it may be text, HTML or nothing at all.
+The status decides what kind of error it is, the body only explains it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ from typing import Any
 
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, read_body
 
+_REASONS = ("message", "error_description", "detail", "error", "code")
+_DETAILS = ("errors", "details")
+_ENVELOPE = {*_REASONS, *_DETAILS}
+
 
 class ErrorKind(Enum):
-    """The kinds of failure that a caller can tell apart."""
+    """The kinds of error that a caller can tell apart."""
 
     AUTHENTICATION = "authentication"
     PERMISSION = "permission"
@@ -32,13 +36,13 @@ class ErrorKind(Enum):
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
     """
-    A refusal, as Tallyfy put it.
+    A response with a status of 300 or more.
 
     :param kind: what the status means.
     :param status: the HTTP status.
-    :param message: Tallyfy's own words, or ``None`` where the body has none.
+    :param message: the reason that the body gives, or ``None`` if it gives none.
     :param request_id: from ``X-Request-Id``, to quote to Tallyfy's support.
-    :param is_from_tallyfy: whether the body is one of Tallyfy's; HTML or nothing comes from a proxy in between.
+    :param is_from_tallyfy: whether the body is a JSON object, as Tallyfy's are. Text, HTML or nothing is a proxy's.
     """
 
     kind: ErrorKind
@@ -47,21 +51,31 @@ class ErrorResponse:
     request_id: str | None = None
     is_from_tallyfy: bool = True
 
+    @property
+    def is_unknown_endpoint(self) -> bool:
+        """Whether Tallyfy knows no such endpoint; a wrong base URL has the same status as a run that does not exist."""
+        return self.kind is ErrorKind.NOT_FOUND and "endpoint not found" in (self.message or "").casefold()
+
 
 def read_error(status: int, headers: Mapping[str, str], content: bytes) -> ErrorResponse:
     """
-    Return what an answer with a status of 300 or more means.
+    Return what a response with a status of 300 or more means.
 
-    :param headers: the answer's, under any case if the mapping allows that.
+    :param headers: of the response, under any case if the mapping allows that.
     :param content: the body, whatever it is.
     """
+    body = message = None
     try:
         body = read_body(content)
-        message = _message(body)
-    except (MalformedResponseError, RecursionError):
-        body = message = None
+        message = _reason(body) if _is_an_error(body) else None
+    except MalformedResponseError:
+        message = _plain_text(content)
+    except RecursionError:
+        pass
     is_from_tallyfy = isinstance(body, dict)
-    return ErrorResponse(_kind_of(status), status, message, headers.get("X-Request-Id"), is_from_tallyfy)
+    return ErrorResponse(
+        _kind_of(status), status, message or None, headers.get("X-Request-Id"), is_from_tallyfy
+    )
 
 
 def _kind_of(status: int) -> ErrorKind:
@@ -82,33 +96,55 @@ def _kind_of(status: int) -> ErrorKind:
     return ErrorKind.REDIRECT if status < 400 else ErrorKind.OTHER
 
 
-def _message(body: Any) -> str | None:
-    """
-    Join what an error says: its reason, and in parentheses ``errors`` by field or ``details``.
-
-    The reason is ``message``, OAuth's ``error_description``, ``error`` or ``code``, a text or again such an object.
-    """
-    if not isinstance(body, dict):
+def _plain_text(content: bytes) -> str | None:
+    """Return a body that is text for people: no HTML, and no JSON that was cut off."""
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError:
         return None
-    candidates = (_reason(body.get(key)) for key in ("message", "error_description", "error", "code"))
-    said = next(filter(None, candidates), "")
-    details = "; ".join(filter(None, (_details(body.get(key)) for key in ("errors", "details"))))
-    if said and details:
-        return f"{said} ({details})"
-    return said or details or None
+    return None if text.startswith(("<", "{", "[", '"')) else text or None
+
+
+def _is_an_error(body: Any) -> bool:
+    """Tell whether a body says what is wrong; an object may also be texts by field, without an envelope."""
+    if not isinstance(body, dict) or _ENVELOPE & body.keys():
+        return True
+    return all(
+        isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in body.values()
+    )
 
 
 def _reason(value: Any) -> str:
-    if isinstance(value, str):
-        return value if value.strip() else ""
-    return _message(value) or _details(value)
+    """
+    Return the reason in a body or a part of it, and in parentheses ``errors`` by field or ``details``.
+
+    In an object it is ``message``, OAuth's ``error_description``, ``detail``, ``error`` or ``code``: a text, or again
+    such an object.
+    """
+    if isinstance(value, int | float):
+        return ""
+    if not isinstance(value, dict):
+        return _details(value)
+    candidates = (_reason(value.get(key)) for key in _REASONS)
+    said = next(filter(None, candidates), "")
+    details = "; ".join(filter(None, (_details(value.get(key)) for key in _DETAILS)))
+    if said and details:
+        return f"{said} ({details})"
+    return said or details or _details({key: inner for key, inner in value.items() if key not in _ENVELOPE})
 
 
 def _details(value: Any) -> str:
     """Return all texts in a value, each with the fields that it is about: Laravel nests them in lists and objects."""
-    if isinstance(value, dict):
-        said = ((field, _details(inner)) for field, inner in value.items())
-        return "; ".join(f"{field}: {text}" if text else field for field, text in said)
-    if isinstance(value, list):
-        return " ".join(filter(None, map(_details, value)))
-    return value if isinstance(value, str) and value.strip() else ""
+    match value:
+        case {"field": str(field), "message": message}:
+            return f"{field}: {_details(message)}"
+        case dict():
+            said = ((field, _details(inner)) for field, inner in value.items())
+            return "; ".join(f"{field}: {text}" if text else field for field, text in said)
+        case list():
+            return " ".join(filter(None, map(_details, value)))
+        case str():
+            return value if value.strip() else ""
+        case int() | float() if not isinstance(value, bool):
+            return str(value)
+    return ""

@@ -157,7 +157,7 @@ def _encode_roles(
     known = _role_ids(steps)
     encoded, problems = {}, []
     for role_id, assignees in roles.items():
-        if known is not None and str(role_id) not in known:
+        if str(role_id) not in known:
             problems.append(f"roles: {quoted(str(role_id))} is no role of the template")
             continue
         try:
@@ -166,14 +166,13 @@ def _encode_roles(
         except InvalidValueError as error:
             problems += [f"roles: {quoted(str(role_id))}: {problem}" for problem in error.problems]
     if problems:
-        raise FormValuesError(problems, choices("The roles are:", known or ()))
+        there_are = choices("The roles are:", known) or ["No step of the template names a role."]
+        raise FormValuesError(problems, there_are)
     return encoded
 
 
-def _role_ids(steps: Sequence[Mapping[str, Any]]) -> list[str] | None:
-    """Return the ids of the roles that steps are assigned to; ``None`` if the steps do not say (SDK: ``roles``)."""
-    if not any("roles" in step for step in steps):
-        return None
+def _role_ids(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the ids of the roles that steps are assigned to (official SDK, ``models.py``)."""
     roles: list[Any] = []
     for step in steps:
         of_step = step.get("roles")

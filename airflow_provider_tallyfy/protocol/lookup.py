@@ -1,9 +1,9 @@
 """
 How a thing is found by what people call it: fields, options, columns, tasks, steps, members and groups, all alike.
 
-The rule held here: an exact match comes before one that differs only in case, blanks or the way an accent is encoded,
-and of two things that match equally well none is taken. Whoever asks gets all that match equally well, and says what
-no match and several matches mean.
+An exact match comes before one that differs only in case, blanks or the way an accent is encoded. If several things
+match equally well, none of them is chosen: the caller gets all of them, and decides what no match and several matches
+mean.
 """
 
 from __future__ import annotations

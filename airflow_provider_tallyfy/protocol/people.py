@@ -2,8 +2,8 @@
 Who work is given to: members of the organization, guests, and groups.
 
 Tallyfy takes ``{"users": [12345], "guests": ["guest@example.com"], "groups": ["group_id"]}`` (pages "Launch process"
-and "Update task"). The rule held here: an e-mail address that is a member's means the member, any other means a guest;
-and what is to be looked up is looked up in a directory that the caller brings along.
+and "Update task"). Names and e-mail addresses are looked up in a :class:`Directory`: the e-mail address of a member
+means the member, any other a guest. A name that fits several is refused.
 """
 
 from __future__ import annotations
@@ -56,25 +56,29 @@ class Directory:
 
     def member(self, name: str) -> Member:
         """
-        Return the member with this id or e-mail address.
+        Return the member with this id, e-mail address or full name.
 
-        :raises InvalidValueError: where there is none, or more than one.
+        :raises InvalidValueError: there is none, or more than one.
         """
         known = [member.email for member in self.members]
-        return _only(self._members.matches(name), name, "member", known, lambda member: str(member.id))
+        return _only(self.members_called(name), name, "member", known, lambda m: f"{m.id} ({m.email})")
 
     def group(self, name: str) -> Group:
         """
         Return the group with this id or name.
 
-        :raises InvalidValueError: where there is none, or more than one.
+        :raises InvalidValueError: there is none, or more than one.
         """
         known = [quoted(group.name) for group in self.groups]
-        return _only(self._groups.matches(name), name, "group", known, lambda group: str(group.id))
+        return _only(self.groups_called(name), name, "group", known, lambda group: str(group.id))
 
-    def has_member(self, email: str) -> bool:
-        """Tell whether an e-mail address is a member's."""
-        return bool(self._members.matches(email))
+    def members_called(self, name: str) -> tuple[Member, ...]:
+        """Return the members with this id, e-mail address or full name."""
+        return self._members.matches(name)
+
+    def groups_called(self, name: str) -> tuple[Group, ...]:
+        """Return the groups with this id or name."""
+        return self._groups.matches(name)
 
     @cached_property
     def _members(self) -> Index[Member]:
@@ -82,6 +86,8 @@ class Directory:
             self.members,
             Rank(lambda member: (str(member.id),)),
             Rank(lambda member: (member.email,), normalized),
+            Rank(lambda member: (member.name,)),
+            Rank(lambda member: (member.name,), normalized),
         )
 
     @cached_property
@@ -98,22 +104,24 @@ def read_directory(
     members: Iterable[Mapping[str, Any]], groups: Iterable[Mapping[str, Any]] = ()
 ) -> Directory:
     """
-    Return the directory that the API's lists of members and groups make (pages "List members" and "List groups").
+    Return the directory of the API's lists of members and groups (pages "List members" and "List groups").
 
-    :raises MalformedResponseError: where one of them has no id.
+    Lists are read page by page, so they may hold an item twice.
+
+    :raises MalformedResponseError: one of them has no id.
     """
-    return Directory(
-        tuple(
-            Member(_user_id(item), str(item.get("email") or ""), str(item.get("full_name") or ""))
-            for item in members
-        ),
-        tuple(Group(_id(item), str(item.get("name") or "")) for item in groups),
-    )
+    by_id = {
+        (user_id := _user_id(item)): Member(user_id, str(item.get("email") or ""), _full_name(item))
+        for item in members
+    }
+    groups_by_id = {(group_id := _id(item)): Group(group_id, str(item.get("name") or "")) for item in groups}
+    return Directory(tuple(by_id.values()), tuple(groups_by_id.values()))
 
 
 def is_email(value: object) -> bool:
     """Tell whether a value is an e-mail address."""
-    return isinstance(value, str) and value.isprintable() and _EMAIL.fullmatch(value.strip()) is not None
+    text = value.strip() if isinstance(value, str) else ""
+    return text.isprintable() and _EMAIL.fullmatch(text) is not None
 
 
 def needs_directory(assignees: Any) -> bool:
@@ -128,11 +136,11 @@ def encode_assignees(assignees: Any, directory: Directory | None = None) -> dict
     """
     Return assignees as Tallyfy takes them.
 
-    :param assignees: one or more of: a member's id, an e-mail address, a group's id or name; or a mapping with lists of
-        them under ``users``, ``guests`` and ``groups``, of which none has to be there.
-    :param directory: where e-mail addresses and groups are looked up. Without it, a group's id is taken as it is, and
-        so are the e-mail addresses under ``guests``.
-    :raises InvalidValueError: for what is none of these, or cannot be looked up.
+    :param assignees: one or more of: an e-mail address, the id or the full name of a member, the id or the name of a
+        group; or a mapping with lists of them under ``users``, ``guests`` and ``groups``, all of them optional.
+    :param directory: to look up e-mail addresses and names. Without it, the id of a group is taken as it is, and so
+        are the e-mail addresses under ``guests``.
+    :raises InvalidValueError: an assignee is none of these, is ambiguous, or cannot be looked up.
     """
     encoded: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     problems: list[str] = []
@@ -166,7 +174,7 @@ def _each(entries: Any) -> Iterable[Any]:
 
 
 def _encoded(kind: str | None, entry: Any, directory: Directory | None) -> tuple[str, Any]:
-    # In what Tallyfy answers, a user is an object with an id.
+    # In Tallyfy's responses, a user is an object with an id.
     entry = entry["id"] if isinstance(entry, Mapping) and is_id(entry.get("id")) else entry
     match kind or _kind_of(entry, directory):
         case "users":
@@ -183,19 +191,30 @@ def _kind_of(entry: Any, directory: Directory | None) -> str:
         return "users"
     if not isinstance(entry, str):
         raise InvalidValueError(
-            f"an assignee is a member's id, an e-mail address, or a group's id or name, not {described(entry)}"
+            f"an assignee is an e-mail address, or the id or name of a member or a group, not {described(entry)}"
         )
-    if "@" not in entry:
-        return "groups"
     if directory is None:
-        raise InvalidValueError(f"whether {quoted(entry)} is a member's is not known without the members")
-    return "users" if directory.has_member(entry) else "guests"
+        if "@" in entry:
+            raise InvalidValueError(f"whether {quoted(entry)} is a member's is not known without the members")
+        return "groups"
+    members, groups = directory.members_called(entry), directory.groups_called(entry)
+    if members and groups:
+        ids = {"users": [member.id for member in members], "groups": [group.id for group in groups]}
+        raise InvalidValueError(f"{quoted(entry)} is the name of a member and of a group; use an id: {ids}")
+    if not members and not groups and "@" not in entry:
+        raise InvalidValueError(
+            f"{quoted(entry)} is no e-mail address, and neither a member nor a group; the groups are "
+            f"{listed(quoted(group.name) for group in directory.groups) or 'none'}"
+        )
+    return "users" if members else "groups" if groups else "guests"
 
 
 def _user(entry: Any, directory: Directory | None) -> int:
     number = _number(entry)
     if number is None and not isinstance(entry, str):
-        raise InvalidValueError(f"a member is named by id or e-mail address, not by {described(entry)}")
+        raise InvalidValueError(
+            f"a member is named by id, e-mail address or full name, not by {described(entry)}"
+        )
     if directory is not None:
         return directory.member(str(entry) if number is None else str(number)).id
     if number is None:
@@ -221,7 +240,7 @@ def _group(entry: Any, directory: Directory | None) -> int | str:
 
 
 def _number(entry: Any) -> int | None:
-    """Return a member's id where the entry is one: a positive whole number, as the official SDK has it."""
+    """Return a member's id if the entry is one: a positive whole number, as the official SDK has it."""
     if isinstance(entry, Integral) and not isinstance(entry, bool):
         return int(entry) if 0 < int(entry) < 10**18 else None
     if isinstance(entry, str) and entry.isascii() and entry.isdigit() and len(entry) < 19:
@@ -235,8 +254,13 @@ def _only(found: tuple[T, ...], name: str, what: str, known: list[str], named: C
     if not found:
         raise InvalidValueError(f"{quoted(name)} is no {what}; there are {listed(known) or 'none'}")
     raise InvalidValueError(
-        f"{quoted(name)} is the name of {len(found)} {what}s; say one of the ids {listed(map(named, found))}"
+        f"{quoted(name)} is ambiguous: {len(found)} {what}s are called so; use an id: {listed(map(named, found))}"
     )
+
+
+def _full_name(item: Mapping[str, Any]) -> str:
+    names = (item.get("first_name"), item.get("last_name"))
+    return str(item.get("full_name") or " ".join(str(name) for name in names if name))
 
 
 def _user_id(item: Mapping[str, Any]) -> int:

@@ -11,14 +11,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from json import dumps
+from types import NoneType
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from airflow_provider_tallyfy.protocol.scalars import format_datetime
 from airflow_provider_tallyfy.protocol.urls import endpoint_path, identifier, organization_path, segment
 
 HEADERS: Mapping[str, str] = {
     "Accept": "application/json",
-    # Without it Tallyfy answers 401 or 'endpoint not found' (documentation, every page of the code samples).
+    # Without it Tallyfy returns 401 or 'endpoint not found' (documentation, every page of the code samples).
     "X-Tallyfy-Client": "APIClient",
 }
 
@@ -77,7 +79,7 @@ def build_request(
     :param endpoint: see :func:`~airflow_provider_tallyfy.protocol.urls.endpoint_path`.
     :param params: query parameters; ``None`` leaves one out, booleans become ``true`` and ``false``, and a list
         becomes one comma-separated value.
-    :raises ValueError: where the method, the endpoint, a parameter or the body cannot be sent.
+    :raises ValueError: the method, the endpoint, a parameter or the body cannot be sent.
     """
     verb = method.upper() if isinstance(method, str) else ""
     if verb not in METHODS:
@@ -130,17 +132,28 @@ def list_activities(organization: str) -> Request:
 
 def launch_run(organization: str, checklist_id: str, values: Mapping[str, Any]) -> Request:
     """Launch a run of a template (`Launch process`). ``None`` values are left out."""
+    for name in ("tags", "users", "groups", "folders"):
+        if not isinstance(values.get(name), (list, tuple, NoneType)):
+            raise ValueError(f"{name} must be a list of ids, not {type(values[name]).__name__}.")
     body = {"checklist_id": identifier(checklist_id, "checklist_id"), **_present(values)}
     return build_request("POST", "runs", organization, json=body)
 
 
 def update_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Request:
     """Change a task of a run, its form values among others (`Update task`). ``None`` values are left out."""
-    return build_request("PUT", _task(run_id, task_id), organization, json=_present(values))
+    body = _present(values)
+    if "deadline" in body:
+        body["deadline"] = format_datetime(body["deadline"])
+    return build_request("PUT", _task(run_id, task_id), organization, json=body)
 
 
 def complete_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Request:
     """Complete, approve or reject a task of a run (`Complete task`). ``None`` values are left out."""
+    user = values.get("override_user")
+    if not isinstance(values.get("is_approved"), (bool, NoneType)):
+        raise ValueError(f"is_approved must be True or False, not {type(values['is_approved']).__name__}.")
+    if not isinstance(user, (int, NoneType)) or isinstance(user, bool):
+        raise ValueError(f"override_user must be the id of a member, a number, not {type(user).__name__}.")
     path = f"runs/{identifier(run_id, 'run_id')}/completed-tasks"
     body = {"task_id": identifier(task_id, "task_id"), **_present(values)}
     return build_request("POST", path, organization, json=body)
@@ -208,7 +221,7 @@ def include_names(with_: Iterable[str] | str | None) -> tuple[str, ...]:
     Return the names that ``with`` asks for.
 
     :param with_: a sequence of names, or one comma-separated string; ``None`` for none.
-    :raises ValueError: where it is anything else.
+    :raises ValueError: it is anything else.
     """
     if with_ is not None and not isinstance(with_, Iterable):
         raise ValueError(f"with_ must be a sequence of names, or one string, not {type(with_).__name__}.")

@@ -1,7 +1,7 @@
 """
-How Tallyfy's answers are read.
+Reads Tallyfy's responses.
 
-The rule held here: an answer is read for what it says, in every shape that Tallyfy documents, or it is refused with
+A response is read in every shape that Tallyfy documents, or it is refused with
 :class:`MalformedResponseError`. Nothing is guessed, and an unreadable page never counts as 'no more items'.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeGuard, TypeVar
 
 
 class MalformedResponseError(ValueError):
-    """An answer does not have any shape that Tallyfy documents."""
+    """A response does not have any shape that Tallyfy documents."""
 
 
 Item = TypeVar("Item")
@@ -29,12 +29,14 @@ class Page(Generic[Item]):
 
     :param items: what is on it.
     :param is_last: whether no page follows.
-    :param total_pages: how many pages the list has, or ``None`` where the answer does not say.
+    :param total_pages: how many pages the list has, or ``None`` if the response does not say.
+    :param total: how many items the list has, or ``None`` if the response does not say.
     """
 
     items: tuple[Item, ...]
     is_last: bool
     total_pages: int | None = None
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Activity:
     An entry of the activity feed: something happened.
 
     :param id: the entry's id.
-    :param run_id: the run that it happened to, or to one of whose tasks; ``None`` where it was neither.
+    :param run_id: the run that it happened to, or to one of whose tasks; ``None`` if it was neither.
     """
 
     id: str
@@ -54,7 +56,7 @@ def read_body(content: bytes) -> Any:
     """
     Return the JSON value that a body holds, or ``None`` for an empty body.
 
-    :raises MalformedResponseError: where it is no JSON.
+    :raises MalformedResponseError: it is no JSON.
     """
     if not content.strip():
         return None
@@ -67,9 +69,9 @@ def read_body(content: bytes) -> Any:
 
 def read_item(body: Any) -> dict[str, Any]:
     """
-    Return the object of an answer for one item: ``{"data": {…}}``.
+    Return the object of a response for one item: ``{"data": {…}}``.
 
-    :raises MalformedResponseError: where there is none.
+    :raises MalformedResponseError: there is none.
     """
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, dict):
@@ -81,20 +83,20 @@ def read_item(body: Any) -> dict[str, Any]:
 
 def read_run(body: Any) -> dict[str, Any]:
     """
-    Return the run of an answer, with ``next_task`` as ``None`` or one task; all else is as Tallyfy sent it.
+    Return the run of a response, with ``next_task`` as ``None`` or one task; all else is as Tallyfy sent it.
 
-    Where the answer has no ``next_task``, neither has the run: nothing is known of it then.
+    If the response has no ``next_task``, neither has the run: nothing is known of it then.
 
-    :raises MalformedResponseError: where there is no run, or its ``next_task`` cannot be read.
+    :raises MalformedResponseError: there is no run, or its ``next_task`` cannot be read.
     """
     return with_one_next_task(read_item(body))
 
 
 def read_next_task_of_run(body: Any) -> dict[str, Any] | None:
     """
-    Return the next task of an answer for a run that was asked for it.
+    Return the next task of a response that was requested with it.
 
-    :raises MalformedResponseError: where there is no run, or it says nothing of a next task.
+    :raises MalformedResponseError: there is no run, or it says nothing of a next task.
     """
     run = read_run(body)
     if "next_task" not in run:
@@ -104,19 +106,19 @@ def read_next_task_of_run(body: Any) -> dict[str, Any] | None:
 
 
 def with_one_next_task(run: dict[str, Any]) -> dict[str, Any]:
-    """Return the run with its ``next_task`` as ``None`` or one task; without one where Tallyfy says nothing of it."""
+    """Return the run with its ``next_task`` as ``None`` or one task; without one if Tallyfy says nothing of it."""
     return {**run, "next_task": read_next_task(run["next_task"])} if "next_task" in run else run
 
 
 def read_next_task(value: Any) -> dict[str, Any] | None:
     """
-    Return the next task that a run's ``next_task`` names, or ``None`` where nothing is left to do.
+    Return the next task that a run's ``next_task`` names, or ``None`` if nothing is left to do.
 
-    Tallyfy's own sources give three answers: an object or ``null`` (documentation of 2025-10), a collection
+    Tallyfy's own sources give three formats: an object or ``null`` (documentation of 2025-10), a collection
     ``{"data": […]}`` that is empty at the end (documentation since 2026-03), and an object or ``[]``
     (webhooks; one page says ``{}``). All of them are taken.
 
-    :raises MalformedResponseError: where it has another shape, or the task has no id.
+    :raises MalformedResponseError: it has another shape, or the task has no id.
     """
     if isinstance(value, dict) and "id" not in value and "data" in value:
         value = value["data"]
@@ -132,7 +134,7 @@ def read_next_task(value: Any) -> dict[str, Any] | None:
 
 
 def is_id(value: Any) -> TypeGuard[int | str]:
-    """Tell whether a value from an answer can be an id: a non-empty string or a whole number."""
+    """Tell whether a value from a response can be an id: a non-empty string or a whole number."""
     return (isinstance(value, str) and value != "") or (
         isinstance(value, int) and not isinstance(value, bool)
     )
@@ -141,25 +143,28 @@ def is_id(value: Any) -> TypeGuard[int | str]:
 def read_page(
     body: Any,
     number: int,
-    previous: tuple[dict[str, Any], ...] = (),
+    previous: Page[dict[str, Any]] | None = None,
     read: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> Page[dict[str, Any]]:
     """
-    Return one page of an answer for a list: ``{"data": […], "meta": {"pagination": {…}}}``.
+    Return one page of a response for a list: ``{"data": […], "meta": {"pagination": {…}}}``.
 
     A list without ``meta`` is its only page. The last page is told by ``current_page`` and ``total_pages``, and where
     ``total_pages`` is absent, by an empty ``links.next``; ``links`` is ``[]`` when it is empty.
 
     :param number: the page that was asked for, from 1.
-    :param previous: the items of the page before; the same ones again mean that the list would never end.
+    :param previous: the page before. If it had the same items and total, and the number of pages is unknown, the list
+        would never end.
     :param read: what is made of each item.
-    :raises MalformedResponseError: where it is no list of objects, or it cannot be told whether a page follows.
+    :raises MalformedResponseError: it is no list of objects, or it cannot be told whether a page follows.
     """
     items = read_list(body, read)
-    if items and items == previous:
-        raise MalformedResponseError(f"page {number} is the page before once more")
     meta = body.get("meta")
-    return Page(items, _is_last_page(meta, number), _total_pages(meta))
+    page = Page(items, _is_last_page(meta, number), _total_pages(meta), _total(meta))
+    is_same = previous and (items, page.total) == (previous.items, previous.total)
+    if items and is_same and page.total_pages is None:
+        raise MalformedResponseError(f"page {number} is the page before once more")
+    return page
 
 
 def read_activities(body: Any, number: int) -> Page[Activity]:
@@ -170,7 +175,7 @@ def read_activities(body: Any, number: int) -> Page[Activity]:
     (``parentable``) by model class and id.
 
     :param number: the page that was asked for, from 1.
-    :raises MalformedResponseError: where it is no page, an entry has no id, or they come in another order.
+    :raises MalformedResponseError: it is no page, an entry has no id, or they come in another order.
     """
     page = read_page(body, number)
     moments = [
@@ -195,7 +200,7 @@ def _activity(item: dict[str, Any]) -> Activity:
 
 def parse_datetime(value: Any) -> datetime | None:
     """
-    Return the instant that a time of Tallyfy's names, or ``None`` where it names none.
+    Return the instant that a time of Tallyfy's names, or ``None`` if it names none.
 
     :param value: ISO 8601, with or without milliseconds; without a zone it is in UTC.
     """
@@ -210,10 +215,10 @@ def read_list(
     body: Any, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
 ) -> tuple[dict[str, Any], ...]:
     """
-    Return the items of an answer for a list, whatever it says of pages.
+    Return the items of a response for a list, whatever it says of pages.
 
     :param read: what is made of each item.
-    :raises MalformedResponseError: where it is no list of objects.
+    :raises MalformedResponseError: it is no list of objects.
     """
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
@@ -227,7 +232,7 @@ def read_threads(body: Any) -> tuple[dict[str, Any], ...]:
     """
     Return the comments and issues of a task that was read ``with=threads``.
 
-    :raises MalformedResponseError: where there is no list of them.
+    :raises MalformedResponseError: there is no list of them.
     """
     return read_list(read_item(body).get("threads"))
 
@@ -254,6 +259,12 @@ def _is_last_page(meta: Any, number: int) -> bool:
 def _total_pages(meta: Any) -> int | None:
     total = meta.get("pagination", {}).get("total_pages") if isinstance(meta, dict) else None
     return None if total is None else _whole_number(total, "total_pages")
+
+
+def _total(meta: Any) -> int | None:
+    """Return the number of items; it only helps to notice changes, so a response without it can be read."""
+    total = meta.get("pagination", {}).get("total") if isinstance(meta, dict) else None
+    return total if isinstance(total, int) else None
 
 
 def _whole_number(value: Any, name: str) -> int:

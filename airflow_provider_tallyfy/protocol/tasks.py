@@ -1,23 +1,22 @@
 """
 The tasks of a run, and the steps of a template that they are made from, by the names that people know.
 
-The rule held here: a task or a step is named by its id, its alias or its title, exact before case-folded, and two that
-match equally well are told apart by nobody but the caller. What a launch may change in a step's task is ``owners`` and
-``deadline`` (page "Launch process"); a step that Tallyfy does not know, it drops without a word.
+A task or a step is named by its id, its alias or its title, exact before case-folded; a name that fits several equally
+well is refused. A launch can change ``owners`` and ``deadline`` of a step's task (page "Launch process"). Tallyfy drops
+a step that it does not know without an error, so an unknown name is refused too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import date
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from airflow_provider_tallyfy.protocol import people
-from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted, shortened
+from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted, quoter, shortened
 from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
 from airflow_provider_tallyfy.protocol.people import Directory, encode_assignees
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
-from airflow_provider_tallyfy.protocol.scalars import format_datetime
+from airflow_provider_tallyfy.protocol.scalars import format_datetime, plain_text
 from airflow_provider_tallyfy.protocol.validation import FormValuesError, InvalidValueError, choices
 
 
@@ -39,7 +38,7 @@ def find_task(
     Of several that match equally well, it is the only one that no rule hides.
 
     :param tasks: the tasks of one run, as Tallyfy has them, or an index of them.
-    :param name: what the task is called.
+    :param name: what the task is called; see :func:`task_name`.
     :raises AmbiguousTaskError: several match equally well; the message lists them.
     """
     found = (tasks if isinstance(tasks, Index) else _by_name(tasks)).matches(name)
@@ -47,16 +46,28 @@ def find_task(
         found = tuple(task for task in found if not is_hidden(task)) or found
     if len(found) > 1:
         raise AmbiguousTaskError(
-            f"{quoted(name)} names {len(found)} tasks alike: {listed(map(named, found))}. Say the alias or the id."
+            f"{quoted(name)} names {len(found)} tasks alike: {listed(_describe(found))}. Write the alias or the id."
         )
     return found[0] if found else None
 
 
+def task_name(task: object) -> str:
+    """
+    Return an id, alias or title of a task as text; it may be given as a number.
+
+    :raises InvalidValueError: it names no task.
+    """
+    name = plain_text(task) if isinstance(task, (int, float)) and not isinstance(task, bool) else task
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidValueError(f"task must be a task's id, alias or title, but is {described(task)}.")
+    return name
+
+
 def read_tasks(run: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """
-    Return the tasks of a run that was asked for ``with=tasks``: ``data`` (page "Get process"), or a bare list.
+    Return the tasks of a run that was read ``with=tasks``: ``data`` (page "Get process"), or a bare list.
 
-    :raises MalformedResponseError: where they are anything else.
+    :raises MalformedResponseError: they are anything else.
     """
     return _included(run, "tasks")
 
@@ -71,8 +82,9 @@ def get_task(tasks: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any]
     tasks = tuple(tasks)
     found = find_task(tasks, name)
     if found is None:
-        there_are = choices("The tasks are:", list(map(named, tasks))) or ["There are no tasks."]
-        raise LookupError("\n".join([f"{quoted(name)} is no task of the process, or not yet.", *there_are]))
+        there_are = choices("The tasks are:", _describe(tasks, name)) or ["There are no tasks."]
+        quote = quoter([name, *map(_title, tasks)])
+        raise LookupError("\n".join([f"{quote(name)} is no task of the process, or not yet.", *there_are]))
     return found
 
 
@@ -98,9 +110,9 @@ def decision(task: Mapping[str, Any]) -> bool | None:
 
 def read_steps(checklist: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """
-    Return the steps of a template that was asked for ``with=steps``: a bare list (page "Get template"), or ``data``.
+    Return the steps of a template that was read ``with=steps``: a bare list (page "Get template"), or ``data``.
 
-    :raises MalformedResponseError: where they are anything else.
+    :raises MalformedResponseError: they are anything else.
     """
     return _included(checklist, "steps")
 
@@ -124,25 +136,28 @@ def encode_overrides(
         raise FormValuesError([f"tasks are given by step id, alias or title, not as {described(overrides)}"])
     steps = tuple(steps)
     known = _by_name(steps)
+    quote = quoter([*map(str, overrides), *map(_title, steps)])
     encoded: dict[str, dict[str, Any]] = {}
     problems = []
     are_known = True
     for name, override in overrides.items():
-        found = known.matches(name) if isinstance(name, str) else ()
+        found = known.matches(str(name)) if isinstance(name, (str, int)) else ()
         if len(found) == 1 and str(found[0]["id"]) not in encoded:
             encoded[str(found[0]["id"])], wrong = _override(override, directory)
-            problems += [f"step {quoted(name)}: {problem}" for problem in wrong]
+            problems += [f"step {quoted(str(name))}: {problem}" for problem in wrong]
         elif len(found) == 1:
             problems.append(f"step {named(found[0])} is named twice")
         elif found:
             problems.append(
-                f"{quoted(name)} names {len(found)} steps alike: {listed(map(named, found))}; say the id"
+                f"{quoted(str(name))} names {len(found)} steps alike: {listed(_describe(found))}; write the id"
             )
         else:
-            problems.append(f"{quoted(str(name))} is no step of the template")
+            problems.append(f"{quote(str(name))} is no step of the template")
             are_known = False
     if problems:
-        there_are = choices("The steps are:", list(map(named, steps))) or ["There are no steps."]
+        there_are = choices("The steps are:", _describe(steps, *map(str, overrides))) or [
+            "There are no steps."
+        ]
         raise FormValuesError(problems, () if are_known else there_are)
     return encoded
 
@@ -171,16 +186,10 @@ def _override(override: Any, directory: Directory | None) -> tuple[dict[str, Any
         problems.extend(error.problems)
     try:
         if (deadline := override.get("deadline")) is not None:
-            encoded["deadline"] = _deadline(deadline)
+            encoded["deadline"] = format_datetime(deadline)
     except InvalidValueError as error:
         problems.extend(error.problems)
     return encoded, problems
-
-
-def _deadline(deadline: Any) -> str:
-    if not isinstance(deadline, (str, date)):
-        raise InvalidValueError(f"a deadline is a date with a time, not {described(deadline)}")
-    return format_datetime(deadline)
 
 
 def _included(whole: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], ...]:
@@ -213,7 +222,18 @@ def _text(thing: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def named(thing: Mapping[str, Any]) -> str:
+def named(thing: Mapping[str, Any], quote: Callable[[str], str] = quoted) -> str:
     """Return all the names of a task or a step, for people."""
     alias = f"alias {shortened(str(thing['alias']))}, " if thing.get("alias") else ""
-    return f"{quoted(str(thing.get('title') or ''))} ({alias}id {thing.get('id')})"
+    return f"{quote(_title(thing))} ({alias}id {thing.get('id')})"
+
+
+def _describe(things: Iterable[Mapping[str, Any]], *beside: str) -> list[str]:
+    """Return the names of tasks or steps; none looks like another, or like what is ``beside`` them."""
+    things = tuple(things)
+    quote = quoter([*beside, *map(_title, things)])
+    return [named(thing, quote) for thing in things]
+
+
+def _title(thing: Mapping[str, Any]) -> str:
+    return str(thing.get("title") or "")

@@ -1,8 +1,8 @@
 """
-Where Tallyfy is, and how the parts of an address are written.
+URLs of the API, and their parts.
 
-The rule held here: whatever a caller passes as an id or an endpoint, the request stays below the API's root and
-inside the path it was meant for, and a token travels in clear text only to this machine itself.
+Whatever a caller passes as an id or an endpoint, the request stays below the API's root and inside the path that it was
+meant for. A token travels in clear text only to this machine itself.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 DEFAULT_API_URL = "https://go.tallyfy.com/api"
 DEFAULT_WEB_URL = "https://go.tallyfy.com"
+API_PATHS = {"go.tallyfy.com": "/api", "api.tallyfy.com": ""}
+"""Where Tallyfy's hosts have the API: the first in its documentation, the second in its SDK and command line."""
 
 # The official SDK accepts exactly these ids (tallyfy 3.1.0, validation.py).
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
-_BLANK_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_HOSTNAME = re.compile(r"[a-z0-9_][a-z0-9_.-]*")
+_EXAMPLE = "Write it as in https://go.tallyfy.com/api."
 _FORBIDDEN_IN_ENDPOINT = re.compile(r"[\\?#\x00-\x20\x7f]")
 
 
@@ -30,15 +33,17 @@ def identifier(value: object, field: str) -> str:
     """
     Return ``value`` as a Tallyfy id that can stand in a path.
 
-    :param value: the id, a string of 1 to 255 letters, digits, ``_`` and ``-``.
+    :param value: the id, a string of 1 to 255 letters, digits, ``_`` and ``-``, or a whole number.
     :param field: what the caller calls it, for the error.
-    :raises ValueError: where it is anything else.
+    :raises ValueError: it is anything else.
     """
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        value = str(value)
     if is_identifier(value):
         return value
     raise ValueError(
         f"{field} must be a Tallyfy id (1 to 255 letters, digits, '_' or '-'), but is {_described(value)}. "
-        f"Take it from the API's answer or from the address of the page in Tallyfy."
+        f"Take it from a response of the API, or from the URL of the page in Tallyfy."
     )
 
 
@@ -46,7 +51,7 @@ def segment(value: object, field: str) -> str:
     """
     Return ``value`` quoted as one segment of a path, whatever characters it holds.
 
-    :raises ValueError: where it is not a string, is empty, or is ``.`` or ``..``, which would change the path.
+    :raises ValueError: it is not a string, is empty, or is ``.`` or ``..``, which would change the path.
     """
     if not isinstance(value, str) or value in ("", ".", ".."):
         raise ValueError(f"{field} must be a non-empty string, but is {_described(value)}.")
@@ -63,7 +68,7 @@ def endpoint_path(endpoint: object, organization: str) -> str:
     :param endpoint: written without quoting; relative to the organization (``runs/abc/tasks``), or absolute from
         the API's root when it begins with ``/`` (``/me``).
     :param organization: the id that a relative endpoint belongs to.
-    :raises ValueError: where it is empty, leaves its place (``..``), or carries a query, which belongs in ``params``.
+    :raises ValueError: it is empty, leaves its place (``..``), or carries a query, which belongs in ``params``.
     """
     if not isinstance(endpoint, str) or not endpoint.strip("/"):
         raise ValueError(f"endpoint must be a path such as 'runs' or '/me', but is {_described(endpoint)}.")
@@ -86,60 +91,110 @@ def api_url(host: str | None, port: int | None, schema: str | None, *, allow_htt
     """
     Return the API's base URL, without a slash at its end.
 
-    A full URL is taken as written. A bare host name means https (or ``schema``) and the ``/api`` path of that host,
-    unless a path is given with it. Tallyfy's documentation names ``https://go.tallyfy.com/api``; its SDK and command
-    line use ``https://api.tallyfy.com`` with the same paths and no prefix.
+    A host without a path means the ``/api`` of that host, but :data:`API_PATHS` says where Tallyfy's own hosts have the
+    API. A URL of another host is taken as written.
 
-    :param host: a URL or a host name; empty for Tallyfy's own cloud.
-    :param port: goes into the URL where the host does not name one.
-    :param schema: ``https`` or ``http``, for a bare host name.
+    :param host: a URL or a host name, with or without a path; empty for Tallyfy's own cloud.
+    :param port: goes into the URL if the host does not name one.
+    :param schema: ``https`` or ``http``, if the host does not name it. Airflow also stores what follows the host in a
+        connection's URI here, so it may be a path too: ``api``, ``https/api``.
     :param allow_http: let plain http go to another machine.
-    :raises ValueError: where it is no http(s) URL, carries credentials, or would send a token in clear text.
+    :raises ValueError: it is no http(s) URL, carries credentials, or would send a token in clear text.
     """
-    if not host and not port and not schema:
-        return DEFAULT_API_URL
-    schema = (schema or "https").lower()
-    if schema not in ("https", "http"):
-        raise ValueError("schema must be https or http; what comes after the host belongs into host.")
+    scheme, path = _scheme_and_path(schema or "")
     if port is not None and not 0 < port < 65536:
         raise ValueError("port must be between 1 and 65535.")
-    given = (host or urlsplit(DEFAULT_API_URL).netloc).strip()
+    given = (host or "").strip().lstrip("/") or "go.tallyfy.com"
     is_url = "://" in given
     if given.count(":") > 1 and not is_url and "[" not in given:
         given = f"[{given}]"  # an IPv6 address, as Airflow gives it
-    parts = _checked(given if is_url else f"{schema}://{given}", "host", allow_http=allow_http)
+    parts = _checked(given if is_url else f"{scheme}://{given}", "host", allow_http=allow_http)
     netloc = parts.netloc if parts.port or not port else f"{parts.netloc}:{port}"
-    path = parts.path if is_url or parts.path else "/api"
-    return f"{parts.scheme}://{netloc}{path}".rstrip("/")
+    hostname = parts.hostname or ""
+    path = parts.path or path or API_PATHS.get(hostname.rstrip("."), "" if is_url else "/api")
+    segments = path.split("/")[1:]
+    if "organizations" in segments or (hostname == "go.tallyfy.com" and segments[0] != "api"):
+        raise ValueError(
+            f"host must end where the API begins: write {DEFAULT_API_URL}, without what comes after it."
+        )
+    return f"{parts.scheme}://{netloc}{path}"
+
+
+def _scheme_and_path(schema: str) -> tuple[str, str]:
+    first, _, rest = schema.strip().strip(":/").partition("/")
+    if first.lower() in ("", "https", "http"):
+        return first.lower() or "https", _normalized_path(rest)
+    if first != "api" and not rest:
+        raise ValueError(
+            f"schema must be https or http, but is {_described(schema)}. Write a path into host."
+        )
+    return "https", _normalized_path(schema)
+
+
+def _normalized_path(path: str) -> str:
+    return "".join(f"/{part}" for part in path.split("/") if part)
 
 
 def checked_url(url: str, field: str, *, allow_http: bool = False) -> str:
     """
     Return ``url`` without a slash at its end, if a token may be sent there.
 
-    :raises ValueError: where it is no http(s) URL, carries credentials, or is plain http to another machine.
+    :raises ValueError: it is no http(s) URL, carries credentials, or is plain http to another machine.
     """
-    return _checked(url, field, allow_http=allow_http).geturl().rstrip("/")
+    return _checked(url, field, allow_http=allow_http).geturl()
 
 
 def _checked(url: str, field: str, *, allow_http: bool) -> SplitResult:
-    if _BLANK_OR_CONTROL.search(url):
-        raise ValueError(f"{field} holds blanks or control characters.")
+    if " " in url or not url.isprintable():
+        raise ValueError(f"{field} holds blanks or control characters; write it without them.")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValueError(f"{field} is no URL: its host or port cannot be read.") from None
-    if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
-        raise ValueError(f"{field} must be an https URL or a host name.")
+        raise ValueError(f"{field} is no URL: its host or port cannot be read. {_EXAMPLE}") from None
+    if parts.scheme not in ("https", "http") or parts.hostname in (None, "", "https", "http") or port == 0:
+        raise ValueError(f"{field} must be an https URL or a host name. {_EXAMPLE}")
     if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError(f"{field} must not hold credentials, a query or a fragment.")
-    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
         raise ValueError(
-            f"{field} is plain http to {parts.hostname}, which would send the token in clear text. "
+            f"{field} must not hold credentials, a query or a fragment. The organization id goes into login, the "
+            f"token into password."
+        )
+    hostname = _ascii_hostname(parts.hostname or "", field)
+    if parts.scheme == "http" and not allow_http and not is_loopback(hostname):
+        raise ValueError(
+            f"{field} is plain http to {hostname}, which would send the token in clear text. "
             f"Use https, or set the extra 'allow_http' to true if that network is trusted."
         )
-    return parts
+    netloc = f"[{hostname}]" if ":" in hostname else hostname
+    return parts._replace(
+        netloc=f"{netloc}:{port}" if port else netloc,
+        path=_normalized_path(parts.path),
+        query="",
+        fragment="",
+    )
+
+
+def _ascii_hostname(hostname: str, field: str) -> str:
+    """Return a host name as requests sends it: an international one in its ASCII form."""
+    if not hostname.isascii():
+        import idna  # as requests does, with the same tables; its import is slow
+
+        try:
+            hostname = idna.encode(hostname, uts46=True).decode()
+        except idna.IDNAError as error:
+            raise ValueError(
+                f"{field} holds no valid international host name ({error}). Write its ASCII form, xn--…, if it has one."
+            ) from None
+    if not _HOSTNAME.fullmatch(hostname) and not _is_ip_address(hostname):
+        raise ValueError(f"{field} is no URL: {_described(hostname)} is no host name. {_EXAMPLE}")
+    return hostname
+
+
+def _is_ip_address(hostname: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(hostname))
+    except ValueError:
+        return False
 
 
 def is_loopback(hostname: str) -> bool:
@@ -159,7 +214,7 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 def token_url(api: str) -> str:
-    """Return where an application gets its token unless told otherwise: ``/oauth/token`` of the API's host."""
+    """Return the default URL of an application's token: ``/oauth/token`` of the API's host."""
     parts = urlsplit(api)
     return f"{parts.scheme}://{parts.netloc}/oauth/token"
 

@@ -1,8 +1,8 @@
 """
-What is wrong with what somebody wants to send.
+What is wrong with values that cannot be sent.
 
-The rule held here: nothing is sent before all of it is known to be right, and whoever got it wrong is told everything
-that is wrong at once, and what there is to choose from. Tallyfy itself drops in silence what it does not know.
+All values are checked before anything is sent, and one error says everything that is wrong and what there is to choose
+from. Tallyfy itself drops what it does not know without an error.
 """
 
 from __future__ import annotations

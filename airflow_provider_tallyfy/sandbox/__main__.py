@@ -6,12 +6,9 @@ import argparse
 import asyncio
 import json
 import sys
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from airflow_provider_tallyfy.sandbox.access import TOKEN
-
-if TYPE_CHECKING:
-    from airflow_provider_tallyfy.sandbox.behavior import Behavior
 
 _MISSING = """\
 The sandbox needs FastAPI and uvicorn, and {name} is not installed. Install them with:
@@ -37,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(_MISSING.format(name=error.name), file=sys.stderr)  # noqa: T201
         return 1
-    options = _parse(Behavior, arguments)
+    options = _parse(arguments)
     try:
         listener = listen(options.host, options.port)
     except OSError as error:
@@ -62,7 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(behavior: type[Behavior], arguments: list[str] | None) -> argparse.Namespace:
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    from airflow_provider_tallyfy.sandbox.behavior import Behavior
+
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_tallyfy.sandbox",
         description="Run a local Tallyfy in memory, with a web page to complete tasks on.",
@@ -74,7 +73,7 @@ def _parse(behavior: type[Behavior], arguments: list[str] | None) -> argparse.Na
     parser.add_argument(
         "--seed", choices=("demo", "empty"), default="demo", help="data to start with (default: %(default)s)"
     )
-    for name, field in behavior.model_fields.items():
+    for name, field in Behavior.model_fields.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             default=field.default,

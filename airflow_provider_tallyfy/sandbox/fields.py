@@ -76,7 +76,8 @@ def render(form_field: FormField, value: Any) -> str:
         case FieldType.MULTISELECT:
             return ", ".join(option["text"] for option in value if option.get("selected") is True)
         case FieldType.TABLE:
-            return ", ".join(str(column) for column in value)
+            columns = (column if isinstance(column, list) else [column] for column in value)
+            return ", ".join(str(cell) for column in columns for cell in column)
         case FieldType.ASSIGNEES_FORM:
             return ", ".join(
                 str(name) for kind in ("users", "guests", "groups") for name in value.get(kind, ())

@@ -187,41 +187,37 @@ def _one_of(text: str, *known: str) -> str:
     return text
 
 
-def _contains(attribute: str) -> Callable[[Store, str], _Test[Any]]:
+def _filter(
+    fits: Callable[[Any, Any], Any], read: Callable[[str], Any] = str
+) -> Callable[[Store, str], _Test[Any]]:
+    """Make a filter that compares items with the value of its parameter.
+
+    :param fits: whether an item, its first argument, fits the value.
+    :param read: makes the value of the parameter's text.
+    """
+
     def make_test(store: Store, text: str) -> _Test[Any]:
-        return lambda item: text.casefold() in getattr(item, attribute).casefold()
+        value = read(text)
+        return lambda item: bool(fits(item, value))
 
     return make_test
 
 
-def _is(get: Callable[[Any], Any], read: Callable[[str], Any] = str) -> Callable[[Store, str], _Test[Any]]:
-    def make_test(store: Store, text: str) -> _Test[Any]:
-        wanted = read(text)
-        return lambda item: bool(get(item) == wanted)
-
-    return make_test
+def _days(text: str) -> tuple[date, date]:
+    first, _, last = text.partition(":")
+    return date.fromisoformat(first), date.fromisoformat(last or first)
 
 
-def _has_any(get: Callable[[Any], Iterable[Any]]) -> Callable[[Store, str], _Test[Any]]:
-    def make_test(store: Store, text: str) -> _Test[Any]:
-        wanted = _names(text)
-        return lambda item: any(str(each) in wanted for each in get(item))
-
-    return make_test
+def _entity(text: str) -> str:
+    return f"App\\Models\\{_one_of(text, 'checklist', 'run', 'step', 'task', 'thread').capitalize()}"
 
 
-def _without(get: Callable[[Any], Any]) -> Callable[[Store, str], _Test[Any]]:
-    def make_test(store: Store, text: str) -> _Test[Any]:
-        wanted = _flag(text)
-        return lambda item: not (wanted and get(item))
-
-    return make_test
+def _owner_ids(run: Run) -> set[str]:
+    return {str(run.owner_id), *(str(user) for task in run.tasks.values() for user in task.owners.users)}
 
 
-def _owner_ids(run: Run) -> Iterator[int]:
-    yield run.owner_id
-    for task in run.tasks.values():
-        yield from task.owners.users
+def _group_ids(run: Run) -> set[str]:
+    return {group for task in run.tasks.values() for group in task.owners.groups}
 
 
 def _run_status(store: Store, status: str) -> _Test[Run]:
@@ -277,26 +273,10 @@ def _task_tag(store: Store, title: str) -> _Test[Task]:
     return lambda task: title in {store.tags[tag].title for tag in task.tags}
 
 
-def _due(fits: Callable[[date, date], bool]) -> Callable[[Store, str], _Test[Task]]:
-    def make_test(store: Store, text: str) -> _Test[Task]:
-        day = date.fromisoformat(text)
-        return lambda task: task.deadline is not None and fits(task.deadline.date(), day)
-
-    return make_test
-
-
-def _written(fits: Callable[[date, date], bool]) -> Callable[[Store, str], _Test[Activity]]:
-    def make_test(store: Store, text: str) -> _Test[Activity]:
-        day = date.fromisoformat(text)
-        return lambda entry: fits(entry.created_at.date(), day)
-
-    return make_test
-
-
-def _entity_type(store: Store, text: str) -> _Test[Activity]:
-    kind = f"App\\Models\\{_one_of(text, 'checklist', 'run', 'step', 'task', 'thread').capitalize()}"
-    # A run's feed holds what happened to its tasks.
-    return lambda entry: kind in (entry.auditable_type, entry.parentable_type)
+def _due(fits: Callable[[date, date], bool]) -> Callable[[Store, str], _Test[Any]]:
+    return _filter(
+        lambda task, day: task.deadline is not None and fits(task.deadline.date(), day), date.fromisoformat
+    )
 
 
 def _actor_email(store: Store, email: str) -> _Test[Activity]:
@@ -311,23 +291,25 @@ def _is_published(store: Store, entry: Activity) -> bool:
 
 
 _CHECKLIST_FILTERS: _Filters[Checklist] = {
-    "q": _contains("title"),
-    "folder": _has_any(lambda checklist: [checklist.folder_id]),
-    "tag": _has_any(lambda checklist: checklist.tags),
-    "type": _is(lambda checklist: checklist.type),
-    "starred": _is(lambda checklist: checklist.starred, _flag),
+    "q": _filter(lambda checklist, text: text in checklist.title.casefold(), str.casefold),
+    "folder": _filter(lambda checklist, ids: checklist.folder_id in ids, _names),
+    "tag": _filter(lambda checklist, ids: ids.intersection(checklist.tags), _names),
+    "type": _filter(lambda checklist, wanted: checklist.type == wanted),
+    "starred": _filter(lambda checklist, wanted: checklist.starred == wanted, _flag),
 }
 _RUN_FILTERS: _Filters[Run] = {
-    "q": _contains("name"),
+    "q": _filter(lambda run, text: text in run.name.casefold(), str.casefold),
     "status": _run_status,
-    "starred": _is(lambda run: run.starred, _flag),
-    **dict.fromkeys(("checklist_id", "blueprint_id"), _is(lambda run: run.checklist.id)),
-    "owners": _has_any(_owner_ids),
-    "groups": _has_any(lambda run: (group for task in run.tasks.values() for group in task.owners.groups)),
-    "folder": _has_any(lambda run: run.folders),
-    **dict.fromkeys(("tag", "tag_ids"), _has_any(lambda run: run.tags)),
-    "untagged": _without(lambda run: run.tags),
-    "type": _is(lambda run: run.checklist.type),
+    "starred": _filter(lambda run, wanted: run.starred == wanted, _flag),
+    **dict.fromkeys(
+        ("checklist_id", "blueprint_id"), _filter(lambda run, wanted: run.checklist.id == wanted)
+    ),
+    "owners": _filter(lambda run, ids: ids & _owner_ids(run), _names),
+    "groups": _filter(lambda run, ids: ids & _group_ids(run), _names),
+    "folder": _filter(lambda run, ids: ids.intersection(run.folders), _names),
+    **dict.fromkeys(("tag", "tag_ids"), _filter(lambda run, ids: ids.intersection(run.tags), _names)),
+    "untagged": _filter(lambda run, wanted: not (wanted and run.tags), _flag),
+    "type": _filter(lambda run, wanted: run.checklist.type == wanted),
 }
 _RUN_ORDERS: dict[str, Callable[[Run], Any]] = {
     "created_at": lambda run: (run.created_at, run.increment_id),
@@ -340,14 +322,15 @@ _DEADLINE_RANGES: _Filters[Task] = {
     "deadline_end_range": _due(date.__le__),
 }
 _TASK_FILTERS: _Filters[Task] = {
-    "q": _contains("title"),
+    "q": _filter(lambda task, text: text in task.title.casefold(), str.casefold),
     "status": _task_status,
-    "owners": _has_any(lambda task: task.owners.users),
-    "guests": _has_any(lambda task: task.owners.guests),
-    "groups": _has_any(lambda task: task.owners.groups),
+    "owners": _filter(lambda task, ids: ids & {str(user) for user in task.owners.users}, _names),
+    "guests": _filter(lambda task, ids: ids.intersection(task.owners.guests), _names),
+    "groups": _filter(lambda task, ids: ids.intersection(task.owners.groups), _names),
     "tag": _task_tag,
-    "unassigned": _without(lambda task: task.owners),
-    "is_oneoff": _is(lambda task: task.step_id is None, _flag),
+    "unassigned": _filter(lambda task, wanted: not (wanted and task.owners), _flag),
+    "is_oneoff": _filter(lambda task, wanted: (task.step_id is None) == wanted, _flag),
+    "created": _filter(lambda task, days: days[0] <= task.created_at.date() <= days[1], _days),
     "deadline_on": _due(date.__eq__),
     **_DEADLINE_RANGES,
 }
@@ -359,15 +342,18 @@ _TASK_ORDERS: dict[str, Callable[[Task], Any]] = {
     "completed_newest": lambda task: -(task.completed_at.timestamp() if task.completed_at else 0),
 }
 _ACTIVITY_FILTERS: _Filters[Activity] = {
-    "entity_type": _entity_type,
-    "entity_id": lambda store, text: lambda entry: text in (entry.auditable_id, entry.parentable_id),
-    "type": _is(lambda entry: entry.type),
-    "verb": _is(lambda entry: entry.verb),
-    "actor_type": _is(lambda entry: "user"),
-    "actor_id": _is(lambda entry: entry.actor_id, int),
+    # A run's feed holds what happened to its tasks.
+    "entity_type": _filter(
+        lambda entry, kind: kind in (entry.auditable_type, entry.parentable_type), _entity
+    ),
+    "entity_id": _filter(lambda entry, wanted: wanted in (entry.auditable_id, entry.parentable_id)),
+    "type": _filter(lambda entry, wanted: entry.type == wanted),
+    "verb": _filter(lambda entry, wanted: entry.verb == wanted),
+    "actor_type": _filter(lambda entry, wanted: wanted == "user"),
+    "actor_id": _filter(lambda entry, wanted: entry.actor_id == wanted, int),
     "actor_email": _actor_email,
-    "source": _is(lambda entry: "Member"),
-    "created_after": _written(date.__ge__),
-    "created_before": _written(date.__le__),
-    "search": _contains("description"),
+    "source": _filter(lambda entry, wanted: wanted == "Member"),
+    "created_after": _filter(lambda entry, day: entry.created_at.date() >= day, date.fromisoformat),
+    "created_before": _filter(lambda entry, day: entry.created_at.date() <= day, date.fromisoformat),
+    "search": _filter(lambda entry, text: text in entry.description.casefold(), str.casefold),
 }

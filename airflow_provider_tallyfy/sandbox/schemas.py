@@ -144,25 +144,12 @@ class CreateTask(TaskProperties):
 
 
 class WriteComment(Body):
-    """``POST …/comment``."""
+    """``POST …/comment`` and ``…/problem``, ``PUT …/comment/{thread}``."""
 
     content: Text
     label: ThreadLabel = ThreadLabel.COMMENT
     state: CommentState | None = None
     sent_to: Users = ()
-
-
-class EditComment(Body):
-    """``PUT …/comment/{thread}``."""
-
-    content: Text
-    state: CommentState | None = None
-
-
-class ReportIssue(Body):
-    """``POST …/problem``."""
-
-    content: Text
 
 
 class ResolveIssue(Body):

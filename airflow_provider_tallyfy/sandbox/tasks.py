@@ -77,7 +77,7 @@ def complete(
 
 
 def expire(store: Store) -> None:
-    """Complete the tasks that end themselves at their deadline, if that has passed; nobody is their completer."""
+    """Complete the tasks that end themselves at their deadline, if that has passed; they have no completer."""
     now = store.now()
     for task in [task for task in store.expiring.values() if task.is_pending]:
         run = store.run_of(task)

@@ -58,6 +58,14 @@ def check_airflow(sensor: BaseOperator) -> None:
             ) from None
 
 
+def comes_from_a_task(value: object) -> bool:
+    """Tell whether an argument is what another task returns: its output, or a template that pulls an XCom."""
+    if isinstance(value, str):
+        return "xcom_pull" in value
+    references = getattr(value, "iter_references", tuple)
+    return any(True for _ in references())
+
+
 def as_text(value: object, field: str, sensor: BaseOperator) -> str:
     """
     Return the text that the triggerer renders to what a worker would make of an argument.
@@ -69,6 +77,8 @@ def as_text(value: object, field: str, sensor: BaseOperator) -> str:
     """
     if isinstance(value, XComArg):
         return f"{{{{ {_pull(value, field, sensor)} }}}}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     if not isinstance(value, str):
         raise NeedsWorkerError(f"{field} is neither a text nor the output of a task")
     if _is_template(value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -19,8 +20,12 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_tallyfy.exceptions import TallyfyError
+from airflow_provider_tallyfy.operators.base import fail_on_bad_input
 from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.operators.waits import time_left
+from airflow_provider_tallyfy.protocol.urls import identifier
+from airflow_provider_tallyfy.rendering import TextPreservingTemplates
 from airflow_provider_tallyfy.sensors import baseline, start
 from airflow_provider_tallyfy.sensors.triggerer import InTriggerer
 from airflow_provider_tallyfy.version_compat import (
@@ -60,7 +65,7 @@ if TYPE_CHECKING:
     )
 
 
-class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
+class TallyfySensor(InTriggerer, TextPreservingTemplates, BaseSensorOperator, Generic[C]):
     """
     A wait for a condition of a run. Each sensor adds the condition, its arguments, and what it keeps of it.
 
@@ -120,7 +125,9 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
         """Poll once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
         started_at = time.time()
         looked_at: float | None = started_at
-        condition = self._condition or self._first_condition(context)
+        with fail_on_bad_input():
+            self.run_id = identifier(self.run_id, "run_id")
+            condition = self._condition or self._first_condition(context)
         if self._condition is None and (
             self.deferrable or not self.reschedule
         ):  # not again at each reschedule
@@ -217,24 +224,34 @@ class TallyfySensor(InTriggerer, BaseSensorOperator, Generic[C]):
 
         :raises AirflowSensorTimeout: it has not.
         """
+        self.run_id = identifier(self.run_id, "run_id")
         condition = self._first_condition(context)
         try:
             outcome = self._poller.poll(condition)
         except AirflowNotFoundException:  # no connection any more
             outcome = None
-        if isinstance(outcome, (Met, Unreachable, Skipped)):
+        if isinstance(outcome, (Met, Unreachable, Skipped)) or (
+            isinstance(outcome, Denied) and not self.silent_fail
+        ):
             return self._conclude(context, outcome)
         raise AirflowSensorTimeout(
             f"Sensor has timed out; run {self.run_id}: {condition.describe_goal()} is still waited for."
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Give a timeout, ``soft_fail`` and ``never_fail`` their meaning on Airflow versions that do not."""
+        """
+        Give a timeout, ``soft_fail`` and ``never_fail`` the meaning that they have in every other mode.
+
+        In Airflow, ``soft_fail`` skips whatever fails a deferred sensor, but only a timeout and
+        ``AirflowFailException`` while it pokes. So a refusal fails here too.
+        """
         if is_trigger_timeout(next_method, next_kwargs):
             next_method, next_kwargs = "poll_after_timeout", {}
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowSkipException:
+        except AirflowSkipException as skip:
+            if isinstance(skip.__cause__, TallyfyError) and not self.never_fail:
+                raise skip.__cause__ from None
             raise
         except AirflowException as error:
             if self.never_fail:
@@ -271,10 +288,11 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
         every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
         ``multiple_outputs``, which only a worker handles; a warning says so.
-    :raises AirflowFailException: the run is archived or gone; the task fails without retries.
+    :raises AirflowFailException: the run is archived or gone, or ``run_id`` or ``from_task`` is no id; the task fails
+        without retries.
     :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
-    :raises ValueError: ``from_task`` names no task; or, on Airflow before 3.3, ``mode="reschedule"`` without
+    :raises ValueError: on Airflow before 3.3, ``mode="reschedule"`` without
         ``from_task``, since there nothing keeps the first look's task from one poke to the next.
     """
 
@@ -297,6 +315,13 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
                 f"Task {self.task_id!r}: mode='reschedule' needs from_task on Airflow before 3.3, where nothing keeps "
                 "the first look's task from one poke to the next, so that a change between them would be missed. "
                 "Write from_task=get_run.output['next_task'] after a TallyfyGetRunOperator, or deferrable=True."
+            )
+        if from_task is None and start.comes_from_a_task(run_id):
+            warnings.warn(
+                f"Task {self.task_id!r}: without from_task, a change before this sensor starts is missed. Write "
+                "from_task=launch.output['next_task']: a TallyfyLaunchRunOperator or TallyfyGetRunOperator returns it.",
+                UserWarning,
+                stacklevel=3,
             )
         self._use_triggerer(start_from_trigger, end_from_trigger)
 
@@ -374,11 +399,12 @@ class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
         every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
         ``multiple_outputs``, which only a worker handles; a warning says so.
-    :raises AirflowFailException: the task will never be completed, or the run is archived or gone.
+    :raises AirflowFailException: the task will never be completed, the run is archived or gone, or ``run_id`` or
+        ``task`` names nothing.
     :raises AirflowSkipException: a rule hides the task.
     :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
-    :raises ValueError: ``on_skipped`` is none of these, or ``task`` came out empty.
+    :raises ValueError: ``on_skipped`` is none of these.
     """
 
     template_fields: Sequence[str] = ("run_id", "task", "tallyfy_conn_id")

@@ -127,14 +127,10 @@ def from_task_id(from_task: object) -> str | None:
             raise ValueError(
                 "from_task is an object without 'id'; pass a task object of Tallyfy, or a task's id."
             )
-        return _id(from_task["id"], "from_task['id']")
+        return identifier(from_task["id"], "from_task['id']")
     if isinstance(from_task, str) and from_task.lstrip().startswith("{"):
         raise ValueError(
             "from_task is a task object that a template turned into text. Pass get_run.output['next_task'], "
             "or let the template end in ['next_task']['id'], or set render_template_as_native_obj=True on the DAG."
         )
-    return _id(from_task, "from_task")
-
-
-def _id(value: object, field: str) -> str:
-    return identifier(str(value) if isinstance(value, int) and not isinstance(value, bool) else value, field)
+    return identifier(from_task, "from_task")

@@ -24,6 +24,7 @@ from airflow_provider_tallyfy.protocol.tasks import (
     is_completed,
     is_hidden,
     named,
+    task_name,
 )
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Skipped, Unreachable
@@ -49,8 +50,7 @@ class TaskDoneCondition:
     needs_decision: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.task_name, str) or not self.task_name.strip():
-            raise ValueError("task names no task; pass the id, alias or title of one.")
+        object.__setattr__(self, "task_name", task_name(self.task_name))
         check_on_skipped(self.on_skipped)
 
     @property

@@ -182,11 +182,11 @@ def test_a_comment_is_written_and_shown(screen, client):
 def test_deadlines_are_shown_in_the_readers_time_zone(screen, client):
     announce = client.tasks(SEEDED_RUN_ID)[2]
     client.request(
-        "PUT", f"/runs/{SEEDED_RUN_ID}/tasks/{announce['id']}", json={"deadline": "2090-01-15T17:00:00Z"}
+        "PUT", f"/runs/{SEEDED_RUN_ID}/tasks/{announce['id']}", json={"deadline": "2090-01-16T17:00:00Z"}
     )
     screen.open_process(SEEDED_RUN_ID)
 
-    expect(screen.task("Announce release")).to_contain_text("Jan 15, 2090, 12:00")
+    expect(screen.task("Announce release")).to_contain_text("Jan 16, 2090, 12:00")
 
 
 def _colour(locator):

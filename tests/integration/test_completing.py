@@ -391,7 +391,7 @@ class TestRefused:
         with pytest.raises(AirflowFailException, match="run_id must be a Tallyfy id"):
             complete(**{**APPROVAL, "run_id": "a/b"}, is_approved=True)
 
-    @pytest.mark.parametrize("name", [None, "", 5])
+    @pytest.mark.parametrize("name", [None, "", True])
     def test_a_task_without_a_name(self, sandbox, name):
         with pytest.raises(AirflowFailException, match="task must be a task's id, alias or title, but is"):
             complete(run_id=SEEDED_RUN_ID, task=name)

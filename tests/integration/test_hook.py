@@ -185,14 +185,14 @@ class TestFaults:
 
     def test_one_that_breaks_off_for_good(self, hook, sandbox, fault):
         fault("drop", method="GET", times=None)
-        with pytest.raises(TallyfyConnectionError, match="got no answer"):
+        with pytest.raises(TallyfyConnectionError, match="got no response"):
             hook.get_run(SEEDED_RUN_ID)
         assert asked(sandbox, "GET", RUN_PATH) == 5
 
     @pytest.mark.parametrize(("action", "was_applied"), [("drop", 0), ("apply_then_drop", 1)])
     def test_a_write_that_breaks_off_is_sent_once(self, hook, sandbox, fault, pauses, action, was_applied):
         fault(action, method="POST")
-        with pytest.raises(TallyfyIndeterminateError, match="may have been applied: look in Tallyfy"):
+        with pytest.raises(TallyfyIndeterminateError, match="may have been applied: check in Tallyfy"):
             hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
         assert asked(sandbox, "POST", "/api/organizations/sandbox/runs") == 1
         assert launched(sandbox, "Once") == was_applied
@@ -364,8 +364,8 @@ class TestTestConnection:
     @pytest.mark.parametrize(
         ("fields", "said"),
         [
-            ({"password": "wrong"}, "GET /me was answered with 401, saying: Unauthenticated."),
-            ({"login": "other"}, "GET /organizations/other was answered with 403"),
+            ({"password": "wrong"}, "GET /me returned 401: Unauthenticated."),
+            ({"login": "other"}, "GET /organizations/other returned 403"),
             ({"host": "http://127.0.0.1:9/api"}, "refused"),
         ],
     )

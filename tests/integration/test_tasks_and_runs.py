@@ -204,7 +204,7 @@ class TestTask:
     def test_a_name_that_was_rendered_to_nothing_is_refused_in_words(self, town, fired):
         event = fired(for_task(""))
         assert event["error"] == "TallyfyConfigurationError"
-        assert "names no task" in event["message"]
+        assert "task must be a task's id, alias or title" in event["message"]
 
 
 class TestRun:

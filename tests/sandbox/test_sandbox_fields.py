@@ -17,7 +17,8 @@ GOOD = {
     "plan": ["Starter"],
     "region": [EUROPE, {"id": 1, "text": "Europe"}],
     "modules": [[REPORTS], [REPORTS, {"id": 2, "text": "Automations", "selected": False}], []],
-    "licences": [["Standard", "25"]],
+    # One entry for each column: the documentation has one row, tallyfy/mcp-public that column's values in all rows.
+    "licences": [["Standard", "25"], [["Standard", "Enterprise"], ["25", "3"]]],
     "account_team": [{"users": [1001], "guests": ["a@b.example"], "groups": []}, {"users": ["1001"]}],
     "contract": [
         [{"id": "asset", "filename": "contract.pdf", "version": 1}],
@@ -180,6 +181,7 @@ def field(field_type):
         ),
         (FieldType.MULTISELECT, [{"id": 1, "text": "One"}], ""),
         (FieldType.TABLE, ["a", "b"], "a, b"),
+        (FieldType.TABLE, [["a", "b"], ["c", "d"]], "a, b, c, d"),
         (FieldType.ASSIGNEES_FORM, {"users": [1], "guests": ["a@b.example"]}, "1, a@b.example"),
         (FieldType.ASSIGNEES_FORM, {"users": [], "guests": []}, ""),
         (FieldType.FILE, [{"id": "x", "filename": "a.pdf"}], "a.pdf"),

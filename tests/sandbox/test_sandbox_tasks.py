@@ -206,7 +206,7 @@ def test_a_decision_on_an_ordinary_task_is_ignored(client):
     )
 
 
-def test_somebody_else_can_be_recorded_as_the_completer(client):
+def test_another_member_can_be_recorded_as_the_completer(client):
     run = client.launch()
     refused = client.complete(run["id"], "prepare_release_notes", override_user=7)
     assert (refused.status_code, list(refused.json()["errors"])) == (422, ["override_user"])
@@ -348,7 +348,7 @@ def test_the_organizations_tasks(client):
     assert len(client.data("/tasks", archived="only")) == 3
 
 
-def test_somebodys_tasks(client, light_client):
+def test_the_tasks_of_a_member(client, light_client):
     assert [task["alias"] for task in light_client.data("/me/tasks")] == ["set_up_account"]
     mine = client.data("/me/tasks")
     assert {task["alias"] for task in mine} == {"review_contract", "approve_release"}
@@ -432,3 +432,18 @@ def test_reopening_a_task_of_a_finished_run_makes_the_run_active_again(client):
     assert (run["completed_at"], run["progress"]["complete"]) == (None, 2)
     assert run["status"] in ("active", "delayed")
     assert run["progress"]["approved"] == 1
+
+
+def test_filter_by_the_day_of_creation(client):
+    today = client.control("GET", "/clock")["now"][:10]
+    one_off(client, "task")
+    client.advance(days=2)
+    later = client.control("GET", "/clock")["now"][:10]
+    one_off(client, "approval")
+
+    def created(days):
+        return [task["task_type"] for task in client.data("/tasks", created=days, is_oneoff="true")]
+
+    assert (created(today), created(later)) == (["task"], ["approval"])
+    assert len(created(f"{today}:{later}")) == 2
+    assert client.call("GET", "/tasks", params={"created": "lately"}).status_code == 422

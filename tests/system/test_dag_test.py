@@ -170,7 +170,7 @@ def test_launch_and_complete(action: str, dags_test: Callable[..., DagTest], san
         requests.post(f"{sandbox.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
     assert dags_test("launch_and_complete", "--conf", json.dumps({"name": "7.1"})).state() == "success"
     [run] = [run for run in sandbox.request("GET", "/runs") if run["name"] == "launch_and_complete 7.1"]
-    assert run["progress"] == {"complete": 2, "total": 3, "percent": 67}
+    assert run["progress"] == {"complete": 2, "total": 3, "percent": 67, "approved": 1, "rejected": 0}
 
 
 def test_a_dag_run_that_fails(

@@ -8,6 +8,7 @@ show it empty without an error.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date
@@ -15,10 +16,10 @@ from decimal import Decimal
 from json import dumps
 from pathlib import PurePath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted, quoter
-from airflow_provider_tallyfy.protocol.forms.fields import Column, FormField, Option, is_on, option_text
+from airflow_provider_tallyfy.protocol.forms.fields import Choice, FormField, is_on, option_text
 from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
 from airflow_provider_tallyfy.protocol.people import Directory, is_email
 from airflow_provider_tallyfy.protocol.scalars import plain_text
@@ -58,7 +59,7 @@ def encode_dropdown(field: FormField, value: Any, directory: Directory | None) -
 def encode_multiselect(field: FormField, value: Any, directory: Directory | None) -> list[dict[str, Any]]:
     """Return options as objects, each once; a set has no order, so its options come in the order of the field."""
     options = _by_text(field)
-    chosen: dict[Option, None] = {}
+    chosen: dict[Choice, None] = {}
     problems: list[str] = []
     for item in _each(value):
         # As Tallyfy returns it: all options, of which some are selected.
@@ -83,14 +84,14 @@ def encode_table(field: FormField, value: Any, directory: Directory | None) -> l
     (Tallyfy's MCP server).
     """
     rows = _rows(field, value)
-    wrong = next((row for row in rows if len(row) != len(field.columns)), None)
-    if wrong is not None:
-        quote = quoter(column.label for column in field.columns)
-        labels = listed(quote(column.label) for column in field.columns) or "none"
-        raise InvalidValueError(
-            f"an entry for each column ({labels}) was expected, but there is a row of {len(wrong)}"
-        )
-    columns = [list(map(_cell, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        if len(row) != len(field.columns):
+            labels = listed(map(quoter(texts := [column.text for column in field.columns]), texts))
+            raise InvalidValueError(
+                f"an entry for each column ({labels or 'none'}) was expected, but there is a row of {len(row)}"
+            )
+    cells = [["" if cell is None else plain_text(cell) for cell in row] for row in rows]
+    columns = [list(column) for column in zip(*cells, strict=True)]
     return [column[0] for column in columns] if len(rows) == 1 else columns
 
 
@@ -110,35 +111,37 @@ def encode_json(value: Any) -> Any:
     return value
 
 
-def _by_text(field: FormField) -> Index[Option]:
+def _by_text(field: FormField) -> Index[Choice]:
     """
     Return an index of the options by text, and by id if no option is itself a number, such as ``10`` or ``5 %``.
 
     Then a number may mean the one or the other, and ``{"id": …}`` says which.
     """
-
-    def text(option: Option) -> tuple[str, ...]:
-        return (option.text,)
-
-    by_id: Rank[Option] = Rank(lambda option: (str(option.id),))
-    ids = () if any(map(_is_number, field.options)) else (by_id,)
-    return index(field.options, Rank(text), Rank(text, normalized), *ids)
+    return _index(field.options, with_ids=not any(map(_is_number, field.options)))
 
 
-def _is_number(option: Option) -> bool:
+def _index(choices: Sequence[Choice], *, with_ids: bool = True) -> Index[Choice]:
+    def text(choice: Choice) -> tuple[str, ...]:
+        return (choice.text,)
+
+    by_id: Rank[Choice] = Rank(lambda choice: (str(choice.id),))
+    return index(choices, Rank(text), Rank(text, normalized), *([by_id] if with_ids else []))
+
+
+def _is_number(option: Choice) -> bool:
     return any(map(str.isdigit, option.text)) and not any(map(str.isalpha, option.text))
 
 
-def _find_option(field: FormField, options: Index[Option], value: Any) -> Option:
+def _find_option(field: FormField, options: Index[Choice], value: Any) -> Choice:
     """Return the one option that a value names: by text, by id, or as an object with one of them or both."""
     names: tuple[str, ...] = ()
     if isinstance(value, Mapping):
         key, text = value.get("id"), option_text(value)
         if field.has_hidden_options and key is not None and text is not None:
-            return Option(key, plain_text(text))
-        found = tuple(option for option in field.options if _is_described(option, key, text))
+            return Choice(key, plain_text(text))
         given = {name: part for name, part in (("id", key), ("text", text)) if part is not None}
         parts = [f"{name} {quoted(plain_text(part))}" for name, part in given.items()]
+        found = tuple(option for option in field.options if parts and _is_described(option, key, text))
         shown = f"an option with {' and '.join(parts) or 'neither id nor text'}"
     else:
         names = _option_names(value)
@@ -163,9 +166,7 @@ def _find_option(field: FormField, options: Index[Option], value: Any) -> Option
     raise InvalidValueError(f"{shown} is no option; {there_are if field.options else 'the field has none'}")
 
 
-def _is_described(option: Option, key: Any, text: Any) -> bool:
-    if key is None and text is None:
-        return False
+def _is_described(option: Choice, key: Any, text: Any) -> bool:
     return (key is None or str(key) == str(option.id)) and (text is None or plain_text(text) == option.text)
 
 
@@ -179,7 +180,7 @@ def _option_names(value: Any) -> tuple[str, ...]:
     return (plain_text(value),)
 
 
-def _chosen(option: Option) -> dict[str, Any]:
+def _chosen(option: Choice) -> dict[str, Any]:
     # Tallyfy wants the three keys, and the exact text (page "Launch process").
     return {"id": option.id, "text": option.text, "value": None}
 
@@ -188,15 +189,13 @@ def _rows(field: FormField, value: Any) -> list[Sequence[Any]]:
     """Return the rows of a table: one row, a list of rows (lists or mappings), or columns in a mapping."""
     if isinstance(value, Mapping):
         cells = _by_column(field, value)
-        columns = [list(cell) for cell in cells if _is_list(cell)]
-        if not columns:
+        heights = {len(cell) if _is_list(cell) else 1 for cell in cells if cell is not None}
+        if not any(map(_is_list, cells)):
             return [cells]
-        height = len(columns[0])
-        # A column that is not given is empty in all rows.
-        full = [[None] * height if cell is None else list(cell) if _is_list(cell) else [] for cell in cells]
-        if any(len(column) != height for column in full):
+        if len(heights) > 1 or not all(cell is None or _is_list(cell) for cell in cells):
             raise InvalidValueError("columns must be lists of the same length")
-        return [list(row) for row in zip(*full, strict=True)]
+        empty = [None] * heights.pop()  # a column that is not given
+        return list(zip(*(empty if cell is None else cell for cell in cells), strict=True))
     if not _is_list(value):
         raise InvalidValueError(
             f"a row, a list of rows, or a mapping by column was expected, not {described(value)}"
@@ -208,31 +207,23 @@ def _rows(field: FormField, value: Any) -> list[Sequence[Any]]:
 
 def _by_column(field: FormField, row: Mapping[Any, Any]) -> list[Any]:
     """Return what a mapping has for each column, ``None`` for nothing."""
-
-    def label(column: Column) -> tuple[str, ...]:
-        return (column.label,)
-
-    known = index(field.columns, Rank(label), Rank(label, normalized), Rank(lambda column: (str(column.id),)))
-    cells: dict[int | str, Any] = {}
+    known = _index(field.columns)
+    quote = quoter([*map(str, row), *(column.text for column in field.columns)])
+    there_are = listed(quote(column.text) for column in field.columns) or "none"
+    cells: dict[Choice, Any] = {}
     problems = []
     for name, cell in row.items():
         found = known.matches(str(name))
-        if len(found) == 1 and found[0].id not in cells:
-            cells[found[0].id] = cell
+        if len(found) == 1 and found[0] not in cells:
+            cells[found[0]] = cell
         elif len(found) == 1:
-            problems.append(f"the column {quoted(found[0].label)} is given twice")
+            problems.append(f"the column {quoted(found[0].text)} is given twice")
         else:
             fault = "no column" if not found else f"the name of {len(found)} columns"
-            quote = quoter([str(name), *(column.label for column in field.columns)])
-            there_are = listed(quote(column.label) for column in field.columns) or "none"
             problems.append(f"{quote(str(name))} is {fault}; there are {there_are}")
     if problems:
         raise InvalidValueError(*problems)
-    return [cells.get(column.id) for column in field.columns]
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else plain_text(value)
+    return [cells.get(column) for column in field.columns]
 
 
 def _file(file: Any) -> Any:
@@ -242,24 +233,20 @@ def _file(file: Any) -> Any:
         if not PurePath(path).is_absolute():
             raise InvalidValueError(f"the path of a file must be absolute, and {described(str(path))} is not")
         return LocalFile(str(path))
-    if isinstance(file, str) and urlsplit(file.strip()).scheme == "https":
+    if isinstance(file, str) and re.fullmatch(r"https://[^\s/]\S*", file.strip()):
         file = {"url": file.strip()}
     if isinstance(file, Mapping):
         url = file.get("url")
         if isinstance(url, str) and not file.get("id"):
             # A URL needs no upload (Tallyfy's command line, kickoff.go; MCP server).
-            file = {"filename": _file_name(url), "source": "url", **file}
+            path = re.split("[?#]", url, maxsplit=1)[0].rstrip("/")
+            file = {"filename": unquote(path.rpartition("/")[2]), "source": "url", **file}
         if file.get("filename") and any(file.get(name) for name in ("id", "full_url", "url")):
             return encode_json(dict(file))
     raise InvalidValueError(
         "a file is an https URL, {'filename': …, 'url': …}, the absolute path of a local file, or the object that "
         f"Tallyfy returned for its upload, with 'id' and 'filename', not {described(given)}"
     )
-
-
-def _file_name(url: str) -> str:
-    parts = urlsplit(url)
-    return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.netloc
 
 
 def _each(value: Any) -> Sequence[Any] | Set[Any]:

@@ -17,19 +17,11 @@ from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, 
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
-    """One choice of a radio, dropdown or multiselect field; one of a ``list`` may have no id."""
+class Choice:
+    """An option of a radio, dropdown or multiselect field, or a column of a table; one of a ``list`` may have no id."""
 
     id: int | str | None
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table field."""
-
-    id: int | str
-    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +45,9 @@ class FormField:
     label: str
     field_type: str
     required: bool = False
-    options: tuple[Option, ...] = ()
+    options: tuple[Choice, ...] = ()
     has_hidden_options: bool = False
-    columns: tuple[Column, ...] = ()
+    columns: tuple[Choice, ...] = ()
     has_default: bool = False
 
     @property
@@ -162,9 +154,9 @@ def _field(item: Mapping[str, Any]) -> FormField:
     if not is_id(item.get("id")) or not isinstance(field_type, str):
         raise MalformedResponseError("a form field has no id or no type")
     default, choices = item.get("default_value"), item.get("list")
-    if isinstance(choices, dict):
+    if isinstance(choices, dict):  # under a key that no source names
         choices = next((value for value in choices.values() if isinstance(value, list)), choices)
-    options = _options(item.get("options")) or _options(choices if isinstance(choices, list) else None)
+    options = _choices(item.get("options")) or _choices(choices if isinstance(choices, list) else None)
     return FormField(
         id=str(item["id"]),
         alias=_text(item.get("alias")),
@@ -173,19 +165,16 @@ def _field(item: Mapping[str, Any]) -> FormField:
         required=is_on(item.get("required")),
         options=options,
         has_hidden_options=not options and bool(choices),
-        columns=tuple(
-            Column(_id(column), _text(column.get("label")))
-            for column in _items(item.get("columns"), "columns")
-        ),
+        columns=_choices(item.get("columns")),
         # The official SDK's name for it (tallyfy 3.1.0, models.py).
         has_default=is_on(item.get("default_value_enabled")) and default not in (None, "", []),
     )
 
 
-def _options(value: Any) -> tuple[Option, ...]:
-    items = _items(value, "options", of=(dict, str, int, float))
+def _choices(value: Any) -> tuple[Choice, ...]:
+    items = _items(value, "options or columns", of=(dict, str, int, float))
     given = (item if isinstance(item, dict) else {"text": item} for item in items)
-    return tuple(Option(item.get("id"), _text(option_text(item))) for item in given)
+    return tuple(Choice(item.get("id"), _text(option_text(item))) for item in given)
 
 
 def _items(value: Any, what: str, of: tuple[type, ...] = (dict,)) -> list[Any]:
@@ -196,13 +185,6 @@ def _items(value: Any, what: str, of: tuple[type, ...] = (dict,)) -> list[Any]:
     if not isinstance(value, list) or not all(isinstance(item, of) for item in value):
         raise MalformedResponseError(f"{what} was expected, but there is {described(value)}")
     return value
-
-
-def _id(item: Mapping[str, Any]) -> int | str:
-    identifier = item.get("id")
-    if not is_id(identifier):
-        raise MalformedResponseError("a column of a table has no id")
-    return identifier
 
 
 def _text(value: Any) -> str:

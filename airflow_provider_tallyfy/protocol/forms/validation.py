@@ -23,26 +23,27 @@ from airflow_provider_tallyfy.protocol.validation import FormValuesError, Invali
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
-    """The fields that the keys of some values name, what is wrong, and which fields there are if a key names none."""
+    """
+    What the keys of some values name.
+
+    :param fields: the fields, by key.
+    :param problems: what is wrong.
+    :param there_are: which fields there are, in lines, if a key names none.
+    :param encoded: encoded values by field id, ``None`` for those that are blank; see :func:`_encode`.
+    """
 
     fields: dict[str, FormField]
     problems: list[str]
     there_are: list[str]
+    encoded: dict[str, Any]
 
-    def check(
-        self,
-        required: Iterable[FormField],
-        encoded: Mapping[str, Any],
-        values: Mapping[str, Any],
-        problem: str,
-    ) -> None:
+    def check(self, required: Iterable[FormField], values: Mapping[str, Any], problem: str) -> None:
         """Raise an error if anything is wrong, or a required field has no value; a wrong value is told already."""
-        invalid = {field.id for field in self.fields.values()} - encoded.keys()
-        empty = (field for field in required if field.required and is_blank(values.get(field.id)))
+        invalid = {field.id for field in self.fields.values()} - self.encoded.keys()
         problems = self.problems + [
             f"{quoted(field.name)} ({field.field_type}) is required, but {problem}"
-            for field in empty
-            if field.id not in invalid
+            for field in required
+            if field.required and is_blank(values.get(field.id)) and field.id not in invalid
         ]
         if problems:
             raise FormValuesError(problems, self.there_are)
@@ -60,10 +61,10 @@ def encode_kickoff(
     :raises FormValuesError: for all that is wrong, a missing required field among it. A required field to which the
         template gives a value of its own is left to Tallyfy.
     """
-    keys, encoded = _encode(fields, values, directory)
-    given = {key: value for key, value in encoded.items() if value is not None}
-    required = [field for field in fields if not field.has_default]
-    keys.check(required, encoded, given, "there is no value for it")
+    keys = _encode(fields, values, directory)
+    given = {key: value for key, value in keys.encoded.items() if value is not None}
+    required = (each for each in fields if not each.has_default)
+    keys.check(required, given, "there is no value for it")
     return given
 
 
@@ -84,13 +85,14 @@ def encode_task_values(
         empty is wrong too. See :func:`~airflow_provider_tallyfy.protocol.forms.fields.stored_values`.
     :raises FormValuesError: for all that is wrong.
     """
-    keys, encoded = _encode(fields, values, directory)
-    known = {field.id: field for field in fields}
+    keys = _encode(fields, values, directory)
+    known = {each.id: each for each in fields}
     written = {
-        key: field_types.cleared(known[key]) if value is None else value for key, value in encoded.items()
+        key: field_types.cleared(known[key]) if value is None else value
+        for key, value in keys.encoded.items()
     }
     required = () if stored is None else fields
-    keys.check(required, encoded, {**(stored or {}), **written}, "would be empty")
+    keys.check(required, {**(stored or {}), **written}, "would be empty")
     return written
 
 
@@ -145,17 +147,17 @@ def _keys(fields: Sequence[FormField], values: Mapping[str, Any]) -> _Keys:
     named: dict[str, FormField] = {}
     if not isinstance(values, Mapping):
         problem = f"values are given by field id, alias or label, not as {described(values)}"
-        return _Keys(named, [problem], _there_are(fields, ()))
+        return _Keys(named, [problem], _there_are(fields, ()), {})
     known = form_fields.by_name(fields)
     names: dict[str, str] = {}
     problems: list[str] = []
     there_are: list[str] = []
     quote = quoter([*map(str, values), *(field.name for field in fields)])
     for key in values:
-        found = known.matches(key) if isinstance(key, str) else ()
+        found = known.matches(str(key)) if isinstance(key, (str, int)) else ()
         if len(found) > 1:
             same = listed(form_fields.describe(found))
-            problems.append(f"{quote(key)} names {len(found)} fields alike: {same}; write the id")
+            problems.append(f"{quote(str(key))} names {len(found)} fields alike: {same}; write the id")
         elif not found:
             problems.append(f"{quote(str(key))} is no field of the form")
             there_are = there_are or _there_are(fields, values)
@@ -164,24 +166,19 @@ def _keys(fields: Sequence[FormField], values: Mapping[str, Any]) -> _Keys:
         else:
             named[key] = found[0]
             names[found[0].id] = key
-    return _Keys(named, problems, there_are)
+    return _Keys(named, problems, there_are, {})
 
 
 def _there_are(fields: Sequence[FormField], beside: Iterable[object]) -> list[str]:
     return choices("The fields are:", form_fields.describe(fields, beside)) or ["There are no fields."]
 
 
-def _encode(
-    fields: Sequence[FormField], values: Mapping[str, Any], directory: Directory | None
-) -> tuple[_Keys, dict[str, Any]]:
-    """Return the keys with all that is wrong, and encoded values by field id, ``None`` for those that are blank."""
+def _encode(fields: Sequence[FormField], values: Mapping[str, Any], directory: Directory | None) -> _Keys:
+    """Return the keys with the encoded values and all that is wrong with them."""
     keys = _keys(fields, values)
-    encoded: dict[str, Any] = {}
-    for key, field in keys.fields.items():
+    for key, named in keys.fields.items():
         try:
-            encoded[field.id] = field_types.encode(field, values[key], directory)
+            keys.encoded[named.id] = field_types.encode(named, values[key], directory)
         except InvalidValueError as error:
-            keys.problems.extend(
-                f"{quoted(key)} ({field.field_type}): {problem}" for problem in error.problems
-            )
-    return keys, encoded
+            keys.problems.extend(f"{quoted(key)} ({named.field_type}): {each}" for each in error.problems)
+    return keys

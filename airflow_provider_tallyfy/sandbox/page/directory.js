@@ -1,4 +1,4 @@
-/** Who is who in the organization: members and groups by id, and the people that somebody typed by name. */
+/** Who is who in the organization: members and groups by id, and the people that were typed by name. */
 
 import { list } from "./api.js";
 

@@ -1,5 +1,5 @@
 /**
- * Building and patching the document. What is shown is built anew as elements for every change, then the page is
+ * Building and patching the document. What is shown is built again as elements for every change, then the page is
  * made equal to them node by node: what stays the same stays the same node, with its focus and scroll position,
  * and a control that a person has changed keeps what they entered. Text only ever becomes text nodes.
  */
@@ -66,7 +66,7 @@ export function remember(form) {
   };
 }
 
-/** Let a form that is as the page made it follow the server again, although somebody typed in it. */
+/** Let a form that is as the page made it follow the server again, although a person typed in it. */
 export function forgetTouches(form) {
   if (!controls(form).some(isChanged)) form.reset();
 }

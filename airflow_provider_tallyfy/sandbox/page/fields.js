@@ -1,6 +1,6 @@
 /**
  * Form fields, of kick-off forms and of tasks alike: each type's input, the text its value is shown as, and the
- * value that the API wants back. Only what a person changed is sent, so nobody's other answers are overwritten.
+ * value that the API wants back. Only what a person changed is sent, so that other answers are not overwritten.
  */
 
 import { controls, h, isChanged } from "./dom.js";

@@ -1,11 +1,11 @@
 /**
- * Knowing at once that something changed. The server's event stream says so; while there is none, the page looks
+ * Knowing at once that something changed. The server's event stream says so; while there is none, the page polls
  * every two seconds by itself and tries to have the stream again, so that a restarted server is picked up.
  *
- * A tab that nobody sees does not listen: a browser has six connections to one server, for all tabs together.
+ * A hidden tab does not listen: a browser has six connections to one server, for all tabs together.
  */
 
-const LOOK_EVERY = 2000;
+const POLL_INTERVAL = 2000;
 
 /** Call `onChange` whenever something may have changed, and at once. */
 export function follow(onChange) {
@@ -14,16 +14,16 @@ export function follow(onChange) {
 
   function listen() {
     stream = new EventSource("/_page/events");
-    stream.onopen = stopLooking;
+    stream.onopen = stopPolling;
     stream.onmessage = onChange;
     stream.onerror = () => {
       stopListening();
-      timer ??= setInterval(look, LOOK_EVERY);
+      timer ??= setInterval(poll, POLL_INTERVAL);
       onChange();
     };
   }
 
-  function look() {
+  function poll() {
     onChange();
     if (stream === null) listen();
   }
@@ -33,15 +33,15 @@ export function follow(onChange) {
     stream = null;
   }
 
-  function stopLooking() {
+  function stopPolling() {
     clearInterval(timer);
     timer = null;
   }
 
   document.addEventListener("visibilitychange", () => {
     stopListening();
-    stopLooking();
-    if (!document.hidden) look();
+    stopPolling();
+    if (!document.hidden) poll();
   });
-  look();
+  poll();
 }

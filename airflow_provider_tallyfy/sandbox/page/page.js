@@ -41,7 +41,7 @@ function addressed() {
 
 let retryTimer = null;
 
-async function look() {
+async function fetchView() {
   const runId = addressed();
   const module = runId === null ? processList : process;
   clearTimeout(retryTimer);
@@ -86,23 +86,23 @@ async function begin() {
   );
 }
 
-let looking = null;
-let nextLook = null;
+let fetching = null;
+let nextFetch = null;
 
-/** Fetch and show the present state; resolves when a look that began after this call is over. */
+/** Fetch and show the present state; resolves when a fetch that began after this call is over. */
 function refresh() {
-  if (looking === null) {
-    looking = look().finally(() => {
-      looking = null;
+  if (fetching === null) {
+    fetching = fetchView().finally(() => {
+      fetching = null;
     });
-    return looking;
+    return fetching;
   }
-  nextLook ??= looking
+  nextFetch ??= fetching
     .finally(() => {
-      nextLook = null;
+      nextFetch = null;
     })
     .then(refresh, refresh);
-  return nextLook;
+  return nextFetch;
 }
 
 let eventTimer = null;

@@ -49,7 +49,7 @@ export function taskState(task) {
   return task.status === "not-started" && hasStarted ? "to-do" : task.status;
 }
 
-/** Whether somebody completed the task. */
+/** Whether the task is completed. */
 export function isDone(task) {
   return task.completed_at !== null && task.completed_at !== undefined;
 }
@@ -59,7 +59,7 @@ export function isHidden(task) {
   return task.status === "auto-skipped";
 }
 
-/** Whether the task is still somebody's work. */
+/** Whether the task is still to be done. */
 export function isOpen(task) {
   return !isDone(task) && !isHidden(task);
 }
@@ -94,7 +94,7 @@ export function progress(run) {
 
 /** The names of a task's owners, or that it has none. */
 export function ownerNames(owners, directory) {
-  return directory.named(owners) || "Nobody yet";
+  return directory.named(owners) || "Not assigned";
 }
 
 /** `count` of something, with a plural. */

@@ -48,7 +48,7 @@ async def get_form_fields(store: SandboxStore, run: ThisRun) -> JSONResponse:
 async def set_value(store: SandboxStore, caller: Member, given: Given) -> JSONResponse:
     """Change an answer by its id; a field without an answer has none, and Tallyfy then fails.
 
-    tallyfy/n8n describes that failure and has a test that fails when Tallyfy is mended.
+    tallyfy/n8n describes that failure, and has a test that fails once Tallyfy repairs it.
     """
     try:
         pairs = ((task, field_id) for task in store.tasks.values() for field_id in task.taskdata)

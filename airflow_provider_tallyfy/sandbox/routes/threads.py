@@ -31,10 +31,12 @@ async def comment(
 
 @router.put("/tasks/{task_id}/comment/{thread_id}")
 async def edit_comment(
-    store: SandboxStore, caller: Member, task: ThisTask, thread_id: str, body: schemas.EditComment
+    store: SandboxStore, caller: Member, task: ThisTask, thread_id: str, body: schemas.WriteComment
 ) -> JSONResponse:
     """Change the text of a comment, or its state."""
-    return answer(serializers.thread(threads.edit(store, caller, task, thread_id, **dict(body))))
+    return answer(
+        serializers.thread(threads.edit(store, caller, task, thread_id, body.content, state=body.state))
+    )
 
 
 @router.delete("/tasks/{task_id}/comment/{thread_id}")
@@ -47,7 +49,7 @@ async def delete_comment(store: SandboxStore, caller: Member, task: ThisTask, th
 @router.post("/tasks/{task_id}/problem")
 @router.post("/runs/{run_id}/problem")
 async def report_issue(
-    store: SandboxStore, caller: Member, subject: Subject, body: schemas.ReportIssue
+    store: SandboxStore, caller: Member, subject: Subject, body: schemas.WriteComment
 ) -> JSONResponse:
     """Report an issue: the task, or each task of the run, cannot be completed until it is resolved."""
     thread = threads.comment(store, caller, subject, body.content, label=ThreadLabel.PROBLEM)

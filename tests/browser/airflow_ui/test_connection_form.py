@@ -206,8 +206,8 @@ def test_the_button_test_accepts_a_connection_that_works(form, site, conn_id):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"password": "a-wrong-token"}, "GET /me was answered with 401, saying: Unauthenticated."),
-        ({"login": "other"}, "GET /organizations/other was answered with 403"),
+        ({"password": "a-wrong-token"}, "GET /me returned 401: Unauthenticated."),
+        ({"login": "other"}, "GET /organizations/other returned 403"),
         ({"login": ""}, "login (the organization id) is missing"),
         ({"port": 9}, "refused"),
     ],
@@ -233,7 +233,7 @@ def test_the_button_test_needs_no_port(form, conn_id, fill_in):
     ("token", "said"),
     [
         (TOKEN, "Connected to Tallyfy sandbox as Ada Okafor."),
-        ("a-wrong-token", "GET /me was answered with 401, saying: Unauthenticated."),
+        ("a-wrong-token", "GET /me returned 401: Unauthenticated."),
     ],
 )
 def test_what_is_typed_is_tested_before_it_is_saved_and_after(form, page, conn_id, fill_in, token, said):

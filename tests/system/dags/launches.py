@@ -43,7 +43,7 @@ with DAG("launch_and_complete", schedule=None, params=PARAMS) as launch_and_comp
     count = TallyfyApiOperator(
         task_id="count",
         endpoint="runs",
-        params={"q": NAME, "checklist_id": launch.output["checklist_id"]},
+        query={"q": NAME, "checklist_id": launch.output["checklist_id"]},
         paginate=True,
         response_filter=len,
     )

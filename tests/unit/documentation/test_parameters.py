@@ -31,7 +31,6 @@ REQUIRED = inspect.Parameter.empty
 #: Defaults that come from Airflow's configuration.
 CONFIGURED = {"deferrable": "`[operators] default_deferrable`", "timeout": "`[sensors] default_timeout`"}
 #: What Airflow takes away from every operator; ours gets it under another name.
-RENAMED = {"query": "params"}
 LITERAL = re.compile(r"`([^`]+)`")
 
 
@@ -42,12 +41,12 @@ def parameters(kind):
         if base.__module__.startswith("airflow_provider_tallyfy.") and "__init__" in vars(base):
             for name, parameter in inspect.signature(base.__init__).parameters.items():
                 if parameter.kind is parameter.KEYWORD_ONLY:
-                    found.setdefault(RENAMED.get(name, name), parameter.default)
+                    found.setdefault(name, parameter.default)
     return found
 
 
 def templated(kind):
-    return {RENAMED.get(name, name) for name in kind.template_fields}
+    return set(kind.template_fields)
 
 
 def rows(kind):

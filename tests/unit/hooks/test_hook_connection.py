@@ -43,6 +43,10 @@ class TestUri:
             ("https%3A%2F%2Fapi.tallyfy.com", "https://api.tallyfy.com"),
             ("http%3A%2F%2F127.0.0.1%3A8090%2Fapi", "http://127.0.0.1:8090/api"),
             ("[::1]:8090/http", "http://[::1]:8090/api"),
+            ("api.tallyfy.com", "https://api.tallyfy.com"),
+            ("go.tallyfy.com/api", "https://go.tallyfy.com/api"),
+            ("go.tallyfy.com/https/api", "https://go.tallyfy.com/api"),
+            ("t%C3%A4llyfy.test", "https://xn--tllyfy-bua.test/api"),
         ],
     )
     def test_host_port_and_schema(self, from_uri, place, api_url):

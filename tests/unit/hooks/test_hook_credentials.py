@@ -131,7 +131,7 @@ class TestAPersonsToken:
         requests_mock.post(EXCHANGE, status_code=status, json={"message": "No."})
         with pytest.raises(
             TallyfyAuthError,
-            match=r"POST /applications/acme/users/ada%40example\.com/token was answered with",
+            match=r"POST /applications/acme/users/ada%40example\.com/token returned",
         ) as told:
             application(user_email="ada@example.com").get_run("r1")
         assert (told.value.status, told.value.tallyfy_message) == (status, "No.")

@@ -35,9 +35,7 @@ def test_a_refusal_says_what_was_asked_what_came_and_what_to_do(
     with pytest.raises(exceptions.TallyfyError) as error:
         hook.request(method, "runs/r1", params={"q": "not in the text"})
     assert type(error.value) is kind
-    said = (
-        f"{method} {PATH} was answered with {status}, saying: It is so. (name: Too long.) (request id q-1). "
-    )
+    said = f"{method} {PATH} returned {status}: It is so. (name: Too long.) (request id q-1). "
     assert str(error.value).startswith(said)
     assert advice in str(error.value).removeprefix(said)
     assert error.value.status == status
@@ -50,7 +48,7 @@ def test_a_refusal_says_what_was_asked_what_came_and_what_to_do(
     ("method", "kind", "advice"),
     [
         ("GET", exceptions.TallyfyServerError, "try again later"),
-        ("POST", exceptions.TallyfyIndeterminateError, "It may have been applied: look in Tallyfy"),
+        ("POST", exceptions.TallyfyIndeterminateError, "It may have been applied: check in Tallyfy"),
     ],
 )
 def test_a_failing_server(hook, requests_mock, method, kind, advice):
@@ -60,9 +58,29 @@ def test_a_failing_server(hook, requests_mock, method, kind, advice):
     with pytest.raises(exceptions.TallyfyError) as error:
         hook.request(method, "runs/r1")
     assert type(error.value) is kind
-    assert str(error.value).startswith(f"{method} {PATH} was answered with 502 (request id q-1). ")
+    assert str(error.value).startswith(f"{method} {PATH} returned 502 (request id q-1). ")
     assert advice in str(error.value)
     assert (error.value.tallyfy_message, error.value.is_from_tallyfy) == (None, False)
+
+
+@pytest.mark.parametrize("content", ["<html>Blocked by policy</html>", "Blocked by policy", ""])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 429])
+def test_a_refusal_by_a_firewall_does_not_blame_the_token_alone(hook, requests_mock, status, content):
+    requests_mock.get(RUN, status_code=status, text=content)
+    with pytest.raises(exceptions.TallyfyError, match="not Tallyfy's, so a proxy or a firewall") as error:
+        hook.get_run("r1")
+    assert "host of connection 'tallyfy_default'" in str(error.value)
+    assert (": Blocked by policy. " in str(error.value)) is (content == "Blocked by policy")
+    assert (error.value.tallyfy_message, error.value.is_from_tallyfy) == (None, False)
+
+
+@pytest.mark.parametrize("message", ["API endpoint not found", "Endpoint not found."])
+def test_a_wrong_base_url_is_not_a_run_that_is_gone(hook, requests_mock, message):
+    requests_mock.get(RUN, status_code=404, json={"message": message})
+    with pytest.raises(exceptions.TallyfyNotFoundError) as error:
+        hook.get_run("r1")
+    assert "the path in the host of connection 'tallyfy_default'" in str(error.value)
+    assert "no such thing" not in str(error.value)
 
 
 def test_no_answer(hook, requests_mock):
@@ -70,7 +88,7 @@ def test_no_answer(hook, requests_mock):
     with pytest.raises(exceptions.TallyfyConnectionError) as error:
         hook.get_run("r1")
     said = str(error.value)
-    assert said.startswith(f"GET {PATH} got no answer: ReadTimeout: Read timed out.")
+    assert said.startswith(f"GET {PATH} got no response: ReadTimeout: Read timed out.")
     assert (
         "Check the host of connection 'tallyfy_default', its extra 'verify', and the network and proxies between."
         in said
@@ -86,7 +104,7 @@ def test_no_answer(hook, requests_mock):
             exceptions.TallyfyResponseError,
             "Check that the host of connection 'tallyfy_default' is Tallyfy's API",
         ),
-        ("POST", exceptions.TallyfyIndeterminateError, "It may have been applied: look in Tallyfy"),
+        ("POST", exceptions.TallyfyIndeterminateError, "It may have been applied: check in Tallyfy"),
     ],
 )
 def test_an_answer_that_cannot_be_read(hook, requests_mock, method, kind, advice):
@@ -97,7 +115,7 @@ def test_an_answer_that_cannot_be_read(hook, requests_mock, method, kind, advice
         assert type(error.value) is kind
         said = str(error.value)
         assert said.startswith(
-            f"{method} {PATH} was answered with 200 (request id q-1), but that cannot be read: the body is {what}"
+            f"{method} {PATH} returned 200 (request id q-1), but the response cannot be read: the body is {what}"
         )
         assert advice in said
 
@@ -135,7 +153,7 @@ def test_a_long_message_is_made_one_line_and_then_cut(hook, requests_mock):
         hook.get_run("r1")
     expected = ("Too long. " * 1000)[:500]
     assert error.value.tallyfy_message == expected
-    assert f"was answered with 422, saying: {expected}. " in str(error.value)
+    assert f"returned 422: {expected}. " in str(error.value)
 
 
 def test_a_long_message_is_one_short_line_of_the_log_too(hook, requests_mock, log):
@@ -145,7 +163,7 @@ def test_a_long_message_is_one_short_line_of_the_log_too(hook, requests_mock, lo
     )
     hook.get_run("r1")
     [line] = [record.getMessage() for record in log.records if record.name == "hook-under-test"]
-    assert f"saying: Maintenance. {'x' * 487}; trying again" in line
+    assert f": Maintenance. {'x' * 487}; retrying" in line
     assert "\n" not in line
 
 
@@ -202,7 +220,7 @@ def test_a_bad_argument_is_a_value_error_and_nothing_is_sent(hook, requests_mock
         lambda: hook.get_tasks("a/b"),
         lambda: hook.launch_run(None),
         lambda: hook.update_task("r1", "a b"),
-        lambda: hook.complete_task("r1", 7),
+        lambda: hook.complete_task("r1", -7),
         lambda: hook.request("HEAD", "runs"),
         lambda: hook.request("GET", "runs?q=a"),
         lambda: hook.request("GET", "https://other.test/"),

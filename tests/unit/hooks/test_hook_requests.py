@@ -89,6 +89,13 @@ class TestWhatIsSent:
         hook.get_conn().get(url)
         assert "Authorization" not in requests_mock.last_request.headers
 
+    def test_an_international_host_gets_the_token(self, connect, requests_mock):
+        requests_mock.get(
+            "https://xn--tllyfy-bua.test/api/organizations/acme/runs/r1", json={"data": {"id": "r1"}}
+        )
+        connect(host="t\u00e4llyfy.test").get_run("r1")
+        assert requests_mock.last_request.headers["Authorization"] == f"Bearer {TOKEN}"
+
     def test_a_netrc_file_is_not_used(self, hook, requests_mock, monkeypatch, tmp_path):
         netrc = tmp_path / "netrc"
         netrc.write_text("machine tallyfy.test login ada password other-secret\ndefault login a password b\n")
@@ -127,7 +134,7 @@ class TestRedirects:
             method, f"{ORGANIZATION}/runs", status_code=status, headers={"Location": "/api/x"}
         )
         with pytest.raises(
-            TallyfyResponseError, match=f"answered with {status}.* A redirect is not followed here"
+            TallyfyResponseError, match=f"returned {status}.* A redirect is not followed here"
         ):
             hook.request(method, "runs", json={})
         assert (requests_mock.call_count, pauses) == (1, [])
@@ -139,14 +146,12 @@ class TestRedirects:
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_one_that_leads_nowhere_is_refused_like_any_other(self, hook, requests_mock, method, location):
         requests_mock.request(method, RUN, status_code=302, headers={"Location": location})
-        with pytest.raises(
-            TallyfyResponseError, match=r"answered with 302\. A redirect is not followed here"
-        ):
+        with pytest.raises(TallyfyResponseError, match=r"returned 302\. A redirect is not followed here"):
             hook.request(method, "runs/r1")
 
     def test_one_without_a_place_is_a_refusal(self, hook, requests_mock):
         requests_mock.get(RUN, status_code=302)
-        with pytest.raises(TallyfyResponseError, match="answered with 302"):
+        with pytest.raises(TallyfyResponseError, match="returned 302"):
             hook.get_run("r1")
 
     @pytest.mark.parametrize("method", METHODS)

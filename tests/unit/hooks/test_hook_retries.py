@@ -136,17 +136,27 @@ class TestReads:
         requests_mock.get(RUN, [*troubles, GOOD])
         hook.get_run("r1")
         first, second = [r.getMessage() for r in log.records if r.name == "hook-under-test"]
-        answered = (
-            "GET /organizations/acme/runs/r1 was answered with 503, saying: Maintenance. (request id q-1)"
-        )
-        assert first.startswith(f"{answered}; trying again in ")
+        answered = "GET /organizations/acme/runs/r1 returned 503: Maintenance. (request id q-1)"
+        assert first.startswith(f"{answered}; retrying in ")
         assert second.startswith(
-            "GET /organizations/acme/runs/r1 got no answer: ReadTimeout: read timed out; trying"
+            "GET /organizations/acme/runs/r1 got no response: ReadTimeout: read timed out; retrying"
         )
 
 
 class TestRetryAfter:
-    @pytest.mark.parametrize(("given", "seconds"), [("7", 7), ("0", 0), (" 30 ", 30)])
+    @pytest.mark.parametrize(
+        ("given", "seconds"),
+        [
+            ("7", 7),
+            ("0", 0),
+            (" 30 ", 30),
+            ("1.5", 1.5),
+            ("0.25", 0.25),
+            ("7, 8", 8),
+            ("60,30", 60),
+            ("30, 60.5", 60.5),
+        ],
+    )
     @pytest.mark.parametrize("status", [429, 503])
     def test_in_seconds(self, hook, requests_mock, pauses, status, given, seconds):
         requests_mock.get(RUN, [{"status_code": status, "headers": {"Retry-After": given}}, GOOD])
@@ -168,14 +178,32 @@ class TestRetryAfter:
 
     @pytest.mark.parametrize(
         "given",
-        ["", "soon", "-5", "1.5", "9" * 5000, "2026-01-01", "7, 8"],
+        [
+            "",
+            "soon",
+            "-5",
+            "-1.5",
+            "1.",
+            ".5",
+            "1e3",
+            "nan",
+            "inf",
+            "7,",
+            ",7",
+            "7, soon",
+            "7 s",
+            "2026-01-01",
+            "\u0667",
+        ],
     )
     def test_a_malformed_one_is_as_good_as_none(self, hook, requests_mock, pauses, given):
         requests_mock.get(RUN, [{"status_code": 429, "headers": {"Retry-After": given}}, GOOD])
         hook.get_run("r1")
         assert pauses[0] <= 1
 
-    @pytest.mark.parametrize("given", ["121", "86400", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+    @pytest.mark.parametrize(
+        "given", ["121", "86400", "120.5", "7, 86400", "9" * 400, "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"]
+    )
     def test_none_holds_a_caller_for_longer_than_the_ceiling(self, hook, requests_mock, pauses, given):
         requests_mock.get(RUN, [{"status_code": 429, "headers": {"Retry-After": given}}, GOOD])
         hook.get_run("r1")
@@ -220,15 +248,19 @@ class TestWrites:
     @pytest.mark.parametrize("error", named(SENT_PERHAPS))
     def test_what_may_have_been_sent_is_not_repeated(self, hook, requests_mock, pauses, method, error):
         requests_mock.request(method, RUN, exc=error)
-        with pytest.raises(TallyfyIndeterminateError, match="may have been applied: look in Tallyfy") as told:
+        with pytest.raises(
+            TallyfyIndeterminateError, match="may have been applied: check in Tallyfy"
+        ) as told:
             hook.request(method, "runs/r1")
-        assert str(told.value).startswith(f"{method} /organizations/acme/runs/r1 got no answer: ")
+        assert str(told.value).startswith(f"{method} /organizations/acme/runs/r1 got no response: ")
         assert (requests_mock.call_count, pauses) == (1, [])
 
     @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 507, 599])
     def test_a_server_error_is_not_repeated(self, hook, requests_mock, pauses, method, status):
         requests_mock.request(method, RUN, status_code=status, json={"message": "Oops."})
-        with pytest.raises(TallyfyIndeterminateError, match="may have been applied: look in Tallyfy") as told:
+        with pytest.raises(
+            TallyfyIndeterminateError, match="may have been applied: check in Tallyfy"
+        ) as told:
             hook.request(method, "runs/r1")
         assert (told.value.status, told.value.tallyfy_message) == (status, "Oops.")
         assert (requests_mock.call_count, pauses) == (1, [])

@@ -312,6 +312,8 @@ class TestRendering:
     def test_what_is_no_text_is_left_out(self, tallyfy, context, log, broken, kept):
         tallyfy.get(f"{API}/users", json={"data": [{"id": 7, "email": "ada@example.com"}]})
         tallyfy.get(f"{API}/groups", json={"data": []})
+        steps = [{"id": "s1", "title": "Fix", "roles": ["a", "b"]}]
+        tallyfy.get(f"{API}/checklists/c1", json={"data": {**CHECKLIST, "steps": steps}})
         launch_notifier(**broken)(context)
         [body] = sent(tallyfy)
         common = ("checklist_id", "name", "prerun", "summary")
@@ -549,7 +551,7 @@ class TestLimits:
         limited(3600)(context)
         assert clock.pauses == []
         assert len(sent(tallyfy)) == 1
-        assert "was answered with 429, saying: Too many." in errors(log)[0]
+        assert "returned 429: Too many." in errors(log)[0]
 
     def test_a_burst_is(self, tallyfy, context, clock, log, limited):
         limited(3, {"status_code": 201, "json": {"data": {"id": "r1"}}})(context)

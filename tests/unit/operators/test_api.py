@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
@@ -25,7 +25,7 @@ def dag():
 
 def test_the_whole_answer(connection, requests_mock):
     requests_mock.get(f"{API}/tags", json={"data": [{"id": "t1"}], "meta": {}})
-    assert call(endpoint="tags", params={"q": "Ur gent", "archived": None}) == {
+    assert call(endpoint="tags", query={"q": "Ur gent", "archived": None}) == {
         "data": [{"id": "t1"}],
         "meta": {},
     }
@@ -33,16 +33,16 @@ def test_the_whole_answer(connection, requests_mock):
 
 
 @pytest.mark.parametrize("paginate", [False, True])
-def test_params_that_a_template_made_a_text_of(connection, requests_mock, paginate):
-    with pytest.raises(AirflowFailException, match="params must be a mapping, not the text"):
-        call(endpoint="tags", params="q=1", paginate=paginate)
+def test_a_query_that_a_template_made_a_text_of(connection, requests_mock, paginate):
+    with pytest.raises(AirflowFailException, match="query must be a mapping, not the text"):
+        call(endpoint="tags", query="q=1", paginate=paginate)
     assert not requests_mock.called
 
 
-def test_params_may_be_the_output_of_a_task(dag):
+def test_a_query_may_be_the_output_of_a_task(dag):
     with dag:
         output = TallyfyGetRunOperator(task_id="before", run_id="r1").output
-        after = TallyfyApiOperator(task_id="after", endpoint="tags", params=output)
+        after = TallyfyApiOperator(task_id="after", endpoint="tags", query=output)
     assert after.upstream_task_ids == {"before"}
 
 
@@ -67,7 +67,7 @@ def test_all_pages(connection, requests_mock):
         return {"data": [{"id": number}], "meta": {"pagination": {"current_page": number, "total_pages": 2}}}
 
     requests_mock.get(f"{API}/users", [{"json": page(1)}, {"json": page(2)}])
-    assert call(endpoint="users", paginate=True, params={"q": "a"}) == [{"id": 1}, {"id": 2}]
+    assert call(endpoint="users", paginate=True, query={"q": "a"}) == [{"id": 1}, {"id": 2}]
     assert requests_mock.last_request.qs == {"q": ["a"], "page": ["2"], "per_page": ["100"]}
     requests_mock.get(f"{API}/users", [{"json": page(1)}, {"json": page(2)}])
     assert call(endpoint="users", paginate=True, response_filter=len) == 2
@@ -86,7 +86,7 @@ def test_pages_of_what_has_none(connection, requests_mock, more):
         {"endpoint": "../me"},
         {"endpoint": "runs?q=1"},
         {"endpoint": "runs", "method": "FETCH"},
-        {"endpoint": "runs", "params": {"q": object()}},
+        {"endpoint": "runs", "query": {"q": object()}},
         {"endpoint": "runs", "method": "POST", "json": float("nan")},
     ],
 )
@@ -108,35 +108,27 @@ def test_a_write_in_doubt(connection, requests_mock):
         call(endpoint="tags", method="POST", json={"title": "Urgent"})
 
 
-class TestParams:
-    """Airflow has a parameter of that name too: the DAG's, which are in every operator."""
+class TestQuery:
+    """Not ``params``: Airflow takes those from every operator, and mixes the DAG's in."""
 
-    def test_they_are_the_querys_alone(self, dag):
-        operator = TallyfyApiOperator(
-            task_id="call", endpoint="runs", params={"status": "active", "since": date(2026, 1, 5)}
-        )
-        assert operator.query == {"status": "active", "since": date(2026, 1, 5)}
+    def test_it_is_its_own_beside_the_params_of_the_dag(self, dag):
+        operator = TallyfyApiOperator(task_id="call", endpoint="runs", query={"status": "active"})
+        assert operator.query == {"status": "active"}
         assert {name: operator.params[name] for name in operator.params} == {"status": "active", "x": 1}
         assert TallyfyApiOperator(task_id="without", endpoint="runs").query is None
 
-    def test_they_may_come_from_another_task(self, dag):
-        read = TallyfyGetRunOperator(task_id="read", run_id="r1")
-        operator = TallyfyApiOperator(task_id="call", endpoint="runs", params={"q": read.output["name"]})
-        assert operator.upstream_task_ids == {"read"}
-
-    def test_in_a_mapped_task(self, dag):
-        mapped = TallyfyApiOperator.partial(task_id="call", params={"q": "a", "x": 2}).expand(
+    def test_in_a_mapped_task_it_may_equal_the_params_of_the_dag(self, dag):
+        mapped = TallyfyApiOperator.partial(task_id="call", query={"status": "active", "x": 1}).expand(
             endpoint=["runs", "tasks"]
         )
         operator = mapped.unmap({"endpoint": "runs"})
-        assert (operator.endpoint, operator.query) == ("runs", {"q": "a", "x": 2})
-        assert "query" not in TallyfyApiOperator.partial(task_id="b").expand(endpoint=["a"]).partial_kwargs
+        assert (operator.endpoint, operator.query) == ("runs", {"status": "active", "x": 1})
 
     def test_mapped_over(self, dag):
         mapped = TallyfyApiOperator.partial(task_id="call", endpoint="runs").expand(
-            query=[{"q": "a"}, {"q": "b"}]
+            query=[{"status": "active"}, {"q": "b"}]
         )
-        assert mapped.unmap({"query": {"q": "b"}}).query == {"q": "b"}
+        assert mapped.unmap({"query": {"status": "active"}}).query == {"status": "active"}
 
     def test_what_is_templated(self):
         assert TallyfyApiOperator.template_fields == (

@@ -27,7 +27,7 @@ CHECKLIST = {
         {"id": "f1", "alias": "name", "label": "Name", "field_type": "text", "required": True},
         {"id": "f2", "alias": "team", "label": "Team", "field_type": "assignees_form"},
     ],
-    "steps": [{"id": "s1", "alias": "sign", "title": "Sign"}],
+    "steps": [{"id": "s1", "alias": "sign", "title": "Sign", "roles": [{"id": "role1"}]}],
 }
 
 

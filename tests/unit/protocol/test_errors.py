@@ -68,7 +68,10 @@ def test_the_status_decides(status, kind):
             "The given data was invalid. (name: Too long. Too dull.; users: None)",
         ),
         ({"errors": {"name": ["Too long."]}}, "name: Too long."),
-        ({"errors": {"name": ["Too long.", {"rule": "max"}, ["x"], 7, None]}}, "name: Too long. rule: max x"),
+        (
+            {"errors": {"name": ["Too long.", {"rule": "max"}, ["x"], 7, None]}},
+            "name: Too long. rule: max x 7",
+        ),
         (
             {"message": "No.", "errors": {"name": {"rule": None}, "tags": ["Unknown."]}},
             "No. (name: rule; tags: Unknown.)",
@@ -104,7 +107,27 @@ def test_the_status_decides(status, kind):
         ({"message": 12}, None),
         ({}, None),
         ([], None),
-        ("No.", None),
+        ("No.", "No."),
+        (["No.", "Never."], "No. Never."),
+        ([{"message": "No."}], "message: No."),
+        ({"name": ["Too long."], "users": ["Unknown.", "Twice."]}, "name: Too long.; users: Unknown. Twice."),
+        ({"data": {"id": "r1", "name": "Onboard Ada"}}, None),
+        ({"detail": "Not authenticated."}, "Not authenticated."),
+        ({"errors": "No."}, "No."),
+        (
+            {
+                "errors": [
+                    {"field": "name", "message": "Too long."},
+                    {"field": "tags", "message": ["A.", "B."]},
+                ]
+            },
+            "name: Too long. tags: A. B.",
+        ),
+        ({"error": {"code": "SEATS", "message": "Full.", "details": {"limit": 5}}}, "Full. (limit: 5)"),
+        ({"error": {"message": {"prerun": [{"f1": ["Too long."]}]}}}, "prerun: f1: Too long."),
+        ({"error": {"errors": {"name": ["Too long."]}}}, "name: Too long."),
+        ({"error": ["No."]}, "No."),
+        ({"error": True, "code": 404}, None),
         (None, None),
     ],
 )
@@ -125,18 +148,31 @@ def test_a_long_message_is_left_whole():
 
 @pytest.mark.parametrize(
     "content",
-    [b"<html><h1>502 Bad Gateway</h1></html>", b"upstream timed out", b"\xff\xfe", b'{"message": "cu'],
+    [
+        b"<html><h1>502 Bad Gateway</h1></html>",
+        b"\n<!doctype html>",
+        b"\xff\xfe",
+        b'{"message": "cu',
+        b'["cu',
+        b"",
+    ],
 )
 def test_a_proxys_page_says_nothing_and_is_not_tallyfys(content):
     failure = read_error(502, {}, content)
     assert (failure.message, failure.is_from_tallyfy) == (None, False)
 
 
+@pytest.mark.parametrize("content", [b"upstream timed out\n", b'"upstream timed out"'])
+def test_text_is_shown_and_is_not_tallyfys(content):
+    failure = read_error(502, {}, content)
+    assert (failure.message, failure.is_from_tallyfy) == ("upstream timed out", False)
+
+
 def test_an_error_of_the_api_is_tallyfys():
     assert read_error(404, {}, b'{"message": "Not found."}').is_from_tallyfy
 
 
-@pytest.mark.parametrize("content", [b"", b"  \n", b'"Not found"', b"[]", b"null"])
+@pytest.mark.parametrize("content", [b"", b"  \n", b"[]", b"null"])
 def test_a_body_that_is_no_object_is_not_tallyfys(content):
     failure = read_error(404, {}, content)
     assert (failure.message, failure.is_from_tallyfy) == (None, False)

@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_tallyfy.protocol.forms.fields import (
-    Column,
+    Choice,
     FormField,
-    Option,
     by_name,
     keys,
     read_form_fields,
@@ -24,7 +23,7 @@ PLAN = {
     "required": True,
     "options": [{"id": 1, "text": "Gold", "value": None, "required": False}],
 }
-READ = FormField("f1", "plan", "Plan", "radio", required=True, options=(Option(1, "Gold"),))
+READ = FormField("f1", "plan", "Plan", "radio", required=True, options=(Choice(1, "Gold"),))
 
 
 @pytest.mark.parametrize("value", [[PLAN], {"data": [PLAN]}, [PLAN, PLAN], {"data": [PLAN], "meta": {}}])
@@ -51,7 +50,7 @@ def test_no_fields(value):
         [{**PLAN, "options": "Gold"}],
         [{**PLAN, "options": [None]}],
         [{**PLAN, "options": {"id": 1}}],
-        [{**PLAN, "columns": [{"label": "A"}]}],
+        [{**PLAN, "columns": "A"}],
     ],
 )
 def test_what_is_no_list_of_fields_is_refused(value):
@@ -64,17 +63,17 @@ def test_what_is_no_list_of_fields_is_refused(value):
     [
         ({}, {}),
         ({"options": None, "columns": None, "alias": None, "required": None}, {"alias": ""}),
-        ({"options": {"data": [{"id": "a", "text": 5}]}}, {"options": (Option("a", "5"),)}),
-        ({"options": [{"id": 1, "text": None}]}, {"options": (Option(1, ""),)}),
-        ({"options": [{"id": 1, "label": "Gold"}]}, {"options": (Option(1, "Gold"),)}),
-        ({"options": [{"id": 1, "text": None, "value": "Gold"}]}, {"options": (Option(1, "Gold"),)}),
-        ({"options": ["Gold", 5]}, {"options": (Option(None, "Gold"), Option(None, "5"))}),
-        ({"options": [], "list": ["Gold"]}, {"options": (Option(None, "Gold"),)}),
-        ({"options": [{"id": 1, "text": "Gold"}], "list": "5eed"}, {"options": (Option(1, "Gold"),)}),
+        ({"options": {"data": [{"id": "a", "text": 5}]}}, {"options": (Choice("a", "5"),)}),
+        ({"options": [{"id": 1, "text": None}]}, {"options": (Choice(1, ""),)}),
+        ({"options": [{"id": 1, "label": "Gold"}]}, {"options": (Choice(1, "Gold"),)}),
+        ({"options": [{"id": 1, "text": None, "value": "Gold"}]}, {"options": (Choice(1, "Gold"),)}),
+        ({"options": ["Gold", 5]}, {"options": (Choice(None, "Gold"), Choice(None, "5"))}),
+        ({"options": [], "list": ["Gold"]}, {"options": (Choice(None, "Gold"),)}),
+        ({"options": [{"id": 1, "text": "Gold"}], "list": "5eed"}, {"options": (Choice(1, "Gold"),)}),
         ({"list": "5eed"}, {"has_hidden_options": True}),
         ({"list": {"id": "5eed"}}, {"has_hidden_options": True}),
         ({"list": None}, {}),
-        ({"columns": [{"id": 1, "label": "Item"}]}, {"columns": (Column(1, "Item"),)}),
+        ({"columns": [{"id": 1, "label": "Item"}]}, {"columns": (Choice(1, "Item"),)}),
         ({"required": 1}, {"required": True}),
         ({"required": "1"}, {"required": True}),
         ({"required": "0"}, {}),

@@ -116,8 +116,8 @@ class TestEncodeKickoff:
                 "- 'modules' (multiselect): '7' is no option; choose from 'Gold', 'Silver'",
                 "- 'licences' (table): an entry for each column ('A', 'B') was expected, but there is a row of 1",
                 "- 'notes' (textarea): a text was expected, not a list of 1",
-                "- 'team' (assignees_form): an assignee is a member's id, an e-mail address, or a group's id or name, "
-                "not true",
+                "- 'team' (assignees_form): an assignee is an e-mail address, or the id or name of a member or a "
+                "group, not true",
                 "The fields are:",
                 "  'Customer name' (text, required; alias customer_name, id f1)",
                 "  'Plan' (radio, required; alias plan, id f2)",

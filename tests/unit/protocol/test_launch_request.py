@@ -108,3 +108,51 @@ class TestPeopleAndName:
         assert "owner_id: one member was expected" in problems
         assert "users: 'nobody@example.com' is no member; there are" in problems
         assert "groups: 'No such group' is no group; there are" in problems
+
+
+WITH_ROLES = {
+    **CHECKLIST,
+    "steps": [{"id": "s1", "title": "Sign", "roles": ["r1"]}, {"id": "s2", "roles": {"data": [{"id": 7}]}}],
+}
+
+
+class TestRoles:
+    def test_roles_that_steps_name(self):
+        sent = encode_launch(
+            WITH_ROLES,
+            {"Name": "x"},
+            roles={"r1": {"users": [1001]}, 7: "ada@example.com"},
+            directory=DIRECTORY,
+        )
+        nobody = {"guests": [], "groups": []}
+        assert sent["roles"] == {"r1": {"users": [1001], **nobody}, "7": {"users": [1001], **nobody}}
+
+    @pytest.mark.parametrize(
+        ("checklist", "there_are"),
+        [
+            (WITH_ROLES, ["The roles are:", "  r1", "  7"]),
+            (CHECKLIST, ["No step of the template names a role."]),
+        ],
+    )
+    def test_another_role_is_refused(self, checklist, there_are):
+        with pytest.raises(FormValuesError) as error:
+            encode_launch(checklist, {"Name": "x"}, roles={"r2": {"users": [1001]}})
+        assert str(error.value).splitlines()[1:] == ["- roles: 'r2' is no role of the template", *there_are]
+
+    @pytest.mark.parametrize("roles", ["r1", ["r1"], {"r1": {"user": [1]}}, {"r1": True}])
+    def test_what_is_no_mapping_of_assignees(self, roles):
+        with pytest.raises(FormValuesError, match="roles: "):
+            encode_launch(WITH_ROLES, {"Name": "x"}, roles=roles)
+
+
+@pytest.mark.parametrize("name", ["tags", "folders"])
+def test_an_id_in_place_of_a_list(name):
+    with pytest.raises(FormValuesError, match=rf"{name}: a list of ids was expected, such as \['one-id'\]"):
+        encode_launch(CHECKLIST, {"Name": "x"}, **{name: "one-id"})
+
+
+def test_a_deadline_is_in_utc():
+    deadline = {"Sign": {"deadline": "2026-01-05T17:00:00+01:00"}}
+    assert encode_launch(CHECKLIST, {"Name": "x"}, deadline)["tasks"] == {
+        "s1": {"deadline": "2026-01-05T16:00:00.000Z"}
+    }

@@ -33,6 +33,10 @@ def assigned(users=(), guests=(), groups=()):
         (" ben@example.com ", assigned([1002])),
         ("grace@example.org", assigned(guests=["grace@example.org"])),
         (" grace@example.org", assigned(guests=["grace@example.org"])),
+        ("grace@example.org\n", assigned(guests=["grace@example.org"])),
+        ("\tben@example.com\r\n", assigned([1002])),
+        ({"guests": ["grace@example.org\n"]}, assigned(guests=["grace@example.org"])),
+        ({"users": ["ada@example.com\n"]}, assigned([1001])),
         ("g1", assigned(groups=["g1"])),
         ("Release managers", assigned(groups=["g1"])),
         ("release MANAGERS", assigned(groups=["g1"])),
@@ -71,11 +75,13 @@ def test_assignees_as_tallyfy_takes_them(value, encoded):
         ("a\ud800@c.example", "a guest is named by e-mail address"),
         (
             "Release",
-            "'Release' is no group; there are 'Release managers', 'Customer success', 'customer Success'",
+            "'Release' is no e-mail address, and neither a member nor a group; the groups are 'Release managers', "
+            "'Customer success', 'customer Success'",
         ),
-        ("CUSTOMER SUCCESS", "'CUSTOMER SUCCESS' is the name of 2 groups; say one of the ids g2, g3"),
+        ("CUSTOMER SUCCESS", "'CUSTOMER SUCCESS' is ambiguous: 2 groups are called so; use an id: g2, g3"),
+        ({"groups": ["Nobody"]}, "'Nobody' is no group; there are 'Release managers'"),
         ({"users": ["x@y.example"]}, "'x@y.example' is no member"),
-        ({"users": [None]}, "a member is named by id or e-mail address, not by nothing"),
+        ({"users": [None]}, "a member is named by id, e-mail address or full name, not by nothing"),
         ({"guests": [1001]}, "a guest is named by e-mail address, not by a number"),
         ({"groups": [1.5]}, "a group is named by id or name, not by a number"),
         ({"people": [1001]}, "'people' is none of the lists users, guests, groups"),
@@ -91,6 +97,64 @@ def test_all_who_are_nobody_are_told_at_once():
     with pytest.raises(InvalidValueError) as error:
         encode_assignees({"users": [7, 8], "people": [1]}, DIRECTORY)
     assert len(error.value.problems) == 3
+
+
+NAMES = Directory(
+    members=(
+        Member(1001, "ada@example.com", "Ada Okafor"),
+        Member(1002, "ben@example.com", "Ben Weiß"),
+        Member(1003, "ben@example.org", "ben weiß"),
+        Member(1004, "kim@example.com", "Kim Lee"),
+        Member(1005, "kim@example.org", "Kim Lee"),
+        Member(1006, "sales@example.com", "Sales"),
+        Member(1007, "li@example.com", "li@example.org"),
+    ),
+    groups=(Group("g1", "Sales"), Group("g2", "Legal"), Group("g3", "@ night")),
+)
+
+
+class TestFullNames:
+    @pytest.mark.parametrize(
+        ("value", "encoded"),
+        [
+            ("Ada Okafor", assigned([1001])),
+            (" ada  OKAFOR\n", assigned([1001])),
+            ({"users": ["Ada Okafor", "ada@example.com"]}, assigned([1001])),
+            ("Ben Weiß", assigned([1002])),
+            ("ben weiß", assigned([1003])),
+            ("Legal", assigned(groups=["g2"])),
+            (["Ada Okafor", "Legal", "grace@example.org"], assigned([1001], ["grace@example.org"], ["g2"])),
+            ({"users": ["Sales"]}, assigned([1006])),
+            ({"groups": ["Sales"]}, assigned(groups=["g1"])),
+            ("@ night", assigned(groups=["g3"])),
+            ("li@example.org", assigned([1007])),
+        ],
+    )
+    def test_a_member_is_found_by_it(self, value, encoded):
+        assert encode_assignees(value, NAMES) == encoded
+
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            (
+                {"users": ["Kim Lee"]},
+                "'Kim Lee' is ambiguous: 2 members are called so; use an id: 1004 (kim@example.com), 1005 (kim@",
+            ),
+            ("kim lee", "'kim lee' is ambiguous: 2 members are called so; use an id: 1004"),
+            ("BEN WEISS", "'BEN WEISS' is ambiguous: 2 members are called so; use an id: 1002"),
+            ("Sales", "of a member and of a group; use an id: {'users': [1006], 'groups': ['g1']}"),
+            ("Ada", "'Ada' is no e-mail address, and neither a member nor a group"),
+            ({"users": ["Legal"]}, "'Legal' is no member"),
+        ],
+    )
+    def test_one_that_fits_several_or_none_is_refused(self, value, said):
+        with pytest.raises(InvalidValueError) as error:
+            encode_assignees(value, NAMES)
+        assert said in str(error.value)
+
+    def test_it_needs_the_directory(self):
+        assert needs_directory({"users": ["Ada Okafor"]})
+        assert needs_directory("Ada Okafor")
 
 
 class TestWithoutADirectory:
@@ -151,6 +215,24 @@ class TestReadDirectory:
             (Member(1001, "ada@example.com", "Ada"), Member(1002, "")),
             (Group("g1", "Release managers"), Group(5, "")),
         )
+
+    def test_what_two_pages_show_is_there_once(self):
+        ada = {"id": 1001, "email": "ada@example.com", "full_name": "Ada"}
+        group = {"id": "g1", "name": "Staff"}
+        directory = read_directory([ada, {"id": 1002}, {**ada, "id": "1001"}], [group, group])
+        assert (directory.member("Ada").id, directory.group("Staff").id) == (1001, "g1")
+        assert (len(directory.members), len(directory.groups)) == (2, 1)
+
+    @pytest.mark.parametrize(
+        ("item", "name"),
+        [
+            ({"first_name": "Ada", "last_name": "Okafor"}, "Ada Okafor"),
+            ({"full_name": "", "first_name": "Ada", "last_name": None}, "Ada"),
+            ({"full_name": "Dr. Ada Okafor", "first_name": "Ada"}, "Dr. Ada Okafor"),
+        ],
+    )
+    def test_the_full_name(self, item, name):
+        assert read_directory([{"id": 1, **item}]).members[0].name == name
 
     @pytest.mark.parametrize(
         "members", [[{"email": "a@b.example"}], [{"id": None}], [{"id": True}], [{"id": "a"}]]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 import requests
@@ -232,7 +232,7 @@ class TestTasks:
         made = api_requests.complete_task("acme", "r1", "t1", values)
         assert (made.method, made.target, made.json) == ("POST", f"{RUN}/completed-tasks", body)
 
-    @pytest.mark.parametrize("bad", ["", "..", "a/b", "%2e%2e", None, 1])
+    @pytest.mark.parametrize("bad", ["", "..", "a/b", "%2e%2e", None, -1])
     def test_every_id_is_checked_by_its_name(self, bad):
         for name, make in {
             "run_id": [
@@ -280,3 +280,36 @@ class TestAccounts:
         assert made.method == "POST"
         assert made.target == "/applications/acme/users/ada%2F..%2Fben%40example.com/token"
         assert made.json is None
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"is_approved": "yes"}, "is_approved must be True or False, not str"),
+        ({"is_approved": 1}, "is_approved must be True or False, not int"),
+        ({"override_user": True}, "override_user must be the id of a member, a number, not bool"),
+        ({"override_user": "ada@example.com"}, "override_user must be the id of a member, a number, not str"),
+    ],
+)
+def test_a_completion_with_what_is_no_decision_or_no_member(values, said):
+    with pytest.raises(ValueError, match=said):
+        api_requests.complete_task("acme", "r1", "t1", values)
+
+
+@pytest.mark.parametrize("name", ["tags", "users", "groups", "folders"])
+def test_a_launch_with_a_text_in_place_of_a_list(name):
+    with pytest.raises(ValueError, match=f"{name} must be a list of ids, not str"):
+        api_requests.launch_run("acme", "c1", {name: "one-id"})
+    assert api_requests.launch_run("acme", "c1", {name: ["one-id"]}).json[name] == ["one-id"]
+
+
+@pytest.mark.parametrize(
+    ("deadline", "sent"),
+    [
+        ("2026-01-05T17:00:00+01:00", "2026-01-05T16:00:00.000Z"),
+        (datetime(2026, 1, 5, 16, tzinfo=UTC), "2026-01-05T16:00:00.000Z"),
+        ("2026-01-05 17:00:00", "2026-01-05 17:00:00"),
+    ],
+)
+def test_a_deadline_is_sent_in_utc(deadline, sent):
+    assert api_requests.update_task("acme", "r1", "t1", {"deadline": deadline}).json == {"deadline": sent}

@@ -291,15 +291,28 @@ class TestPage:
         with pytest.raises(MalformedResponseError):
             read_page({"data": [{"id": "a"}], "meta": meta}, 1)
 
-    @pytest.mark.parametrize("pagination", [{"total_pages": 9}, {"links": {"next": "?page=3"}}])
-    def test_the_page_before_once_more_is_unreadable(self, pagination):
-        first = read_page(page(2, **pagination), 1)
+    def test_the_page_before_once_more_is_unreadable_in_a_list_without_end(self):
+        more = {"links": {"next": "?page=3"}}
+        first = read_page(page(2, **more), 1)
         with pytest.raises(MalformedResponseError, match="page 2 is the page before once more"):
-            read_page(page(2, **pagination), 2, first.items)
-        assert read_page(page(3, **pagination), 2, first.items).items[:2] == first.items
+            read_page(page(2, **more), 2, first)
+        assert read_page(page(3, **more), 2, first).items[:2] == first.items
+        assert read_page(page(2, total_pages=9), 2, first).items == first.items
+
+    def test_the_same_items_in_a_list_that_grew_are_a_page(self):
+        """An item that was added before them pushed them to this page."""
+        more = {"links": {"next": "?page=3"}}
+        first = read_page(page(2, total=9, **more), 1)
+        assert read_page(page(2, total=11, **more), 2, first).items == first.items
+
+    @pytest.mark.parametrize(
+        ("given", "total"), [(153, 153), (0, 0), (None, None), ("many", None), ([], None)]
+    )
+    def test_the_total_is_read_if_it_is_a_number(self, given, total):
+        assert read_page(page(2, total_pages=1, total=given), 1).total == total
 
     def test_an_empty_page_after_an_empty_page_is_none(self):
-        assert read_page(page(0, total_pages=9), 2, ()).items == ()
+        assert read_page(page(0, total_pages=9), 2, read_page(page(0, total_pages=9), 1)).items == ()
 
     def test_each_item_is_made_into_what_was_asked_for(self):
         body = {"data": [{"id": "r1", "next_task": [TASK]}]}

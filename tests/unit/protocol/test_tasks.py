@@ -9,8 +9,10 @@ from airflow_provider_tallyfy.protocol.tasks import (
     AmbiguousTaskError,
     encode_overrides,
     find_task,
+    get_task,
     needs_directory,
     read_steps,
+    task_name,
 )
 from airflow_provider_tallyfy.protocol.validation import FormValuesError
 from tests.unit.protocol.forms_of_tests import DIRECTORY
@@ -48,12 +50,29 @@ class TestFindTask:
         assert find_task(TASKS, name) is None
         assert find_task([], name) is None
 
+    @pytest.mark.parametrize("name", [42, "42"])
+    def test_a_number(self, name):
+        task = {"id": 42, "title": "Sign"}
+        assert find_task([task, {"id": 7, "title": "Review"}], task_name(name)) == task
+        assert find_task([{"id": "t1", "title": "2024"}], task_name(2024)) == {"id": "t1", "title": "2024"}
+
+    def test_titles_that_look_alike_are_told_apart(self):
+        tasks = [{"id": "t1", "title": "Sign\xa0off"}, {"id": "t2", "title": "Sign off"}]
+        with pytest.raises(LookupError) as error:
+            get_task(tasks, "Sign\u200b off")
+        assert str(error.value).splitlines() == [
+            r"'Sign\u200b off' is no task of the process, or not yet.",
+            "The tasks are:",
+            r"  'Sign\xa0off' (id t1)",
+            "  'Sign off' (id t2)",
+        ]
+
     def test_two_alike_are_listed(self):
         with pytest.raises(AmbiguousTaskError) as error:
             find_task(TASKS, "Review")
         assert str(error.value) == (
             "'Review' names 2 tasks alike: 'Review' (alias review-1, id t3), 'Review' (alias review-2, id t4). "
-            "Say the alias or the id."
+            "Write the alias or the id."
         )
         with pytest.raises(AmbiguousTaskError, match="names 3 tasks alike"):
             find_task(TASKS, "review")
@@ -130,13 +149,14 @@ class TestOverrides:
             encode_overrides(self.STEPS, overrides, DIRECTORY)
         assert error.value.problems == (
             "'Publish' is no step of the template",
-            "'Same' names 2 steps alike: 'Same' (alias a, id s3), 'Same' (alias b, id s4); say the id",
+            "'Same' names 2 steps alike: 'Same' (alias a, id s3), 'Same' (alias b, id s4); write the id",
             "step 's2': 'owner' cannot be changed at a launch, only 'owners' and 'deadline'",
-            "step 's2': 'Nobody' is no group; there are 'Release managers', 'Customer success', 'customer Success'",
+            "step 's2': 'Nobody' is no e-mail address, and neither a member nor a group; the groups are "
+            "'Release managers', 'Customer success', 'customer Success'",
             "step 's2': a date is written 2026-01-31 or 2026-01-31T12:00:00Z (ISO 8601), not the text 'tomorrow'",
             "step 'Announce' (alias announce, id s2) is named twice",
             "step 's1': 'owners' and 'deadline' were expected, not the text 'ada@example.com'",
-            "step 's3': a deadline is a date with a time, not a number",
+            "step 's3': a date was expected, not a number",
             "'7' is no step of the template",
         )
         assert error.value.choices[:2] == (

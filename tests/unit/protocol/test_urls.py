@@ -26,7 +26,8 @@ NOT_IDS = [
     "x" * 256,
     None,
     0,
-    12,
+    -12,
+    True,
     True,
     b"a",
     ["a"],
@@ -50,7 +51,7 @@ class TestIdentifier:
             (None, "but is missing"),
             ("", "but is empty"),
             ("a b", "but is the text 'a b'"),
-            (12, "but is of type int"),
+            (-12, "but is of type int"),
             ({"id": "a"}, "but is of type dict"),
             ("/" * 300, "but is the text '" + "/" * 60 + "…'"),
         ],
@@ -180,6 +181,41 @@ class TestApiUrl:
             ("[::1]", 8090, "http", "http://[::1]:8090/api"),
             ("[::1]:8090", None, "http", "http://[::1]:8090/api"),
             ("tallyfy.test", None, "HTTPS", "https://tallyfy.test/api"),
+            ("tallyfy.test/", None, None, "https://tallyfy.test/api"),
+            ("//tallyfy.test", None, None, "https://tallyfy.test/api"),
+            ("tallyfy.test//v2//", None, None, "https://tallyfy.test/v2"),
+            ("Tallyfy.TEST", None, None, "https://tallyfy.test/api"),
+            # Tallyfy's own hosts, in every spelling
+            ("api.tallyfy.com", None, None, "https://api.tallyfy.com"),
+            ("API.Tallyfy.com", None, "https", "https://api.tallyfy.com"),
+            ("api.tallyfy.com/", None, "", "https://api.tallyfy.com"),
+            ("api.tallyfy.com:443", None, None, "https://api.tallyfy.com:443"),
+            ("api.tallyfy.com", 443, None, "https://api.tallyfy.com:443"),
+            ("api.tallyfy.com.", None, None, "https://api.tallyfy.com."),
+            ("HTTPS://API.TALLYFY.COM/", None, None, "https://api.tallyfy.com"),
+            ("go.tallyfy.com", None, None, "https://go.tallyfy.com/api"),
+            ("go.tallyfy.com/api/", None, None, "https://go.tallyfy.com/api"),
+            ("https://go.tallyfy.com", None, None, "https://go.tallyfy.com/api"),
+            ("https://go.tallyfy.com/", None, None, "https://go.tallyfy.com/api"),
+            ("https://go.tallyfy.com:443", None, None, "https://go.tallyfy.com:443/api"),
+            ("https://go.tallyfy.com//api", None, None, "https://go.tallyfy.com/api"),
+            # Airflow takes what follows the host in a connection's URI for the schema
+            ("go.tallyfy.com", None, "api", "https://go.tallyfy.com/api"),
+            ("go.tallyfy.com", None, "api/", "https://go.tallyfy.com/api"),
+            ("go.tallyfy.com", None, "https/api", "https://go.tallyfy.com/api"),
+            ("127.0.0.1", 8090, "http/api", "http://127.0.0.1:8090/api"),
+            ("tallyfy.test", None, "tools/tallyfy", "https://tallyfy.test/tools/tallyfy"),
+            ("tallyfy.test", None, "api/v2", "https://tallyfy.test/api/v2"),
+            ("https://tallyfy.test/v2", None, "api", "https://tallyfy.test/v2"),
+            ("tallyfy.test", None, "https://", "https://tallyfy.test/api"),
+            (None, None, "/api", "https://go.tallyfy.com/api"),
+            # international names, as requests sends them
+            ("tällyfy.test", None, None, "https://xn--tllyfy-bua.test/api"),
+            ("https://TÄLLYFY.test:8443/api", None, None, "https://xn--tllyfy-bua.test:8443/api"),
+            ("プロセス.example", None, None, "https://xn--zckd7fzd.example/api"),
+            ("faß.de", None, None, "https://xn--fa-hia.de/api"),
+            ("xn--tllyfy-bua.test", None, None, "https://xn--tllyfy-bua.test/api"),
+            ("\uff41\uff50\uff49.tallyfy.com", None, None, "https://api.tallyfy.com"),
             # a URL is taken as written
             ("https://go.tallyfy.com/api", None, None, "https://go.tallyfy.com/api"),
             ("https://go.tallyfy.com/api/", None, None, "https://go.tallyfy.com/api"),
@@ -225,6 +261,20 @@ class TestApiUrl:
             ("tallyfy.test:99999", None, None),
             ("https://[::1", None, None),
             ("https://tally fy.test", None, None),
+            ("https:/go.tallyfy.com/api", None, None),
+            ("https//go.tallyfy.com/api", None, None),
+            ("https:go.tallyfy.com", None, None),
+            ("tallyfy://go.tallyfy.com/api", None, None),
+            ("<https://go.tallyfy.com/api>", None, None),
+            ("https://<host>/api", None, None),
+            ("go.tallyfy.com\\api", None, None),
+            ("https://go.tallyfy.com/organizations/acme", None, None),
+            ("https://tallyfy.test/api/organizations/acme", None, None),
+            ("https://go.tallyfy.com/acme/processes/r1", None, None),
+            ("go.tallyfy.com", None, "api/organizations/acme"),
+            ("https://tallyfy.test/api\u200b", None, None),
+            ("-\u00e4.test", None, None),
+            ("\u2488com.test", None, None),
         ],
     )
     def test_what_is_no_url_is_refused_by_its_field(self, host, port, schema):
@@ -232,8 +282,32 @@ class TestApiUrl:
             urls.api_url(host, port, schema)
 
     def test_a_schema_that_is_none_is_refused_by_its_field(self):
-        with pytest.raises(ValueError, match="schema"):
+        with pytest.raises(
+            ValueError, match=r"^schema must be https or http, but is .*'ftp'\. Write a path into"
+        ):
             urls.api_url("tallyfy.test", None, "ftp")
+
+    def test_the_error_says_what_to_write(self):
+        for host in (
+            "https://",
+            "tallyfy://go.tallyfy.com",
+            "a:b",
+            "https://go.tallyfy.com/acme/processes/r1",
+        ):
+            with pytest.raises(ValueError, match=r"^host .*[Ww]rite .*https://go\.tallyfy\.com/api"):
+                urls.api_url(host, None, None)
+        with pytest.raises(ValueError, match=r"^host holds no valid international host name .*xn--"):
+            urls.api_url("-\u00e4.test", None, None)
+        with pytest.raises(ValueError, match=r"organization id goes into login, the token into password"):
+            urls.api_url("https://acme:secret@go.tallyfy.com/api", None, None)
+
+    def test_an_international_name_cannot_pass_for_this_machine(self):
+        assert (
+            urls.api_url("http://\uff4c\uff4f\uff43\uff41\uff4c\uff48\uff4f\uff53\uff54:8090", None, None)
+            == "http://localhost:8090"
+        )
+        with pytest.raises(ValueError, match=r"^host is plain http to xn--"):
+            urls.api_url("http://löcalhost:8090", None, None)
 
     @pytest.mark.parametrize("port", [-1, 65536, 99999])
     def test_a_port_that_is_none_is_refused_by_its_field(self, port):
@@ -248,7 +322,7 @@ class TestPlainHttp:
     def test_this_machine_itself(self, hostname):
         assert urls.is_loopback(hostname)
         shown = f"[{hostname}]" if ":" in hostname else hostname
-        assert urls.checked_url(f"http://{shown}:8090/api/", "host") == f"http://{shown}:8090/api"
+        assert urls.checked_url(f"http://{shown}:8090/api/", "host") == f"http://{shown.lower()}:8090/api"
 
     @pytest.mark.parametrize(
         "hostname",

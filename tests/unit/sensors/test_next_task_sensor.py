@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from contextlib import suppress
+import warnings
 from datetime import timedelta
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import pytest
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import (
+    DAG,
     AirflowException,
     AirflowFailException,
     AirflowNotFoundException,
@@ -21,6 +22,7 @@ from requests_mock import ANY
 
 from airflow_provider_tallyfy import exceptions, version_compat
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sensors import baseline
 from airflow_provider_tallyfy.sensors import tallyfy as sensors_module
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
@@ -119,9 +121,8 @@ class TestPoke:
         requests_mock.get(ANY, **answer(None))
         caplog.set_level(logging.INFO)
         monkeypatch.setattr(TallyfyNextTaskSensor, "log", logging.getLogger("looks"))
-        with suppress(AirflowException, ValueError):
+        with pytest.raises(AirflowFailException, match="run_id must be a Tallyfy id"):
             sensor(run_id="r1\nThe wait is over", from_task="a").execute(context)
-        assert "run r1 The wait is over" in caplog.text
         assert not any("\n" in message for message in caplog.messages)
 
     @pytest.mark.parametrize(
@@ -200,6 +201,11 @@ class TestPoke:
             sensor(soft_fail=True).execute(context)
         with pytest.raises(AirflowSkipException):
             sensor(soft_fail=True, timeout=0).execute(context)
+
+    def test_soft_fail_does_not_hide_a_refusal(self, tallyfy, context):
+        tallyfy({"status_code": 401, "json": {"message": "No"}})
+        with pytest.raises(exceptions.TallyfyAuthError):
+            sensor(soft_fail=True).execute(context)
 
     def test_never_fail_skips_on_a_refusal(self, tallyfy, context):
         tallyfy({"status_code": 401, "json": {"message": "No"}})
@@ -390,11 +396,16 @@ class TestDeferrable:
         with pytest.raises(exceptions.TallyfyAuthError, match="401"):
             self.resumed(context, REFUSED)
 
-    @pytest.mark.parametrize("meaning", ["soft_fail", "never_fail"])
-    @pytest.mark.parametrize("event", [LOST, REFUSED])
+    @pytest.mark.parametrize(
+        ("event", "meaning"), [(LOST, "soft_fail"), (LOST, "never_fail"), (REFUSED, "never_fail")]
+    )
     def test_soft_fail_and_never_fail_skip(self, context, event, meaning):
         with pytest.raises(AirflowSkipException):
             self.resumed(context, event, **{meaning: True})
+
+    def test_soft_fail_does_not_hide_a_refusal(self, context):
+        with pytest.raises(exceptions.TallyfyAuthError, match="401"):
+            self.resumed(context, REFUSED, soft_fail=True)
 
     @pytest.mark.parametrize(
         ("arguments", "ends_as"),
@@ -425,13 +436,25 @@ class TestAfterATimeout:
         tallyfy(answer("b"))
         assert self.timed_out(context, from_task="a") == MOVED
 
-    @pytest.mark.parametrize(
-        "shown", [answer("a"), UNAVAILABLE, {"status_code": 401, "json": {"message": "No"}}]
-    )
+    @pytest.mark.parametrize("shown", [answer("a"), UNAVAILABLE])
     def test_nothing_new_is_a_timeout(self, tallyfy, context, shown):
         tallyfy(shown)
         with pytest.raises(AirflowSensorTimeout):
             self.timed_out(context, from_task="a")
+
+    @pytest.mark.parametrize(
+        ("arguments", "ends_as"),
+        [
+            ({}, exceptions.TallyfyAuthError),
+            ({"soft_fail": True}, exceptions.TallyfyAuthError),
+            ({"never_fail": True}, AirflowSkipException),
+            ({"silent_fail": True}, AirflowSensorTimeout),
+        ],
+    )
+    def test_a_refusal_is_a_refusal(self, tallyfy, context, arguments, ends_as):
+        tallyfy({"status_code": 401, "json": {"message": "No"}})
+        with pytest.raises(ends_as):
+            self.timed_out(context, from_task="a", **arguments)
 
     def test_a_run_that_is_gone_fails(self, tallyfy, context):
         tallyfy({"status_code": 404, "json": {"message": "No query results"}})
@@ -467,6 +490,28 @@ class TestArguments:
         with pytest.raises(AirflowFailException, match="from_task came out empty"):
             rescheduled.poke(context)
 
+    @pytest.mark.parametrize(
+        "run_id",
+        [
+            lambda launch: launch.output["id"],
+            lambda launch: launch.output.map(str),
+            lambda launch: "{{ ti.xcom_pull('launch', key='id') }}",
+            lambda launch: "{{ task_instance.xcom_pull(task_ids='launch')['id'] }}",
+        ],
+    )
+    def test_a_run_of_another_task_without_from_task_is_warned_about(self, run_id):
+        with DAG("pipeline", schedule=None):
+            launch = TallyfyLaunchRunOperator(task_id="launch", checklist_id="c1")
+            with pytest.warns(
+                UserWarning, match=r"Task 'wait': without from_task, .* missed\. Write from_task="
+            ):
+                sensor(run_id=run_id(launch))
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                sensor(task_id="named", run_id=run_id(launch), from_task=launch.output["next_task"])
+                sensor(task_id="given", run_id="{{ params.run_id }}")
+                sensor(task_id="fixed")
+
     def test_poke_without_a_state_store_keeps_the_baseline_for_the_try(self, tallyfy, context):
         tallyfy(answer("a"), answer("b"))
         del context["task_state_store"]
@@ -474,7 +519,7 @@ class TestArguments:
 
     def test_a_template_that_made_text_of_a_task_is_refused(self, tallyfy, context):
         tallyfy(answer("a"))
-        with pytest.raises(ValueError, match="turned into text"):
+        with pytest.raises(AirflowFailException, match="turned into text"):
             sensor(from_task="{'id': 'a'}").execute(context)
 
     def test_it_can_be_copied_as_airflow_does(self):

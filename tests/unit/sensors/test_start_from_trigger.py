@@ -323,7 +323,7 @@ class TestStartFromAWorker:
         needs_a_worker(r"map\(\), zip\(\)", from_task=first_task().map(str))
 
     def test_for_an_argument_that_is_neither_text_nor_output(self):
-        needs_a_worker("run_id is neither a text", run_id=7)
+        needs_a_worker("run_id is neither a text", run_id=True)
         needs_a_worker(r"from_task\['id'\] is neither a text", from_task={"title": "Sign"})
 
     @pytest.mark.usefixtures("before_3_3")

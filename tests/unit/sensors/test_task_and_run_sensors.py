@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -114,10 +115,30 @@ class TestTask:
         with pytest.raises(ValueError, match="on_skipped is one of"):
             task_sensor(on_skipped="wait")
 
-    def test_a_task_that_came_out_empty_is_a_value_error(self, tallyfy, context):
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ({"task": ""}, "task must be a task's id, alias or title, but is the text ''"),
+            ({"task": True}, "task must be a task's id, alias or title, but is true"),
+            ({"run_id": "Release 3"}, "run_id must be a Tallyfy id"),
+        ],
+    )
+    def test_an_argument_that_cannot_be_used_fails_without_retries(
+        self, tallyfy, requests_mock, context, arguments, said
+    ):
         tallyfy(answer(OPEN))
-        with pytest.raises(ValueError, match="names no task"):
-            task_sensor(task="").execute(context)
+        with pytest.raises(AirflowFailException, match=re.escape(said)):
+            task_sensor(**arguments).execute(context)
+        assert not requests_mock.called
+
+    def test_a_task_whose_id_is_a_number(self, tallyfy, context):
+        tallyfy(answer({**OPEN, "id": 42}), answer({**DONE, "id": 42}))
+        assert task_sensor(task=42).execute(context)["id"] == 42
+
+    def test_a_run_whose_id_is_a_number(self, tallyfy, requests_mock, context):
+        run = {"id": 42, "status": "complete", "next_task": None}
+        requests_mock.get(RUN.replace("r1", "42"), json={"data": run})
+        assert run_sensor(run_id=42).execute(context)["id"] == 42
 
 
 class TestRun:

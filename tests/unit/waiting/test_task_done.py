@@ -179,9 +179,9 @@ def test_it_is_plain_json():
     assert TaskDoneCondition(**json.loads(json.dumps(condition.as_json()))) == condition
 
 
-@pytest.mark.parametrize("wrong", ["", " ", None, 7, {"id": "t1"}])
+@pytest.mark.parametrize("wrong", ["", " ", None, True, b"t1", {"id": "t1"}])
 def test_what_names_no_task_is_refused(wrong):
-    with pytest.raises(ValueError, match="names no task"):
+    with pytest.raises(ValueError, match="task must be a task's id, alias or title"):
         TaskDoneCondition(wrong)
 
 
