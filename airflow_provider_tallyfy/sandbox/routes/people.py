@@ -158,7 +158,7 @@ _NEW_GUEST = Writable(
 
 
 def _add_routes(kind: _Kind) -> None:
-    path, is_person = f"/{kind.path}", kind in (_USERS, _GUESTS)
+    path = f"/{kind.path}"
 
     async def list_items(request: Request, store: SandboxStore, query: listing.Pages) -> JSONResponse:
         text, folder_type = (query.q or "").casefold(), query.given("folder_type")
@@ -201,7 +201,9 @@ def _add_routes(kind: _Kind) -> None:
         _forget(store, kind.key(key))
         return answer(kind.show(store, item)) if kind is _GUESTS else Response(status_code=204)
 
-    if is_person:
+    if kind is _USERS:
+        router.put(f"{path}/{{key}}/approve")(enable)
+    if kind in (_USERS, _GUESTS):
         router.get(f"{path}-list")(list_all)
         router.put(f"{path}/{{key}}/enable")(enable)
         router.delete(f"{path}/{{key}}/disable")(disable)
@@ -210,7 +212,6 @@ def _add_routes(kind: _Kind) -> None:
     router.get(path)(list_items)
     router.get(f"{path}/{{key}}")(get)
     router.put(f"{path}/{{key}}")(update)
-    router.put("/users/{key}/approve")(enable) if kind is _USERS else None
     router.delete(f"{path}/{{key}}")(disable if kind is _USERS else delete)
 
 
