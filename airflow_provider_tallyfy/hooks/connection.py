@@ -36,7 +36,8 @@ class TallyfyConnection:
     :param token_url: where an application gets its token.
     :param timeout: seconds to wait for a connection, and then for each part of a response.
     :param verify: whether certificates are checked, or the path of a CA bundle to check them by.
-    :param requests_per_hour: the most requests that a triggerer sends in an hour to poll; 0 for no ceiling.
+    :param requests_per_hour: the most requests that a triggerer sends in an hour to poll, and as many for each export;
+        0 for no ceiling.
     """
 
     conn_id: str
