@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 30.0
 _MAX_TIMEOUT = 3600.0
-DEFAULT_REQUESTS_PER_HOUR = 500
-"""Half of the tightest limit that Tallyfy publishes, 1,000 an hour for an organization."""
+DEFAULT_REQUESTS_PER_HOUR = 900
+"""Nine tenths of the tightest limit that Tallyfy publishes, 1,000 an hour for an organization."""
 _MAX_REQUESTS_PER_HOUR = 1_000_000
 
 

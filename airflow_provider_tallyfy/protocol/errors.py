@@ -18,6 +18,16 @@ from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, 
 _REASONS = ("message", "error_description", "detail", "error", "code")
 _DETAILS = ("errors", "details")
 _ENVELOPE = {*_REASONS, *_DETAILS}
+_OF_GATEWAYS = (
+    {"message": "Forbidden"},
+    {"message": "Unauthorized"},
+    {"message": "Not Found"},
+    {"message": "Missing Authentication Token"},
+    {"Message": "User is not authorized to access this resource with an explicit deny"},
+)
+"""What gateways and firewalls in front of an API answer in its place, as those of AWS do (seen with 401, 403, 404)."""
+VERSION_HEADER = "X-Tallyfy-Version"
+"""Tallyfy's own responses have it (``tallyfy/mcp-public`` logs it of each one); if it is there, the words are Tallyfy's."""
 
 
 class ErrorKind(Enum):
@@ -42,7 +52,8 @@ class ErrorResponse:
     :param status: the HTTP status.
     :param message: the reason that the body gives, or ``None`` if it gives none.
     :param request_id: from ``X-Request-Id``, to quote to Tallyfy's support.
-    :param is_from_tallyfy: whether the body is a JSON object, as Tallyfy's are. Text, HTML or nothing is a proxy's.
+    :param is_from_tallyfy: whether the body is a JSON object, as Tallyfy's are, and not one that gateways are known for.
+        Text, HTML or nothing is a proxy's.
     """
 
     kind: ErrorKind
@@ -72,7 +83,7 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Error
         message = _plain_text(content)
     except RecursionError:
         pass
-    is_from_tallyfy = isinstance(body, dict)
+    is_from_tallyfy = isinstance(body, dict) and (VERSION_HEADER in headers or body not in _OF_GATEWAYS)
     return ErrorResponse(
         _kind_of(status), status, message or None, headers.get("X-Request-Id"), is_from_tallyfy
     )

@@ -169,7 +169,8 @@ class RunPoller(Generic[C]):
                 self._paused_until = polled_at + min(retry_after, MAX_RETRY_AFTER)
         elif isinstance(result, RunSnapshot):
             if result.tasks_error is not None and fetch.tasks_error is None:
-                self._tasks_health.fail(PollError(result.tasks_error), polled_at)
+                if (error := PollError(result.tasks_error)).is_transient:
+                    self._tasks_health.fail(error, polled_at)
                 self._log.warning("Poll failed, the wait goes on: %s", result.tasks_error)
             if isinstance(outcome, Met) and outcome.warning:
                 self._log.warning("%s", outcome.warning)

@@ -263,7 +263,7 @@ class TestFaults:
     def test_a_server_that_is_not_there_changed_nothing(self, connect, method, pauses):
         with SandboxServer() as gone:
             hook = connect(gone)
-        with hook.get_conn(), pytest.raises(TallyfyConnectionError, match="denied"):
+        with hook.get_conn(), pytest.raises(TallyfyConnectionError, match="refused"):
             hook.request(method, "runs")
         assert len(pauses) == 4
 

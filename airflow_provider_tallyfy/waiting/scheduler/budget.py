@@ -3,8 +3,9 @@ How many requests may be sent: a ceiling for each connection and hour, and what 
 
 It belongs to the connection, so it is shared by all that poll through it, and outlives them.
 
-A token bucket. A fifth of the hourly ceiling may be sent at once, as after a start; the rest comes back over the hour.
-Together they stay below the ceiling in every hour, with some room for requests that turn out to need more than one.
+A token bucket. A fifth of the hourly ceiling may be sent at once, as after a start, or when many people complete their
+tasks within minutes; the rest comes back over the hour. Together they stay below the ceiling in every hour, with some
+room for requests that turn out to need more than one. What can wait is not sent from the burst, which is kept for news.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from math import inf
 
 BURST_SHARE = 0.2
 REFILL_SHARE = 0.75
+AMPLE_SHARE = 0.9
+"""Of a burst: above it, requests are made that could also wait."""
 RESERVE = 10
 """Requests of those that Tallyfy says are left in this minute that are left for others."""
 _MINUTE = 60.0
@@ -56,9 +59,9 @@ class RequestBudget:
             self._tokens = min(left, self._burst)
 
     def is_ample(self, now: float) -> bool:
-        """Tell whether more than half of a burst is left."""
+        """Tell whether so much of a burst is left that requests can be made that could also wait."""
         self._refill(now)
-        return self._tokens > self._burst / 2 or not self._limit
+        return self._tokens > self._burst * AMPLE_SHARE or not self._limit
 
     def available_at(self, now: float) -> float:
         """Return when the next request may be sent: ``now``, or later."""

@@ -58,7 +58,9 @@ STARTUP_DELAY = 5.0
 """Seconds by which the first request may be delayed in that way."""
 FEED_SHARE = 1 / 2
 REREAD_SHARE = 1 / 3
-"""Of a request budget that is nearly used up: for the feed at most, and for reading each run by itself at least."""
+"""Of a request budget that is in use: for the feed at most, and for reading each run by itself at least."""
+MAX_REREAD_SHARE = 1 / 2
+"""Of the request budget: for reading each run by itself at most, unless it is enough for all within the bound."""
 _UNKNOWN_PAGES = 5  # what a list is taken for until its first page tells
 _SUSPICIOUS_FAILURES = 3
 
@@ -195,9 +197,14 @@ class PollScheduler:
         kind = min(candidates, key=lambda kind: self._turns.get(kind, -1))
         self._turns[kind] = next(self._numbers)
         if kind == "reread":
-            pause = 0.0 if self.budget.is_ample(now) else self.budget.pause / REREAD_SHARE
-            self._next_reread_at = now + pause
+            self._next_reread_at = now + self._reread_pause(now)
         return self._count(candidates[kind])
+
+    def _reread_pause(self, now: float) -> float:
+        if not self.budget.is_ample(now):
+            return self.budget.pause / REREAD_SHARE
+        pause = self.budget.pause / MAX_REREAD_SHARE
+        return 0.0 if pause * len(self._runs) <= MAX_STALENESS else pause
 
     def _count(self, request: Fetch) -> Fetch:
         self.delayed += self._is_delayed

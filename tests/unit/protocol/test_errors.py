@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_tallyfy.protocol.errors import ErrorKind, read_error
 
@@ -176,6 +177,14 @@ def test_an_error_of_the_api_is_tallyfys():
 def test_a_body_that_is_no_object_is_not_tallyfys(content):
     failure = read_error(404, {}, content)
     assert (failure.message, failure.is_from_tallyfy) == (None, False)
+
+
+@pytest.mark.parametrize("words", ["Forbidden", "Unauthorized", "Missing Authentication Token"])
+def test_words_that_gateways_are_known_for_are_tallyfys_only_with_its_version(words):
+    body = json.dumps({"message": words}).encode()
+    assert not read_error(403, {}, body).is_from_tallyfy
+    assert read_error(403, CaseInsensitiveDict({"x-tallyfy-version": "1.2"}), body).is_from_tallyfy
+    assert read_error(403, {}, json.dumps({"error": True, "message": words}).encode()).is_from_tallyfy
 
 
 def test_the_request_id_is_kept():

@@ -109,6 +109,17 @@ def test_a_reschedule_is_not_sooner_either(mode, poke_interval, seconds):
     assert sensor._get_next_poke_interval(BEGINNING, lambda: 0.0, 1) == seconds
 
 
+@pytest.mark.usefixtures("connection")
+@pytest.mark.parametrize(("mode", "seconds"), [("reschedule", 600), ("poke", 2)])
+def test_a_reschedule_is_not_sooner_than_tallyfy_asks(mode, seconds, requests_mock):
+    """Input B8; in poke mode the next poke sends nothing before."""
+    run = "https://tallyfy.test/api/organizations/acme/runs/r1"
+    requests_mock.get(run, status_code=503, headers={"Retry-After": "600"})
+    sensor = TallyfyRunSensor(task_id="wait", run_id="r1", mode=mode, poke_interval=2)
+    assert not sensor.poke({})
+    assert sensor._get_next_poke_interval(BEGINNING, lambda: 0.0, 1) == seconds
+
+
 @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 asks its database when the task began")
 def test_the_pause_after_a_reschedule_is_what_airflow_is_told(monkeypatch):
     sensor = TallyfyRunSensor(task_id="wait", run_id="r1", mode="reschedule", poke_interval=2)

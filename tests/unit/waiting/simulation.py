@@ -239,6 +239,14 @@ class Wait(ScheduledWait):
         self.simulation.scheduler.remove(self)
 
 
+def requests_for(question, answer):
+    """How many HTTP requests a fetch takes: tasks to move on from that the run does not show are read alone."""
+    if not isinstance(question, FetchRun) or not isinstance(answer, RunSnapshot) or "tasks" in question.with_:
+        return 1
+    next_task = answer.run["next_task"]
+    return 1 + sum(next_task is not None and task != next_task["id"] for task in question.left_tasks)
+
+
 class Simulation:
     """A plan at work."""
 
@@ -249,6 +257,7 @@ class Simulation:
         self.tallyfy = Tallyfy()
         self.scheduler = PollScheduler(RequestBudget(requests_per_hour))
         self.waits: list[Wait] = []
+        self.spent: list[tuple[float, int]] = []  # HTTP requests, and when
         for _ in range(runs):
             self.launch()
 
@@ -293,8 +302,10 @@ class Simulation:
             return
         self.asked_at = self.now
         answer = self.tallyfy.answer(question, self.now)
+        requests = requests_for(question, answer)
+        self.spent.append((self.now, requests))
         self.now += self.latency
-        self.scheduler.budget.spend(1, self.now)
+        self.scheduler.budget.spend(requests, self.now)
         for watch, look in self.scheduler.handle_response(question, answer, self.asked_at, self.now):
             watch.deliver(look, self.asked_at)
 

@@ -8,6 +8,7 @@ from statistics import median
 
 import pytest
 
+from airflow_provider_tallyfy.hooks.connection import DEFAULT_REQUESTS_PER_HOUR
 from airflow_provider_tallyfy.waiting.evidence import DENIED_AFTER_SECONDS
 from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Unreachable
 from airflow_provider_tallyfy.waiting.polls import FetchFeedPage, FetchRun, FetchRunPage
@@ -652,14 +653,14 @@ class TestOutages:
     def test_a_token_that_is_refused_in_the_midst_of_many_waits_is_told_to_all(self):
         simulation = followed(1000)
         simulation.tallyfy.broken["all"] = UNAUTHENTICATED
-        simulation.pass_time(2 * INTERVAL)
+        simulation.pass_time(INTERVAL + 4 * DENIED_AFTER_SECONDS)
         assert all(isinstance(wait.verdict, Denied) for wait in simulation.waits)
 
     def test_a_refusal_of_one_run_is_told_to_those_who_wait_for_it(self):
         simulation = Simulation(3)
         simulation.tallyfy.broken_runs["run1"] = FORBIDDEN
         simulation.wait_for()
-        simulation.pass_time(2 * DENIED_AFTER_SECONDS)
+        simulation.pass_time(4 * DENIED_AFTER_SECONDS)
         assert [wait.over_at is None for wait in simulation.waits] == [True, False, True]
 
 
@@ -855,10 +856,27 @@ class TestBudget:
         for _ in range(20):
             simulation.complete(simulation.run(0))
             simulation.pass_time(400)
-        times = [at for at, _ in simulation.tallyfy.asked]
+        times = [at for at, requests in simulation.spent for _ in range(requests)]
         busiest = max(sum(start <= at < start + 3600 for at in times) for start in times[::50])
         assert busiest <= 500
         assert simulation.scheduler.delayed > 0
+
+    @pytest.mark.parametrize("feed", [True, False])
+    def test_a_thousand_completions_within_minutes_are_seen_about_as_fast_as_the_limit_allows(self, feed):
+        simulation = Simulation(1000, requests_per_hour=DEFAULT_REQUESTS_PER_HOUR)
+        if not feed:
+            simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
+        simulation.wait_for(poke_interval=60)
+        simulation.pass_time(3600)
+        for run in simulation.tallyfy.runs.values():
+            simulation.complete(run)
+            simulation.pass_time(0.3)
+        simulation.pass_time(100 * 60)
+        latencies = [
+            wait.over_at - simulation.tallyfy.runs[wait.run_id].changed_at for wait in simulation.waits
+        ]
+        assert median(latencies) < 50 * 60
+        assert max(latencies) < 100 * 60
 
     def test_a_few_waits_at_the_default_pace_are_not_delayed(self):
         simulation = Simulation(3, requests_per_hour=500)

@@ -14,6 +14,7 @@ from airflow_provider_tallyfy.waiting.outcomes import (
     Met,
     Pending,
     PollFailed,
+    Skipped,
     Unconfirmed,
     Unreachable,
 )
@@ -127,11 +128,37 @@ def test_a_wrong_address_is_the_connection_s_fault(poller, tallyfy):
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 410, 451])
-@pytest.mark.parametrize("body", [{"text": "<html>"}, {"text": ""}, {"json": []}, {"json": {}}])
+@pytest.mark.parametrize(
+    "body", [{"text": "<html>"}, {"text": ""}, {"json": []}, {"json": {}}, {"json": {"message": "Forbidden"}}]
+)
 def test_what_a_firewall_answers_is_an_outage(poller, tallyfy, status, body):
     """Input A8."""
     tallyfy({"status_code": status, **body})
     assert [type(poller.poll(B)) for _ in range(3)] == [PollFailed] * 3
+
+
+def test_a_complete_run_whose_hidden_task_cannot_be_listed_skips_or_is_denied(poller, tallyfy, requests_mock):
+    tallyfy(answer(None, status="complete", tasks=[]))
+    requests_mock.get(f"{RUN}/tasks", status_code=403, json={"message": "You may not list tasks."})
+    requests_mock.get(f"{RUN}/tasks/t1", json={"data": {"id": "t1", "status": "auto-skipped"}})
+    assert isinstance(poller.poll(TaskDoneCondition("t1")), Skipped)
+    requests_mock.get(f"{RUN}/tasks/sign", status_code=404, json={"message": "No query results"})
+    other = RunPoller("tallyfy_default", "r1", logging.getLogger("task"))
+    outcome = other.poll(TaskDoneCondition("sign"))
+    assert isinstance(outcome, Denied)
+    assert "You may not list tasks." in str(outcome.error)
+
+
+def test_an_outage_of_the_list_of_tasks_is_its_own(poller, tallyfy, requests_mock, time_of_polls):
+    """Input B2: the run is evaluated all the same, and the list is left alone for as long as it asks."""
+    run = tallyfy(answer("A", tasks=[]))
+    listed = requests_mock.get(f"{RUN}/tasks", status_code=503, headers={"Retry-After": "600"})
+    for _ in range(10):
+        assert isinstance(poller.poll(TaskDoneCondition("sign")), Pending)
+        time_of_polls.sleep(50)
+    assert (run.call_count, listed.call_count) == (10, 1)
+    tallyfy(answer("A", tasks=[{"id": "t1", "alias": "sign", "completed_at": "2026-01-01T00:00:00Z"}]))
+    assert isinstance(poller.poll(TaskDoneCondition("sign")), Met)
 
 
 def test_a_deferrable_wait_leaves_it_to_the_triggerer_to_be_certain(poller, tallyfy, time_of_polls):
