@@ -41,12 +41,12 @@ def tallyfy_generated_text() -> None:
     )
 
     @task
-    def propose(run_id: str, text: str) -> None:
+    def propose(process_id: str, text: str) -> None:
         hook = TallyfyHook()
-        [approval] = [each for each in hook.get_tasks(run_id) if each["alias"] == "approve_release"]
-        form = hook.get_task(run_id, approval["id"], with_="form_fields")["form_fields"]["data"]
+        [approval] = [each for each in hook.get_tasks(process_id) if each["alias"] == "approve_release"]
+        form = hook.get_task(process_id, approval["id"], with_="form_fields")["form_fields"]["data"]
         [field] = [each for each in form if each["alias"] == "comment"]
-        hook.update_task(run_id, approval["id"], taskdata={field["id"]: text})
+        hook.update_task(process_id, approval["id"], taskdata={field["id"]: text})
 
     review = TallyfyApprovalOperator(
         task_id="review",
