@@ -93,7 +93,7 @@ def get_provider_info() -> dict[str, Any]:
                     "requests_per_hour": field(
                         "Requests per hour",
                         "The most that each triggerer sends in an hour to poll, and each export; 0 for no ceiling. "
-                        "Default: 500.",
+                        "Default: 900.",
                         "integer",
                         minimum=0,
                         maximum=1_000_000,

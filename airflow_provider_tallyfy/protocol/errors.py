@@ -27,7 +27,7 @@ _OF_GATEWAYS = (
 )
 """What gateways and firewalls in front of an API answer in its place, as those of AWS do (seen with 401, 403, 404)."""
 VERSION_HEADER = "X-Tallyfy-Version"
-"""Tallyfy's own responses have it (``tallyfy/mcp-public`` logs it of each one); if it is there, the words are Tallyfy's."""
+"""Tallyfy's own responses have it (``tallyfy/mcp-public`` logs it); with it, the words are Tallyfy's."""
 
 
 class ErrorKind(Enum):
@@ -52,8 +52,8 @@ class ErrorResponse:
     :param status: the HTTP status.
     :param message: the reason that the body gives, or ``None`` if it gives none.
     :param request_id: from ``X-Request-Id``, to quote to Tallyfy's support.
-    :param is_from_tallyfy: whether the body is a JSON object, as Tallyfy's are, and not one that gateways are known for.
-        Text, HTML or nothing is a proxy's.
+    :param is_from_tallyfy: whether the body is a JSON object, as Tallyfy's are, and not one that gateways are known
+        for. Text, HTML or nothing is a proxy's.
     """
 
     kind: ErrorKind

@@ -26,8 +26,6 @@ from tests.integration.moved_clock import settle
 
 LONGEST = 60.0
 INTERVAL = 10.0
-CONFIRMED = CONFIRMATION_SECONDS + 2
-"""Seconds within which two reads agree, where the task to move on from cannot be read."""
 
 
 class Town:
@@ -138,6 +136,14 @@ class Time:
         while not all(each.clock.has_stopped for each in watchers.values()):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         await settle()
+
+    async def advance_until(self, is_reached, at_most=10 * CONFIRMATION_SECONDS):
+        """Let time pass until a state is reached."""
+        for _ in range(int(at_most)):
+            if is_reached():
+                return
+            await self.advance(1)
+        raise AssertionError(f"not reached in {at_most} seconds")
 
 
 class Triggerer:
@@ -597,7 +603,7 @@ def test_the_last_wait_takes_the_watcher_along(town, scene):
         assert watcher._watchers[asyncio.get_running_loop()] == {}
         assert "tallyfy watcher of tallyfy_default" not in [task.get_name() for task in asyncio.all_tasks()]
         triggerer.start(ids[0], from_task_id="an-earlier-task")
-        await clock.advance(CONFIRMED)
+        await clock.advance_until(lambda: triggerer.woken)
         assert list(triggerer.woken) == [ids[0]]
 
     scene(play)
@@ -639,7 +645,7 @@ def test_a_wait_that_is_cancelled_in_the_middle_of_a_look_harms_nobody(town, sce
         monkeypatch.setattr(TallyfyHook, "get_run", slowly)
         for run_id in (first, second):
             triggerer.start(run_id, from_task_id="an-earlier-task")
-        advancing = asyncio.ensure_future(clock.advance(CONFIRMED))
+        advancing = asyncio.ensure_future(clock.advance_until(lambda: triggerer.woken))
         await asyncio.to_thread(is_asked.wait, LONGEST)
         await triggerer.cancel(first)
         may_answer.set()
@@ -714,7 +720,7 @@ def test_a_run_that_makes_the_hook_stumble_keeps_nobody_else_from_being_looked_f
         monkeypatch.setattr(TallyfyHook, "get_run", stumbles)
         for run_id in (odd, other):
             triggerer.start(run_id, from_task_id="an-earlier-task")
-        await clock.advance(CONFIRMED)
+        await clock.advance_until(lambda: triggerer.woken)
         assert list(triggerer.woken) == [other]
         assert "ZeroDivisionError" in caplog.text
 

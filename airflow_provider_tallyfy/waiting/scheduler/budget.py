@@ -14,7 +14,7 @@ from math import inf
 
 BURST_SHARE = 0.2
 REFILL_SHARE = 0.75
-AMPLE_SHARE = 0.9
+AMPLE_SHARE = 0.75
 """Of a burst: above it, requests are made that could also wait."""
 RESERVE = 10
 """Requests of those that Tallyfy says are left in this minute that are left for others."""
