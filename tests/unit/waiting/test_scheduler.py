@@ -775,7 +775,6 @@ class TestIsolation:
     """One bad thing delays nothing else."""
 
     def test_runs_that_fail_delay_no_other(self):
-        """Input B1."""
         simulation = Simulation(23)
         simulation.tallyfy.broken = {"FetchFeedPage": FORBIDDEN, "FetchRunPage": FORBIDDEN}
         for number in range(3):
@@ -790,7 +789,6 @@ class TestIsolation:
     @pytest.mark.parametrize("kind", ["FetchFeedPage", "FetchRunPage"])
     @pytest.mark.parametrize("error", [unavailable_for(900), too_many(900)])
     def test_the_pause_of_an_optional_endpoint_is_its_own(self, kind, error):
-        """Input B2."""
         simulation = followed(400)
         simulation.tallyfy.broken[kind] = error
         for number in range(0, 400, 10):
@@ -802,7 +800,6 @@ class TestIsolation:
         assert max(wait.over_at - simulation.tallyfy.runs[wait.run_id].changed_at for wait in woken) < 60
 
     def test_a_feed_that_is_read_while_entries_arrive_is_followed_on(self, caplog):
-        """Input B5."""
         simulation = followed(1000)
         simulation.tallyfy.entries_per_request = 42  # 250 a minute, at 10 s
         for _ in range(30):
@@ -813,7 +810,6 @@ class TestIsolation:
         assert warnings(caplog) == []
 
     def test_the_feed_is_polled_at_the_pace_that_waits_want_now(self):
-        """Input B6."""
         simulation = Simulation(4)
         simulation.tallyfy.broken["FetchRunPage"] = FORBIDDEN
         simulation.wait_for(poke_interval=5, exponential_backoff=True, max_wait=3600)
@@ -823,7 +819,6 @@ class TestIsolation:
         assert simulation.tallyfy.requests() <= 120
 
     def test_lists_that_lag_for_ever_hide_no_change(self):
-        """Input A9."""
         simulation = Simulation(60)
         simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
         simulation.tallyfy.freeze_lists()
@@ -849,7 +844,6 @@ class TestBudget:
     @pytest.mark.parametrize("runs", [3, 60, 1000])
     @pytest.mark.parametrize("broken", [{}, {"FetchFeedPage": FORBIDDEN}])
     def test_no_hour_has_more_requests(self, runs, broken):
-        """Input B7."""
         simulation = Simulation(runs, requests_per_hour=500)
         simulation.tallyfy.broken = dict(broken)
         simulation.wait_for(poke_interval=5)
