@@ -225,18 +225,18 @@ class Transport:
                     result = self._read(request, read, content, response)
                     outcome = "ok"
                     return result
-                refusal = self._redacted(read_error(response.status_code, response.headers, content))
-                failure: ErrorResponse | Exception = refusal
-                outcome = OUTCOME_OF_ERROR[refusal.kind]
+                error = self._redacted(read_error(response.status_code, response.headers, content))
+                failure: ErrorResponse | Exception = error
+                outcome = OUTCOME_OF_ERROR[error.kind]
                 retry_after = retry_after_seconds(response.headers)
-                may_repeat = policy.is_retry(request.method, refusal.status)
-            except ResponseTooLargeError as error:
+                may_repeat = policy.is_retry(request.method, error.status)
+            except ResponseTooLargeError as too_large:
                 outcome = "unreadable"
-                self._raise_malformed(request, str(error), response)
-            except (requests.RequestException, HTTPError, OSError) as error:
+                self._raise_malformed(request, str(too_large), response)
+            except (requests.RequestException, HTTPError, OSError) as broken:
                 outcome = "unreachable"
-                failure = error
-                may_repeat = not _is_permanent(error) and (request.is_repeatable or _was_not_sent(error))
+                failure = broken
+                may_repeat = not _is_permanent(broken) and (request.is_repeatable or _was_not_sent(broken))
             finally:
                 if outcome is not None:
                     metrics.request_ended(self._connection.conn_id, outcome)

@@ -54,7 +54,10 @@ def names():
         around = {
             "read_run": operators.TallyfyGetRunOperator(task_id="read_run_before", run_id="r1"),
             "launch": operators.TallyfyLaunchRunOperator(task_id="launch_before", checklist_id="c1"),
-            **{name: BaseOperator(task_id=name) for name in ("set_up_account", "tell_sales", "publish")},
+            **{
+                name: BaseOperator(task_id=name)
+                for name in ("set_up_account", "tell_sales", "publish", "page", "file_ticket", "tell_team")
+            },
         }
         times = {"UTC": UTC, "date": date, "datetime": datetime, "timedelta": timedelta}
         yield {
@@ -68,6 +71,7 @@ def names():
             "TallyfyHook": TallyfyHook,
             "requests": requests,
             "json": json,
+            "notifier": notifications.TallyfyCommentNotifier(task_id="t1", content="Waiting."),
             "API": "https://tallyfy.test/api/organizations/acme",
             "HEADERS": {},
         }

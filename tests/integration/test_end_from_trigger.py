@@ -174,7 +174,7 @@ def test_the_last_line_says_how_it_came_out(people, pushed, monkeypatch, caplog)
 def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people, pushed, monkeypatch):
     odd = {"title": "half \ud83d", "number": 10**30, "nothing": float("nan")}
     monkeypatch.setattr(NextTaskCondition, "evaluate", lambda *_: Met(odd, is_certain=True))
-    monkeypatch.setattr(NextTaskCondition, "describe_result", lambda _: "it is odd")
+    monkeypatch.setattr(NextTaskCondition, "describe_result", lambda *_: "it is odd")
     result = xcoms_of(fired(trigger()), pushed)["return_value"]
     assert json.loads(json.dumps(result).encode()) == {
         "title": "half ?",

@@ -28,7 +28,7 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyRateLimitError,
 )
 from airflow_provider_tallyfy.hooks import transport
-from airflow_provider_tallyfy.operators import attempt_store, waits
+from airflow_provider_tallyfy.operators import attempt_store, wait_for_completion
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_CHECKLIST_ID, RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.waiting import worker
@@ -146,7 +146,9 @@ class TestLag:
             people.advance_clock(seconds)
 
         monkeypatch.setattr(
-            waits, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=pause)
+            wait_for_completion,
+            "time",
+            SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=pause),
         )
         clock = SimpleNamespace(monotonic=time.monotonic, sleep=people.advance_clock)
         monkeypatch.setattr(worker, "time", clock)
@@ -201,7 +203,9 @@ class TestOneAttempt:
             people.complete_next(launched(sandbox)[0])
 
         monkeypatch.setattr(
-            waits, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=meanwhile)
+            wait_for_completion,
+            "time",
+            SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=meanwhile),
         )
         run = airflow.run(wait_for_completion=True, poke_interval=timedelta(seconds=1))
         assert the_only(sandbox, run)
@@ -215,7 +219,9 @@ class TestOneAttempt:
             now[0] += seconds
 
         monkeypatch.setattr(
-            waits, "time", SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0], sleep=pause)
+            wait_for_completion,
+            "time",
+            SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0], sleep=pause),
         )
         with pytest.raises(AirflowSensorTimeout, match="was not complete after 150 seconds"):
             airflow.run(wait_for_completion=True, poke_interval=60, timeout=150)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from math import inf
 
 from airflow_provider_tallyfy.waiting.outcomes import Condition
-from airflow_provider_tallyfy.waiting.polls import Target
+from airflow_provider_tallyfy.waiting.polls import PollResult, Target
 
 MIN_PAUSE = 1.0
 """Seconds between two polls of a run, however short the ``poke_interval`` is."""
@@ -46,7 +47,7 @@ class PollSchedule:
         return min(base * random.uniform(1, 2), self.max_wait or inf)  # noqa: S311 (spreads load)
 
 
-class ScheduledWait:
+class ScheduledWait(ABC):
     """
     One wait, which wants its run to be polled again and again.
 
@@ -94,6 +95,10 @@ class ScheduledWait:
         """Seconds until the next poll, as the wait wants it now."""
         self.read_at = -inf
         self.read_with = -inf  # when the polls began that were made together with that one
+
+    @abstractmethod
+    def deliver(self, result: PollResult, polled_at: float) -> None:
+        """Take the result of a poll that began at some time."""
 
     def poll(self, polled_at: float, phase: float) -> None:
         """Note that the run was polled; ``phase`` is when the polls began that were made together with it."""

@@ -112,7 +112,7 @@ def test_a_reschedule_is_not_sooner_either(mode, poke_interval, seconds):
 @pytest.mark.usefixtures("connection")
 @pytest.mark.parametrize(("mode", "seconds"), [("reschedule", 600), ("poke", 2)])
 def test_a_reschedule_is_not_sooner_than_tallyfy_asks(mode, seconds, requests_mock):
-    """Input B8; in poke mode the next poke sends nothing before."""
+    """In poke mode the next poke sends nothing before."""
     run = "https://tallyfy.test/api/organizations/acme/runs/r1"
     requests_mock.get(run, status_code=503, headers={"Retry-After": "600"})
     sensor = TallyfyRunSensor(task_id="wait", run_id="r1", mode=mode, poke_interval=2)

@@ -208,7 +208,7 @@ class Wait(ScheduledWait):
         self.looked_at = looked_at
         self.sights, self.blanks = [], []
         self.over_at = None
-        self.outlives_refusals = False
+        self.outlives_denials = False
 
     @property
     def baseline(self):
@@ -222,18 +222,18 @@ class Wait(ScheduledWait):
         assert self.over_at is None, "told after it was over"
         assert self.simulation.asked_at >= self.begins_at, "told what was asked for before it began"
         (self.sights if isinstance(look, RunSnapshot) else self.blanks).append(look)
-        verdict = self.evidence.evaluate(look, polled_at)
-        if isinstance(verdict, PollFailed) or (self.outlives_refusals and isinstance(verdict, Denied)):
+        outcome = self.evidence.evaluate(look, polled_at)
+        if isinstance(outcome, PollFailed) or (self.outlives_denials and isinstance(outcome, Denied)):
             return
-        if isinstance(verdict, Pending):
+        if isinstance(outcome, Pending):
             return
-        if isinstance(verdict, Unconfirmed):
-            self.simulation.scheduler.request_fresh_read(self, self.simulation.now + verdict.recheck_after)
+        if isinstance(outcome, Unconfirmed):
+            self.simulation.scheduler.request_fresh_read(self, self.simulation.now + outcome.recheck_after)
             return
         self.over_at = self.simulation.now
         # People do nothing between a question and its answer, so this is what was to be seen.
         self.woken_by = run.next_id if (run := self.simulation.tallyfy.runs.get(self.run_id)) else None
-        self.verdict = verdict
+        self.outcome = outcome
         # Whatever was reopened since: the run has moved on at some time while the wait was there, or shortly before.
         self.had_moved_on = self.woken_by != self.baseline or run.before[1] != self._baseline_done
         self.simulation.scheduler.remove(self)

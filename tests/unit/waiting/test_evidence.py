@@ -61,7 +61,6 @@ def kinds(evidence, *polls):
 
 class TestNextTask:
     def test_none_left_in_one_answer_ends_nothing(self):
-        """Input A1."""
         assert kinds(evidence(), (0, snapshot()), (1, snapshot(None)), (2, snapshot())) == [
             Pending,
             Unconfirmed,
@@ -82,7 +81,6 @@ class TestNextTask:
         assert kinds(evidence(), *polls) == [Unconfirmed, Pending, Unconfirmed]
 
     def test_the_task_before_in_one_answer_ends_nothing(self):
-        """Input A2."""
         assert kinds(evidence(), (0, snapshot("A")), (2, snapshot())) == [Unconfirmed, Pending]
 
     def test_another_task_ends_it_at_once_if_the_one_before_is_done(self):
@@ -126,7 +124,6 @@ class TestNextTask:
         assert kinds(evidence(), *polls) == [Pending, Met]
 
     def test_an_answer_that_says_nothing_of_a_next_task_is_unreadable(self):
-        """Input A4."""
         run = snapshot().run
         del run["next_task"]
         assert kinds(evidence(), (0, RunSnapshot(run))) == [PollFailed]
@@ -147,7 +144,6 @@ class TestNextTask:
     "condition", [NextTaskCondition("B"), TaskDoneCondition("sign"), RunStatusCondition(("complete",))]
 )
 def test_an_answer_about_something_else_ends_nothing(run, condition):
-    """Input A3."""
     assert kinds(evidence(condition), (0, RunSnapshot(run)), (60, RunSnapshot(run))) == [PollFailed] * 2
 
 
@@ -181,7 +177,6 @@ class TestOtherConditions:
 
 class TestErrors:
     def test_a_run_is_gone_after_several_404s_over_half_a_minute(self):
-        """Input A5."""
         polls = [(at, NOT_FOUND) for at in (0, 1, 2, 3, 20, GONE_AFTER_SECONDS)]
         assert kinds(evidence(), *polls) == [Unconfirmed] * 5 + [Unreachable]
 
@@ -193,7 +188,6 @@ class TestErrors:
         assert Unreachable not in kinds(evidence(), *polls)
 
     def test_no_api_at_this_address_says_nothing_of_the_run(self):
-        """Input A7."""
         wrong = error(exceptions.TallyfyNotFoundError, 404, "API endpoint not found")
         outcome = judge(NextTaskCondition("B"), "r1", wrong)
         assert isinstance(outcome, Denied)
@@ -212,7 +206,6 @@ class TestErrors:
     )
     @pytest.mark.parametrize("says", [{"is_from_tallyfy": False}, {"message": None}])
     def test_what_is_not_tallyfy_s_own_answer_is_an_outage(self, kind, status, says):
-        """Input A8."""
         polls = [(at, error(kind, status, **says)) for at in (0, 20, 40, 60)]
         assert kinds(evidence(), *polls) == [PollFailed] * 4
 

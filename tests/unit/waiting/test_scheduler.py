@@ -163,15 +163,15 @@ class TestManyWaits:
         simulation.run(3).done = simulation.run(3).total
         simulation.run(4).archived = True
         simulation.pass_time(3 * INTERVAL + 1)
-        assert isinstance(done.verdict, Met)
-        assert isinstance(archived.verdict, Unreachable)
+        assert isinstance(done.outcome, Met)
+        assert isinstance(archived.outcome, Unreachable)
 
     def test_what_looks_new_in_the_list_is_read_by_itself(self):
         simulation = without_feed(1000)
         simulation.complete(simulation.run(3))
         simulation.tallyfy.asked.clear()
         simulation.pass_time(INTERVAL + 1)
-        assert isinstance(simulation.waits[3].verdict, Met)
+        assert isinstance(simulation.waits[3].outcome, Met)
         assert simulation.tallyfy.kinds() == {"FetchRunPage": 10, "FetchRun": 1}
 
     def test_a_list_that_lacks_next_tasks_wakes_nobody(self):
@@ -191,7 +191,7 @@ class TestManyWaits:
         simulation.pass_time(SETTLED)
         simulation.complete(simulation.run(3))
         simulation.pass_time(INTERVAL + SETTLED)
-        assert isinstance(simulation.waits[3].verdict, Met)
+        assert isinstance(simulation.waits[3].outcome, Met)
         assert not any(wait.blanks for wait in simulation.waits)
 
     def test_a_wait_that_needs_more_than_a_list_shows_has_its_run_read_by_itself(self):
@@ -281,7 +281,7 @@ class TestVeryManyWaits:
         simulation.tallyfy.feed_lies = True
         simulation.complete(simulation.run(500))
         simulation.pass_time(MAX_STALENESS + 1)
-        assert isinstance(simulation.waits[500].verdict, Met)
+        assert isinstance(simulation.waits[500].outcome, Met)
 
     def test_a_feed_that_is_late_is_followed_nevertheless(self, caplog):
         simulation = followed(1000)
@@ -579,7 +579,7 @@ class TestOutages:
         simulation.pass_time(1)
         simulation.complete(simulation.run(7))
         simulation.pass_time(INTERVAL + 1)
-        assert isinstance(simulation.waits[7].verdict, Met)
+        assert isinstance(simulation.waits[7].outcome, Met)
 
     def test_and_when_another_wait_for_it_comes(self):
         simulation = Simulation(3)
@@ -638,7 +638,7 @@ class TestOutages:
         simulation.tallyfy.broken["all"] = UNAUTHENTICATED
         simulation.wait_for()
         simulation.pass_time(2 * DENIED_AFTER_SECONDS)
-        assert all(isinstance(wait.verdict, Denied) for wait in simulation.waits)
+        assert all(isinstance(wait.outcome, Denied) for wait in simulation.waits)
         assert not simulation.scheduler
 
     @pytest.mark.parametrize("kind", ["FetchRunPage", "FetchFeedPage"])
@@ -654,7 +654,7 @@ class TestOutages:
         simulation = followed(1000)
         simulation.tallyfy.broken["all"] = UNAUTHENTICATED
         simulation.pass_time(INTERVAL + 4 * DENIED_AFTER_SECONDS)
-        assert all(isinstance(wait.verdict, Denied) for wait in simulation.waits)
+        assert all(isinstance(wait.outcome, Denied) for wait in simulation.waits)
 
     def test_a_refusal_of_one_run_is_told_to_those_who_wait_for_it(self):
         simulation = Simulation(3)
@@ -775,7 +775,6 @@ class TestIsolation:
     """One bad thing delays nothing else."""
 
     def test_runs_that_fail_delay_no_other(self):
-        """Input B1."""
         simulation = Simulation(23)
         simulation.tallyfy.broken = {"FetchFeedPage": FORBIDDEN, "FetchRunPage": FORBIDDEN}
         for number in range(3):
@@ -790,7 +789,6 @@ class TestIsolation:
     @pytest.mark.parametrize("kind", ["FetchFeedPage", "FetchRunPage"])
     @pytest.mark.parametrize("error", [unavailable_for(900), too_many(900)])
     def test_the_pause_of_an_optional_endpoint_is_its_own(self, kind, error):
-        """Input B2."""
         simulation = followed(400)
         simulation.tallyfy.broken[kind] = error
         for number in range(0, 400, 10):
@@ -802,7 +800,6 @@ class TestIsolation:
         assert max(wait.over_at - simulation.tallyfy.runs[wait.run_id].changed_at for wait in woken) < 60
 
     def test_a_feed_that_is_read_while_entries_arrive_is_followed_on(self, caplog):
-        """Input B5."""
         simulation = followed(1000)
         simulation.tallyfy.entries_per_request = 42  # 250 a minute, at 10 s
         for _ in range(30):
@@ -813,7 +810,6 @@ class TestIsolation:
         assert warnings(caplog) == []
 
     def test_the_feed_is_polled_at_the_pace_that_waits_want_now(self):
-        """Input B6."""
         simulation = Simulation(4)
         simulation.tallyfy.broken["FetchRunPage"] = FORBIDDEN
         simulation.wait_for(poke_interval=5, exponential_backoff=True, max_wait=3600)
@@ -823,7 +819,6 @@ class TestIsolation:
         assert simulation.tallyfy.requests() <= 120
 
     def test_lists_that_lag_for_ever_hide_no_change(self):
-        """Input A9."""
         simulation = Simulation(60)
         simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
         simulation.tallyfy.freeze_lists()
@@ -849,7 +844,6 @@ class TestBudget:
     @pytest.mark.parametrize("runs", [3, 60, 1000])
     @pytest.mark.parametrize("broken", [{}, {"FetchFeedPage": FORBIDDEN}])
     def test_no_hour_has_more_requests(self, runs, broken):
-        """Input B7."""
         simulation = Simulation(runs, requests_per_hour=500)
         simulation.tallyfy.broken = dict(broken)
         simulation.wait_for(poke_interval=5)

@@ -230,7 +230,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @invariant()
     def no_wait_ends_without_a_change(self):
         for wait in self.simulation.waits:
-            assert wait.over_at is None or wait.had_moved_on, wait.verdict
+            assert wait.over_at is None or wait.had_moved_on, wait.outcome
 
     @invariant()
     def no_change_is_seen_later_than_the_bound(self):

@@ -79,38 +79,32 @@ def test_so_does_one_after_which_the_task_is_hidden(poller, tallyfy, requests_mo
     ],
 )
 def test_an_old_answer_ends_nothing(poller, tallyfy, task_b):
-    """Input A2."""
     tallyfy(answer("A"), answer("B"), task_b=task_b)
     assert isinstance(poller.poll(B), Pending)
 
 
 def test_none_left_in_one_answer_ends_nothing(poller, tallyfy):
-    """Input A1."""
     tallyfy(answer(None), answer("B"))
     assert isinstance(poller.poll(B), Pending)
 
 
 @pytest.mark.parametrize("data", [{}, {"name": "x"}, {"id": "r2", "next_task": None, "status": "complete"}])
 def test_an_answer_about_something_else_ends_nothing(poller, tallyfy, data):
-    """Input A3."""
     tallyfy({"json": {"data": data}})
     assert isinstance(poller.poll(B), PollFailed)
 
 
 def test_an_answer_without_the_next_task_that_was_asked_for_ends_nothing(poller, tallyfy):
-    """Input A4."""
     tallyfy({"json": {"data": {"id": "r1", "status": "active"}}})
     assert isinstance(poller.poll(B), PollFailed)
 
 
 def test_a_run_that_is_not_there_for_some_seconds_is_not_gone(poller, tallyfy):
-    """Input A5."""
     tallyfy(*[NOT_FOUND] * 5, answer("B"))
     assert isinstance(poller.poll(B), Pending)
 
 
 def test_a_token_that_no_longer_sees_the_run_is_replaced(poller, tallyfy, requests_mock, monkeypatch):
-    """Input A6."""
     tallyfy(answer("B"))
     assert isinstance(poller.poll(B), Pending)
     tallyfy(NOT_FOUND)
@@ -120,7 +114,6 @@ def test_a_token_that_no_longer_sees_the_run_is_replaced(poller, tallyfy, reques
 
 
 def test_a_wrong_address_is_the_connection_s_fault(poller, tallyfy):
-    """Input A7."""
     tallyfy({"status_code": 404, "json": {"message": "API endpoint not found"}})
     outcome = poller.poll(B)
     assert isinstance(outcome, Denied)
@@ -132,7 +125,6 @@ def test_a_wrong_address_is_the_connection_s_fault(poller, tallyfy):
     "body", [{"text": "<html>"}, {"text": ""}, {"json": []}, {"json": {}}, {"json": {"message": "Forbidden"}}]
 )
 def test_what_a_firewall_answers_is_an_outage(poller, tallyfy, status, body):
-    """Input A8."""
     tallyfy({"status_code": status, **body})
     assert [type(poller.poll(B)) for _ in range(3)] == [PollFailed] * 3
 
@@ -150,7 +142,7 @@ def test_a_complete_run_whose_hidden_task_cannot_be_listed_skips_or_is_denied(po
 
 
 def test_an_outage_of_the_list_of_tasks_is_its_own(poller, tallyfy, requests_mock, time_of_polls):
-    """Input B2: the run is evaluated all the same, and the list is left alone for as long as it asks."""
+    """The run is evaluated all the same, and the list is left alone for as long as it asks."""
     run = tallyfy(answer("A", tasks=[]))
     listed = requests_mock.get(f"{RUN}/tasks", status_code=503, headers={"Retry-After": "600"})
     for _ in range(10):
@@ -176,7 +168,6 @@ def test_a_deleted_run_is_gone_after_half_a_minute(poller, tallyfy, time_of_poll
 
 
 def test_retry_after_is_heeded(poller, tallyfy, time_of_polls):
-    """Input B8."""
     polls = tallyfy({"status_code": 503, "headers": {"Retry-After": "600"}}, answer("B"))
     for _ in range(599):
         assert isinstance(poller.poll(B), PollFailed)
@@ -187,7 +178,6 @@ def test_retry_after_is_heeded(poller, tallyfy, time_of_polls):
 
 
 def test_a_run_is_indexed_once_for_all_its_waits(monkeypatch):
-    """Input B4."""
     indexed = []
     index = tasks_module._by_name
     monkeypatch.setattr(tasks_module, "_by_name", lambda tasks: indexed.append(1) or index(tasks))
