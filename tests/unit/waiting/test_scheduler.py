@@ -637,7 +637,7 @@ class TestOutages:
         simulation = Simulation(3)
         simulation.tallyfy.broken["all"] = UNAUTHENTICATED
         simulation.wait_for()
-        simulation.pass_time(2 * DENIED_AFTER_SECONDS)
+        simulation.pass_time(3 * DENIED_AFTER_SECONDS)
         assert all(isinstance(wait.outcome, Denied) for wait in simulation.waits)
         assert not simulation.scheduler
 
