@@ -55,7 +55,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_provider_tallyfy.transfers.tallyfy_to_object_storage",
             }
         ],
-        "extra-links": ["airflow_provider_tallyfy.operators.links.TallyfyProcessLink"],
+        "extra-links": ["airflow_provider_tallyfy.links.tallyfy.TallyfyProcessLink"],
         "connection-types": [
             {
                 "connection-type": "tallyfy",

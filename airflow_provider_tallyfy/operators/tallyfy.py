@@ -11,12 +11,12 @@ from airflow.providers.common.compat.sdk import AirflowFailException, conf
 from airflow_provider_tallyfy.actions.completing import Completer, Completion, ConflictingDecisionError
 from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
 from airflow_provider_tallyfy.assets.lineage import report_lineage
+from airflow_provider_tallyfy.links.tallyfy import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.operators.approval import format_decision
 from airflow_provider_tallyfy.operators.attempt_store import TaskAttemptStore, launch_mark
 from airflow_provider_tallyfy.operators.base import TallyfyOperator, fail_on_bad_input
 from airflow_provider_tallyfy.operators.branches import choose_branches, read_branches
 from airflow_provider_tallyfy.operators.decision import Notifiers, TallyfyDecisionOperator
-from airflow_provider_tallyfy.operators.links import TallyfyProcessLink, push_run_url
 from airflow_provider_tallyfy.operators.wait_for_completion import WaitForCompletionMixin, check_pace
 from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
 
-from airflow_provider_tallyfy.operators.links import RUN_URL_KEY, push_run_url
+from airflow_provider_tallyfy.links.tallyfy import RUN_URL_KEY, push_run_url
 from airflow_provider_tallyfy.version_compat import is_trigger_timeout
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.outcomes import Pending, PollFailed, Unconfirmed, from_event

@@ -322,7 +322,7 @@ class TallyfyTrigger(BaseTrigger):
 
     def _note_link(self, connection: TallyfyConnection) -> None:
         """Note the XCom that leads to the process; while the wait goes on, push it for a task that had no worker."""
-        from airflow_provider_tallyfy.operators.links import RUN_URL_KEY
+        from airflow_provider_tallyfy.links.tallyfy import RUN_URL_KEY
 
         url = urls.run_url(connection.web_url, connection.organization, self.run_id)
         self._link = {RUN_URL_KEY: url}

@@ -139,7 +139,7 @@ class TestDiscovery:
 
     def test_the_link(self):
         names = ProvidersManager().extra_links_class_names
-        assert "airflow_provider_tallyfy.operators.links.TallyfyProcessLink" in names
+        assert "airflow_provider_tallyfy.links.tallyfy.TallyfyProcessLink" in names
 
     def test_the_notifiers(self):
         names = {name.rpartition(".")[2] for name in ProvidersManager().notification}

@@ -7,7 +7,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError
-from airflow_provider_tallyfy.operators.links import TallyfyProcessLink
+from airflow_provider_tallyfy.links.tallyfy import TallyfyProcessLink
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
 
 API = "https://tallyfy.test/api/organizations/acme"
