@@ -30,7 +30,7 @@ from airflow_provider_tallyfy.operators.base import fail_on_bad_input
 from airflow_provider_tallyfy.operators.gate import Gate
 from airflow_provider_tallyfy.operators.notices import Notices, pack_notifier
 from airflow_provider_tallyfy.protocol.approvers import check_approvers
-from airflow_provider_tallyfy.protocol.tasks import find_task
+from airflow_provider_tallyfy.protocol.tasks import find_task, is_completed
 from airflow_provider_tallyfy.sensors.start_in_triggerer import NeedsWorkerError
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
 from airflow_provider_tallyfy.version_compat import (
@@ -85,6 +85,7 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
     ) -> None:
         # Before the sensor decides by them whether the wait can begin in the triggerer.
         self.approvers = approvers
+        self._has_approvers = approvers is not None
         self.require_comment = require_comment
         self.on_timeout = on_timeout
         self.notifiers = [notifiers] if callable(notifiers) else list(notifiers or ())
@@ -210,6 +211,11 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
     ) -> dict[str, Any]:
         gate = Gate(self, context)
         gate.check()
+        if self.approvers is None and (self._has_approvers or gate.is_expanded_with("approvers")):
+            raise AirflowFailException(
+                "approvers is None, as a template or another task gave it, so no one may decide. Leave it out if "
+                "everyone may."
+            )
         if begins:
             self._check_approvers(context)
         try:
@@ -250,7 +256,7 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
 
     def _act_on_decision(self, context: Context, gate: Gate, task: dict[str, Any]) -> dict[str, Any]:
         problem = None
-        is_decided = bool(task.get("completed_at")) or task["is_approved"] is not None  # no rule hides it
+        is_decided = is_completed(task) or task["is_approved"] is not None  # no rule hides it
         if is_decided and (self.approvers is not None or self.require_comment or not self._needs_decision):
             with fail_on_bad_input():
                 task, problem = self._reader.read(task)

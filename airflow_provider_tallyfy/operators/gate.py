@@ -235,6 +235,11 @@ class Gate:
             self.close()
             raise AirflowFailException(" ".join(problems))
 
+    def is_expanded_with(self, name: str) -> bool:
+        """Tell whether the operator is an instance of one that is mapped over an argument."""
+        gate = self._surroundings.gate
+        return gate.has_dag() and name in _expanded(gate.dag.task_dict.get(gate.task_id))
+
     def reject(self, decision: dict[str, Any]) -> dict[str, Any]:
         """
         Skip what is downstream, and return the decision as the result of the task.
