@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -114,8 +115,11 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
             raise ValueError(f"{name}: notifiers must be notifiers, or other functions of the context.")
         if self.remind_every is None:
             return
-        if isinstance(self.remind_every, bool) or not self.remind_every > 0 or self.max_reminders < 1:
-            raise ValueError(f"{name}: remind_every must be above 0, and max_reminders 1 or more.")
+        is_number = isinstance(self.remind_every, (int, float)) and not isinstance(self.remind_every, bool)
+        if not is_number or not 0 < self.remind_every < math.inf:
+            raise ValueError(f"{name}: remind_every must be seconds above 0, but is {self.remind_every!r}.")
+        if not isinstance(self.max_reminders, int) or self.max_reminders < 1:
+            raise ValueError(f"{name}: max_reminders must be 1 or more, but is {self.max_reminders!r}.")
         if not self.notifiers:
             raise ValueError(f"{name}: remind_every calls the notifiers again, but there are none.")
         if self.reschedule and not self.deferrable and not AIRFLOW_V_3_3_PLUS:

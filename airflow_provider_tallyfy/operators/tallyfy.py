@@ -355,8 +355,8 @@ class TallyfyApprovalOperator(TallyfyDecisionOperator):
     without retries.
 
     If it is mapped, in a mapped task group or has ``outlets``, a rejection skips the operator itself too, after it
-    pushed its result. A DAG in which something directly downstream could run before the decision or after a rejection is refused when it
-    is parsed.
+    pushed its result. A DAG in which something directly downstream could run before the decision or after a rejection
+    is refused when it is parsed.
 
     :param run_id: id of the run. (templated)
     :param task: the task's id, alias or title. (templated)
