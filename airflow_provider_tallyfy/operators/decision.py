@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ from airflow_provider_tallyfy.operators.base import fail_on_bad_input
 from airflow_provider_tallyfy.operators.gate import Gate
 from airflow_provider_tallyfy.operators.notices import Notices, pack_notifier
 from airflow_provider_tallyfy.protocol.approvers import check_approvers
-from airflow_provider_tallyfy.protocol.tasks import find_task
+from airflow_provider_tallyfy.protocol.tasks import find_task, is_completed
 from airflow_provider_tallyfy.sensors.start_in_triggerer import NeedsWorkerError
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
 from airflow_provider_tallyfy.version_compat import (
@@ -85,6 +86,7 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
     ) -> None:
         # Before the sensor decides by them whether the wait can begin in the triggerer.
         self.approvers = approvers
+        self._has_approvers = approvers is not None
         self.require_comment = require_comment
         self.on_timeout = on_timeout
         self.notifiers = [notifiers] if callable(notifiers) else list(notifiers or ())
@@ -113,8 +115,11 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
             raise ValueError(f"{name}: notifiers must be notifiers, or other functions of the context.")
         if self.remind_every is None:
             return
-        if isinstance(self.remind_every, bool) or not self.remind_every > 0 or self.max_reminders < 1:
-            raise ValueError(f"{name}: remind_every must be above 0, and max_reminders 1 or more.")
+        is_number = isinstance(self.remind_every, (int, float)) and not isinstance(self.remind_every, bool)
+        if not is_number or not 0 < self.remind_every < math.inf:
+            raise ValueError(f"{name}: remind_every must be seconds above 0, but is {self.remind_every!r}.")
+        if not isinstance(self.max_reminders, int) or self.max_reminders < 1:
+            raise ValueError(f"{name}: max_reminders must be 1 or more, but is {self.max_reminders!r}.")
         if not self.notifiers:
             raise ValueError(f"{name}: remind_every calls the notifiers again, but there are none.")
         if self.reschedule and not self.deferrable and not AIRFLOW_V_3_3_PLUS:
@@ -210,6 +215,11 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
     ) -> dict[str, Any]:
         gate = Gate(self, context)
         gate.check()
+        if self.approvers is None and (self._has_approvers or gate.is_expanded_with("approvers")):
+            raise AirflowFailException(
+                "approvers is None, as a template or another task gave it, so no one may decide. Leave it out if "
+                "everyone may."
+            )
         if begins:
             self._check_approvers(context)
         try:
@@ -250,7 +260,7 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
 
     def _act_on_decision(self, context: Context, gate: Gate, task: dict[str, Any]) -> dict[str, Any]:
         problem = None
-        is_decided = bool(task.get("completed_at")) or task["is_approved"] is not None  # no rule hides it
+        is_decided = is_completed(task) or task["is_approved"] is not None  # no rule hides it
         if is_decided and (self.approvers is not None or self.require_comment or not self._needs_decision):
             with fail_on_bad_input():
                 task, problem = self._reader.read(task)

@@ -6,7 +6,7 @@ Airflow's scheduler also reads in the XComs of upstream tasks what they skipped 
 does not find every XCom: before Airflow 3.2.2 none of an unmapped task for a mapped one, and since then none of a task
 in a mapped task group. In those shapes the approval is skipped itself, and the trigger rules of the tasks directly
 downstream keep them closed. A trigger rule that would not do so is refused, as is one that starts a task before the
-decision.
+decision. An approval with outlets is skipped itself too: it would start the DAGs that are scheduled on them.
 
 A branch operator cannot be skipped itself, since one of its branches runs. It marks the other task instances as
 skipped, also in a mapped task group.
@@ -69,6 +69,7 @@ class Surroundings:
         self.is_branch = is_branch(gate)
         self.is_skipped_itself = not self.is_branch and (
             self.is_mapped
+            or bool(gate.outlets)  # the events of a task that succeeds start other DAGs
             or (
                 not FINDS_SKIPS_OF_UNMAPPED_TASKS
                 and any(_is_mapped(task) for task in self.direct if not task.is_teardown)
@@ -133,25 +134,26 @@ class Surroundings:
     def _find_problem(self, task: Any, waited_for: set[str]) -> str | None:
         name = f"Task {task.task_id!r} is downstream of the approval {self.gate.task_id!r}"
         rule = str(getattr(task.trigger_rule, "value", task.trigger_rule))
-        is_direct = task.task_id in self.gate.downstream_task_ids
         if rule in _NEVER_WAIT:
             return f"{name}, but trigger_rule={rule!r} starts it before the decision. Use 'all_success'."
         if rule in _START_EARLY and (task.upstream_task_ids - waited_for or self.is_mapped):
             return f"{name}, but trigger_rule={rule!r} may start it before the decision. Use 'all_success'."
-        if not is_direct:
-            return None
         if rule in _RUN_AFTER_ANY_END and (reason := self._reason_to_fail()):
             return (
                 f"{name}, and {reason} fails that one, after which trigger_rule={rule!r} lets it run. Use "
                 "'all_success', or 'all_failed' for what handles a rejection."
             )
+        if task.task_id not in self.gate.downstream_task_ids:
+            return None
         if self.is_branch:
             return self._find_problem_of_mapped_branch(task, name)
         if self.is_skipped_itself and rule not in _CLOSED_AFTER_A_SKIP:
-            return (
-                f"{name}, and one of them is mapped or in a mapped task group. There, trigger_rule={rule!r} would let "
-                "it run after a rejection. Use 'all_success'."
+            why = (
+                "which has outlets"
+                if self.gate.outlets
+                else "and one of them is mapped or in a mapped task group"
             )
+            return f"{name}, {why}. There, trigger_rule={rule!r} would let it run after a rejection. Use 'all_success'."
         if self.is_mapped and _is_mapped(task) and not _in_same_mapped_group(self.gate, task):
             return (
                 f"{name}, and both are mapped: one rejection would skip all of its instances. Put both in one "
@@ -234,6 +236,11 @@ class Gate:
         if problems := self._surroundings.find_problems():
             self.close()
             raise AirflowFailException(" ".join(problems))
+
+    def is_expanded_with(self, name: str) -> bool:
+        """Tell whether the operator is an instance of one that is mapped over an argument."""
+        gate = self._surroundings.gate
+        return gate.has_dag() and name in _expanded(gate.dag.task_dict.get(gate.task_id))
 
     def reject(self, decision: dict[str, Any]) -> dict[str, Any]:
         """

@@ -114,7 +114,7 @@ class Notices:
             rendered.render_template_fields(context)
             return pack_notifier(rendered)
         except Exception as error:  # noqa: BLE001 (a template may raise anything, and the wait goes on)
-            self._log.warning("%s sends no reminders (%s)", _name(notifier), error)
+            self._log.warning("%s sends no reminders (%s)", _name(notifier), type(error).__name__)
             return None
 
     def _recall(self, context: Context) -> dict[str, Any] | None:
@@ -156,10 +156,11 @@ def pack_notifier(notifier: Any) -> dict[str, Any]:
         elif parameter.default is inspect.Parameter.empty:
             raise ValueError(f"{kind.__name__} has no attribute {parameter.name!r} for its argument")
     try:
-        json.dumps(arguments, allow_nan=False)
+        # Airflow encodes no subclasses of text, as some templates render to.
+        plain = json.loads(json.dumps(arguments, allow_nan=False))
     except (TypeError, ValueError):
         raise ValueError(f"the arguments of {kind.__name__} are not plain JSON") from None
-    return {"class": path, "arguments": sanitize_payload(arguments)}
+    return {"class": path, "arguments": sanitize_payload(plain)}
 
 
 def _parameters(kind: type) -> list[inspect.Parameter]:

@@ -354,9 +354,9 @@ class TallyfyApprovalOperator(TallyfyDecisionOperator):
     takes its other arguments too (``poke_interval``, ``timeout`` and so on). A task that is no approval fails it
     without retries.
 
-    If it is mapped or in a mapped task group, a rejection skips the operator itself too, after it pushed its result. A
-    DAG in which something directly downstream could run before the decision or after a rejection is refused when it
-    is parsed.
+    If it is mapped, in a mapped task group or has ``outlets``, a rejection skips the operator itself too, after it
+    pushed its result. A DAG in which something directly downstream could run before the decision or after a rejection
+    is refused when it is parsed.
 
     :param run_id: id of the run. (templated)
     :param task: the task's id, alias or title. (templated)

@@ -124,14 +124,17 @@ def read_approvers(approvers: Any, directory: Directory) -> Approvers:
         read.members,
         read.guests,
         read.names,
-        excluded=_read(others, directory) if others else None,
+        excluded=_read(others, directory, excludes=True) if others else None,
         excludes_starter=STARTED_BY in exclude,
     )
 
 
-def _read(people: Any, directory: Directory) -> Approvers:
+def _read(people: Any, directory: Directory, *, excludes: bool = False) -> Approvers:
     encoded = encode_assignees(sorted(people, key=str) if isinstance(people, set) else people, directory)
     groups = [directory.group(str(group_id)) for group_id in encoded["groups"]]
+    for group in groups:
+        if excludes and not group.members and not group.guests:
+            raise InvalidValueError(f"no one is known to be in group {quoted(group.name)}, so it excludes no one")
     names: list[str] = [
         *(str(directory.member(str(member_id))) for member_id in encoded["users"]),
         *(f"guest {email}" for email in encoded["guests"]),

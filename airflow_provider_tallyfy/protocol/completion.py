@@ -78,7 +78,7 @@ def last_comment(task: Mapping[str, Any], person: Person) -> str | None:
     ]
     newest = max(comments, key=lambda each: str(each.get("created_at")), default=None)
     content = None if newest is None else newest.get("content")
-    return content if isinstance(content, str) and content else None
+    return content if isinstance(content, str) and content.strip() else None
 
 
 def _owners(task: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, BaseOperator, TaskGroup, task, task_group
+from airflow.providers.common.compat.sdk import DAG, Asset, BaseOperator, TaskGroup, task, task_group
 
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator, TallyfyBranchOperator
 
@@ -261,6 +261,10 @@ def started_in_the_triggerer() -> None:
     gate(deferrable=True, start_from_trigger=True) >> work(trigger_rule="none_failed")
 
 
+def with_outlets() -> None:
+    gate(outlets=[Asset("approved")]) >> work()
+
+
 def always() -> None:
     gate() >> work(trigger_rule="always")
 
@@ -488,6 +492,9 @@ SHAPES = {
         ("publish",),
     ),
     "failing_with_rule": Shape("gate with `fail_on_reject` → task with `all_done`", failing_with_rule),
+    "with_outlets": Shape(
+        "gate with `outlets` → task", with_outlets, {"gate": "skipped", "publish": "skipped"}, ("publish",)
+    ),
     "soft_fail": Shape(
         "gate that times out with `soft_fail` → task with another trigger rule",
         soft_fail,

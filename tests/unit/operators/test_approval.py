@@ -8,6 +8,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    Asset,
     BaseOperator,
     TaskDeferred,
 )
@@ -183,6 +184,15 @@ class TestMapped:
         with pytest.raises(AirflowSkipException):
             gate(context, ignore_downstream_trigger_rules=True).execute(context)
         assert set(skipped) == {("first", -1), ("second", -1)}
+
+
+def test_rejected_with_outlets_it_is_skipped_so_that_no_event_starts_another_dag(tallyfy, context, skipped):
+    tallyfy(decided(False))
+    with pytest.raises(AirflowSkipException, match="was rejected by Ben Larsen"):
+        gate(context, outlets=[Asset("approved")]).execute(context)
+    assert context["ti"].xcoms["return_value"]["is_approved"] is False
+    tallyfy(decided(True))
+    assert gate(context, outlets=[Asset("approved")]).execute(context)["is_approved"] is True
 
 
 def test_rejected_it_fails_without_retries_if_told_so(tallyfy, context, skipped):

@@ -182,6 +182,15 @@ class TestField:
         ):
             decide(branches=self.BRANCHES, field="weg")
 
+    def test_one_who_may_not_chooses_nothing_even_if_tallyfy_does_not_say_when(
+        self, polls, decide, requests_mock
+    ):
+        polls(completed(way="Ship it", completed_at=None))
+        requests_mock.get(f"{API}/users", json={"data": [{"id": 1001, "email": "ada@example.com"}]})
+        requests_mock.get(f"{API}/groups", json={"data": []})
+        with pytest.raises(AirflowFailException, match="may not decide"):
+            decide(branches=self.BRANCHES, field="way", approvers="ada@example.com")
+
     def test_the_one_who_filled_it_in_is_in_the_result(self, polls, decide):
         polls(
             completed(

@@ -259,6 +259,26 @@ class TestApprovers:
         with pytest.raises(AirflowFailException):
             approval.execute(context)
 
+    def test_none_from_another_task_lets_no_one_decide(self, tallyfy, gate, context):
+        tallyfy.polls(decided())
+        approval = gate(approvers="{{ ti.xcom_pull('who') }}")
+        approval.approvers = None  # as in a DAG that renders to native objects, or from the output of a task
+        with pytest.raises(AirflowFailException, match="approvers is None"):
+            approval.execute(context)
+        with pytest.raises(AirflowFailException, match="approvers is None"):
+            resume(approval, context, decided())
+
+    def test_nor_does_none_that_a_mapped_gate_is_expanded_with(self, tallyfy, context):
+        tallyfy.polls(decided())
+        with DAG("d", schedule=None):
+            mapped = TallyfyApprovalOperator.partial(task_id="gate", run_id="r1", task="approve").expand(
+                approvers=[["ben@example.com"], None]
+            )
+        approval = mapped.unmap({"approvers": None})
+        context["task"] = approval
+        with pytest.raises(AirflowFailException, match="approvers is None"):
+            approval.execute(context)
+
     def test_without_approvers_there_is_no_more_to_read(self, tallyfy, gate, context, requests_mock):
         tallyfy.polls(decided())
         requests_mock.get(f"{API}/runs/r1/tasks/t1", status_code=500)
@@ -282,6 +302,7 @@ class TestComment:
             [COMMENT | {"author_id": 1001}],
             [COMMENT | {"label": "problem"}],
             [COMMENT | {"content": ""}],
+            [COMMENT | {"content": " \n"}],
         ],
     )
     @pytest.mark.parametrize("is_approved", [True, False])

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 from airflow.exceptions import AirflowClusterPolicyViolation
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, BaseOperator, task_group
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Asset, BaseOperator, task_group
 
 from airflow_provider_tallyfy import policies, version_compat
 from airflow_provider_tallyfy.operators import gate as gates
@@ -91,6 +91,7 @@ def refusal(build):
 
 HELD = {
     "plain": lambda: gate() >> work(),
+    "outlets": lambda: gate(outlets=[Asset("approved")]) >> [work(), mapped("each")],
     **{
         f"rule {rule}": lambda rule=rule: gate() >> work(trigger_rule=rule)
         for rule in ("all_done", "none_failed", "none_failed_min_one_success", "one_success", "all_skipped")
@@ -163,6 +164,18 @@ REFUSED = {
         )
         for name, value in {"approvers": "ada@example.com", "require_comment": True}.items()
     },
+    "approvers, all_done far downstream, ignoring rules": (
+        lambda: (
+            gate(approvers="ada@example.com", ignore_downstream_trigger_rules=True)
+            >> work("a")
+            >> work("publish", trigger_rule="all_done")
+        ),
+        "approvers fails that one",
+    ),
+    "outlets, other rule": (
+        lambda: gate(outlets=[Asset("approved")]) >> work(trigger_rule="none_failed"),
+        "would let it run after a rejection",
+    ),
     "mapped gate, approvers": (
         lambda: (
             TallyfyApprovalOperator.partial(task_id="gate", task="approve", run_id="r1").expand(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import (
@@ -230,6 +231,30 @@ class TestReminders:
             },
         }
 
+    def test_what_cannot_be_rendered_does_not_keep_the_task_from_deferring(self, polls, gate, context, clock):
+        notifier = TallyfyCommentNotifier(task_id="t1", content="{{ 1 / 0 }}")
+        with pytest.raises(TaskDeferred) as deferral:
+            gate(notifiers=notifier, deferrable=True, remind_every=60).execute(context)
+        [packed] = deferral.value.trigger.reminders["notifiers"]
+        # Airflow's own encoders take no other kinds of text.
+        assert {type(each) for each in packed["arguments"].values()} == {str}
+
+    def test_an_error_of_a_template_is_not_logged_since_it_may_hold_a_secret(
+        self, polls, gate, context, clock, monkeypatch
+    ):
+        def secret():
+            raise ValueError("token=s3cret")
+
+        lines = []
+        log = SimpleNamespace(info=lambda *_: None, warning=lambda text, *values: lines.append(text % values))
+        monkeypatch.setattr(TallyfyApprovalOperator, "log", log)
+        context["secret"] = secret
+        with pytest.raises(TaskDeferred) as deferral:
+            gate(notifiers=Recorder("{{ secret() }}"), deferrable=True, remind_every=60).execute(context)
+        assert deferral.value.trigger.reminders["notifiers"] == []
+        assert lines[-1] == "Recorder sends no reminders (ValueError)"
+        assert "s3cret" not in "".join(lines)
+
     def test_a_notifier_that_launches_a_process_does_so_once(self, polls, gate, context, clock, monkeypatch):
         launched = []
         monkeypatch.setattr(
@@ -252,7 +277,11 @@ class TestReminders:
             ({"remind_every": -1}, "above 0"),
             ({"remind_every": True}, "above 0"),
             ({"remind_every": float("nan")}, "above 0"),
+            ({"remind_every": float("inf")}, "above 0"),
+            ({"remind_every": "60"}, "above 0"),
             ({"remind_every": 1, "max_reminders": 0}, "1 or more"),
+            ({"remind_every": 1, "max_reminders": "3"}, "1 or more"),
+            ({"remind_every": 1, "max_reminders": 1.5}, "1 or more"),
             ({"remind_every": 1, "notifiers": None}, "there are none"),
             ({"remind_every": 1, "deferrable": True, "notifiers": print}, "while the task is deferred"),
         ],

@@ -50,6 +50,11 @@ def test_only_they_may_decide(approvers, allowed):
     assert [each for each in people if may(approvers, each)] == allowed
 
 
+def test_to_exclude_a_group_of_no_one_is_refused():
+    with pytest.raises(InvalidValueError, match="no one is known to be in group 'Nobody yet'"):
+        may({"exclude": ["Nobody yet"]}, ADA)
+
+
 class TestFourEyes:
     @pytest.mark.parametrize("started_by", [1001, "1001", {"id": 1001}])
     def test_who_launched_may_not_decide(self, started_by):
