@@ -198,6 +198,7 @@ class EventPoller:
     def add(self, stream: EventStream) -> None:
         """Begin to poll for a watcher; the first sweep brings what happened while nobody polled."""
         self._streams.append(stream)
+        self._feed_at = min(self._feed_at, self.clock.now() + stream.poke_interval)
         self._sweep_at = -inf
         self._has_news.set()
 
