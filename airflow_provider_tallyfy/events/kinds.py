@@ -86,6 +86,8 @@ class EventFilter:
 
         :raises ValueError: for arguments that no event can match.
         """
+        if not isinstance(events, (str, list, tuple)):  # a set has another order in each process
+            raise ValueError(f"events is {events!r}; give a name, or a list of names.")
         names = (events,) if isinstance(events, str) else tuple(events)
         if not names:
             raise ValueError("events is empty; name at least one event.")
@@ -154,7 +156,7 @@ def completions(run: Mapping[str, Any], wanted: EventFilter) -> Iterator[tuple[s
     """Give the tasks of a run that are completed, with the time in seconds since the epoch."""
     if wanted.matches(run):
         for task in wanted.tasks_of(run):
-            if (moment := parse_datetime(task.get("completed_at"))) is not None:
+            if (moment := _moment(task.get("completed_at"))) is not None:
                 yield str(task["id"]), int(moment.timestamp())
 
 
@@ -165,7 +167,7 @@ def reopened_id(task_id: str, undone_at: int) -> str:
 
 def _process_events(run: Mapping[str, Any], wanted: EventFilter) -> Iterator[Event]:
     for name, field in PROCESS_EVENTS.items():
-        moment = parse_datetime(run.get(field))
+        moment = _moment(run.get(field))
         if name in wanted.events and moment is not None:
             yield Event(name, _event_id(name, run["id"], moment), moment)
 
@@ -173,7 +175,7 @@ def _process_events(run: Mapping[str, Any], wanted: EventFilter) -> Iterator[Eve
 def _task_events(
     run: Mapping[str, Any], task: Mapping[str, Any], wanted: EventFilter, completed: Mapping[str, int]
 ) -> Iterator[Event]:
-    completed_at = parse_datetime(task.get("completed_at"))
+    completed_at = _moment(task.get("completed_at"))
     if "task.completed" in wanted.events and completed_at is not None and _is_wanted_decision(task, wanted):
         yield Event(
             "task.completed", _event_id("task.completed", task["id"], completed_at), completed_at, task
@@ -202,7 +204,7 @@ def _undone_at(run: Mapping[str, Any], completed_at: datetime | None, undone_at:
     """
     if completed_at is not None:
         return completed_at if int(completed_at.timestamp()) > undone_at else None
-    changed_at = parse_datetime(run.get("last_updated"))
+    changed_at = _moment(run.get("last_updated"))
     return changed_at if changed_at is not None and changed_at.timestamp() > undone_at + 1 else None
 
 
@@ -221,7 +223,7 @@ def _thread_events(task: Mapping[str, Any], wanted: EventFilter) -> Iterator[Eve
             resolve_id = thread.get("resolve_id")
             if "task.issue_resolved" in wanted.events and is_id(resolve_id):
                 answer = threads.get(str(resolve_id), {})
-                moment = parse_datetime(answer.get("created_at")) or parse_datetime(thread.get("updated_at"))
+                moment = _moment(answer.get("created_at")) or _moment(thread.get("updated_at"))
                 if moment is not None:
                     resolved_id = f"task.issue_resolved/{thread_id}/{resolve_id}"
                     yield Event("task.issue_resolved", resolved_id, moment, task, thread)
@@ -229,7 +231,7 @@ def _thread_events(task: Mapping[str, Any], wanted: EventFilter) -> Iterator[Eve
             name = "task.comment_added"
         else:
             continue
-        moment = parse_datetime(thread.get("created_at"))
+        moment = _moment(thread.get("created_at"))
         if name in wanted.events and moment is not None:
             yield Event(name, f"{name}/{thread_id}", moment, task, thread)
 
@@ -243,6 +245,15 @@ def _threads(task: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield thread
 
 
+def _moment(value: Any) -> datetime | None:
+    """Return a time in UTC, or ``None`` if it is none, or out of range there."""
+    moment = parse_datetime(value)
+    try:
+        return None if moment is None else moment.astimezone(UTC)
+    except OverflowError:
+        return None
+
+
 def _event_id(name: str, subject_id: Any, moment: datetime) -> str:
     # To the second: Tallyfy says times with or without milliseconds, as the case may be.
-    return f"{name}/{subject_id}/{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    return f"{name}/{subject_id}/{moment:%Y%m%dT%H%M%SZ}"

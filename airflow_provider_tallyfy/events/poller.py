@@ -52,8 +52,10 @@ SWEEP_SHARE = 5
 """A sweep takes one request in so many that the budget allows, so a long list takes longer."""
 MAX_PAUSE = 300.0
 """Seconds after a failure until the next attempt, at most."""
+MAX_OUTAGES = 3
+"""Failures in a row after which a request makes room for others: the cause may concern it alone after all."""
 MAX_UNREAD = 86_400.0
-"""Seconds after which a run that never could be read is given up."""
+"""Seconds from the first failure to read a run until it is given up."""
 CLOCK_TOLERANCE = timedelta(seconds=5)
 """If this machine's clock differs by more from the time that Tallyfy's answers carry, theirs is used."""
 MAX_CONNECTION_AGE = 3600.0
@@ -112,11 +114,11 @@ class _Sweep:
 
 @dataclass(slots=True)
 class _Attempts:
-    """When to read a run, how often that failed, and since when."""
+    """When to read a run, how often that failed, and when first."""
 
     due_at: float
-    since: float
     failures: int = 0
+    failed_at: float = inf
 
 
 class EventPoller:
@@ -196,6 +198,7 @@ class EventPoller:
     def add(self, stream: EventStream) -> None:
         """Begin to poll for a watcher; the first sweep brings what happened while nobody polled."""
         self._streams.append(stream)
+        self._feed_at = min(self._feed_at, self.clock.now() + stream.poke_interval)
         self._sweep_at = -inf
         self._has_news.set()
 
@@ -265,6 +268,8 @@ class EventPoller:
         now = self.clock.now()
         if isinstance(page, PollError):
             self._feed_health.fail(page, now)
+            if not self._contact.is_set():
+                await self._fetch(FetchSweepPage(1, archived=False, with_=(), checklist_id=None))
             if self._feed_works:
                 # Without the feed, only sweeps bring anything.
                 self._feed_works = False
@@ -350,7 +355,7 @@ class EventPoller:
             self._finish_sweeps()
 
     def _request(self, run_id: str, now: float) -> None:
-        self._to_read.setdefault(run_id, _Attempts(now, now))
+        self._to_read.setdefault(run_id, _Attempts(now))
 
     async def _read(self, run_id: str) -> None:
         """Read a run by itself, and give it to all watchers."""
@@ -364,7 +369,8 @@ class EventPoller:
             attempts.failures += 1
             pause = max(snapshot.error.retry_after or 0.0, 2.0 ** min(attempts.failures, 10))
             attempts.due_at = now + min(pause, MAX_PAUSE)
-            if now < attempts.since + MAX_UNREAD:
+            attempts.failed_at = min(attempts.failed_at, now)
+            if now < attempts.failed_at + MAX_UNREAD:
                 return
             logger.warning("Events of run %s are given up: %s", run_id, snapshot.error)
         # A run that is missing is named again if it turns up.
@@ -374,12 +380,15 @@ class EventPoller:
         self._finish_sweeps()
 
     def _deliver(self, snapshot: RunSnapshot) -> RunSnapshot | PollError:
-        try:
-            for stream in tuple(self._streams):
+        """Give a run to all watchers; one that cannot take it keeps it from no other."""
+        result: RunSnapshot | PollError = snapshot
+        for stream in tuple(self._streams):
+            try:
                 stream.deliver(snapshot.run, self._organization)
-        except MalformedResponseError as error:
-            return PollError(TallyfyResponseError(f"Run {snapshot.run.get('id')}: {error}"))
-        return snapshot
+            except Exception as error:  # noqa: BLE001 (a run may be odd in any way, and is read again)
+                reason = str(error) if isinstance(error, MalformedResponseError) else type(error).__name__
+                result = PollError(TallyfyResponseError(f"Run {snapshot.run.get('id')}: {reason}"))
+        return result
 
     def _finish_sweeps(self) -> None:
         """Say of each sweep that is complete, with all the runs that it named, that it is."""
@@ -391,7 +400,11 @@ class EventPoller:
         del self._read_sweeps[:-10]  # a later one names again what an earlier one named
 
     async def _fetch(self, fetch: Callable[[TallyfyHook], T]) -> T | PollError:
-        """Return the response to a request, within the budget, and after any outage that concerns all requests."""
+        """
+        Return the response to a request, within the budget.
+
+        What most likely concerns all requests makes it wait and try again, up to :data:`MAX_OUTAGES`.
+        """
         while True:
             await self._pause(
                 max(self._use.budget.available_at(self.clock.now()), self._use.budget.refused_until)
@@ -430,6 +443,8 @@ class EventPoller:
                 response.error,
             )
             await self._pause(pause)
+            if self._outages >= MAX_OUTAGES:
+                return response
 
     def _dated(self, fetch: Callable[[TallyfyHook], T]) -> Callable[[TallyfyHook], T]:
         """Have a request note how far Tallyfy's clock is ahead of this machine's."""

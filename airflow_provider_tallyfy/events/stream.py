@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_tallyfy.events.kinds import Event, EventFilter, completions, find_events
 from airflow_provider_tallyfy.events.payload import WITH_FORM_VALUES, to_payload
 from airflow_provider_tallyfy.events.place import Place
-from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime
+from airflow_provider_tallyfy.protocol.responses import parse_datetime
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.waiting.watcher import Clock
@@ -111,7 +111,7 @@ class EventStream:
             self._note_completions(run)
             if any(map(self._is_new, find_events(run, self.wanted, self.place.completed))):
                 return True
-        except MalformedResponseError:
+        except Exception:  # noqa: BLE001 (a run may be odd in any way; by itself it may not be)
             return True
         if not self.wanted.needs_tasks or "tasks" in run or run.get("archived_at"):
             return False

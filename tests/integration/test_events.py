@@ -6,13 +6,14 @@ import asyncio
 import json
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from math import inf
 
 import pytest
 
 from airflow_provider_tallyfy.events import poller as poller_module
-from airflow_provider_tallyfy.events.stream import HOLD
+from airflow_provider_tallyfy.events.stream import HOLD, EventStream, Found
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyEventTrigger
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
@@ -329,6 +330,7 @@ def test_the_place_moves_on_only_when_events_are_stored(play):
         pytest.param({"missing": ["completed", "created"]}, id="incomplete"),
         pytest.param("forbidden", id="forbidden"),
         pytest.param("outage", id="outage"),
+        pytest.param("hangs up", id="hangs up"),
     ],
 )
 def test_what_the_feed_does_not_tell_is_found_in_the_lists(play, feed):
@@ -339,6 +341,8 @@ def test_what_the_feed_does_not_tell_is_found_in_the_lists(play, feed):
             )
         elif feed == "outage":
             world.fault(path=ACTIVITY, action="status", status=503, times=None)
+        elif feed == "hangs up":
+            world.fault(path=ACTIVITY, action="drop", times=None)
         else:
             world.people.control("POST", "/activity", feed)
         store = AssetStateStore()
@@ -390,6 +394,56 @@ def test_an_outage_loses_nothing(play):
     play(scene)
 
 
+def test_one_run_that_cannot_be_read_keeps_no_other_from_being_told(play):
+    async def scene(world):
+        store = AssetStateStore()
+        world.triggerer().start("asset", store)
+        await world.ready(store)
+        odd, second = world.launch(2)
+        world.fault(path=f"/runs/{odd}", action="drop", times=None)
+        world.server.change(partial(complete_in, odd))
+        await world.pass_time(1000)
+        world.server.change(partial(complete_in, second))
+        await world.until(lambda: world.subjects() == [second])
+        world.heal()
+        await world.until(lambda: world.subjects() == [second, odd])
+
+    play(scene)
+
+
+def test_a_watcher_that_cannot_take_a_run_keeps_it_from_no_other(play, monkeypatch):
+    async def scene(world):
+        deliver = EventStream.deliver
+
+        def fails(stream, run, organization):
+            if stream.wanted.needs_tasks:
+                raise OverflowError("date value out of range")
+            deliver(stream, run, organization)
+
+        monkeypatch.setattr(EventStream, "deliver", fails)
+        stores = [AssetStateStore(), AssetStateStore()]
+        triggerer = world.triggerer()
+        triggerer.start("tasks", stores[0], events="task.completed")
+        await world.ready(stores[0])  # so that it comes first
+        triggerer.start("asset", stores[1])
+        await world.ready(*stores)
+        [run_id] = world.launch()
+        world.complete(run_id)
+        await world.until(lambda: world.subjects() == [run_id])
+        monkeypatch.setattr(EventStream, "deliver", deliver)
+        await world.until(lambda: len(world.subjects("tasks")) == 3)
+
+    play(scene)
+
+
+def complete_in(run_id, sandbox):
+    run = sandbox.runs[run_id]
+    for task in run.tasks.values():
+        task.completed_at = sandbox.now()
+    run.completed_at = run.last_updated = sandbox.now()
+    sandbox.changed(run)
+
+
 def test_two_hundred_completions_in_one_poll(play):
     async def scene(world):
         store = AssetStateStore()
@@ -399,11 +453,7 @@ def test_two_hundred_completions_in_one_poll(play):
 
         def complete_all(sandbox):
             for run_id in runs:
-                run = sandbox.runs[run_id]
-                for task in run.tasks.values():
-                    task.completed_at = sandbox.now()
-                run.completed_at = run.last_updated = sandbox.now()
-                sandbox.changed(run)
+                complete_in(run_id, sandbox)
 
         world.server.change(complete_all)
         await world.until(lambda: len(world.ids()) >= 200)
@@ -573,22 +623,23 @@ def test_reads_that_lag_delay_an_event_only(play):
     play(scene)
 
 
-def test_the_last_of_several_events_comes_later_than_the_others(play):
+def test_the_last_of_several_events_comes_later_than_the_others(play, monkeypatch):
     """Airflow up to 3.3 gives events that come close together to the next DAG run, which only a later one starts."""
 
     async def scene(world):
         store = AssetStateStore()
-        triggerer = world.triggerer()
-        triggerer.start("asset", store)
+        world.triggerer().start("asset", store)
         await world.ready(store)
-        sent_at = {}
-        original = triggerer.streams.bind_pending_event
+        sent_at = []
+        original = EventStream.next_item
 
-        def note(**arguments):
-            sent_at[len(sent_at)] = world.clock.now()
-            return original(**arguments)
+        async def note(stream):
+            item = await original(stream)
+            if isinstance(item, Found):
+                sent_at.append(world.clock.now())
+            return item
 
-        triggerer.streams.bind_pending_event = note
+        monkeypatch.setattr(EventStream, "next_item", note)
         for run_id in world.launch(3):
             world.complete(run_id)
         await world.until(lambda: len(world.ids()) == 3)

@@ -61,6 +61,11 @@ def test_what_has_no_time_is_no_event(moment):
     assert found(run(completed_at=moment), "process.completed") == []
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-23:00"])
+def test_a_time_that_is_out_of_range_in_utc_is_none(moment):
+    assert found(run(completed_at=moment, last_updated=moment), "process.completed") == []
+
+
 def test_tasks_are_named_by_id_alias_or_title():
     shown = run(task("t1", text(NOON)), task("t2", text(NOON)))
     for name in ("t2", "Task t2", "task T2"):
@@ -116,6 +121,8 @@ def test_comments_and_issues_are_named_by_their_ids():
     ("arguments", "message"),
     [
         ({"events": []}, "at least one"),
+        ({"events": {"process.launched", "process.completed"}}, "list"),
+        ({"events": None}, "list"),
         ({"events": "process.finished"}, "process.completed"),
         ({"events": "process.completed", "task": "t"}, "no task"),
         ({"events": "process.completed", "decision": "approved"}, "task.completed"),

@@ -396,6 +396,29 @@ def test_a_feed_page_that_waits_read_is_taken_in_place_of_another_request():
     asyncio.run(scene())
 
 
+def test_a_watchers_own_interval_counts_from_its_start_on():
+    async def scene():
+        clock = Clock()
+        tallyfy = Tallyfy(clock)
+        triggerer = Triggerer(tallyfy, Store(), [])
+        await triggerer.start()
+        await advance(clock, 0)
+        assert tallyfy.requests["feed"] == 1
+        triggerer.poller.add(
+            EventStream(
+                EventFilter(("process.completed",)),
+                Place("org", tallyfy.now()),
+                poke_interval=10.0,
+                clock=clock,
+            )
+        )
+        await advance(clock, 10)
+        assert tallyfy.requests["feed"] == 2
+        await triggerer.kill()
+
+    asyncio.run(scene())
+
+
 def test_the_model_can_fail():
     """A place that moves on with what was only seen would lose events."""
     scene = [("complete", 1), ("advance", 400), "kill", ("advance", 400)]
