@@ -38,8 +38,8 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
     nor temporary files; so a full load that takes hours needs ``retries``, not luck.
 
     :param path: where the files go: a URL or path of a file that ends with ``.jsonl``, ``.jsonl.gz``, ``.csv``,
-        ``.csv.gz`` or ``.parquet``, or of a folder. In a folder, files are named by the interval if ``since`` and
-        ``until`` are given, and otherwise by task and DAG run. (templated)
+        ``.csv.gz`` or ``.parquet``, or of a folder. In a folder, files are named by the task, and
+        by the interval if ``since`` and ``until`` are given, otherwise by the DAG run. (templated)
     :param checklist_id: id of the template. Default: all templates, with the columns of each. (templated)
     :param records: ``runs`` or ``tasks``.
     :param file_format: ``jsonl``, ``csv``, or ``parquet``, which needs the extra ``[parquet]``.
@@ -66,7 +66,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
     :return: ``{"paths", "records", "since", "until", "requests"}``: URLs of the files; how many records they hold; the
         interval in ISO 8601; and the number of HTTP requests of the last try.
     :raises AirflowFailException: an argument cannot be used, or the files are there already; the task fails without
-        retries, and nothing was read.
+        retries, and wrote no files.
     :raises ValueError: an argument cannot be used, found out when the DAG is parsed. Among them: no ``since`` on an
         Airflow before 3.3.
     """
@@ -199,12 +199,12 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
         from airflow_provider_tallyfy.hooks.files import safe_name
 
         if since is not None and until is not None:
-            stem = f"{self.records}-{since:%Y%m%dT%H%M%SZ}-{until:%Y%m%dT%H%M%SZ}"
+            when = f"{since:%Y%m%dT%H%M%SZ}-{until:%Y%m%dT%H%M%SZ}"
         else:
-            dag_run = getattr(ti, "run_id", export_id)
-            stem = safe_name(f"{self.records}-{self.task_id}-{dag_run}").replace(" ", "_")
-            if getattr(ti, "map_index", -1) not in (-1, None):
-                stem += f"-{ti.map_index}"
+            when = getattr(ti, "run_id", export_id)
+        stem = safe_name(f"{self.records}-{self.task_id}-{when}").replace(" ", "_")
+        if getattr(ti, "map_index", -1) not in (-1, None):
+            stem += f"-{ti.map_index}"
         if not isinstance(self.path, (str, ObjectStoragePath)) or not str(self.path).strip():
             raise ValueError(f"path must be a URL or a path, not {described(self.path)}.")
         conn_id = self.object_storage_conn_id
