@@ -170,7 +170,16 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
                     raise ValueError(
                         "A mapped task needs since: its instances cannot tell their earlier loads apart."
                     )
-                state = ExportState(context, self._state_assets()[0], _duration(self.full_every))
+                connection = self.hook.connection
+                selection = {
+                    "source": (connection.api_url, connection.organization),
+                    "checklist_id": self.checklist_id or None,
+                    "records": self.records,
+                    "filters": self.filters or {},
+                }
+                state = ExportState(
+                    context, self._state_assets()[0], _duration(self.full_every), selection
+                )
             target, root = self._target(since, until, ti, export_id)
             load = Load(since, until) if state is None else state.next_load(now)
             request = self._request(load, overlap=None if state is None else _duration(self.overlap))

@@ -260,6 +260,28 @@ def test_answers_reopened_archived_and_restored_runs_come_with_the_next_load(exp
 
 
 @in_airflow_3_3
+@pytest.mark.parametrize(
+    "other", [{"checklist_id": ONBOARDING_CHECKLIST_ID}, {"filters": {"status": "active"}}, {"records": "tasks"}]
+)
+def test_a_task_that_is_changed_to_export_something_else_loads_everything(exports, other):
+    exports.run("1", checklist_id=RELEASE_CHECKLIST_ID)
+    first = exports.run("2", **other)
+    assert first["since"] is None
+    assert first["records"]
+    assert exports.run("3", **other)["since"] == first["until"]
+
+
+@in_airflow_3_3
+def test_a_task_that_is_corrected_and_cleared_loads_everything(exports):
+    exports.run("1", checklist_id=RELEASE_CHECKLIST_ID)
+    exports.fault(path="/runs", action="status", status=503, times=None)
+    with pytest.raises(TallyfyServerError):
+        exports.run("2", checklist_id=RELEASE_CHECKLIST_ID)
+    exports.end_faults()
+    assert [*read(exports.run("2", checklist_id=ONBOARDING_CHECKLIST_ID))] == [ONBOARDING_RUN_ID]
+
+
+@in_airflow_3_3
 def test_a_cleared_task_loads_its_own_interval_again(exports):
     exports.run("1")
     exports.touch(SEEDED_RUN_ID)
