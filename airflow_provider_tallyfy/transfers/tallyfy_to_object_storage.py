@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
+from math import inf
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, Asset, Obj
 from airflow_provider_tallyfy.operators.base import TallyfyOperator, fail_on_bad_input
 from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.scalars import format_datetime
+from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.transfers.export_state import ExportState, Load
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
 
@@ -136,11 +138,17 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
                 problems.append(
                     f"{name} must be a whole number from 1{f' to {most}' if most else ''}, but is {value!r}."
                 )
+        for name in ("overlap", "full_every", "requests_per_hour"):
+            value = getattr(self, name)
+            number = value.total_seconds() if isinstance(value, timedelta) else value
+            is_number = isinstance(number, (int, float)) and not isinstance(value, bool) and 0 <= number < inf
+            if not is_number and (value is not None or name == "overlap"):
+                problems.append(f"{name} must be 0 or more, but is {value!r}.")
         if self._is_incremental and not AIRFLOW_V_3_3_PLUS:
             problems.append(
                 "since is missing. Only Airflow 3.3 and newer keep where the last load ended. Write "
-                "since='{{ data_interval_start }}', until='{{ data_interval_end }}', or since='1970-01-01' to load "
-                "everything."
+                "since=\"{{ prev_start_date_success - macros.timedelta(minutes=10) if prev_start_date_success else '' "
+                "}}\", or since='1970-01-01' to load everything."
             )
         if self._is_incremental and self.until is not None:
             problems.append("until needs since: without it, each load ends when it begins to read.")
@@ -162,7 +170,10 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
             check_format(self.file_format)
             since, until = _moment(self.since, "since"), _moment(self.until, "until")
             if since is not None and until is not None and since >= until:
-                raise ValueError(f"since ({since}) must be earlier than until ({until}).")
+                raise ValueError(
+                    f"since ({since}) must be earlier than until ({until}). In Airflow 3, a DAG with a cron schedule has "
+                    "no data interval, unless its timetable is CronDataIntervalTimetable."
+                )
             if until is not None and until > now + timedelta(minutes=1):
                 raise ValueError(f"until ({until}) is in the future.")
             if self._is_incremental:
@@ -173,7 +184,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
                 connection = self.hook.connection
                 selection = {
                     "source": (connection.api_url, connection.organization),
-                    "checklist_id": self.checklist_id or None,
+                    "checklist_id": self.checklist_id,
                     "records": self.records,
                     "filters": self.filters or {},
                 }
@@ -233,7 +244,8 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
         if own := sorted(filters.keys() & set(_OWN_FILTERS)):
             raise ValueError(f"filters must not hold {', '.join(own)}: the export sets these itself.")
         return ExportRequest(
-            checklist_id=self.checklist_id or None,
+            # An empty id would not mean all templates, but a template field that rendered to nothing.
+            checklist_id=None if self.checklist_id is None else identifier(self.checklist_id, "checklist_id"),
             records=self.records,
             file_format=self.file_format,
             filters=filters,
