@@ -173,6 +173,7 @@ class Exporter:
         self._clock = clock
         self._now = now
         self._progress = Progress(log.info, clock.monotonic)
+        self._source = (hook.connection.api_url, hook.connection.organization)
         self._client = PatientClient(
             hook, log.warning, requests_per_hour=requests_per_hour, idle=self._progress.tick, clock=clock
         )
@@ -214,6 +215,7 @@ class Exporter:
         """Return what must not differ between two tries that share what they read."""
         request = self._request
         return {
+            "source": self._source,
             "checklist_id": request.checklist_id,
             "records": request.records,
             "filters": dict(request.filters),
@@ -372,15 +374,19 @@ class Exporter:
     def _check_target(self) -> None:
         if self._request.overwrite or self._owned() is not None:
             return
-        stem, ending = re.escape(self._target.stem), re.escape(self._target.ending)
-        taken = [
-            name for name in self._target.folder.names() if re.fullmatch(rf"{stem}(-\d{{5}})?{ending}", name)
-        ]
+        taken = self._taken()
         # A try that was ended while it moved the files left some, but no schema file yet.
         if taken and not self._staging.folder.exists(_PUBLISHING):
             raise FileExistsError(
                 f"{taken[0]} is there already, and another task instance wrote it; set overwrite=True to replace it."
             )
+
+    def _taken(self) -> list[str]:
+        """Return the files that have names of this export, whoever wrote them."""
+        stem, ending = re.escape(self._target.stem), re.escape(self._target.ending)
+        return [
+            name for name in self._target.folder.names() if re.fullmatch(rf"{stem}(-\d{{5}})?{ending}", name)
+        ]
 
     def _owned(self) -> list[str] | None:
         """Return the files that this task instance wrote before it was cleared; ``None`` if there are none."""
@@ -406,9 +412,12 @@ class Exporter:
         return tuple(names)
 
     def _publish(self, layout: Layout, names: tuple[str, ...], records: int, began_at: datetime) -> None:
+        self._check_target()  # another task may have written the same files meanwhile
         folder, staged = self._target.folder, self._staging.folder
-        stale = set(self._owned() or ()) - set(names)
+        replaces_all = self._request.overwrite or staged.exists(_PUBLISHING)
+        stale = set(self._taken() if replaces_all else self._owned() or ()) - set(names)
         staged.write(_PUBLISHING, b"")
+        folder.remove(self._target.schema_name)  # it says that the files are complete
         for name in names:
             staged.move(f"{name}.tmp", folder, name)
         files = staged / "files"
@@ -422,7 +431,7 @@ class Exporter:
         written = {"id": self._export_id, "files": names, "records": records, "began_at": _text(began_at)}
         schema = {**layout.json_schema(), _OWNER: written}
         folder.write(self._target.schema_name, json.dumps(schema, indent=1, ensure_ascii=False).encode())
-        staged.remove_all()
+        self._staging.remove_all()
 
 
 @dataclass

@@ -133,7 +133,7 @@ class Staging:
         except (FileNotFoundError, ValueError, TypeError):
             kept = None
         if kept is None or kept.request != json.loads(json.dumps(plan.request)):
-            self.folder.remove_all()
+            self.remove_all()
             return None
         return kept
 
@@ -141,6 +141,11 @@ class Staging:
         """Keep the plan of a new export."""
         kept = {"began_at": plan.began_at, "since": plan.since, "request": plan.request}
         self.folder.write(_PLAN, json.dumps(kept).encode())
+
+    def remove_all(self) -> None:
+        """Delete everything, the plan first: no try goes on with what is left if the deletion is interrupted."""
+        self.folder.remove(_PLAN)
+        self.folder.remove_all()
 
     def add(self, lines: list[bytes], place: Place) -> None:
         """Keep some records, with where in the list they end."""

@@ -8,7 +8,6 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import IO, Any, Protocol
 
 from airflow_provider_tallyfy.export.columns import Column, ColumnType
@@ -20,7 +19,8 @@ ENDINGS = {
     "parquet": (".parquet",),
 }
 """File endings of each format; the first is used for files in a folder."""
-_ROWS_IN_MEMORY = 2_000
+_MAX_ROWS, _MAX_CHARACTERS = 2_000, 8 * 1024 * 1024
+"""Of a batch of Parquet, which is in memory as a whole."""
 # Readers that split text at every line separator of Unicode would break a record in two.
 _LINE_SEPARATORS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
@@ -93,10 +93,12 @@ def _write_parquet(file: IO[bytes], columns: Sequence[Column], records: Iterable
         ColumnType.TEXTS: pa.list_(pa.string()),
         ColumnType.JSON: pa.string(),
     }
-    convert: dict[ColumnType, Callable[[Any], Any]] = {
+    converters: dict[ColumnType, Callable[[Any], Any]] = {
         ColumnType.DATETIME: parse_datetime,
         ColumnType.JSON: lambda value: None if value is None else json.dumps(value, ensure_ascii=False),
     }
+    converter_of = [(column.name, converters.get(column.type, lambda value: value)) for column in columns]
+    rows = ([convert(record[name]) for name, convert in converter_of] for record in records)
     schema = pa.schema(
         [
             pa.field(column.name, types[column.type], metadata={"description": column.description})
@@ -106,26 +108,24 @@ def _write_parquet(file: IO[bytes], columns: Sequence[Column], records: Iterable
     # The system's allocator gives memory back between the batches.
     pool = pa.system_memory_pool()
     with pq.ParquetWriter(file, schema, memory_pool=pool) as writer:
-        for batch in _batches(records):
+        for batch in _batches(rows):
             arrays = [
-                pa.array(
-                    [
-                        convert[column.type](record[column.name])
-                        if column.type in convert
-                        else record[column.name]
-                        for record in batch
-                    ],
-                    type=types[column.type],
-                    memory_pool=pool,
-                )
-                for column in columns
+                pa.array(values, type=types[column.type], memory_pool=pool)
+                for column, values in zip(columns, zip(*batch, strict=True), strict=True)
             ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def _batches(records: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    iterator = iter(records)
-    while batch := list(islice(iterator, _ROWS_IN_MEMORY)):
+def _batches(rows: Iterable[list[Any]]) -> Iterator[list[list[Any]]]:
+    batch: list[list[Any]] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        characters += sum(len(value) for value in row if isinstance(value, str))
+        if len(batch) >= _MAX_ROWS or characters >= _MAX_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
         yield batch
 
 

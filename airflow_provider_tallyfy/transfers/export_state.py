@@ -8,6 +8,7 @@ load the same again.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -48,15 +49,21 @@ class ExportState:
     :param context: of the task instance.
     :param asset: the outlet whose state holds it.
     :param full_every: how often everything is loaded again; ``None`` for never.
+    :param selection: what decides which records there are. If it changes, everything is loaded: how far the load of
+        another template came says nothing of this one.
     """
 
-    def __init__(self, context: Context, asset: Any, full_every: timedelta | None) -> None:
+    def __init__(
+        self, context: Context, asset: Any, full_every: timedelta | None, selection: Mapping[str, Any]
+    ) -> None:
         ti: Any = context["ti"]
         task = blake2b(f"{ti.dag_id}\n{ti.task_id}".encode(), digest_size=12).hexdigest()
         self._key = f"tallyfy_export_{task}"
         self._of_asset: Any = asset_state_store(context, asset)
         self._of_task: Any = task_state_store(context)
         self._full_every = full_every
+        content = json.dumps(selection, sort_keys=True, default=str)
+        self._selection = blake2b(content.encode(), digest_size=9).hexdigest()
 
     def next_load(self, now: datetime) -> Load:
         """Return what this DAG run loads: the same as at an earlier try, or what changed since the load before."""
@@ -66,7 +73,7 @@ class ExportState:
             is_full = until is None or (
                 self._full_every is not None and (full_at is None or now - full_at >= self._full_every)
             )
-            own = {"since": None if is_full else until}
+            own = {"since": None if is_full else until, "selection": self._selection}
             self._of_task.set(_OF_TASK, own, retention=never_expire())
         newest = parse_datetime(own.get("newest"))
         if newest is not None:
@@ -82,18 +89,26 @@ class ExportState:
         if load.until is None and (before is None or before < result.began_at):
             full_at = began_at if load.since is None else state.get("full_at", began_at)
             known = dict(result.known)
-            self._of_asset.set(self._key, {"until": began_at, "full_at": full_at, "known": known})
+            moved = {"until": began_at, "full_at": full_at, "known": known, "selection": self._selection}
+            self._of_asset.set(self._key, moved)
         newest = max(filter(None, (result.newest, result.began_at)))
-        own = {"since": None if load.since is None else _text(load.since), "newest": _text(newest)}
+        own = {
+            "since": None if load.since is None else _text(load.since),
+            "newest": _text(newest),
+            "selection": self._selection,
+        }
         self._of_task.set(_OF_TASK, own, retention=never_expire())
 
     def _state(self) -> dict[str, Any]:
         stored = self._of_asset.get(self._key)
-        return stored if isinstance(stored, dict) else {}
+        return stored if self._is_of_selection(stored) else {}
 
     def _own(self) -> dict[str, Any] | None:
         stored = self._of_task.get(_OF_TASK)
-        return stored if isinstance(stored, dict) and "since" in stored else None
+        return stored if self._is_of_selection(stored) else None
+
+    def _is_of_selection(self, stored: Any) -> bool:
+        return isinstance(stored, dict) and stored.get("selection") == self._selection
 
 
 def _text(moment: datetime) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
+from math import inf
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, Asset, Obj
 from airflow_provider_tallyfy.operators.base import TallyfyOperator, fail_on_bad_input
 from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.scalars import format_datetime
+from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.transfers.export_state import ExportState, Load
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
 
@@ -38,8 +40,8 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
     nor temporary files; so a full load that takes hours needs ``retries``, not luck.
 
     :param path: where the files go: a URL or path of a file that ends with ``.jsonl``, ``.jsonl.gz``, ``.csv``,
-        ``.csv.gz`` or ``.parquet``, or of a folder. In a folder, files are named by the interval if ``since`` and
-        ``until`` are given, and otherwise by task and DAG run. (templated)
+        ``.csv.gz`` or ``.parquet``, or of a folder. In a folder, files are named by the task, and
+        by the interval if ``since`` and ``until`` are given, otherwise by the DAG run. (templated)
     :param checklist_id: id of the template. Default: all templates, with the columns of each. (templated)
     :param records: ``runs`` or ``tasks``.
     :param file_format: ``jsonl``, ``csv``, or ``parquet``, which needs the extra ``[parquet]``.
@@ -66,7 +68,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
     :return: ``{"paths", "records", "since", "until", "requests"}``: URLs of the files; how many records they hold; the
         interval in ISO 8601; and the number of HTTP requests of the last try.
     :raises AirflowFailException: an argument cannot be used, or the files are there already; the task fails without
-        retries, and nothing was read.
+        retries, and wrote no files.
     :raises ValueError: an argument cannot be used, found out when the DAG is parsed. Among them: no ``since`` on an
         Airflow before 3.3.
     """
@@ -136,11 +138,17 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
                 problems.append(
                     f"{name} must be a whole number from 1{f' to {most}' if most else ''}, but is {value!r}."
                 )
+        for name in ("overlap", "full_every", "requests_per_hour"):
+            value = getattr(self, name)
+            number = value.total_seconds() if isinstance(value, timedelta) else value
+            is_number = isinstance(number, (int, float)) and not isinstance(value, bool) and 0 <= number < inf
+            if not is_number and (value is not None or name == "overlap"):
+                problems.append(f"{name} must be 0 or more, but is {value!r}.")
         if self._is_incremental and not AIRFLOW_V_3_3_PLUS:
             problems.append(
                 "since is missing. Only Airflow 3.3 and newer keep where the last load ended. Write "
-                "since='{{ data_interval_start }}', until='{{ data_interval_end }}', or since='1970-01-01' to load "
-                "everything."
+                "since=\"{{ prev_start_date_success - macros.timedelta(minutes=10) if prev_start_date_success else '' "
+                "}}\", or since='1970-01-01' to load everything."
             )
         if self._is_incremental and self.until is not None:
             problems.append("until needs since: without it, each load ends when it begins to read.")
@@ -162,7 +170,10 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
             check_format(self.file_format)
             since, until = _moment(self.since, "since"), _moment(self.until, "until")
             if since is not None and until is not None and since >= until:
-                raise ValueError(f"since ({since}) must be earlier than until ({until}).")
+                raise ValueError(
+                    f"since ({since}) must be earlier than until ({until}). In Airflow 3, a DAG with a cron schedule has "
+                    "no data interval, unless its timetable is CronDataIntervalTimetable."
+                )
             if until is not None and until > now + timedelta(minutes=1):
                 raise ValueError(f"until ({until}) is in the future.")
             if self._is_incremental:
@@ -170,7 +181,16 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
                     raise ValueError(
                         "A mapped task needs since: its instances cannot tell their earlier loads apart."
                     )
-                state = ExportState(context, self._state_assets()[0], _duration(self.full_every))
+                connection = self.hook.connection
+                selection = {
+                    "source": (connection.api_url, connection.organization),
+                    "checklist_id": self.checklist_id,
+                    "records": self.records,
+                    "filters": self.filters or {},
+                }
+                state = ExportState(
+                    context, self._state_assets()[0], _duration(self.full_every), selection
+                )
             target, root = self._target(since, until, ti, export_id)
             load = Load(since, until) if state is None else state.next_load(now)
             request = self._request(load, overlap=None if state is None else _duration(self.overlap))
@@ -199,12 +219,12 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
         from airflow_provider_tallyfy.hooks.files import safe_name
 
         if since is not None and until is not None:
-            stem = f"{self.records}-{since:%Y%m%dT%H%M%SZ}-{until:%Y%m%dT%H%M%SZ}"
+            when = f"{since:%Y%m%dT%H%M%SZ}-{until:%Y%m%dT%H%M%SZ}"
         else:
-            dag_run = getattr(ti, "run_id", export_id)
-            stem = safe_name(f"{self.records}-{self.task_id}-{dag_run}").replace(" ", "_")
-            if getattr(ti, "map_index", -1) not in (-1, None):
-                stem += f"-{ti.map_index}"
+            when = getattr(ti, "run_id", export_id)
+        stem = safe_name(f"{self.records}-{self.task_id}-{when}").replace(" ", "_")
+        if getattr(ti, "map_index", -1) not in (-1, None):
+            stem += f"-{ti.map_index}"
         if not isinstance(self.path, (str, ObjectStoragePath)) or not str(self.path).strip():
             raise ValueError(f"path must be a URL or a path, not {described(self.path)}.")
         conn_id = self.object_storage_conn_id
@@ -224,7 +244,8 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
         if own := sorted(filters.keys() & set(_OWN_FILTERS)):
             raise ValueError(f"filters must not hold {', '.join(own)}: the export sets these itself.")
         return ExportRequest(
-            checklist_id=self.checklist_id or None,
+            # An empty id would not mean all templates, but a template field that rendered to nothing.
+            checklist_id=None if self.checklist_id is None else identifier(self.checklist_id, "checklist_id"),
             records=self.records,
             file_format=self.file_format,
             filters=filters,

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import logging
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from airflow_provider_tallyfy.sandbox.seeds import (
     RELEASE_CHECKLIST_ID,
     SEEDED_RUN_ID,
 )
+from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.transfers.tallyfy_to_object_storage import TallyfyToObjectStorageOperator
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_3_PLUS
 from dev.sandbox import SandboxClient
@@ -218,7 +220,7 @@ def test_the_same_interval_gives_the_same_records(exports):
     files = {name: Path(name.removeprefix("file://")).read_bytes() for name in first["paths"]}
     again = exports.run(**interval)
     assert {name: Path(name.removeprefix("file://")).read_bytes() for name in again["paths"]} == files
-    assert "runs-2" in first["paths"][0]
+    assert "runs-export-2" in first["paths"][0]
 
 
 def test_an_interval_that_has_just_ended_waits_for_lists_that_lag(exports, clock):
@@ -255,6 +257,28 @@ def test_answers_reopened_archived_and_restored_runs_come_with_the_next_load(exp
     exports.users.archive(SEEDED_RUN_ID)
     exports.users.delete(SEEDED_RUN_ID)
     assert SEEDED_RUN_ID not in read(exports.run("5", checklist_id=RELEASE_CHECKLIST_ID))
+
+
+@in_airflow_3_3
+@pytest.mark.parametrize(
+    "other", [{"checklist_id": ONBOARDING_CHECKLIST_ID}, {"filters": {"status": "active"}}, {"records": "tasks"}]
+)
+def test_a_task_that_is_changed_to_export_something_else_loads_everything(exports, other):
+    exports.run("1", checklist_id=RELEASE_CHECKLIST_ID)
+    first = exports.run("2", **other)
+    assert first["since"] is None
+    assert first["records"]
+    assert exports.run("3", **other)["since"] == first["until"]
+
+
+@in_airflow_3_3
+def test_a_task_that_is_corrected_and_cleared_loads_everything(exports):
+    exports.run("1", checklist_id=RELEASE_CHECKLIST_ID)
+    exports.fault(path="/runs", action="status", status=503, times=None)
+    with pytest.raises(TallyfyServerError):
+        exports.run("2", checklist_id=RELEASE_CHECKLIST_ID)
+    exports.end_faults()
+    assert [*read(exports.run("2", checklist_id=ONBOARDING_CHECKLIST_ID))] == [ONBOARDING_RUN_ID]
 
 
 @in_airflow_3_3
@@ -334,6 +358,88 @@ def test_a_try_that_was_ended_while_it_moved_the_files_is_finished_by_the_next(e
     assert len(read(result)) == 25
     assert "runs" not in exports.requests()
     assert len(exports.left()) == 4
+
+
+def test_a_try_that_was_ended_while_it_deleted_what_it_had_read_loses_nothing(exports, monkeypatch):
+    monkeypatch.setattr(staging.SegmentBuffer, "MAX_RECORDS", 10)
+    exports.launch(30)
+    remove_all = staging.Folder.remove_all
+
+    def break_off(folder):
+        if segments := list(Path(folder.path).glob("segment-*")):
+            segments[0].unlink()
+            raise SystemExit(137)
+
+    monkeypatch.setattr(staging.Folder, "remove_all", break_off)
+    with pytest.raises(SystemExit):
+        exports.everything()
+    monkeypatch.setattr(staging.Folder, "remove_all", remove_all)
+    assert len(read(exports.everything())) == 33
+    assert len(exports.left()) == 2
+
+
+def test_two_exports_to_one_file_at_the_same_time_do_not_replace_each_other(exports, tmp_path, monkeypatch):
+    path = f"file://{tmp_path}/runs.jsonl"
+    collect = exporter.Exporter._collect
+    others = []
+
+    def let_another_be_faster(*arguments):
+        if not others:
+            others.append("other")
+            others.append(read(exports.everything("other", path=path, checklist_id=ONBOARDING_CHECKLIST_ID)))
+        return collect(*arguments)
+
+    monkeypatch.setattr(exporter.Exporter, "_collect", let_another_be_faster)
+    with pytest.raises(AirflowFailException, match="is there already"):
+        exports.everything("one", path=path, checklist_id=RELEASE_CHECKLIST_ID)
+    assert others[1].keys() == {ONBOARDING_RUN_ID}
+    assert [json.loads(line)["id"] for line in Path(tmp_path, "runs.jsonl").read_bytes().splitlines()] == [
+        ONBOARDING_RUN_ID
+    ]
+
+
+def test_the_same_interval_of_mapped_tasks_goes_to_different_files(exports):
+    interval = {"since": "2020-01-01", "until": datetime.now(UTC) - timedelta(minutes=5)}
+    one, two = (exports.run(map_index=index, **interval)["paths"] for index in (0, 1))
+    assert not set(one) & set(two)
+
+
+def test_what_overwrites_a_longer_export_leaves_none_of_its_files(exports, tmp_path):
+    exports.launch(22)
+    path = f"file://{tmp_path}/runs.jsonl"
+    exports.everything("a", path=path, max_records_per_file=10)
+    exports.everything("b", path=path, overwrite=True, max_records_per_file=20)
+    assert exports.left() == ["runs-00002.jsonl", "runs.jsonl", "runs.jsonl.schema.json"]
+
+
+def test_files_that_are_being_replaced_have_no_schema_file_as_if_they_were_complete(exports, monkeypatch):
+    exports.everything()
+    move = staging.Folder.move
+
+    def break_off(folder, name, target, new_name):
+        move(folder, name, target, new_name)
+        if new_name.endswith(".jsonl"):
+            raise SystemExit(137)
+
+    monkeypatch.setattr(staging.Folder, "move", break_off)
+    with pytest.raises(SystemExit):
+        exports.everything()
+    assert not [name for name in exports.left() if name.endswith("schema.json")]
+    monkeypatch.setattr(staging.Folder, "move", move)
+    assert len(read(exports.everything())) == 3
+    assert len(exports.left()) == 2
+
+
+def test_what_was_read_from_another_organization_is_not_gone_on_with(exports, monkeypatch):
+    exports.launch(150)
+    exports.fault(path="page=2", action="status", status=503, times=None)
+    with pytest.raises(TallyfyServerError):
+        exports.everything()
+    exports.end_faults()
+    with SandboxServer() as other:
+        described = json.loads(os.environ["AIRFLOW_CONN_TALLYFY_DEFAULT"])
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps({**described, "host": other.base_url}))
+        assert len(read(exports.everything())) == 3
 
 
 def test_another_request_of_the_same_task_begins_again(exports):

@@ -134,3 +134,12 @@ def test_parquet_without_pyarrow_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     with pytest.raises(ValueError, match=r"airflow-provider-tallyfy\[parquet\]"):
         writers.check_format("parquet")
+
+
+def test_long_answers_do_not_pile_up_in_memory(tmp_path):
+    path = tmp_path / "x.parquet"
+    path.write_bytes(written("parquet", (row("x" * 30_000) for _ in range(2_000))))
+    metadata = pq.read_metadata(path)
+    assert metadata.num_rows == 2_000
+    largest = max(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+    assert largest * 30_000 < 16 * 1024 * 1024

@@ -28,6 +28,11 @@ def task(**arguments):
         ({"page_size": 101}, "page_size must be a whole number from 1 to 100"),
         ({"page_size": True}, "page_size"),
         ({"since": None, "until": "2026-01-02"}, "since"),
+        ({"overlap": -600}, "overlap must be 0 or more"),
+        ({"overlap": timedelta(minutes=-10)}, "overlap must be 0 or more"),
+        ({"overlap": None}, "overlap must be 0 or more"),
+        ({"full_every": "7 days"}, "full_every must be 0 or more"),
+        ({"requests_per_hour": float("nan")}, "requests_per_hour must be 0 or more"),
     ],
 )
 def test_arguments_that_cannot_be_used_fail_when_the_dag_is_parsed(arguments, message):
@@ -37,7 +42,7 @@ def test_arguments_that_cannot_be_used_fail_when_the_dag_is_parsed(arguments, me
 
 def test_an_older_airflow_needs_since(monkeypatch):
     monkeypatch.setattr(module, "AIRFLOW_V_3_3_PLUS", False)
-    with pytest.raises(ValueError, match=r"since is missing.*data_interval_start"):
+    with pytest.raises(ValueError, match=r"since is missing.*prev_start_date_success"):
         task(since=None)
     assert task(since="{{ data_interval_start }}").outlets == []
 
@@ -55,6 +60,9 @@ def test_an_incremental_export_has_an_outlet_whose_state_it_can_use():
     [
         ({"since": "yesterday"}, "since must be a time"),
         ({"since": "2026-01-02", "until": "2026-01-01"}, "must be earlier than until"),
+        ({"since": "2026-01-02", "until": "2026-01-02"}, "CronDataIntervalTimetable"),
+        ({"checklist_id": ""}, "checklist_id"),
+        ({"checklist_id": "a/b"}, "checklist_id"),
         ({"until": datetime.now(UTC) + timedelta(days=1)}, "in the future"),
         ({"filters": {"per_page": 5}}, "filters must not hold per_page"),
         ({"filters": ["active"]}, "filters must be a mapping"),
