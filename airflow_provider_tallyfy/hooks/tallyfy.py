@@ -24,6 +24,7 @@ from airflow_provider_tallyfy.protocol.people import Directory, read_directory
 from airflow_provider_tallyfy.protocol.requests import Request
 from airflow_provider_tallyfy.protocol.responses import (
     Activity,
+    MalformedResponseError,
     Page,
     is_id,
     read_activities,
@@ -177,7 +178,7 @@ class TallyfyHook(BaseHook):
             previous = ids
         raise TallyfyResponseError(
             f"GET {request.path} gave another list each time it was read ({_MAX_READS} times), so it is being changed. "
-            f"it. Nothing was sent. Let Airflow retry the task later, or name members and groups by id."
+            f"Nothing was sent. Let Airflow retry the task later, or name members and groups by id."
         )
 
     def _page(
@@ -310,9 +311,13 @@ class TallyfyHook(BaseHook):
         """
         Return all members and groups of the organization, to look up people by e-mail address or name.
 
-        :raises TallyfyResponseError: the lists changed each time they were read.
+        :raises TallyfyResponseError: the lists changed each time they were read, or a member or group has no id.
         """
-        return read_directory(self._complete("users"), self._complete("groups"))
+        members, groups = self._complete("users"), self._complete("groups")
+        try:
+            return read_directory(members, groups)
+        except MalformedResponseError as error:
+            raise TallyfyResponseError(f"The lists of members and groups cannot be read: {error}.") from None
 
     def get_tasks(self, run_id: str, **filters: Any) -> list[dict[str, Any]]:
         """
