@@ -205,7 +205,8 @@ class TallyfyHook(BaseHook):
         :param method: GET, POST, PUT, PATCH or DELETE.
         :param endpoint: relative to the organization (``runs/abc/tasks``), or absolute from the API's root when it
             begins with ``/`` (``/me``). Written without quoting and without a query.
-        :param params: query parameters; ``None`` leaves one out, a list becomes one comma-separated value.
+        :param params: query parameters; ``None`` leaves one out, a ``datetime`` is converted to UTC, a list becomes one
+            comma-separated value.
         :param json: the body.
         """
         return self._send(

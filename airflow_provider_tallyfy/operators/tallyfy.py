@@ -287,8 +287,8 @@ class TallyfyApiOperator(TallyfyOperator):
     :param endpoint: relative to the organization (``runs/abc/tasks``), or absolute from the API's root when it begins
         with ``/`` (``/me``); without quoting and without a query. (templated)
     :param method: GET, POST, PUT, PATCH or DELETE. (templated)
-    :param query: query parameters; ``None`` leaves one out, a list becomes one comma-separated value. Airflow has
-        ``params`` of its own on every operator. (templated)
+    :param query: query parameters; ``None`` leaves one out, a ``datetime`` is converted to UTC, a list becomes one
+        comma-separated value. Airflow has ``params`` of its own on every operator. (templated)
     :param json: the body. (templated)
     :param paginate: return all items of a list, from all its pages. Only for GET.
     :param response_filter: makes of the answer what is returned: it is called with the parsed body, envelope and all,

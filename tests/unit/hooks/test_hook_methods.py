@@ -110,7 +110,9 @@ class TestDirectory:
             ([], [{"name": "Staff"}], "a group has no id"),
         ],
     )
-    def test_one_that_cannot_be_read_is_an_error_of_tallyfys(self, hook, requests_mock, users, groups, reason):
+    def test_one_that_cannot_be_read_is_an_error_of_tallyfys(
+        self, hook, requests_mock, users, groups, reason
+    ):
         requests_mock.get(f"{ROOT}/organizations/acme/users", json={"data": users})
         requests_mock.get(f"{ROOT}/organizations/acme/groups", json={"data": groups})
         with pytest.raises(TallyfyResponseError, match=f"members and groups cannot be read: {reason}"):

@@ -145,8 +145,9 @@ class TestEndpointPath:
         with pytest.raises(ValueError, match="endpoint"):
             urls.endpoint_path(endpoint, "acme")
 
-    def test_a_query_is_sent_to_params(self):
-        with pytest.raises(ValueError, match="put query parameters into 'params'"):
+    def test_a_query_is_sent_to_where_it_belongs(self):
+        # 'params' of an operator are Airflow's own, and would be lost in silence
+        with pytest.raises(ValueError, match="put query parameters into 'query' of TallyfyApiOperator"):
             urls.endpoint_path("runs?q=a", "acme")
 
     @pytest.mark.parametrize("organization", ["", ".", "..", None])
