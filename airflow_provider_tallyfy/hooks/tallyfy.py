@@ -214,7 +214,7 @@ class TallyfyHook(BaseHook):
             lambda body: body,
         )
 
-    def paginate(self, endpoint: str, **params: Any) -> Iterator[dict[str, Any]]:
+    def paginate(self, endpoint: str, /, **params: Any) -> Iterator[dict[str, Any]]:
         """
         Yield every item of a list once, page by page as they are taken.
 

@@ -77,8 +77,8 @@ def build_request(
 
     :param method: one of GET, POST, PUT, PATCH, DELETE, in any case.
     :param endpoint: see :func:`~airflow_provider_tallyfy.protocol.urls.endpoint_path`.
-    :param params: query parameters; ``None`` leaves one out, booleans become ``true`` and ``false``, a time is converted
-        to UTC, and a list becomes one comma-separated value.
+    :param params: query parameters; ``None`` leaves one out, booleans become ``true`` and ``false``, a ``datetime`` is
+        converted to UTC, and a list becomes one comma-separated value.
     :raises ValueError: the method, the endpoint, a parameter or the body cannot be sent.
     """
     verb = method.upper() if isinstance(method, str) else ""
