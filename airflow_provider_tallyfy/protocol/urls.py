@@ -114,9 +114,13 @@ def api_url(host: str | None, port: int | None, schema: str | None, *, allow_htt
     hostname = parts.hostname or ""
     path = parts.path or path or API_PATHS.get(hostname.rstrip("."), "" if is_url else "/api")
     segments = path.split("/")[1:]
-    if "organizations" in segments or (hostname == "go.tallyfy.com" and segments[0] != "api"):
+    root = API_PATHS.get(hostname.rstrip("."))
+    if "organizations" in segments or (
+        root is not None and (segments[:1] == ["api"]) is not (root == "/api")
+    ):
         raise ValueError(
-            f"host must end where the API begins: write {DEFAULT_API_URL}, without what comes after it."
+            f"host must end where the API begins: write {DEFAULT_API_URL}, or https://api.tallyfy.com without /api, "
+            f"and nothing after it."
         )
     return f"{parts.scheme}://{netloc}{path}"
 
