@@ -91,6 +91,9 @@ class TestParameters:
         assert set(described) == set(parameters(kind)) - inherited
         if kind is not notifications.TallyfyLaunchRunNotifier:  # which says once that all are
             assert {name for name, text in described.items() if "(templated" in text} == templated(kind)
+        if kind.__module__ == operators.__name__:
+            optional = {name for name, default in parameters(kind).items() if default is not REQUIRED}
+            assert all("default" in described[name].lower() for name in optional - inherited)
 
 
 def test_every_public_class_has_a_section():
