@@ -24,6 +24,7 @@ from airflow_provider_tallyfy.protocol.people import Directory, read_directory
 from airflow_provider_tallyfy.protocol.requests import Request
 from airflow_provider_tallyfy.protocol.responses import (
     Activity,
+    MalformedResponseError,
     Page,
     is_id,
     read_activities,
@@ -51,10 +52,11 @@ class TallyfyHook(BaseHook):
     :class:`~airflow_provider_tallyfy.exceptions.TallyfyError` of the kind that fits, and ``ValueError`` for an
     argument that cannot be sent.
 
-    :param tallyfy_conn_id: id of an Airflow connection of type ``tallyfy``.
-    :param retries: how often a request may be repeated; 0 for never.
+    :param tallyfy_conn_id: id of an Airflow connection of type ``tallyfy``. Default: ``tallyfy_default``.
+    :param retries: how often a request may be repeated; 0 for never. Default: 4.
     :param max_retry_after: the longest ``Retry-After`` in seconds that a request waits for; if Tallyfy asks for more,
-        it fails at once. ``None``, the default: it waits two minutes at most, and is sent again.
+        it fails at once. Default: ``None``, for which it waits 120 seconds at most, and is sent again.
+    :raises ValueError: ``retries`` is below 0.
     """
 
     conn_name_attr = "tallyfy_conn_id"
@@ -78,7 +80,12 @@ class TallyfyHook(BaseHook):
 
     @cached_property
     def connection(self) -> TallyfyConnection:
-        """The settings; Airflow's connection is read at the first use, and kept for the life of the hook."""
+        """
+        The settings; Airflow's connection is read at the first use, and kept for the life of the hook.
+
+        :raises TallyfyConfigurationError: names the field that is missing or cannot be used.
+        :raises AirflowNotFoundException: there is no such connection.
+        """
         return TallyfyConnection.read(self.tallyfy_conn_id, self.get_connection(self.tallyfy_conn_id))
 
     def get_conn(self) -> requests.Session:
@@ -177,7 +184,7 @@ class TallyfyHook(BaseHook):
             previous = ids
         raise TallyfyResponseError(
             f"GET {request.path} gave another list each time it was read ({_MAX_READS} times), so it is being changed. "
-            f"it. Nothing was sent. Let Airflow retry the task later, or name members and groups by id."
+            f"Nothing was sent. Let Airflow retry the task later, or name members and groups by id."
         )
 
     def _page(
@@ -204,15 +211,18 @@ class TallyfyHook(BaseHook):
         :param method: GET, POST, PUT, PATCH or DELETE.
         :param endpoint: relative to the organization (``runs/abc/tasks``), or absolute from the API's root when it
             begins with ``/`` (``/me``). Written without quoting and without a query.
-        :param params: query parameters; ``None`` leaves one out, a list becomes one comma-separated value.
-        :param json: the body.
+        :param params: query parameters; ``None`` leaves one out, a ``datetime`` is converted to UTC, a list becomes one
+            comma-separated value. Default: none.
+        :param json: the body. Default: none.
+        :raises ValueError: one of them cannot be sent.
+        :raises TallyfyIndeterminateError: what was not a GET may or may not have been applied.
         """
         return self._send(
             api_requests.build_request(method, endpoint, self._organization, params=params, json=json),
             lambda body: body,
         )
 
-    def paginate(self, endpoint: str, **params: Any) -> Iterator[dict[str, Any]]:
+    def paginate(self, endpoint: str, /, **params: Any) -> Iterator[dict[str, Any]]:
         """
         Yield every item of a list once, page by page as they are taken.
 
@@ -220,7 +230,7 @@ class TallyfyHook(BaseHook):
         the time, if as many items are added as removed between two pages, or if Tallyfy does not tell the ``total``.
 
         :param endpoint: as for :meth:`request`.
-        :param params: query parameters; ``per_page`` is 100, Tallyfy's largest, unless given.
+        :param params: query parameters, as for :meth:`request`; ``per_page`` is 100, Tallyfy's largest, unless given.
         """
         return self._items(api_requests.build_request("GET", endpoint, self._organization, params=params))
 
@@ -238,15 +248,22 @@ class TallyfyHook(BaseHook):
         :param with_: what to include, as a sequence of names or one comma-separated string. Tallyfy knows
             ``checklist, tasks, tags, assets, next_task, permissions, tasks_meta, ko_form_fields, form_fields, stages,
             folders, member_watchers, guest_watchers`` (page "Get process"). If ``next_task`` is not among them,
-            the run has no ``next_task``: nothing is known of it then.
-        :param form_fields_values: include the values of all form fields.
+            the run has no ``next_task``: nothing is known of it then. Default: ``next_task`` alone.
+        :param form_fields_values: include the values of all form fields. Default: ``False``.
+        :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
         """
         return self._send(
             api_requests.get_run(self._organization, run_id, with_, form_fields_values), read_run
         )
 
     def get_next_task(self, run_id: str) -> dict[str, Any] | None:
-        """Return the run's next task, or ``None`` if nothing is left to do."""
+        """
+        Return the run's next task, or ``None`` if nothing is left to do.
+
+        :param run_id: the run's id.
+        :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
+        :raises TallyfyResponseError: Tallyfy does not say which task is next.
+        """
         return self._send(
             api_requests.get_run(self._organization, run_id, ("next_task",), False), read_next_task_of_run
         )
@@ -272,7 +289,11 @@ class TallyfyHook(BaseHook):
         return self._page(api_requests.list_runs(self._organization, filters), number, with_one_next_task)
 
     def get_runs_pages(self, **filters: Any) -> Iterator[list[dict[str, Any]]]:
-        """Yield the runs of :meth:`list_runs` page by page, as they are taken."""
+        """
+        Yield the runs of :meth:`list_runs` page by page, as they are taken.
+
+        :param filters: as for :meth:`list_runs`.
+        """
         return self._pages(api_requests.list_runs(self._organization, filters), with_one_next_task)
 
     def get_activities_page(self, number: int) -> Page[Activity]:
@@ -292,7 +313,9 @@ class TallyfyHook(BaseHook):
         Return a template with the fields of its kick-off form, under ``prerun``.
 
         :param checklist_id: the template's id.
-        :param with_: what to include: ``steps, tags, folder`` (page "Get template").
+        :param with_: what to include, as names or one comma-separated string: ``steps, tags, folder`` (page "Get
+            template"). Default: nothing.
+        :raises TallyfyNotFoundError: there is no such template, or the person behind the token does not see it.
         """
         return self._send(api_requests.get_checklist(self._organization, checklist_id, with_), read_item)
 
@@ -302,7 +325,9 @@ class TallyfyHook(BaseHook):
 
         :param run_id: the run's id.
         :param task_id: the task's id.
-        :param with_: what to include, such as ``form_fields``, ``step``, ``threads`` (page "Get task").
+        :param with_: what to include, as names or one comma-separated string, such as ``form_fields, step, threads``
+            (page "Get task"). Default: nothing.
+        :raises TallyfyNotFoundError: there is no such task, or the person behind the token does not see it.
         """
         return self._send(api_requests.get_task(self._organization, run_id, task_id, with_), read_item)
 
@@ -310,16 +335,21 @@ class TallyfyHook(BaseHook):
         """
         Return all members and groups of the organization, to look up people by e-mail address or name.
 
-        :raises TallyfyResponseError: the lists changed each time they were read.
+        :raises TallyfyResponseError: the lists changed each time they were read, or a member or group has no id.
         """
-        return read_directory(self._complete("users"), self._complete("groups"))
+        members, groups = self._complete("users"), self._complete("groups")
+        try:
+            return read_directory(members, groups)
+        except MalformedResponseError as error:
+            raise TallyfyResponseError(f"The lists of members and groups cannot be read: {error}.") from None
 
     def get_tasks(self, run_id: str, **filters: Any) -> list[dict[str, Any]]:
         """
-        Return the tasks of a run.
+        Return the tasks of a run, the hidden ones too.
 
         :param run_id: the run's id.
         :param filters: ``status, owners, groups, guests, sort`` and ``with_`` (page "List process tasks").
+        :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
         """
         return list(self._items(api_requests.get_tasks(self._organization, run_id, filters)))
 
@@ -336,12 +366,15 @@ class TallyfyHook(BaseHook):
         Launch a run of a template and return it.
 
         :param checklist_id: the template's id.
-        :param name: the run's name, at most 550 characters.
+        :param name: the run's name, at most 550 characters. Default: Tallyfy makes one.
         :param prerun: kick-off values by the field's timeline id, encoded as Tallyfy wants them. A key that matches
-            no field is dropped by Tallyfy in silence.
-        :param before_sending: called before each attempt to send it; if it raises, nothing is sent any more.
+            no field is dropped by Tallyfy in silence. Default: none.
+        :param before_sending: called before each attempt to send it; if it raises, nothing is sent any more. Default:
+            nothing is called.
         :param values: ``summary, owner_id, starred, is_public, parent_id, tasks, tags, users, groups, roles, folders``
-            (page "Launch process").
+            (page "Launch process"), encoded as Tallyfy wants them: people and things by id, dates in UTC.
+        :raises ValueError: one of them cannot be sent.
+        :raises TallyfyValidationError: Tallyfy refuses them; nothing was launched.
         :raises TallyfyIndeterminateError: the run may or may not have been launched.
         """
         values = {"name": name, "prerun": prerun, **values}
@@ -357,9 +390,10 @@ class TallyfyHook(BaseHook):
         :param run_id: the run's id.
         :param task_id: the task's id.
         :param taskdata: form values by the field's timeline id, encoded as Tallyfy wants them. A key that matches no
-            field is dropped by Tallyfy in silence.
+            field is dropped by Tallyfy in silence. Default: none.
         :param values: ``title, summary, deadline, owners`` and others (page "Update task"). A deadline is a date or a
             text, and is converted to UTC. Lists that are left out of ``owners`` are emptied.
+        :raises TallyfyValidationError: the task is completed, or Tallyfy refuses a value; nothing was changed.
         :raises TallyfyIndeterminateError: the change may or may not have been applied.
         """
         values = {"taskdata": taskdata, **values}
@@ -380,8 +414,11 @@ class TallyfyHook(BaseHook):
         :param run_id: the run's id.
         :param task_id: the task's id.
         :param is_approved: ``True`` approves and ``False`` rejects; required on approvals, and ignored elsewhere.
-        :param override_user: id of the person to record as the one who did it.
-        :param before_sending: called before each attempt to send it; if it raises, nothing is sent any more.
+            Default: ``None``, for a task that is no approval.
+        :param override_user: id of the member to record as the one who did it. Default: the person behind the token.
+        :param before_sending: called before each attempt to send it; if it raises, nothing is sent any more. Default:
+            nothing is called.
+        :raises ValueError: one of them cannot be sent.
         :raises TallyfyValidationError: it is completed already, a required field is empty, or an issue is open.
         :raises TallyfyIndeterminateError: it may or may not have been completed.
         """
@@ -395,7 +432,8 @@ class TallyfyHook(BaseHook):
 
         :param task_id: the task's id, of a run or not.
         :param content: what it says. Tallyfy takes at most 120 comments an hour from one organization.
-        :param state: ``open``, ``hide-for-guests`` or ``collapsed``.
+        :param state: ``open``, the default, ``hide-for-guests`` or ``collapsed``.
+        :raises ValueError: ``content`` is empty, or ``state`` is another word.
         :raises TallyfyRateLimitError: there were too many already.
         :raises TallyfyIndeterminateError: it may or may not have been written.
         """
@@ -408,8 +446,10 @@ class TallyfyHook(BaseHook):
         Report an issue on a run or on a task and return it; until it is resolved, it blocks what it is about.
 
         :param content: what is wrong.
-        :param run_id: the run's id, for an issue on a run.
-        :param task_id: the task's id, of a run or not, for an issue on a task. A completed task is reopened.
+        :param run_id: the run's id, for an issue on a run. Default: ``None``, for an issue on a task.
+        :param task_id: the task's id, of a run or not, for an issue on a task. A completed task is reopened. Default:
+            ``None``, for an issue on a run.
+        :raises ValueError: ``content`` is empty, or not one of ``run_id`` and ``task_id`` is given.
         :raises TallyfyRateLimitError: there were too many comments and issues already.
         :raises TallyfyIndeterminateError: it may or may not have been reported.
         """
@@ -420,6 +460,7 @@ class TallyfyHook(BaseHook):
         Return the comments and issues on a task.
 
         :param task_id: the task's id, of a run or not.
+        :raises TallyfyNotFoundError: there is no such task, or the person behind the token does not see it.
         """
         return list(self._send(api_requests.get_threads(self._organization, task_id), read_threads))
 
@@ -437,8 +478,9 @@ class TallyfyHook(BaseHook):
 
     def check_file(self, path: str | os.PathLike[str]) -> int:
         """
-        Return the size of a local file that :meth:`upload_file` can upload.
+        Return the size, in bytes, of a local file that :meth:`upload_file` can upload.
 
+        :param path: the local file.
         :raises ValueError: there is no such file, or it is empty or too large.
         """
         return files.check_file(Path(path))
@@ -460,11 +502,11 @@ class TallyfyHook(BaseHook):
         nothing. An upload is not repeated in doubt: it may have arrived.
 
         :param path: the local file, which is streamed: 1 byte to 100 MiB.
-        :param checklist_id: id of the template; needed for a kick-off form.
-        :param run_id: id of the run, for a task's form; ``field_id`` is needed too then.
-        :param step_id: id of the task's step, unless it is a one-off task.
-        :param field_id: id of the form field, for a task's form.
-        :param name: what the file is called in Tallyfy; its own name by default.
+        :param checklist_id: id of the template; needed for a kick-off form. Default: none.
+        :param run_id: id of the run, for a task's form; ``field_id`` is needed too then. Default: none.
+        :param step_id: id of the task's step, unless it is a one-off task. Default: none.
+        :param field_id: id of the form field, for a task's form. Default: none.
+        :param name: what the file is called in Tallyfy. Default: its own name.
         :raises ValueError: there is no such file, or it is empty or too large.
         :raises TallyfyIndeterminateError: it may or may not have arrived.
         """
@@ -479,7 +521,12 @@ class TallyfyHook(BaseHook):
         )
 
     def run_url(self, run_id: str) -> str:
-        """Return the page on which people see the run."""
+        """
+        Return the page on which people see the run.
+
+        :param run_id: the run's id.
+        :raises ValueError: it can be no id.
+        """
         return urls.run_url(self.connection.web_url, self._organization, run_id)
 
     def test_connection(self) -> tuple[bool, str]:

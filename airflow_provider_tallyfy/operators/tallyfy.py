@@ -38,11 +38,12 @@ class TallyfyGetRunOperator(TallyfyOperator):
 
     :param run_id: id of the run. (templated)
     :param with_: what to include, as a sequence of names or one comma-separated string; see
-        :meth:`~airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook.get_run`. (templated)
-    :param form_fields_values: include the values of all form fields.
-    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+        :meth:`~airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook.get_run`. Default: ``next_task`` alone. (templated)
+    :param form_fields_values: include the values of all form fields. Default: ``False``.
+    :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
     :param multiple_outputs: push each field of the run under its own key too, so that downstream tasks can take
-        ``get_run.output["next_task"]``, ``get_run.output["status"]`` and so on.
+        ``get_run.output["next_task"]``, ``get_run.output["status"]`` and so on. Default: ``True``.
+    :raises AirflowFailException: ``run_id`` or ``with_`` cannot be sent; the task fails without retries.
     :raises TallyfyNotFoundError: there is no such run, or the connection's person does not see it.
     """
 
@@ -87,26 +88,29 @@ class TallyfyLaunchRunOperator(WaitForCompletionMixin, TallyfyOperator):
     :param checklist_id: id of the template. (templated)
     :param name: what the run is called, at most 550 characters. Default: Tallyfy makes a name. (templated)
     :param kickoff: values of the kick-off form by field id, alias or label, as plain Python: text, numbers, booleans,
-        dates (without a time zone in UTC), lists, mappings, ``None`` for nothing. (templated)
-    :param summary: the run's notes; the mark is added. (templated)
-    :param owner_id: the member who owns the run, by id or e-mail address. Default: the connection's person. (templated)
-    :param tasks: ``{"owners": …, "deadline": …}`` by step id, alias or title; owners are members by id or e-mail
-        address, guests by e-mail address, groups by id or name. (templated)
-    :param tags: ids of tags, a list. (templated)
-    :param users: members who see the run, by id or e-mail address. (templated)
-    :param groups: groups that see the run, by id or name. (templated)
-    :param roles: ``{"users": […], "guests": […], "groups": […]}`` by the id of a role of the template. (templated)
-    :param folders: ids of folders, a list. (templated)
-    :param parent_id: id of the run that this one belongs to. (templated)
+        dates (without a time zone in UTC), lists, mappings, ``None`` for nothing. Default: no values. (templated)
+    :param summary: the run's notes; the mark is added. Default: the mark alone. (templated)
+    :param owner_id: the member who owns the run, by id, e-mail address or full name. Default: the connection's person.
+        (templated)
+    :param tasks: ``{"owners": …, "deadline": …}`` by step id, alias or title; owners are members by id, e-mail address
+        or full name, guests by e-mail address, groups by id or name. Default: as in the template. (templated)
+    :param tags: ids of tags, a list. Default: none. (templated)
+    :param users: members who see the run, by id, e-mail address or full name. Default: none. (templated)
+    :param groups: groups that see the run, by id or name. Default: none. (templated)
+    :param roles: ``{"users": […], "guests": […], "groups": […]}`` by the id of a role that a step of the template
+        names. Default: none. (templated)
+    :param folders: ids of folders, a list. Default: none. (templated)
+    :param parent_id: id of the run that this one belongs to. Default: none. (templated)
     :param on_retry: ``adopt``, the default: one run, however often the task is tried or cleared. ``relaunch``: each try
         launches a run of its own.
     :param wait_for_completion: wait until the run is complete, and return it then. A retry waits for the same run.
+        Default: ``False``.
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
-    :param poke_interval: seconds between two polls while it waits, above 0, or a ``timedelta``.
+    :param poke_interval: seconds between two polls while it waits, above 0, or a ``timedelta``. Default: 60.
     :param timeout: seconds for which it waits, above 0, or a ``timedelta``. Default: ``[sensors] default_timeout``.
-    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
     :param multiple_outputs: push each field of the run under its own key too, so that downstream tasks can take
-        ``launch.output["id"]``, ``launch.output["next_task"]`` and so on.
+        ``launch.output["id"]``, ``launch.output["next_task"]`` and so on. Default: ``True``.
     :raises AirflowFailException: something cannot be sent; the task fails without retries, and nothing was sent. Or the
         run was waited for, and was archived or deleted before it was complete.
     :raises AirflowSensorTimeout: the run was waited for, and was not complete in time.
@@ -215,12 +219,12 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
     :param run_id: id of the run. (templated)
     :param task: the task's id, alias or title; exact before one that differs only in case. (templated)
     :param form_fields: values of the task's form by field id, alias or label, as plain Python; ``None`` empties a
-        field. (templated)
+        field. Default: nothing is written. (templated)
     :param is_approved: ``True`` approves and ``False`` rejects; needed on an approval, ignored on any other task.
-        (templated; a text ``True`` or ``False`` is taken)
-    :param override_user: the member to record as the completer, by id or e-mail address. Default: the connection's
-        person. (templated)
-    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+        Default: ``None``. (templated; a text ``True`` or ``False`` is taken)
+    :param override_user: the member to record as the completer, by id, e-mail address or full name. Default: the
+        connection's person. (templated)
+    :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
     :raises AirflowFailException: something cannot be sent, several tasks have that title, or the task was completed
         with another decision; the task fails without retries.
     :raises TallyfyNotFoundError: there is no such task, or not yet.
@@ -286,14 +290,16 @@ class TallyfyApiOperator(TallyfyOperator):
 
     :param endpoint: relative to the organization (``runs/abc/tasks``), or absolute from the API's root when it begins
         with ``/`` (``/me``); without quoting and without a query. (templated)
-    :param method: GET, POST, PUT, PATCH or DELETE. (templated)
-    :param query: query parameters; ``None`` leaves one out, a list becomes one comma-separated value. Airflow has
-        ``params`` of its own on every operator. (templated)
-    :param json: the body. (templated)
-    :param paginate: return all items of a list, from all its pages. Only for GET.
+    :param method: GET, the default, POST, PUT, PATCH or DELETE. (templated)
+    :param query: query parameters; ``None`` leaves one out, a ``datetime`` is converted to UTC, a list becomes one
+        comma-separated value. Airflow has ``params`` of its own on every operator. Default: none. (templated)
+    :param json: the body. Default: none. (templated)
+    :param paginate: return all items of a list, from all its pages. Only for GET without a body. Default: ``False``.
     :param response_filter: makes of the answer what is returned: it is called with the parsed body, envelope and all,
-        or with the list of all items where ``paginate`` is set.
-    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+        or with the list of all items if ``paginate`` is set. Default: the answer itself is returned.
+    :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
+    :raises AirflowFailException: an argument cannot be sent; the task fails without retries.
+    :raises TallyfyIndeterminateError: what was not a GET may or may not have been applied.
     :raises TallyfyError: of the kind that fits what went wrong.
     """
 
@@ -365,28 +371,28 @@ class TallyfyApprovalOperator(TallyfyDecisionOperator):
         ``"started_by"`` for the member who launched the run. A decision by anyone else, or by a user whom Tallyfy
         does not name, fails the task without retries. Default: everyone whom Tallyfy lets decide. (templated)
     :param require_comment: fail the task without retries if the one who decided wrote no comment on the task, half a
-        minute later at most.
+        minute later at most. Default: ``False``.
     :param on_timeout: what to do without a decision before ``timeout``: ``fail`` without retries, ``skip`` this one and
         what is downstream, or go on as if the task were rejected (``reject``) or **approved** (``approve``). The result
         has ``timed_out`` then. A decision in the last moment counts. ``approve`` fails instead if Tallyfy cannot be
-        read at that time.
+        read at that time. Default: ``fail``.
     :param notifiers: called with Airflow's context once, when the wait begins; not again after a deferral, a
         reschedule, a retry or a restart. Before Airflow 3.3, only the first try calls them. Their templates can use
         ``tallyfy.run_id``, ``.task_id``, ``.title``, ``.deadline``, ``.url`` and ``.reminder``, the number of the
-        reminder. One that fails does not end the wait.
+        reminder. One that fails does not end the wait. Default: none.
     :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``. While the task
-        is deferred, the triggerer does that, without a worker.
-    :param max_reminders: how many times at most.
+        is deferred, the triggerer does that, without a worker. Default: ``None``, for no reminders.
+    :param max_reminders: how many times at most. Default: 10.
     :param fail_on_reject: fail the task on a rejection, without retries, instead of skipping what is downstream. Then
-        trigger rules decide what runs downstream, as after any failed task.
+        trigger rules decide what runs downstream, as after any failed task. Default: ``False``.
     :param ignore_downstream_trigger_rules: skip all that is downstream, whatever its trigger rules. By default, the
         tasks directly downstream are skipped, and the trigger rules of the others decide. Teardowns always run.
     :param on_skipped: what to do if a rule hides the task, so that it is never decided: ``skip`` this one and what is
-        downstream, ``fail``, or ``succeed`` and let downstream tasks run.
-    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+        downstream, ``fail``, or ``succeed`` and let downstream tasks run. Default: ``skip``.
+    :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
     :param start_from_trigger: with ``deferrable`` and without ``notifiers``, begin the wait in the triggerer too. A
-        worker always ends it.
+        worker always ends it. Default: ``False``.
     :raises AirflowFailException: it was rejected (with ``fail_on_reject``), decided by someone who may not or without a
         comment, can never be decided, or could not keep closed what is downstream.
     :raises AirflowSensorTimeout: there was no decision in time.
@@ -452,20 +458,24 @@ class TallyfyBranchOperator(TallyfyDecisionOperator):
     :param branches: task ids or task group ids, one or a list, or ``None`` to follow none, by the value that chooses
         them. Without ``field``, the values are ``approved`` and ``rejected``.
     :param field: the form field that chooses, by alias (where it has none, by label). A field with several values
-        follows all of their branches.
-    :param approvers: who may complete the task, as for :class:`TallyfyApprovalOperator`. (templated)
-    :param require_comment: fail the task without retries if the one who completed it wrote no comment on it.
+        follows all of their branches. Default: ``None``, for the decision.
+    :param approvers: who may complete the task, as for :class:`TallyfyApprovalOperator`. Default: everyone whom Tallyfy
+        lets complete it. (templated)
+    :param require_comment: fail the task without retries if the one who completed it wrote no comment on it. Default:
+        ``False``.
     :param on_timeout: what to do if it is not completed before ``timeout``: ``fail``, ``skip`` this one and what is
         downstream, or, without ``field``, follow the branch of ``approved`` (``approve``) or of ``rejected``
-        (``reject``).
-    :param notifiers: called once, when the wait begins, as for :class:`TallyfyApprovalOperator`.
-    :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``.
-    :param max_reminders: how many times at most.
+        (``reject``). Default: ``fail``.
+    :param notifiers: called once, when the wait begins, as for :class:`TallyfyApprovalOperator`. Default: none.
+    :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``. Default:
+        ``None``, for no reminders.
+    :param max_reminders: how many times at most. Default: 10.
     :param on_skipped: what to do if a rule hides the task: ``skip`` this one and what is downstream, or ``fail``.
-    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+        Default: ``skip``.
+    :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
     :param start_from_trigger: with ``deferrable`` and without ``notifiers``, begin the wait in the triggerer too. A
-        worker always ends it.
+        worker always ends it. Default: ``False``.
     :raises AirflowFailException: the value names no branch, the decision does not count, or the task can never be
         completed.
     :raises AirflowSensorTimeout: it was not completed in time.

@@ -62,8 +62,9 @@ class Directory:
 
         :raises InvalidValueError: there is none, or more than one.
         """
-        known = [member.email for member in self.members]
-        return _only(self.members_called(name), name, "member", known, lambda m: f"{m.id} ({m.email})")
+        # Not which members there are: a log is no place for their addresses.
+        there_are = f": none of the {len(self.members):,} has this id, e-mail address or full name"
+        return _only(self.members_called(name), name, "member", there_are, lambda m: f"{m.id} ({m.email})")
 
     def group(self, name: str) -> Group:
         """
@@ -71,8 +72,8 @@ class Directory:
 
         :raises InvalidValueError: there is none, or more than one.
         """
-        known = [quoted(group.name) for group in self.groups]
-        return _only(self.groups_called(name), name, "group", known, lambda group: str(group.id))
+        there_are = f"; there are {listed(quoted(group.name) for group in self.groups) or 'none'}"
+        return _only(self.groups_called(name), name, "group", there_are, lambda group: str(group.id))
 
     def members_called(self, name: str) -> tuple[Member, ...]:
         """Return the members with this id, e-mail address or full name."""
@@ -258,11 +259,11 @@ def _number(entry: Any) -> int | None:
     return None
 
 
-def _only(found: tuple[T, ...], name: str, what: str, known: list[str], named: Callable[[T], str]) -> T:
+def _only(found: tuple[T, ...], name: str, what: str, there_are: str, named: Callable[[T], str]) -> T:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise InvalidValueError(f"{quoted(name)} is no {what}; there are {listed(known) or 'none'}")
+        raise InvalidValueError(f"{quoted(name)} is no {what}{there_are}")
     raise InvalidValueError(
         f"{quoted(name)} is ambiguous: {len(found)} {what}s are called so; use an id: {listed(map(named, found))}"
     )

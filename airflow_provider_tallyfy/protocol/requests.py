@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from json import dumps
 from types import NoneType
 from typing import Any
@@ -77,8 +77,8 @@ def build_request(
 
     :param method: one of GET, POST, PUT, PATCH, DELETE, in any case.
     :param endpoint: see :func:`~airflow_provider_tallyfy.protocol.urls.endpoint_path`.
-    :param params: query parameters; ``None`` leaves one out, booleans become ``true`` and ``false``, and a list
-        becomes one comma-separated value.
+    :param params: query parameters; ``None`` leaves one out, booleans become ``true`` and ``false``, a ``datetime`` is
+        converted to UTC, and a list becomes one comma-separated value.
     :raises ValueError: the method, the endpoint, a parameter or the body cannot be sent.
     """
     verb = method.upper() if isinstance(method, str) else ""
@@ -261,10 +261,12 @@ def _query_value(name: str, value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (str, int, float)):
         return str(value)
+    if isinstance(value, datetime):
+        return format_datetime(value)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, (list, tuple)) and not any(isinstance(item, (list, tuple)) for item in value):
         return ",".join(_query_value(name, item) for item in value)
     raise ValueError(
-        f"params[{name!r}] must be text, a number, a boolean, a date or a list, not {type(value).__name__}."
+        f"The query parameter {name!r} must be text, a number, a boolean, a date or a list, not {type(value).__name__}."
     )

@@ -69,14 +69,14 @@ def endpoint_path(endpoint: object, organization: str) -> str:
     :param endpoint: written without quoting; relative to the organization (``runs/abc/tasks``), or absolute from
         the API's root when it begins with ``/`` (``/me``).
     :param organization: the id that a relative endpoint belongs to.
-    :raises ValueError: it is empty, leaves its place (``..``), or carries a query, which belongs in ``params``.
+    :raises ValueError: it is empty, leaves its place (``..``), or carries a query.
     """
     if not isinstance(endpoint, str) or not endpoint.strip("/"):
         raise ValueError(f"endpoint must be a path such as 'runs' or '/me', but is {_described(endpoint)}.")
     if _FORBIDDEN_IN_ENDPOINT.search(endpoint) or "://" in endpoint:
         raise ValueError(
             "endpoint must be a plain path without host, query, fragment, blanks or backslashes; "
-            "put query parameters into 'params'."
+            "put query parameters into 'query' of TallyfyApiOperator, or 'params' of the hook's request()."
         )
     parts = endpoint.strip("/").split("/")
     path = "/".join(segment(part, "each part of endpoint") for part in parts)
@@ -114,9 +114,13 @@ def api_url(host: str | None, port: int | None, schema: str | None, *, allow_htt
     hostname = parts.hostname or ""
     path = parts.path or path or API_PATHS.get(hostname.rstrip("."), "" if is_url else "/api")
     segments = path.split("/")[1:]
-    if "organizations" in segments or (hostname == "go.tallyfy.com" and segments[0] != "api"):
+    root = API_PATHS.get(hostname.rstrip("."))
+    if "organizations" in segments or (
+        root is not None and (segments[:1] == ["api"]) is not (root == "/api")
+    ):
         raise ValueError(
-            f"host must end where the API begins: write {DEFAULT_API_URL}, without what comes after it."
+            f"host must end where the API begins: write {DEFAULT_API_URL}, or https://api.tallyfy.com without /api, "
+            f"and nothing after it."
         )
     return f"{parts.scheme}://{netloc}{path}"
 

@@ -232,11 +232,13 @@ def _file(file: Any) -> Any:
         file = {"url": file.strip()}
     if isinstance(file, Mapping):
         url = file.get("url")
-        if isinstance(url, str) and not file.get("id"):
+        link = url if isinstance(url, str) and re.fullmatch(r"https?://[^\s/]\S*", url) else None
+        if link and not file.get("id"):
             # A URL needs no upload (Tallyfy's command line, kickoff.go; MCP server).
-            path = re.split("[?#]", url, maxsplit=1)[0].rstrip("/")
+            path = re.split("[?#]", link, maxsplit=1)[0].rstrip("/")
             file = {"filename": unquote(path.rpartition("/")[2]), "source": "url", **file}
-        if file.get("filename") and any(file.get(name) for name in ("id", "full_url", "url")):
+        name = file.get("filename")
+        if isinstance(name, str) and name and (link or file.get("id") or file.get("full_url")):
             return encode_json(dict(file))
     raise InvalidValueError(
         "a file is an https URL, {'filename': …, 'url': …}, the absolute path of a local file, or the object that "

@@ -162,10 +162,10 @@ def _keys(fields: Sequence[FormField], values: Mapping[str, Any]) -> _Keys:
             problems.append(f"{quote(str(key))} is no field of the form")
             there_are = there_are or _there_are(fields, values)
         elif (other := names.get(found[0].id)) is not None:
-            problems.append(f"{quote(other)} and {quote(key)} are both the field {found[0]}")
+            problems.append(f"{quote(other)} and {quote(str(key))} are both the field {found[0]}")
         else:
             named[key] = found[0]
-            names[found[0].id] = key
+            names[found[0].id] = str(key)
     return _Keys(named, problems, there_are, {})
 
 
@@ -180,5 +180,7 @@ def _encode(fields: Sequence[FormField], values: Mapping[str, Any], directory: D
         try:
             keys.encoded[named.id] = field_types.encode(named, values[key], directory)
         except InvalidValueError as error:
-            keys.problems.extend(f"{quoted(key)} ({named.field_type}): {each}" for each in error.problems)
+            keys.problems.extend(
+                f"{quoted(str(key))} ({named.field_type}): {each}" for each in error.problems
+            )
     return keys

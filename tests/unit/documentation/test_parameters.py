@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.notifications import tallyfy as notifications
 from airflow_provider_tallyfy.operators import tallyfy as operators
 from airflow_provider_tallyfy.sensors import tallyfy as sensors
@@ -90,6 +91,9 @@ class TestParameters:
         assert set(described) == set(parameters(kind)) - inherited
         if kind is not notifications.TallyfyLaunchRunNotifier:  # which says once that all are
             assert {name for name, text in described.items() if "(templated" in text} == templated(kind)
+        if kind.__module__ == operators.__name__:
+            optional = {name for name, default in parameters(kind).items() if default is not REQUIRED}
+            assert all("default" in described[name].lower() for name in optional - inherited)
 
 
 def test_every_public_class_has_a_section():
@@ -101,3 +105,20 @@ def test_every_public_class_has_a_section():
     }
     bases = {"TallyfySensor", "TallyfyNotifier"}
     assert {kind.__name__ for kind in CLASSES} == public - bases
+
+
+def public_methods():
+    return [
+        pytest.param(value, id=name)
+        for name, value in vars(TallyfyHook).items()
+        if not name.startswith("_") and inspect.isfunction(value)
+    ]
+
+
+@pytest.mark.parametrize("method", public_methods())
+def test_the_methods_of_the_hook_have_their_parameters(method):
+    signature = list(inspect.signature(method).parameters.values())[1:]
+    fields = re.findall(r":param (\w+):((?:(?!\n:).)*)", inspect.cleandoc(method.__doc__), re.DOTALL)
+    assert [name for name, _ in fields] == [parameter.name for parameter in signature]
+    for parameter in signature:
+        assert parameter.default is REQUIRED or "default" in dict(fields)[parameter.name].lower()

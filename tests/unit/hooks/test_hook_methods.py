@@ -103,6 +103,21 @@ class TestDirectory:
         assert directory.group("staff").id == "g1"
         assert requests_mock.call_count == 5  # what has several pages is read twice
 
+    @pytest.mark.parametrize(
+        ("users", "groups", "reason"),
+        [
+            ([{"email": "ada@example.com"}], [], "a member has no id"),
+            ([], [{"name": "Staff"}], "a group has no id"),
+        ],
+    )
+    def test_one_that_cannot_be_read_is_an_error_of_tallyfys(
+        self, hook, requests_mock, users, groups, reason
+    ):
+        requests_mock.get(f"{ROOT}/organizations/acme/users", json={"data": users})
+        requests_mock.get(f"{ROOT}/organizations/acme/groups", json={"data": groups})
+        with pytest.raises(TallyfyResponseError, match=f"members and groups cannot be read: {reason}"):
+            hook.get_directory()
+
 
 class TestLists:
     def test_all_pages_as_they_are_taken(self, hook, requests_mock):

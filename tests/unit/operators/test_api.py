@@ -73,6 +73,12 @@ def test_all_pages(connection, requests_mock):
     assert call(endpoint="users", paginate=True, response_filter=len) == 2
 
 
+def test_all_pages_whatever_the_parameters_are_called(connection, requests_mock):
+    requests_mock.get(f"{API}/users", json={"data": []})
+    assert call(endpoint="users", paginate=True, query={"endpoint": "a", "self": "b"}) == []
+    assert requests_mock.last_request.qs.items() >= {"endpoint": ["a"], "self": ["b"]}.items()
+
+
 @pytest.mark.parametrize("more", [{"method": "POST"}, {"json": {}}])
 def test_pages_of_what_has_none(connection, requests_mock, more):
     with pytest.raises(AirflowFailException, match="only for GET"):

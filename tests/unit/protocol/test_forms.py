@@ -167,6 +167,14 @@ class TestEncodeKickoff:
     def test_a_key_that_is_none(self, key):
         assert "is no field of the form" in problems(forms.encode_task_values, {key: "x"})[0]
 
+    def test_a_key_that_is_a_number(self):
+        numbered = form({"id": 5, "alias": "a"}, {"id": 6, "field_type": "date"})
+        assert forms.encode_kickoff(numbered, {5: "x"}) == {"5": "x"}
+        [problem] = problems(forms.encode_kickoff, {6: "x"}, numbered)
+        assert problem.startswith("'6' (date): ")
+        [problem] = problems(forms.encode_kickoff, {5: "x", "a": "y"}, numbered)
+        assert problem.startswith("'5' and 'a' are both the field")
+
     def test_a_message_stays_readable_whatever_came(self):
         values = {f"Unknown {number}\n": "x" * 10_000 for number in range(5000)}
         with pytest.raises(FormValuesError) as error:

@@ -106,7 +106,10 @@ class TestPeopleAndName:
         assert "'Name' (text) is required" in problems
         assert "name: it has 551 characters, and 550 are allowed" in problems
         assert "owner_id: one member was expected" in problems
-        assert "users: 'nobody@example.com' is no member; there are" in problems
+        assert (
+            "users: 'nobody@example.com' is no member: none of the 2 has this id, e-mail address or full name"
+            in problems
+        )
         assert "groups: 'No such group' is no group; there are" in problems
 
 

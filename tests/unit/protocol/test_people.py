@@ -62,7 +62,7 @@ def test_assignees_as_tallyfy_takes_them(value, encoded):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (7, "'7' is no member; there are ada@example.com, Ben@example.com"),
+        (7, "'7' is no member: none of the 2 has this id, e-mail address or full name"),
         ("7", "'7' is no member"),
         (-1, "not a number"),
         (True, "not true"),

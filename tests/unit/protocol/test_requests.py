@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 import requests
@@ -66,6 +66,11 @@ class TestTarget:
             ({"owners": (1001,), "flags": [True, False]}, "?owners=1001&flags=true%2Cfalse"),
             ({"tags": []}, "?tags="),
             ({"created_after": date(2026, 1, 2)}, "?created_after=2026-01-02"),
+            # Tallyfy drops an offset
+            (
+                {"at": datetime(2026, 1, 5, 0, 30, tzinfo=timezone(timedelta(hours=1)))},
+                "?at=2026-01-04T23%3A30%3A00.000Z",
+            ),
         ],
     )
     def test_the_query_is_what_tallyfy_reads(self, params, query):

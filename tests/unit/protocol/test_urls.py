@@ -145,8 +145,9 @@ class TestEndpointPath:
         with pytest.raises(ValueError, match="endpoint"):
             urls.endpoint_path(endpoint, "acme")
 
-    def test_a_query_is_sent_to_params(self):
-        with pytest.raises(ValueError, match="put query parameters into 'params'"):
+    def test_a_query_is_sent_to_where_it_belongs(self):
+        # 'params' of an operator are Airflow's own, and would be lost in silence
+        with pytest.raises(ValueError, match="put query parameters into 'query' of TallyfyApiOperator"):
             urls.endpoint_path("runs?q=a", "acme")
 
     @pytest.mark.parametrize("organization", ["", ".", "..", None])
@@ -272,6 +273,9 @@ class TestApiUrl:
             ("https://tallyfy.test/api/organizations/acme", None, None),
             ("https://go.tallyfy.com/acme/processes/r1", None, None),
             ("go.tallyfy.com", None, "api/organizations/acme"),
+            ("api.tallyfy.com/api", None, None),
+            ("https://api.tallyfy.com/api/", None, None),
+            ("api.tallyfy.com", None, "api"),
             ("https://tallyfy.test/api\u200b", None, None),
             ("-\u00e4.test", None, None),
             ("\u2488com.test", None, None),
