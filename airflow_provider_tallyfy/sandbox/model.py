@@ -1,4 +1,4 @@
-"""The data model. Templates and people are frozen; runs, tasks and threads change."""
+"""The data model. People are frozen, and a template changes in a copy; runs, tasks and threads change in place."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Column:
     label: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FormField:
     """A kick-off field of a template or a capture of a step; its id is the timeline id that values are keyed by."""
 
@@ -94,7 +94,7 @@ class FormField:
     guidance: str | None = None
     options: tuple[Option, ...] = ()
     columns: tuple[Column, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Owners:
         return bool(self.users or self.guests or self.groups)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Step:
     """A step of a template, from which each run makes one task."""
 
@@ -119,13 +119,13 @@ class Step:
     position: int
     summary: str = ""
     step_type: TaskType = TaskType.TASK
-    captures: tuple[FormField, ...] = ()
+    captures: list[FormField] = field(default_factory=list)
     owners: Owners = Owners()
     start_after: timedelta = timedelta()
     deadline_after: timedelta | None = timedelta(days=5)
     can_complete_only_assignees: bool = False
     hidden_by_default: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Subject(StrEnum):
@@ -217,7 +217,7 @@ class Action:
     deadline: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rule:
     """IF the conditions hold THEN do its actions; those that are not about visibility are done once per process."""
 
@@ -227,7 +227,7 @@ class Rule:
     actions: tuple[Action, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Checklist:
     """A template."""
 
@@ -237,9 +237,9 @@ class Checklist:
     created_at: datetime
     summary: str = ""
     guidance: str = ""
-    prerun: tuple[FormField, ...] = ()
-    steps: tuple[Step, ...] = ()
-    rules: tuple[Rule, ...] = ()
+    prerun: list[FormField] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
     type: str = "procedure"
     owner_id: int = 1001
     folder_id: str | None = None
@@ -249,7 +249,7 @@ class Checklist:
     groups: tuple[str, ...] = ()
     last_updated: datetime | None = None
     archived_at: datetime | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,7 @@ class Member:
     role: Role
     job_title: str | None = None
     disabled_at: datetime | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def full_name(self) -> str:
@@ -282,7 +282,7 @@ class Guest:
     last_name: str | None = None
     associated_members: tuple[int, ...] = ()
     disabled_at: datetime | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def guest_code(email: str) -> str:
@@ -379,7 +379,7 @@ class Task:
     checklist_id: str | None = None
     step_id: str | None = None
     summary: str = ""
-    captures: tuple[FormField, ...] = ()
+    captures: list[FormField] = field(default_factory=list)
     taskdata: dict[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     threads: list[Thread] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The operations on a run (launch, update, archive, restore, delete), and its status."""
+"""Launching, updating and settling runs, and their status."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from airflow_provider_tallyfy.sandbox import fields
 from airflow_provider_tallyfy.sandbox.access import Caller
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
-from airflow_provider_tallyfy.sandbox.model import Owners, Role, Run, Step, Task, Verb
+from airflow_provider_tallyfy.sandbox.errors import invalid
+from airflow_provider_tallyfy.sandbox.model import Owners, Run, Step, Task, Verb
 from airflow_provider_tallyfy.sandbox.rules import apply_rules
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -121,46 +121,6 @@ def update(
         setattr(run, attribute, value)
     run.last_updated = store.now()
     store.record("updated", run, caller.member.id, f"Updated process: {run.name}")
-    settle(store, run)
-    store.changed(run)
-
-
-def archive(store: Store, caller: Caller, run: Run) -> None:
-    """Archive a run and its tasks."""
-    if run.archived_at is None:
-        run.archived_at = run.last_updated = store.now()
-        store.record("archived", run, caller.member.id, f"Archived process: {run.name}")
-        store.changed(run)
-
-
-def activate(store: Store, caller: Caller, run: Run) -> None:
-    """Restore an archived run and its tasks."""
-    if run.archived_at is not None:
-        run.archived_at, run.last_updated = None, store.now()
-        store.record("unarchived", run, caller.member.id, f"Restored process: {run.name}")
-        store.changed(run)
-
-
-def delete(store: Store, caller: Caller, run: Run) -> None:
-    """Delete an archived run and its tasks for good; only an admin can."""
-    if caller.member.role is not Role.ADMIN:
-        raise RefusedError(403, "You don't have permission to delete this process.")
-    if run.archived_at is None:
-        raise RefusedError(422, "The process must be archived before it can be deleted permanently.")
-    del store.runs[run.id]
-    for task_id in run.tasks:
-        store.remove_task(task_id)
-    store.record("deleted", run, caller.member.id, f"Deleted process: {run.name}")
-    store.changed(run)
-
-
-def open_kickoff(store: Store, caller: Caller, run: Run, *, is_open: bool) -> None:
-    """Reopen the kick-off form, with which a complete run is active again, or complete it."""
-    if not is_open:
-        fields.require(run.checklist.prerun, run.prerun, surface="prerun")
-    run.kickoff_is_open, run.last_updated = is_open, store.now()
-    verb, done = ("re-opened", "Reopened") if is_open else ("updated", "Completed")
-    store.record(verb, run, caller.member.id, f"{done} the kick-off form: {run.name}")
     settle(store, run)
     store.changed(run)
 

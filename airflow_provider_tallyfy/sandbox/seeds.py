@@ -83,7 +83,7 @@ def _field(
     return FormField(_id(kind, number), alias, label, field_type, required, options=options)
 
 
-def _all_types(kind: int, *required: str) -> tuple[FormField, ...]:
+def _all_types(kind: int, *required: str) -> list[FormField]:
     """Return one field of each type; both forms of the onboarding template have all of them."""
     rows: tuple[tuple[Any, ...], ...] = (
         ("Customer name", FieldType.TEXT),
@@ -97,10 +97,10 @@ def _all_types(kind: int, *required: str) -> tuple[FormField, ...]:
         ("Account team", FieldType.ASSIGNEES_FORM),
         ("Contract", FieldType.FILE),
     )
-    return tuple(
+    return [
         _field(kind, number, label, field_type, *choices, required=label in required)
         for number, (label, field_type, *choices) in enumerate(rows, start=1)
-    )
+    ]
 
 
 def _step(number: int, alias: str, title: str, owners: Owners, due: timedelta, **properties: Any) -> Step:
@@ -116,7 +116,7 @@ def _on_rejection(number: int, step: int, verb: Verb, target: int) -> Rule:
 
 _ADA, _CHIARA = Owners(users=(1001,)), Owners(users=(1003,))
 _COMMENT = _field(_RELEASE, 2, "Comment", FieldType.TEXTAREA, required=True)
-_RELEASE_STEPS = (
+_RELEASE_STEPS = [
     _step(
         *(1, "prepare_release_notes", "Prepare release notes", _CHIARA, _DAY),
         summary="Write what changes for users in version {{version}}.",
@@ -125,11 +125,11 @@ _RELEASE_STEPS = (
         *(2, "approve_release", "Approve release", Owners((1002,), groups=_GROUP_IDS[:1]), 2 * _DAY),
         summary="Say in the comment why version {{version}} may or may not go out.",
         step_type=TaskType.APPROVAL,
-        captures=(_COMMENT,),
+        captures=[_COMMENT],
     ),
     _step(3, "announce_release", "Announce release", Owners((1003,), ("press@example.org",)), 3 * _DAY),
-)
-_ONBOARDING_STEPS = (
+]
+_ONBOARDING_STEPS = [
     _step(
         *(11, "collect_documents", "Collect documents of {{customer_name}}", _CHIARA, 2 * _DAY),
         captures=_all_types(_CAPTURE, "Customer name", "Plan"),
@@ -149,28 +149,28 @@ _ONBOARDING_STEPS = (
         *(16, "decline_customer", "Tell the customer that the contract was declined", _CHIARA, 7 * _DAY),
         hidden_by_default=True,
     ),
-)
-_INCIDENT_STEPS = (
+]
+_INCIDENT_STEPS = [
     _step(
         *(21, "find_the_cause", "Find out why {{pipeline}} failed", _ADA, 4 * _HOUR),
         summary="The log ends with: {{error}}",
-        captures=(_field(_INCIDENT, 4, "Cause", FieldType.TEXTAREA, required=True),),
+        captures=[_field(_INCIDENT, 4, "Cause", FieldType.TEXTAREA, required=True)],
     ),
     _step(
         *(22, "tell_who_waits", "Tell those who wait for the data", Owners(groups=_GROUP_IDS[1:]), _DAY),
     ),
-)
-_DATA_QUALITY_STEPS = (
+]
+_DATA_QUALITY_STEPS = [
     _step(
         *(31, "decide_on_rows", "Decide what becomes of the rows in {{table}}", _CHIARA, _DAY),
         summary="{{rows}} rows broke a rule.",
-        captures=(
+        captures=[
             _field(_DATA_QUALITY, 3, "Decision", FieldType.RADIO, "Load", "Drop", required=True),
             _field(_DATA_QUALITY, 4, "Reason", FieldType.TEXTAREA),
-        ),
+        ],
     ),
-)
-_ONBOARDING_RULES = (
+]
+_ONBOARDING_RULES = [
     _on_rejection(11, 12, Verb.HIDE, 13),
     _on_rejection(12, 12, Verb.HIDE, 15),
     _on_rejection(13, 12, Verb.SHOW, 16),
@@ -180,7 +180,7 @@ _ONBOARDING_RULES = (
         (Condition(Subject.PRERUN, _id(_KICK_OFF, 5), Operation.EQUALS, "Starter"),),
         (Action(Verb.HIDE, _id(2, 14)),),
     ),
-)
+]
 
 
 def seeded_store(seed: Seed, behavior: Behavior | None = None) -> Store:
@@ -233,9 +233,9 @@ def _seed_organization(store: Store) -> None:
         Checklist(
             *(RELEASE_CHECKLIST_ID, "Release approval", "release-approval", now),
             summary="A person says whether a release goes out.",
-            prerun=(_field(_RELEASE, 1, "Version", FieldType.TEXT),),
+            prerun=[_field(_RELEASE, 1, "Version", FieldType.TEXT)],
             steps=_RELEASE_STEPS,
-            rules=(_on_rejection(1, 2, Verb.HIDE, 3),),
+            rules=[_on_rejection(1, 2, Verb.HIDE, 3)],
             folder_id=_FOLDER_IDS[0],
         ),
         Checklist(
@@ -250,21 +250,21 @@ def _seed_organization(store: Store) -> None:
         Checklist(
             *(INCIDENT_CHECKLIST_ID, "Pipeline incident", "pipeline-incident", now),
             summary="People look after a pipeline that failed.",
-            prerun=(
+            prerun=[
                 _field(_INCIDENT, 1, "Pipeline", FieldType.TEXT, required=True),
                 _field(_INCIDENT, 2, "Task", FieldType.TEXT),
                 _field(_INCIDENT, 3, "Error", FieldType.TEXTAREA),
-            ),
+            ],
             steps=_INCIDENT_STEPS,
             folder_id=_FOLDER_IDS[0],
         ),
         Checklist(
             *(DATA_QUALITY_CHECKLIST_ID, "Data quality exception", "data-quality-exception", now),
             summary="A person decides what becomes of data that broke a rule.",
-            prerun=(
+            prerun=[
                 _field(_DATA_QUALITY, 1, "Table", FieldType.TEXT, required=True),
                 _field(_DATA_QUALITY, 2, "Rows", FieldType.TEXT),
-            ),
+            ],
             steps=_DATA_QUALITY_STEPS,
             folder_id=_FOLDER_IDS[0],
         ),

@@ -1,4 +1,4 @@
-"""The operations on a task of a run or a one-off task: complete, reopen, update, create, archive."""
+"""The operations on a task of a run or a one-off task: complete, reopen, update, create."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_tallyfy.sandbox import fields, processes
 from airflow_provider_tallyfy.sandbox.access import Caller
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
 from airflow_provider_tallyfy.sandbox.model import Checklist, Owners, Run, Task, TaskType
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -190,41 +190,6 @@ def create_for_each(store: Store, caller: Caller, *, owners: Owners, **propertie
     properties["run_id"] = run.id
     first, *_ = [create(store, caller, owners=one, **properties) for one in each]
     return first
-
-
-def archive(store: Store, caller: Caller, task: Task) -> None:
-    """Archive a one-off task."""
-    _refuse_in_run(task)
-    task.archived_at = store.now()
-    store.record("archived", task, caller.member.id, f"Archived task: {task.title}")
-    store.changed(task)
-
-
-def restore(store: Store, caller: Caller, task_id: str) -> Task:
-    """Restore an archived one-off task."""
-    task = store.tasks.get(task_id)
-    if task is None or task.archived_at is None:
-        raise not_found()
-    task.archived_at = None
-    store.record("unarchived", task, caller.member.id, f"Restored task: {task.title}")
-    store.changed(task)
-    return task
-
-
-def delete(store: Store, caller: Caller, task_id: str) -> None:
-    """Delete a one-off task for good."""
-    task = store.tasks.get(task_id)
-    if task is None:
-        raise not_found()
-    _refuse_in_run(task)
-    store.remove_task(task_id)
-    store.record("deleted", task, caller.member.id, f"Deleted task: {task.title}")
-    store.changed(task)
-
-
-def _refuse_in_run(task: Task) -> None:
-    if task.run_id is not None:
-        raise RefusedError(422, "Only one-off tasks can be archived or deleted; archive the process instead.")
 
 
 def _refuse_while_issue_open(store: Store, task: Task, *, of_run_only: bool = False) -> None:

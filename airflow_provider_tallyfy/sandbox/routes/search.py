@@ -6,21 +6,20 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from airflow_provider_tallyfy.sandbox import listing, serializers
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid
 from airflow_provider_tallyfy.sandbox.model import Checklist, Task
-from airflow_provider_tallyfy.sandbox.routes.dependencies import ListStore, Member
+from airflow_provider_tallyfy.sandbox.routes.dependencies import ListStore, Member, organization_router
+from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import Store
 
-router = APIRouter(prefix="/organizations/{organization}/search")
+router = organization_router("/search")
 
-JSON = dict[str, Any]
 _Test = Callable[[JSON], bool]
 # What is searched, and what shows the thing.
 _Hit = tuple[str, Callable[[], JSON]]
@@ -62,7 +61,7 @@ async def search(request: Request, store: ListStore, caller: Member, query: list
         if condition:
             test = _test(condition, _FIELDS.get(kind, {}))
             found = [show for show in found if test(show())]
-        answer[kind] = listing.page(found, lambda show: show(), query, request.url)
+        answer[kind] = query.page(found, lambda show: show())
     return JSONResponse(answer)
 
 
