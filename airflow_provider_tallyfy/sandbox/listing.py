@@ -18,7 +18,7 @@ from starlette.datastructures import URL
 from airflow_provider_tallyfy.sandbox import processes, tasks
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid
-from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Run, Task, ThreadLabel
+from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Run, Task
 from airflow_provider_tallyfy.sandbox.serializers import JSON, is_due_soon, is_late
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -262,9 +262,7 @@ def _task_status(store: Store, value: str) -> _Test[Task]:
         "due-soon": lambda task: is_due_soon(task, now),
         "on-time": lambda task: task.is_pending and not is_late(task, now),
         "has-problem": lambda task: task.has_open_issue,
-        "has-improvement": lambda task: any(
-            thread.label is ThreadLabel.IMPROVEMENT for thread in task.threads
-        ),
+        "has-improvement": lambda task: any(thread.label == "improvement" for thread in task.threads),
     }
     chosen = [tests[name] for name in _names(value) if name in tests]
     return lambda task: not chosen or any(test(task) for test in chosen)
@@ -288,7 +286,7 @@ def _actor_email(store: Store, email: str) -> _Test[Activity]:
 def _is_published(store: Store, entry: Activity) -> bool:
     faults = store.feed_faults
     age = (store.now() - entry.created_at).total_seconds()
-    return age >= faults.delay and entry.verb not in faults.missing_verbs
+    return age >= faults.delay and entry.verb not in faults.missing
 
 
 _CHECKLIST_FILTERS: _Filters[Checklist] = {

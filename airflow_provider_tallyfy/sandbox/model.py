@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 
 class FieldType(StrEnum):
@@ -25,45 +25,37 @@ class FieldType(StrEnum):
     FILE = "file"
 
 
-class TaskType(StrEnum):
-    """The kinds of tasks: an approval needs a decision, and one that expires ends by itself at its deadline."""
-
-    TASK = "task"
-    APPROVAL = "approval"
-    EXPIRING = "expiring"
-    EMAIL = "email"
-    EXPIRING_EMAIL = "expiring_email"
-
-    @property
-    def expires(self) -> bool:
-        """Whether a task of this type completes itself at its deadline; an e-mail is sent then."""
-        return self in (TaskType.EXPIRING, TaskType.EXPIRING_EMAIL)
-
-
-class ThreadLabel(StrEnum):
-    """The kinds of comments; an open ``problem`` blocks completion until a ``resolve`` answers it."""
-
-    COMMENT = "comment"
-    PROBLEM = "problem"
-    RESOLVE = "resolve"
-    IMPROVEMENT = "improvement"
-    ADVICE = "advice"
-
-
-class CommentState(StrEnum):
-    """How a comment is shown."""
-
-    OPEN = "open"
-    HIDE_FOR_GUESTS = "hide-for-guests"
-    COLLAPSED = "collapsed"
-
-
-class Role(StrEnum):
-    """The roles of members; only an admin deletes for good, and a light member sees only their own work."""
-
-    ADMIN = "Admin"
-    STANDARD = "Standard"
-    LIGHT = "Light"
+# An approval needs a decision, and a task that expires ends by itself at its deadline; an e-mail is sent then.
+TaskType = Literal["task", "approval", "expiring", "email", "expiring_email"]
+# The kinds of comments; an open problem blocks completion until a resolve answers it.
+ThreadLabel = Literal["comment", "problem", "resolve", "improvement", "advice"]
+# How a comment is shown.
+CommentState = Literal["open", "hide-for-guests", "collapsed"]
+# The roles of members; only an admin deletes for good, and a light member sees only their own work.
+Role = Literal["Admin", "Standard", "Light"]
+# What a condition of a rule is about.
+Subject = Literal["Prerun", "Capture", "Step"]
+# How a rule's condition compares a field, or what must have happened to a step.
+Operation = Literal[
+    "equals",
+    "not_equals",
+    "equals_any",
+    "contains",
+    "not_contains",
+    "greater_than",
+    "less_than",
+    "is_empty",
+    "is_not_empty",
+    "completed",
+    "reopened",
+    "approved",
+    "rejected",
+    "acknowledged",
+    "expired",
+    "not_assigned",
+]
+# What a rule does with its step.
+Verb = Literal["show", "hide", "assign", "assign_only", "unassign", "clear_assignees", "deadline", "reopen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +110,7 @@ class Step:
     title: str
     position: int
     summary: str = ""
-    step_type: TaskType = TaskType.TASK
+    step_type: TaskType = "task"
     captures: list[FormField] = field(default_factory=list)
     owners: Owners = Owners()
     start_after: timedelta = timedelta()
@@ -128,71 +120,21 @@ class Step:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Subject(StrEnum):
-    """What a condition of a rule is about."""
-
-    PRERUN = "Prerun"
-    CAPTURE = "Capture"
-    STEP = "Step"
-
-
-class Operation(StrEnum):
-    """How a rule's condition compares a field, or what must have happened to a step."""
-
-    EQUALS = "equals"
-    NOT_EQUALS = "not_equals"
-    EQUALS_ANY = "equals_any"
-    CONTAINS = "contains"
-    NOT_CONTAINS = "not_contains"
-    GREATER_THAN = "greater_than"
-    LESS_THAN = "less_than"
-    IS_EMPTY = "is_empty"
-    IS_NOT_EMPTY = "is_not_empty"
-    COMPLETED = "completed"
-    REOPENED = "reopened"
-    APPROVED = "approved"
-    REJECTED = "rejected"
-    ACKNOWLEDGED = "acknowledged"
-    EXPIRED = "expired"
-    NOT_ASSIGNED = "not_assigned"
-
-
-class Verb(StrEnum):
-    """What a rule does with its step."""
-
-    SHOW = "show"
-    HIDE = "hide"
-    ASSIGN = "assign"
-    ASSIGN_ONLY = "assign_only"
-    UNASSIGN = "unassign"
-    CLEAR_ASSIGNEES = "clear_assignees"
-    DEADLINE = "deadline"
-    REOPEN = "reopen"
-
-
 ACTION_TYPES = {
-    Verb.SHOW: "visibility",
-    Verb.HIDE: "visibility",
-    Verb.DEADLINE: "deadline",
-    Verb.REOPEN: "status",
-    **dict.fromkeys((Verb.ASSIGN, Verb.ASSIGN_ONLY, Verb.UNASSIGN, Verb.CLEAR_ASSIGNEES), "assignment"),
+    "show": "visibility",
+    "hide": "visibility",
+    "deadline": "deadline",
+    "reopen": "status",
+    **dict.fromkeys(("assign", "assign_only", "unassign", "clear_assignees"), "assignment"),
 }
-
-
-class TimeClause(StrEnum):
-    """When the step of a condition must have ended; a condition without one never holds."""
-
-    ANY_TIME = "any_time"
-    ON_TIME = "on-time"
-    EARLY = "early_24"
-    LATE = "late_24"
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
     """The IF of a rule: a kick-off field, a capture or a step, and what must be true of it.
 
-    :param statement: what a field is compared with; of a step, a :class:`TimeClause`.
+    :param statement: what a field is compared with; of a step, when it must have ended: ``any_time``, ``on-time``,
+        ``early_24`` or ``late_24``. A condition on a step without that never holds.
     :param logic: how it is joined with the condition before it, ``and`` or ``or``.
     """
 
@@ -349,14 +291,14 @@ class Thread:
     updated_at: datetime
     task_id: str | None = None
     run_id: str | None = None
-    state: CommentState = CommentState.OPEN
+    state: CommentState = "open"
     sent_to: tuple[int, ...] = ()
     resolve_id: str | None = None
 
     @property
     def is_open_issue(self) -> bool:
         """Whether this is an issue that is not resolved yet."""
-        return self.label is ThreadLabel.PROBLEM and self.resolve_id is None
+        return self.label == "problem" and self.resolve_id is None
 
 
 @dataclass(slots=True)
@@ -403,6 +345,11 @@ class Task:
         """Take a completion back."""
         self.completed_at = self.completer_id = self.is_approved = None
         self.in_progress = self.reopened = True
+
+    @property
+    def expires(self) -> bool:
+        """Whether it completes itself at its deadline."""
+        return self.task_type in ("expiring", "expiring_email")
 
     @property
     def is_pending(self) -> bool:

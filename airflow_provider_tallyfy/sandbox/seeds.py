@@ -23,17 +23,12 @@ from airflow_provider_tallyfy.sandbox.model import (
     Group,
     Guest,
     Member,
-    Operation,
     Option,
     Owners,
-    Role,
     Rule,
     Run,
     Step,
-    Subject,
     Tag,
-    TaskType,
-    TimeClause,
     Verb,
 )
 from airflow_provider_tallyfy.sandbox.store import Store
@@ -56,10 +51,10 @@ INCIDENT_CHECKLIST_ID = _id(1, 3)
 DATA_QUALITY_CHECKLIST_ID = _id(1, 4)
 
 _MEMBERS = (
-    Member(1001, "ada@example.com", "Ada", "Okafor", Role.ADMIN, "Head of operations"),
-    Member(1002, "ben@example.com", "Ben", "Larsen", Role.STANDARD, "Release manager"),
-    Member(1003, "chiara@example.com", "Chiara", "Ricci", Role.STANDARD, "Customer success"),
-    Member(1004, "dev@example.com", "Dev", "Patel", Role.LIGHT, "Contractor"),
+    Member(1001, "ada@example.com", "Ada", "Okafor", "Admin", "Head of operations"),
+    Member(1002, "ben@example.com", "Ben", "Larsen", "Standard", "Release manager"),
+    Member(1003, "chiara@example.com", "Chiara", "Ricci", "Standard", "Customer success"),
+    Member(1004, "dev@example.com", "Dev", "Patel", "Light", "Contractor"),
 )
 _KICK_OFF, _CAPTURE, _RELEASE, _INCIDENT, _DATA_QUALITY = 3, 4, 0xA, 0xB, 0xC
 _GROUP_IDS = (_id(7, 1), _id(7, 2))
@@ -109,7 +104,7 @@ def _step(number: int, alias: str, title: str, owners: Owners, due: timedelta, *
 
 
 def _on_rejection(number: int, step: int, verb: Verb, target: int) -> Rule:
-    condition = Condition(Subject.STEP, _id(2, step), Operation.REJECTED, TimeClause.ANY_TIME)
+    condition = Condition("Step", _id(2, step), "rejected", "any_time")
     actions = (Action(verb, _id(2, target)),)
     return Rule(_id(5, number), f"on_rejection_{number}", (condition,), actions)
 
@@ -124,7 +119,7 @@ _RELEASE_STEPS = [
     _step(
         *(2, "approve_release", "Approve release", Owners((1002,), groups=_GROUP_IDS[:1]), 2 * _DAY),
         summary="Say in the comment why version {{version}} may or may not go out.",
-        step_type=TaskType.APPROVAL,
+        step_type="approval",
         captures=[_COMMENT],
     ),
     _step(3, "announce_release", "Announce release", Owners((1003,), ("press@example.org",)), 3 * _DAY),
@@ -134,7 +129,7 @@ _ONBOARDING_STEPS = [
         *(11, "collect_documents", "Collect documents of {{customer_name}}", _CHIARA, 2 * _DAY),
         captures=_all_types(_CAPTURE, "Customer name", "Plan"),
     ),
-    _step(12, "review_contract", "Review contract", _ADA, 6 * _DAY, step_type=TaskType.APPROVAL),
+    _step(12, "review_contract", "Review contract", _ADA, 6 * _DAY, step_type="approval"),
     _step(13, "set_up_account", "Set up account", Owners((1004,)), 10 * _DAY),
     _step(
         # Due before its forerunners: the two formats of next_task differ here.
@@ -171,14 +166,14 @@ _DATA_QUALITY_STEPS = [
     ),
 ]
 _ONBOARDING_RULES = [
-    _on_rejection(11, 12, Verb.HIDE, 13),
-    _on_rejection(12, 12, Verb.HIDE, 15),
-    _on_rejection(13, 12, Verb.SHOW, 16),
+    _on_rejection(11, 12, "hide", 13),
+    _on_rejection(12, 12, "hide", 15),
+    _on_rejection(13, 12, "show", 16),
     Rule(
         _id(5, 14),
         "no_security_review_for_starter",
-        (Condition(Subject.PRERUN, _id(_KICK_OFF, 5), Operation.EQUALS, "Starter"),),
-        (Action(Verb.HIDE, _id(2, 14)),),
+        (Condition("Prerun", _id(_KICK_OFF, 5), "equals", "Starter"),),
+        (Action("hide", _id(2, 14)),),
     ),
 ]
 
@@ -235,7 +230,7 @@ def _seed_organization(store: Store) -> None:
             summary="A person says whether a release goes out.",
             prerun=[_field(_RELEASE, 1, "Version", FieldType.TEXT)],
             steps=_RELEASE_STEPS,
-            rules=[_on_rejection(1, 2, Verb.HIDE, 3)],
+            rules=[_on_rejection(1, 2, "hide", 3)],
             folder_id=_FOLDER_IDS[0],
         ),
         Checklist(
@@ -323,7 +318,7 @@ def _launch_release(store: Store, run_id: str, version: str) -> Run:
 def _complete(store: Store, run: Run, alias: str, *, user_id: int) -> None:
     caller = Caller(store.members[user_id])
     task = next(task for task in run.tasks.values() if task.alias == alias)
-    if task.task_type is TaskType.APPROVAL:
+    if task.task_type == "approval":
         tasks.update(store, caller, task, taskdata={_COMMENT.id: "All checks passed."})
         tasks.complete(store, caller, task, is_approved=True)
     else:

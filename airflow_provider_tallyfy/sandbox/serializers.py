@@ -30,7 +30,6 @@ from airflow_provider_tallyfy.sandbox.model import (
     Step,
     Tag,
     Task,
-    TaskType,
     Thread,
     guest_code,
 )
@@ -442,7 +441,7 @@ def is_due_soon(item: Task, now: datetime) -> bool:
 def _progress(item: Run, visible: list[Task]) -> JSON:
     done = [each for each in visible if each.completed_at is not None]
     share = len(done) / len(visible) if visible else float(item.completed_at is not None)
-    decisions = [each.is_approved for each in done if each.task_type is TaskType.APPROVAL]
+    decisions = [each.is_approved for each in done if each.task_type == "approval"]
     return {
         "complete": len(done),
         "total": len(visible),

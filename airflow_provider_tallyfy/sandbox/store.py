@@ -7,22 +7,21 @@ is atomic. The operations on runs, tasks and threads have modules of their own.
 from __future__ import annotations
 
 import copy
-import math
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import TypeVar
 from zlib import crc32
+
+from pydantic import BaseModel, Field
 
 from airflow_provider_tallyfy.sandbox.access import Access, Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.clock import Clock, to_working_day
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
 from airflow_provider_tallyfy.sandbox.history import History
-from airflow_provider_tallyfy.sandbox.limits import RequestLimits
+from airflow_provider_tallyfy.sandbox.limits import HOURLY_LIMITS, Limiter
 from airflow_provider_tallyfy.sandbox.model import (
     Activity,
     Checklist,
@@ -33,7 +32,6 @@ from airflow_provider_tallyfy.sandbox.model import (
     Guest,
     Member,
     Owners,
-    Role,
     Run,
     Tag,
     Task,
@@ -42,17 +40,6 @@ from airflow_provider_tallyfy.sandbox.model import (
 
 ORGANIZATION = "sandbox"
 _Item = TypeVar("_Item", Run, Task, Run | Checklist)
-_HOUR = timedelta(hours=1)
-
-
-class HourlyCap(StrEnum):
-    """The actions that send mail and are limited per hour and organization."""
-
-    COMMENT = "Comment"
-    GUEST_INVITE = "Guest Invite"
-
-
-HOURLY_LIMITS = {HourlyCap.COMMENT: 120, HourlyCap.GUEST_INVITE: 30}
 
 
 def association_id(item_id: str, other_id: str) -> int:
@@ -68,12 +55,11 @@ def associated(pairs: Iterable[tuple[_Item, str]], number: object) -> tuple[_Ite
     raise not_found()
 
 
-@dataclass
-class FeedFaults:
-    """What is wrong with the activity feed: entries appear late, or some never do."""
+class FeedFaults(BaseModel):
+    """What is wrong with the activity feed: all appears ``delay`` seconds late, and ``missing`` verbs never do."""
 
-    delay: float = 0
-    missing_verbs: frozenset[str] = frozenset()
+    delay: float = Field(default=0, ge=0)
+    missing: list[str] = []
 
 
 @dataclass
@@ -102,10 +88,9 @@ class Store:
     def __post_init__(self) -> None:
         self.access = Access(self.clock, self.members)
         self.behavior = Behavior()
-        self.request_limits = RequestLimits()
+        self.limiter = Limiter()
         self._history: History | None = None
         self._increment = 1000
-        self._uses: dict[HourlyCap, deque[datetime]] = {cap: deque() for cap in HourlyCap}
 
     def now(self) -> datetime:
         """Return the current time of the sandbox."""
@@ -124,7 +109,7 @@ class Store:
         """Add new tasks."""
         for task in tasks:
             self.tasks[task.id] = task
-            if task.task_type.expires:
+            if task.expires:
                 self.expiring[task.id] = task
 
     def remove_task(self, task_id: str) -> None:
@@ -216,7 +201,7 @@ class Store:
         """Return whether the caller may see a run; a light member sees only those they take part in."""
         member = caller.member
         return (
-            member.role is not Role.LIGHT
+            member.role != "Light"
             or member.id in (run.owner_id, run.started_by, *run.users)
             or any(self.is_assigned(task, member) for task in run.tasks.values())
         )
@@ -226,7 +211,7 @@ class Store:
         run = self.run_of(task)
         if run is not None:
             return self.may_see(run, caller)
-        return caller.member.role is not Role.LIGHT or self.is_assigned(task, caller.member)
+        return caller.member.role != "Light" or self.is_assigned(task, caller.member)
 
     def is_assigned(self, task: Task, member: Member) -> bool:
         """Return whether a task is assigned to a member, directly or by a group."""
@@ -247,20 +232,18 @@ class Store:
             errors["owners.groups"] = ["The selected group is invalid."]
         return errors
 
-    def spend(self, cap: HourlyCap) -> None:
-        """Count one use of a capped action, or raise 429 if the hour's limit is reached."""
-        uses, now, limit = self._uses[cap], self.now(), HOURLY_LIMITS[cap]
-        while uses and uses[0] <= now - _HOUR:
-            uses.popleft()
-        if len(uses) >= limit:
+    def spend(self, action: str) -> None:
+        """Count one use of an action in :data:`HOURLY_LIMITS`, or raise 429 if the hour's limit is reached."""
+        limit = HOURLY_LIMITS[action]
+        _, retry_after = self.limiter.take([(limit, 3600, "*", False)], "*", action, self.now())
+        if retry_after is not None:
             raise RefusedError(
                 429,
-                f"You've reached the hourly limit for {cap} ({limit} per hour per organization). "
+                f"You've reached the hourly limit for {action} ({limit} per hour per organization). "
                 "Please try again later.",
                 code="RATE_LIMIT_EXCEEDED",
-                retry_after=math.ceil((uses[0] + _HOUR - now).total_seconds()),
+                retry_after=retry_after,
             )
-        uses.append(now)
 
     def record(
         self,

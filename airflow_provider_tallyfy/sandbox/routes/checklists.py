@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 
 from airflow_provider_tallyfy.sandbox import listing, serializers, templates
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import Checklist, Role, Run, Step
+from airflow_provider_tallyfy.sandbox.model import Checklist, Run, Step
 from airflow_provider_tallyfy.sandbox.routes import dependencies
 from airflow_provider_tallyfy.sandbox.routes.dependencies import Given, SandboxStore, ThisChecklist, ThisStep
 from airflow_provider_tallyfy.sandbox.serializers import JSON
@@ -88,7 +88,7 @@ async def restore_checklist(store: SandboxStore, checklist_id: str) -> JSON:
 async def delete_checklist(store: SandboxStore, caller: dependencies.Member, checklist_id: str) -> Response:
     """Delete an archived template for good; only an admin can."""
     checklist = _stored(store, checklist_id)
-    if caller.member.role is not Role.ADMIN:
+    if caller.member.role != "Admin":
         raise RefusedError(403, "You don't have permission to delete this template.")
     if checklist.archived_at is None:
         raise RefusedError(422, "The template must be archived before it can be deleted permanently.")

@@ -13,7 +13,7 @@ from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.controls import is_from_page
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
-from airflow_provider_tallyfy.sandbox.model import Checklist, Role, Run, Step, Task
+from airflow_provider_tallyfy.sandbox.model import Checklist, Run, Step, Task
 from airflow_provider_tallyfy.sandbox.serializers import JSON, Includes
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
 from airflow_provider_tallyfy.sandbox.templates import part
@@ -119,7 +119,7 @@ def organization_router(path: str = "") -> APIRouter:
 
 async def need_admin(caller: Member) -> None:
     """Raise 403 unless the caller is an admin."""
-    if caller.member.role is not Role.ADMIN:
+    if caller.member.role != "Admin":
         raise RefusedError(403, "You don't have permission to perform this action.")
 
 

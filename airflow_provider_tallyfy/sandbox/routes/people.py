@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import Response
 
@@ -21,7 +21,7 @@ from airflow_provider_tallyfy.sandbox.routes.dependencies import (
     organization_router,
 )
 from airflow_provider_tallyfy.sandbox.serializers import JSON
-from airflow_provider_tallyfy.sandbox.store import HourlyCap, Store, associated, association_id
+from airflow_provider_tallyfy.sandbox.store import Store, associated, association_id
 from airflow_provider_tallyfy.sandbox.writes import Writable
 
 router = organization_router()
@@ -212,8 +212,8 @@ def _add_routes(kind: _Kind) -> None:
 @router.post("/users/invite", status_code=201)
 async def invite_user(store: SandboxStore, caller: Member, given: Given) -> JSON:
     """Invite a member; to invite again is no error. Only an admin invites admins."""
-    email, role = _email(given), _role(given.get("role", Role.LIGHT))
-    if role is Role.ADMIN:
+    email, role = _email(given), _role(given.get("role", "Light"))
+    if role == "Admin":
         await need_admin(caller)
     known = next((user for user in store.members.values() if user.email == email), None)
     new = {"id": max(store.members) + 1, "email": email, "role": role}
@@ -269,7 +269,7 @@ async def invite_guest(store: SandboxStore, given: Given) -> JSON:
     email = _email(given)
     if any(user.email.casefold() == email and not user.disabled_at for user in store.members.values()):
         raise invalid({"email": ["The email belongs to a member of the organization."]})
-    store.spend(HourlyCap.GUEST_INVITE)
+    store.spend("Guest Invite")
     new = {"id": store.new_increment(), "email": email, "created_at": store.now()}
     return _GUESTS.save(store, store.guests.get(email) or _NEW_GUEST.create(given, **new))
 
@@ -280,7 +280,7 @@ async def convert_to_member(store: SandboxStore, key: str) -> JSON:
     guest = _GUESTS.find(store, key)
     del store.guests[guest.email]
     names = (guest.first_name or "", guest.last_name or "")
-    return _USERS.save(store, User(max(store.members) + 1, guest.email, *names, Role.LIGHT))
+    return _USERS.save(store, User(max(store.members) + 1, guest.email, *names, "Light"))
 
 
 @router.post("/folders/add-object", status_code=201)
@@ -348,9 +348,10 @@ def _email(given: JSON) -> str:
 
 
 def _role(role: Any) -> Role:
-    for known in Role:
+    for known in get_args(Role):
         if str(role).casefold() == known.casefold():
-            return known
+            found: Role = known
+            return found
     raise invalid({"role": ["The selected role is invalid."]})
 
 

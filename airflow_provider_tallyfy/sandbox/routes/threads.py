@@ -9,7 +9,7 @@ from airflow_provider_tallyfy.sandbox.model import CommentState, Run, Task, Thre
 from airflow_provider_tallyfy.sandbox.routes import dependencies
 from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, Subject, ThisTask
 from airflow_provider_tallyfy.sandbox.serializers import JSON
-from airflow_provider_tallyfy.sandbox.store import HourlyCap, Store
+from airflow_provider_tallyfy.sandbox.store import Store
 
 router = dependencies.organization_router()
 
@@ -50,7 +50,7 @@ async def report_issue(
     store: SandboxStore, caller: Member, subject: Subject, body: schemas.WriteComment
 ) -> JSON:
     """Report an issue: the task, or each task of the run, cannot be completed until it is resolved."""
-    thread = _comment(store, caller, subject, body.content, label=ThreadLabel.PROBLEM)
+    thread = _comment(store, caller, subject, body.content, label="problem")
     return serializers.thread(thread)
 
 
@@ -63,7 +63,7 @@ async def resolve_issue(
     issue = _find(subject, body.thread_id)
     if not issue.is_open_issue:
         raise RefusedError(422, "This is not an open issue.")
-    answer = _comment(store, caller, subject, body.content, label=ThreadLabel.RESOLVE, state=body.state)
+    answer = _comment(store, caller, subject, body.content, label="resolve", state=body.state)
     issue.resolve_id = answer.id
     issue.updated_at = store.now()
     store.record("issue-resolved", subject, caller.member.id, body.content, text=body.content)
@@ -77,12 +77,12 @@ def _comment(
     subject: Task | Run,
     content: str,
     *,
-    label: ThreadLabel = ThreadLabel.COMMENT,
+    label: ThreadLabel = "comment",
     state: CommentState | None = None,
     sent_to: tuple[int, ...] = (),
 ) -> Thread:
     """Add a comment; the label ``problem`` makes it an issue, which reopens a completed task."""
-    store.spend(HourlyCap.COMMENT)
+    store.spend("Comment")
     now = store.now()
     thread = Thread(
         id=store.new_id(),
@@ -93,10 +93,10 @@ def _comment(
         updated_at=now,
         task_id=subject.id if isinstance(subject, Task) else None,
         run_id=subject.run_id if isinstance(subject, Task) else subject.id,
-        state=state or CommentState(store.behavior.comment_state),
+        state=state or store.behavior.comment_state,
         sent_to=sent_to,
     )
-    is_issue = label is ThreadLabel.PROBLEM
+    is_issue = label == "problem"
     store.record(
         "issue-reported" if is_issue else "commented", subject, caller.member.id, content, text=content
     )
