@@ -138,8 +138,8 @@ class Condition:
     :param logic: how it is joined with the condition before it, ``and`` or ``or``.
     """
 
-    subject: Subject
-    subject_id: str
+    conditionable_type: Subject
+    conditionable_id: str
     operation: Operation
     statement: str = ""
     logic: str = "and"
@@ -153,7 +153,7 @@ class Action:
     :param deadline: how long after the rule's run (before it, if negative) it moves the deadline to.
     """
 
-    verb: Verb
+    action_verb: Verb
     target_step_id: str
     assignees: Owners = Owners()
     deadline: timedelta | None = None
@@ -164,9 +164,9 @@ class Rule:
     """IF the conditions hold THEN do its actions; those that are not about visibility are done once per process."""
 
     id: str
-    alias: str
+    automated_alias: str
     conditions: tuple[Condition, ...]
-    actions: tuple[Action, ...]
+    then_actions: tuple[Action, ...]
 
 
 @dataclass(slots=True)

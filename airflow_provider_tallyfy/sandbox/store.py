@@ -16,30 +16,16 @@ from zlib import crc32
 
 from pydantic import BaseModel, Field
 
+from airflow_provider_tallyfy.sandbox import model
 from airflow_provider_tallyfy.sandbox.access import Access, Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.clock import Clock, to_working_day
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
 from airflow_provider_tallyfy.sandbox.history import History
 from airflow_provider_tallyfy.sandbox.limits import HOURLY_LIMITS, Limiter
-from airflow_provider_tallyfy.sandbox.model import (
-    Activity,
-    Checklist,
-    CustomFieldKey,
-    File,
-    Folder,
-    Group,
-    Guest,
-    Member,
-    Owners,
-    Run,
-    Tag,
-    Task,
-    Watcher,
-)
 
 ORGANIZATION = "sandbox"
-_Item = TypeVar("_Item", Run, Task, Run | Checklist)
+_Item = TypeVar("_Item", model.Run, model.Task, model.Run | model.Checklist)
 
 
 def association_id(item_id: str, other_id: str) -> int:
@@ -67,20 +53,20 @@ class Store:
     """The state of one sandbox."""
 
     clock: Clock = field(default_factory=Clock)
-    members: dict[int, Member] = field(default_factory=dict)
-    guests: dict[str, Guest] = field(default_factory=dict)
-    groups: dict[str, Group] = field(default_factory=dict)
-    tags: dict[str, Tag] = field(default_factory=dict)
-    folders: dict[str, Folder] = field(default_factory=dict)
-    checklists: dict[str, Checklist] = field(default_factory=dict)
-    custom_field_keys: dict[str, CustomFieldKey] = field(default_factory=dict)
-    runs: dict[str, Run] = field(default_factory=dict)
-    tasks: dict[str, Task] = field(default_factory=dict)
+    members: dict[int, model.Member] = field(default_factory=dict)
+    guests: dict[str, model.Guest] = field(default_factory=dict)
+    groups: dict[str, model.Group] = field(default_factory=dict)
+    tags: dict[str, model.Tag] = field(default_factory=dict)
+    folders: dict[str, model.Folder] = field(default_factory=dict)
+    checklists: dict[str, model.Checklist] = field(default_factory=dict)
+    custom_field_keys: dict[str, model.CustomFieldKey] = field(default_factory=dict)
+    runs: dict[str, model.Run] = field(default_factory=dict)
+    tasks: dict[str, model.Task] = field(default_factory=dict)
     # The tasks that end themselves.
-    expiring: dict[str, Task] = field(default_factory=dict)
-    files: dict[str, File] = field(default_factory=dict)
-    watchers: dict[int, Watcher] = field(default_factory=dict)
-    activities: list[Activity] = field(default_factory=list)
+    expiring: dict[str, model.Task] = field(default_factory=dict)
+    files: dict[str, model.File] = field(default_factory=dict)
+    watchers: dict[int, model.Watcher] = field(default_factory=dict)
+    activities: list[model.Activity] = field(default_factory=list)
     feed_faults: FeedFaults = field(default_factory=FeedFaults)
     version: int = 0
     listeners: set[Callable[[], None]] = field(default_factory=set)
@@ -105,7 +91,7 @@ class Store:
         self._increment += 1
         return self._increment
 
-    def add_tasks(self, tasks: Iterable[Task]) -> None:
+    def add_tasks(self, tasks: Iterable[model.Task]) -> None:
         """Add new tasks."""
         for task in tasks:
             self.tasks[task.id] = task
@@ -144,14 +130,14 @@ class Store:
             view.runs, view.tasks = self._history.as_of(self.now() - timedelta(seconds=lag))
         return view
 
-    def changed(self, item: Run | Task | None = None) -> None:
+    def changed(self, item: model.Run | model.Task | None = None) -> None:
         """Keep the new state for reads that lag, and call the listeners.
 
         :param item: the run or task that was changed, created or deleted.
         """
         if self._history is not None and item is not None:
             now = self.now()
-            item_id = (item.run_id or item.id) if isinstance(item, Task) else item.id
+            item_id = (item.run_id or item.id) if isinstance(item, model.Task) else item.id
             self._history.add(
                 item_id,
                 self.runs.get(item_id) or self.tasks.get(item_id),
@@ -166,21 +152,21 @@ class Store:
     def _longest_lag(self) -> float:
         return max(self.behavior.run_lag, self.behavior.list_lag)
 
-    def checklist(self, checklist_id: str) -> Checklist:
+    def checklist(self, checklist_id: str) -> model.Checklist:
         """Return a template that is not archived, or raise 404."""
         checklist = self.checklists.get(checklist_id)
         if checklist is None or checklist.archived_at is not None:
             raise not_found()
         return checklist
 
-    def run(self, run_id: str, caller: Caller) -> Run:
+    def run(self, run_id: str, caller: Caller) -> model.Run:
         """Return a run that the caller may see, or raise 404."""
         run = self.runs.get(run_id)
         if run is None or not self.may_see(run, caller):
             raise not_found()
         return run
 
-    def task(self, task_id: str, caller: Caller, run_id: str | None = None) -> Task:
+    def task(self, task_id: str, caller: Caller, run_id: str | None = None) -> model.Task:
         """Return a task that the caller may see, or raise 404; the tasks of an archived run are gone with it.
 
         :param run_id: the run that the task must belong to, if the path names one.
@@ -193,11 +179,11 @@ class Store:
             raise not_found()
         return task
 
-    def run_of(self, task: Task) -> Run | None:
+    def run_of(self, task: model.Task) -> model.Run | None:
         """Return the run of a task, or ``None`` for a one-off task."""
         return None if task.run_id is None else self.runs[task.run_id]
 
-    def may_see(self, run: Run, caller: Caller) -> bool:
+    def may_see(self, run: model.Run, caller: Caller) -> bool:
         """Return whether the caller may see a run; a light member sees only those they take part in."""
         member = caller.member
         return (
@@ -206,14 +192,14 @@ class Store:
             or any(self.is_assigned(task, member) for task in run.tasks.values())
         )
 
-    def may_see_task(self, task: Task, caller: Caller) -> bool:
+    def may_see_task(self, task: model.Task, caller: Caller) -> bool:
         """Return whether the caller may see a task; a light member sees those of their runs, and their own."""
         run = self.run_of(task)
         if run is not None:
             return self.may_see(run, caller)
         return caller.member.role != "Light" or self.is_assigned(task, caller.member)
 
-    def is_assigned(self, task: Task, member: Member) -> bool:
+    def is_assigned(self, task: model.Task, member: model.Member) -> bool:
         """Return whether a task is assigned to a member, directly or by a group."""
         return member.id in task.owners.users or any(
             member.id in self.groups[group_id].members
@@ -221,7 +207,7 @@ class Store:
             if group_id in self.groups
         )
 
-    def check_owners(self, owners: Owners) -> dict[str, list[str]]:
+    def check_owners(self, owners: model.Owners) -> dict[str, list[str]]:
         """Return the validation errors of assignees: members and groups must exist, guests are email addresses."""
         errors = {}
         if any(user not in self.members for user in owners.users):
@@ -248,7 +234,7 @@ class Store:
     def record(
         self,
         verb: str,
-        entity: Task | Run,
+        entity: model.Task | model.Run,
         actor_id: int,
         description: str,
         *,
@@ -256,12 +242,12 @@ class Store:
         entry_type: str | None = None,
     ) -> None:
         """Add an entry to the activity feed."""
-        is_task = isinstance(entity, Task)
+        is_task = isinstance(entity, model.Task)
         kind = "App\\Models\\Task" if is_task else "App\\Models\\Run"
-        run_id = entity.run_id if isinstance(entity, Task) else entity.id
+        run_id = entity.run_id if isinstance(entity, model.Task) else entity.id
         category = "Comment" if verb in ("commented", "issue-reported", "issue-resolved") else None
         self.activities.append(
-            Activity(
+            model.Activity(
                 id=len(self.activities) + 1,
                 verb=verb,
                 type=entry_type or category or ("Task" if is_task else "Process"),

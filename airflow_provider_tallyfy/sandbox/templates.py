@@ -58,6 +58,8 @@ FORM_FIELD = Writable(
     required=("label", "field_type", "required"),
     required_on_update=("label", "field_type", "required"),
 )
+_RULE_FIELDS = ("automated_alias", "conditions", "then_actions")
+RULE = Writable(Rule, _RULE_FIELDS, required=_RULE_FIELDS)
 _UNITS = {
     "minutes": timedelta(minutes=1),
     "hours": timedelta(hours=1),
@@ -153,33 +155,18 @@ def new_rule(
     store: Store, checklist: Checklist, given: Mapping[str, Any], rule_id: str | None = None
 ) -> Rule:
     """Return a rule of a template; an update has all of a rule, with the id that it has."""
-    try:
-        values = {
-            "id": rule_id or store.new_id(),
-            "alias": given["automated_alias"],
-            "conditions": [
-                {
-                    "subject": each["conditionable_type"],
-                    "subject_id": each["conditionable_id"],
-                    "operation": each["operation"],
-                    "statement": each.get("statement") or "",
-                    "logic": each.get("logic") or "and",
-                }
-                for each in given["conditions"]
-            ],
-            "actions": [
-                {
-                    "verb": each["action_verb"],
-                    "target_step_id": part(checklist.steps, each["target_step_id"]).id,
-                    "assignees": each.get("assignees") or {},
-                    "deadline": _duration("deadline", each["deadline"]) if each.get("deadline") else None,
-                }
-                for each in given["then_actions"]
-            ],
-        }
-    except KeyError as error:
-        raise invalid({error.args[0]: [f"The {error.args[0]} field is required."]}) from None
-    return Writable(Rule, tuple(values)).create(values)
+    parts = {
+        name: [{key: value for key, value in each.items() if value is not None} for each in given[name]]
+        for name in ("conditions", "then_actions")
+        if given.get(name)
+    }
+    for action in parts.get("then_actions", ()):
+        if "deadline" in action:
+            action["deadline"] = _duration("deadline", action["deadline"])
+    rule = RULE.create({**given, **parts}, id=rule_id or store.new_id())
+    for target in rule.then_actions:
+        part(checklist.steps, target.target_step_id)
+    return rule
 
 
 def part(parts: Iterable[_Part], part_id: str) -> _Part:

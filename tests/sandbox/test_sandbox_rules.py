@@ -202,7 +202,7 @@ def after_the_notes(operation="completed", clause="any_time", **action):
     ],
 )
 def test_a_rule_assigns(client, verb, assignees, expected):
-    run_id = with_rules(client, after_the_notes(verb=verb, assignees=assignees))
+    run_id = with_rules(client, after_the_notes(action_verb=verb, assignees=assignees))
     client.complete(run_id, "prepare_release_notes")
     task = client.tasks(run_id)["announce_release"]
     assert task["owners"] == dict(zip(("users", "guests", "groups"), expected, strict=True))
@@ -211,7 +211,7 @@ def test_a_rule_assigns(client, verb, assignees, expected):
 
 
 def test_a_rule_moves_a_deadline_once_and_to_a_working_day(client):
-    run_id = with_rules(client, after_the_notes(verb="deadline", deadline=timedelta(days=1)))
+    run_id = with_rules(client, after_the_notes(action_verb="deadline", deadline=timedelta(days=1)))
     client.control("POST", "/clock", {"set": "2027-01-01T12:00:00Z"})
     client.complete(run_id, "prepare_release_notes")
     tasks = client.tasks(run_id)
@@ -224,7 +224,7 @@ def test_a_rule_moves_a_deadline_once_and_to_a_working_day(client):
 
 
 def test_a_rule_leaves_a_deadline_that_was_set_by_hand(client):
-    with_rules(client, after_the_notes(verb="deadline", deadline=timedelta(days=1)))
+    with_rules(client, after_the_notes(action_verb="deadline", deadline=timedelta(days=1)))
     by_hand = {"deadline": "2027-01-08T12:00:00Z", "deadline_set_by_hand": True}
     run_id = client.launch(tasks={STEPS[2]: by_hand})["id"]
     client.complete(run_id, "prepare_release_notes")
@@ -242,7 +242,7 @@ def test_a_rule_reopens_a_task_and_with_it_a_finished_run(client):
 
 
 def test_a_condition_on_a_step_needs_a_time(client):
-    run_id = with_rules(client, after_the_notes(clause="", verb="hide"))
+    run_id = with_rules(client, after_the_notes(clause="", action_verb="hide"))
     client.complete(run_id, "prepare_release_notes")
     assert client.tasks(run_id)["announce_release"]["status"] == "not-started"
 
