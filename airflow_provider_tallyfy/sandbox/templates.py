@@ -161,8 +161,8 @@ def new_rule(
         if given.get(name)
     }
     for action in parts.get("then_actions", ()):
-        if "deadline" in action:
-            action["deadline"] = _duration("deadline", action["deadline"])
+        if deadline := action.pop("deadline", None):
+            action["deadline"] = _duration("deadline", deadline)
     rule = RULE.create({**given, **parts}, id=rule_id or store.new_id())
     for target in rule.then_actions:
         part(checklist.steps, target.target_step_id)

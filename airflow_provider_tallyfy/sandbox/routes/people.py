@@ -156,7 +156,7 @@ _NEW_GUEST = Writable(
 
 
 def _add_routes(kind: _Kind) -> None:
-    path, is_person = f"/{kind.path}", kind in (_USERS, _GUESTS)
+    path = f"/{kind.path}"
     # Only an admin changes members.
     guarded = ADMIN if kind is _USERS else []
 
@@ -195,7 +195,9 @@ def _add_routes(kind: _Kind) -> None:
         _forget(store, kind.key(key))
         return kind.show(store, item) if kind is _GUESTS else Response(status_code=204)
 
-    if is_person:
+    if kind is _USERS:
+        router.put(f"{path}/{{key}}/approve", dependencies=guarded)(enable)
+    if kind in (_USERS, _GUESTS):
         router.get(f"{path}-list")(list_all)
         router.put(f"{path}/{{key}}/enable", dependencies=guarded)(enable)
         router.delete(f"{path}/{{key}}/disable", dependencies=guarded)(disable)
@@ -204,8 +206,6 @@ def _add_routes(kind: _Kind) -> None:
     router.get(path)(list_items)
     router.get(f"{path}/{{key}}")(get)
     router.put(f"{path}/{{key}}", dependencies=guarded)(update)
-    if kind is _USERS:
-        router.put("/users/{key}/approve", dependencies=guarded)(enable)
     router.delete(f"{path}/{{key}}", dependencies=guarded)(disable if kind is _USERS else delete)
 
 

@@ -12,7 +12,6 @@ from airflow.models.connection import Connection
 
 from airflow_provider_tallyfy import __version__
 from airflow_provider_tallyfy.sandbox import __main__ as sandbox
-from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from tests.unit.documentation.pages import PAGES, ROOT, blocks, name_of
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -53,7 +52,7 @@ def test_a_command_is_understood(command):
             case "make":
                 assert set(arguments) - TARGETS == {word for word in arguments if ASSIGNMENT.fullmatch(word)}
             case "python" if arguments[:2] == ["-m", "airflow_provider_tallyfy.sandbox"]:
-                sandbox._parse(Behavior, arguments[2:])
+                sandbox._parse(arguments[2:])
             case "pip":
                 for requirement in arguments[1:]:
                     check_requirement(requirement)
