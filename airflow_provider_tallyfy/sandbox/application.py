@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_provider_tallyfy.sandbox.controls import Controls, ControlsMiddleware
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
+from airflow_provider_tallyfy.sandbox.limits import LIMITS
 from airflow_provider_tallyfy.sandbox.routes import (
     accounts,
     activity,
@@ -88,8 +89,8 @@ class FrontDoorMiddleware:
         retry_after: int | None = None
         if scope["path"].startswith("/api/"):
             store: Store = self._application.state.store
-            remaining, retry_after = store.request_limits.take(
-                behavior_towards(request).rate_limit,
+            remaining, retry_after = store.limiter.take(
+                LIMITS[behavior_towards(request).rate_limit],
                 scope["method"],
                 request.headers.get("Authorization", ""),
                 store.now(),

@@ -6,7 +6,6 @@ The API itself knows nothing of them. Requests of the web page are neither count
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PAGE_CLIENT = "SandboxPage"
@@ -130,16 +130,16 @@ class ControlsMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count a request, and pass it on or apply a fault to it."""
-        if scope["type"] != "http" or not _WATCHED.match(scope["path"]):
-            await self._app(scope, receive, send)
-            return
-        if is_from_page(Headers(scope=scope)):
-            await self._app(scope, receive, send)
-            return
-        method, path = scope["method"], scope["path"]
-        self._controls.requests[method, path] += 1
-        target = f"{path}?{scope['query_string'].decode()}" if scope["query_string"] else path
-        fault = next((fault for fault in self._controls.faults if fault.applies_to(method, target)), None)
+        fault = None
+        if (
+            scope["type"] == "http"
+            and _WATCHED.match(scope["path"])
+            and not is_from_page(Headers(scope=scope))
+        ):
+            method, path = scope["method"], scope["path"]
+            self._controls.requests[method, path] += 1
+            target = f"{path}?{scope['query_string'].decode()}" if scope["query_string"] else path
+            fault = next((fault for fault in self._controls.faults if fault.applies_to(method, target)), None)
         if fault is None:
             await self._app(scope, receive, send)
         else:
@@ -154,7 +154,7 @@ class ControlsMiddleware:
             case FaultAction.DELAY:
                 await self._app(scope, receive, send)
             case FaultAction.STATUS:
-                await _answer(fault, send)
+                await _answer(fault)(scope, receive, send)
             case FaultAction.DROP:
                 await _drop(scope)
             case FaultAction.APPLY_THEN_DROP:
@@ -162,14 +162,12 @@ class ControlsMiddleware:
                 await _drop(scope)
             case FaultAction.APPLY_THEN_STATUS:
                 await self._app(scope, receive, _discard)
-                await _answer(fault, send)
+                await _answer(fault)(scope, receive, send)
             case FaultAction.TRUNCATE:
-                await self._app(scope, receive, _Truncated(send))
+                await self._app(scope, receive, _truncated(send))
                 await _drop(scope, flush=True)
             case FaultAction.MALFORMED:
-                await _respond(
-                    send, 200, {"Content-Type": "text/html"}, b"<html><body>Bad gateway</body></html>"
-                )
+                await _html("<html><body>Bad gateway</body></html>", 200, {})(scope, receive, send)
 
 
 async def _read_whole(receive: Receive) -> Receive:
@@ -184,34 +182,28 @@ async def _read_whole(receive: Receive) -> Receive:
     return replay
 
 
-class _Truncated:
-    """Sends the headers unchanged, and only the first half of the body."""
+def _truncated(send: Send) -> Send:
+    """Return a function that sends the headers unchanged, and only the first half of the body."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
-
-    async def __call__(self, message: Message) -> None:
+    async def send_half(message: Message) -> None:
         if message["type"] == "http.response.body":
             body = message.get("body", b"")
             message = {**message, "body": body[: len(body) // 2], "more_body": True}
-        await self._send(message)
+        await send(message)
+
+    return send_half
 
 
-async def _answer(fault: Fault, send: Send) -> None:
-    if fault.body is None:
-        body, content_type = json.dumps({"message": "Injected by a test."}), "application/json"
-    elif isinstance(fault.body, str):
-        body, content_type = fault.body, "text/html"
-    else:
-        body, content_type = json.dumps(fault.body), "application/json"
-    await _respond(send, fault.status, {"Content-Type": content_type, **fault.headers}, body.encode())
+def _answer(fault: Fault) -> Response:
+    """Return the answer that a fault gives."""
+    if isinstance(fault.body, str):
+        return _html(fault.body, fault.status, fault.headers)
+    body = {"message": "Injected by a test."} if fault.body is None else fault.body
+    return JSONResponse(body, fault.status, fault.headers)
 
 
-async def _respond(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    raw.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
+def _html(body: str, status: int, headers: dict[str, str]) -> Response:
+    return Response(body, status, {"Content-Type": "text/html", **headers})
 
 
 async def _discard(message: Message) -> None:

@@ -7,7 +7,7 @@ Tallyfy documents both.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,21 @@ from airflow_provider_tallyfy.sandbox.model import FieldType, FormField
 TEXT_LIMIT = 200
 TEXTAREA_LIMIT = 30_000
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-_Check = Callable[[FormField, Any, Collection[int]], bool]
+# What is wrong with a value that does not fit the type of its field.
+_MESSAGES = {
+    FieldType.TEXT: f"must be a text of at most {TEXT_LIMIT} characters",
+    FieldType.TEXTAREA: f"must be a text of at most {TEXTAREA_LIMIT} characters",
+    FieldType.EMAIL: "must be a valid email address",
+    FieldType.DATE: "is not a valid date",
+    FieldType.RADIO: "must be the text of one of its options",
+    FieldType.DROPDOWN: "must be an object with the id and the exact text of one of its options",
+    FieldType.MULTISELECT: "must be a list of objects with the id and the exact text of its options",
+    FieldType.TABLE: "Number of columns does not match required columns",
+    FieldType.ASSIGNEES_FORM: (
+        "must be an object with the lists users (members of the organization), guests and groups"
+    ),
+    FieldType.FILE: "must be a list of file objects, each with an id, full_url or url",
+}
 _VARIABLE = re.compile(r"\{\{\s*([\w-]+)\s*\}\}")
 
 
@@ -37,12 +51,11 @@ def accept(
         if form_field.id not in values:
             continue
         value = values[form_field.id]
-        check, message = _CHECKS[form_field.field_type]
-        if is_empty(value) or check(form_field, value, members):
+        if is_empty(value) or _fits(form_field, value, members):
             accepted[form_field.id] = value
         else:
             subject = "" if form_field.field_type is FieldType.TABLE else f"{form_field.label} "
-            errors[f"{surface}.{form_field.id}"] = [subject + message]
+            errors[f"{surface}.{form_field.id}"] = [subject + _MESSAGES[form_field.field_type]]
     if errors:
         raise invalid(errors)
     return accepted
@@ -96,15 +109,40 @@ def fill_in(text: str, form_fields: Iterable[FormField], values: Mapping[str, An
     return _VARIABLE.sub(lambda match: rendered.get(match[1], match[0]), text)
 
 
-def _is_text(limit: int, *types: type) -> _Check:
-    return lambda form_field, value, members: isinstance(value, types) and len(str(value)) <= limit
+def _fits(form_field: FormField, value: Any, members: Collection[int]) -> bool:
+    """Return whether a value has the shape that the type of its field needs."""
+    match form_field.field_type:
+        case FieldType.TEXT:
+            return isinstance(value, str | int | float) and len(str(value)) <= TEXT_LIMIT
+        case FieldType.TEXTAREA:
+            return isinstance(value, str) and len(value) <= TEXTAREA_LIMIT
+        case FieldType.EMAIL:
+            return isinstance(value, str) and _EMAIL.fullmatch(value) is not None
+        case FieldType.DATE:
+            return _is_date(value)
+        case FieldType.RADIO:
+            return any(value == option.text for option in form_field.options)
+        case FieldType.DROPDOWN:
+            return _is_option(form_field, value)
+        case FieldType.MULTISELECT:
+            return isinstance(value, list) and all(_is_option(form_field, each) for each in value)
+        case FieldType.TABLE:
+            return isinstance(value, list) and len(value) == len(form_field.columns)
+        case FieldType.ASSIGNEES_FORM:
+            return (
+                isinstance(value, dict)
+                and value.keys() <= {"users", "guests", "groups"}
+                and all(isinstance(each, list) for each in value.values())
+                and {str(user) for user in value.get("users", ())} <= {str(member) for member in members}
+            )
+        case FieldType.FILE:
+            return isinstance(value, list) and all(
+                isinstance(file, dict) and (file.get("id") or file.get("full_url") or file.get("url"))
+                for file in value
+            )
 
 
-def _is_email(form_field: FormField, value: Any, members: Collection[int]) -> bool:
-    return isinstance(value, str) and _EMAIL.fullmatch(value) is not None
-
-
-def _is_date(form_field: FormField, value: Any, members: Collection[int]) -> bool:
+def _is_date(value: Any) -> bool:
     try:
         datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -112,68 +150,7 @@ def _is_date(form_field: FormField, value: Any, members: Collection[int]) -> boo
     return True
 
 
-def _is_choice(form_field: FormField, value: Any, members: Collection[int]) -> bool:
-    return any(value == option.text for option in form_field.options)
-
-
-def _is_option(form_field: FormField, value: Any, members: Collection[int]) -> bool:
+def _is_option(form_field: FormField, value: Any) -> bool:
     return isinstance(value, dict) and any(
         value.get("id") == option.id and value.get("text") == option.text for option in form_field.options
     )
-
-
-def _are_options(form_field: FormField, value: Any, members: Collection[int]) -> bool:
-    return isinstance(value, list) and all(_is_option(form_field, each, members) for each in value)
-
-
-def _is_row(form_field: FormField, value: Any, members: Collection[int]) -> bool:
-    return isinstance(value, list) and len(value) == len(form_field.columns)
-
-
-def _are_assignees(form_field: FormField, value: Any, members: Collection[int]) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.keys() <= {"users", "guests", "groups"}
-        and all(isinstance(each, list) for each in value.values())
-        and {str(user) for user in value.get("users", ())} <= {str(member) for member in members}
-    )
-
-
-def _are_files(form_field: FormField, value: Any, members: Collection[int]) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(file, dict) and (file.get("id") or file.get("full_url") or file.get("url"))
-        for file in value
-    )
-
-
-# The check of a value of each type, and what is wrong with one that does not pass it.
-_CHECKS: dict[FieldType, tuple[_Check, str]] = {
-    FieldType.TEXT: (
-        _is_text(TEXT_LIMIT, str, int, float),
-        f"must be a text of at most {TEXT_LIMIT} characters",
-    ),
-    FieldType.TEXTAREA: (
-        _is_text(TEXTAREA_LIMIT, str),
-        f"must be a text of at most {TEXTAREA_LIMIT} characters",
-    ),
-    FieldType.EMAIL: (_is_email, "must be a valid email address"),
-    FieldType.DATE: (_is_date, "is not a valid date"),
-    FieldType.RADIO: (_is_choice, "must be the text of one of its options"),
-    FieldType.DROPDOWN: (
-        _is_option,
-        "must be an object with the id and the exact text of one of its options",
-    ),
-    FieldType.MULTISELECT: (
-        _are_options,
-        "must be a list of objects with the id and the exact text of its options",
-    ),
-    FieldType.TABLE: (_is_row, "Number of columns does not match required columns"),
-    FieldType.ASSIGNEES_FORM: (
-        _are_assignees,
-        "must be an object with the lists users (members of the organization), guests and groups",
-    ),
-    FieldType.FILE: (
-        _are_files,
-        "must be a list of file objects, each with an id, full_url or url",
-    ),
-}

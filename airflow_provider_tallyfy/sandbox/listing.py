@@ -11,14 +11,15 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from starlette.datastructures import URL
 
 from airflow_provider_tallyfy.sandbox import processes, tasks
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid
-from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Run, Task, ThreadLabel
-from airflow_provider_tallyfy.sandbox.serializers import is_due_soon, is_late
+from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Run, Task
+from airflow_provider_tallyfy.sandbox.serializers import JSON, is_due_soon, is_late
 from airflow_provider_tallyfy.sandbox.store import Store
 
 MAX_PER_PAGE = 100
@@ -34,61 +35,61 @@ class Paging(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    page: int = Field(1, ge=1)
+    page_number: int = Field(1, ge=1, alias="page")
     per_page: int | None = Field(None, ge=1)
     without_pagination: bool = False
     form_fields_values: bool = False
     q: str | None = None
 
+    _url: URL = PrivateAttr(default_factory=URL)
+
     def given(self, name: str) -> str | None:
         """Return the text of a parameter; ``None`` if it is not given, or empty."""
         return self.q or None if name == "q" else (self.model_extra or {}).get(name) or None
 
+    def page(self, items: Sequence[_Item], show: Callable[[_Item], Any], *, per_page: int = 10) -> JSON:
+        """Return one page of a list; only the items of that page are serialized.
+
+        :param per_page: the length of a page if the query has none.
+        """
+        if self.without_pagination:
+            return {"data": [show(item) for item in items]}
+        per_page = min(self.per_page or per_page, MAX_PER_PAGE)
+        total_pages = max(1, -(-len(items) // per_page))
+        data = [show(item) for item in items[(self.page_number - 1) * per_page : self.page_number * per_page]]
+        links = {}
+        if self.page_number > 1:
+            links["previous"] = str(self._url.include_query_params(page=self.page_number - 1))
+        if self.page_number < total_pages:
+            links["next"] = str(self._url.include_query_params(page=self.page_number + 1))
+        pagination: JSON = {
+            "total": len(items),
+            "count": len(data),
+            "per_page": per_page,
+            "current_page": self.page_number,
+            "total_pages": total_pages,
+            # An empty map is an empty list in PHP, and so in Tallyfy's JSON.
+            "links": links or [],
+        }
+        return {"data": data, "meta": {"pagination": pagination}}
+
+    def answer(self, items: Sequence[_Item], show: Callable[[_Item], Any], *, per_page: int = 10) -> Response:
+        """Return the answer that shows one page of a list."""
+        return JSONResponse(self.page(items, show, per_page=per_page))
+
 
 async def _paging(request: Request) -> Paging:
     try:
-        return Paging.model_validate(dict(request.query_params))
+        paging = Paging.model_validate(dict(request.query_params))
     except ValidationError as error:
         raise RequestValidationError(
             [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
         ) from None
+    paging._url = request.url
+    return paging
 
 
 Pages = Annotated[Paging, Depends(_paging)]
-
-
-def page(
-    items: Sequence[_Item],
-    show: Callable[[_Item], dict[str, Any]],
-    query: Paging,
-    url: URL,
-    *,
-    per_page: int = 10,
-) -> dict[str, Any]:
-    """Return one page of a list; only the items of that page are serialized.
-
-    :param per_page: the length of a page if the query has none.
-    """
-    if query.without_pagination:
-        return {"data": [show(item) for item in items]}
-    per_page = min(query.per_page or per_page, MAX_PER_PAGE)
-    total_pages = max(1, -(-len(items) // per_page))
-    data = [show(item) for item in items[(query.page - 1) * per_page : query.page * per_page]]
-    links = {}
-    if query.page > 1:
-        links["previous"] = str(url.include_query_params(page=query.page - 1))
-    if query.page < total_pages:
-        links["next"] = str(url.include_query_params(page=query.page + 1))
-    pagination: dict[str, Any] = {
-        "total": len(items),
-        "count": len(data),
-        "per_page": per_page,
-        "current_page": query.page,
-        "total_pages": total_pages,
-        # An empty map is an empty list in PHP, and so in Tallyfy's JSON.
-        "links": links or [],
-    }
-    return {"data": data, "meta": {"pagination": pagination}}
 
 
 def checklists(store: Store, query: Paging) -> list[Checklist]:
@@ -261,9 +262,7 @@ def _task_status(store: Store, value: str) -> _Test[Task]:
         "due-soon": lambda task: is_due_soon(task, now),
         "on-time": lambda task: task.is_pending and not is_late(task, now),
         "has-problem": lambda task: task.has_open_issue,
-        "has-improvement": lambda task: any(
-            thread.label is ThreadLabel.IMPROVEMENT for thread in task.threads
-        ),
+        "has-improvement": lambda task: any(thread.label == "improvement" for thread in task.threads),
     }
     chosen = [tests[name] for name in _names(value) if name in tests]
     return lambda task: not chosen or any(test(task) for test in chosen)
@@ -287,7 +286,7 @@ def _actor_email(store: Store, email: str) -> _Test[Activity]:
 def _is_published(store: Store, entry: Activity) -> bool:
     faults = store.feed_faults
     age = (store.now() - entry.created_at).total_seconds()
-    return age >= faults.delay and entry.verb not in faults.missing_verbs
+    return age >= faults.delay and entry.verb not in faults.missing
 
 
 _CHECKLIST_FILTERS: _Filters[Checklist] = {

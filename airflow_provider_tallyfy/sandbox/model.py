@@ -1,4 +1,4 @@
-"""The data model. Templates and people are frozen; runs, tasks and threads change."""
+"""The data model. People are frozen, and a template changes in a copy; runs, tasks and threads change in place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 
 class FieldType(StrEnum):
@@ -25,45 +25,37 @@ class FieldType(StrEnum):
     FILE = "file"
 
 
-class TaskType(StrEnum):
-    """The kinds of tasks: an approval needs a decision, and one that expires ends by itself at its deadline."""
-
-    TASK = "task"
-    APPROVAL = "approval"
-    EXPIRING = "expiring"
-    EMAIL = "email"
-    EXPIRING_EMAIL = "expiring_email"
-
-    @property
-    def expires(self) -> bool:
-        """Whether a task of this type completes itself at its deadline; an e-mail is sent then."""
-        return self in (TaskType.EXPIRING, TaskType.EXPIRING_EMAIL)
-
-
-class ThreadLabel(StrEnum):
-    """The kinds of comments; an open ``problem`` blocks completion until a ``resolve`` answers it."""
-
-    COMMENT = "comment"
-    PROBLEM = "problem"
-    RESOLVE = "resolve"
-    IMPROVEMENT = "improvement"
-    ADVICE = "advice"
-
-
-class CommentState(StrEnum):
-    """How a comment is shown."""
-
-    OPEN = "open"
-    HIDE_FOR_GUESTS = "hide-for-guests"
-    COLLAPSED = "collapsed"
-
-
-class Role(StrEnum):
-    """The roles of members; only an admin deletes for good, and a light member sees only their own work."""
-
-    ADMIN = "Admin"
-    STANDARD = "Standard"
-    LIGHT = "Light"
+# An approval needs a decision, and a task that expires ends by itself at its deadline; an e-mail is sent then.
+TaskType = Literal["task", "approval", "expiring", "email", "expiring_email"]
+# The kinds of comments; an open problem blocks completion until a resolve answers it.
+ThreadLabel = Literal["comment", "problem", "resolve", "improvement", "advice"]
+# How a comment is shown.
+CommentState = Literal["open", "hide-for-guests", "collapsed"]
+# The roles of members; only an admin deletes for good, and a light member sees only their own work.
+Role = Literal["Admin", "Standard", "Light"]
+# What a condition of a rule is about.
+Subject = Literal["Prerun", "Capture", "Step"]
+# How a rule's condition compares a field, or what must have happened to a step.
+Operation = Literal[
+    "equals",
+    "not_equals",
+    "equals_any",
+    "contains",
+    "not_contains",
+    "greater_than",
+    "less_than",
+    "is_empty",
+    "is_not_empty",
+    "completed",
+    "reopened",
+    "approved",
+    "rejected",
+    "acknowledged",
+    "expired",
+    "not_assigned",
+]
+# What a rule does with its step.
+Verb = Literal["show", "hide", "assign", "assign_only", "unassign", "clear_assignees", "deadline", "reopen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +74,7 @@ class Column:
     label: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FormField:
     """A kick-off field of a template or a capture of a step; its id is the timeline id that values are keyed by."""
 
@@ -94,7 +86,7 @@ class FormField:
     guidance: str | None = None
     options: tuple[Option, ...] = ()
     columns: tuple[Column, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +101,7 @@ class Owners:
         return bool(self.users or self.guests or self.groups)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Step:
     """A step of a template, from which each run makes one task."""
 
@@ -118,86 +110,36 @@ class Step:
     title: str
     position: int
     summary: str = ""
-    step_type: TaskType = TaskType.TASK
-    captures: tuple[FormField, ...] = ()
+    step_type: TaskType = "task"
+    captures: list[FormField] = field(default_factory=list)
     owners: Owners = Owners()
     start_after: timedelta = timedelta()
     deadline_after: timedelta | None = timedelta(days=5)
     can_complete_only_assignees: bool = False
     hidden_by_default: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
-
-class Subject(StrEnum):
-    """What a condition of a rule is about."""
-
-    PRERUN = "Prerun"
-    CAPTURE = "Capture"
-    STEP = "Step"
-
-
-class Operation(StrEnum):
-    """How a rule's condition compares a field, or what must have happened to a step."""
-
-    EQUALS = "equals"
-    NOT_EQUALS = "not_equals"
-    EQUALS_ANY = "equals_any"
-    CONTAINS = "contains"
-    NOT_CONTAINS = "not_contains"
-    GREATER_THAN = "greater_than"
-    LESS_THAN = "less_than"
-    IS_EMPTY = "is_empty"
-    IS_NOT_EMPTY = "is_not_empty"
-    COMPLETED = "completed"
-    REOPENED = "reopened"
-    APPROVED = "approved"
-    REJECTED = "rejected"
-    ACKNOWLEDGED = "acknowledged"
-    EXPIRED = "expired"
-    NOT_ASSIGNED = "not_assigned"
-
-
-class Verb(StrEnum):
-    """What a rule does with its step."""
-
-    SHOW = "show"
-    HIDE = "hide"
-    ASSIGN = "assign"
-    ASSIGN_ONLY = "assign_only"
-    UNASSIGN = "unassign"
-    CLEAR_ASSIGNEES = "clear_assignees"
-    DEADLINE = "deadline"
-    REOPEN = "reopen"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 ACTION_TYPES = {
-    Verb.SHOW: "visibility",
-    Verb.HIDE: "visibility",
-    Verb.DEADLINE: "deadline",
-    Verb.REOPEN: "status",
-    **dict.fromkeys((Verb.ASSIGN, Verb.ASSIGN_ONLY, Verb.UNASSIGN, Verb.CLEAR_ASSIGNEES), "assignment"),
+    "show": "visibility",
+    "hide": "visibility",
+    "deadline": "deadline",
+    "reopen": "status",
+    **dict.fromkeys(("assign", "assign_only", "unassign", "clear_assignees"), "assignment"),
 }
-
-
-class TimeClause(StrEnum):
-    """When the step of a condition must have ended; a condition without one never holds."""
-
-    ANY_TIME = "any_time"
-    ON_TIME = "on-time"
-    EARLY = "early_24"
-    LATE = "late_24"
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
     """The IF of a rule: a kick-off field, a capture or a step, and what must be true of it.
 
-    :param statement: what a field is compared with; of a step, a :class:`TimeClause`.
+    :param statement: what a field is compared with; of a step, when it must have ended: ``any_time``, ``on-time``,
+        ``early_24`` or ``late_24``. A condition on a step without that never holds.
     :param logic: how it is joined with the condition before it, ``and`` or ``or``.
     """
 
-    subject: Subject
-    subject_id: str
+    conditionable_type: Subject
+    conditionable_id: str
     operation: Operation
     statement: str = ""
     logic: str = "and"
@@ -211,23 +153,23 @@ class Action:
     :param deadline: how long after the rule's run (before it, if negative) it moves the deadline to.
     """
 
-    verb: Verb
+    action_verb: Verb
     target_step_id: str
     assignees: Owners = Owners()
     deadline: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rule:
     """IF the conditions hold THEN do its actions; those that are not about visibility are done once per process."""
 
     id: str
-    alias: str
+    automated_alias: str
     conditions: tuple[Condition, ...]
-    actions: tuple[Action, ...]
+    then_actions: tuple[Action, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Checklist:
     """A template."""
 
@@ -237,9 +179,9 @@ class Checklist:
     created_at: datetime
     summary: str = ""
     guidance: str = ""
-    prerun: tuple[FormField, ...] = ()
-    steps: tuple[Step, ...] = ()
-    rules: tuple[Rule, ...] = ()
+    prerun: list[FormField] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
     type: str = "procedure"
     owner_id: int = 1001
     folder_id: str | None = None
@@ -249,7 +191,7 @@ class Checklist:
     groups: tuple[str, ...] = ()
     last_updated: datetime | None = None
     archived_at: datetime | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +205,7 @@ class Member:
     role: Role
     job_title: str | None = None
     disabled_at: datetime | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def full_name(self) -> str:
@@ -282,7 +224,7 @@ class Guest:
     last_name: str | None = None
     associated_members: tuple[int, ...] = ()
     disabled_at: datetime | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def guest_code(email: str) -> str:
@@ -349,14 +291,14 @@ class Thread:
     updated_at: datetime
     task_id: str | None = None
     run_id: str | None = None
-    state: CommentState = CommentState.OPEN
+    state: CommentState = "open"
     sent_to: tuple[int, ...] = ()
     resolve_id: str | None = None
 
     @property
     def is_open_issue(self) -> bool:
         """Whether this is an issue that is not resolved yet."""
-        return self.label is ThreadLabel.PROBLEM and self.resolve_id is None
+        return self.label == "problem" and self.resolve_id is None
 
 
 @dataclass(slots=True)
@@ -379,7 +321,7 @@ class Task:
     checklist_id: str | None = None
     step_id: str | None = None
     summary: str = ""
-    captures: tuple[FormField, ...] = ()
+    captures: list[FormField] = field(default_factory=list)
     taskdata: dict[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     threads: list[Thread] = field(default_factory=list)
@@ -403,6 +345,11 @@ class Task:
         """Take a completion back."""
         self.completed_at = self.completer_id = self.is_approved = None
         self.in_progress = self.reopened = True
+
+    @property
+    def expires(self) -> bool:
+        """Whether it completes itself at its deadline."""
+        return self.task_type in ("expiring", "expiring_email")
 
     @property
     def is_pending(self) -> bool:

@@ -1,60 +1,48 @@
-"""The operations on a run (launch, update, archive, restore, delete), and its status."""
+"""Launching, updating and settling runs, and their status."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from airflow_provider_tallyfy.sandbox import fields
 from airflow_provider_tallyfy.sandbox.access import Caller
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
-from airflow_provider_tallyfy.sandbox.model import Owners, Role, Run, Step, Task, Verb
+from airflow_provider_tallyfy.sandbox.errors import invalid
+from airflow_provider_tallyfy.sandbox.model import Owners, Run, Step, Task
 from airflow_provider_tallyfy.sandbox.rules import apply_rules
 from airflow_provider_tallyfy.sandbox.store import Store
 
 # What the feed says of an action of a rule: its verb, and the beginning of its description.
 _BY_RULE = {
-    Verb.HIDE: ("disabled", "Hid task"),
-    Verb.SHOW: ("enabled", "Showed task"),
-    Verb.DEADLINE: ("updated", "Moved deadline"),
-    Verb.REOPEN: ("re-opened", "Reopened task"),
+    "hide": ("disabled", "Hid task"),
+    "show": ("enabled", "Showed task"),
+    "deadline": ("updated", "Moved deadline"),
+    "reopen": ("re-opened", "Reopened task"),
     **dict.fromkeys(
-        (Verb.ASSIGN, Verb.ASSIGN_ONLY, Verb.UNASSIGN, Verb.CLEAR_ASSIGNEES),
+        ("assign", "assign_only", "unassign", "clear_assignees"),
         ("owners-updated", "Changed assignees"),
     ),
 }
 
 
-class RunStatus(StrEnum):
-    """The statuses of a run."""
-
-    ACTIVE = "active"
-    COMPLETE = "complete"
-    PROBLEM = "problem"
-    ISSUE = "issue"
-    DELAYED = "delayed"
-    ARCHIVED = "archived"
-
-
-def status(run: Run, now: datetime) -> RunStatus:
+def status(run: Run, now: datetime) -> str:
     """Return a run's status: the most severe one that applies."""
     if run.archived_at is not None:
-        return RunStatus.ARCHIVED
+        return "archived"
     if run.has_open_issue:
-        return RunStatus.ISSUE
+        return "issue"
     # One plain pass, since a list of thousands of runs calls this for each.
     is_delayed = False
     for task in run.tasks.values():
         if task.is_pending:
             if task.has_open_issue:
-                return RunStatus.PROBLEM
+                return "problem"
             is_delayed = is_delayed or (task.deadline is not None and task.deadline < now)
     if run.completed_at is not None:
-        return RunStatus.COMPLETE
-    return RunStatus.DELAYED if is_delayed else RunStatus.ACTIVE
+        return "complete"
+    return "delayed" if is_delayed else "active"
 
 
 def launch(
@@ -125,46 +113,6 @@ def update(
     store.changed(run)
 
 
-def archive(store: Store, caller: Caller, run: Run) -> None:
-    """Archive a run and its tasks."""
-    if run.archived_at is None:
-        run.archived_at = run.last_updated = store.now()
-        store.record("archived", run, caller.member.id, f"Archived process: {run.name}")
-        store.changed(run)
-
-
-def activate(store: Store, caller: Caller, run: Run) -> None:
-    """Restore an archived run and its tasks."""
-    if run.archived_at is not None:
-        run.archived_at, run.last_updated = None, store.now()
-        store.record("unarchived", run, caller.member.id, f"Restored process: {run.name}")
-        store.changed(run)
-
-
-def delete(store: Store, caller: Caller, run: Run) -> None:
-    """Delete an archived run and its tasks for good; only an admin can."""
-    if caller.member.role is not Role.ADMIN:
-        raise RefusedError(403, "You don't have permission to delete this process.")
-    if run.archived_at is None:
-        raise RefusedError(422, "The process must be archived before it can be deleted permanently.")
-    del store.runs[run.id]
-    for task_id in run.tasks:
-        store.remove_task(task_id)
-    store.record("deleted", run, caller.member.id, f"Deleted process: {run.name}")
-    store.changed(run)
-
-
-def open_kickoff(store: Store, caller: Caller, run: Run, *, is_open: bool) -> None:
-    """Reopen the kick-off form, with which a complete run is active again, or complete it."""
-    if not is_open:
-        fields.require(run.checklist.prerun, run.prerun, surface="prerun")
-    run.kickoff_is_open, run.last_updated = is_open, store.now()
-    verb, done = ("re-opened", "Reopened") if is_open else ("updated", "Completed")
-    store.record(verb, run, caller.member.id, f"{done} the kick-off form: {run.name}")
-    settle(store, run)
-    store.changed(run)
-
-
 def run_rules(store: Store, run: Run, actor_id: int, *, is_launch: bool = False) -> list[Task]:
     """Run the rules of a run, and return the tasks that they changed.
 
@@ -172,9 +120,9 @@ def run_rules(store: Store, run: Run, actor_id: int, *, is_launch: bool = False)
     """
     done = apply_rules(run, store.now())
     for task, verb in done:
-        if verb is Verb.DEADLINE and task.deadline is not None:
+        if verb == "deadline" and task.deadline is not None:
             task.deadline = store.working_time(task.deadline)
-        if not (is_launch and verb in (Verb.HIDE, Verb.SHOW)):
+        if not (is_launch and verb in ("hide", "show")):
             said, description = _BY_RULE[verb]
             store.record(
                 said, task, actor_id, f"{description} by a rule: {task.title}", entry_type="execution"

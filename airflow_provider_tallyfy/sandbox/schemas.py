@@ -7,12 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from airflow_provider_tallyfy.sandbox.model import (
-    CommentState,
-    Owners,
-    TaskType,
-    ThreadLabel,
-)
+from airflow_provider_tallyfy.sandbox.model import CommentState, Owners, TaskType, ThreadLabel
 
 
 def _map_from_php(value: Any) -> Any:
@@ -147,7 +142,7 @@ class WriteComment(Body):
     """``POST …/comment`` and ``…/problem``, ``PUT …/comment/{thread}``."""
 
     content: Text
-    label: ThreadLabel = ThreadLabel.COMMENT
+    label: ThreadLabel = "comment"
     state: CommentState | None = None
     sent_to: Users = ()
 

@@ -8,34 +8,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Literal
 
-from airflow_provider_tallyfy.sandbox import processes, tasks
+from airflow_provider_tallyfy.sandbox import model, processes, tasks
 from airflow_provider_tallyfy.sandbox.access import LIGHT_TOKEN, TOKEN, Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
-from airflow_provider_tallyfy.sandbox.model import (
-    Action,
-    Checklist,
-    Column,
-    Condition,
-    CustomFieldKey,
-    FieldType,
-    Folder,
-    FormField,
-    Group,
-    Guest,
-    Member,
-    Operation,
-    Option,
-    Owners,
-    Role,
-    Rule,
-    Run,
-    Step,
-    Subject,
-    Tag,
-    TaskType,
-    TimeClause,
-    Verb,
-)
 from airflow_provider_tallyfy.sandbox.store import Store
 
 Seed = Literal["demo", "empty"]
@@ -56,10 +31,10 @@ INCIDENT_CHECKLIST_ID = _id(1, 3)
 DATA_QUALITY_CHECKLIST_ID = _id(1, 4)
 
 _MEMBERS = (
-    Member(1001, "ada@example.com", "Ada", "Okafor", Role.ADMIN, "Head of operations"),
-    Member(1002, "ben@example.com", "Ben", "Larsen", Role.STANDARD, "Release manager"),
-    Member(1003, "chiara@example.com", "Chiara", "Ricci", Role.STANDARD, "Customer success"),
-    Member(1004, "dev@example.com", "Dev", "Patel", Role.LIGHT, "Contractor"),
+    model.Member(1001, "ada@example.com", "Ada", "Okafor", "Admin", "Head of operations"),
+    model.Member(1002, "ben@example.com", "Ben", "Larsen", "Standard", "Release manager"),
+    model.Member(1003, "chiara@example.com", "Chiara", "Ricci", "Standard", "Customer success"),
+    model.Member(1004, "dev@example.com", "Dev", "Patel", "Light", "Contractor"),
 )
 _KICK_OFF, _CAPTURE, _RELEASE, _INCIDENT, _DATA_QUALITY = 3, 4, 0xA, 0xB, 0xC
 _GROUP_IDS = (_id(7, 1), _id(7, 2))
@@ -68,119 +43,129 @@ _FOLDER_IDS = (_id(9, 1), _id(9, 2))
 
 
 def _field(
-    kind: int, number: int, label: str, field_type: FieldType, *choices: str, required: bool = False
-) -> FormField:
+    kind: int, number: int, label: str, field_type: model.FieldType, *choices: str, required: bool = False
+) -> model.FormField:
     """Return a form field, whose alias is its label.
 
     :param choices: the columns of a table, otherwise the options.
     """
     alias = label.casefold().replace(" ", "_") + ("_checked" if kind == _CAPTURE else "")
     numbered = list(enumerate(choices, start=1))
-    if field_type is FieldType.TABLE:
-        columns = tuple(Column(position, text) for position, text in numbered)
-        return FormField(_id(kind, number), alias, label, field_type, required, columns=columns)
-    options = tuple(Option(position, text) for position, text in numbered)
-    return FormField(_id(kind, number), alias, label, field_type, required, options=options)
+    if field_type is model.FieldType.TABLE:
+        columns = tuple(model.Column(position, text) for position, text in numbered)
+        return model.FormField(_id(kind, number), alias, label, field_type, required, columns=columns)
+    options = tuple(model.Option(position, text) for position, text in numbered)
+    return model.FormField(_id(kind, number), alias, label, field_type, required, options=options)
 
 
-def _all_types(kind: int, *required: str) -> tuple[FormField, ...]:
+def _all_types(kind: int, *required: str) -> list[model.FormField]:
     """Return one field of each type; both forms of the onboarding template have all of them."""
     rows: tuple[tuple[Any, ...], ...] = (
-        ("Customer name", FieldType.TEXT),
-        ("Notes", FieldType.TEXTAREA),
-        ("Contact email", FieldType.EMAIL),
-        ("Start date", FieldType.DATE),
-        ("Plan", FieldType.RADIO, "Starter", "Business", "Enterprise"),
-        ("Region", FieldType.DROPDOWN, "Europe", "Americas", "Asia Pacific"),
-        ("Modules", FieldType.MULTISELECT, "Reports", "Automations", "Single sign-on"),
-        ("Licences", FieldType.TABLE, "Product", "Seats"),
-        ("Account team", FieldType.ASSIGNEES_FORM),
-        ("Contract", FieldType.FILE),
+        ("Customer name", model.FieldType.TEXT),
+        ("Notes", model.FieldType.TEXTAREA),
+        ("Contact email", model.FieldType.EMAIL),
+        ("Start date", model.FieldType.DATE),
+        ("Plan", model.FieldType.RADIO, "Starter", "Business", "Enterprise"),
+        ("Region", model.FieldType.DROPDOWN, "Europe", "Americas", "Asia Pacific"),
+        ("Modules", model.FieldType.MULTISELECT, "Reports", "Automations", "Single sign-on"),
+        ("Licences", model.FieldType.TABLE, "Product", "Seats"),
+        ("Account team", model.FieldType.ASSIGNEES_FORM),
+        ("Contract", model.FieldType.FILE),
     )
-    return tuple(
+    return [
         _field(kind, number, label, field_type, *choices, required=label in required)
         for number, (label, field_type, *choices) in enumerate(rows, start=1)
+    ]
+
+
+def _step(
+    number: int, alias: str, title: str, owners: model.Owners, due: timedelta, **properties: Any
+) -> model.Step:
+    """Return a step; the last digit of its number is its position."""
+    return model.Step(
+        _id(2, number), alias, title, number % 10, owners=owners, deadline_after=due, **properties
     )
 
 
-def _step(number: int, alias: str, title: str, owners: Owners, due: timedelta, **properties: Any) -> Step:
-    """Return a step; the last digit of its number is its position."""
-    return Step(_id(2, number), alias, title, number % 10, owners=owners, deadline_after=due, **properties)
+def _on_rejection(number: int, step: int, verb: model.Verb, target: int) -> model.Rule:
+    condition = model.Condition("Step", _id(2, step), "rejected", "any_time")
+    actions = (model.Action(verb, _id(2, target)),)
+    return model.Rule(_id(5, number), f"on_rejection_{number}", (condition,), actions)
 
 
-def _on_rejection(number: int, step: int, verb: Verb, target: int) -> Rule:
-    condition = Condition(Subject.STEP, _id(2, step), Operation.REJECTED, TimeClause.ANY_TIME)
-    actions = (Action(verb, _id(2, target)),)
-    return Rule(_id(5, number), f"on_rejection_{number}", (condition,), actions)
-
-
-_ADA, _CHIARA = Owners(users=(1001,)), Owners(users=(1003,))
-_COMMENT = _field(_RELEASE, 2, "Comment", FieldType.TEXTAREA, required=True)
-_RELEASE_STEPS = (
+_ADA, _CHIARA = model.Owners(users=(1001,)), model.Owners(users=(1003,))
+_COMMENT = _field(_RELEASE, 2, "Comment", model.FieldType.TEXTAREA, required=True)
+_RELEASE_STEPS = [
     _step(
         *(1, "prepare_release_notes", "Prepare release notes", _CHIARA, _DAY),
         summary="Write what changes for users in version {{version}}.",
     ),
     _step(
-        *(2, "approve_release", "Approve release", Owners((1002,), groups=_GROUP_IDS[:1]), 2 * _DAY),
+        *(2, "approve_release", "Approve release", model.Owners((1002,), groups=_GROUP_IDS[:1]), 2 * _DAY),
         summary="Say in the comment why version {{version}} may or may not go out.",
-        step_type=TaskType.APPROVAL,
-        captures=(_COMMENT,),
+        step_type="approval",
+        captures=[_COMMENT],
     ),
-    _step(3, "announce_release", "Announce release", Owners((1003,), ("press@example.org",)), 3 * _DAY),
-)
-_ONBOARDING_STEPS = (
+    _step(3, "announce_release", "Announce release", model.Owners((1003,), ("press@example.org",)), 3 * _DAY),
+]
+_ONBOARDING_STEPS = [
     _step(
         *(11, "collect_documents", "Collect documents of {{customer_name}}", _CHIARA, 2 * _DAY),
         captures=_all_types(_CAPTURE, "Customer name", "Plan"),
     ),
-    _step(12, "review_contract", "Review contract", _ADA, 6 * _DAY, step_type=TaskType.APPROVAL),
-    _step(13, "set_up_account", "Set up account", Owners((1004,)), 10 * _DAY),
+    _step(12, "review_contract", "Review contract", _ADA, 6 * _DAY, step_type="approval"),
+    _step(13, "set_up_account", "Set up account", model.Owners((1004,)), 10 * _DAY),
     _step(
         # Due before its forerunners: the two formats of next_task differ here.
-        *(14, "security_review", "Security review", Owners(groups=_GROUP_IDS[1:]), 4 * _DAY),
+        *(14, "security_review", "Security review", model.Owners(groups=_GROUP_IDS[1:]), 4 * _DAY),
         summary="Not needed for the Starter plan.",
     ),
     _step(
-        *(15, "welcome_call", "Welcome call", Owners((1003,), ("client@example.org",)), 14 * _DAY),
+        *(15, "welcome_call", "Welcome call", model.Owners((1003,), ("client@example.org",)), 14 * _DAY),
         start_after=7 * _DAY,
     ),
     _step(
         *(16, "decline_customer", "Tell the customer that the contract was declined", _CHIARA, 7 * _DAY),
         hidden_by_default=True,
     ),
-)
-_INCIDENT_STEPS = (
+]
+_INCIDENT_STEPS = [
     _step(
         *(21, "find_the_cause", "Find out why {{pipeline}} failed", _ADA, 4 * _HOUR),
         summary="The log ends with: {{error}}",
-        captures=(_field(_INCIDENT, 4, "Cause", FieldType.TEXTAREA, required=True),),
+        captures=[_field(_INCIDENT, 4, "Cause", model.FieldType.TEXTAREA, required=True)],
     ),
     _step(
-        *(22, "tell_who_waits", "Tell those who wait for the data", Owners(groups=_GROUP_IDS[1:]), _DAY),
+        *(
+            22,
+            "tell_who_waits",
+            "Tell those who wait for the data",
+            model.Owners(groups=_GROUP_IDS[1:]),
+            _DAY,
+        ),
     ),
-)
-_DATA_QUALITY_STEPS = (
+]
+_DATA_QUALITY_STEPS = [
     _step(
         *(31, "decide_on_rows", "Decide what becomes of the rows in {{table}}", _CHIARA, _DAY),
         summary="{{rows}} rows broke a rule.",
-        captures=(
-            _field(_DATA_QUALITY, 3, "Decision", FieldType.RADIO, "Load", "Drop", required=True),
-            _field(_DATA_QUALITY, 4, "Reason", FieldType.TEXTAREA),
-        ),
+        captures=[
+            _field(_DATA_QUALITY, 3, "Decision", model.FieldType.RADIO, "Load", "Drop", required=True),
+            _field(_DATA_QUALITY, 4, "Reason", model.FieldType.TEXTAREA),
+        ],
     ),
-)
-_ONBOARDING_RULES = (
-    _on_rejection(11, 12, Verb.HIDE, 13),
-    _on_rejection(12, 12, Verb.HIDE, 15),
-    _on_rejection(13, 12, Verb.SHOW, 16),
-    Rule(
+]
+_ONBOARDING_RULES = [
+    _on_rejection(11, 12, "hide", 13),
+    _on_rejection(12, 12, "hide", 15),
+    _on_rejection(13, 12, "show", 16),
+    model.Rule(
         _id(5, 14),
         "no_security_review_for_starter",
-        (Condition(Subject.PRERUN, _id(_KICK_OFF, 5), Operation.EQUALS, "Starter"),),
-        (Action(Verb.HIDE, _id(2, 14)),),
+        (model.Condition("Prerun", _id(_KICK_OFF, 5), "equals", "Starter"),),
+        (model.Action("hide", _id(2, 14)),),
     ),
-)
+]
 
 
 def seeded_store(seed: Seed, behavior: Behavior | None = None) -> Store:
@@ -213,32 +198,37 @@ def seeded_store(seed: Seed, behavior: Behavior | None = None) -> Store:
 def _seed_organization(store: Store) -> None:
     now = store.now()
     guests = (
-        Guest(2001, "client@example.org", now, "Grace", "Mwangi", settings={"company_name": "Globex"}),
-        Guest(2002, "press@example.org", now, "Paul", "Novak", settings={"company_name": "Example Press"}),
+        model.Guest(2001, "client@example.org", now, "Grace", "Mwangi", settings={"company_name": "Globex"}),
+        model.Guest(
+            2002, "press@example.org", now, "Paul", "Novak", settings={"company_name": "Example Press"}
+        ),
     )
     groups = (
-        Group(_GROUP_IDS[0], "Release managers", now, "Decide what goes out.", members=(1001, 1002)),
-        Group(_GROUP_IDS[1], "Customer success", now, members=(1003,), guests=("client@example.org",)),
+        model.Group(_GROUP_IDS[0], "Release managers", now, "Decide what goes out.", members=(1001, 1002)),
+        model.Group(_GROUP_IDS[1], "Customer success", now, members=(1003,), guests=("client@example.org",)),
     )
-    tags = (Tag(_TAG_IDS[0], "Urgent", "#e74c3c", now), Tag(_TAG_IDS[1], "Customer", "#3498db", now))
+    tags = (
+        model.Tag(_TAG_IDS[0], "Urgent", "#e74c3c", now),
+        model.Tag(_TAG_IDS[1], "Customer", "#3498db", now),
+    )
     keys = (
-        CustomFieldKey(_id(0xD, 1), "cost_center", "process", "text", now),
-        CustomFieldKey(_id(0xD, 2), "priority", "task", "text", now),
+        model.CustomFieldKey(_id(0xD, 1), "cost_center", "process", "text", now),
+        model.CustomFieldKey(_id(0xD, 2), "priority", "task", "text", now),
     )
     folders = (
-        Folder(_FOLDER_IDS[0], "Operations", "checklist", 1),
-        Folder(_FOLDER_IDS[1], "Customers", "run", 1),
+        model.Folder(_FOLDER_IDS[0], "Operations", "checklist", 1),
+        model.Folder(_FOLDER_IDS[1], "Customers", "run", 1),
     )
     templates = (
-        Checklist(
+        model.Checklist(
             *(RELEASE_CHECKLIST_ID, "Release approval", "release-approval", now),
             summary="A person says whether a release goes out.",
-            prerun=(_field(_RELEASE, 1, "Version", FieldType.TEXT),),
+            prerun=[_field(_RELEASE, 1, "Version", model.FieldType.TEXT)],
             steps=_RELEASE_STEPS,
-            rules=(_on_rejection(1, 2, Verb.HIDE, 3),),
+            rules=[_on_rejection(1, 2, "hide", 3)],
             folder_id=_FOLDER_IDS[0],
         ),
-        Checklist(
+        model.Checklist(
             *(ONBOARDING_CHECKLIST_ID, "Customer onboarding", "customer-onboarding", now),
             summary="From the signed contract to the first call.",
             prerun=_all_types(_KICK_OFF, "Customer name", "Contact email", "Region"),
@@ -247,24 +237,24 @@ def _seed_organization(store: Store) -> None:
             tags=(_TAG_IDS[1],),
             starred=True,
         ),
-        Checklist(
+        model.Checklist(
             *(INCIDENT_CHECKLIST_ID, "Pipeline incident", "pipeline-incident", now),
             summary="People look after a pipeline that failed.",
-            prerun=(
-                _field(_INCIDENT, 1, "Pipeline", FieldType.TEXT, required=True),
-                _field(_INCIDENT, 2, "Task", FieldType.TEXT),
-                _field(_INCIDENT, 3, "Error", FieldType.TEXTAREA),
-            ),
+            prerun=[
+                _field(_INCIDENT, 1, "Pipeline", model.FieldType.TEXT, required=True),
+                _field(_INCIDENT, 2, "Task", model.FieldType.TEXT),
+                _field(_INCIDENT, 3, "Error", model.FieldType.TEXTAREA),
+            ],
             steps=_INCIDENT_STEPS,
             folder_id=_FOLDER_IDS[0],
         ),
-        Checklist(
+        model.Checklist(
             *(DATA_QUALITY_CHECKLIST_ID, "Data quality exception", "data-quality-exception", now),
             summary="A person decides what becomes of data that broke a rule.",
-            prerun=(
-                _field(_DATA_QUALITY, 1, "Table", FieldType.TEXT, required=True),
-                _field(_DATA_QUALITY, 2, "Rows", FieldType.TEXT),
-            ),
+            prerun=[
+                _field(_DATA_QUALITY, 1, "Table", model.FieldType.TEXT, required=True),
+                _field(_DATA_QUALITY, 2, "Rows", model.FieldType.TEXT),
+            ],
             steps=_DATA_QUALITY_STEPS,
             folder_id=_FOLDER_IDS[0],
         ),
@@ -311,7 +301,7 @@ def _seed_complete_run(store: Store) -> None:
         _complete(store, run, alias, user_id=user_id)
 
 
-def _launch_release(store: Store, run_id: str, version: str) -> Run:
+def _launch_release(store: Store, run_id: str, version: str) -> model.Run:
     return processes.launch(
         *(store, Caller(store.members[1002]), RELEASE_CHECKLIST_ID),
         name=f"Release {version}",
@@ -320,10 +310,10 @@ def _launch_release(store: Store, run_id: str, version: str) -> Run:
     )
 
 
-def _complete(store: Store, run: Run, alias: str, *, user_id: int) -> None:
+def _complete(store: Store, run: model.Run, alias: str, *, user_id: int) -> None:
     caller = Caller(store.members[user_id])
     task = next(task for task in run.tasks.values() if task.alias == alias)
-    if task.task_type is TaskType.APPROVAL:
+    if task.task_type == "approval":
         tasks.update(store, caller, task, taskdata={_COMMENT.id: "All checks passed."})
         tasks.complete(store, caller, task, is_approved=True)
     else:

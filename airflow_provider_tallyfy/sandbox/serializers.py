@@ -12,28 +12,8 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
-from airflow_provider_tallyfy.sandbox import fields, processes, tasks
+from airflow_provider_tallyfy.sandbox import fields, model, processes, tasks
 from airflow_provider_tallyfy.sandbox.clock import as_text
-from airflow_provider_tallyfy.sandbox.model import (
-    ACTION_TYPES,
-    Activity,
-    Checklist,
-    CustomFieldKey,
-    Folder,
-    FormField,
-    Group,
-    Guest,
-    Member,
-    Owners,
-    Rule,
-    Run,
-    Step,
-    Tag,
-    Task,
-    TaskType,
-    Thread,
-    guest_code,
-)
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store, association_id
 
 JSON = dict[str, Any]
@@ -121,7 +101,9 @@ _custom_field_key = _Attributes("id key applies_to field_type key_type is_requir
 _activity = _Attributes("id auditable_type auditable_id parentable_type parentable_id")
 
 
-def run(store: Store, item: Run, includes: Includes = NOTHING, *, form_fields_values: bool = False) -> JSON:
+def run(
+    store: Store, item: model.Run, includes: Includes = NOTHING, *, form_fields_values: bool = False
+) -> JSON:
     """Show a run."""
     now = store.now()
     visible = [task for task in item.tasks.values() if not task.hidden]
@@ -168,7 +150,7 @@ def run(store: Store, item: Run, includes: Includes = NOTHING, *, form_fields_va
     )
 
 
-def next_task(store: Store, item: Run) -> JSON | None:
+def next_task(store: Store, item: model.Run) -> JSON | None:
     """Show a run's next task, in the format of :attr:`Behavior.next_task`.
 
     ``collection`` is the documentation since 2026-03: by deadline, in a list. ``object`` is that of 2025-10: by
@@ -191,7 +173,7 @@ def next_task(store: Store, item: Run) -> JSON | None:
     return {"data": [shown]}
 
 
-def task(store: Store, item: Task, includes: Includes = NOTHING, *, with_summary: bool = False) -> JSON:
+def task(store: Store, item: model.Task, includes: Includes = NOTHING, *, with_summary: bool = False) -> JSON:
     """Show a task, and its summary if ``with`` asks for it or it is read by itself."""
     now = store.now()
     status = tasks.status(item)
@@ -229,7 +211,7 @@ def task(store: Store, item: Task, includes: Includes = NOTHING, *, with_summary
     return includes.add(shown, values)
 
 
-def form_field(store: Store, item: FormField, values: JSON | None = None) -> JSON:
+def form_field(store: Store, item: model.FormField, values: JSON | None = None) -> JSON:
     """Show a form field, with its answer if values are given; see :attr:`Behavior.answers`."""
     shown = _form_field(item) | {
         "options": [
@@ -244,7 +226,7 @@ def form_field(store: Store, item: FormField, values: JSON | None = None) -> JSO
     return shown
 
 
-def owners(store: Store, item: Owners) -> JSON:
+def owners(store: Store, item: model.Owners) -> JSON:
     """Show assignees; see :attr:`Behavior.owners`."""
     users: Iterable[Any] = item.users
     if store.behavior.owners == "objects":
@@ -255,7 +237,7 @@ def owners(store: Store, item: Owners) -> JSON:
     return {"users": users, "guests": item.guests, "groups": item.groups}
 
 
-def checklist(store: Store, item: Checklist, includes: Includes = NOTHING) -> JSON:
+def checklist(store: Store, item: model.Checklist, includes: Includes = NOTHING) -> JSON:
     """Show a template; kick-off fields and rules are always there, steps and tags on request."""
     shown = _checklist(item) | {
         "prerun": [
@@ -293,7 +275,7 @@ def checklist(store: Store, item: Checklist, includes: Includes = NOTHING) -> JS
     )
 
 
-def step(store: Store, of: Checklist, item: Step) -> JSON:
+def step(store: Store, of: model.Checklist, item: model.Step) -> JSON:
     """Show a step of a template."""
     return _step(item) | {
         "checklist_id": of.id,
@@ -314,17 +296,17 @@ def step(store: Store, of: Checklist, item: Step) -> JSON:
     }
 
 
-def capture(store: Store, of: Step, item: FormField) -> JSON:
+def capture(store: Store, of: model.Step, item: model.FormField) -> JSON:
     """Show a form field of a step."""
     return {"step_id": of.id, "position": 1 + of.captures.index(item), **form_field(store, item)}
 
 
-def thread(item: Thread) -> JSON:
+def thread(item: model.Thread) -> JSON:
     """Show a comment or an issue."""
     return _thread(item) | {"author_type": "App\\Models\\User", "archived_at": None}
 
 
-def member(store: Store, item: Member) -> JSON:
+def member(store: Store, item: model.Member) -> JSON:
     """Show a user of the organization."""
     return _member(item) | {
         "username": item.email.partition("@")[0],
@@ -341,11 +323,11 @@ def member(store: Store, item: Member) -> JSON:
     }
 
 
-def guest(item: Guest) -> JSON:
+def guest(item: model.Guest) -> JSON:
     """Show a guest."""
     return _guest(item) | {
         **dict.fromkeys(("deleted_at", "last_accessed_at", "last_known_ip", "last_known_country")),
-        "link": f"https://go.tallyfy.com/{ORGANIZATION}/guest/{guest_code(item.email)}",
+        "link": f"https://go.tallyfy.com/{ORGANIZATION}/guest/{model.guest_code(item.email)}",
         "details": {
             "status": "active" if item.disabled_at is None else "disabled",
             "disabled_at": as_text(item.disabled_at),
@@ -355,12 +337,12 @@ def guest(item: Guest) -> JSON:
     }
 
 
-def group(item: Group) -> JSON:
+def group(item: model.Group) -> JSON:
     """Show a group."""
     return _group(item) | {"logo": None, "last_updated": as_text(item.created_at)}
 
 
-def tag(store: Store, item: Tag) -> JSON:
+def tag(store: Store, item: model.Tag) -> JSON:
     """Show a tag, with how often it is used."""
     tagged = [each for each in store.runs.values() if item.id in each.tags]
     archived = sum(1 for each in tagged if each.archived_at is not None)
@@ -378,7 +360,7 @@ def tag(store: Store, item: Tag) -> JSON:
     }
 
 
-def folder(store: Store, item: Folder) -> JSON:
+def folder(store: Store, item: model.Folder) -> JSON:
     """Show a folder, with the folders in it and the number of things in it."""
     if item.folder_type == "run":
         total = sum(1 for each in store.runs.values() if item.id in each.folders)
@@ -388,7 +370,7 @@ def folder(store: Store, item: Folder) -> JSON:
     return _folder(item) | {"total": total, "children": collection(inside)}
 
 
-def custom_field_key(item: CustomFieldKey) -> JSON:
+def custom_field_key(item: model.CustomFieldKey) -> JSON:
     """Show a key of custom fields."""
     return _custom_field_key(item)
 
@@ -406,7 +388,7 @@ def organization(store: Store) -> JSON:
     }
 
 
-def activity(store: Store, item: Activity) -> JSON:
+def activity(store: Store, item: model.Activity) -> JSON:
     """Show an entry of the activity feed."""
     actor = store.members.get(item.actor_id)
     person = actor and {**member(store, actor), "resize_profile_pic": None}
@@ -429,20 +411,20 @@ def activity(store: Store, item: Activity) -> JSON:
     }
 
 
-def is_late(item: Task, now: datetime) -> bool:
+def is_late(item: model.Task, now: datetime) -> bool:
     """Return whether a task is overdue."""
     return item.is_pending and item.deadline is not None and item.deadline < now
 
 
-def is_due_soon(item: Task, now: datetime) -> bool:
+def is_due_soon(item: model.Task, now: datetime) -> bool:
     """Return whether a task is due within a day."""
     return item.is_pending and item.deadline is not None and now <= item.deadline <= now + _SOON
 
 
-def _progress(item: Run, visible: list[Task]) -> JSON:
+def _progress(item: model.Run, visible: list[model.Task]) -> JSON:
     done = [each for each in visible if each.completed_at is not None]
     share = len(done) / len(visible) if visible else float(item.completed_at is not None)
-    decisions = [each.is_approved for each in done if each.task_type is TaskType.APPROVAL]
+    decisions = [each.is_approved for each in done if each.task_type == "approval"]
     return {
         "complete": len(done),
         "total": len(visible),
@@ -452,7 +434,7 @@ def _progress(item: Run, visible: list[Task]) -> JSON:
     }
 
 
-def tagged(store: Store, item: Run | Task | Checklist) -> Iterator[JSON]:
+def tagged(store: Store, item: model.Run | model.Task | model.Checklist) -> Iterator[JSON]:
     """Show the associations of an item with its tags; their ids are integers."""
     for tag_id in item.tags:
         yield tag(store, store.tags[tag_id]) | {"id": association_id(item.id, tag_id), "tag_id": tag_id}
@@ -462,11 +444,11 @@ def _template_list(store: Store, items: Iterable[JSON]) -> JSON | list[JSON]:
     return collection(items) if store.behavior.template_lists == "wrapped" else list(items)
 
 
-def _kickoff_form(store: Store, item: Run) -> JSON:
+def _kickoff_form(store: Store, item: model.Run) -> JSON:
     return collection(form_field(store, field, item.prerun) for field in item.checklist.prerun)
 
 
-def _captures(store: Store, item: Run) -> JSON:
+def _captures(store: Store, item: model.Run) -> JSON:
     return collection(
         {"task_id": each.id, "step_id": each.step_id, **form_field(store, field, each.taskdata)}
         for each in item.visible_tasks
@@ -474,7 +456,7 @@ def _captures(store: Store, item: Run) -> JSON:
     )
 
 
-def _next_by_position(store: Store, pending: list[Task]) -> JSON | None:
+def _next_by_position(store: Store, pending: list[model.Task]) -> JSON | None:
     if not pending:
         return None
     first = pending[0]
@@ -487,7 +469,7 @@ def _next_by_position(store: Store, pending: list[Task]) -> JSON | None:
     }
 
 
-def _filled(store: Store, item: Task, text: str) -> str:
+def _filled(store: Store, item: model.Task, text: str) -> str:
     of = store.run_of(item)
     if of is None or "{{" not in text:
         return text
@@ -502,30 +484,20 @@ def _hours(length: timedelta) -> int:
     return int(length.total_seconds() // 3600)
 
 
-def rule(item: Rule) -> JSON:
+def rule(item: model.Rule) -> JSON:
     """Show a rule of a template."""
     return {
         "id": item.id,
-        "automated_alias": item.alias,
+        "automated_alias": item.automated_alias,
         "conditions": [
-            {
-                "id": f"{item.id}-{position}",
-                "conditionable_id": condition.subject_id,
-                "conditionable_type": condition.subject,
-                "operation": condition.operation,
-                "statement": condition.statement,
-                "logic": condition.logic,
-                "position": position,
-            }
+            {"id": f"{item.id}-{position}", **asdict(condition), "position": position}
             for position, condition in enumerate(item.conditions, start=1)
         ],
         "then_actions": [
             {
                 "id": f"{item.id}-then-{position}",
-                "action_type": ACTION_TYPES[action.verb],
-                "action_verb": action.verb,
-                "target_step_id": action.target_step_id,
-                "assignees": asdict(action.assignees),
+                "action_type": model.ACTION_TYPES[action.action_verb],
+                **asdict(action),
                 "deadline": action.deadline
                 and {
                     "value": abs(_hours(action.deadline)),
@@ -534,6 +506,6 @@ def rule(item: Rule) -> JSON:
                 },
                 "position": position,
             }
-            for position, action in enumerate(item.actions, start=1)
+            for position, action in enumerate(item.then_actions, start=1)
         ],
     }

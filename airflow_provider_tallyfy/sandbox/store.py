@@ -7,52 +7,25 @@ is atomic. The operations on runs, tasks and threads have modules of their own.
 from __future__ import annotations
 
 import copy
-import math
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import TypeVar
 from zlib import crc32
 
+from pydantic import BaseModel, Field
+
+from airflow_provider_tallyfy.sandbox import model
 from airflow_provider_tallyfy.sandbox.access import Access, Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.clock import Clock, to_working_day
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
 from airflow_provider_tallyfy.sandbox.history import History
-from airflow_provider_tallyfy.sandbox.limits import RequestLimits
-from airflow_provider_tallyfy.sandbox.model import (
-    Activity,
-    Checklist,
-    CustomFieldKey,
-    File,
-    Folder,
-    Group,
-    Guest,
-    Member,
-    Owners,
-    Role,
-    Run,
-    Tag,
-    Task,
-    Watcher,
-)
+from airflow_provider_tallyfy.sandbox.limits import HOURLY_LIMITS, Limiter
 
 ORGANIZATION = "sandbox"
-_Item = TypeVar("_Item", Run, Task, Run | Checklist)
-_HOUR = timedelta(hours=1)
-
-
-class HourlyCap(StrEnum):
-    """The actions that send mail and are limited per hour and organization."""
-
-    COMMENT = "Comment"
-    GUEST_INVITE = "Guest Invite"
-
-
-HOURLY_LIMITS = {HourlyCap.COMMENT: 120, HourlyCap.GUEST_INVITE: 30}
+_Item = TypeVar("_Item", model.Run, model.Task, model.Run | model.Checklist)
 
 
 def association_id(item_id: str, other_id: str) -> int:
@@ -68,12 +41,11 @@ def associated(pairs: Iterable[tuple[_Item, str]], number: object) -> tuple[_Ite
     raise not_found()
 
 
-@dataclass
-class FeedFaults:
-    """What is wrong with the activity feed: entries appear late, or some never do."""
+class FeedFaults(BaseModel):
+    """What is wrong with the activity feed: all appears ``delay`` seconds late, and ``missing`` verbs never do."""
 
-    delay: float = 0
-    missing_verbs: frozenset[str] = frozenset()
+    delay: float = Field(default=0, ge=0)
+    missing: list[str] = []
 
 
 @dataclass
@@ -81,20 +53,20 @@ class Store:
     """The state of one sandbox."""
 
     clock: Clock = field(default_factory=Clock)
-    members: dict[int, Member] = field(default_factory=dict)
-    guests: dict[str, Guest] = field(default_factory=dict)
-    groups: dict[str, Group] = field(default_factory=dict)
-    tags: dict[str, Tag] = field(default_factory=dict)
-    folders: dict[str, Folder] = field(default_factory=dict)
-    checklists: dict[str, Checklist] = field(default_factory=dict)
-    custom_field_keys: dict[str, CustomFieldKey] = field(default_factory=dict)
-    runs: dict[str, Run] = field(default_factory=dict)
-    tasks: dict[str, Task] = field(default_factory=dict)
+    members: dict[int, model.Member] = field(default_factory=dict)
+    guests: dict[str, model.Guest] = field(default_factory=dict)
+    groups: dict[str, model.Group] = field(default_factory=dict)
+    tags: dict[str, model.Tag] = field(default_factory=dict)
+    folders: dict[str, model.Folder] = field(default_factory=dict)
+    checklists: dict[str, model.Checklist] = field(default_factory=dict)
+    custom_field_keys: dict[str, model.CustomFieldKey] = field(default_factory=dict)
+    runs: dict[str, model.Run] = field(default_factory=dict)
+    tasks: dict[str, model.Task] = field(default_factory=dict)
     # The tasks that end themselves.
-    expiring: dict[str, Task] = field(default_factory=dict)
-    files: dict[str, File] = field(default_factory=dict)
-    watchers: dict[int, Watcher] = field(default_factory=dict)
-    activities: list[Activity] = field(default_factory=list)
+    expiring: dict[str, model.Task] = field(default_factory=dict)
+    files: dict[str, model.File] = field(default_factory=dict)
+    watchers: dict[int, model.Watcher] = field(default_factory=dict)
+    activities: list[model.Activity] = field(default_factory=list)
     feed_faults: FeedFaults = field(default_factory=FeedFaults)
     version: int = 0
     listeners: set[Callable[[], None]] = field(default_factory=set)
@@ -102,10 +74,9 @@ class Store:
     def __post_init__(self) -> None:
         self.access = Access(self.clock, self.members)
         self.behavior = Behavior()
-        self.request_limits = RequestLimits()
+        self.limiter = Limiter()
         self._history: History | None = None
         self._increment = 1000
-        self._uses: dict[HourlyCap, deque[datetime]] = {cap: deque() for cap in HourlyCap}
 
     def now(self) -> datetime:
         """Return the current time of the sandbox."""
@@ -120,11 +91,11 @@ class Store:
         self._increment += 1
         return self._increment
 
-    def add_tasks(self, tasks: Iterable[Task]) -> None:
+    def add_tasks(self, tasks: Iterable[model.Task]) -> None:
         """Add new tasks."""
         for task in tasks:
             self.tasks[task.id] = task
-            if task.task_type.expires:
+            if task.expires:
                 self.expiring[task.id] = task
 
     def remove_task(self, task_id: str) -> None:
@@ -159,14 +130,14 @@ class Store:
             view.runs, view.tasks = self._history.as_of(self.now() - timedelta(seconds=lag))
         return view
 
-    def changed(self, item: Run | Task | None = None) -> None:
+    def changed(self, item: model.Run | model.Task | None = None) -> None:
         """Keep the new state for reads that lag, and call the listeners.
 
         :param item: the run or task that was changed, created or deleted.
         """
         if self._history is not None and item is not None:
             now = self.now()
-            item_id = (item.run_id or item.id) if isinstance(item, Task) else item.id
+            item_id = (item.run_id or item.id) if isinstance(item, model.Task) else item.id
             self._history.add(
                 item_id,
                 self.runs.get(item_id) or self.tasks.get(item_id),
@@ -181,21 +152,21 @@ class Store:
     def _longest_lag(self) -> float:
         return max(self.behavior.run_lag, self.behavior.list_lag)
 
-    def checklist(self, checklist_id: str) -> Checklist:
+    def checklist(self, checklist_id: str) -> model.Checklist:
         """Return a template that is not archived, or raise 404."""
         checklist = self.checklists.get(checklist_id)
         if checklist is None or checklist.archived_at is not None:
             raise not_found()
         return checklist
 
-    def run(self, run_id: str, caller: Caller) -> Run:
+    def run(self, run_id: str, caller: Caller) -> model.Run:
         """Return a run that the caller may see, or raise 404."""
         run = self.runs.get(run_id)
         if run is None or not self.may_see(run, caller):
             raise not_found()
         return run
 
-    def task(self, task_id: str, caller: Caller, run_id: str | None = None) -> Task:
+    def task(self, task_id: str, caller: Caller, run_id: str | None = None) -> model.Task:
         """Return a task that the caller may see, or raise 404; the tasks of an archived run are gone with it.
 
         :param run_id: the run that the task must belong to, if the path names one.
@@ -208,27 +179,27 @@ class Store:
             raise not_found()
         return task
 
-    def run_of(self, task: Task) -> Run | None:
+    def run_of(self, task: model.Task) -> model.Run | None:
         """Return the run of a task, or ``None`` for a one-off task."""
         return None if task.run_id is None else self.runs[task.run_id]
 
-    def may_see(self, run: Run, caller: Caller) -> bool:
+    def may_see(self, run: model.Run, caller: Caller) -> bool:
         """Return whether the caller may see a run; a light member sees only those they take part in."""
         member = caller.member
         return (
-            member.role is not Role.LIGHT
+            member.role != "Light"
             or member.id in (run.owner_id, run.started_by, *run.users)
             or any(self.is_assigned(task, member) for task in run.tasks.values())
         )
 
-    def may_see_task(self, task: Task, caller: Caller) -> bool:
+    def may_see_task(self, task: model.Task, caller: Caller) -> bool:
         """Return whether the caller may see a task; a light member sees those of their runs, and their own."""
         run = self.run_of(task)
         if run is not None:
             return self.may_see(run, caller)
-        return caller.member.role is not Role.LIGHT or self.is_assigned(task, caller.member)
+        return caller.member.role != "Light" or self.is_assigned(task, caller.member)
 
-    def is_assigned(self, task: Task, member: Member) -> bool:
+    def is_assigned(self, task: model.Task, member: model.Member) -> bool:
         """Return whether a task is assigned to a member, directly or by a group."""
         return member.id in task.owners.users or any(
             member.id in self.groups[group_id].members
@@ -236,7 +207,7 @@ class Store:
             if group_id in self.groups
         )
 
-    def check_owners(self, owners: Owners) -> dict[str, list[str]]:
+    def check_owners(self, owners: model.Owners) -> dict[str, list[str]]:
         """Return the validation errors of assignees: members and groups must exist, guests are email addresses."""
         errors = {}
         if any(user not in self.members for user in owners.users):
@@ -247,25 +218,23 @@ class Store:
             errors["owners.groups"] = ["The selected group is invalid."]
         return errors
 
-    def spend(self, cap: HourlyCap) -> None:
-        """Count one use of a capped action, or raise 429 if the hour's limit is reached."""
-        uses, now, limit = self._uses[cap], self.now(), HOURLY_LIMITS[cap]
-        while uses and uses[0] <= now - _HOUR:
-            uses.popleft()
-        if len(uses) >= limit:
+    def spend(self, action: str) -> None:
+        """Count one use of an action in :data:`HOURLY_LIMITS`, or raise 429 if the hour's limit is reached."""
+        limit = HOURLY_LIMITS[action]
+        _, retry_after = self.limiter.take([(limit, 3600, "*", False)], "*", action, self.now())
+        if retry_after is not None:
             raise RefusedError(
                 429,
-                f"You've reached the hourly limit for {cap} ({limit} per hour per organization). "
+                f"You've reached the hourly limit for {action} ({limit} per hour per organization). "
                 "Please try again later.",
                 code="RATE_LIMIT_EXCEEDED",
-                retry_after=math.ceil((uses[0] + _HOUR - now).total_seconds()),
+                retry_after=retry_after,
             )
-        uses.append(now)
 
     def record(
         self,
         verb: str,
-        entity: Task | Run,
+        entity: model.Task | model.Run,
         actor_id: int,
         description: str,
         *,
@@ -273,12 +242,12 @@ class Store:
         entry_type: str | None = None,
     ) -> None:
         """Add an entry to the activity feed."""
-        is_task = isinstance(entity, Task)
+        is_task = isinstance(entity, model.Task)
         kind = "App\\Models\\Task" if is_task else "App\\Models\\Run"
-        run_id = entity.run_id if isinstance(entity, Task) else entity.id
+        run_id = entity.run_id if isinstance(entity, model.Task) else entity.id
         category = "Comment" if verb in ("commented", "issue-reported", "issue-resolved") else None
         self.activities.append(
-            Activity(
+            model.Activity(
                 id=len(self.activities) + 1,
                 verb=verb,
                 type=entry_type or category or ("Task" if is_task else "Process"),

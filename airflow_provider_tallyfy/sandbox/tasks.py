@@ -1,35 +1,25 @@
-"""The operations on a task of a run or a one-off task: complete, reopen, update, create, archive."""
+"""The operations on a task of a run or a one-off task: complete, reopen, update, create."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from airflow_provider_tallyfy.sandbox import fields, processes
 from airflow_provider_tallyfy.sandbox.access import Caller
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import Checklist, Owners, Run, Task, TaskType
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
+from airflow_provider_tallyfy.sandbox.model import Checklist, Owners, Run, Task
 from airflow_provider_tallyfy.sandbox.store import Store
 
 
-class TaskStatus(StrEnum):
-    """What a task's status can be."""
-
-    NOT_STARTED = "not-started"
-    IN_PROGRESS = "in-progress"
-    COMPLETED = "completed"
-    AUTO_SKIPPED = "auto-skipped"
-
-
-def status(task: Task) -> TaskStatus:
+def status(task: Task) -> str:
     """Return a task's status; tallyfy/mcp-public knows only these four, and an issue is none of them."""
     if task.hidden:
-        return TaskStatus.AUTO_SKIPPED
+        return "auto-skipped"
     if task.completed_at is not None:
-        return TaskStatus.COMPLETED
-    return TaskStatus.IN_PROGRESS if task.in_progress else TaskStatus.NOT_STARTED
+        return "completed"
+    return "in-progress" if task.in_progress else "not-started"
 
 
 def is_completable(store: Store, task: Task) -> bool:
@@ -60,7 +50,7 @@ def complete(
         raise RefusedError(403, "Only assignees can complete this task.")
     if override_user is not None and override_user not in store.members:
         raise invalid({"override_user": ["The selected override user is invalid."]})
-    if task.task_type is TaskType.APPROVAL and is_approved is None:
+    if task.task_type == "approval" and is_approved is None:
         raise invalid({"is_approved": ["The is approved field is required for an approval task."]})
     fields.require(task.captures, task.taskdata, surface="taskdata")
 
@@ -68,11 +58,11 @@ def complete(
     if not completed_before or store.behavior.second_completion == "overwrite":
         task.completed_at = task.last_updated = store.now()
         task.completer_id = completer_id
-        if task.task_type.expires:
+        if task.expires:
             # tallyfy/mcp-public: a person acknowledges such a task, unless the request says otherwise.
             task.is_approved = is_approved is not False
         else:
-            task.is_approved = is_approved if task.task_type is TaskType.APPROVAL else None
+            task.is_approved = is_approved if task.task_type == "approval" else None
     return _end(store, caller.member.id, task, completer_id)
 
 
@@ -192,41 +182,6 @@ def create_for_each(store: Store, caller: Caller, *, owners: Owners, **propertie
     return first
 
 
-def archive(store: Store, caller: Caller, task: Task) -> None:
-    """Archive a one-off task."""
-    _refuse_in_run(task)
-    task.archived_at = store.now()
-    store.record("archived", task, caller.member.id, f"Archived task: {task.title}")
-    store.changed(task)
-
-
-def restore(store: Store, caller: Caller, task_id: str) -> Task:
-    """Restore an archived one-off task."""
-    task = store.tasks.get(task_id)
-    if task is None or task.archived_at is None:
-        raise not_found()
-    task.archived_at = None
-    store.record("unarchived", task, caller.member.id, f"Restored task: {task.title}")
-    store.changed(task)
-    return task
-
-
-def delete(store: Store, caller: Caller, task_id: str) -> None:
-    """Delete a one-off task for good."""
-    task = store.tasks.get(task_id)
-    if task is None:
-        raise not_found()
-    _refuse_in_run(task)
-    store.remove_task(task_id)
-    store.record("deleted", task, caller.member.id, f"Deleted task: {task.title}")
-    store.changed(task)
-
-
-def _refuse_in_run(task: Task) -> None:
-    if task.run_id is not None:
-        raise RefusedError(422, "Only one-off tasks can be archived or deleted; archive the process instead.")
-
-
 def _refuse_while_issue_open(store: Store, task: Task, *, of_run_only: bool = False) -> None:
     run = store.run_of(task)
     if run is not None and run.has_open_issue:
@@ -239,7 +194,7 @@ def _refuse_while_issue_open(store: Store, task: Task, *, of_run_only: bool = Fa
 
 def _end(store: Store, actor_id: int, task: Task, completer_id: int | None) -> list[Task]:
     decision = {True: "Approved", False: "Rejected", None: "Completed"}[task.is_approved]
-    if task.task_type.expires:
+    if task.expires:
         decision = "Acknowledged" if task.is_approved else "Expired"
     store.record("completed", task, completer_id or actor_id, f"{decision} task: {task.title}")
     return _follow_up(store, actor_id, task)

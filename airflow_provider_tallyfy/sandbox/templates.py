@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
 from airflow_provider_tallyfy.sandbox.access import Caller
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import (
-    Checklist,
-    FieldType,
-    FormField,
-    Owners,
-    Role,
-    Rule,
-    Step,
-)
+from airflow_provider_tallyfy.sandbox.errors import invalid, not_found
+from airflow_provider_tallyfy.sandbox.model import Checklist, FieldType, FormField, Owners, Rule, Step
 from airflow_provider_tallyfy.sandbox.store import Store
-from airflow_provider_tallyfy.sandbox.writes import Writable, slug
+from airflow_provider_tallyfy.sandbox.writes import Writable
 
 _Part = TypeVar("_Part", Step, FormField, Rule)
 
@@ -66,6 +58,8 @@ FORM_FIELD = Writable(
     required=("label", "field_type", "required"),
     required_on_update=("label", "field_type", "required"),
 )
+_RULE_FIELDS = ("automated_alias", "conditions", "then_actions")
+RULE = Writable(Rule, _RULE_FIELDS, required=_RULE_FIELDS)
 _UNITS = {
     "minutes": timedelta(minutes=1),
     "hours": timedelta(hours=1),
@@ -81,15 +75,15 @@ def create(store: Store, caller: Caller, given: Mapping[str, Any]) -> Checklist:
     checklist = CHECKLIST.create(
         {"owner_id": caller.member.id, **given},
         id=store.new_id(),
-        alias=f"{slug(str(given.get('title')))}-{store.new_increment()}",
+        alias=_alias(store, given.get("title")),
         created_at=now,
         last_updated=now,
     )
     _check(store, checklist)
-    checklist = _with_kickoff(store, checklist, given.get("prerun") or ())
+    _set_kickoff(store, checklist, given.get("prerun") or ())
     steps = given.get("steps") or ()
     for step in steps.get("data", ()) if isinstance(steps, dict) else steps:
-        checklist = replace(checklist, steps=(*checklist.steps, new_step(store, checklist, step)))
+        checklist.steps.append(new_step(store, checklist, step))
     return save(store, checklist)
 
 
@@ -97,12 +91,15 @@ def update(store: Store, checklist: Checklist, given: Mapping[str, Any]) -> Chec
     """Change a template; members and groups that are not sent are removed (tallyfy/mcp-public, from the source)."""
     changed = CHECKLIST.update(checklist, {"users": (), "groups": (), **given})
     _check(store, changed)
-    return save(store, _with_kickoff(store, changed, given.get("prerun") or ()))
+    _set_kickoff(store, changed, given.get("prerun") or ())
+    return save(store, changed)
 
 
 def save(store: Store, checklist: Checklist) -> Checklist:
-    """Keep a new or changed template."""
-    checklist = replace(checklist, last_updated=store.now())
+    """Keep a new template, or a changed copy of one."""
+    for position, step in enumerate(checklist.steps, start=1):
+        step.position = position
+    checklist.last_updated = store.now()
     store.checklists[checklist.id] = checklist
     store.changed()
     return checklist
@@ -117,22 +114,10 @@ def clone(store: Store, checklist: Checklist, title: str | None) -> Checklist:
     for old_id in (checklist.id, *(each.id for each in parts)):
         text = text.replace(f'"{old_id}"', f'"{store.new_id()}"')
     copy = adapter.validate_json(text)
-    alias = f"{checklist.alias}-{store.new_increment()}"
-    title = title or f"{checklist.title} (copy)"
-    return save(store, replace(copy, title=title, alias=alias, created_at=store.now()))
-
-
-def delete(store: Store, caller: Caller, checklist_id: str) -> None:
-    """Delete an archived template for good; only an admin can."""
-    checklist = store.checklists.get(checklist_id)
-    if checklist is None:
-        raise not_found()
-    if caller.member.role is not Role.ADMIN:
-        raise RefusedError(403, "You don't have permission to delete this template.")
-    if checklist.archived_at is None:
-        raise RefusedError(422, "The template must be archived before it can be deleted permanently.")
-    del store.checklists[checklist_id]
-    store.changed()
+    copy.title = title or f"{checklist.title} (copy)"
+    copy.alias = f"{checklist.alias}-{store.new_increment()}"
+    copy.created_at = store.now()
+    return save(store, copy)
 
 
 def new_step(store: Store, checklist: Checklist, given: Mapping[str, Any]) -> Step:
@@ -140,23 +125,24 @@ def new_step(store: Store, checklist: Checklist, given: Mapping[str, Any]) -> St
     step = STEP.create(
         _step_fields(given),
         id=store.new_id(),
-        alias=f"{slug(str(given.get('title')))}-{store.new_increment()}",
+        alias=_alias(store, given.get("title")),
         position=len(checklist.steps) + 1,
     )
-    _check_owners(store, step)
-    return replace(step, captures=tuple(new_field(store, each) for each in given.get("captures") or ()))
+    _check_owners(store, step.owners)
+    step.captures = [new_field(store, each) for each in given.get("captures") or ()]
+    return step
 
 
 def changed_step(store: Store, step: Step, given: Mapping[str, Any]) -> Step:
     """Return a step with changes; assignees that are not sent are removed (the official SDK, from the source)."""
     changed = STEP.update(step, _step_fields(given))
-    _check_owners(store, changed)
+    _check_owners(store, changed.owners)
     return changed
 
 
 def new_field(store: Store, given: Mapping[str, Any]) -> FormField:
     """Return a new form field."""
-    alias = f"{slug(str(given.get('label')))}-{store.new_increment()}"
+    alias = _alias(store, given.get("label"))
     return _checked(FORM_FIELD.create(given, id=store.new_id(), alias=alias))
 
 
@@ -169,33 +155,18 @@ def new_rule(
     store: Store, checklist: Checklist, given: Mapping[str, Any], rule_id: str | None = None
 ) -> Rule:
     """Return a rule of a template; an update has all of a rule, with the id that it has."""
-    try:
-        values = {
-            "id": rule_id or store.new_id(),
-            "alias": given["automated_alias"],
-            "conditions": [
-                {
-                    "subject": each["conditionable_type"],
-                    "subject_id": each["conditionable_id"],
-                    "operation": each["operation"],
-                    "statement": each.get("statement") or "",
-                    "logic": each.get("logic") or "and",
-                }
-                for each in given["conditions"]
-            ],
-            "actions": [
-                {
-                    "verb": each["action_verb"],
-                    "target_step_id": part(checklist.steps, each["target_step_id"]).id,
-                    "assignees": each.get("assignees") or {},
-                    "deadline": _duration("deadline", each["deadline"]) if each.get("deadline") else None,
-                }
-                for each in given["then_actions"]
-            ],
-        }
-    except KeyError as error:
-        raise invalid({error.args[0]: [f"The {error.args[0]} field is required."]}) from None
-    return Writable(Rule, tuple(values)).create(values)
+    parts = {
+        name: [{key: value for key, value in each.items() if value is not None} for each in given[name]]
+        for name in ("conditions", "then_actions")
+        if given.get(name)
+    }
+    for action in parts.get("then_actions", ()):
+        if deadline := action.pop("deadline", None):
+            action["deadline"] = _duration("deadline", deadline)
+    rule = RULE.create({**given, **parts}, id=rule_id or store.new_id())
+    for target in rule.then_actions:
+        part(checklist.steps, target.target_step_id)
+    return rule
 
 
 def part(parts: Iterable[_Part], part_id: str) -> _Part:
@@ -206,29 +177,20 @@ def part(parts: Iterable[_Part], part_id: str) -> _Part:
     raise not_found()
 
 
-def without(parts: Iterable[_Part], part_id: str) -> tuple[_Part, ...]:
-    """Return the parts without one."""
-    return tuple(each for each in parts if each.id != part_id)
+def put(parts: list[_Part], item: _Part) -> None:
+    """Put a changed part in the place of the one with its id, or a new one at the end."""
+    index = next((index for index, each in enumerate(parts) if each.id == item.id), len(parts))
+    parts[index : index + 1] = [item]
 
 
-def replaced(parts: Iterable[_Part], changed: _Part) -> tuple[_Part, ...]:
-    """Return the parts with the changed one in the place of the one with its id."""
-    return tuple(changed if each.id == changed.id else each for each in parts)
+def place(parts: list[_Part], item: _Part, position: Any) -> None:
+    """Put a part at a position, counted from 1; the last place if it is none."""
+    if item in parts:
+        parts.remove(item)
+    parts.insert(position - 1 if isinstance(position, int) and position > 0 else len(parts), item)
 
 
-def placed(parts: Iterable[_Part], moved: _Part, position: Any) -> tuple[_Part, ...]:
-    """Return the parts with one at a position, counted from 1; the last place if it is none."""
-    others: list[_Part] = list(without(parts, moved.id))
-    others.insert(position - 1 if isinstance(position, int) and position > 0 else len(others), moved)
-    return tuple(others)
-
-
-def numbered(steps: Iterable[Step]) -> tuple[Step, ...]:
-    """Return steps with their positions in this order."""
-    return tuple(replace(step, position=number) for number, step in enumerate(steps, start=1))
-
-
-def _with_kickoff(store: Store, checklist: Checklist, given: Iterable[Mapping[str, Any]]) -> Checklist:
+def _set_kickoff(store: Store, checklist: Checklist, given: Iterable[Mapping[str, Any]]) -> None:
     """Add and change kick-off fields; one that is not sent stays, since a DELETE of its own removes it."""
     fields = {field.id: field for field in checklist.prerun}
     order = {}
@@ -237,8 +199,7 @@ def _with_kickoff(store: Store, checklist: Checklist, given: Iterable[Mapping[st
         field = changed_field(known, each) if known else new_field(store, each)
         fields[field.id] = field
         order[field.id] = each.get("position") or position
-    ordered = sorted(fields.values(), key=lambda field: order.get(field.id, len(fields)))
-    return replace(checklist, prerun=tuple(ordered))
+    checklist.prerun = sorted(fields.values(), key=lambda field: order.get(field.id, len(fields)))
 
 
 def _step_fields(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,16 +221,14 @@ def _duration(name: str, given: Any) -> timedelta:
 
 
 def _check(store: Store, checklist: Checklist) -> None:
-    errors = store.check_owners(Owners(users=checklist.users, groups=checklist.groups))
+    _check_owners(store, Owners(users=checklist.users, groups=checklist.groups))
     folder = store.folders.get(checklist.folder_id or "")
     if checklist.folder_id is not None and (folder is None or folder.folder_type != "checklist"):
-        errors["folder_id"] = ["The selected folder id is invalid."]
-    if errors:
-        raise invalid({name.removeprefix("owners."): messages for name, messages in errors.items()})
+        raise invalid({"folder_id": ["The selected folder id is invalid."]})
 
 
-def _check_owners(store: Store, step: Step) -> None:
-    if errors := store.check_owners(step.owners):
+def _check_owners(store: Store, owners: Owners) -> None:
+    if errors := store.check_owners(owners):
         raise invalid({name.removeprefix("owners."): messages for name, messages in errors.items()})
 
 
@@ -280,3 +239,9 @@ def _checked(field: FormField) -> FormField:
     if field.field_type is FieldType.TABLE and not field.columns:
         raise invalid({"columns": ["The columns field is required."]})
     return field
+
+
+def _alias(store: Store, title: Any) -> str:
+    """Return an alias for a title: ``legal-review-1001`` for *Legal review*."""
+    name = re.sub(r"[^a-z0-9]+", "-", str(title).casefold()).strip("-")
+    return f"{name}-{store.new_increment()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -73,8 +72,3 @@ class Writable(Generic[_Item]):
     @cached_property
     def _names(self) -> list[str]:
         return [field.name for field in dataclasses.fields(self.model)]  # type: ignore[arg-type]
-
-
-def slug(text: str) -> str:
-    """Return an alias for a title: ``legal-review`` for *Legal review*."""
-    return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-")

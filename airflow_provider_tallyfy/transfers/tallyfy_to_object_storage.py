@@ -171,8 +171,8 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
             since, until = _moment(self.since, "since"), _moment(self.until, "until")
             if since is not None and until is not None and since >= until:
                 raise ValueError(
-                    f"since ({since}) must be earlier than until ({until}). In Airflow 3, a DAG with a cron schedule has "
-                    "no data interval, unless its timetable is CronDataIntervalTimetable."
+                    f"since ({since}) must be earlier than until ({until}). In Airflow 3, a DAG with a cron schedule "
+                    "has no data interval, unless its timetable is CronDataIntervalTimetable."
                 )
             if until is not None and until > now + timedelta(minutes=1):
                 raise ValueError(f"until ({until}) is in the future.")

@@ -13,7 +13,6 @@ import pytest
 import requests
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-from airflow_provider_tallyfy.sandbox.model import Role
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.waiting import watcher
@@ -300,7 +299,7 @@ def test_a_light_member_s_waits_go_on_without_the_feed(town, scene, caplog):
     caplog.set_level(logging.WARNING)
 
     async def play(triggerer, clock):
-        light = next(member for member in town.server.store.members.values() if member.role is Role.LIGHT)
+        light = next(member for member in town.server.store.members.values() if member.role == "Light")
         town.control("POST", "tokens", token="light-token", user_id=light.id)
         ids = town.launch(5)
         for run_id in ids:

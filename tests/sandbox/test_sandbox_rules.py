@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_provider_tallyfy.sandbox.model import Action, Condition, Operation, Owners, Rule, Subject, Verb
+from airflow_provider_tallyfy.sandbox.model import Action, Condition, Owners, Rule
 from airflow_provider_tallyfy.sandbox.rules import apply_rules
 from airflow_provider_tallyfy.sandbox.seeds import (
     ONBOARDING_CHECKLIST_ID,
@@ -114,24 +114,24 @@ def test_the_template_shows_its_rules(client):
 @pytest.mark.parametrize(
     ("operation", "statement", "holds"),
     [
-        (Operation.EQUALS, "Business", True),
-        (Operation.EQUALS, "Starter", False),
-        (Operation.NOT_EQUALS, "Starter", True),
-        (Operation.CONTAINS, "sine", True),
-        (Operation.CONTAINS, "x", False),
-        (Operation.IS_EMPTY, "", False),
-        (Operation.IS_NOT_EMPTY, "", True),
-        (Operation.APPROVED, "", False),
+        ("equals", "Business", True),
+        ("equals", "Starter", False),
+        ("not_equals", "Starter", True),
+        ("contains", "sine", True),
+        ("contains", "x", False),
+        ("is_empty", "", False),
+        ("is_not_empty", "", True),
+        ("approved", "", False),
     ],
 )
-@pytest.mark.parametrize("subject", [Subject.PRERUN, Subject.CAPTURE])
+@pytest.mark.parametrize("subject", ["Prerun", "Capture"])
 def test_how_a_field_is_compared(operation, statement, holds, subject):
     run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
-    field_id = PLAN if subject is Subject.PRERUN else f"5eed0004{5:024x}"
+    field_id = PLAN if subject == "Prerun" else f"5eed0004{5:024x}"
     first, target, *_ = run.tasks.values()
     first.taskdata[field_id] = "Business"
     rule = Rule(
-        "r", "r", (Condition(subject, field_id, operation, statement),), (Action(Verb.HIDE, target.step_id),)
+        "r", "r", (Condition(subject, field_id, operation, statement),), (Action("hide", target.step_id),)
     )
     run.checklist = replace(run.checklist, rules=(rule,))
     apply_rules(run, run.created_at)
@@ -141,21 +141,21 @@ def test_how_a_field_is_compared(operation, statement, holds, subject):
 @pytest.mark.parametrize(
     ("operation", "is_approved", "holds"),
     [
-        (Operation.COMPLETED, True, True),
-        (Operation.COMPLETED, False, True),
-        (Operation.APPROVED, True, True),
-        (Operation.APPROVED, False, False),
-        (Operation.REJECTED, True, False),
-        (Operation.REJECTED, False, True),
-        (Operation.EQUALS, True, False),
+        ("completed", True, True),
+        ("completed", False, True),
+        ("approved", True, True),
+        ("approved", False, False),
+        ("rejected", True, False),
+        ("rejected", False, True),
+        ("equals", True, False),
     ],
 )
 def test_how_a_step_is_judged_once_it_is_completed(operation, is_approved, holds):
     run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
     review, target, *_ = (task for task in run.tasks.values() if task.alias != "collect_documents")
-    condition = Condition(Subject.STEP, review.step_id, operation, "any_time")
+    condition = Condition("Step", review.step_id, operation, "any_time")
     run.checklist = replace(
-        run.checklist, rules=(Rule("r", "r", (condition,), (Action(Verb.HIDE, target.step_id),)),)
+        run.checklist, rules=(Rule("r", "r", (condition,), (Action("hide", target.step_id),)),)
     )
     apply_rules(run, run.created_at)
     assert not target.hidden
@@ -167,10 +167,10 @@ def test_how_a_step_is_judged_once_it_is_completed(operation, is_approved, holds
 def test_a_condition_on_what_is_not_there_never_holds():
     run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
     target = next(iter(run.tasks.values()))
-    for subject, operation in ((Subject.STEP, Operation.COMPLETED), (Subject.CAPTURE, Operation.IS_EMPTY)):
+    for subject, operation in (("Step", "completed"), ("Capture", "is_empty")):
         condition = Condition(subject, "f" * 32, operation, "any_time")
         run.checklist = replace(
-            run.checklist, rules=(Rule("r", "r", (condition,), (Action(Verb.HIDE, target.step_id),)),)
+            run.checklist, rules=(Rule("r", "r", (condition,), (Action("hide", target.step_id),)),)
         )
         apply_rules(run, run.created_at)
         assert not target.hidden
@@ -187,22 +187,22 @@ def with_rules(client, *rules):
     return client.launch()["id"]
 
 
-def after_the_notes(operation=Operation.COMPLETED, clause="any_time", **action):
-    conditions = (Condition(Subject.STEP, STEPS[0], operation, clause),)
+def after_the_notes(operation="completed", clause="any_time", **action):
+    conditions = (Condition("Step", STEPS[0], operation, clause),)
     return Rule("r", "r", conditions, (Action(target_step_id=STEPS[2], **action),))
 
 
 @pytest.mark.parametrize(
     ("verb", "assignees", "expected"),
     [
-        (Verb.ASSIGN, Owners((1001, 1003), groups=("g",)), ([1003, 1001], ["press@example.org"], ["g"])),
-        (Verb.ASSIGN_ONLY, Owners((1001,)), ([1001], [], [])),
-        (Verb.UNASSIGN, Owners((1003,)), ([], ["press@example.org"], [])),
-        (Verb.CLEAR_ASSIGNEES, Owners(), ([], [], [])),
+        ("assign", Owners((1001, 1003), groups=("g",)), ([1003, 1001], ["press@example.org"], ["g"])),
+        ("assign_only", Owners((1001,)), ([1001], [], [])),
+        ("unassign", Owners((1003,)), ([], ["press@example.org"], [])),
+        ("clear_assignees", Owners(), ([], [], [])),
     ],
 )
 def test_a_rule_assigns(client, verb, assignees, expected):
-    run_id = with_rules(client, after_the_notes(verb=verb, assignees=assignees))
+    run_id = with_rules(client, after_the_notes(action_verb=verb, assignees=assignees))
     client.complete(run_id, "prepare_release_notes")
     task = client.tasks(run_id)["announce_release"]
     assert task["owners"] == dict(zip(("users", "guests", "groups"), expected, strict=True))
@@ -211,7 +211,7 @@ def test_a_rule_assigns(client, verb, assignees, expected):
 
 
 def test_a_rule_moves_a_deadline_once_and_to_a_working_day(client):
-    run_id = with_rules(client, after_the_notes(verb=Verb.DEADLINE, deadline=timedelta(days=1)))
+    run_id = with_rules(client, after_the_notes(action_verb="deadline", deadline=timedelta(days=1)))
     client.control("POST", "/clock", {"set": "2027-01-01T12:00:00Z"})
     client.complete(run_id, "prepare_release_notes")
     tasks = client.tasks(run_id)
@@ -224,7 +224,7 @@ def test_a_rule_moves_a_deadline_once_and_to_a_working_day(client):
 
 
 def test_a_rule_leaves_a_deadline_that_was_set_by_hand(client):
-    with_rules(client, after_the_notes(verb=Verb.DEADLINE, deadline=timedelta(days=1)))
+    with_rules(client, after_the_notes(action_verb="deadline", deadline=timedelta(days=1)))
     by_hand = {"deadline": "2027-01-08T12:00:00Z", "deadline_set_by_hand": True}
     run_id = client.launch(tasks={STEPS[2]: by_hand})["id"]
     client.complete(run_id, "prepare_release_notes")
@@ -232,8 +232,8 @@ def test_a_rule_leaves_a_deadline_that_was_set_by_hand(client):
 
 
 def test_a_rule_reopens_a_task_and_with_it_a_finished_run(client):
-    rejected = Condition(Subject.STEP, STEPS[1], Operation.REJECTED, "any_time")
-    run_id = with_rules(client, Rule("r", "r", (rejected,), (Action(Verb.REOPEN, STEPS[0]),)))
+    rejected = Condition("Step", STEPS[1], "rejected", "any_time")
+    run_id = with_rules(client, Rule("r", "r", (rejected,), (Action("reopen", STEPS[0]),)))
     client.complete(run_id, "prepare_release_notes")
     client.complete(run_id, "announce_release")
     client.decide(run_id, is_approved=False)
@@ -242,7 +242,7 @@ def test_a_rule_reopens_a_task_and_with_it_a_finished_run(client):
 
 
 def test_a_condition_on_a_step_needs_a_time(client):
-    run_id = with_rules(client, after_the_notes(clause="", verb=Verb.HIDE))
+    run_id = with_rules(client, after_the_notes(clause="", action_verb="hide"))
     client.complete(run_id, "prepare_release_notes")
     assert client.tasks(run_id)["announce_release"]["status"] == "not-started"
 
@@ -260,8 +260,8 @@ def test_when_a_step_ended(clause, late_by, holds):
     run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
     first, target, *_ = run.tasks.values()
     first.completed_at = first.deadline + timedelta(hours=late_by)
-    condition = Condition(Subject.STEP, first.step_id, Operation.COMPLETED, clause)
-    rule = Rule("r", "r", (condition,), (Action(Verb.HIDE, target.step_id),))
+    condition = Condition("Step", first.step_id, "completed", clause)
+    rule = Rule("r", "r", (condition,), (Action("hide", target.step_id),))
     run.checklist = replace(run.checklist, rules=(rule,))
     apply_rules(run, run.created_at)
     assert target.hidden is holds
@@ -272,18 +272,18 @@ def test_conditions_are_joined(logic, holds):
     run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
     target = list(run.tasks.values())[1]
     conditions = (
-        Condition(Subject.PRERUN, PLAN, Operation.EQUALS, "Starter"),
-        Condition(Subject.PRERUN, PLAN, Operation.EQUALS_ANY, "Business, Enterprise", logic),
+        Condition("Prerun", PLAN, "equals", "Starter"),
+        Condition("Prerun", PLAN, "equals_any", "Business, Enterprise", logic),
     )
-    rule = Rule("r", "r", conditions, (Action(Verb.HIDE, target.step_id),))
+    rule = Rule("r", "r", conditions, (Action("hide", target.step_id),))
     run.checklist = replace(run.checklist, rules=(rule,))
     apply_rules(run, run.created_at)
     assert target.hidden is holds
 
 
 def test_what_is_hidden_at_the_launch_is_not_in_the_feed(client):
-    always = Condition(Subject.PRERUN, f"5eed000a{1:024x}", Operation.IS_EMPTY)
-    run_id = with_rules(client, Rule("r", "r", (always,), (Action(Verb.HIDE, STEPS[2]),)))
+    always = Condition("Prerun", f"5eed000a{1:024x}", "is_empty")
+    run_id = with_rules(client, Rule("r", "r", (always,), (Action("hide", STEPS[2]),)))
     assert client.tasks(run_id)["announce_release"]["status"] == "auto-skipped"
     feed = client.data("/activity-feeds", entity_type="run", entity_id=run_id)
     assert [entry["type"] for entry in feed] == [["Process"]]

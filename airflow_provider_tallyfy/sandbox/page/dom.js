@@ -4,17 +4,48 @@
  * and a control that a person has changed keeps what they entered. Text only ever becomes text nodes.
  */
 
-/** Build an element; attributes that are null, undefined or false are left out, true means present. */
-export function h(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (value === true) element.setAttribute(name, "");
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
+const templates = new WeakMap();
+// A private-use character, which no template has, marks where a value goes.
+const HOLE = /\uE000(\d+)\uE000/;
+
+/**
+ * Build what a template literal says: one element, or a list of them.
+ *
+ * An attribute whose value is null, undefined or false is left out, and true makes it present. In the content, lists
+ * are flattened, and nulls, undefined and false left out. Line breaks with their indentation are no content.
+ */
+export function html(strings, ...values) {
+  if (!templates.has(strings)) {
+    const template = document.createElement("template");
+    template.innerHTML = strings.reduce((text, next, index) => `${text}\uE000${index - 1}\uE000${next}`);
+    templates.set(strings, template);
   }
-  element.append(
-    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
-  );
-  return element;
+  const content = document.importNode(templates.get(strings).content, true);
+  const walker = document.createTreeWalker(content, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+  const nodes = [];
+  while (walker.nextNode()) nodes.push(walker.currentNode);
+  for (const node of nodes) {
+    if (node.nodeType === Node.TEXT_NODE) node.replaceWith(...filled(node.data, values));
+    else for (const attribute of [...node.attributes]) fillAttribute(node, attribute, values);
+  }
+  return content.childNodes.length === 1 ? content.firstChild : [...content.childNodes];
+}
+
+function filled(text, values) {
+  return text
+    .split(HOLE)
+    .map((part, index) => (index % 2 ? values[part] : part.replace(/^\s*\n\s*|\s*\n\s*$/g, "")))
+    .flat(Infinity)
+    .filter((part) => part !== null && part !== undefined && part !== false && part !== "");
+}
+
+function fillAttribute(element, { name, value }, values) {
+  const parts = value.split(HOLE);
+  if (parts.length === 1) return;
+  const isWhole = parts.length === 3 && parts[0] === "" && parts[2] === "";
+  const wanted = isWhole ? values[parts[1]] : parts.map((part, index) => (index % 2 ? values[part] : part)).join("");
+  if (wanted === null || wanted === undefined || wanted === false) element.removeAttribute(name);
+  else element.setAttribute(name, wanted === true ? "" : wanted);
 }
 
 /** Make the children of `root` equal to `content`. */

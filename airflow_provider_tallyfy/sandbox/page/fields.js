@@ -3,7 +3,7 @@
  * value that the API wants back. Only what a person changed is sent, so that other answers are not overwritten.
  */
 
-import { controls, h, isChanged } from "./dom.js";
+import { controls, html, isChanged } from "./dom.js";
 
 const LINE = { show: (value) => asLine(value), read: (text) => text };
 
@@ -33,34 +33,40 @@ const SINGLE = {
 /** The element for a field, with its label, its guidance and what the server has against its value. */
 export function fieldElement(prefix, field, { value, problem, directory }) {
   const id = `${prefix}-${field.id}`;
-  const hints = [field.guidance, SINGLE[field.field_type]?.hint].filter(Boolean);
-  const described = [hints.length > 0 && `${id}-hint`, problem && `${id}-problem`].filter(Boolean).join(" ");
-  const state = {
-    id,
-    name: id,
-    "aria-describedby": described || null,
-    "aria-required": field.required ? "true" : null,
-    "aria-invalid": problem ? "true" : null,
-    autocomplete: "off",
-  };
-  const notes = [
-    hints.length > 0 && h("p", { class: "hint", id: `${id}-hint`, "data-key": "hint" }, hints.join(" ")),
-    problem && h("p", { class: "problem", id: `${id}-problem`, "data-key": "problem" }, problem),
-  ];
-  const shell = { class: "field", "data-key": field.id, "data-field": field.id, "data-type": field.field_type };
+  const hint = [field.guidance, SINGLE[field.field_type]?.hint].filter(Boolean).join(" ");
+  const described = [hint && `${id}-hint`, problem && `${id}-problem`].filter(Boolean).join(" ") || null;
   const group = GROUPS[field.field_type];
+  const label = html`
+    ${field.label}
+    ${
+      field.required &&
+      html`
+        <span class="required" aria-hidden="true" title="Required">*</span>
+        <span class="visually-hidden"> (required)</span>`
+    }`;
+  const notes = html`
+    ${hint && html`<p class="hint" id="${id}-hint" data-key="hint">${hint}</p>`}
+    ${problem && html`<p class="problem" id="${id}-problem" data-key="problem">${problem}</p>`}`;
   if (group !== undefined) {
-    const groupState = { "aria-describedby": state["aria-describedby"] };
-    return h(
-      "fieldset",
-      { ...shell, ...groupState, id },
-      h("legend", {}, labelOf(field)),
-      group(id, field, value, problem),
-      notes,
-    );
+    return html`
+      <fieldset class="field" data-key=${field.id} data-field=${field.id} data-type=${field.field_type} id=${id}
+        aria-describedby=${described}>
+        <legend>${label}</legend>
+        ${group(id, field, value, problem)}
+        ${notes}
+      </fieldset>`;
   }
-  const control = h("div", { class: "control", "data-key": "control" }, single(field, state, value, directory));
-  return h("div", shell, h("label", { for: id }, labelOf(field)), control, notes);
+  const control = single(id, field, value, directory);
+  control.setAttribute("autocomplete", "off");
+  if (described) control.setAttribute("aria-describedby", described);
+  if (field.required) control.setAttribute("aria-required", "true");
+  if (problem) control.setAttribute("aria-invalid", "true");
+  return html`
+    <div class="field" data-key=${field.id} data-field=${field.id} data-type=${field.field_type}>
+      <label for=${id}>${label}</label>
+      <div class="control" data-key="control">${control}</div>
+      ${notes}
+    </div>`;
 }
 
 /** What a person changed within `form`: values by field id, and what is wrong with them before they are sent. */
@@ -107,64 +113,45 @@ const GROUPS = {
     const selected = new Set((value ?? []).filter((option) => option.selected === true).map((option) => option.id));
     return choices(id, field, "checkbox", problem, (option) => selected.has(option.id));
   },
-  table: (id, field, value, problem) =>
-    h(
-      "div",
-      { class: "columns" },
-      field.columns.map((column, index) =>
-        h(
-          "label",
-          { "data-key": column.id },
-          h("span", {}, column.label),
-          h("input", {
-            type: "text",
-            name: `${id}-${column.id}`,
-            value: asLine(value?.[index]),
-            "aria-invalid": problem ? "true" : null,
-            autocomplete: "off",
-          }),
-        ),
-      ),
-    ),
+  table: (id, field, value, problem) => html`
+    <div class="columns">
+      ${field.columns.map(
+        (column, index) => html`
+          <label data-key=${column.id}>
+            <span>${column.label}</span>
+            <input type="text" name="${id}-${column.id}" value=${asLine(value?.[index])} autocomplete="off"
+              aria-invalid=${problem && "true"}>
+          </label>`,
+      )}
+    </div>`,
 };
 
 function choices(id, field, type, problem, isChosen) {
-  return h(
-    "div",
-    { class: "choices" },
-    field.options.map((option) =>
-      h(
-        "label",
-        { class: "choice", "data-key": option.id },
-        h("input", {
-          type,
-          name: id,
-          value: String(option.id),
-          checked: isChosen(option),
-          "aria-invalid": problem ? "true" : null,
-        }),
-        h("span", {}, option.text),
-      ),
-    ),
+  const options = field.options.map(
+    (option) => html`
+      <label class="choice" data-key=${option.id}>
+        <input type=${type} name=${id} value=${option.id} checked=${isChosen(option)} aria-invalid=${problem && "true"}>
+        <span>${option.text}</span>
+      </label>`,
   );
+  return html`<div class="choices">${options}</div>`;
 }
 
-function single(field, state, value, directory) {
-  if (field.field_type === "textarea") {
-    return h("textarea", { ...state, rows: 3 }, String(value ?? "").replace(/\r\n?/g, "\n"));
-  }
+function single(id, field, value, directory) {
+  if (field.field_type === "textarea")
+    return html`<textarea id=${id} name=${id} rows="3">${String(value ?? "").replace(/\r\n?/g, "\n")}</textarea>`;
   if (field.field_type === "dropdown") {
-    return h(
-      "select",
-      state,
-      h("option", { value: "", selected: !value }, "Choose…"),
-      field.options.map((option) =>
-        h("option", { value: String(option.id), selected: option.id === value?.id }, option.text),
-      ),
+    const options = field.options.map(
+      (option) => html`<option value=${option.id} selected=${option.id === value?.id}>${option.text}</option>`,
     );
+    return html`
+      <select id=${id} name=${id}>
+        <option value="" selected=${!value}>Choose…</option>
+        ${options}
+      </select>`;
   }
   const kind = SINGLE[field.field_type] ?? SINGLE.text;
-  return h("input", { ...state, type: kind.type, value: kind.show(value, directory) });
+  return html`<input id=${id} name=${id} type=${kind.type} value=${kind.show(value, directory)}>`;
 }
 
 function read(field, inputs, directory) {
@@ -185,14 +172,6 @@ function read(field, inputs, directory) {
     default:
       return (SINGLE[field.field_type] ?? SINGLE.text).read(inputs[0].value, directory);
   }
-}
-
-function labelOf(field) {
-  return [
-    field.label,
-    field.required && h("span", { class: "required", "aria-hidden": "true", title: "Required" }, "*"),
-    field.required && h("span", { class: "visually-hidden" }, " (required)"),
-  ];
 }
 
 function asLine(value) {

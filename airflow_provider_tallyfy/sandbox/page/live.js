@@ -1,47 +1,28 @@
 /**
- * Knowing at once that something changed. The server's event stream says so; while there is none, the page polls
- * every two seconds by itself and tries to have the stream again, so that a restarted server is picked up.
+ * Knowing at once that something changed: the server's event stream says so. The browser opens a broken stream again by
+ * itself, so that a restarted server is picked up, unless the server refused it.
  *
  * A hidden tab does not listen: a browser has six connections to one server, for all tabs together.
  */
 
-const POLL_INTERVAL = 2000;
+const RETRY_AFTER = 2000;
 
 /** Call `onChange` whenever something may have changed, and at once. */
 export function follow(onChange) {
   let stream = null;
-  let timer = null;
 
   function listen() {
+    stream?.close();
+    if (document.hidden) return;
     stream = new EventSource("/_page/events");
-    stream.onopen = stopPolling;
     stream.onmessage = onChange;
-    stream.onerror = () => {
-      stopListening();
-      timer ??= setInterval(poll, POLL_INTERVAL);
+    stream.onerror = ({ target }) => {
+      if (target.readyState === EventSource.CLOSED && target === stream) setTimeout(listen, RETRY_AFTER);
       onChange();
     };
-  }
-
-  function poll() {
     onChange();
-    if (stream === null) listen();
   }
 
-  function stopListening() {
-    stream?.close();
-    stream = null;
-  }
-
-  function stopPolling() {
-    clearInterval(timer);
-    timer = null;
-  }
-
-  document.addEventListener("visibilitychange", () => {
-    stopListening();
-    stopPolling();
-    if (!document.hidden) poll();
-  });
-  poll();
+  document.addEventListener("visibilitychange", listen);
+  listen();
 }

@@ -6,7 +6,7 @@
 
 import { call, get, openSession, Refusal, Unreachable } from "./api.js";
 import { Directory } from "./directory.js";
-import { forgetTouches, h, patch, remember } from "./dom.js";
+import { forgetTouches, html, patch, remember } from "./dom.js";
 import { readChanges } from "./fields.js";
 import * as launch from "./launch.js";
 import { follow } from "./live.js";
@@ -72,17 +72,12 @@ async function begin() {
   document.getElementById("acting").textContent = `Acting as ${me.full_name ?? `${me.first_name} ${me.last_name}`}`;
   patch(
     document.getElementById("bottom"),
-    h("p", {}, "The stand-in for Tallyfy's own app, on this machine. What is in it is gone when the sandbox stops."),
-    h(
-      "p",
-      {},
-      "API ",
-      h("code", {}, `${location.origin}/api`),
-      " · organization ",
-      h("code", {}, session.organization),
-      " · next_task as ",
-      h("code", {}, session.next_task),
-    ),
+    html`
+      <p>The stand-in for Tallyfy's own app, on this machine. What is in it is gone when the sandbox stops.</p>
+      <p>
+        API <code>${location.origin}/api</code> · organization <code>${session.organization}</code> · next_task
+        as <code>${session.next_task}</code>
+      </p>`,
   );
 }
 

@@ -1,7 +1,7 @@
 /** The list of processes: which there are, how far each is, and what it waits for. */
 
 import { list, nextTask } from "./api.js";
-import { h } from "./dom.js";
+import { html } from "./dom.js";
 import { counted, distance, isPast, ownerNames, progress, runStatus, when } from "./words.js";
 
 const PAGE_SIZE = 50;
@@ -64,65 +64,38 @@ export function title() {
 
 /** The list as elements. */
 export function view({ filter, query, counts, runs }, { directory }) {
-  return [
-    h(
-      "div",
-      { class: "heading", "data-key": "heading" },
-      h("h1", { tabindex: "-1", id: "page-title" }, "Processes"),
-      h(
-        "form",
-        { role: "search", "data-submit": "search", class: "search" },
-        h("label", { class: "visually-hidden", for: "search" }, "Search processes by name"),
-        h("input", {
-          type: "search",
-          id: "search",
-          name: "search",
-          value: query,
-          placeholder: "Search by name",
-          autocomplete: "off",
-          "data-input": "search",
-        }),
-      ),
-    ),
-    h(
-      "nav",
-      { class: "filters", "aria-label": "Which processes", "data-key": "filters" },
-      Object.entries(FILTERS).map(([name, { label }]) =>
-        h(
-          "button",
-          {
-            type: "button",
-            class: "filter",
-            "data-action": "filter",
-            "data-filter": name,
-            "data-key": name,
-            "aria-pressed": String(name === filter),
-          },
-          label,
-          " ",
-          h("span", { class: "count" }, String(counts[name])),
-        ),
-      ),
-    ),
-    runs.length === 0
-      ? h(
-          "p",
-          { class: "empty", "data-key": "empty" },
-          query ? `Nothing here is called “${query}”.` : FILTERS[filter].empty,
-        )
-      : h(
-          "ul",
-          { class: "processes", "data-key": "processes" },
-          runs.map((run) => row(run, directory)),
-        ),
-    counts[filter] > runs.length &&
-      h(
-        "p",
-        { class: "more", "data-key": "more" },
-        h("span", {}, `${runs.length} of ${counted(counts[filter], "process", "processes")} shown`),
-        h("button", { type: "button", class: "button", "data-action": "more" }, "Show more"),
-      ),
-  ];
+  const none = query ? `Nothing here is called “${query}”.` : FILTERS[filter].empty;
+  return html`
+    <div class="heading" data-key="heading">
+      <h1 tabindex="-1" id="page-title">Processes</h1>
+      <form role="search" data-submit="search" class="search">
+        <label class="visually-hidden" for="search">Search processes by name</label>
+        <input type="search" id="search" name="search" value=${query} placeholder="Search by name"
+          autocomplete="off" data-input="search">
+      </form>
+    </div>
+    <nav class="filters" aria-label="Which processes" data-key="filters">
+      ${Object.entries(FILTERS).map(
+        ([name, { label }]) => html`
+          <button type="button" class="filter" data-action="filter" data-filter=${name} data-key=${name}
+            aria-pressed=${String(name === filter)}>
+            ${label} <span class="count">${counts[name]}</span>
+          </button>`,
+      )}
+    </nav>
+    ${
+      runs.length === 0
+        ? html`<p class="empty" data-key="empty">${none}</p>`
+        : html`<ul class="processes" data-key="processes">${runs.map((run) => row(run, directory))}</ul>`
+    }
+    ${
+      counts[filter] > runs.length &&
+      html`
+        <p class="more" data-key="more">
+          <span>${runs.length} of ${counted(counts[filter], "process", "processes")} shown</span>
+          <button type="button" class="button" data-action="more">Show more</button>
+        </p>`
+    }`;
 }
 
 /** What is different in `after`, in sentences. */
@@ -138,58 +111,43 @@ export function changes(before, after) {
 }
 
 function row(run, directory) {
-  const { complete = 0, total = 0 } = run.progress;
-  return h(
-    "li",
-    { class: "process", "data-key": run.id, "data-run": run.id },
-    h(
-      "div",
-      { class: "process-what" },
-      h("h2", {}, h("a", { href: `#/processes/${encodeURIComponent(run.id)}` }, run.name)),
-      h("p", { class: "quiet" }, run.checklist_title),
-    ),
-    h(
-      "div",
-      { class: "process-state" },
-      h(
-        "p",
-        { class: "progress" },
-        h("span", { class: "badge", "data-status": run.status }, runStatus(run)),
-        h("span", {}, progress(run)),
-      ),
-      h("progress", {
-        value: String(complete),
-        max: String(Math.max(total, 1)),
-        "aria-label": `Progress of ${run.name}`,
-      }),
-    ),
-    h("div", { class: "process-next" }, next(run, directory)),
-  );
+  return html`
+    <li class="process" data-key=${run.id} data-run=${run.id}>
+      <div class="process-what">
+        <h2><a href="#/processes/${encodeURIComponent(run.id)}">${run.name}</a></h2>
+        <p class="quiet">${run.checklist_title}</p>
+      </div>
+      <div class="process-state">
+        <p class="progress">${progressText(run)}</p>
+        ${progressBar(run, `Progress of ${run.name}`)}
+      </div>
+      <div class="process-next">${next(run, directory)}</div>
+    </li>`;
+}
+
+/** A run's status, and how many of its tasks are done. */
+export function progressText(run) {
+  return html`<span class="badge" data-status=${run.status}>${runStatus(run)}</span><span>${progress(run)}</span>`;
+}
+
+/** How many of a run's tasks are done, as a bar. */
+export function progressBar({ progress: { complete = 0, total = 0 } }, label) {
+  return html`<progress value=${complete} max=${Math.max(total, 1)} aria-label=${label}></progress>`;
 }
 
 function next(run, directory) {
   const task = nextTask(run);
-  if (run.archived_at) return h("p", { class: "quiet" }, `Archived ${when(run.archived_at)}`);
+  if (run.archived_at) return html`<p class="quiet">Archived ${when(run.archived_at)}</p>`;
   if (task === null)
-    return h("p", { class: "quiet" }, run.completed_at ? `Finished ${when(run.completed_at)}` : "Nothing left to do");
+    return html`<p class="quiet">${run.completed_at ? `Finished ${when(run.completed_at)}` : "Nothing left to do"}</p>`;
   const owners = task.owners ?? run.tasks?.data.find(({ id }) => id === task.id)?.owners;
-  return [
-    h("p", { class: "next-title" }, h("span", { class: "quiet" }, "Next: "), task.title),
-    h(
-      "p",
-      { class: "quiet" },
-      ownerNames(owners, directory),
-      task.deadline && " · ",
-      task.deadline && due(task.deadline),
-    ),
-  ];
+  return html`
+    <p class="next-title"><span class="quiet">Next: </span>${task.title}</p>
+    <p class="quiet">${ownerNames(owners, directory)}${task.deadline && [" · ", due(task.deadline)]}</p>`;
 }
 
 /** A deadline with its distance, marked when it has passed. */
 export function due(deadline) {
-  return h(
-    "time",
-    { datetime: deadline, class: isPast(deadline) ? "late" : null },
-    `due ${when(deadline)}, ${distance(deadline)}`,
-  );
+  return html`
+    <time datetime=${deadline} class=${isPast(deadline) && "late"}>due ${when(deadline)}, ${distance(deadline)}</time>`;
 }

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from airflow_provider_tallyfy.sandbox import access, listing, serializers
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, named_client
+from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+    DataResponse,
+    Member,
+    SandboxStore,
+    named_client,
+)
+from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
 
-router = APIRouter()
+router = APIRouter(default_response_class=DataResponse)
 oauth = APIRouter()
 
 
 @router.get("/me")
 @router.get("/organizations/{organization}/me")
-async def me(store: SandboxStore, caller: Member) -> JSONResponse:
+async def me(store: SandboxStore, caller: Member) -> JSON:
     """Show the member who calls."""
-    return JSONResponse({"data": serializers.member(store, caller.member)})
+    return serializers.member(store, caller.member)
 
 
 @router.get("/me/organizations")
-async def my_organizations(
-    request: Request, store: SandboxStore, caller: Member, query: listing.Pages
-) -> JSONResponse:
+async def my_organizations(store: SandboxStore, caller: Member, query: listing.Pages) -> Response:
     """List the caller's organizations; there is one."""
-    return JSONResponse(listing.page([store], serializers.organization, query, request.url))
+    return query.answer([store], serializers.organization)
 
 
 @router.get("/organizations/{organization}")
-async def organization(store: SandboxStore, caller: Member) -> JSONResponse:
+async def organization(store: SandboxStore, caller: Member) -> JSON:
     """Show the organization."""
-    return JSONResponse({"data": serializers.organization(store)})
+    return serializers.organization(store)
 
 
 @router.post("/applications/{organization}/users/{email}/token", dependencies=[Depends(named_client)])

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi import Depends, Response
 
 from airflow_provider_tallyfy.sandbox import listing, schemas, serializers
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
-from airflow_provider_tallyfy.sandbox.model import CustomFieldKey, Role, Run, Task
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, Subject, answer
+from airflow_provider_tallyfy.sandbox.errors import invalid
+from airflow_provider_tallyfy.sandbox.model import CustomFieldKey, Run, Task
+from airflow_provider_tallyfy.sandbox.routes import dependencies
+from airflow_provider_tallyfy.sandbox.routes.dependencies import SandboxStore, Subject
+from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import Store
 
-router = APIRouter(prefix="/organizations/{organization}")
+router = dependencies.organization_router()
 _OF_RUN, _OF_TASK = "/runs/{run_id}/custom-fields", "/runs/{run_id}/tasks/{task_id}/custom-fields"
 
 
@@ -56,39 +57,34 @@ class SetValue(schemas.Body):
 
 
 @router.get("/custom-field-keys")
-async def list_keys(
-    request: Request, store: SandboxStore, caller: Member, query: listing.Pages
-) -> JSONResponse:
+async def list_keys(store: SandboxStore, query: listing.Pages) -> Response:
     """List the keys."""
     applies_to = query.given("applies_to")
     found = [key for key in store.custom_field_keys.values() if applies_to in (None, key.applies_to)]
-    return JSONResponse(listing.page(found, serializers.custom_field_key, query, request.url))
+    return query.answer(found, serializers.custom_field_key)
 
 
-@router.post("/custom-field-keys")
-async def define_key(store: SandboxStore, caller: Member, body: DefineKey) -> JSONResponse:
+@router.post("/custom-field-keys", status_code=201, dependencies=dependencies.ADMIN)
+async def define_key(store: SandboxStore, body: DefineKey) -> JSON:
     """Define a key; only an admin can."""
-    if caller.member.role is not Role.ADMIN:
-        raise RefusedError(403, "Only an admin can define custom fields.")
-    if any(
-        (key.key, key.applies_to) == (body.key, body.applies_to) for key in store.custom_field_keys.values()
-    ):
+    known = {(key.key, key.applies_to) for key in store.custom_field_keys.values()}
+    if (body.key, body.applies_to) in known:
         raise invalid({"key": ["The key has already been taken."]})
     key = CustomFieldKey(id=store.new_id(), created_at=store.now(), **dict(body))
     store.custom_field_keys[key.id] = key
-    return answer(serializers.custom_field_key(key), 201)
+    return serializers.custom_field_key(key)
 
 
 @router.get(_OF_RUN)
 @router.get(_OF_TASK)
-async def show_values(subject: Subject) -> JSONResponse:
+async def show_values(subject: Subject) -> JSON:
     """Show the values of a run or task."""
-    return answer({"custom_fields": subject.custom_fields})
+    return {"custom_fields": subject.custom_fields}
 
 
 @router.put(_OF_RUN)
 @router.put(_OF_TASK)
-async def replace_values(store: SandboxStore, subject: Subject, body: SetValues) -> JSONResponse:
+async def replace_values(store: SandboxStore, subject: Subject, body: SetValues) -> JSON:
     """Replace all values of a run or task."""
     keys, given = _keys(store, subject), body.custom_fields
     errors = {name: ["The key is unknown."] for name in given.keys() - keys.keys()}
@@ -104,20 +100,20 @@ async def replace_values(store: SandboxStore, subject: Subject, body: SetValues)
 
 @router.patch(f"{_OF_RUN}/{{key}}")
 @router.patch(f"{_OF_TASK}/{{key}}")
-async def set_value(store: SandboxStore, subject: Subject, key: Key, body: SetValue) -> JSONResponse:
+async def set_value(store: SandboxStore, subject: Subject, key: Key, body: SetValue) -> JSON:
     """Set one value of a run or task."""
     return _change(store, subject, subject.custom_fields | {key: body.value})
 
 
 @router.delete(f"{_OF_RUN}/{{key}}")
 @router.delete(f"{_OF_TASK}/{{key}}")
-async def remove_value(store: SandboxStore, subject: Subject, key: Key) -> JSONResponse:
+async def remove_value(store: SandboxStore, subject: Subject, key: Key) -> JSON:
     """Remove one value of a run or task."""
     left = {name: value for name, value in subject.custom_fields.items() if name != key}
     return _change(store, subject, left)
 
 
-def _change(store: Store, subject: Run | Task, values: dict[str, Any]) -> JSONResponse:
+def _change(store: Store, subject: Run | Task, values: JSON) -> JSON:
     subject.custom_fields, subject.last_updated = values, store.now()
     store.changed(subject)
-    return answer({"custom_fields": values})
+    return {"custom_fields": values}

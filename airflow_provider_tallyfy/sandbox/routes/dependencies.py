@@ -1,10 +1,11 @@
-"""The dependencies of the handlers: the store, the caller, and what ``with`` asks for."""
+"""What the handlers share: their router, and their dependencies, such as the store, the caller and ``with``."""
 
 from __future__ import annotations
 
+import copy
 from typing import Annotated, Any
 
-from fastapi import Body, Depends, Request
+from fastapi import APIRouter, Body, Depends, Request
 from fastapi.responses import JSONResponse
 
 from airflow_provider_tallyfy.sandbox import tasks
@@ -13,7 +14,7 @@ from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.controls import is_from_page
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
 from airflow_provider_tallyfy.sandbox.model import Checklist, Run, Step, Task
-from airflow_provider_tallyfy.sandbox.serializers import Includes
+from airflow_provider_tallyfy.sandbox.serializers import JSON, Includes
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
 from airflow_provider_tallyfy.sandbox.templates import part
 
@@ -70,7 +71,8 @@ async def _subject(request: Request, store: SandboxStore, caller: Member) -> Run
 
 
 async def _checklist(store: SandboxStore, checklist_id: str) -> Checklist:
-    return store.checklist(checklist_id)
+    # A copy to change and save, since a process keeps the version that it was launched with.
+    return copy.deepcopy(store.checklist(checklist_id))
 
 
 async def _step(checklist: ThisChecklist, step_id: str) -> Step:
@@ -87,8 +89,6 @@ SandboxStore = Annotated[Store, Depends(_store)]
 ItemStore = Annotated[Store, Depends(_item_store)]
 ListStore = Annotated[Store, Depends(_list_store)]
 Member = Annotated[Caller, Depends(_caller)]
-# For a router with handlers that do not need the caller.
-authenticated = [Depends(_caller)]
 # The run or task that the path names, for writes.
 ThisRun = Annotated[Run, Depends(_run)]
 ThisTask = Annotated[Task, Depends(_task)]
@@ -96,10 +96,32 @@ Subject = Annotated[Run | Task, Depends(_subject)]
 ThisChecklist = Annotated[Checklist, Depends(_checklist)]
 ThisStep = Annotated[Step, Depends(_step)]
 # The body of a write whose fields writes.py takes.
-Given = Annotated[dict[str, Any], Body()]
+Given = Annotated[JSON, Body()]
 With = Annotated[Includes, Depends(_includes)]
 
 
-def answer(data: Any, status_code: int = 200) -> JSONResponse:
-    """Return an answer that shows one thing."""
-    return JSONResponse({"data": data}, status_code=status_code)
+class DataResponse(JSONResponse):
+    """An answer that shows one thing: what a handler returns, in ``data``."""
+
+    def render(self, content: Any) -> bytes:
+        """Return the body."""
+        return super().render({"data": content})
+
+
+def organization_router(path: str = "") -> APIRouter:
+    """Return a router for a path of the organization, to which every request needs a user's token."""
+    return APIRouter(
+        prefix=f"/organizations/{{organization}}{path}",
+        dependencies=[Depends(_caller)],
+        default_response_class=DataResponse,
+    )
+
+
+async def need_admin(caller: Member) -> None:
+    """Raise 403 unless the caller is an admin."""
+    if caller.member.role != "Admin":
+        raise RefusedError(403, "You don't have permission to perform this action.")
+
+
+# Of a handler that only an admin may call.
+ADMIN = [Depends(need_admin)]

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import Request, Response
 from starlette.datastructures import UploadFile
 
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.clock import as_text
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
 from airflow_provider_tallyfy.sandbox.model import File
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, answer, authenticated
+from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, organization_router
+from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import Store
 
 MAX_BYTES = 100 * 1024 * 1024
 _REQUIRED = ("uploaded_from", "subject_type", "subject_id")
 
-router = APIRouter(prefix="/organizations/{organization}", dependencies=authenticated)
+router = organization_router()
 
 
 @router.post("/assets")
 @router.post("/file")
-async def upload(request: Request, store: SandboxStore, caller: Member) -> JSONResponse:
+async def upload(request: Request, store: SandboxStore, caller: Member) -> JSON:
     """Store a file; it is not in a form field before a task's ``taskdata`` or a ``prerun`` names it."""
     async with request.form() as form:
-        upload, fields = (
-            form.get("name"),
-            {name: str(form.get(name) or "") for name in (*_REQUIRED, "step_id")},
-        )
+        upload = form.get("name")
+        fields = {name: str(form.get(name) or "") for name in (*_REQUIRED, "step_id")}
         errors = {name: [f"The {name} field is required."] for name in _REQUIRED if not fields[name]}
         if not isinstance(upload, UploadFile):
             errors["name"] = ["The name field is required, as a file."]
@@ -48,13 +45,13 @@ async def upload(request: Request, store: SandboxStore, caller: Member) -> JSONR
             **fields,
         )
     store.files[file.id] = file
-    return answer(_shown(file))
+    return _shown(file)
 
 
 @router.get("/assets/{file_id}")
-async def get_file(store: SandboxStore, file_id: str) -> JSONResponse:
+async def get_file(store: SandboxStore, file_id: str) -> JSON:
     """Show what is known of a file."""
-    return answer(_shown(_file(store, file_id)))
+    return _shown(_file(store, file_id))
 
 
 @router.get("/file/{file_id}/dl")
@@ -95,8 +92,7 @@ def _check_subject(store: Store, caller: Caller, subject_type: str, subject_id: 
         raise invalid({"subject_id": ["The selected subject id is invalid."]}) from None
 
 
-def _shown(file: File) -> dict[str, Any]:
-    url = f"organizations/sandbox/file/{file.id}/dl"
+def _shown(file: File) -> JSON:
     return {
         "id": file.id,
         "filename": file.filename,
@@ -108,5 +104,5 @@ def _shown(file: File) -> dict[str, Any]:
         "system": None,
         "uploaded_to_s3": True,
         "subject": {"id": file.subject_id, "type": file.subject_type},
-        "url": url,
+        "url": f"organizations/sandbox/file/{file.id}/dl",
     }

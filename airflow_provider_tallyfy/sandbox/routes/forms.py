@@ -1,51 +1,41 @@
-"""Forms of running processes: their fields and answers, the kick-off form, and the export."""
+"""Forms of running processes: their fields and answers."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse
-
-from airflow_provider_tallyfy.sandbox import processes, serializers, tasks
+from airflow_provider_tallyfy.sandbox import serializers, tasks
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
-from airflow_provider_tallyfy.sandbox.model import Role, Task
-from airflow_provider_tallyfy.sandbox.routes.dependencies import (
-    Given,
-    Member,
-    SandboxStore,
-    ThisRun,
-    answer,
-    authenticated,
-)
-from airflow_provider_tallyfy.sandbox.store import Store, associated, association_id
+from airflow_provider_tallyfy.sandbox.model import Task
+from airflow_provider_tallyfy.sandbox.routes import dependencies
+from airflow_provider_tallyfy.sandbox.routes.dependencies import Given, Member, SandboxStore, ThisRun
+from airflow_provider_tallyfy.sandbox.serializers import JSON
+from airflow_provider_tallyfy.sandbox.store import associated, association_id
 
-router = APIRouter(prefix="/organizations/{organization}", dependencies=authenticated)
+router = dependencies.organization_router()
 
 
 @router.get("/runs/{run_id}/form-fields")
-async def get_form_fields(store: SandboxStore, run: ThisRun) -> JSONResponse:
+async def get_form_fields(store: SandboxStore, run: ThisRun) -> JSON:
     """Show the fields of a process with their answers; ``value_id`` is the id of an answer that there is."""
-    return answer(
-        {
-            "id": run.id,
-            "name": run.name,
-            "ko_form_fields": [
-                serializers.form_field(store, field, run.prerun) for field in run.checklist.prerun
-            ],
-            "form_fields": [
-                {
-                    "task_id": task.id,
-                    **serializers.form_field(store, field, task.taskdata),
-                    "value_id": association_id(task.id, field.id) if field.id in task.taskdata else None,
-                }
-                for task in run.visible_tasks
-                for field in task.captures
-            ],
-        }
-    )
+    return {
+        "id": run.id,
+        "name": run.name,
+        "ko_form_fields": [
+            serializers.form_field(store, field, run.prerun) for field in run.checklist.prerun
+        ],
+        "form_fields": [
+            {
+                "task_id": task.id,
+                **serializers.form_field(store, field, task.taskdata),
+                "value_id": association_id(task.id, field.id) if field.id in task.taskdata else None,
+            }
+            for task in run.visible_tasks
+            for field in task.captures
+        ],
+    }
 
 
 @router.put("/form-field/value")
-async def set_value(store: SandboxStore, caller: Member, given: Given) -> JSONResponse:
+async def set_value(store: SandboxStore, caller: Member, given: Given) -> JSON:
     """Change an answer by its id; a field without an answer has none, and Tallyfy then fails.
 
     tallyfy/n8n describes that failure, and has a test that fails once Tallyfy repairs it.
@@ -57,43 +47,20 @@ async def set_value(store: SandboxStore, caller: Member, given: Given) -> JSONRe
     except RefusedError:
         raise RefusedError(500, 'Attempt to read property "capture" on null') from None
     tasks.update(store, caller, task, taskdata={field_id: given.get("form_value")})
-    return _value(store, task, field_id)
+    return _value(task, field_id)
 
 
 @router.post("/guests/{email}/form-field/value")
-async def set_value_of_guest(store: SandboxStore, caller: Member, email: str, given: Given) -> JSONResponse:
+async def set_value_of_guest(store: SandboxStore, caller: Member, email: str, given: Given) -> JSON:
     """Answer a field, by its id, of an open task that is assigned to a guest."""
     for task in store.tasks.values():
         has_field = any(field.id == given.get("id") for field in task.captures)
         if has_field and task.is_pending and email in task.owners.guests:
             tasks.update(store, caller, task, taskdata={given["id"]: given.get("form_value")})
-            return _value(store, task, given["id"])
+            return _value(task, given["id"])
     raise not_found()
 
 
-@router.post("/runs/{run_id}/complete-prerun")
-async def complete_kickoff(store: SandboxStore, caller: Member, run: ThisRun) -> JSONResponse:
-    """Complete the kick-off form of a process."""
-    processes.open_kickoff(store, caller, run, is_open=False)
-    return answer(serializers.run(store, run))
-
-
-@router.delete("/runs/{run_id}/complete-prerun")
-async def reopen_kickoff(store: SandboxStore, caller: Member, run: ThisRun) -> JSONResponse:
-    """Reopen the kick-off form, which makes a complete process active again."""
-    processes.open_kickoff(store, caller, run, is_open=True)
-    return answer(serializers.run(store, run))
-
-
-@router.post("/runs/{run_id}/export")
-async def export(store: SandboxStore, caller: Member, run: ThisRun) -> JSONResponse:
-    """Return a process with all its tasks and answers; a light member may not."""
-    if caller.member.role is Role.LIGHT:
-        raise RefusedError(403, "You don't have permission to export this process.")
-    includes = serializers.Includes("tasks.form_fields,tasks.threads,ko_form_fields,tags")
-    return answer(serializers.run(store, run, includes))
-
-
-def _value(store: Store, task: Task, field_id: str) -> JSONResponse:
+def _value(task: Task, field_id: str) -> JSON:
     value = task.taskdata.get(field_id)
-    return answer({"id": association_id(task.id, field_id), "capture_id": field_id, "value": value})
+    return {"id": association_id(task.id, field_id), "capture_id": field_id, "value": value}

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import Response
 
 from airflow_provider_tallyfy.sandbox import listing, serializers
-from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
 from airflow_provider_tallyfy.sandbox.model import Folder, Group, Guest, Owners, Role, Run, Tag, Task, Watcher
 from airflow_provider_tallyfy.sandbox.model import Member as User
 from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+    ADMIN,
     Given,
     Member,
     SandboxStore,
-    answer,
-    authenticated,
+    need_admin,
+    organization_router,
 )
-from airflow_provider_tallyfy.sandbox.store import HourlyCap, Store, associated, association_id
+from airflow_provider_tallyfy.sandbox.serializers import JSON
+from airflow_provider_tallyfy.sandbox.store import Store, associated, association_id
 from airflow_provider_tallyfy.sandbox.writes import Writable
 
-router = APIRouter(prefix="/organizations/{organization}", dependencies=authenticated)
-
-JSON = dict[str, Any]
+router = organization_router()
 
 
 @dataclass(frozen=True)
@@ -61,13 +59,13 @@ class _Kind:
         except (KeyError, ValueError):
             raise not_found() from None
 
-    def save(self, store: Store, item: Any, status: int = 200) -> JSONResponse:
+    def save(self, store: Store, item: Any) -> JSON:
         """Keep a new or changed item and show it, or raise 422."""
         if errors := self.check(store, item):
             raise invalid(errors)
         self.items(store)[self.key_of(item)] = item
         store.changed()
-        return answer(self.show(store, item), status)
+        return self.show(store, item)
 
 
 def _check_group(store: Store, item: Group) -> dict[str, list[str]]:
@@ -159,8 +157,10 @@ _NEW_GUEST = Writable(
 
 def _add_routes(kind: _Kind) -> None:
     path = f"/{kind.path}"
+    # Only an admin changes members.
+    guarded = ADMIN if kind is _USERS else []
 
-    async def list_items(request: Request, store: SandboxStore, query: listing.Pages) -> JSONResponse:
+    async def list_items(store: SandboxStore, query: listing.Pages) -> Response:
         text, folder_type = (query.q or "").casefold(), query.given("folder_type")
         found = [
             item
@@ -168,133 +168,123 @@ def _add_routes(kind: _Kind) -> None:
             if text in kind.name(item).casefold()
             and folder_type in (None, getattr(item, "folder_type", folder_type))
         ]
-        return JSONResponse(listing.page(found, lambda item: kind.show(store, item), query, request.url))
+        return query.answer(found, lambda item: kind.show(store, item))
 
-    async def list_all(store: SandboxStore) -> JSONResponse:
-        return answer([kind.show(store, item) for item in kind.items(store).values()])
+    async def list_all(store: SandboxStore) -> list[JSON]:
+        return [kind.show(store, item) for item in kind.items(store).values()]
 
-    async def create(store: SandboxStore, given: Given) -> JSONResponse:
-        return kind.save(store, kind.writable.create(given, **kind.new(store, given)), 201)
+    async def create(store: SandboxStore, given: Given) -> JSON:
+        return kind.save(store, kind.writable.create(given, **kind.new(store, given)))
 
-    async def get(store: SandboxStore, key: str) -> JSONResponse:
-        return answer(kind.show(store, kind.find(store, key)))
+    async def get(store: SandboxStore, key: str) -> JSON:
+        return kind.show(store, kind.find(store, key))
 
-    async def update(store: SandboxStore, caller: Member, key: str, given: Given) -> JSONResponse:
-        if kind is _USERS:
-            _need_admin(caller)
+    async def update(store: SandboxStore, key: str, given: Given) -> JSON:
         return kind.save(store, kind.writable.update(kind.find(store, key), given))
 
-    async def enable(store: SandboxStore, caller: Member, key: str) -> JSONResponse:
-        if kind is _USERS:
-            _need_admin(caller)
+    async def enable(store: SandboxStore, key: str) -> JSON:
         return kind.save(store, replace(kind.find(store, key), disabled_at=None))
 
-    async def disable(store: SandboxStore, caller: Member, key: str) -> JSONResponse:
-        if kind is _USERS:
-            _need_admin(caller)
+    async def disable(store: SandboxStore, key: str) -> JSON:
         return _disable(store, kind, key)
 
-    async def delete(store: SandboxStore, key: str) -> Response:
+    async def delete(store: SandboxStore, key: str) -> Any:
         # A tag that is not there is no error: Tallyfy's documentation.
         item = None if kind is _TAGS and key not in store.tags else kind.find(store, key)
         kind.items(store).pop(kind.key(key), None)
         _forget(store, kind.key(key))
-        return answer(kind.show(store, item)) if kind is _GUESTS else Response(status_code=204)
+        return kind.show(store, item) if kind is _GUESTS else Response(status_code=204)
 
     if kind is _USERS:
-        router.put(f"{path}/{{key}}/approve")(enable)
+        router.put(f"{path}/{{key}}/approve", dependencies=guarded)(enable)
     if kind in (_USERS, _GUESTS):
         router.get(f"{path}-list")(list_all)
-        router.put(f"{path}/{{key}}/enable")(enable)
-        router.delete(f"{path}/{{key}}/disable")(disable)
+        router.put(f"{path}/{{key}}/enable", dependencies=guarded)(enable)
+        router.delete(f"{path}/{{key}}/disable", dependencies=guarded)(disable)
     else:
-        router.post(path)(create)
+        router.post(path, status_code=201)(create)
     router.get(path)(list_items)
     router.get(f"{path}/{{key}}")(get)
-    router.put(f"{path}/{{key}}")(update)
-    router.delete(f"{path}/{{key}}")(disable if kind is _USERS else delete)
+    router.put(f"{path}/{{key}}", dependencies=guarded)(update)
+    router.delete(f"{path}/{{key}}", dependencies=guarded)(disable if kind is _USERS else delete)
 
 
-@router.post("/users/invite")
-async def invite_user(store: SandboxStore, caller: Member, given: Given) -> JSONResponse:
+@router.post("/users/invite", status_code=201)
+async def invite_user(store: SandboxStore, caller: Member, given: Given) -> JSON:
     """Invite a member; to invite again is no error. Only an admin invites admins."""
-    email, role = _email(given), _role(given.get("role", Role.LIGHT))
-    if role is Role.ADMIN:
-        _need_admin(caller)
+    email, role = _email(given), _role(given.get("role", "Light"))
+    if role == "Admin":
+        await need_admin(caller)
     known = next((user for user in store.members.values() if user.email == email), None)
     new = {"id": max(store.members) + 1, "email": email, "role": role}
-    return _USERS.save(store, known or _USERS.writable.create(given, **new), 201)
+    return _USERS.save(store, known or _USERS.writable.create(given, **new))
 
 
-@router.put("/users/{key}/role")
-async def change_role(store: SandboxStore, caller: Member, key: str, given: Given) -> JSONResponse:
+@router.put("/users/{key}/role", dependencies=ADMIN)
+async def change_role(store: SandboxStore, key: str, given: Given) -> JSON:
     """Change a member's role."""
-    _need_admin(caller)
     return _USERS.save(store, replace(_USERS.find(store, key), role=_role(given.get("role"))))
 
 
-@router.put("/users/{key}/to/guest")
-async def convert_to_guest(store: SandboxStore, caller: Member, key: str) -> JSONResponse:
+@router.put("/users/{key}/to/guest", dependencies=ADMIN)
+async def convert_to_guest(store: SandboxStore, key: str) -> JSON:
     """Disable a member, and make them a guest; their open tasks stay theirs."""
-    _need_admin(caller)
     user = _USERS.find(store, key)
     _disable(store, _USERS, key)
     guest = Guest(store.new_increment(), user.email, store.now(), user.first_name, user.last_name)
     return _GUESTS.save(store, guest)
 
 
-@router.post("/users/{key}/add-watcher")
-async def add_watcher(store: SandboxStore, caller: Member, key: str, given: Given) -> JSONResponse:
+@router.post("/users/{key}/add-watcher", status_code=201)
+async def add_watcher(store: SandboxStore, caller: Member, key: str, given: Given) -> JSON:
     """Subscribe a member to what happens, by webhook or by mail; webhooks need an admin."""
     names = ("object_type", "object_id", "notification_type")
     writable = Writable(Watcher, (*names, "webhook"), required=names)
     watcher = writable.create(given, id=store.new_increment(), user_id=_USERS.find(store, key).id)
     if watcher.notification_type == "webhook":
-        _need_admin(caller)
+        await need_admin(caller)
         if not watcher.webhook:
             raise invalid({"webhook": ["The webhook field is required."]})
     store.watchers[watcher.id] = watcher
-    return answer(asdict(watcher), 201)
+    return asdict(watcher)
 
 
 @router.get("/watchers")
-async def list_watchers(store: SandboxStore, notification: str | None = None) -> JSONResponse:
+async def list_watchers(store: SandboxStore, notification: str | None = None) -> list[JSON]:
     """List the subscriptions."""
     watchers = store.watchers.values()
-    return answer([asdict(each) for each in watchers if notification in (None, each.notification_type)])
+    return [asdict(each) for each in watchers if notification in (None, each.notification_type)]
 
 
-@router.delete("/remove-watcher/{watcher_id}")
-async def remove_watcher(store: SandboxStore, watcher_id: int) -> Response:
+@router.delete("/remove-watcher/{watcher_id}", status_code=204)
+async def remove_watcher(store: SandboxStore, watcher_id: int) -> None:
     """End a subscription."""
     if store.watchers.pop(watcher_id, None) is None:
         raise not_found()
-    return Response(status_code=204)
 
 
-@router.post("/guests")
-async def invite_guest(store: SandboxStore, given: Given) -> JSONResponse:
+@router.post("/guests", status_code=201)
+async def invite_guest(store: SandboxStore, given: Given) -> JSON:
     """Invite a guest; an invitation sends mail, so there is an hourly cap."""
     email = _email(given)
     if any(user.email.casefold() == email and not user.disabled_at for user in store.members.values()):
         raise invalid({"email": ["The email belongs to a member of the organization."]})
-    store.spend(HourlyCap.GUEST_INVITE)
+    store.spend("Guest Invite")
     new = {"id": store.new_increment(), "email": email, "created_at": store.now()}
-    return _GUESTS.save(store, store.guests.get(email) or _NEW_GUEST.create(given, **new), 201)
+    return _GUESTS.save(store, store.guests.get(email) or _NEW_GUEST.create(given, **new))
 
 
-@router.post("/guests/{key}/to/member")
-async def convert_to_member(store: SandboxStore, caller: Member, key: str) -> JSONResponse:
+@router.post("/guests/{key}/to/member", dependencies=ADMIN)
+async def convert_to_member(store: SandboxStore, key: str) -> JSON:
     """Make a guest a light member."""
-    _need_admin(caller)
     guest = _GUESTS.find(store, key)
     del store.guests[guest.email]
     names = (guest.first_name or "", guest.last_name or "")
-    return _USERS.save(store, User(max(store.members) + 1, guest.email, *names, Role.LIGHT))
+    return _USERS.save(store, User(max(store.members) + 1, guest.email, *names, "Light"))
 
 
-@router.post("/folders/add-object")
-async def add_to_folder(store: SandboxStore, caller: Member, given: Given) -> JSONResponse:
+@router.post("/folders/add-object", status_code=201)
+async def add_to_folder(store: SandboxStore, caller: Member, given: Given) -> JSON:
     """Put a process into a folder of processes; a template has a ``folder_id`` instead."""
     if given.get("subject_type") != "Run":
         raise invalid({"subject_type": ["The selected subject type is invalid."]})
@@ -305,16 +295,15 @@ async def add_to_folder(store: SandboxStore, caller: Member, given: Given) -> JS
     run.folders = (*_without(folder.id, run.folders), folder.id)
     store.changed(run)
     number = association_id(run.id, folder.id)
-    return answer({"id": number, "folder_id": folder.id, "subject_id": run.id, "subject_type": "Run"}, 201)
+    return {"id": number, "folder_id": folder.id, "subject_id": run.id, "subject_type": "Run"}
 
 
-@router.delete("/folders-objects/{number}")
-async def remove_from_folder(store: SandboxStore, number: int) -> Response:
+@router.delete("/folders-objects/{number}", status_code=204)
+async def remove_from_folder(store: SandboxStore, number: int) -> None:
     """Take a process out of a folder, by the id of their association."""
     run, folder_id = associated(((run, each) for run in store.runs.values() for each in run.folders), number)
     run.folders = _without(folder_id, run.folders)
     store.changed(run)
-    return Response(status_code=204)
 
 
 # After the paths with a word where these have an id.
@@ -359,13 +348,14 @@ def _email(given: JSON) -> str:
 
 
 def _role(role: Any) -> Role:
-    for known in Role:
+    for known in get_args(Role):
         if str(role).casefold() == known.casefold():
-            return known
+            found: Role = known
+            return found
     raise invalid({"role": ["The selected role is invalid."]})
 
 
-def _disable(store: Store, kind: _Kind, key: str) -> JSONResponse:
+def _disable(store: Store, kind: _Kind, key: str) -> JSON:
     item = kind.find(store, key)
     if kind is _USERS and item.id == min(store.members):
         raise RefusedError(
@@ -374,8 +364,3 @@ def _disable(store: Store, kind: _Kind, key: str) -> JSONResponse:
             "Please assign another member as default administrator first.",
         )
     return kind.save(store, replace(item, disabled_at=store.now()))
-
-
-def _need_admin(caller: Caller) -> None:
-    if caller.member.role is not Role.ADMIN:
-        raise RefusedError(403, "You don't have permission to perform this action.")

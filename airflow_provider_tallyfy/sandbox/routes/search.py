@@ -6,36 +6,31 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from airflow_provider_tallyfy.sandbox import listing, serializers
 from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid
-from airflow_provider_tallyfy.sandbox.model import Checklist, Task
-from airflow_provider_tallyfy.sandbox.routes.dependencies import ListStore, Member
+from airflow_provider_tallyfy.sandbox.model import Task
+from airflow_provider_tallyfy.sandbox.routes.dependencies import ListStore, Member, organization_router
+from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import Store
 
-router = APIRouter(prefix="/organizations/{organization}/search")
+router = organization_router("/search")
 
-JSON = dict[str, Any]
 _Test = Callable[[JSON], bool]
 # What is searched, and what shows the thing.
 _Hit = tuple[str, Callable[[], JSON]]
 
 # Where a hit's JSON has what a filter is about: for each kind of hit, the field by the filter's name.
 _FIELDS: Mapping[str, Mapping[str, str]] = {
-    "blueprint": {
-        "title": "title",
-        "description": "summary",
-        "starter": "created_by",
-        "date": "created_at",
-    },
+    "blueprint": {"title": "title", "description": "summary", "starter": "created_by", "date": "created_at"},
     "process": {"title": "name", "description": "summary", "starter": "started_by", "date": "created_at"},
     "task": {"title": "title", "starter": "starter_id"},
 }
+_KINDS = {"blueprint", "process", "task", "step", "capture", "snippet"}
 _OPERATIONS: Mapping[str, Callable[[str, str], bool]] = {
     "=": operator.eq,
     "<>": operator.ne,
@@ -53,16 +48,16 @@ async def search(request: Request, store: ListStore, caller: Member, query: list
     text, kinds = query.given("search"), (query.given("on") or "process").split(",")
     if not text:
         raise invalid({"search": ["The search field is required."]})
-    if unknown := set(kinds) - _KINDS.keys():
+    if unknown := set(kinds) - _KINDS:
         raise invalid({"on": [f"The selected on is invalid: {', '.join(sorted(unknown))}."]})
     condition = _nested(request.query_params.multi_items())
     answer = {}
     for kind in kinds:
-        found = [show for name, show in _KINDS[kind](store, caller) if text.casefold() in name.casefold()]
+        found = [show for name, show in _hits(store, caller, kind) if text.casefold() in name.casefold()]
         if condition:
             test = _test(condition, _FIELDS.get(kind, {}))
             found = [show for show in found if test(show())]
-        answer[kind] = listing.page(found, lambda show: show(), query, request.url)
+        answer[kind] = query.page(found, lambda show: show())
     return JSONResponse(answer)
 
 
@@ -94,49 +89,30 @@ def _test(condition: JSON, fields: Mapping[str, str]) -> _Test:
     return lambda hit: compare(str(hit[name])[:length], value)
 
 
-def _templates(store: Store, caller: Caller) -> Iterator[_Hit]:
-    for item in _active(store):
-        yield item.title, partial(serializers.checklist, store, item)
-
-
-def _runs(store: Store, caller: Caller) -> Iterator[_Hit]:
-    for item in store.runs.values():
-        if item.archived_at is None and store.may_see(item, caller):
-            yield item.name, partial(serializers.run, store, item)
-
-
-def _tasks(store: Store, caller: Caller) -> Iterator[_Hit]:
-    for item in listing.organization_tasks(store, caller):
-        # tallyfy/mcp-public: a hit on a task does not say which process the task is in.
-        yield item.title, partial(_task, store, item)
+def _hits(store: Store, caller: Caller, kind: str) -> Iterator[_Hit]:
+    """Return what a search for one kind looks through: each thing's name, and what shows it."""
+    checklists = [item for item in store.checklists.values() if item.archived_at is None]
+    steps = [(checklist, step) for checklist in checklists for step in checklist.steps]
+    match kind:
+        case "blueprint":
+            for item in checklists:
+                yield item.title, partial(serializers.checklist, store, item)
+        case "process":
+            for run in store.runs.values():
+                if run.archived_at is None and store.may_see(run, caller):
+                    yield run.name, partial(serializers.run, store, run)
+        case "task":
+            for task in listing.organization_tasks(store, caller):
+                yield task.title, partial(_task, store, task)
+        case "step":
+            for checklist, step in steps:
+                yield step.title, partial(serializers.step, store, checklist, step)
+        case "capture":
+            for _, step in steps:
+                for field in step.captures:
+                    yield field.label, partial(serializers.capture, store, step, field)
 
 
 def _task(store: Store, item: Task) -> JSON:
+    # tallyfy/mcp-public: a hit on a task does not say which process the task is in.
     return serializers.task(store, item) | {"run_id": None}
-
-
-def _steps(store: Store, caller: Caller) -> Iterator[_Hit]:
-    for checklist in _active(store):
-        for step in checklist.steps:
-            yield step.title, partial(serializers.step, store, checklist, step)
-
-
-def _captures(store: Store, caller: Caller) -> Iterator[_Hit]:
-    for checklist in _active(store):
-        for step in checklist.steps:
-            for field in step.captures:
-                yield field.label, partial(serializers.capture, store, step, field)
-
-
-def _active(store: Store) -> Iterator[Checklist]:
-    return (item for item in store.checklists.values() if item.archived_at is None)
-
-
-_KINDS: Mapping[str, Callable[[Store, Caller], Iterable[_Hit]]] = {
-    "blueprint": _templates,
-    "process": _runs,
-    "task": _tasks,
-    "step": _steps,
-    "capture": _captures,
-    "snippet": lambda store, caller: (),
-}

@@ -1,16 +1,16 @@
-"""Tasks, of runs and one-off: list, show, update, complete, reopen, create, archive."""
+"""Tasks, of runs and one-off: list, show, update, complete, reopen, create, archive, delete."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import Depends, Response
 
 from airflow_provider_tallyfy.sandbox import listing, schemas, serializers, tasks, templates
-from airflow_provider_tallyfy.sandbox.errors import invalid, not_found
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
 from airflow_provider_tallyfy.sandbox.model import Task, guest_code
+from airflow_provider_tallyfy.sandbox.routes import dependencies
 from airflow_provider_tallyfy.sandbox.routes.dependencies import (
     ItemStore,
     ListStore,
@@ -18,23 +18,21 @@ from airflow_provider_tallyfy.sandbox.routes.dependencies import (
     SandboxStore,
     ThisTask,
     With,
-    answer,
 )
+from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import Store
 
-router = APIRouter(prefix="/organizations/{organization}")
+router = dependencies.organization_router()
 
-_ListTasks = Callable[[Iterable[Task], str], JSONResponse]
+_ListTasks = Callable[[Iterable[Task], str], Response]
 
 
-async def _list_tasks(request: Request, store: ListStore, includes: With, query: listing.Pages) -> _ListTasks:
+async def _list_tasks(store: ListStore, includes: With, query: listing.Pages) -> _ListTasks:
     """Return the function that answers a request for a list of tasks, given all of them and the default order."""
 
-    def list_tasks(found: Iterable[Task], sort: str) -> JSONResponse:
+    def list_tasks(found: Iterable[Task], sort: str) -> Response:
         matching = listing.tasks_found(store, found, query, sort=sort)
-        return JSONResponse(
-            listing.page(matching, lambda task: serializers.task(store, task, includes), query, request.url)
-        )
+        return query.answer(matching, lambda task: serializers.task(store, task, includes))
 
     return list_tasks
 
@@ -48,16 +46,14 @@ VisibleTasks = Annotated[Iterable[Task], Depends(_visible_tasks)]
 
 
 @router.get("/runs/{run_id}/tasks")
-async def list_run_tasks(
-    store: ListStore, caller: Member, run_id: str, list_tasks: ListTasks
-) -> JSONResponse:
+async def list_run_tasks(store: ListStore, caller: Member, run_id: str, list_tasks: ListTasks) -> Response:
     """List a run's tasks, including hidden ones; those of an archived run are gone with it."""
     run = store.run(run_id, caller)
     return list_tasks(() if run.archived_at is not None else run.tasks.values(), "position")
 
 
 @router.get("/tasks")
-async def list_organization_tasks(visible: VisibleTasks, list_tasks: ListTasks) -> JSONResponse:
+async def list_organization_tasks(visible: VisibleTasks, list_tasks: ListTasks) -> Response:
     """List the organization's tasks."""
     return list_tasks(visible, "newest")
 
@@ -65,7 +61,7 @@ async def list_organization_tasks(visible: VisibleTasks, list_tasks: ListTasks) 
 @router.get("/me/tasks")
 async def list_my_tasks(
     store: ListStore, caller: Member, visible: VisibleTasks, query: listing.Pages, list_tasks: ListTasks
-) -> JSONResponse:
+) -> Response:
     """List the tasks assigned to the caller; only the active ones if no status is given, as at Tallyfy."""
     mine = (task for task in visible if store.is_assigned(task, caller.member))
     if query.given("status") is None:
@@ -76,7 +72,7 @@ async def list_my_tasks(
 @router.get("/users/{user_id}/tasks")
 async def list_user_tasks(
     store: ListStore, user_id: int, visible: VisibleTasks, list_tasks: ListTasks
-) -> JSONResponse:
+) -> Response:
     """List the tasks assigned to a member."""
     if user_id not in store.members:
         raise not_found()
@@ -85,7 +81,7 @@ async def list_user_tasks(
 
 
 @router.get("/guests/{guest}/tasks")
-async def list_guest_tasks(guest: str, visible: VisibleTasks, list_tasks: ListTasks) -> JSONResponse:
+async def list_guest_tasks(guest: str, visible: VisibleTasks, list_tasks: ListTasks) -> Response:
     """List the tasks assigned to a guest, named by the email address or by the code in the guest's link."""
     theirs = (
         task for task in visible if any(guest in (email, guest_code(email)) for email in task.owners.guests)
@@ -94,15 +90,13 @@ async def list_guest_tasks(guest: str, visible: VisibleTasks, list_tasks: ListTa
 
 
 @router.get("/runs/{run_id}/tasks/{task_id}")
-async def get_run_task(
-    store: ItemStore, caller: Member, run_id: str, task_id: str, includes: With
-) -> JSONResponse:
+async def get_run_task(store: ItemStore, caller: Member, run_id: str, task_id: str, includes: With) -> JSON:
     """Show a task of a run."""
     return _task(store, store.task(task_id, caller, run_id), includes)
 
 
 @router.get("/tasks/{task_id}")
-async def get_task(store: ItemStore, caller: Member, task_id: str, includes: With) -> JSONResponse:
+async def get_task(store: ItemStore, caller: Member, task_id: str, includes: With) -> JSON:
     """Show any task, of a run or one-off."""
     return _task(store, store.task(task_id, caller), includes)
 
@@ -110,7 +104,7 @@ async def get_task(store: ItemStore, caller: Member, task_id: str, includes: Wit
 @router.put("/runs/{run_id}/tasks/{task_id}")
 async def update_run_task(
     store: SandboxStore, caller: Member, task: ThisTask, body: schemas.UpdateTask
-) -> JSONResponse:
+) -> JSON:
     """Change a task of a run, including its form values."""
     tasks.update(store, caller, task, **body.given("status"))
     return _task(store, task)
@@ -119,23 +113,23 @@ async def update_run_task(
 @router.post("/runs/{run_id}/completed-tasks")
 async def complete_run_task(
     store: SandboxStore, caller: Member, run_id: str, body: schemas.CompleteTask
-) -> JSONResponse:
+) -> JSON:
     """Complete a task of a run, and show which tasks the rules hid or showed."""
     task = store.task(body.task_id, caller, run_id)
     changed = tasks.complete(store, caller, task, **body.given("task_id"))
     by_rules = {each.id: {"title": each.title, "status": tasks.status(each)} for each in changed}
-    return answer({**serializers.task(store, task), "tasks_changed_by_rules": by_rules})
+    return {**serializers.task(store, task), "tasks_changed_by_rules": by_rules}
 
 
 @router.delete("/runs/{run_id}/completed-tasks/{task_id}")
-async def reopen_run_task(store: SandboxStore, caller: Member, task: ThisTask) -> JSONResponse:
+async def reopen_run_task(store: SandboxStore, caller: Member, task: ThisTask) -> JSON:
     """Reopen a completed task of a run."""
     tasks.reopen(store, caller, task)
     return _task(store, task)
 
 
-@router.post("/tasks")
-async def create_task(store: SandboxStore, caller: Member, body: schemas.CreateTask) -> JSONResponse:
+@router.post("/tasks", status_code=201)
+async def create_task(store: SandboxStore, caller: Member, body: schemas.CreateTask) -> JSON:
     """Create a one-off task, or a process that has one for each assignee."""
     if any(tag not in store.tags for tag in body.tags):
         raise invalid({"tags": ["The selected tags are invalid."]})
@@ -145,23 +139,21 @@ async def create_task(store: SandboxStore, caller: Member, body: schemas.CreateT
         caller,
         **body.given("description", "summary", "form_fields", "separate_task_for_each_assignee"),
         summary=body.description or body.summary or "",
-        captures=tuple(templates.new_field(store, field) for field in body.form_fields),
+        captures=[templates.new_field(store, field) for field in body.form_fields],
     )
-    return answer(serializers.task(store, task, with_summary=True), 201)
+    return _task(store, task)
 
 
-@router.post("/tasks/{task_id}/clone")
-async def clone_task(store: SandboxStore, caller: Member, task: ThisTask) -> JSONResponse:
+@router.post("/tasks/{task_id}/clone", status_code=201)
+async def clone_task(store: SandboxStore, caller: Member, task: ThisTask) -> JSON:
     """Copy a task as a one-off task, open and without its answers, in the same process if it is in one."""
     names = ("owners", "run_id", "title", "task_type", "deadline", "summary", "tags", "captures", "webhook")
     copy = tasks.create(store, caller, **{name: getattr(task, name) for name in names})
-    return answer(serializers.task(store, copy, with_summary=True), 201)
+    return _task(store, copy)
 
 
 @router.put("/tasks/{task_id}")
-async def update_task(
-    store: SandboxStore, caller: Member, task: ThisTask, body: schemas.UpdateTask
-) -> JSONResponse:
+async def update_task(store: SandboxStore, caller: Member, task: ThisTask, body: schemas.UpdateTask) -> JSON:
     """Change a one-off task; title, deadline and owners are required each time."""
     _refuse_in_run(task)
     if missing := {"title", "deadline", "owners"} - body.given().keys():
@@ -170,47 +162,65 @@ async def update_task(
     return _task(store, task)
 
 
-@router.delete("/tasks/{task_id}")
-async def archive_task(store: SandboxStore, caller: Member, task: ThisTask) -> Response:
+@router.delete("/tasks/{task_id}", status_code=204)
+async def archive_task(store: SandboxStore, caller: Member, task: ThisTask) -> None:
     """Archive a one-off task."""
-    tasks.archive(store, caller, task)
-    return Response(status_code=204)
+    _need_one_off(task)
+    task.archived_at = store.now()
+    store.record("archived", task, caller.member.id, f"Archived task: {task.title}")
+    store.changed(task)
 
 
 @router.put("/tasks/{task_id}/restore")
-async def restore_task(store: SandboxStore, caller: Member, task_id: str) -> JSONResponse:
+async def restore_task(store: SandboxStore, caller: Member, task_id: str) -> JSON:
     """Restore an archived one-off task."""
-    return _task(store, tasks.restore(store, caller, task_id))
+    task = store.tasks.get(task_id)
+    if task is None or task.archived_at is None:
+        raise not_found()
+    task.archived_at = None
+    store.record("unarchived", task, caller.member.id, f"Restored task: {task.title}")
+    store.changed(task)
+    return _task(store, task)
 
 
-@router.delete("/tasks/{task_id}/delete")
-async def delete_task(store: SandboxStore, caller: Member, task_id: str) -> Response:
+@router.delete("/tasks/{task_id}/delete", status_code=204)
+async def delete_task(store: SandboxStore, caller: Member, task_id: str) -> None:
     """Delete a one-off task for good."""
-    tasks.delete(store, caller, task_id)
-    return Response(status_code=204)
+    task = store.tasks.get(task_id)
+    if task is None:
+        raise not_found()
+    _need_one_off(task)
+    store.remove_task(task_id)
+    store.record("deleted", task, caller.member.id, f"Deleted task: {task.title}")
+    store.changed(task)
 
 
 @router.post("/completed-tasks")
-async def complete_task(store: SandboxStore, caller: Member, body: schemas.CompleteTask) -> JSONResponse:
+async def complete_task(store: SandboxStore, caller: Member, body: schemas.CompleteTask) -> JSON:
     """Complete a one-off task."""
     task = store.task(body.task_id, caller)
     _refuse_in_run(task)
     tasks.complete(store, caller, task, **body.given("task_id"))
-    return answer(serializers.task(store, task))
+    return serializers.task(store, task)
 
 
 @router.delete("/completed-tasks/{task_id}")
-async def reopen_task(store: SandboxStore, caller: Member, task: ThisTask) -> JSONResponse:
+async def reopen_task(store: SandboxStore, caller: Member, task: ThisTask) -> JSON:
     """Reopen a completed one-off task."""
     _refuse_in_run(task)
     tasks.reopen(store, caller, task)
     return _task(store, task)
 
 
-def _task(store: Store, task: Task, includes: serializers.Includes = serializers.NOTHING) -> JSONResponse:
-    return answer(serializers.task(store, task, includes, with_summary=True))
+def _task(store: Store, task: Task, includes: serializers.Includes = serializers.NOTHING) -> JSON:
+    return serializers.task(store, task, includes, with_summary=True)
 
 
 def _refuse_in_run(task: Task) -> None:
     if task.run_id is not None:
         raise not_found()
+
+
+def _need_one_off(task: Task) -> None:
+    if task.run_id is not None:
+        raise RefusedError(422, "Only one-off tasks can be archived or deleted; archive the process instead.")

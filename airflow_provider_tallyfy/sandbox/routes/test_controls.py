@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Request
-from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field, model_validator
 
 from airflow_provider_tallyfy.sandbox import processes
 from airflow_provider_tallyfy.sandbox.access import Caller
@@ -18,6 +16,7 @@ from airflow_provider_tallyfy.sandbox.controls import Controls, Fault
 from airflow_provider_tallyfy.sandbox.errors import invalid
 from airflow_provider_tallyfy.sandbox.routes.dependencies import SandboxStore
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
+from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import FeedFaults
 
 router = APIRouter(prefix="/_sandbox")
@@ -29,155 +28,122 @@ async def _controls(request: Request) -> Controls:
 
 
 TestControls = Annotated[Controls, Depends(_controls)]
-
-
-class MoveClock(BaseModel):
-    """``{"advance": seconds}`` or ``{"set": moment}``."""
-
-    advance: float | None = None
-    set: datetime | None = None
-
-    @model_validator(mode="after")
-    def _is_one(self) -> MoveClock:
-        if (self.advance is None) == (self.set is None):
-            raise ValueError("give either advance (seconds) or set (an ISO 8601 moment)")
-        return self
-
-
-class CreateRuns(BaseModel):
-    """How many runs of which template to launch."""
-
-    count: int = Field(ge=1, le=100_000)
-    checklist_id: str = RELEASE_CHECKLIST_ID
-    name: str = "Load test"
-    prerun: dict[str, Any] = {}
-
-
-class ChangeFeed(BaseModel):
-    """How the activity feed lags: ``delay`` seconds late, without the entries of the ``missing`` verbs."""
-
-    delay: float = Field(0, ge=0)
-    missing: list[str] = []
-
-
-class GrantToken(BaseModel):
-    """A token for a member, and after how many seconds of the sandbox's clock it expires."""
-
-    token: str = Field(min_length=1)
-    user_id: int
-    expires_in: int | None = None
-
-
-class RevokeToken(BaseModel):
-    """The token to revoke."""
-
-    token: str
+Text = Annotated[str, Body()]
 
 
 @router.get("/faults")
-async def list_faults(controls: TestControls) -> JSONResponse:
+async def list_faults(controls: TestControls) -> JSON:
     """List the faults, with how often each matched and was applied."""
-    return JSONResponse({"data": [fault.model_dump(mode="json") for fault in controls.faults]})
+    return {"data": controls.faults}
 
 
 @router.post("/faults")
-async def add_faults(controls: TestControls, faults: Annotated[list[Fault], Body()]) -> JSONResponse:
+async def add_faults(controls: TestControls, faults: list[Fault]) -> JSON:
     """Add faults; if several match a request, the one that was added first applies."""
     controls.faults.extend(faults)
     return await list_faults(controls)
 
 
-@router.delete("/faults")
-async def remove_faults(controls: TestControls) -> Response:
+@router.delete("/faults", status_code=204)
+async def remove_faults(controls: TestControls) -> None:
     """Remove all faults."""
     controls.faults.clear()
-    return Response(status_code=204)
 
 
 @router.get("/stats")
-async def statistics(controls: TestControls) -> JSONResponse:
+async def statistics(controls: TestControls) -> JSON:
     """Show the number of requests since the start, or since the last reset."""
-    return JSONResponse(controls.statistics())
+    return controls.statistics()
 
 
-@router.delete("/stats")
-async def clear_statistics(controls: TestControls) -> Response:
+@router.delete("/stats", status_code=204)
+async def clear_statistics(controls: TestControls) -> None:
     """Reset the count of requests."""
     controls.requests.clear()
-    return Response(status_code=204)
 
 
 @router.get("/clock")
-async def show_clock(store: SandboxStore) -> JSONResponse:
+async def show_clock(store: SandboxStore) -> JSON:
     """Show the sandbox's time."""
-    return JSONResponse({"now": as_text(store.now()), "offset_seconds": store.clock.offset_seconds})
+    return {"now": as_text(store.now()), "offset_seconds": store.clock.offset_seconds}
 
 
 @router.post("/clock")
-async def move_clock(store: SandboxStore, body: MoveClock) -> JSONResponse:
-    """Move the clock."""
-    if body.advance is not None:
-        store.clock.advance(body.advance)
-    elif body.set is not None:
-        store.clock.set(body.set)
+async def move_clock(
+    store: SandboxStore,
+    advance: Annotated[float | None, Body()] = None,
+    moment: Annotated[datetime | None, Body(alias="set")] = None,
+) -> JSON:
+    """Move the clock by seconds, or set it to a moment."""
+    if advance is not None and moment is None:
+        store.clock.advance(advance)
+    elif moment is not None and advance is None:
+        store.clock.set(moment)
+    else:
+        raise invalid({"advance": ["Give either advance (seconds) or set (an ISO 8601 moment)."]})
     store.changed()
     return await show_clock(store)
 
 
-@router.post("/runs")
-async def create_runs(store: SandboxStore, body: CreateRuns) -> JSONResponse:
+@router.post("/runs", status_code=201)
+async def create_runs(
+    store: SandboxStore,
+    count: Annotated[int, Body(ge=1, le=100_000)],
+    checklist_id: Text = RELEASE_CHECKLIST_ID,
+    name: Text = "Load test",
+    prerun: Annotated[JSON | None, Body()] = None,
+) -> JSON:
     """Launch many runs at once."""
     caller = Caller(next(iter(store.members.values())))
     runs = [
-        processes.launch(store, caller, body.checklist_id, name=f"{body.name} {number}", prerun=body.prerun)
-        for number in range(1, body.count + 1)
+        processes.launch(store, caller, checklist_id, name=f"{name} {number}", prerun=prerun)
+        for number in range(1, count + 1)
     ]
-    return JSONResponse({"data": [run.id for run in runs]}, status_code=201)
+    return {"data": [run.id for run in runs]}
 
 
 @router.post("/activity")
-async def change_feed(store: SandboxStore, body: ChangeFeed) -> JSONResponse:
+async def change_feed(store: SandboxStore, faults: FeedFaults) -> FeedFaults:
     """Make the activity feed late or incomplete; an empty object ends both."""
-    store.feed_faults = FeedFaults(body.delay, frozenset(body.missing))
-    return JSONResponse(body.model_dump())
+    store.feed_faults = faults
+    return faults
 
 
 @router.get("/behavior")
-async def show_behavior(store: SandboxStore) -> JSONResponse:
+async def show_behavior(store: SandboxStore) -> Behavior:
     """Show what the sandbox does if the sources on Tallyfy disagree."""
-    return JSONResponse(store.behavior.model_dump())
+    return store.behavior
 
 
 @router.post("/behavior")
-async def change_behavior(store: SandboxStore, body: Behavior) -> JSONResponse:
+async def change_behavior(store: SandboxStore, body: Behavior) -> Behavior:
     """Change the given fields of the sandbox's behavior; the others stay."""
     store.behave(store.behavior.model_copy(update=body.model_dump(exclude_unset=True)))
-    return await show_behavior(store)
+    return store.behavior
 
 
 @router.get("/completions")
-async def count_completions(store: SandboxStore) -> JSONResponse:
+async def count_completions(store: SandboxStore) -> dict[str, int]:
     """Show how often each task was completed, by task id."""
-    return JSONResponse(
-        Counter(
-            entry.auditable_id
-            for entry in store.activities
-            if entry.verb == "completed" and entry.type == "Task"
-        )
-    )
+    completed = (entry for entry in store.activities if (entry.verb, entry.type) == ("completed", "Task"))
+    return Counter(entry.auditable_id for entry in completed)
 
 
-@router.post("/tokens")
-async def grant_token(store: SandboxStore, body: GrantToken) -> JSONResponse:
-    """Grant a token, as when it is rotated."""
-    if body.user_id not in store.members:
+@router.post("/tokens", status_code=201)
+async def grant_token(
+    store: SandboxStore,
+    token: Annotated[str, Body(min_length=1)],
+    user_id: Annotated[int, Body()],
+    expires_in: Annotated[int | None, Body()] = None,
+) -> JSON:
+    """Grant a token to a member, as when it is rotated, for some seconds of the sandbox's clock."""
+    if user_id not in store.members:
         raise invalid({"user_id": ["The selected user is not a member of the organization."]})
-    store.access.grant(body.user_id, token=body.token, seconds=body.expires_in)
-    return JSONResponse(body.model_dump(exclude={"token"}), status_code=201)
+    store.access.grant(user_id, token=token, seconds=expires_in)
+    return {"user_id": user_id, "expires_in": expires_in}
 
 
-@router.delete("/tokens")
-async def revoke_token(store: SandboxStore, body: RevokeToken) -> Response:
+@router.delete("/tokens", status_code=204)
+async def revoke_token(store: SandboxStore, token: Annotated[str, Body(embed=True)]) -> None:
     """Revoke a token, as a user's logout does."""
-    store.access.revoke(body.token)
-    return Response(status_code=204)
+    store.access.revoke(token)

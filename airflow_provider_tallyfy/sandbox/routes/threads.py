@@ -1,66 +1,114 @@
-"""Comments and issues on tasks and on runs."""
+"""Comments and issues on tasks and runs; an open issue blocks completion until it is resolved."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
+from airflow_provider_tallyfy.sandbox import schemas, serializers, tasks
+from airflow_provider_tallyfy.sandbox.access import Caller
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
+from airflow_provider_tallyfy.sandbox.model import CommentState, Run, Task, Thread, ThreadLabel
+from airflow_provider_tallyfy.sandbox.routes import dependencies
+from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, Subject, ThisTask
+from airflow_provider_tallyfy.sandbox.serializers import JSON
+from airflow_provider_tallyfy.sandbox.store import Store
 
-from airflow_provider_tallyfy.sandbox import schemas, serializers, threads
-from airflow_provider_tallyfy.sandbox.model import ThreadLabel
-from airflow_provider_tallyfy.sandbox.routes.dependencies import (
-    Member,
-    SandboxStore,
-    Subject,
-    ThisTask,
-    answer,
-)
-
-router = APIRouter(prefix="/organizations/{organization}")
+router = dependencies.organization_router()
 
 
-@router.post("/tasks/{task_id}/bot-comment")
-@router.post("/tasks/{task_id}/comment")
-@router.post("/runs/{run_id}/comment")
-async def comment(
-    store: SandboxStore, caller: Member, subject: Subject, body: schemas.WriteComment
-) -> JSONResponse:
+@router.post("/tasks/{task_id}/bot-comment", status_code=201)
+@router.post("/tasks/{task_id}/comment", status_code=201)
+@router.post("/runs/{run_id}/comment", status_code=201)
+async def comment(store: SandboxStore, caller: Member, subject: Subject, body: schemas.WriteComment) -> JSON:
     """Comment; the label ``problem`` reports an issue."""
-    thread = threads.comment(store, caller, subject, **dict(body))
-    return answer(serializers.thread(thread), 201)
+    return serializers.thread(_comment(store, caller, subject, **dict(body)))
 
 
 @router.put("/tasks/{task_id}/comment/{thread_id}")
 async def edit_comment(
     store: SandboxStore, caller: Member, task: ThisTask, thread_id: str, body: schemas.WriteComment
-) -> JSONResponse:
-    """Change the text of a comment, or its state."""
-    return answer(
-        serializers.thread(threads.edit(store, caller, task, thread_id, body.content, state=body.state))
-    )
+) -> JSON:
+    """Change the text of the caller's own comment, and its state if one is given."""
+    thread = _find(task, thread_id)
+    if thread.author_id != caller.member.id:
+        raise RefusedError(403, "Only its author can change a comment.")
+    thread.content, thread.updated_at = body.content, store.now()
+    thread.state = body.state or thread.state
+    store.changed(task)
+    return serializers.thread(thread)
 
 
-@router.delete("/tasks/{task_id}/comment/{thread_id}")
-async def delete_comment(store: SandboxStore, caller: Member, task: ThisTask, thread_id: str) -> Response:
+@router.delete("/tasks/{task_id}/comment/{thread_id}", status_code=204)
+async def delete_comment(store: SandboxStore, caller: Member, task: ThisTask, thread_id: str) -> None:
     """Delete a comment."""
-    threads.delete(store, caller, task, thread_id)
-    return Response(status_code=204)
+    task.threads.remove(_find(task, thread_id))
+    store.record("comment-deleted", task, caller.member.id, "Deleted a comment")
+    store.changed(task)
 
 
-@router.post("/tasks/{task_id}/problem")
-@router.post("/runs/{run_id}/problem")
+@router.post("/tasks/{task_id}/problem", status_code=201)
+@router.post("/runs/{run_id}/problem", status_code=201)
 async def report_issue(
     store: SandboxStore, caller: Member, subject: Subject, body: schemas.WriteComment
-) -> JSONResponse:
+) -> JSON:
     """Report an issue: the task, or each task of the run, cannot be completed until it is resolved."""
-    thread = threads.comment(store, caller, subject, body.content, label=ThreadLabel.PROBLEM)
-    return answer(serializers.thread(thread), 201)
+    thread = _comment(store, caller, subject, body.content, label="problem")
+    return serializers.thread(thread)
 
 
-@router.post("/tasks/{task_id}/resolved-threads")
-@router.post("/runs/{run_id}/resolved-threads")
+@router.post("/tasks/{task_id}/resolved-threads", status_code=201)
+@router.post("/runs/{run_id}/resolved-threads", status_code=201)
 async def resolve_issue(
     store: SandboxStore, caller: Member, subject: Subject, body: schemas.ResolveIssue
-) -> JSONResponse:
-    """Resolve an issue."""
-    thread = threads.resolve(store, caller, subject, **dict(body))
-    return answer(serializers.thread(thread), 201)
+) -> JSON:
+    """Resolve an open issue with a comment."""
+    issue = _find(subject, body.thread_id)
+    if not issue.is_open_issue:
+        raise RefusedError(422, "This is not an open issue.")
+    answer = _comment(store, caller, subject, body.content, label="resolve", state=body.state)
+    issue.resolve_id = answer.id
+    issue.updated_at = store.now()
+    store.record("issue-resolved", subject, caller.member.id, body.content, text=body.content)
+    store.changed(subject)
+    return serializers.thread(answer)
+
+
+def _comment(
+    store: Store,
+    caller: Caller,
+    subject: Task | Run,
+    content: str,
+    *,
+    label: ThreadLabel = "comment",
+    state: CommentState | None = None,
+    sent_to: tuple[int, ...] = (),
+) -> Thread:
+    """Add a comment; the label ``problem`` makes it an issue, which reopens a completed task."""
+    store.spend("Comment")
+    now = store.now()
+    thread = Thread(
+        id=store.new_id(),
+        content=content,
+        author_id=caller.member.id,
+        label=label,
+        created_at=now,
+        updated_at=now,
+        task_id=subject.id if isinstance(subject, Task) else None,
+        run_id=subject.run_id if isinstance(subject, Task) else subject.id,
+        state=state or store.behavior.comment_state,
+        sent_to=sent_to,
+    )
+    is_issue = label == "problem"
+    store.record(
+        "issue-reported" if is_issue else "commented", subject, caller.member.id, content, text=content
+    )
+    if is_issue and isinstance(subject, Task) and subject.completed_at is not None:
+        tasks.undo_completion(store, caller, subject)
+    subject.threads.append(thread)
+    store.changed(subject)
+    return thread
+
+
+def _find(subject: Task | Run, thread_id: str) -> Thread:
+    for thread in subject.threads:
+        if thread.id == thread_id:
+            return thread
+    raise not_found()
