@@ -67,7 +67,7 @@ class Ours:
         )
 
     def tells_a_change(self, payload: Any) -> bool:
-        return isinstance(payload, dict) and payload.get("outcome") == "over"
+        return isinstance(payload, dict) and payload.get("outcome") == "met"
 
 
 class Http:
