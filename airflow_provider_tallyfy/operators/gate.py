@@ -234,7 +234,7 @@ class Gate:
         :raises AirflowFailException: something downstream could run after a rejection.
         """
         if problems := self._surroundings.find_problems():
-            self.close()
+            self._skip_gated()  # now, since trigger rules may let it run after a failure
             raise AirflowFailException(" ".join(problems))
 
     def is_expanded_with(self, name: str) -> bool:
@@ -274,16 +274,19 @@ class Gate:
         surroundings = self._surroundings
         if surroundings.is_skipped_itself and not surroundings.ignores_trigger_rules:
             return  # the trigger rules of the tasks directly downstream keep them closed
-        if not surroundings.gated:
-            return
-        if not surroundings.is_skipped_itself:
-            self._push_skipped(task.task_id for task in surroundings.gated)
-        self._skip_waiting_instances(surroundings.gated)
+        self._skip_gated()
 
     def open(self) -> None:
         """Take back what an earlier try skipped: a task that starts in the triggerer keeps the XComs of that try."""
         if self._operator.start_from_trigger and not self._surroundings.is_skipped_itself:
             self._push_skipped(())
+
+    def _skip_gated(self) -> None:
+        if not (gated := self._surroundings.gated):
+            return
+        if not self._surroundings.is_skipped_itself:
+            self._push_skipped(task.task_id for task in gated)
+        self._skip_waiting_instances(gated)
 
     def _push_skipped(self, task_ids: Iterable[str]) -> None:
         self._context["ti"].xcom_push(key=SKIPPED_TASKS_KEY, value={"skipped": list(task_ids)})

@@ -254,14 +254,19 @@ def test_a_gate_in_two_mapped_groups_is_refused_by_airflow_or_by_us():
     assert "more than one mapped task group" in message
 
 
-def test_a_mapped_gate_is_checked_when_it_runs(context):
+@pytest.mark.parametrize("rule", ["none_failed", "all_done"])
+def test_a_mapped_gate_is_checked_when_it_runs(context, monkeypatch, rule):
     """Airflow gives it the operator without what it is mapped over."""
+    skipped = []
+    monkeypatch.setattr(gates, "task_instance_states", lambda *_: {("publish", -1): None})
+    monkeypatch.setattr(gates, "skip_task_instances", lambda _context, these: skipped.extend(these))
     context["ti"].map_index = 0
     with DAG("d", schedule=None):
         context["task"] = approval = gate()
-        approval >> work(trigger_rule="none_failed")
+        approval >> work(trigger_rule=rule)
     with pytest.raises(AirflowFailException, match="would let it run after a rejection"):
         approval.execute(context)
+    assert skipped == [("publish", -1)]  # it would run after a failure too
 
 
 def test_a_large_dag_is_checked_in_linear_time(monkeypatch):
