@@ -166,7 +166,10 @@ class Surroundings:
         if self.is_branch:
             return "a value that names no branch"
         for name in ("fail_on_reject", "require_comment", "approvers"):
-            if name in _expanded(self.gate) or _argument(self.gate, name) not in (None, False):
+            if _may_expand(self.gate, name, if_unknown=True) or _argument(self.gate, name) not in (
+                None,
+                False,
+            ):
                 return name
         return None
 
@@ -206,8 +209,8 @@ def find_problems(gate: Any) -> list[str]:
 
     :param gate: the operator, or the mapped operator, in its DAG.
     """
-    is_known = "ignore_downstream_trigger_rules" not in _expanded(gate)
-    possible = [None] if is_known else [False, True]
+    may_ignore = _may_expand(gate, "ignore_downstream_trigger_rules", if_unknown=False)
+    possible = [False, True] if may_ignore else [None]
     found = (Surroundings(gate, ignores_trigger_rules=each).find_problems() for each in possible)
     return list(dict.fromkeys(problem for problems in found for problem in problems))
 
@@ -310,6 +313,18 @@ class Gate:
 def is_branch(gate: Any) -> bool:
     """Tell whether an operator, or a mapped one, chooses between branches."""
     return hasattr(getattr(gate, "operator_class", type(gate)), "is_tallyfy_branch")
+
+
+def _may_expand(gate: Any, name: str, *, if_unknown: bool) -> bool:
+    """
+    Tell whether a mapped operator is mapped over an argument.
+
+    :param if_unknown: what to return if only another task knows what ``expand_kwargs()`` gets.
+    """
+    value = getattr(getattr(gate, "expand_input", None), "value", ())
+    if isinstance(value, (list, tuple)):
+        return any(name in each if isinstance(each, Mapping) else if_unknown for each in value)
+    return name in value if isinstance(value, Mapping) else if_unknown
 
 
 def _expanded(gate: Any) -> Mapping[str, Any]:

@@ -115,6 +115,15 @@ HELD = {
     "group": lambda: group(inside=work, outside=lambda: work("end", trigger_rule="all_done")),
     "gate is the end of a group": lambda: group(inside=None, outside=work),
     "mapped gate": lambda: mapped_gate() >> work(),
+    "gate mapped by a list of mappings": lambda: (
+        TallyfyApprovalOperator.partial(task_id="gate", task="approve").expand_kwargs([{"run_id": "r1"}])
+        >> work(trigger_rule="none_skipped")
+    ),
+    "gate mapped by the output of a task, all_done far downstream": lambda: (
+        TallyfyApprovalOperator.partial(task_id="gate", task="approve").expand_kwargs(work("other").output)
+        >> work()
+        >> work("end", trigger_rule="all_done")
+    ),
     "mapped gate ignoring rules": lambda: (
         mapped_gate(ignore_downstream_trigger_rules=True) >> work() >> work("end", trigger_rule="all_done")
     ),
@@ -185,6 +194,19 @@ REFUSED = {
         ),
         "approvers fails that one",
     ),
+    **{
+        f"gate mapped by {name}, fail_on_reject": (
+            lambda value=value: (
+                TallyfyApprovalOperator.partial(task_id="gate", task="approve").expand_kwargs(value())
+                >> work(trigger_rule="none_skipped")
+            ),
+            "fail_on_reject fails that one",
+        )
+        for name, value in {
+            "a list of mappings": lambda: [{"run_id": "r1", "fail_on_reject": True}],
+            "the output of a task": lambda: work("other").output,
+        }.items()
+    },
     "mapped gate, fail_on_reject": (
         lambda: mapped_gate(fail_on_reject=True) >> work(trigger_rule="none_skipped"),
         "fail_on_reject fails that one",
