@@ -166,7 +166,10 @@ class Surroundings:
         if self.is_branch:
             return "a value that names no branch"
         for name in ("fail_on_reject", "require_comment", "approvers"):
-            if name in _expanded(self.gate) or _argument(self.gate, name) not in (None, False):
+            if _may_expand(self.gate, name, if_unknown=True) or _argument(self.gate, name) not in (
+                None,
+                False,
+            ):
                 return name
         return None
 
@@ -206,8 +209,8 @@ def find_problems(gate: Any) -> list[str]:
 
     :param gate: the operator, or the mapped operator, in its DAG.
     """
-    is_known = "ignore_downstream_trigger_rules" not in _expanded(gate)
-    possible = [None] if is_known else [False, True]
+    may_ignore = _may_expand(gate, "ignore_downstream_trigger_rules", if_unknown=False)
+    possible = [False, True] if may_ignore else [None]
     found = (Surroundings(gate, ignores_trigger_rules=each).find_problems() for each in possible)
     return list(dict.fromkeys(problem for problems in found for problem in problems))
 
@@ -234,7 +237,7 @@ class Gate:
         :raises AirflowFailException: something downstream could run after a rejection.
         """
         if problems := self._surroundings.find_problems():
-            self.close()
+            self._skip_gated()  # now, since trigger rules may let it run after a failure
             raise AirflowFailException(" ".join(problems))
 
     def is_expanded_with(self, name: str) -> bool:
@@ -274,16 +277,19 @@ class Gate:
         surroundings = self._surroundings
         if surroundings.is_skipped_itself and not surroundings.ignores_trigger_rules:
             return  # the trigger rules of the tasks directly downstream keep them closed
-        if not surroundings.gated:
-            return
-        if not surroundings.is_skipped_itself:
-            self._push_skipped(task.task_id for task in surroundings.gated)
-        self._skip_waiting_instances(surroundings.gated)
+        self._skip_gated()
 
     def open(self) -> None:
         """Take back what an earlier try skipped: a task that starts in the triggerer keeps the XComs of that try."""
         if self._operator.start_from_trigger and not self._surroundings.is_skipped_itself:
             self._push_skipped(())
+
+    def _skip_gated(self) -> None:
+        if not (gated := self._surroundings.gated):
+            return
+        if not self._surroundings.is_skipped_itself:
+            self._push_skipped(task.task_id for task in gated)
+        self._skip_waiting_instances(gated)
 
     def _push_skipped(self, task_ids: Iterable[str]) -> None:
         self._context["ti"].xcom_push(key=SKIPPED_TASKS_KEY, value={"skipped": list(task_ids)})
@@ -307,6 +313,18 @@ class Gate:
 def is_branch(gate: Any) -> bool:
     """Tell whether an operator, or a mapped one, chooses between branches."""
     return hasattr(getattr(gate, "operator_class", type(gate)), "is_tallyfy_branch")
+
+
+def _may_expand(gate: Any, name: str, *, if_unknown: bool) -> bool:
+    """
+    Tell whether a mapped operator is mapped over an argument.
+
+    :param if_unknown: what to return if only another task knows what ``expand_kwargs()`` gets.
+    """
+    value = getattr(getattr(gate, "expand_input", None), "value", ())
+    if isinstance(value, (list, tuple)):
+        return any(name in each if isinstance(each, Mapping) else if_unknown for each in value)
+    return name in value if isinstance(value, Mapping) else if_unknown
 
 
 def _expanded(gate: Any) -> Mapping[str, Any]:

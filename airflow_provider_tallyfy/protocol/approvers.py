@@ -134,7 +134,9 @@ def _read(people: Any, directory: Directory, *, excludes: bool = False) -> Appro
     groups = [directory.group(str(group_id)) for group_id in encoded["groups"]]
     for group in groups:
         if excludes and not group.members and not group.guests:
-            raise InvalidValueError(f"no one is known to be in group {quoted(group.name)}, so it excludes no one")
+            raise InvalidValueError(
+                f"no one is known to be in group {quoted(group.name)}, so it excludes no one"
+            )
     names: list[str] = [
         *(str(directory.member(str(member_id))) for member_id in encoded["users"]),
         *(f"guest {email}" for email in encoded["guests"]),

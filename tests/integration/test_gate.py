@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, BaseOperator, TaskDeferred
@@ -144,11 +143,10 @@ def test_people_are_reminded_in_tallyfy_from_the_triggerer(people, task, decide)
         content="{{ 'Again' if tallyfy.reminder else 'First' }}: {{ tallyfy.title }}",
     )
     with pytest.raises(TaskDeferred) as deferral:
-        decide(notifiers=notifier, remind_every=0.5, max_reminders=2, deferrable=True)
+        decide(notifiers=notifier, remind_every=0.5, max_reminders=1000, deferrable=True)
     path, arguments = deferral.value.trigger.serialize()
     trigger = TallyfyRemindingTaskTrigger(**json.loads(json.dumps(arguments)) | {"poke_interval": 0.5})
     assert path.endswith(type(trigger).__name__)
-    trigger.reminders["began_at"] = time.time()
 
     def comments():
         threads = people.request("GET", f"/tasks/{task['id']}", params={"with": "threads"})["threads"]["data"]
@@ -156,13 +154,12 @@ def test_people_are_reminded_in_tallyfy_from_the_triggerer(people, task, decide)
 
     async def wait():
         event = asyncio.create_task(anext(trigger.run()))
-        expected = ["Again: Approve release", "Again: Approve release", "First: Approve release"]
         async with asyncio.timeout(60):
-            while await asyncio.to_thread(comments) != expected:  # noqa: ASYNC110 - of another process
+            while (await asyncio.to_thread(comments)).count("Again: Approve release") < 2:  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(0.05)
             assert not event.done()
             await asyncio.to_thread(people.complete, task)
             return await event
 
     assert asyncio.run(wait()).payload["result"]["is_approved"] is True
-    assert len(comments()) == 3
+    assert comments().count("First: Approve release") == 1

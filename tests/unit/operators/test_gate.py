@@ -115,6 +115,15 @@ HELD = {
     "group": lambda: group(inside=work, outside=lambda: work("end", trigger_rule="all_done")),
     "gate is the end of a group": lambda: group(inside=None, outside=work),
     "mapped gate": lambda: mapped_gate() >> work(),
+    "gate mapped by a list of mappings": lambda: (
+        TallyfyApprovalOperator.partial(task_id="gate", task="approve").expand_kwargs([{"run_id": "r1"}])
+        >> work(trigger_rule="none_skipped")
+    ),
+    "gate mapped by the output of a task, all_done far downstream": lambda: (
+        TallyfyApprovalOperator.partial(task_id="gate", task="approve").expand_kwargs(work("other").output)
+        >> work()
+        >> work("end", trigger_rule="all_done")
+    ),
     "mapped gate ignoring rules": lambda: (
         mapped_gate(ignore_downstream_trigger_rules=True) >> work() >> work("end", trigger_rule="all_done")
     ),
@@ -185,6 +194,19 @@ REFUSED = {
         ),
         "approvers fails that one",
     ),
+    **{
+        f"gate mapped by {name}, fail_on_reject": (
+            lambda value=value: (
+                TallyfyApprovalOperator.partial(task_id="gate", task="approve").expand_kwargs(value())
+                >> work(trigger_rule="none_skipped")
+            ),
+            "fail_on_reject fails that one",
+        )
+        for name, value in {
+            "a list of mappings": lambda: [{"run_id": "r1", "fail_on_reject": True}],
+            "the output of a task": lambda: work("other").output,
+        }.items()
+    },
     "mapped gate, fail_on_reject": (
         lambda: mapped_gate(fail_on_reject=True) >> work(trigger_rule="none_skipped"),
         "fail_on_reject fails that one",
@@ -254,14 +276,19 @@ def test_a_gate_in_two_mapped_groups_is_refused_by_airflow_or_by_us():
     assert "more than one mapped task group" in message
 
 
-def test_a_mapped_gate_is_checked_when_it_runs(context):
+@pytest.mark.parametrize("rule", ["none_failed", "all_done"])
+def test_a_mapped_gate_is_checked_when_it_runs(context, monkeypatch, rule):
     """Airflow gives it the operator without what it is mapped over."""
+    skipped = []
+    monkeypatch.setattr(gates, "task_instance_states", lambda *_: {("publish", -1): None})
+    monkeypatch.setattr(gates, "skip_task_instances", lambda _context, these: skipped.extend(these))
     context["ti"].map_index = 0
     with DAG("d", schedule=None):
         context["task"] = approval = gate()
-        approval >> work(trigger_rule="none_failed")
+        approval >> work(trigger_rule=rule)
     with pytest.raises(AirflowFailException, match="would let it run after a rejection"):
         approval.execute(context)
+    assert skipped == [("publish", -1)]  # it would run after a failure too
 
 
 def test_a_large_dag_is_checked_in_linear_time(monkeypatch):
