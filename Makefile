@@ -9,7 +9,7 @@ EXTRAS = dev$(if $(filter 3.3.2,$(AIRFLOW_VERSION)),$(comma)test-production$(com
 comma = ,
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-clients test-production test-browser test-matrix check-wheel bench bench-export lint format types screenshots docs constraints build release-check clean
+.PHONY: help install demo test test-clients test-production test-browser test-matrix check-wheel bench bench-export bench-events lint format types screenshots docs constraints build release-check clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -53,6 +53,9 @@ bench: $(INSTALLED) ## Measure what waits cost, beside the HTTP provider; half a
 
 bench-export: $(INSTALLED) ## Measure exports of 1,000 to 100,000 runs, beside a simple script; BENCH=--quick for a smoke run
 	$(RUN) -m benchmarks.export $(BENCH)
+
+bench-events: $(INSTALLED) ## Measure what watchers of events cost, and kill them; 15 minutes. BENCH=--quick for a smoke run
+	$(RUN) -m benchmarks.events $(BENCH)
 
 lint: $(INSTALLED) ## Check style
 	$(RUN) -m ruff check

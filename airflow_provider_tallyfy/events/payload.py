@@ -72,7 +72,9 @@ def _describe_task(event: Event) -> dict[str, Any]:
         **{key: _plain(task.get(key)) for key in _OF_A_TASK},
         "title": _name(task.get("title")),
         "is_approved": decision(task) if is_approval(task) and task.get("completed_at") else None,
-        "completed_by": None if person is None else person.as_json(),
+        "completed_by": None
+        if person is None
+        else {"id": _plain(person.id), "name": _name(person.name), "email": _name(person.email)},
     }
     if event.thread is not None:
         # What it says is for whoever reads the comments of the task.

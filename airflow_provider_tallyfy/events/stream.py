@@ -39,17 +39,19 @@ class OrganizationChangedError(Exception):
     """The connection leads to another organization than before; the watcher has to begin again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Found:
     """
     An event that is to be told.
 
     :param event: what happened.
     :param payload: what to tell.
+    :param is_taken: whether the triggerer has taken note of it, and so says when it is stored.
     """
 
     event: Event
     payload: dict[str, Any]
+    is_taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,8 @@ class TallyfyEventTrigger(BaseEventTrigger):
                     item.set_result(asset_state_stores(self))
             elif isinstance(item, Found):
                 yield _Fired(payload=item.payload)
+                # If the triggerer stops while it logs the event, Airflow counts it as stored, and never comes here.
+                item.is_taken = True
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire an event for each that is found, from now on: before Airflow 3.3 there is nowhere to keep a place."""
@@ -287,13 +289,15 @@ class EventProducer(SharedStreamProducer):
             return
         has_changed = False
         for item in batch:
+            is_stored = item.outcome.is_clean
             if isinstance(item.broker_payload, Found):
+                is_stored = is_stored and item.broker_payload.is_taken
                 self._under_way -= 1
                 self._unstored.release()
             # What was not stored is told again, by whatever follows this producer; the place stays before it.
-            self._is_broken = self._is_broken or not item.outcome.is_clean
+            self._is_broken = self._is_broken or not is_stored
             if self._is_broken:
-                return
+                break
             if isinstance(item.broker_payload, (Found, Swept)):
                 self._stream.store(item.broker_payload)
                 has_changed = True

@@ -267,7 +267,9 @@ class Watcher:
         self._account(now)
         if request == FetchFeedPage(1) and not isinstance(response, PollError):
             self._use.feed_page = SharedFeedPage(self._hook.connection, response, asked_at)
-        deliveries = self._scheduler.handle_response(request, response, asked_at, now)
+        deliveries: list[tuple[Any, PollResult]] = self._scheduler.handle_response(
+            request, response, asked_at, now
+        )
         self._record([result for _, result in deliveries])  # before the last wait leaves, and this ends
         await spread(lambda delivery: delivery[0].deliver(delivery[1], asked_at), deliveries)
 

@@ -79,6 +79,7 @@ class Triggerer:
         self.streams = SharedStreamManager()
         self.database = database
         self.stores_events = True
+        self.hangs_in_log = False
         self._unstored = []
         self._tasks = []
         self._ids = count(1)
@@ -94,6 +95,9 @@ class Triggerer:
         stream = self.streams.subscribe(trigger_id=trigger_id, trigger=trigger, key=key)
         try:
             async for event in trigger.filter_shared_stream(stream):
+                if self.hangs_in_log:  # Airflow logs an event before it takes note of it
+                    self._unstored.append(event)
+                    await asyncio.Event().wait()
                 seq = self.streams.bind_pending_event(trigger_id=trigger_id, key=key)
                 self._unstored.append((name, event.payload, seq))
         finally:
@@ -297,6 +301,24 @@ def test_killed_between_seeing_and_storing(play):
         await world.until(lambda: len(world.ids()) == 5)
         await world.pass_time(1000)
         assert sorted(world.ids()) == seen
+
+    play(scene)
+
+
+def test_stopped_while_airflow_logs_an_event(play):
+    async def scene(world):
+        store = AssetStateStore()
+        triggerer = world.triggerer()
+        triggerer.start("asset", store)
+        await world.ready(store)
+        triggerer.stores_events = False
+        triggerer.hangs_in_log = True
+        [run_id] = world.launch()
+        world.complete(run_id)
+        await world.until(lambda: triggerer._unstored)
+        await triggerer.kill()
+        world.triggerer().start("asset", store)
+        await world.until(lambda: world.subjects() == [run_id])
 
     play(scene)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
+from benchmarks import events
 from benchmarks.case import PLAIN, TLS, Case, measure
 from benchmarks.contenders import HTTP, OURS
 
@@ -21,3 +23,11 @@ def test_a_case_sees_its_change(contender, transport):
     assert figures["memory_bytes"] > 0
     assert 0 <= figures["lateness_ms"]["p50"] <= figures["lateness_ms"]["p99"]
     assert 0 <= figures["wake_up_seconds"]["worst"] < 10
+
+
+@pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow keeps the places of watchers since 3.3")
+def test_watchers_of_events_lose_none():
+    figures = events.measure(watchers=2, seconds=5, completions=2)
+    assert (figures["lost"], figures["again_same_id"], figures["again_other_id"]) == (0, 0, 0)
+    assert figures["latency_worst"] > 0
+    assert events.markdown({"cases": [figures], "machine": events.machine(), "began_at": "2026-01-01"})

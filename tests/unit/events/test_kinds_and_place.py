@@ -246,6 +246,15 @@ def test_a_payload_holds_no_more_than_it_says():
     assert payload_of(run(completed_at=text(NOON)), "process.completed")["task"] is None
 
 
+def test_what_a_payload_says_of_a_person_is_bounded():
+    person = {"id": 7, "full_name": "n" * 5000, "email": {"address": "x" * 5000}}
+    shown = run(task(completed_at=text(NOON), completer_id=7, owners={"users": [person]}))
+    completed_by = payload_of(shown, "task.completed")["task"]["completed_by"]
+    assert completed_by["name"].startswith("nnn")
+    assert len(completed_by["name"]) <= MAX_NAME + 1
+    assert completed_by["email"] is None
+
+
 def test_form_values_that_are_too_long_are_left_out_and_the_payload_says_so():
     field = {"id": "f", "alias": "answer", "label": "Answer", "field_type": "textarea"}
     values = {"form_fields": {"data": [field]}, "taskdata": {"f": "x" * 100}}
