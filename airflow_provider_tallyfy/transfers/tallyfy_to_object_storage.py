@@ -171,8 +171,8 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
             since, until = _moment(self.since, "since"), _moment(self.until, "until")
             if since is not None and until is not None and since >= until:
                 raise ValueError(
-                    f"since ({since}) must be earlier than until ({until}). In Airflow 3, a DAG with a cron schedule has "
-                    "no data interval, unless its timetable is CronDataIntervalTimetable."
+                    f"since ({since}) must be earlier than until ({until}). In Airflow 3, a DAG with a cron schedule "
+                    "has no data interval, unless its timetable is CronDataIntervalTimetable."
                 )
             if until is not None and until > now + timedelta(minutes=1):
                 raise ValueError(f"until ({until}) is in the future.")
@@ -188,9 +188,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
                     "records": self.records,
                     "filters": self.filters or {},
                 }
-                state = ExportState(
-                    context, self._state_assets()[0], _duration(self.full_every), selection
-                )
+                state = ExportState(context, self._state_assets()[0], _duration(self.full_every), selection)
             target, root = self._target(since, until, ti, export_id)
             load = Load(since, until) if state is None else state.next_load(now)
             request = self._request(load, overlap=None if state is None else _duration(self.overlap))
