@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_KNOWN = 500
 """
-Records that changed shortly before an export began and that the next one recognizes, so as to leave them out. More would
-not fit the 64 KiB that Airflow allows for a state.
+Records that changed shortly before an export began and that the next one recognizes, so as to leave them out. More
+would not fit the 64 KiB that Airflow allows for a state.
 """
 MAX_LAG = 60.0
 """Seconds by which a list may lag; an export of a time that has just passed waits so long."""
