@@ -346,8 +346,16 @@ def test_everything_is_loaded_again_now_and_then(exports):
     assert (again["since"], again["records"]) == (None, 3)
 
 
-def test_a_retry_goes_on_where_the_worker_was_killed(exports, monkeypatch):
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_retry_goes_on_where_the_try_before_ended(exports, monkeypatch, is_killed):
     monkeypatch.setattr(staging.SegmentBuffer, "MAX_RECORDS", 20)
+    if is_killed:  # what was not yet in a segment is lost
+        flush = staging.SegmentBuffer.flush
+        monkeypatch.setattr(
+            staging.SegmentBuffer,
+            "flush",
+            lambda buffer, place, now: flush(buffer, place, now) if len(buffer._lines) == 20 else None,
+        )
     exports.launch(100)
     monkeypatch.setitem(records.WITH, "runs", ())
     exports.fault(path="/tasks", action="status", status=503, times=None, after=63)
@@ -356,9 +364,11 @@ def test_a_retry_goes_on_where_the_worker_was_killed(exports, monkeypatch):
     assert [name for name in exports.left() if not name.startswith("runs/.tallyfy-export-")] == []
     exports.end_faults()
     exports.requests()
+    if is_killed:
+        monkeypatch.setattr(staging.SegmentBuffer, "flush", flush)
     launched = exports.launch(1)
     result = exports.everything(checklist_id=RELEASE_CHECKLIST_ID)
-    assert exports.requests()["runs/{id}/tasks"] <= 102 - 63 + 1
+    assert exports.requests()["runs/{id}/tasks"] <= 102 - (60 if is_killed else 63) + 1
     assert len(read(result).keys() - set(launched)) == 102
     assert len(exports.left()) == 2
 
