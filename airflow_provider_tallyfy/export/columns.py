@@ -132,12 +132,10 @@ def _fit_boolean(value: Any) -> bool | None:
 
 def _fit_datetime(value: Any) -> str | None:
     moment = parse_datetime(value)
+    if moment is None:
+        return None
     try:
-        return (
-            None
-            if moment is None
-            else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
-        )
+        return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     except OverflowError:
         return None
 
@@ -201,11 +199,11 @@ class Layout:
         rest: dict[str, Any] = {}
         for column in self._record_columns:
             _put(record, rest, column, values.get(column.name), column.name)
-        for field, stored in answers:
+        # A field that was deleted and made again has another id; an answer to the new one goes first.
+        for field, stored in sorted(answers, key=lambda answer: answer[0].id not in self._by_id):
             value = decode(field, stored)
             column_of_field = self._by_id.get(field.id)
             if column_of_field is None:
-                # A field that was deleted and made again has another id; an answer to the new one goes first.
                 column_of_field = self._by_alias.get(field.alias)
                 if column_of_field is not None and record[column_of_field.name] is not None:
                     column_of_field = None

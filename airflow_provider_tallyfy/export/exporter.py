@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
 T = TypeVar("T")
-MAX_KNOWN = 2_000
-"""Records that changed shortly before an export began and that the next one recognizes, so as to leave them out."""
+MAX_KNOWN = 500
+"""
+Records that changed shortly before an export began and that the next one recognizes, so as to leave them out. More
+would not fit the 64 KiB that Airflow allows for a state.
+"""
 MAX_LAG = 60.0
 """Seconds by which a list may lag; an export of a time that has just passed waits so long."""
 _OWNER = "x-tallyfy-export"
-_COLLECTED, _PUBLISHING = "collected", "publishing"
+_COLLECTED, _PUBLISHING, _ATTACHMENT = "collected", "publishing", "attachment.tmp"
 _LAST_UPDATED = {"runs": "last_updated", "tasks": "run_last_updated"}
 _RUN_ID = {"runs": "id", "tasks": "run_id"}
 
@@ -356,17 +359,14 @@ class Exporter:
             return None
         file_id, name = str(entry["id"]), safe_name(str(entry.get("filename") or "file"))
         staged = f"{safe_name(file_id)}/{name}"
-        files = self._staging.folder / "files"
-        if not files.exists(staged):
+        folder = self._staging.folder
+        if not (folder / "files").exists(staged):
             try:
-                self._client.fetch(
-                    lambda hook: download(hook, file_id, lambda: files.create(f"{staged}.tmp"))
-                )
+                self._client.fetch(lambda hook: download(hook, file_id, lambda: folder.create(_ATTACHMENT)))
             except TallyfyNotFoundError as error:
                 self._log.warning("File %s is not copied: %s", file_id, error)
-                files.remove(f"{staged}.tmp")
                 return None
-            files.move(f"{staged}.tmp", files, staged)
+            folder.move(_ATTACHMENT, folder / "files", staged)
         return posixpath.join(self._target.attachments_name, staged)
 
     # Writing
@@ -424,8 +424,7 @@ class Exporter:
         attachments = folder / self._target.attachments_name
         for file_id in files.names():
             for name in (files / file_id).names():
-                if not name.endswith(".tmp"):
-                    files.move(f"{file_id}/{name}", attachments, f"{file_id}/{name}")
+                files.move(f"{file_id}/{name}", attachments, f"{file_id}/{name}")
         for name in stale:
             folder.remove(name)
         written = {"id": self._export_id, "files": names, "records": records, "began_at": _text(began_at)}

@@ -133,8 +133,7 @@ class RunListing:
                 if proof.is_conclusive and proof.oldest < self._since:
                     break
             if not self._is_order_refuted:
-                if proof.is_conclusive:
-                    yield from self._bumped({**params, "sort": "-last_updated"}, proof.newest)
+                yield from self._bumped({**params, "sort": "-last_updated"}, proof.newest)
                 return
             self._log("Tallyfy does not sort runs by their last change; reading the whole list")
         # New runs come first here and move others to later pages, where they are read again.

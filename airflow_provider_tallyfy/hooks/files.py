@@ -28,13 +28,14 @@ MAX_FILE_SIZE = 100 * 1024 * 1024
 MAX_DURATION = 1800.0
 """Seconds in which a download must be complete, however steadily it trickles."""
 _CHUNK = 256 * 1024
-_MAX_NAME_LENGTH = 150
+_MAX_NAME_BYTES = 200
+"""A file system takes 255, of which endings take some."""
 
 
 def safe_name(name: str) -> str:
     """Return a file name that leads into no other folder and that every storage takes."""
     cleaned = re.sub(r"[^\w.\- ]", "_", str(sanitize_payload(name))).strip(" .")
-    return cleaned[-_MAX_NAME_LENGTH:].strip(" .") or "file"
+    return cleaned.encode()[-_MAX_NAME_BYTES:].decode(errors="ignore").strip(" .") or "file"
 
 
 def download(hook: TallyfyHook, file_id: str, create: Callable[[], AbstractContextManager[IO[bytes]]]) -> str:

@@ -188,9 +188,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
                     "records": self.records,
                     "filters": self.filters or {},
                 }
-                state = ExportState(
-                    context, self._state_assets()[0], _duration(self.full_every), selection
-                )
+                state = ExportState(context, self._state_assets()[0], _duration(self.full_every), selection)
             target, root = self._target(since, until, ti, export_id)
             load = Load(since, until) if state is None else state.next_load(now)
             request = self._request(load, overlap=None if state is None else _duration(self.overlap))

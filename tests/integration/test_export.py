@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import logging
+import operator
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_tallyfy.exceptions import TallyfyServerError
 from airflow_provider_tallyfy.export import client, exporter, records, staging
+from airflow_provider_tallyfy.sandbox import listing as sandbox_listing
 from airflow_provider_tallyfy.sandbox.seeds import (
     COMPLETE_RUN_ID,
     ONBOARDING_CHECKLIST_ID,
@@ -242,6 +244,28 @@ def test_the_next_load_holds_what_changed(exports):
 
 
 @in_airflow_3_3
+@pytest.mark.parametrize("is_honoured", [True, False])
+def test_an_incremental_load_reads_the_whole_list_only_if_it_comes_in_another_order(
+    exports, monkeypatch, is_honoured
+):
+    """No source says that Tallyfy sorts by the last change; it may."""
+    if is_honoured:
+        order = operator.attrgetter("last_updated")
+        monkeypatch.setitem(sandbox_listing._RUN_ORDERS, "last_updated", order)
+    ids = exports.launch(60)
+    for run_id in sorted(ids)[:30]:
+        exports.touch(run_id)
+    assert exports.run("1", page_size=20)["records"] == 63
+    exports.requests()
+    changed = sorted(ids)[-3:]
+    for run_id in changed:
+        exports.touch(run_id)
+    assert read(exports.run("2", page_size=20, overlap=0)).keys() == set(changed)
+    # Two of them about archived runs.
+    assert exports.requests()["runs"] == (3 if is_honoured else 7)
+
+
+@in_airflow_3_3
 def test_answers_reopened_archived_and_restored_runs_come_with_the_next_load(exports):
     exports.run("1", checklist_id=RELEASE_CHECKLIST_ID)
     exports.users.complete_next(SEEDED_RUN_ID)
@@ -261,7 +285,8 @@ def test_answers_reopened_archived_and_restored_runs_come_with_the_next_load(exp
 
 @in_airflow_3_3
 @pytest.mark.parametrize(
-    "other", [{"checklist_id": ONBOARDING_CHECKLIST_ID}, {"filters": {"status": "active"}}, {"records": "tasks"}]
+    "other",
+    [{"checklist_id": ONBOARDING_CHECKLIST_ID}, {"filters": {"status": "active"}}, {"records": "tasks"}],
 )
 def test_a_task_that_is_changed_to_export_something_else_loads_everything(exports, other):
     exports.run("1", checklist_id=RELEASE_CHECKLIST_ID)
@@ -321,8 +346,16 @@ def test_everything_is_loaded_again_now_and_then(exports):
     assert (again["since"], again["records"]) == (None, 3)
 
 
-def test_a_retry_goes_on_where_the_worker_was_killed(exports, monkeypatch):
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_retry_goes_on_where_the_try_before_ended(exports, monkeypatch, is_killed):
     monkeypatch.setattr(staging.SegmentBuffer, "MAX_RECORDS", 20)
+    if is_killed:  # what was not yet in a segment is lost
+        flush = staging.SegmentBuffer.flush
+        monkeypatch.setattr(
+            staging.SegmentBuffer,
+            "flush",
+            lambda buffer, place, now: flush(buffer, place, now) if len(buffer._lines) == 20 else None,
+        )
     exports.launch(100)
     monkeypatch.setitem(records.WITH, "runs", ())
     exports.fault(path="/tasks", action="status", status=503, times=None, after=63)
@@ -331,9 +364,11 @@ def test_a_retry_goes_on_where_the_worker_was_killed(exports, monkeypatch):
     assert [name for name in exports.left() if not name.startswith("runs/.tallyfy-export-")] == []
     exports.end_faults()
     exports.requests()
+    if is_killed:
+        monkeypatch.setattr(staging.SegmentBuffer, "flush", flush)
     launched = exports.launch(1)
     result = exports.everything(checklist_id=RELEASE_CHECKLIST_ID)
-    assert exports.requests()["runs/{id}/tasks"] <= 102 - 63 + 1
+    assert exports.requests()["runs/{id}/tasks"] <= 102 - (60 if is_killed else 63) + 1
     assert len(read(result).keys() - set(launched)) == 102
     assert len(exports.left()) == 2
 

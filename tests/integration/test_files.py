@@ -154,6 +154,25 @@ def test_an_export_copies_attachments_beside_the_records(
     assert len([path for path in folder.rglob("*") if path.is_file()]) == 3
 
 
+@pytest.mark.parametrize("name", ["backup.tmp", f"{'契約書' * 60}.pdf"])
+def test_an_attachment_of_any_name_is_copied(sandbox, context, tmp_path, name):
+    contract = tmp_path / "short"
+    contract.write_bytes(CONTENT)
+    file = TallyfyHook().upload_file(contract, checklist_id=ONBOARDING_CHECKLIST_ID, name=name)
+    run = launch(context, [file])
+    export = TallyfyToObjectStorageOperator(
+        task_id="export",
+        path=f"file://{tmp_path}/runs.jsonl",
+        checklist_id=ONBOARDING_CHECKLIST_ID,
+        since="1970-01-01",
+        attachments=True,
+    )
+    export.execute({"ti": context["ti"]})
+    records = map(json.loads, (tmp_path / "runs.jsonl").read_text().splitlines())
+    [copied] = next(record for record in records if record["id"] == run["id"])["contract"]
+    assert Path(tmp_path, copied["path"]).read_bytes() == CONTENT
+
+
 def _is_staged(path):
     return any(part.startswith(".tallyfy-export-") for part in path.parts)
 

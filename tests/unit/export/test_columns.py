@@ -68,8 +68,12 @@ def test_an_answer_of_a_removed_field_is_kept():
 def test_an_answer_of_a_field_that_was_made_again_stands_in_its_column():
     layout = Layout(RECORD, [[field("2", "amount")]])
     assert layout.lay_out({"id": "r"}, [(field("1", "amount"), "5")])["amount"] == "5"
-    both = layout.lay_out({"id": "r"}, [(field("2", "amount"), "6"), (field("1", "amount"), "5")])
-    assert (both["amount"], both["other_values"]) == ("6", {"amount": "5"})
+    answers = [(field("2", "amount"), "6"), (field("1", "amount"), "5")]
+    for order in (answers, answers[::-1]):
+        both = layout.lay_out({"id": "r"}, order)
+        assert (both["amount"], both["other_values"]) == ("6", {"amount": "5"})
+    unanswered = layout.lay_out({"id": "r"}, [(field("1", "amount"), "5"), (field("2", "amount"), None)])
+    assert unanswered["amount"] == "5"
 
 
 @pytest.mark.parametrize(
@@ -81,6 +85,7 @@ def test_an_answer_of_a_field_that_was_made_again_stands_in_its_column():
         ("date", "2026-01-31T17:00:00+01:00", "2026-01-31T16:00:00.000Z"),
         ("date", "2026-01-31", "2026-01-31T00:00:00.000Z"),
         ("date", "", None),
+        ("date", "0999-01-31", "0999-01-31T00:00:00.000Z"),
         ("dropdown", {"id": 2, "text": "Blue", "value": None}, "Blue"),
         ("radio", "Yes", "Yes"),
         ("multiselect", [{"id": 1, "text": "a", "selected": True}, {"id": 2, "text": "b"}], ["a"]),

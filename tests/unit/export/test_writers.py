@@ -10,7 +10,7 @@ import json
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.export import writers
@@ -78,6 +78,7 @@ def test_csv_is_read_back_with_lists_and_objects_as_json(text):
     assert set(second.values()) == {""}
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), max_size=5))
 def test_any_text_is_read_back_from_csv(texts):
     texts = [
