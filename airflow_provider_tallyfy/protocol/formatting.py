@@ -48,7 +48,9 @@ def described(value: Any) -> str:
         case bool():
             return str(value).lower()
         case str():
-            return f"the text {quoted(value)}" if len(value) <= MAX_SHOWN else f"{len(value):,} characters"
+            if len(value) > MAX_SHOWN:
+                return f"{len(value):,} characters"
+            return f"the text {quoted(value) if value.isprintable() else _escaped(value)}"
         case Number():
             return "a number"
         case Mapping():

@@ -15,7 +15,7 @@ from functools import cached_property
 from numbers import Integral
 from typing import Any, TypeVar
 
-from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted
+from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted, quoter
 from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
 from airflow_provider_tallyfy.protocol.urls import is_identifier
@@ -62,9 +62,14 @@ class Directory:
 
         :raises InvalidValueError: there is none, or more than one.
         """
+        if len(found := self.members_called(name)) == 1:
+            return found[0]
         # Not which members there are: a log is no place for their addresses.
         there_are = f": none of the {len(self.members):,} has this id, e-mail address or full name"
-        return _only(self.members_called(name), name, "member", there_are, lambda m: f"{m.id} ({m.email})")
+        shown = quoter([name, *(known for member in self.members for known in (member.email, member.name))])(
+            name
+        )
+        raise InvalidValueError(_problem(found, shown, "member", there_are, lambda m: f"{m.id} ({m.email})"))
 
     def group(self, name: str) -> Group:
         """
@@ -72,8 +77,15 @@ class Directory:
 
         :raises InvalidValueError: there is none, or more than one.
         """
-        there_are = f"; there are {listed(quoted(group.name) for group in self.groups) or 'none'}"
-        return _only(self.groups_called(name), name, "group", there_are, lambda group: str(group.id))
+        if len(found := self.groups_called(name)) == 1:
+            return found[0]
+        shown, groups = self.shown_beside_groups(name)
+        raise InvalidValueError(_problem(found, shown, "group", f"; there are {groups}", lambda g: str(g.id)))
+
+    def shown_beside_groups(self, name: str) -> tuple[str, str]:
+        """Return a name and those of all groups as a message shows them."""
+        quote = quoter([name, *(group.name for group in self.groups)])
+        return quote(name), listed(quote(group.name) for group in self.groups) or "none"
 
     def members_called(self, name: str) -> tuple[Member, ...]:
         """Return the members with this id, e-mail address or full name."""
@@ -213,9 +225,9 @@ def _kind_of(entry: Any, directory: Directory | None) -> str:
         ids = {"users": [member.id for member in members], "groups": [group.id for group in groups]}
         raise InvalidValueError(f"{quoted(entry)} is the name of a member and of a group; use an id: {ids}")
     if not members and not groups and "@" not in entry:
+        shown, known = directory.shown_beside_groups(entry)
         raise InvalidValueError(
-            f"{quoted(entry)} is no e-mail address, and neither a member nor a group; the groups are "
-            f"{listed(quoted(group.name) for group in directory.groups) or 'none'}"
+            f"{shown} is no e-mail address, and neither a member nor a group; the groups are {known}"
         )
     return "users" if members else "groups" if groups else "guests"
 
@@ -259,14 +271,10 @@ def _number(entry: Any) -> int | None:
     return None
 
 
-def _only(found: tuple[T, ...], name: str, what: str, there_are: str, named: Callable[[T], str]) -> T:
-    if len(found) == 1:
-        return found[0]
+def _problem(found: tuple[T, ...], shown: str, what: str, there_are: str, named: Callable[[T], str]) -> str:
     if not found:
-        raise InvalidValueError(f"{quoted(name)} is no {what}{there_are}")
-    raise InvalidValueError(
-        f"{quoted(name)} is ambiguous: {len(found)} {what}s are called so; use an id: {listed(map(named, found))}"
-    )
+        return f"{shown} is no {what}{there_are}"
+    return f"{shown} is ambiguous: {len(found)} {what}s are called so; use an id: {listed(map(named, found))}"
 
 
 def _items(value: Any) -> list[Any]:

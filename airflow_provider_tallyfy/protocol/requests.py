@@ -247,6 +247,8 @@ def _present(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _query(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return the query; ``with_`` stands for ``with``, which is a keyword in Python."""
+    if not isinstance(params, Mapping):
+        raise ValueError(f"The query parameters must be a mapping, not {type(params).__name__}.")
     pairs = []
     for name, value in params.items():
         if name in ("with_", "with"):

@@ -296,9 +296,9 @@ class TestChoice:
         )
 
     def test_options_that_look_alike_are_told_apart(self):
-        alike = choice("dropdown", "Gold", "Gold\xa0", "Go\u200bld", "Caf\xe9", "Cafe\u0301", "Silver")
+        alike = choice("dropdown", "Gold", "Gold\xa0", "Go\u200bld", "Jos\xe9", "Jose\u0301", "Silver")
         said = refused(alike, "Bronze")
-        assert r"'Gold', 'Gold\xa0', 'Go\u200bld', 'Caf\xe9', 'Cafe\u0301', 'Silver'" in said
+        assert r"'Gold', 'Gold\xa0', 'Go\u200bld', 'Jos\xe9', 'Jose\u0301', 'Silver'" in said
         assert r"'Silver\u200b' is no option" in refused(alike, "Silver\u200b")
         assert encode(alike, "Gold\xa0") == option(2, "Gold\xa0")
 

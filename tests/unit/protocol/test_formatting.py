@@ -22,7 +22,7 @@ from airflow_provider_tallyfy.protocol.formatting import (
         (1.5, "a number"),
         ("gold", "the text 'gold'"),
         ("", "the text ''"),
-        ("a\nb", "the text 'a b'"),
+        ("a\nb", r"the text 'a\nb'"),
         ("x" * 5000, "5,000 characters"),
         (b"secret", "bytes"),
         ([1, 2], "a list of 2"),

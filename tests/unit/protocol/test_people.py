@@ -83,6 +83,11 @@ def test_assignees_as_tallyfy_takes_them(value, encoded):
         ({"users": ["x@y.example"]}, "'x@y.example' is no member"),
         ({"users": [None]}, "a member is named by id, e-mail address or full name, not by nothing"),
         ({"guests": [1001]}, "a guest is named by e-mail address, not by a number"),
+        # what cannot be seen is shown
+        ({"groups": ["\u200bCustomer success"]}, r"'\u200bCustomer success' is no group"),
+        ({"users": ["\u200bada@example.com"]}, r"'\u200bada@example.com' is no member"),
+        ("\u200bRelease managers", r"'\u200bRelease managers' is no e-mail address"),
+        ("\u200bada@example.com", r"not by the text '\u200bada@example.com'"),
         ({"groups": [1.5]}, "a group is named by id or name, not by a number"),
         ({"people": [1001]}, "'people' is none of the lists users, guests, groups"),
     ],

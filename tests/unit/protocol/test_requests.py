@@ -96,6 +96,11 @@ class TestTarget:
         with pytest.raises(ValueError, match="owners"):
             build_request("GET", "runs", "acme", params={"owners": value})
 
+    @pytest.mark.parametrize("params", ["q=a", [("q", "a")], 5])
+    def test_what_is_no_mapping_is_refused(self, params):
+        with pytest.raises(ValueError, match="query parameters must be a mapping, not"):
+            build_request("GET", "runs", "acme", params=params)
+
 
 class TestPage:
     def test_the_largest_page_unless_another_is_asked_for(self):
