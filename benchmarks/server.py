@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.sandbox import tasks
-from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.seeds import seeded_store
 from airflow_provider_tallyfy.sandbox.server import SandboxUvicorn, listen
 
@@ -117,5 +116,5 @@ def _complete(store: Store, task_ids: list[str]) -> float:
     began_at = time.monotonic()
     for task_id in task_ids:
         task = store.tasks[task_id]
-        tasks.complete(store, Caller(store.members[task.owners.users[0]]), task)
+        tasks.complete(store, store.members[task.owners.users[0]], task)
     return time.monotonic() - began_at

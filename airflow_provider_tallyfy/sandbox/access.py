@@ -20,13 +20,6 @@ USER_TOKEN_SECONDS = 7_776_000
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """The member who makes a request."""
-
-    member: Member
-
-
-@dataclass(frozen=True, slots=True)
 class _Grant:
     user_id: int | None
     expires_at: datetime | None

@@ -63,9 +63,9 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
         application.add_middleware(ControlsMiddleware, controls=controls)
     application.add_middleware(FrontDoorMiddleware, application=application)
 
-    application.add_exception_handler(RefusedError, _refuse)
-    application.add_exception_handler(RequestValidationError, _refuse_input)
-    application.add_exception_handler(HTTPException, _refuse_route)
+    application.exception_handler(RefusedError)(_refuse)
+    application.exception_handler(RequestValidationError)(_refuse_input)
+    application.exception_handler(HTTPException)(_refuse_route)
     return application
 
 
@@ -113,17 +113,13 @@ class FrontDoorMiddleware:
             await (await _refuse(request, error))(scope, receive, send_with_headers)
 
 
-async def _refuse(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, RefusedError):
-        raise error
+async def _refuse(request: Request, error: RefusedError) -> JSONResponse:
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     body = error.structured_body if behavior_towards(request).errors == "structured" else error.body
     return JSONResponse(body, status_code=error.status, headers=headers)
 
 
-async def _refuse_input(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, RequestValidationError):
-        raise error
+async def _refuse_input(request: Request, error: RequestValidationError) -> JSONResponse:
     errors: dict[str, list[str]] = {}
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"][1:]) or "body"
@@ -131,9 +127,7 @@ async def _refuse_input(request: Request, error: Exception) -> JSONResponse:
     return await _refuse(request, invalid(errors))
 
 
-async def _refuse_route(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, HTTPException):
-        raise error
+async def _refuse_route(request: Request, error: HTTPException) -> JSONResponse:
     if error.status_code == 404:
         return await _refuse(request, RefusedError(404, "API endpoint not found", code="ENDPOINT_NOT_FOUND"))
     return await _refuse(request, RefusedError(error.status_code, str(error.detail)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from http import HTTPStatus
 from typing import Any
 
 
+@dataclass(eq=False)
 class RefusedError(Exception):
     """A request that Tallyfy refuses; nothing was changed.
 
@@ -16,21 +18,12 @@ class RefusedError(Exception):
     :param retry_after: seconds to wait before a retry.
     """
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        code: str | None = None,
-        errors: dict[str, list[str]] | None = None,
-        retry_after: int | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.code = code
-        self.errors = errors
-        self.retry_after = retry_after
+    status: int
+    message: str
+    _: KW_ONLY
+    code: str | None = None
+    errors: dict[str, list[str]] | None = None
+    retry_after: int | None = None
 
     @property
     def body(self) -> dict[str, Any]:

@@ -16,9 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from starlette.datastructures import URL
 
 from airflow_provider_tallyfy.sandbox import processes, tasks
-from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid
-from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Run, Task
+from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Member, Run, Task
 from airflow_provider_tallyfy.sandbox.serializers import JSON, is_due_soon, is_late
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -103,7 +102,7 @@ def checklists(store: Store, query: Paging) -> list[Checklist]:
     return _matching(store, found, query, _CHECKLIST_FILTERS)
 
 
-def runs(store: Store, caller: Caller, query: Paging) -> list[Run]:
+def runs(store: Store, caller: Member, query: Paging) -> list[Run]:
     """Return the runs that match a query, the newest first by default."""
     archived = "only" if query.given("status") == "archived" else query.given("archived")
     found = (
@@ -125,7 +124,7 @@ def tasks_found(store: Store, items: Iterable[Task], query: Paging, *, sort: str
     return _sorted(_matching(store, items, query, filters), query, sort, _TASK_ORDERS)
 
 
-def organization_tasks(store: Store, caller: Caller, archived: str | None = None) -> Iterator[Task]:
+def organization_tasks(store: Store, caller: Member, archived: str | None = None) -> Iterator[Task]:
     """Return all tasks that a caller may see, of runs and one-off.
 
     :param archived: ``true`` to include archived ones, ``only`` for only those.

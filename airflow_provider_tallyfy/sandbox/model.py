@@ -205,7 +205,7 @@ class Member:
     role: Role
     job_title: str | None = None
     disabled_at: datetime | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def full_name(self) -> str:
@@ -224,7 +224,7 @@ class Guest:
     last_name: str | None = None
     associated_members: tuple[int, ...] = ()
     disabled_at: datetime | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 def guest_code(email: str) -> str:

@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_tallyfy.sandbox import fields
-from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid
-from airflow_provider_tallyfy.sandbox.model import Owners, Run, Step, Task
+from airflow_provider_tallyfy.sandbox.model import Member, Owners, Run, Step, Task
 from airflow_provider_tallyfy.sandbox.rules import apply_rules
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -47,7 +46,7 @@ def status(run: Run, now: datetime) -> str:
 
 def launch(
     store: Store,
-    caller: Caller,
+    caller: Member,
     checklist_id: str,
     *,
     name: str | None = None,
@@ -76,25 +75,25 @@ def launch(
         name=name or f"{checklist.title} - {now:%Y-%m-%d}",
         prerun=values,
         **{
-            "owner_id": caller.member.id,
-            "started_by": caller.member.id,
+            "owner_id": caller.id,
+            "started_by": caller.id,
             "created_at": now,
             "last_updated": now,
             **properties,
         },
     )
     run.tasks = {task.id: task for task in _tasks(store, run, overrides or {})}
-    run_rules(store, run, caller.member.id, is_launch=True)
+    run_rules(store, run, caller.id, is_launch=True)
     store.runs[run.id] = run
     store.add_tasks(run.tasks.values())
-    store.record("created", run, caller.member.id, f"Launched process: {run.name}")
+    store.record("created", run, caller.id, f"Launched process: {run.name}")
     settle(store, run)
     store.changed(run)
     return run
 
 
 def update(
-    store: Store, caller: Caller, run: Run, *, prerun: Mapping[str, Any] | None = None, **properties: Any
+    store: Store, caller: Member, run: Run, *, prerun: Mapping[str, Any] | None = None, **properties: Any
 ) -> None:
     """Change the given properties and kick-off values of a run; see :attr:`Behavior.run_update`."""
     if store.behavior.run_update == "replace":
@@ -104,11 +103,11 @@ def update(
         values = fields.accept(run.checklist.prerun, prerun, surface="prerun", members=store.members)
         fields.require(run.checklist.prerun, run.prerun | values, surface="prerun")
         run.prerun |= values
-        run_rules(store, run, caller.member.id)
+        run_rules(store, run, caller.id)
     for attribute, value in properties.items():
         setattr(run, attribute, value)
     run.last_updated = store.now()
-    store.record("updated", run, caller.member.id, f"Updated process: {run.name}")
+    store.record("updated", run, caller.id, f"Updated process: {run.name}")
     settle(store, run)
     store.changed(run)
 

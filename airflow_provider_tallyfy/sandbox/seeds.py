@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from airflow_provider_tallyfy.sandbox import model, processes, tasks
-from airflow_provider_tallyfy.sandbox.access import LIGHT_TOKEN, TOKEN, Caller
+from airflow_provider_tallyfy.sandbox.access import LIGHT_TOKEN, TOKEN
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -284,7 +284,7 @@ def _seed_onboarding_run(store: Store) -> None:
         _id(_KICK_OFF, 8): ["Standard", "25"],
     }
     processes.launch(
-        *(store, Caller(store.members[1003]), ONBOARDING_CHECKLIST_ID),
+        *(store, store.members[1003], ONBOARDING_CHECKLIST_ID),
         name="Onboarding of Globex",
         prerun=values,
         run_id=ONBOARDING_RUN_ID,
@@ -303,7 +303,7 @@ def _seed_complete_run(store: Store) -> None:
 
 def _launch_release(store: Store, run_id: str, version: str) -> model.Run:
     return processes.launch(
-        *(store, Caller(store.members[1002]), RELEASE_CHECKLIST_ID),
+        *(store, store.members[1002], RELEASE_CHECKLIST_ID),
         name=f"Release {version}",
         prerun={_id(_RELEASE, 1): version},
         run_id=run_id,
@@ -311,7 +311,7 @@ def _launch_release(store: Store, run_id: str, version: str) -> model.Run:
 
 
 def _complete(store: Store, run: model.Run, alias: str, *, user_id: int) -> None:
-    caller = Caller(store.members[user_id])
+    caller = store.members[user_id]
     task = next(task for task in run.tasks.values() if task.alias == alias)
     if task.task_type == "approval":
         tasks.update(store, caller, task, taskdata={_COMMENT.id: "All checks passed."})

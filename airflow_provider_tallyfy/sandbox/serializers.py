@@ -157,19 +157,20 @@ def next_task(store: Store, item: model.Run) -> JSON | None:
     position, bare, and ``null`` when all is done.
     """
     pending = [task for task in item.visible_tasks if task.is_pending]
-    if store.behavior.next_task == "object":
-        return _next_by_position(store, pending)
+    is_collection = store.behavior.next_task == "collection"
     if not pending:
-        return {"data": []}
-    first = min(pending, key=lambda task: (task.deadline is None, task.deadline or task.created_at))
-    shown = {
+        return {"data": []} if is_collection else None
+    if is_collection:
+        pending.sort(key=lambda task: (task.deadline is None, task.deadline or task.created_at))
+    first = pending[0]
+    shown: JSON = {
         "id": first.id,
-        "increment_id": first.increment_id,
         "title": _filled(store, first, first.title),
-        "alias": first.alias,
-        "owners": owners(store, first.owners),
         "deadline": as_text(first.deadline),
     }
+    if not is_collection:
+        return shown | {"position": first.position, "status": tasks.status(first)}
+    shown |= {"increment_id": first.increment_id, "alias": first.alias, "owners": owners(store, first.owners)}
     return {"data": [shown]}
 
 
@@ -454,19 +455,6 @@ def _captures(store: Store, item: model.Run) -> JSON:
         for each in item.visible_tasks
         for field in each.captures
     )
-
-
-def _next_by_position(store: Store, pending: list[model.Task]) -> JSON | None:
-    if not pending:
-        return None
-    first = pending[0]
-    return {
-        "id": first.id,
-        "title": _filled(store, first, first.title),
-        "position": first.position,
-        "status": tasks.status(first),
-        "deadline": as_text(first.deadline),
-    }
 
 
 def _filled(store: Store, item: model.Task, text: str) -> str:

@@ -17,7 +17,7 @@ from zlib import crc32
 from pydantic import BaseModel, Field
 
 from airflow_provider_tallyfy.sandbox import model
-from airflow_provider_tallyfy.sandbox.access import Access, Caller
+from airflow_provider_tallyfy.sandbox.access import Access
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.clock import Clock, to_working_day
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
@@ -159,14 +159,14 @@ class Store:
             raise not_found()
         return checklist
 
-    def run(self, run_id: str, caller: Caller) -> model.Run:
+    def run(self, run_id: str, caller: model.Member) -> model.Run:
         """Return a run that the caller may see, or raise 404."""
         run = self.runs.get(run_id)
         if run is None or not self.may_see(run, caller):
             raise not_found()
         return run
 
-    def task(self, task_id: str, caller: Caller, run_id: str | None = None) -> model.Task:
+    def task(self, task_id: str, caller: model.Member, run_id: str | None = None) -> model.Task:
         """Return a task that the caller may see, or raise 404; the tasks of an archived run are gone with it.
 
         :param run_id: the run that the task must belong to, if the path names one.
@@ -183,21 +183,20 @@ class Store:
         """Return the run of a task, or ``None`` for a one-off task."""
         return None if task.run_id is None else self.runs[task.run_id]
 
-    def may_see(self, run: model.Run, caller: Caller) -> bool:
+    def may_see(self, run: model.Run, caller: model.Member) -> bool:
         """Return whether the caller may see a run; a light member sees only those they take part in."""
-        member = caller.member
         return (
-            member.role != "Light"
-            or member.id in (run.owner_id, run.started_by, *run.users)
-            or any(self.is_assigned(task, member) for task in run.tasks.values())
+            caller.role != "Light"
+            or caller.id in (run.owner_id, run.started_by, *run.users)
+            or any(self.is_assigned(task, caller) for task in run.tasks.values())
         )
 
-    def may_see_task(self, task: model.Task, caller: Caller) -> bool:
+    def may_see_task(self, task: model.Task, caller: model.Member) -> bool:
         """Return whether the caller may see a task; a light member sees those of their runs, and their own."""
         run = self.run_of(task)
         if run is not None:
             return self.may_see(run, caller)
-        return caller.member.role != "Light" or self.is_assigned(task, caller.member)
+        return caller.role != "Light" or self.is_assigned(task, caller)
 
     def is_assigned(self, task: model.Task, member: model.Member) -> bool:
         """Return whether a task is assigned to a member, directly or by a group."""

@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_tallyfy.sandbox import fields, processes
-from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
-from airflow_provider_tallyfy.sandbox.model import Checklist, Owners, Run, Task
+from airflow_provider_tallyfy.sandbox.model import Checklist, Member, Owners, Run, Task
 from airflow_provider_tallyfy.sandbox.store import Store
 
 
@@ -30,7 +29,7 @@ def is_completable(store: Store, task: Task) -> bool:
 
 def complete(
     store: Store,
-    caller: Caller,
+    caller: Member,
     task: Task,
     *,
     is_approved: bool | None = None,
@@ -46,7 +45,7 @@ def complete(
     if task.hidden:
         raise RefusedError(422, "This task is hidden by a rule and cannot be completed.")
     _refuse_while_issue_open(store, task)
-    if task.can_complete_only_assignees and not store.is_assigned(task, caller.member):
+    if task.can_complete_only_assignees and not store.is_assigned(task, caller):
         raise RefusedError(403, "Only assignees can complete this task.")
     if override_user is not None and override_user not in store.members:
         raise invalid({"override_user": ["The selected override user is invalid."]})
@@ -54,7 +53,7 @@ def complete(
         raise invalid({"is_approved": ["The is approved field is required for an approval task."]})
     fields.require(task.captures, task.taskdata, surface="taskdata")
 
-    completer_id = caller.member.id if override_user is None else override_user
+    completer_id = caller.id if override_user is None else override_user
     if not completed_before or store.behavior.second_completion == "overwrite":
         task.completed_at = task.last_updated = store.now()
         task.completer_id = completer_id
@@ -63,7 +62,7 @@ def complete(
             task.is_approved = is_approved is not False
         else:
             task.is_approved = is_approved if task.task_type == "approval" else None
-    return _end(store, caller.member.id, task, completer_id)
+    return _end(store, caller.id, task, completer_id)
 
 
 def expire(store: Store) -> None:
@@ -77,7 +76,7 @@ def expire(store: Store) -> None:
             _end(store, task.starter_id, task, None)
 
 
-def reopen(store: Store, caller: Caller, task: Task) -> list[Task]:
+def reopen(store: Store, caller: Member, task: Task) -> list[Task]:
     """Reopen a completed task, and return the tasks that rules changed."""
     if task.completed_at is None:
         raise RefusedError(422, "This task is not completed.")
@@ -85,16 +84,16 @@ def reopen(store: Store, caller: Caller, task: Task) -> list[Task]:
     return undo_completion(store, caller, task)
 
 
-def undo_completion(store: Store, caller: Caller, task: Task) -> list[Task]:
+def undo_completion(store: Store, caller: Member, task: Task) -> list[Task]:
     """Put a completed task back in progress, whatever issues it has."""
     task.reopen()
     task.last_updated = store.now()
-    store.record("re-opened", task, caller.member.id, f"Reopened task: {task.title}")
-    return _follow_up(store, caller.member.id, task)
+    store.record("re-opened", task, caller.id, f"Reopened task: {task.title}")
+    return _follow_up(store, caller.id, task)
 
 
 def update(
-    store: Store, caller: Caller, task: Task, *, taskdata: Mapping[str, Any] | None = None, **properties: Any
+    store: Store, caller: Member, task: Task, *, taskdata: Mapping[str, Any] | None = None, **properties: Any
 ) -> None:
     """Change the given properties and form values of a task; a completed task cannot be changed."""
     if task.completed_at is not None:
@@ -111,13 +110,13 @@ def update(
         task.deadline = store.working_time(properties["deadline"])
     task.last_updated = store.now()
     verb = "owners-updated" if "owners" in properties else "updated"
-    store.record(verb, task, caller.member.id, f"Updated task: {task.title}")
-    _follow_up(store, caller.member.id, task)
+    store.record(verb, task, caller.id, f"Updated task: {task.title}")
+    _follow_up(store, caller.id, task)
 
 
 def create(
     store: Store,
-    caller: Caller,
+    caller: Member,
     *,
     owners: Owners,
     deadline: datetime,
@@ -138,19 +137,19 @@ def create(
         deadline=store.working_time(deadline),
         created_at=now,
         last_updated=now,
-        starter_id=caller.member.id,
+        starter_id=caller.id,
         run_id=run_id,
         **properties,
     )
     store.add_tasks([task])
     if run is not None:
         run.tasks[task.id] = task
-    store.record("created", task, caller.member.id, f"Created task: {task.title}")
-    _follow_up(store, caller.member.id, task)
+    store.record("created", task, caller.id, f"Created task: {task.title}")
+    _follow_up(store, caller.id, task)
     return task
 
 
-def create_for_each(store: Store, caller: Caller, *, owners: Owners, **properties: Any) -> Task:
+def create_for_each(store: Store, caller: Member, *, owners: Owners, **properties: Any) -> Task:
     """Create a process without a template, with a one-off task for each assignee, and return the first of them.
 
     A task goes to each member of a group, too. That the answer shows one task only is from tallyfy/mcp-public.
@@ -170,13 +169,13 @@ def create_for_each(store: Store, caller: Caller, *, owners: Owners, **propertie
         increment_id=store.new_increment(),
         checklist=Checklist(id=store.new_id(), title=title, alias="", created_at=now),
         name=title,
-        owner_id=caller.member.id,
-        started_by=caller.member.id,
+        owner_id=caller.id,
+        started_by=caller.id,
         created_at=now,
         last_updated=now,
     )
     store.runs[run.id] = run
-    store.record("created", run, caller.member.id, f"Launched process: {run.name}")
+    store.record("created", run, caller.id, f"Launched process: {run.name}")
     properties["run_id"] = run.id
     first, *_ = [create(store, caller, owners=one, **properties) for one in each]
     return first

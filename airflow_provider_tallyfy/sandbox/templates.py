@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import Checklist, FieldType, FormField, Owners, Rule, Step
+from airflow_provider_tallyfy.sandbox.model import Checklist, FieldType, FormField, Member, Owners, Rule, Step
 from airflow_provider_tallyfy.sandbox.store import Store
 from airflow_provider_tallyfy.sandbox.writes import Writable
 
@@ -69,11 +68,11 @@ _UNITS = {
 }
 
 
-def create(store: Store, caller: Caller, given: Mapping[str, Any]) -> Checklist:
+def create(store: Store, caller: Member, given: Mapping[str, Any]) -> Checklist:
     """Create a template, with the steps and kick-off fields that an export has."""
     now = store.now()
     checklist = CHECKLIST.create(
-        {"owner_id": caller.member.id, **given},
+        {"owner_id": caller.id, **given},
         id=store.new_id(),
         alias=_alias(store, given.get("title")),
         created_at=now,

@@ -51,12 +51,8 @@ class Webhooks:
             self._known, self._next = store, len(store.activities)
         new, self._next = store.activities[self._next :], len(store.activities)
         with self._lock:
-            self._waiting.extend(
-                (url, payload)
-                for entry in new
-                for url, payload in _deliveries(store, entry)
-                if _is_local(url)
-            )
+            deliveries = (delivery for entry in new for delivery in _deliveries(store, entry))
+            self._waiting.extend((url, payload) for url, payload in deliveries if _is_local(url))
             if self._waiting and not self._is_sending:
                 self._is_sending = True
                 threading.Thread(target=self._send, name="tallyfy-sandbox-webhooks", daemon=True).start()
@@ -112,8 +108,7 @@ def _of_template(store: Store, run: Run) -> str | None:
 def _process_payload(store: Store, run: Run) -> JSON:
     shown = serializers.run(store, run)
     percent = shown["progress"]["percent"]
-    return {
-        **shown,
+    return shown | {
         "status": _status(run),
         "progress": percent,
         "whole_progress": percent,
@@ -128,12 +123,12 @@ def _process_payload(store: Store, run: Run) -> JSON:
 
 def _task_payload(store: Store, task: Task, run: Run | None) -> JSON:
     completed_by = _person(store, task.completer_id)
-    this_task = {
-        **_task(store, task),
+    completion: JSON = {
         "completed_at": as_text(task.completed_at),
         "completed_by": completed_by,
         "assets": [],
     }
+    this_task = _task(store, task) | completion
     if run is None:
         return {"this_task": this_task, "completer": completed_by, "form-fields": {}, "next_task": []}
     following = next((each for each in run.visible_tasks if each.is_pending), None)
@@ -176,16 +171,12 @@ def _of_process(store: Store, run: Run) -> JSON:
 
 def _task(store: Store, task: Task) -> JSON:
     shown = serializers.task(store, task, with_summary=True)
+    names = ("id", "title", "alias", "status", "summary", "deadline", "position")
+    users = [_person(store, user) for user in task.owners.users]
     return {
-        **{
-            name: shown[name]
-            for name in ("id", "title", "alias", "status", "summary", "deadline", "position")
-        },
+        **{name: shown[name] for name in names},
         "captures": _captures(task),
-        "owners": {
-            "users": [_person(store, user) for user in task.owners.users],
-            "guests": list(task.owners.guests),
-        },
+        "owners": {"users": users, "guests": list(task.owners.guests)},
     }
 
 

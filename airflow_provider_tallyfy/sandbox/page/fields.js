@@ -5,37 +5,102 @@
 
 import { controls, html, isChanged } from "./dom.js";
 
-const LINE = { show: (value) => asLine(value), read: (text) => text };
+/** A type with one line of text: how it shows a value for reading and in its input, and reads what was entered. */
+function line(type, { hint, show, read = (text) => text } = {}) {
+  return {
+    hint,
+    control: (id, field, value, directory) =>
+      html`<input id=${id} name=${id} type=${type} value=${(show ?? asLine)(value, directory)}>`,
+    read: ([input], field, directory) => read(input.value, directory),
+    show: show ?? String,
+  };
+}
 
-const SINGLE = {
-  text: { type: "text", ...LINE },
-  email: { type: "email", show: (value) => asLine(value).trim(), read: (text) => text.trim() },
+/** Each type's control, the value of what was entered in it, and the text that a value is shown as. */
+const TYPES = {
+  text: line("text"),
+  email: line("email", { show: (value) => asLine(value).trim(), read: (text) => text.trim() }),
   // A date is the day that was written, in no particular zone.
-  date: {
-    type: "date",
+  date: line("date", {
     show: (value) => /^\d{4}-\d\d-\d\d/.exec(value ?? "")?.[0] ?? "",
     read: (text) => (text === "" ? "" : `${text}T00:00:00.000Z`),
-  },
-  file: {
-    type: "text",
+  }),
+  file: line("text", {
     hint: "The name of a file; several with commas. The sandbox keeps the name only.",
     show: (value) => (value ?? []).map((file) => file.filename ?? file.url).join(", "),
     read: (text) => names(text).map((filename) => ({ id: `sandbox-${filename}`, filename, version: 1, url: "" })),
-  },
-  assignees_form: {
-    type: "text",
+  }),
+  assignees_form: line("text", {
     hint: "Names, email addresses or groups, with commas between them.",
     show: (value, directory) => directory.named(value),
     read: (text, directory) => directory.find(names(text)),
+  }),
+  textarea: {
+    control: (id, field, value) =>
+      html`<textarea id=${id} name=${id} rows="3">${String(value ?? "").replace(/\r\n?/g, "\n")}</textarea>`,
+    read: ([input]) => input.value,
+    show: String,
+  },
+  dropdown: {
+    control: (id, field, value) => html`
+      <select id=${id} name=${id}>
+        <option value="" selected=${!value}>Choose…</option>
+        ${field.options.map(
+          (option) => html`<option value=${option.id} selected=${option.id === value?.id}>${option.text}</option>`,
+        )}
+      </select>`,
+    read([input], field) {
+      const option = field.options.find(({ id }) => String(id) === input.value);
+      return option === undefined ? null : { id: option.id, text: option.text, value: null };
+    },
+    show: (value) => value.text ?? "",
+  },
+  radio: {
+    group: (id, field, value, problem) => choices(id, field, "radio", problem, (option) => option.text === value),
+    read: (inputs, field) => field.options.find(chosenIn(inputs)).text,
+    show: String,
+  },
+  multiselect: {
+    group(id, field, value, problem) {
+      const selected = new Set((value ?? []).filter((option) => option.selected === true).map((option) => option.id));
+      return choices(id, field, "checkbox", problem, (option) => selected.has(option.id));
+    },
+    read: (inputs, field) =>
+      field.options.filter(chosenIn(inputs)).map(({ id, text }) => ({ id, text, value: null, selected: true })),
+    show: (value) =>
+      value
+        .filter((option) => option.selected === true)
+        .map((option) => option.text)
+        .join(", "),
+  },
+  table: {
+    group: (id, field, value, problem) => html`
+      <div class="columns">
+        ${field.columns.map(
+          (column, index) => html`
+            <label data-key=${column.id}>
+              <span>${column.label}</span>
+              <input type="text" name="${id}-${column.id}" value=${asLine(value?.[index])} autocomplete="off"
+                aria-invalid=${problem && "true"}>
+            </label>`,
+        )}
+      </div>`,
+    read: (inputs) => (inputs.some((input) => input.value !== "") ? inputs.map((input) => input.value) : null),
+    show: (value, directory, field) =>
+      field.columns.map((column, index) => `${column.label}: ${value[index] ?? ""}`).join("\n"),
   },
 };
+
+function typeOf(field) {
+  return TYPES[field.field_type] ?? TYPES.text;
+}
 
 /** The element for a field, with its label, its guidance and what the server has against its value. */
 export function fieldElement(prefix, field, { value, problem, directory }) {
   const id = `${prefix}-${field.id}`;
-  const hint = [field.guidance, SINGLE[field.field_type]?.hint].filter(Boolean).join(" ");
+  const type = typeOf(field);
+  const hint = [field.guidance, type.hint].filter(Boolean).join(" ");
   const described = [hint && `${id}-hint`, problem && `${id}-problem`].filter(Boolean).join(" ") || null;
-  const group = GROUPS[field.field_type];
   const label = html`
     ${field.label}
     ${
@@ -47,16 +112,16 @@ export function fieldElement(prefix, field, { value, problem, directory }) {
   const notes = html`
     ${hint && html`<p class="hint" id="${id}-hint" data-key="hint">${hint}</p>`}
     ${problem && html`<p class="problem" id="${id}-problem" data-key="problem">${problem}</p>`}`;
-  if (group !== undefined) {
+  if (type.group !== undefined) {
     return html`
       <fieldset class="field" data-key=${field.id} data-field=${field.id} data-type=${field.field_type} id=${id}
         aria-describedby=${described}>
         <legend>${label}</legend>
-        ${group(id, field, value, problem)}
+        ${type.group(id, field, value, problem)}
         ${notes}
       </fieldset>`;
   }
-  const control = single(id, field, value, directory);
+  const control = type.control(id, field, value, directory);
   control.setAttribute("autocomplete", "off");
   if (described) control.setAttribute("aria-describedby", described);
   if (field.required) control.setAttribute("aria-required", "true");
@@ -77,7 +142,7 @@ export function readChanges(form, fields, directory) {
     const inputs = controls(form.querySelector(`[data-field="${CSS.escape(field.id)}"]`));
     if (!inputs.some(isChanged)) continue;
     try {
-      values[field.id] = read(field, inputs, directory);
+      values[field.id] = typeOf(field).read(inputs, field, directory);
     } catch (error) {
       errors[field.id] = error.message;
     }
@@ -88,43 +153,8 @@ export function readChanges(form, fields, directory) {
 /** A value as text, for reading only. */
 export function shownValue(field, value, directory) {
   if (value === null || value === undefined || value === "") return "";
-  switch (field.field_type) {
-    case "dropdown":
-      return value.text ?? "";
-    case "multiselect":
-      return value
-        .filter((option) => option.selected === true)
-        .map((option) => option.text)
-        .join(", ");
-    case "table":
-      return field.columns.map((column, index) => `${column.label}: ${value[index] ?? ""}`).join("\n");
-    case "date":
-    case "file":
-    case "assignees_form":
-      return SINGLE[field.field_type].show(value, directory);
-    default:
-      return String(value);
-  }
+  return typeOf(field).show(value, directory, field);
 }
-
-const GROUPS = {
-  radio: (id, field, value, problem) => choices(id, field, "radio", problem, (option) => option.text === value),
-  multiselect: (id, field, value, problem) => {
-    const selected = new Set((value ?? []).filter((option) => option.selected === true).map((option) => option.id));
-    return choices(id, field, "checkbox", problem, (option) => selected.has(option.id));
-  },
-  table: (id, field, value, problem) => html`
-    <div class="columns">
-      ${field.columns.map(
-        (column, index) => html`
-          <label data-key=${column.id}>
-            <span>${column.label}</span>
-            <input type="text" name="${id}-${column.id}" value=${asLine(value?.[index])} autocomplete="off"
-              aria-invalid=${problem && "true"}>
-          </label>`,
-      )}
-    </div>`,
-};
 
 function choices(id, field, type, problem, isChosen) {
   const options = field.options.map(
@@ -137,41 +167,9 @@ function choices(id, field, type, problem, isChosen) {
   return html`<div class="choices">${options}</div>`;
 }
 
-function single(id, field, value, directory) {
-  if (field.field_type === "textarea")
-    return html`<textarea id=${id} name=${id} rows="3">${String(value ?? "").replace(/\r\n?/g, "\n")}</textarea>`;
-  if (field.field_type === "dropdown") {
-    const options = field.options.map(
-      (option) => html`<option value=${option.id} selected=${option.id === value?.id}>${option.text}</option>`,
-    );
-    return html`
-      <select id=${id} name=${id}>
-        <option value="" selected=${!value}>Choose…</option>
-        ${options}
-      </select>`;
-  }
-  const kind = SINGLE[field.field_type] ?? SINGLE.text;
-  return html`<input id=${id} name=${id} type=${kind.type} value=${kind.show(value, directory)}>`;
-}
-
-function read(field, inputs, directory) {
-  const chosen = (option) => inputs.find((input) => input.value === String(option.id))?.checked;
-  switch (field.field_type) {
-    case "radio":
-      return field.options.find(chosen).text;
-    case "multiselect":
-      return field.options.filter(chosen).map(({ id, text }) => ({ id, text, value: null, selected: true }));
-    case "dropdown": {
-      const option = field.options.find((each) => String(each.id) === inputs[0].value);
-      return option === undefined ? null : { id: option.id, text: option.text, value: null };
-    }
-    case "table":
-      return inputs.some((input) => input.value !== "") ? inputs.map((input) => input.value) : null;
-    case "textarea":
-      return inputs[0].value;
-    default:
-      return (SINGLE[field.field_type] ?? SINGLE.text).read(inputs[0].value, directory);
-  }
+/** The test whether the input of an option is checked. */
+function chosenIn(inputs) {
+  return (option) => inputs.find((input) => input.value === String(option.id))?.checked;
 }
 
 function asLine(value) {

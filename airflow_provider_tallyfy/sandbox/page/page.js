@@ -81,22 +81,18 @@ async function begin() {
   );
 }
 
-let fetching = null;
+let fetching = Promise.resolve();
 let nextFetch = null;
 
 /** Fetch and show the present state; resolves when a fetch that began after this call is over. */
 function refresh() {
-  if (fetching === null) {
-    fetching = fetchView().finally(() => {
-      fetching = null;
-    });
-    return fetching;
-  }
   nextFetch ??= fetching
-    .finally(() => {
+    .catch(() => {})
+    .then(() => {
       nextFetch = null;
-    })
-    .then(refresh, refresh);
+      fetching = fetchView();
+      return fetching;
+    });
   return nextFetch;
 }
 

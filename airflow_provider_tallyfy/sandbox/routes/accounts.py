@@ -24,7 +24,7 @@ oauth = APIRouter()
 @router.get("/organizations/{organization}/me")
 async def me(store: SandboxStore, caller: Member) -> JSON:
     """Show the member who calls."""
-    return serializers.member(store, caller.member)
+    return serializers.member(store, caller)
 
 
 @router.get("/me/organizations")

@@ -88,7 +88,7 @@ async def restore_checklist(store: SandboxStore, checklist_id: str) -> JSON:
 async def delete_checklist(store: SandboxStore, caller: dependencies.Member, checklist_id: str) -> Response:
     """Delete an archived template for good; only an admin can."""
     checklist = _stored(store, checklist_id)
-    if caller.member.role != "Admin":
+    if caller.role != "Admin":
         raise RefusedError(403, "You don't have permission to delete this template.")
     if checklist.archived_at is None:
         raise RefusedError(422, "The template must be archived before it can be deleted permanently.")

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Request
 from fastapi.responses import JSONResponse
 
-from airflow_provider_tallyfy.sandbox import tasks
-from airflow_provider_tallyfy.sandbox.access import Caller
+from airflow_provider_tallyfy.sandbox import model, tasks
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.controls import is_from_page
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
@@ -47,12 +46,12 @@ async def named_client(request: Request) -> None:
         raise RefusedError(401, "Unauthorized: the X-Tallyfy-Client header is missing.")
 
 
-async def _caller(request: Request, store: SandboxStore) -> Caller:
+async def _caller(request: Request, store: SandboxStore) -> model.Member:
     await named_client(request)
     member = store.access.member(request.headers.get("Authorization"))
     if request.path_params.get("organization", ORGANIZATION) != ORGANIZATION:
         raise RefusedError(403, "You don't have permission to access this organization.")
-    return Caller(member)
+    return member
 
 
 async def _run(store: SandboxStore, caller: Member, run_id: str) -> Run:
@@ -88,7 +87,7 @@ SandboxStore = Annotated[Store, Depends(_store)]
 # For reads, which may lag.
 ItemStore = Annotated[Store, Depends(_item_store)]
 ListStore = Annotated[Store, Depends(_list_store)]
-Member = Annotated[Caller, Depends(_caller)]
+Member = Annotated[model.Member, Depends(_caller)]
 # The run or task that the path names, for writes.
 ThisRun = Annotated[Run, Depends(_run)]
 ThisTask = Annotated[Task, Depends(_task)]
@@ -119,7 +118,7 @@ def organization_router(path: str = "") -> APIRouter:
 
 async def need_admin(caller: Member) -> None:
     """Raise 403 unless the caller is an admin."""
-    if caller.member.role != "Admin":
+    if caller.role != "Admin":
         raise RefusedError(403, "You don't have permission to perform this action.")
 
 

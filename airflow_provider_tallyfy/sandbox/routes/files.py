@@ -7,7 +7,6 @@ from collections.abc import Callable
 from fastapi import Request, Response
 from starlette.datastructures import UploadFile
 
-from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.clock import as_text
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
 from airflow_provider_tallyfy.sandbox.model import File
@@ -78,7 +77,7 @@ def _file(store: Store, file_id: str) -> File:
     return store.files[file_id]
 
 
-def _check_subject(store: Store, caller: Caller, subject_type: str, subject_id: str) -> None:
+def _check_subject(store: Store, caller: Member, subject_type: str, subject_id: str) -> None:
     find: dict[str, Callable[[], object]] = {
         "Checklist": lambda: store.checklist(subject_id),
         "Run": lambda: store.run(subject_id, caller),

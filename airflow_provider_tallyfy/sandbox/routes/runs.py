@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import Response
 
 from airflow_provider_tallyfy.sandbox import fields, listing, processes, schemas, serializers
-from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
 from airflow_provider_tallyfy.sandbox.model import Run
 from airflow_provider_tallyfy.sandbox.routes import dependencies
@@ -80,7 +79,7 @@ async def activate_run(store: SandboxStore, caller: Member, run: ThisRun) -> JSO
 @router.delete("/{run_id}/delete")
 async def delete_run(store: SandboxStore, caller: Member, run: ThisRun) -> Response:
     """Delete an archived run and its tasks for good; the answer has an empty body, as documented."""
-    if caller.member.role != "Admin":
+    if caller.role != "Admin":
         raise RefusedError(403, "You don't have permission to delete this process.")
     if run.archived_at is None:
         raise RefusedError(422, "The process must be archived before it can be deleted permanently.")
@@ -111,16 +110,16 @@ async def reopen_kickoff(store: SandboxStore, caller: Member, run: ThisRun) -> J
 @router.post("/{run_id}/export")
 async def export(store: SandboxStore, caller: Member, run: ThisRun) -> JSON:
     """Return a process with all its tasks and answers; a light member may not."""
-    if caller.member.role == "Light":
+    if caller.role == "Light":
         raise RefusedError(403, "You don't have permission to export this process.")
     includes = serializers.Includes("tasks.form_fields,tasks.threads,ko_form_fields,tags")
     return serializers.run(store, run, includes)
 
 
 def _record(
-    store: Store, verb: str, run: Run, caller: Caller, description: str, *, settle: bool = False
+    store: Store, verb: str, run: Run, caller: Member, description: str, *, settle: bool = False
 ) -> None:
-    store.record(verb, run, caller.member.id, description)
+    store.record(verb, run, caller.id, description)
     if settle:
         processes.settle(store, run)
     store.changed(run)

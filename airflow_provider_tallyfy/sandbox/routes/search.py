@@ -11,7 +11,6 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from airflow_provider_tallyfy.sandbox import listing, serializers
-from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import invalid
 from airflow_provider_tallyfy.sandbox.model import Task
 from airflow_provider_tallyfy.sandbox.routes.dependencies import ListStore, Member, organization_router
@@ -89,7 +88,7 @@ def _test(condition: JSON, fields: Mapping[str, str]) -> _Test:
     return lambda hit: compare(str(hit[name])[:length], value)
 
 
-def _hits(store: Store, caller: Caller, kind: str) -> Iterator[_Hit]:
+def _hits(store: Store, caller: Member, kind: str) -> Iterator[_Hit]:
     """Return what a search for one kind looks through: each thing's name, and what shows it."""
     checklists = [item for item in store.checklists.values() if item.archived_at is None]
     steps = [(checklist, step) for checklist in checklists for step in checklist.steps]

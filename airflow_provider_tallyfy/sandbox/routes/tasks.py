@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Annotated
 
-from fastapi import Depends, Response
+from fastapi import Depends, Request, Response
 
 from airflow_provider_tallyfy.sandbox import listing, schemas, serializers, tasks, templates
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
@@ -63,7 +63,7 @@ async def list_my_tasks(
     store: ListStore, caller: Member, visible: VisibleTasks, query: listing.Pages, list_tasks: ListTasks
 ) -> Response:
     """List the tasks assigned to the caller; only the active ones if no status is given, as at Tallyfy."""
-    mine = (task for task in visible if store.is_assigned(task, caller.member))
+    mine = (task for task in visible if store.is_assigned(task, caller))
     if query.given("status") is None:
         mine = (task for task in mine if task.is_pending)
     return list_tasks(mine, "deadline")
@@ -90,15 +90,10 @@ async def list_guest_tasks(guest: str, visible: VisibleTasks, list_tasks: ListTa
 
 
 @router.get("/runs/{run_id}/tasks/{task_id}")
-async def get_run_task(store: ItemStore, caller: Member, run_id: str, task_id: str, includes: With) -> JSON:
-    """Show a task of a run."""
-    return _task(store, store.task(task_id, caller, run_id), includes)
-
-
 @router.get("/tasks/{task_id}")
-async def get_task(store: ItemStore, caller: Member, task_id: str, includes: With) -> JSON:
-    """Show any task, of a run or one-off."""
-    return _task(store, store.task(task_id, caller), includes)
+async def get_task(request: Request, store: ItemStore, caller: Member, task_id: str, includes: With) -> JSON:
+    """Show a task: of the run that the path names, or any."""
+    return _task(store, store.task(task_id, caller, request.path_params.get("run_id")), includes)
 
 
 @router.put("/runs/{run_id}/tasks/{task_id}")
@@ -111,19 +106,27 @@ async def update_run_task(
 
 
 @router.post("/runs/{run_id}/completed-tasks")
-async def complete_run_task(
-    store: SandboxStore, caller: Member, run_id: str, body: schemas.CompleteTask
+@router.post("/completed-tasks")
+async def complete_task(
+    request: Request, store: SandboxStore, caller: Member, body: schemas.CompleteTask
 ) -> JSON:
-    """Complete a task of a run, and show which tasks the rules hid or showed."""
+    """Complete a one-off task, or a task of a run, and show which of the run's tasks the rules hid or showed."""
+    run_id = request.path_params.get("run_id")
     task = store.task(body.task_id, caller, run_id)
+    _refuse_without_run(task, run_id)
     changed = tasks.complete(store, caller, task, **body.given("task_id"))
-    by_rules = {each.id: {"title": each.title, "status": tasks.status(each)} for each in changed}
-    return {**serializers.task(store, task), "tasks_changed_by_rules": by_rules}
+    shown = serializers.task(store, task)
+    if run_id is not None:
+        by_rules = {each.id: {"title": each.title, "status": tasks.status(each)} for each in changed}
+        shown["tasks_changed_by_rules"] = by_rules
+    return shown
 
 
 @router.delete("/runs/{run_id}/completed-tasks/{task_id}")
-async def reopen_run_task(store: SandboxStore, caller: Member, task: ThisTask) -> JSON:
-    """Reopen a completed task of a run."""
+@router.delete("/completed-tasks/{task_id}")
+async def reopen_task(request: Request, store: SandboxStore, caller: Member, task: ThisTask) -> JSON:
+    """Reopen a completed task, of a run or one-off."""
+    _refuse_without_run(task, request.path_params.get("run_id"))
     tasks.reopen(store, caller, task)
     return _task(store, task)
 
@@ -155,7 +158,7 @@ async def clone_task(store: SandboxStore, caller: Member, task: ThisTask) -> JSO
 @router.put("/tasks/{task_id}")
 async def update_task(store: SandboxStore, caller: Member, task: ThisTask, body: schemas.UpdateTask) -> JSON:
     """Change a one-off task; title, deadline and owners are required each time."""
-    _refuse_in_run(task)
+    _refuse_without_run(task, None)
     if missing := {"title", "deadline", "owners"} - body.given().keys():
         raise invalid({name: [f"The {name} field is required."] for name in sorted(missing)})
     tasks.update(store, caller, task, **body.given("status"))
@@ -167,7 +170,7 @@ async def archive_task(store: SandboxStore, caller: Member, task: ThisTask) -> N
     """Archive a one-off task."""
     _need_one_off(task)
     task.archived_at = store.now()
-    store.record("archived", task, caller.member.id, f"Archived task: {task.title}")
+    store.record("archived", task, caller.id, f"Archived task: {task.title}")
     store.changed(task)
 
 
@@ -178,7 +181,7 @@ async def restore_task(store: SandboxStore, caller: Member, task_id: str) -> JSO
     if task is None or task.archived_at is None:
         raise not_found()
     task.archived_at = None
-    store.record("unarchived", task, caller.member.id, f"Restored task: {task.title}")
+    store.record("unarchived", task, caller.id, f"Restored task: {task.title}")
     store.changed(task)
     return _task(store, task)
 
@@ -191,33 +194,17 @@ async def delete_task(store: SandboxStore, caller: Member, task_id: str) -> None
         raise not_found()
     _need_one_off(task)
     store.remove_task(task_id)
-    store.record("deleted", task, caller.member.id, f"Deleted task: {task.title}")
+    store.record("deleted", task, caller.id, f"Deleted task: {task.title}")
     store.changed(task)
-
-
-@router.post("/completed-tasks")
-async def complete_task(store: SandboxStore, caller: Member, body: schemas.CompleteTask) -> JSON:
-    """Complete a one-off task."""
-    task = store.task(body.task_id, caller)
-    _refuse_in_run(task)
-    tasks.complete(store, caller, task, **body.given("task_id"))
-    return serializers.task(store, task)
-
-
-@router.delete("/completed-tasks/{task_id}")
-async def reopen_task(store: SandboxStore, caller: Member, task: ThisTask) -> JSON:
-    """Reopen a completed one-off task."""
-    _refuse_in_run(task)
-    tasks.reopen(store, caller, task)
-    return _task(store, task)
 
 
 def _task(store: Store, task: Task, includes: serializers.Includes = serializers.NOTHING) -> JSON:
     return serializers.task(store, task, includes, with_summary=True)
 
 
-def _refuse_in_run(task: Task) -> None:
-    if task.run_id is not None:
+def _refuse_without_run(task: Task, run_id: str | None) -> None:
+    """Raise 404 if a task is in a run, and the path does not name that."""
+    if run_id is None and task.run_id is not None:
         raise not_found()
 
 

@@ -9,7 +9,6 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Request
 
 from airflow_provider_tallyfy.sandbox import processes
-from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.clock import as_text
 from airflow_provider_tallyfy.sandbox.controls import Controls, Fault
@@ -94,7 +93,7 @@ async def create_runs(
     prerun: Annotated[JSON | None, Body()] = None,
 ) -> JSON:
     """Launch many runs at once."""
-    caller = Caller(next(iter(store.members.values())))
+    caller = next(iter(store.members.values()))
     runs = [
         processes.launch(store, caller, checklist_id, name=f"{name} {number}", prerun=prerun)
         for number in range(1, count + 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from airflow_provider_tallyfy.sandbox import schemas, serializers, tasks
-from airflow_provider_tallyfy.sandbox.access import Caller
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
 from airflow_provider_tallyfy.sandbox.model import CommentState, Run, Task, Thread, ThreadLabel
 from airflow_provider_tallyfy.sandbox.routes import dependencies
@@ -28,7 +27,7 @@ async def edit_comment(
 ) -> JSON:
     """Change the text of the caller's own comment, and its state if one is given."""
     thread = _find(task, thread_id)
-    if thread.author_id != caller.member.id:
+    if thread.author_id != caller.id:
         raise RefusedError(403, "Only its author can change a comment.")
     thread.content, thread.updated_at = body.content, store.now()
     thread.state = body.state or thread.state
@@ -40,7 +39,7 @@ async def edit_comment(
 async def delete_comment(store: SandboxStore, caller: Member, task: ThisTask, thread_id: str) -> None:
     """Delete a comment."""
     task.threads.remove(_find(task, thread_id))
-    store.record("comment-deleted", task, caller.member.id, "Deleted a comment")
+    store.record("comment-deleted", task, caller.id, "Deleted a comment")
     store.changed(task)
 
 
@@ -66,14 +65,14 @@ async def resolve_issue(
     answer = _comment(store, caller, subject, body.content, label="resolve", state=body.state)
     issue.resolve_id = answer.id
     issue.updated_at = store.now()
-    store.record("issue-resolved", subject, caller.member.id, body.content, text=body.content)
+    store.record("issue-resolved", subject, caller.id, body.content, text=body.content)
     store.changed(subject)
     return serializers.thread(answer)
 
 
 def _comment(
     store: Store,
-    caller: Caller,
+    caller: Member,
     subject: Task | Run,
     content: str,
     *,
@@ -87,7 +86,7 @@ def _comment(
     thread = Thread(
         id=store.new_id(),
         content=content,
-        author_id=caller.member.id,
+        author_id=caller.id,
         label=label,
         created_at=now,
         updated_at=now,
@@ -97,9 +96,7 @@ def _comment(
         sent_to=sent_to,
     )
     is_issue = label == "problem"
-    store.record(
-        "issue-reported" if is_issue else "commented", subject, caller.member.id, content, text=content
-    )
+    store.record("issue-reported" if is_issue else "commented", subject, caller.id, content, text=content)
     if is_issue and isinstance(subject, Task) and subject.completed_at is not None:
         tasks.undo_completion(store, caller, subject)
     subject.threads.append(thread)
