@@ -11,7 +11,7 @@ comma = ,
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-clients test-production test-browser test-matrix check-wheel bench bench-export bench-events lint format types screenshots docs constraints build release-check clean
 
-help: ## Say what there is
+help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 $(INSTALLED): pyproject.toml constraints/airflow-$(AIRFLOW_VERSION).txt
@@ -62,7 +62,7 @@ lint: $(INSTALLED) ## Check style
 	$(RUN) -m ruff format --check
 	git ls-files -z | xargs -0 $(VENV)/bin/codespell
 
-format: $(INSTALLED) ## Mend style
+format: $(INSTALLED) ## Fix formatting
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
 
@@ -72,7 +72,7 @@ types: $(INSTALLED) ## Check types
 docs: $(INSTALLED) ## Build the documentation site into build/docs
 	AIRFLOW_HOME=$(CURDIR)/build/airflow $(RUN) -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
-screenshots: $(INSTALLED) ## Make the pictures of the documentation anew, in both Airflows; needs Chromium
+screenshots: $(INSTALLED) ## Make the pictures of the documentation, in both Airflows; needs Chromium
 	$(RUN) -m dev.screenshots
 ifeq ($(AIRFLOW_VERSION),3.3.2)
 	$(MAKE) screenshots AIRFLOW_VERSION=2.11.2
@@ -85,7 +85,7 @@ AS_OF_3.1.8 = 2026-04-01
 AS_OF_3.2.2 = 2026-07-01
 AS_OF_3.3.2 = 2026-11-20
 
-constraints: $(INSTALLED) ## Pin anew what AIRFLOW_VERSION came out with
+constraints: $(INSTALLED) ## Pin what AIRFLOW_VERSION came out with
 	echo 'apache-airflow==$(AIRFLOW_VERSION)' | $(RUN) -m uv pip compile --quiet pyproject.toml $(addprefix --extra ,$(subst $(comma), ,$(EXTRAS))) --constraint - \
 		--python-version 3.11 --no-header --no-annotate --exclude-newer $(or $(AS_OF_$(AIRFLOW_VERSION)),$(error AS_OF_$(AIRFLOW_VERSION) is to be set)) \
 		--exclude-newer-package tallyfy=2026-11-01 $(if $(filter 3.0.6,$(AIRFLOW_VERSION)), \

@@ -1,7 +1,7 @@
 """
 Data that breaks a rule, and a person who decides what becomes of it.
 
-`check` counts the rows that break the rule. `ask` starts a process in Tallyfy for them, `decision` waits until somebody
+`check` counts the rows that break the rule. `ask` starts a process in Tallyfy for them, `decision` waits until a person
 has filled in its form, and `choose` takes the branch that the form says. It runs as it is against the sandbox.
 """
 
