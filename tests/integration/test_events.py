@@ -649,9 +649,6 @@ def test_the_last_of_several_events_comes_later_than_the_others(play, monkeypatc
     """Airflow up to 3.3 gives events that come close together to the next DAG run, which only a later one starts."""
 
     async def scene(world):
-        store = AssetStateStore()
-        world.triggerer().start("asset", store)
-        await world.ready(store)
         sent_at = []
         original = EventStream.next_item
 
@@ -661,7 +658,11 @@ def test_the_last_of_several_events_comes_later_than_the_others(play, monkeypatc
                 sent_at.append(world.clock.now())
             return item
 
+        # Before the first call, which waits for the first event.
         monkeypatch.setattr(EventStream, "next_item", note)
+        store = AssetStateStore()
+        world.triggerer().start("asset", store)
+        await world.ready(store)
         for run_id in world.launch(3):
             world.complete(run_id)
         await world.until(lambda: len(world.ids()) == 3)
