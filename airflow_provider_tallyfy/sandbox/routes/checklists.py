@@ -14,7 +14,13 @@ from airflow_provider_tallyfy.sandbox import listing, serializers, templates
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
 from airflow_provider_tallyfy.sandbox.model import Checklist, Run, Step
 from airflow_provider_tallyfy.sandbox.routes import dependencies
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Given, SandboxStore, ThisChecklist, ThisStep
+from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+    NO_CONTENT,
+    Given,
+    SandboxStore,
+    ThisChecklist,
+    ThisStep,
+)
 from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import Store, associated
 
@@ -48,7 +54,7 @@ async def add_tag(store: SandboxStore, given: Given) -> JSON:
     return list(serializers.tagged(store, subject))[-1]
 
 
-@router.delete("/tags/{number}", status_code=204)
+@router.delete("/tags/{number}", **NO_CONTENT)
 async def remove_tag(store: SandboxStore, number: int) -> None:
     """Remove a tag from a template or a process, by the id of their association."""
     subjects: tuple[Run | Checklist, ...] = (*store.checklists.values(), *store.runs.values())
@@ -123,7 +129,7 @@ async def get_form_fields(store: SandboxStore, checklist: ThisChecklist) -> JSON
     }
 
 
-@router.delete("/{checklist_id}/preruns/{field_id}", status_code=204)
+@router.delete("/{checklist_id}/preruns/{field_id}", **NO_CONTENT)
 async def delete_kickoff_field(store: SandboxStore, checklist: ThisChecklist, field_id: str) -> None:
     """Delete a kick-off field."""
     checklist.prerun.remove(templates.part(checklist.prerun, field_id))
@@ -154,7 +160,7 @@ async def update_step(store: SandboxStore, checklist: ThisChecklist, step: ThisS
     return _save_step(store, checklist, templates.changed_step(store, step, given))
 
 
-@router.delete("/{checklist_id}/steps/{step_id}", status_code=204)
+@router.delete("/{checklist_id}/steps/{step_id}", **NO_CONTENT)
 async def delete_step(store: SandboxStore, checklist: ThisChecklist, step: ThisStep) -> None:
     """Delete a step."""
     checklist.steps.remove(step)
@@ -219,7 +225,7 @@ async def move_field(
     return serializers.capture(store, target, field)
 
 
-@router.delete("/{checklist_id}/steps/{step_id}/captures/{field_id}", status_code=204)
+@router.delete("/{checklist_id}/steps/{step_id}/captures/{field_id}", **NO_CONTENT)
 async def delete_field(store: SandboxStore, checklist: ThisChecklist, step: ThisStep, field_id: str) -> None:
     """Delete a form field of a step."""
     step.captures.remove(templates.part(step.captures, field_id))
@@ -243,7 +249,7 @@ async def update_rule(store: SandboxStore, checklist: ThisChecklist, rule_id: st
     return serializers.rule(rule)
 
 
-@router.delete("/{checklist_id}/automated-actions/{rule_id}", status_code=204)
+@router.delete("/{checklist_id}/automated-actions/{rule_id}", **NO_CONTENT)
 async def delete_rule(store: SandboxStore, checklist: ThisChecklist, rule_id: str) -> None:
     """Delete a rule."""
     checklist.rules.remove(templates.part(checklist.rules, rule_id))

@@ -122,5 +122,7 @@ async def need_admin(caller: Member) -> None:
         raise RefusedError(403, "You don't have permission to perform this action.")
 
 
+# Of a handler that returns nothing. An older FastAPI, such as Airflow 3.0's, takes ``None`` for a body.
+NO_CONTENT: dict[str, Any] = {"status_code": 204, "response_model": None}
 # Of a handler that only an admin may call.
 ADMIN = [Depends(need_admin)]

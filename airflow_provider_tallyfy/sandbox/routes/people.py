@@ -14,6 +14,7 @@ from airflow_provider_tallyfy.sandbox.model import Folder, Group, Guest, Owners,
 from airflow_provider_tallyfy.sandbox.model import Member as User
 from airflow_provider_tallyfy.sandbox.routes.dependencies import (
     ADMIN,
+    NO_CONTENT,
     Given,
     Member,
     SandboxStore,
@@ -193,7 +194,7 @@ def _add_routes(kind: _Kind) -> None:
         item = None if kind is _TAGS and key not in store.tags else kind.find(store, key)
         kind.items(store).pop(kind.key(key), None)
         _forget(store, kind.key(key))
-        return kind.show(store, item) if kind is _GUESTS else Response(status_code=204)
+        return kind.show(store, item) if kind is _GUESTS else Response(**NO_CONTENT)
 
     if kind is _USERS:
         router.put(f"{path}/{{key}}/approve", dependencies=guarded)(enable)
@@ -256,7 +257,7 @@ async def list_watchers(store: SandboxStore, notification: str | None = None) ->
     return [asdict(each) for each in watchers if notification in (None, each.notification_type)]
 
 
-@router.delete("/remove-watcher/{watcher_id}", status_code=204)
+@router.delete("/remove-watcher/{watcher_id}", **NO_CONTENT)
 async def remove_watcher(store: SandboxStore, watcher_id: int) -> None:
     """End a subscription."""
     if store.watchers.pop(watcher_id, None) is None:
@@ -298,7 +299,7 @@ async def add_to_folder(store: SandboxStore, caller: Member, given: Given) -> JS
     return {"id": number, "folder_id": folder.id, "subject_id": run.id, "subject_type": "Run"}
 
 
-@router.delete("/folders-objects/{number}", status_code=204)
+@router.delete("/folders-objects/{number}", **NO_CONTENT)
 async def remove_from_folder(store: SandboxStore, number: int) -> None:
     """Take a process out of a folder, by the id of their association."""
     run, folder_id = associated(((run, each) for run in store.runs.values() for each in run.folders), number)

@@ -12,6 +12,7 @@ from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_f
 from airflow_provider_tallyfy.sandbox.model import Task, guest_code
 from airflow_provider_tallyfy.sandbox.routes import dependencies
 from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+    NO_CONTENT,
     ItemStore,
     ListStore,
     Member,
@@ -165,7 +166,7 @@ async def update_task(store: SandboxStore, caller: Member, task: ThisTask, body:
     return _task(store, task)
 
 
-@router.delete("/tasks/{task_id}", status_code=204)
+@router.delete("/tasks/{task_id}", **NO_CONTENT)
 async def archive_task(store: SandboxStore, caller: Member, task: ThisTask) -> None:
     """Archive a one-off task."""
     _need_one_off(task)
@@ -186,7 +187,7 @@ async def restore_task(store: SandboxStore, caller: Member, task_id: str) -> JSO
     return _task(store, task)
 
 
-@router.delete("/tasks/{task_id}/delete", status_code=204)
+@router.delete("/tasks/{task_id}/delete", **NO_CONTENT)
 async def delete_task(store: SandboxStore, caller: Member, task_id: str) -> None:
     """Delete a one-off task for good."""
     task = store.tasks.get(task_id)

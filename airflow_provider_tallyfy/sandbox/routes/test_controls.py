@@ -13,7 +13,7 @@ from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.clock import as_text
 from airflow_provider_tallyfy.sandbox.controls import Controls, Fault
 from airflow_provider_tallyfy.sandbox.errors import invalid
-from airflow_provider_tallyfy.sandbox.routes.dependencies import SandboxStore
+from airflow_provider_tallyfy.sandbox.routes.dependencies import NO_CONTENT, SandboxStore
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import FeedFaults
@@ -43,7 +43,7 @@ async def add_faults(controls: TestControls, faults: list[Fault]) -> JSON:
     return await list_faults(controls)
 
 
-@router.delete("/faults", status_code=204)
+@router.delete("/faults", **NO_CONTENT)
 async def remove_faults(controls: TestControls) -> None:
     """Remove all faults."""
     controls.faults.clear()
@@ -55,7 +55,7 @@ async def statistics(controls: TestControls) -> JSON:
     return controls.statistics()
 
 
-@router.delete("/stats", status_code=204)
+@router.delete("/stats", **NO_CONTENT)
 async def clear_statistics(controls: TestControls) -> None:
     """Reset the count of requests."""
     controls.requests.clear()
@@ -142,7 +142,7 @@ async def grant_token(
     return {"user_id": user_id, "expires_in": expires_in}
 
 
-@router.delete("/tokens", status_code=204)
+@router.delete("/tokens", **NO_CONTENT)
 async def revoke_token(store: SandboxStore, token: Annotated[str, Body(embed=True)]) -> None:
     """Revoke a token, as a user's logout does."""
     store.access.revoke(token)

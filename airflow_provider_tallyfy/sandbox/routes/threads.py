@@ -6,7 +6,13 @@ from airflow_provider_tallyfy.sandbox import schemas, serializers, tasks
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
 from airflow_provider_tallyfy.sandbox.model import CommentState, Run, Task, Thread, ThreadLabel
 from airflow_provider_tallyfy.sandbox.routes import dependencies
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, Subject, ThisTask
+from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+    NO_CONTENT,
+    Member,
+    SandboxStore,
+    Subject,
+    ThisTask,
+)
 from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -35,7 +41,7 @@ async def edit_comment(
     return serializers.thread(thread)
 
 
-@router.delete("/tasks/{task_id}/comment/{thread_id}", status_code=204)
+@router.delete("/tasks/{task_id}/comment/{thread_id}", **NO_CONTENT)
 async def delete_comment(store: SandboxStore, caller: Member, task: ThisTask, thread_id: str) -> None:
     """Delete a comment."""
     task.threads.remove(_find(task, thread_id))
