@@ -564,10 +564,11 @@ def test_object_storage_without_folders(exports, memory):
         exports.everything(path="memory://bucket/tallyfy", page_size=10)
     exports.end_faults()
     result = exports.everything(path="memory://bucket/tallyfy", page_size=10, max_records_per_file=10)
-    assert result["paths"][0].startswith("memory://bucket/tallyfy/runs-export-scheduled__1")
+    paths = [path.replace("memory:///", "memory://") for path in result["paths"]]  # as Airflow 2 writes them
+    assert paths[0].startswith("memory://bucket/tallyfy/runs-export-scheduled__1")
     found = sorted(memory.find("/"))
     assert [name.removeprefix("/bucket/tallyfy/") for name in found if name.endswith(".jsonl")] == [
-        path.removeprefix("memory://bucket/tallyfy/") for path in sorted(result["paths"])
+        path.removeprefix("memory://bucket/tallyfy/") for path in sorted(paths)
     ]
     assert len(found) == 4
     assert sum(memory.cat(name).count(b"\n") for name in found if name.endswith(".jsonl")) == 25

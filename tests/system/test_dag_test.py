@@ -54,6 +54,8 @@ def airflow(home: Path) -> Iterator[AirflowCommands]:
     with airflow_commands(
         environment
     ) as commands:  # migrations turn the logging of their process upside down
+        # Airflow 3.0 and 3.1 refuse a task whose outlet they have not seen in a DAG that was processed.
+        commands.start("dags", "reserialize", log=home / "dags-reserialize.log", environment={}).wait(120)
         yield commands
 
 

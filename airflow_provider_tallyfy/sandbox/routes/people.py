@@ -194,7 +194,7 @@ def _add_routes(kind: _Kind) -> None:
         item = None if kind is _TAGS and key not in store.tags else kind.find(store, key)
         kind.items(store).pop(kind.key(key), None)
         _forget(store, kind.key(key))
-        return kind.show(store, item) if kind is _GUESTS else Response(**NO_CONTENT)
+        return kind.show(store, item) if kind is _GUESTS else Response(status_code=204)
 
     if kind is _USERS:
         router.put(f"{path}/{{key}}/approve", dependencies=guarded)(enable)

@@ -34,7 +34,8 @@ def test_it_is_what_airflow_takes_at_runtime():
 def test_every_part_is_what_airflows_own_providers_describe():
     schema = json.loads((SCHEMAS / "provider.yaml.schema.json").read_text())
     for name, part in get_provider_info().items():
-        if name != "versions":
+        # Airflow 2 knows assets as datasets.
+        if name != "versions" and (name in schema["properties"] or name != "asset-uris"):
             jsonschema.validate({name: part}, {**schema, "required": []})
 
 
