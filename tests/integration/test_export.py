@@ -8,10 +8,12 @@ import json
 import logging
 import operator
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import duckdb
 import jsonschema
 import pyarrow.parquet as pq
 import pytest
@@ -35,6 +37,7 @@ from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_
 from dev.sandbox import SandboxClient
 
 ASSET = Asset("tallyfy_runs")
+GUIDE = Path(__file__).parents[2] / "docs" / "export.md"
 in_airflow_3_3 = pytest.mark.skipif(
     not AIRFLOW_V_3_3_PLUS, reason="the state of assets came with Airflow 3.3"
 )
@@ -281,6 +284,41 @@ def test_answers_reopened_archived_and_restored_runs_come_with_the_next_load(exp
     exports.users.archive(SEEDED_RUN_ID)
     exports.users.delete(SEEDED_RUN_ID)
     assert SEEDED_RUN_ID not in read(exports.run("5", checklist_id=RELEASE_CHECKLIST_ID))
+
+
+@in_airflow_3_3
+def test_the_documented_queries_find_the_last_state_of_each_run_in_duckdb(exports):
+    [recipe] = re.findall(r"`(select \* from read_parquet\(.*\))`", GUIDE.read_text())
+    [query] = re.findall(r"```sql\n(select .*?)```", GUIDE.read_text(), re.DOTALL)
+
+    def load(dag_run):
+        exports.run(dag_run, checklist_id=RELEASE_CHECKLIST_ID, file_format="parquet")
+
+    exports.launch(3)
+    load("1")
+    exports.users.complete_next(SEEDED_RUN_ID)
+    exports.touch(COMPLETE_RUN_ID)
+    load("2")
+    exports.users.complete_next(SEEDED_RUN_ID)
+    exports.users.archive(COMPLETE_RUN_ID)
+    exports.launch(1)
+    load("3")
+    with duckdb.connect() as database:
+        files = recipe.replace("s3://bucket/folder", f"{exports.folder}/runs")
+        database.sql(f"create view tallyfy_onboarding as {files}")
+        [(records,)] = database.sql("select count(*) from tallyfy_onboarding").fetchall()
+        found = (
+            database.sql(query)
+            .project("id, name, archived_at is not null, tasks_complete, comment")
+            .fetchall()
+        )
+    parameters = {"checklist_id": RELEASE_CHECKLIST_ID, "archived": "true", "per_page": "100"}
+    now = exports.users.request("GET", "/runs", params=parameters)
+    assert records == 5 + 2 + 3
+    assert sorted(row[:4] for row in found) == sorted(
+        (run["id"], run["name"], run["archived_at"] is not None, run["progress"]["complete"]) for run in now
+    )
+    assert {row[0]: row[4] for row in found}[SEEDED_RUN_ID] == "Looks good to me."
 
 
 @in_airflow_3_3

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,8 +19,11 @@ import requests
 
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
+from dev.sandbox import SandboxClient, running_sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from conftest import Site
 
     from dev.airflow_api import DagRun
@@ -24,9 +33,14 @@ pytestmark = [
     pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="the state of assets came with Airflow 3.3"),
 ]
 
+HOUR = 3600
+RECORDS = 1_150  # on 12 pages
+SEGMENT = 1_000  # records after which a try keeps what it has read
+FIELDS = ("name", "status", "last_updated", "completed_at", "archived_at")  # as the API has them
+
 
 def exported(dag_run: DagRun) -> dict[str, dict[str, Any]]:
-    assert dag_run.wait(timeout=120) == "success", dag_run.failures()
+    assert dag_run.wait(timeout=300) == "success", dag_run.failures()
     result = dag_run.xcom("export")
     records: list[dict[str, Any]] = []
     for path in result["paths"]:
@@ -40,42 +54,6 @@ def exported(dag_run: DagRun) -> dict[str, dict[str, Any]]:
 def fault(site: Site, **fault: Any) -> None:
     url = f"{site.sandbox.url}/_sandbox/faults"
     requests.post(url, json=[fault], timeout=10).raise_for_status()
-
-
-def test_each_dag_run_loads_what_changed_since_the_one_before(site: Site) -> None:
-    """A full load, then three while users work, with 429s and a list that lags: together they hold the last state."""
-    kept = exported(site.airflow.trigger("export_incrementally"))
-    ids = [site.sandbox.launch(f"Export {number}") for number in range(3)]
-
-    second = exported(site.airflow.trigger("export_incrementally"))
-    assert set(ids) <= second.keys()
-    kept |= second
-
-    site.sandbox.complete_next(ids[0])
-    fault(
-        site,
-        method="GET",
-        path="/runs[?]",
-        action="status",
-        status=429,
-        headers={"Retry-After": "2"},
-        times=2,
-    )
-    site.sandbox.behave(list_lag=600)
-    site.sandbox.complete_next(ids[1])
-    third = exported(site.airflow.trigger("export_incrementally"))
-    assert ids[1] not in third
-    kept |= third
-
-    site.sandbox.behave(list_lag=0)
-    fourth = exported(site.airflow.trigger("export_incrementally"))
-    kept |= fourth
-    assert ids[2] not in {*third, *fourth}
-    parameters = {"checklist_id": RELEASE_CHECKLIST_ID, "archived": "true", "per_page": "100"}
-    now = {run["id"]: run for run in site.sandbox.request("GET", "/runs", params=parameters)}
-    assert {run_id: kept[run_id]["last_updated"] for run_id in now} == {
-        run_id: run["last_updated"] for run_id, run in now.items()
-    }
 
 
 def test_a_task_without_an_outlet_keeps_its_state_and_a_retry_its_place(site: Site) -> None:
@@ -96,3 +74,132 @@ def test_a_task_without_an_outlet_keeps_its_state_and_a_retry_its_place(site: Si
     assert not tasks.keys() & second.keys()
     folder = Path(urlsplit(first.xcom("export")["paths"][0]).path).parent
     assert not list(folder.glob(".tallyfy-*"))
+
+
+@pytest.fixture
+def sandbox(site: Site) -> Iterator[SandboxClient]:
+    """A sandbox of its own, with many runs that were launched an hour ago; ``tallyfy_exports`` leads to it."""
+    with running_sandbox() as sandbox:
+        sandbox.advance_clock(-HOUR)
+        sandbox.control("POST", "/runs", {"count": RECORDS, "checklist_id": RELEASE_CHECKLIST_ID})
+        sandbox.advance_clock(HOUR)
+        connection = {"connection_id": "tallyfy_exports", **json.loads(sandbox.connection())}
+        connection["extra"] = json.dumps(connection["extra"])
+        site.airflow.api.request("POST", "/connections", json=connection)
+        yield sandbox
+        site.airflow.api.request("DELETE", "/connections/tallyfy_exports")
+
+
+def held(sandbox: SandboxClient) -> dict[str, dict[str, Any]]:
+    """Return all runs that the sandbox holds, with archived ones."""
+    parameters = {"checklist_id": RELEASE_CHECKLIST_ID, "archived": "true", "without_pagination": "true"}
+    return {run["id"]: run for run in sandbox.request("GET", "/runs", params=parameters)}
+
+
+def comment(sandbox: SandboxClient, run_id: str) -> str | None:
+    """Return what was answered to the field "Comment" of the release template's approval."""
+    fields = [field for task in sandbox.tasks(run_id, "form_fields") for field in task["form_fields"]["data"]]
+    [answer] = [field["field_value"] for field in fields if field["alias"] == "comment"]
+    return answer or None
+
+
+@contextmanager
+def users_at_work(url: str, ids: list[str]) -> Iterator[None]:
+    """Let users work until the ``with`` block ends, on runs all over the list."""
+    stop = Event()
+
+    def work() -> None:
+        users = SandboxClient(url)
+        for number in count():
+            run_id = ids[number * 7 % len(ids)]
+            users.launch(f"Launched meanwhile {number}")
+            if users.run(run_id)["archived_at"]:
+                users.request("PUT", f"/runs/{run_id}/activate")
+            elif number % 5 == 4:
+                users.archive(run_id)
+            else:
+                users.request("PUT", f"/runs/{run_id}", json={"name": f"Renamed {number}"})
+                if users.next_task(run_id):
+                    users.complete_next(run_id)
+            if stop.wait(0.3):
+                return
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        try:
+            yield
+        finally:
+            stop.set()
+            working.result()
+
+
+def kill_worker(site: Site, pid: int) -> None:
+    """Kill the Celery worker that has a task's process; with the LocalExecutor, that process."""
+    part = site.airflow.part_of(pid)
+    if part == "scheduler":
+        os.kill(pid, signal.SIGKILL)
+    else:
+        site.airflow.kill(part)
+        site.airflow.start(part)
+
+
+def test_loads_hold_the_last_state_of_each_run_whatever_happens_meanwhile(
+    site: Site, sandbox: SandboxClient, tmp_path: Path
+) -> None:
+    """A worker is killed in the middle of the full load; then 429s, and a list that lags."""
+
+    def trigger() -> DagRun:
+        return site.airflow.trigger("export_incrementally", {"folder": str(tmp_path)})
+
+    def faults(*new: Mapping[str, Any]) -> None:
+        requests.post(f"{sandbox.url}/_sandbox/faults", json=new, timeout=10).raise_for_status()
+
+    def applied() -> list[int]:
+        return [fault["applied"] for fault in sandbox.control("GET", "/faults")["data"]]
+
+    untouched, *at_first = sorted(held(sandbox))
+    # All but the last page is read, and no request for that one returns before the worker is dead.
+    faults({"method": "GET", "path": "[?&]page=12$", "action": "delay", "delay": 60, "times": None})
+    dag_run = trigger()
+    pid = int(dag_run.wait_for_task("export", "running", 120)["pid"])
+    with users_at_work(sandbox.url, at_first):
+        site.airflow.api.wait_for(lambda: applied()[0], 120, "the export to hang")
+        kill_worker(site, pid)
+        sandbox.control("DELETE", "/faults")
+        loads = [exported(dag_run)]
+    assert f"Going on with {SEGMENT} runs" in dag_run.log("export", try_number=2)
+    assert set(at_first) <= loads[0].keys()
+
+    storm = {"method": "GET", "action": "status", "status": 429, "headers": {"Retry-After": "1"}, "times": 2}
+    faults(*({**storm, "path": f"[?&]page={page}(&|$)"} for page in (1, 7)))
+    with users_at_work(sandbox.url, at_first):
+        loads.append(exported(trigger()))
+    assert applied() == [2, 2]
+
+    sandbox.behave(list_lag=600)
+    unseen = sandbox.launch("Launched while the list lags")
+    with users_at_work(sandbox.url, at_first):
+        loads.append(exported(trigger()))
+    assert not any(unseen in load for load in loads)
+
+    sandbox.behave(list_lag=0)
+    loads.append(exported(trigger()))
+    assert unseen in loads[-1]
+    assert [untouched in load for load in loads] == [True, False, False, False]
+
+    last: dict[str, dict[str, Any]] = {}
+    for load in loads:
+        for run_id, record in load.items():
+            if run_id not in last or record["last_updated"] >= last[run_id]["last_updated"]:
+                last[run_id] = record
+    now = held(sandbox)
+    assert {run_id: [record[name] for name in FIELDS] for run_id, record in last.items()} == {
+        run_id: [run[name] for name in FIELDS] for run_id, run in now.items()
+    }
+    worked_on = [
+        run_id for run_id, run in now.items() if run["progress"]["complete"] and not run["archived_at"]
+    ]
+    assert {run_id: last[run_id]["comment"] for run_id in worked_on} == {
+        run_id: comment(sandbox, run_id) for run_id in worked_on
+    }
+    assert not list(tmp_path.glob(".tallyfy-*"))

@@ -6,15 +6,18 @@ import csv
 import gzip
 import io
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.export import writers
 from airflow_provider_tallyfy.export.columns import Column, ColumnType, Layout
+from airflow_provider_tallyfy.protocol.forms.fields import FormField
 
 COLUMNS = tuple(Column(kind.name.lower(), kind) for kind in ColumnType)
 ODD = [
@@ -30,6 +33,7 @@ ODD = [
     "\\N",
     "null",
 ]
+READERS = [("jsonl", "read_json"), ("csv", "read_csv"), ("parquet", "read_parquet")]
 
 
 def row(text):
@@ -109,15 +113,59 @@ def test_parquet_has_its_own_types(tmp_path):
     assert rows[-1] == EMPTY
 
 
-@pytest.mark.parametrize(
-    ("file_format", "reader"), [("jsonl", "read_json"), ("csv", "read_csv"), ("parquet", "read_parquet")]
-)
+@pytest.mark.parametrize(("file_format", "reader"), READERS)
 def test_duckdb_reads_all_formats(tmp_path, file_format, reader):
     path = tmp_path / f"x.{file_format}"
     path.write_bytes(written(file_format, [row(text) for text in ODD if text]))
     options = ", auto_detect=true, header=true, all_varchar=true" if file_format == "csv" else ""
     found = duckdb.sql(f"select text from {reader}('{path}'{options})").fetchall()  # noqa: S608
     assert [text for (text,) in found] == [text for text in ODD if text]
+
+
+def in_duckdb(path, reader):
+    """Return the columns and the rows that DuckDB finds in a file, without guessing the types of texts."""
+    options = {
+        "read_csv": ", header=true, delim=',', quote='\"', escape='\"', all_varchar=true",
+        "read_json": ", format='newline_delimited', maximum_depth=1",  # each value is JSON
+    }.get(reader, "")
+    found = duckdb.sql(f"from {reader}('{path}'{options})")
+    rows = found.fetchall()
+    if reader == "read_json":
+        rows = [[value and json.loads(value) for value in row] for row in rows]
+    return found.columns, [dict(zip(found.columns, row, strict=True)) for row in rows]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=4))
+@example([(text, text) for text in ODD])
+@example(
+    [("\0", "\0"), ("\ud800", "a\ud800b"), ("Name\nof\r\nit", "\r"), ("id", "ID"), ('"', "'"), (",", "🎉")]
+)
+def test_other_readers_find_any_answer_under_any_label(entered):
+    fields = [FormField(str(number), "", label, "text") for number, (label, _) in enumerate(entered)]
+    layout = Layout((Column("id", ColumnType.TEXT),), [fields])
+    record = layout.lay_out({"id": "r"}, list(zip(fields, (text for _, text in entered), strict=True)))
+    names = [column.name for column in layout.columns]
+    expected = {name: value or None for name, value in record.items()}
+
+    def not_empty(row):
+        return {name: value or None for name, value in row.items()}
+
+    with TemporaryDirectory() as folder:
+        paths = {file_format: Path(folder, f"x.{file_format}") for file_format in writers.ENDINGS}
+        for file_format, path in paths.items():
+            with path.open("wb") as file:
+                writers.writer_of(file_format, path.name)(file, layout.columns, iter([record]))
+
+        [line] = paths["jsonl"].read_text().splitlines()
+        assert json.loads(line) == record
+        with paths["csv"].open(newline="") as file:
+            assert [not_empty(row) for row in csv.DictReader(file)] == [expected]
+        assert pq.read_table(paths["parquet"]).to_pylist() == [record]
+        for file_format, reader in READERS:
+            columns, rows = in_duckdb(paths[file_format], reader)
+            assert columns == names
+            assert [not_empty(row) for row in rows] == [expected]
 
 
 @pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
