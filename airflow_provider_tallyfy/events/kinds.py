@@ -156,8 +156,14 @@ def completions(run: Mapping[str, Any], wanted: EventFilter) -> Iterator[tuple[s
     """Give the tasks of a run that are completed, with the time in seconds since the epoch."""
     if wanted.matches(run):
         for task in wanted.tasks_of(run):
-            if (moment := _moment(task.get("completed_at"))) is not None:
-                yield str(task["id"]), int(moment.timestamp())
+            if (completed_at := completion(task)) is not None:
+                yield str(task["id"]), completed_at
+
+
+def completion(task: Mapping[str, Any]) -> int | None:
+    """Return when a task was completed, in seconds since the epoch; ``None`` if it is open."""
+    moment = _moment(task.get("completed_at"))
+    return None if moment is None else int(moment.timestamp())
 
 
 def reopened_id(task_id: str, undone_at: int) -> str:

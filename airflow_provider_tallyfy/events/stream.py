@@ -17,7 +17,7 @@ from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tallyfy.events.kinds import Event, EventFilter, completions, find_events
+from airflow_provider_tallyfy.events.kinds import Event, EventFilter, completion, completions, find_events
 from airflow_provider_tallyfy.events.payload import WITH_FORM_VALUES, to_payload
 from airflow_provider_tallyfy.events.place import Place
 from airflow_provider_tallyfy.protocol.responses import parse_datetime
@@ -167,6 +167,12 @@ class EventStream:
         else:
             self.place.store(item.event)
             self._untold.discard(item.event.id)
+            task = item.event.task
+            if "task.reopened" in self.wanted.events and task is not None:
+                # Until a reopening was stored, the completion that followed it could not be noted.
+                completed_at = completion(task)
+                if completed_at is not None:
+                    self.place.note_completion(str(task["id"]), completed_at)
 
     def _due_at(self) -> float:
         """Return when the next item may be told."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_tallyfy.events.kinds import EVENTS
+from airflow_provider_tallyfy.sandbox.seeds import INCIDENT_CHECKLIST_ID
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
 from dev.airflow_api import DagRun
 from dev.backends import ProductionBackend
@@ -27,7 +30,8 @@ pytestmark = [
     pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow keeps the places of watchers since 3.3"),
 ]
 
-DAGS = Path(__file__).parents[2] / "example_dags" / "events"
+EXAMPLES = [*Path(__file__).parents[2].glob("example_dags/events/*.py")]
+EACH_EVENT = Path(__file__).parent / "event_dags" / "each_event.py"
 SOON = 120.0
 COMPLETED = ("tallyfy_process_completed", "completed_processes")
 APPROVED = ("tallyfy_request_approved", "approved_requests")
@@ -41,11 +45,23 @@ class Scene:
         self.sandbox = sandbox
 
     def begin(self) -> None:
-        for path in DAGS.glob("*.py"):
-            self.airflow.api.wait_for_dag(path.stem)
-            self.airflow.api.unpause(path.stem)
+        self.incident = self.launch_incident("Incident to reopen")
+        self.sandbox.complete_next(self.incident)
+        self.old_incident = self.launch_incident("Incident to archive")
+        for dag_id in (*(path.stem for path in EXAMPLES), *EVENTS):
+            self.airflow.api.wait_for_dag(dag_id)
+            self.airflow.api.unpause(dag_id)
         # What happens from now on is an event.
-        wait_until(lambda: len(self.places()) == 2, SOON, "the watchers to begin")
+        wait_until(lambda: len(self.places()) == 2 + len(EVENTS), SOON, "the watchers to begin")
+
+    def launch_incident(self, name: str) -> str:
+        [pipeline] = [
+            field["id"]
+            for field in self.sandbox.request("GET", f"/checklists/{INCIDENT_CHECKLIST_ID}")["prerun"]
+            if field["required"]
+        ]
+        body = {"checklist_id": INCIDENT_CHECKLIST_ID, "name": name, "prerun": {pipeline: "Sales"}}
+        return str(self.sandbox.request("POST", "/runs", json=body)["id"])
 
     def places(self) -> list[dict[str, Any]]:
         return [json.loads(value) for (value,) in self.airflow.rows("SELECT value FROM asset_state_store")]
@@ -68,6 +84,28 @@ class Scene:
         dag_id, task_id = dag
         return [payload for dag_run in self.dag_runs(dag_id) for payload in dag_run.xcom(task_id)]
 
+    def starts(self, dag_id: str, run_id: str) -> Counter[str]:
+        """Return how often successful DAG runs got an event of a process, by the event's id."""
+        self.airflow.check()
+        query = (
+            "SELECT asset_event.extra, dag_run.dag_id FROM dag_run"
+            " JOIN dagrun_asset_event ON dagrun_asset_event.dag_run_id = dag_run.id"
+            " JOIN asset_event ON asset_event.id = dagrun_asset_event.event_id"
+            " WHERE dag_run.state = 'success'"
+        )
+        payloads = [_payload(extra) for extra, started in self.airflow.rows(query) if started == dag_id]
+        return Counter(payload["event_id"] for payload in payloads if payload["run"]["id"] == run_id)
+
+    def until_polled(self, times: int = 4) -> None:
+        """Wait until the feed was polled so often from now on."""
+
+        def polls() -> int:
+            routes = self.sandbox.control("GET", "/stats")["routes"]
+            return sum(each["count"] for each in routes if each["path"].endswith("/activity-feeds"))
+
+        enough = polls() + times
+        wait_until(lambda: polls() >= enough, 2 * SOON, "the feed to be polled")
+
     def until_told(self, dag: tuple[str, str], runs: set[str], timeout: float = SOON) -> list[dict[str, Any]]:
         """Wait until DAG runs got events of these processes, and return all that they got of them."""
 
@@ -79,14 +117,22 @@ class Scene:
         return wait_until(of_these, timeout, f"{len(runs)} processes to start {dag[0]}")
 
 
+def _payload(extra: Any) -> dict[str, Any]:
+    payload: dict[str, Any] = (extra if isinstance(extra, dict) else json.loads(extra))["payload"]
+    return payload
+
+
 @pytest.fixture(scope="module")
-def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    dags = tmp_path_factory.mktemp("dags")
+    for path in (*EXAMPLES, EACH_EVENT):
+        shutil.copy(path, dags)
     shape: dict[str, Any] = {}
     if request.config.getoption("production"):
         shape = {"backend": ProductionBackend(), "triggerers": 2}
     with running_sandbox() as sandbox:
         environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
-        with RealAirflow(DAGS, environment=environment, **shape) as airflow:
+        with RealAirflow(dags, environment=environment, **shape) as airflow:
             scene = Scene(airflow, sandbox)
             scene.begin()
             yield scene
@@ -100,6 +146,53 @@ def test_a_completed_process_starts_its_dags(scene):
     [approval] = scene.until_told(APPROVED, {run_id})
     assert approval["task"]["is_approved"] is True
     assert approval["task"]["form_values"]
+
+
+def test_each_event_starts_its_dag_once(scene):
+    people = scene.sandbox
+    to_reopen = next(task for task in people.tasks(scene.incident) if task["completed_at"])
+    wait_until(
+        lambda: any(to_reopen["id"] in place["completed"] for place in scene.places()),
+        SOON,
+        "the completion to be seen that is undone now",
+    )
+    people.request("DELETE", f"/runs/{scene.incident}/completed-tasks/{to_reopen['id']}")
+    new = scene.launch_incident("Incident")
+    path = f"/tasks/{people.tasks(new)[0]['id']}"
+    people.request("POST", f"{path}/comment", json={"content": "Is it the disk?", "state": "open"})
+    issue = people.request("POST", f"{path}/problem", json={"content": "No access"})
+    people.request("POST", f"{path}/resolved-threads", json={"content": "Granted", "thread_id": issue["id"]})
+    people.complete_next(new)
+    people.complete_next(new)
+    people.archive(scene.old_incident)
+
+    subjects = dict.fromkeys(EVENTS, new)
+    subjects |= {"task.reopened": scene.incident, "process.archived": scene.old_incident}
+    for event, run_id in subjects.items():
+        wait_until(lambda: scene.starts(event, run_id), SOON, f"{event} to start its DAG")  # noqa: B023
+    scene.until_polled()
+    for event, run_id in subjects.items():
+        [(event_id, times)] = scene.starts(event, run_id).items()
+        assert event_id.startswith(f"{event}/")
+        assert times == 1
+        assert len(scene.dag_runs(event)) == 1
+
+
+def test_a_feed_that_lags_by_a_minute(scene):
+    scene.sandbox.control("POST", "/activity", {"delay": 60})
+    try:
+        # With the triggerer a sweep begins, which finds the process before the feed names it.
+        scene.airflow.kill("triggerer")
+        swept = scene.completed("Swept")
+        scene.airflow.start("triggerer")
+        scene.until_told(COMPLETED, {swept})
+        named = scene.completed("Named by the feed")
+        scene.until_told(COMPLETED, {named}, 2 * SOON)
+        scene.until_polled()
+    finally:
+        scene.sandbox.control("POST", "/activity", {})
+    for run_id in (swept, named):
+        assert [*scene.starts(COMPLETED[0], run_id).values()] == [1]
 
 
 def test_completed_while_the_triggerer_is_dead_starts_the_dag_once(scene):
@@ -130,12 +223,7 @@ def test_an_outage_a_forbidden_feed_and_two_hundred_at_once(scene):
     """Each is one asset event; what DAG runs get of them is for the other tests, since these are many."""
 
     def told() -> Counter[str]:
-        rows = scene.airflow.rows("SELECT extra FROM asset_event")
-        payloads = [
-            extra["payload"]
-            for (row,) in rows
-            if (extra := row if isinstance(row, dict) else json.loads(row))
-        ]
+        payloads = [_payload(extra) for (extra,) in scene.airflow.rows("SELECT extra FROM asset_event")]
         names = ("process.completed",)
         return Counter(each["run"]["id"] for each in payloads if each["event"] in names)
 

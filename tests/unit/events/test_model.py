@@ -75,7 +75,7 @@ class Clock:
 
 
 class Tallyfy:
-    """Runs that people complete, reopen and archive; what an answer shows may be old."""
+    """Runs and tasks that people complete, reopen, comment on and archive; what an answer shows may be old."""
 
     def __init__(self, clock):
         self.clock = clock
@@ -84,31 +84,55 @@ class Tallyfy:
         self.history = [(-inf, {})]
         self.list_lag = self.run_lag = self.feed_lag = 0.0
         self.errors = {}
-        self.completions = []
+        self.events = []
         self.requests = Counter()
 
     def now(self):
         return datetime.fromtimestamp(EPOCH + self.clock.time, UTC)
 
     def change(self, run_id, **changes):
-        self.runs.setdefault(run_id, {"id": run_id, "checklist_id": "c"}).update(
-            changes, last_updated=self.now().isoformat()
-        )
+        self.runs[run_id].update(changes, last_updated=self.now().isoformat())
         self.feed.append((self.clock.time, Activity(str(len(self.feed)), run_id)))
         self.history.append((self.clock.time, copy.deepcopy(self.runs)))
 
     def launch(self):
-        self.change(f"r{len(self.runs)}", created_at=self.now().isoformat())
+        run_id = f"r{len(self.runs)}"
+        tasks = [{"id": f"{run_id}.{number}", "threads": []} for number in range(2)]
+        self.runs[run_id] = {"id": run_id, "checklist_id": "c", "tasks": tasks}
+        self.change(run_id, created_at=self.now().isoformat())
 
     def complete(self, run_id):
         self.change(run_id, completed_at=self.now().isoformat())
-        moment = self.now().strftime("%Y%m%dT%H%M%SZ")
-        self.completions.append(f"process.completed/{run_id}/{moment}")
+        self.events.append(f"process.completed/{run_id}/{self.moment()}")
 
-    def last_completion(self, run_id):
-        if not self.runs[run_id].get("completed_at"):
+    def complete_task(self, run_id, task):
+        task["completed_at"] = self.now().isoformat()
+        self.change(run_id)
+        self.events.append(f"task.completed/{task['id']}/{self.moment()}")
+
+    def reopen_task(self, run_id, task):
+        moment = self.last_completion(task).rpartition("/")[2]
+        task["completed_at"] = None
+        self.change(run_id)
+        self.events.append(f"task.reopened/{task['id']}/{moment}")
+
+    def comment(self, run_id, task):
+        thread_id = f"{task['id']}.{len(task['threads'])}"
+        task["threads"].append({"id": thread_id, "label": "comment", "created_at": self.now().isoformat()})
+        self.change(run_id)
+        self.events.append(f"task.comment_added/{thread_id}")
+
+    def moment(self):
+        return self.now().strftime("%Y%m%dT%H%M%SZ")
+
+    def last_completion(self, subject):
+        """Return the event that a run or a task was completed, if it is."""
+        if not subject.get("completed_at"):
             return None
-        return [each for each in self.completions if f"/{run_id}/" in each][-1]
+        return [each for each in self.events if f".completed/{subject['id']}/" in each][-1]
+
+    def events_of_tasks(self, run_id):
+        return {each for each in self.events if each.startswith("task.") and f"/{run_id}." in each}
 
     def seen_with(self, lag):
         at = self.clock.time - lag
@@ -127,10 +151,10 @@ class Tallyfy:
         entries = [each for at, each in self.feed if at <= self.clock.time - self.feed_lag][::-1]
         return self.page(entries, number)
 
-    def get_runs_page(self, number, *, archived=None, **_):
+    def get_runs_page(self, number, *, archived=None, with_=None, **_):
         self.fetch("list")
         runs = [
-            run
+            self.shown(run, with_ or ())
             for run in self.seen_with(self.list_lag).values()
             if bool(run.get("archived_at")) == bool(archived)
         ]
@@ -141,7 +165,15 @@ class Tallyfy:
         run = self.seen_with(self.run_lag).get(run_id)
         if run is None:
             raise exceptions.TallyfyNotFoundError("404", status=404, tallyfy_message="no run")
-        return run
+        return self.shown(run, with_)
+
+    def shown(self, run, with_):
+        """Return a run with what was asked for; an archived one has no tasks."""
+        tasks = [] if run.get("archived_at") else run["tasks"]
+        if "tasks.threads" not in with_:
+            tasks = [{key: value for key, value in task.items() if key != "threads"} for task in tasks]
+        shown = {key: value for key, value in run.items() if key != "tasks"}
+        return {**shown, "tasks": {"data": tasks}} if "tasks" in with_ else shown
 
     def page(self, items, number):
         first = (number - 1) * PER_PAGE
@@ -177,29 +209,28 @@ class Store:
         self.values[key] = json.dumps(value)
 
 
-class Triggerer:
-    """One watcher in a triggerer that can be killed."""
+class Watcher:
+    """What Airflow keeps of a watcher, and its stream in a triggerer."""
 
-    hold = 0.0
+    def __init__(self, *events, hold=0.0, poke_interval=60.0):
+        self.wanted = EventFilter(events or ("process.completed",))
+        self.hold, self.poke_interval = hold, poke_interval
+        self.places = PlaceStore([Store()], self.wanted)
+        self.database = []
+        self.certain = set()
+        """Events that are stored, and the place after them too."""
+        self.may_repeat = False
 
-    def __init__(self, tallyfy, store, database):
-        self.tallyfy, self.store, self.database = tallyfy, store, database
-        self.unstored = []
-
-    async def start(self):
-        wanted = EventFilter(("process.completed",))
-        self.poller = EventPoller(
-            "c", ConnectionUse(), lambda: None, self.tallyfy.clock, lambda: EPOCH + self.tallyfy.clock.time
-        )
-        self.poller._hook = Hook(self.tallyfy)
-        self.places = PlaceStore([self.store], wanted)
+    async def start(self, poller, tallyfy):
+        self.poller, self.unstored = poller, []
         place = await self.places.load("org")
         if place is None:
-            place = Place("org", self.tallyfy.now())
+            place = Place("org", tallyfy.now())
             await self.places.save(place)
-        self.stream = EventStream(wanted, place, hold=self.hold, clock=self.tallyfy.clock)
-        await self.poller.__aenter__()
-        self.poller.add(self.stream)
+        self.stream = EventStream(
+            self.wanted, place, hold=self.hold, poke_interval=self.poke_interval, clock=tallyfy.clock
+        )
+        poller.add(self.stream)
         self.task = asyncio.create_task(self._take())
 
     async def _take(self):
@@ -209,20 +240,56 @@ class Triggerer:
 
     async def commit(self, *, dies_before_the_place_is_saved=False):
         items, self.unstored = self.unstored, []
-        self.database += [item.event.id for item in items if isinstance(item, Found)]
+        ids = [item.event.id for item in items if isinstance(item, Found)]
+        self.database += ids
         if dies_before_the_place_is_saved:
+            self.may_repeat = self.may_repeat or bool(items)
             return
         for item in items:
             self.stream.store(item)
         await self.places.save(self.stream.place)
+        self.certain.update(ids)
+
+    async def stop(self):
+        self.poller.remove(self.stream)
+        self.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.task
+
+
+class Triggerer:
+    """Runs watchers of one connection, and can be killed."""
+
+    def __init__(self, tallyfy, *watchers):
+        self.tallyfy, self.watchers = tallyfy, watchers
+        self.is_alive = False
+
+    async def start(self):
+        if self.is_alive:
+            return
+        self.is_alive = True
+        self.poller = EventPoller(
+            "c", ConnectionUse(), lambda: None, self.tallyfy.clock, lambda: EPOCH + self.tallyfy.clock.time
+        )
+        self.poller._hook = Hook(self.tallyfy)
+        await self.poller.__aenter__()
+        for watcher in self.watchers:
+            await watcher.start(self.poller, self.tallyfy)
+
+    async def commit(self, **how):
+        for watcher in self.watchers if self.is_alive else ():
+            await watcher.commit(**how)
 
     async def kill(self):
+        if not self.is_alive:
+            return
+        self.is_alive = False
         poll = self.poller._task
-        self.task.cancel()
+        for watcher in self.watchers:
+            await watcher.stop()
         await self.poller.__aexit__()
-        for task in (self.task, poll):
-            with suppress(asyncio.CancelledError):
-                await task
+        with suppress(asyncio.CancelledError):
+            await poll
 
 
 async def advance(clock, seconds):
@@ -230,75 +297,107 @@ async def advance(clock, seconds):
 
 
 STEPS = st.one_of(
-    st.sampled_from(["launch", "commit", "kill", "die while storing"]),
+    st.sampled_from(["launch", "commit", "kill", "start", "die while storing"]),
     st.tuples(st.sampled_from(["complete", "reopen", "archive"]), st.integers(0, 20)),
+    st.tuples(st.sampled_from(["complete task", "reopen task", "comment"]), st.integers(0, 20)),
+    st.tuples(st.just("move"), st.integers(0, 2)),
     st.tuples(st.just("advance"), st.sampled_from([1, 20, 61, 400, 4000])),
     st.tuples(st.sampled_from(["list_lag", "run_lag", "feed_lag"]), st.sampled_from([0, 5, 65, 600])),
     st.tuples(st.sampled_from(["feed", "list", "run"]), st.sampled_from([None, UNAVAILABLE, DOWN])),
 )
 
 
-async def act(step, argument, tallyfy, triggerer):
+async def act(step, argument, tallyfy, watchers):
     """Do what people do, or break something; the rest is for :func:`play`."""
     if step == "launch":
         tallyfy.launch()
-    elif step in ("complete", "reopen", "archive") and tallyfy.runs:
-        run_id = f"r{argument % len(tallyfy.runs)}"
-        run = tallyfy.runs[run_id]
-        if run.get("archived_at"):
-            return
-        if step == "archive":
-            tallyfy.change(run_id, archived_at=tallyfy.now().isoformat())
-        elif step == "complete" and not run.get("completed_at"):
-            tallyfy.complete(run_id)
-        elif step == "reopen" and tallyfy.last_completion(run_id) in triggerer.database:
-            # What is undone before it could be seen is no event.
-            await advance(tallyfy.clock, 1)  # times are to the second
-            tallyfy.change(run_id, completed_at=None)
     elif step.endswith("_lag"):
         setattr(tallyfy, step, float(argument))
     elif step in ("feed", "list", "run"):
         tallyfy.errors[step] = argument
+    else:
+        run = tallyfy.runs[f"r{argument % len(tallyfy.runs)}"]
+        if not run.get("archived_at"):
+            await act_on(step, run, argument, tallyfy, watchers)
+
+
+async def act_on(step, run, argument, tallyfy, watchers):
+    def is_told(event):
+        return all(
+            event in each.certain for each in watchers if event.partition("/")[0] in each.wanted.events
+        )
+
+    run_id, task = run["id"], run["tasks"][argument // len(tallyfy.runs) % 2]
+    subject = task if step.endswith("task") else run
+    completion = tallyfy.last_completion(subject)
+    # What is undone, or disappears, before it could be seen is no event.
+    may_reopen = completion in tallyfy.events and is_told(completion)
+    if step == "archive" and all(map(is_told, tallyfy.events_of_tasks(run_id))):
+        tallyfy.change(run_id, archived_at=tallyfy.now().isoformat())
+    elif step == "complete" and completion is None:
+        tallyfy.complete(run_id)
+    elif step == "complete task" and completion is None:
+        tallyfy.complete_task(run_id, task)
+    elif step == "comment":
+        tallyfy.comment(run_id, task)
+    elif step == "reopen" and may_reopen:
+        await advance(tallyfy.clock, 1)  # times are to the second
+        tallyfy.change(run_id, completed_at=None)
+    elif step == "reopen task" and may_reopen:
+        await advance(tallyfy.clock, 2)
+        tallyfy.reopen_task(run_id, task)
 
 
 async def play(steps):
     clock = Clock()
-    tallyfy, store, database = Tallyfy(clock), Store(), []
+    tallyfy = Tallyfy(clock)
     for _ in range(4):  # from before the start
         tallyfy.launch()
     tallyfy.complete("r0")
-    before = set(tallyfy.completions)
+    tallyfy.comment("r1", tallyfy.runs["r1"]["tasks"][0])
+    before = set(tallyfy.events)
     clock.time = 10.0
-    triggerer = Triggerer(tallyfy, store, database)
+    watchers = (
+        Watcher(),
+        Watcher("task.completed", "task.reopened", poke_interval=50.0),
+        Watcher("process.completed", "task.comment_added"),
+    )
+    triggerer = Triggerer(tallyfy, *watchers)
     await triggerer.start()
-    may_repeat = False
     try:
         for each in steps:
             step, argument = each if isinstance(each, tuple) else (each, None)
             if step == "advance":
                 await advance(clock, argument)
+            elif step == "start":
+                await triggerer.start()
             elif step == "commit":
                 await triggerer.commit()
             elif step in ("kill", "die while storing"):
                 if step == "die while storing":
-                    may_repeat = may_repeat or bool(triggerer.unstored)
                     await triggerer.commit(dies_before_the_place_is_saved=True)
                 await triggerer.kill()
-                triggerer = Triggerer(tallyfy, store, database)
+            elif step == "move":  # to another triggerer, and back
                 await triggerer.start()
+                await watchers[argument].stop()
+                await asyncio.sleep(0)
+                await watchers[argument].start(triggerer.poller, tallyfy)
             else:
-                await act(step, argument, tallyfy, triggerer)
+                await act(step, argument, tallyfy, watchers)
             await asyncio.sleep(0)
         tallyfy.errors.clear()
         tallyfy.list_lag = tallyfy.run_lag = tallyfy.feed_lag = 0.0
+        await triggerer.start()
         for _ in range(4):
             await advance(clock, 900)
             await triggerer.commit()
     finally:
         await triggerer.kill()
-    assert set(database) == set(tallyfy.completions) - before
-    if not may_repeat:
-        assert len(database) == len(set(database))
+    for watcher in watchers:
+        wanted = {each for each in tallyfy.events if each.partition("/")[0] in watcher.wanted.events}
+        assert set(watcher.database) == wanted - before
+        if not watcher.may_repeat:
+            assert len(watcher.database) == len(set(watcher.database))
 
 
 @pytest.fixture(autouse=True)
@@ -327,23 +426,28 @@ def fail(message, *arguments):
 
 LAG = [("list_lag", 600), ("run_lag", 600), ("advance", 4000), "commit", ("complete", 1)]
 LAG += [("advance", 61), "commit"] * 16
+REOPENED = [("complete task", 0), ("advance", 61), "commit", ("reopen task", 0)]
+COMPLETED_AGAIN = [("complete task", 0), ("advance", 61), "commit", ("reopen task", 0), ("advance", 400)]
 
 
+@example([*REOPENED, *COMPLETED_AGAIN])
+@example([*REOPENED, ("advance", 61), *COMPLETED_AGAIN])
 @example([*LAG, ("advance", 4000)])
-@example([*LAG, "kill", ("advance", 4000)])
-@example([("complete", 1), ("advance", 61), "die while storing", ("advance", 400)])
+@example([*LAG, "kill", "start", ("advance", 4000)])
+@example([("complete", 1), ("advance", 61), "die while storing", "start", ("advance", 400)])
+@example([*REOPENED[:-1], "kill", REOPENED[-1]])
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, max_size=25))
-def test_every_completion_is_told_once(steps):
+def test_every_event_is_told_once(steps):
     asyncio.run(play(steps))
 
 
 def test_the_last_of_several_events_is_held_until_airflow_has_taken_up_the_others():
     async def scene():
         clock = Clock()
-        tallyfy, database = Tallyfy(clock), []
-        triggerer = Triggerer(tallyfy, Store(), database)
-        triggerer.hold = HOLD
+        tallyfy, watcher = Tallyfy(clock), Watcher(hold=HOLD)
+        database = watcher.database
+        triggerer = Triggerer(tallyfy, watcher)
         await triggerer.start()
         for number in range(4):
             tallyfy.launch()
@@ -371,8 +475,8 @@ def test_the_last_of_several_events_is_held_until_airflow_has_taken_up_the_other
 def test_a_feed_page_that_waits_read_is_taken_in_place_of_another_request():
     async def scene():
         clock = Clock()
-        tallyfy, database = Tallyfy(clock), []
-        triggerer = Triggerer(tallyfy, Store(), database)
+        tallyfy, watcher = Tallyfy(clock), Watcher()
+        triggerer = Triggerer(tallyfy, watcher)
         await triggerer.start()
         use = triggerer.poller._use
         tallyfy.launch()
@@ -387,7 +491,7 @@ def test_a_feed_page_that_waits_read_is_taken_in_place_of_another_request():
             await advance(clock, 10)
         await triggerer.commit()
         assert tallyfy.requests["feed"] == own
-        assert database == tallyfy.completions
+        assert watcher.database == tallyfy.events
         # Nobody waits any more.
         await advance(clock, 180)
         assert tallyfy.requests["feed"] == own + 3
@@ -400,7 +504,7 @@ def test_a_watchers_own_interval_counts_from_its_start_on():
     async def scene():
         clock = Clock()
         tallyfy = Tallyfy(clock)
-        triggerer = Triggerer(tallyfy, Store(), [])
+        triggerer = Triggerer(tallyfy, Watcher())
         await triggerer.start()
         await advance(clock, 0)
         assert tallyfy.requests["feed"] == 1
@@ -421,8 +525,8 @@ def test_a_watchers_own_interval_counts_from_its_start_on():
 
 def test_the_model_can_fail():
     """A place that moves on with what was only seen would lose events."""
-    scene = [("complete", 1), ("advance", 400), "kill", ("advance", 400)]
-    original = Triggerer._take
+    scene = [("complete", 1), ("advance", 400), "kill", "start", ("advance", 400)]
+    original = Watcher._take
 
     async def store_at_once(self):
         while True:
@@ -432,9 +536,9 @@ def test_the_model_can_fail():
             await self.places.save(self.stream.place)
 
     try:
-        Triggerer._take = store_at_once
+        Watcher._take = store_at_once
         with pytest.raises(AssertionError):
             asyncio.run(play(scene))
     finally:
-        Triggerer._take = original
+        Watcher._take = original
     asyncio.run(play(scene))
