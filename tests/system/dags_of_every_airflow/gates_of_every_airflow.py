@@ -20,7 +20,7 @@ WAITING: dict[str, Any] = {
     "deferrable": True,
     "poke_interval": 2,
 }
-# Airflow 2.11 with SQLite may fail a task that starts while several others write; then it starts again.
+# What fails a task for another reason, such as a busy machine, is not to look like a closed gate.
 AGAIN = {"retries": 2, "retry_delay": timedelta(seconds=1)}
 COMMENT = TallyfyCommentNotifier(
     task_id="{{ tallyfy.task_id }}",
