@@ -130,7 +130,7 @@ class Environment:
         return self._pytest("--numprocesses=3", "--dist=worksteal", "tests/unit", "tests/integration")
 
     def deferral(self) -> str:
-        """Run a DAG whose sensors are deferred in a real triggerer until a person completes tasks."""
+        """Run DAGs whose sensors and gates are deferred in a real triggerer until a person completes tasks."""
         return self._pytest("tests/system/test_every_airflow.py")
 
     def gates(self) -> str:

@@ -160,8 +160,21 @@ class SandboxClient:
             return answer["data"][0] if answer["data"] else None
         return answer or None
 
-    def complete(self, task: dict[str, Any], *, is_approved: bool = True) -> None:
-        """Complete a task as its assignee: fill in the required fields that are empty, and decide an approval."""
+    def comments(self, task_id: str) -> list[str]:
+        """Return the comments on a task, the oldest first."""
+        task = self.request("GET", f"/tasks/{task_id}", params={"with": "threads"})
+        return [thread["content"] for thread in task["threads"]["data"]]
+
+    def complete(
+        self, task: dict[str, Any], *, is_approved: bool = True, member_id: int | None = None
+    ) -> None:
+        """
+        Complete a task: fill in the required fields that are empty, and decide an approval.
+
+        :param task: with its form, as :meth:`task` returns it
+        :param is_approved: the decision on an approval
+        :param member_id: who does it; an assignee by default
+        """
         path = f"/runs/{task['run_id']}"
         form = task["form_fields"]["data"]
         values = {
@@ -171,7 +184,7 @@ class SandboxClient:
         }
         self.request("PUT", f"{path}/tasks/{task['id']}", json={"taskdata": values})
         body = {"task_id": task["id"], "is_approved": is_approved}
-        if users := task["owners"]["users"]:
+        if users := [member_id] if member_id else task["owners"]["users"]:
             body["override_user"] = users[0]
         self.request("POST", f"{path}/completed-tasks", json=body)
 

@@ -18,7 +18,7 @@ from airflow_provider_tallyfy.protocol.responses import parse_datetime
 from airflow_provider_tallyfy.protocol.tasks import decision, is_approval, is_completed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -40,13 +40,22 @@ class DecisionReader:
     :param hook: reads the task, the people and the run.
     :param approvers: who may decide, as the operator was given it; ``None`` for everyone.
     :param require_comment: whether the one who decided has to say why.
+    :param without_notices: removes from a task the comments that Airflow wrote.
     """
 
-    def __init__(self, run_id: str, hook: TallyfyHook, approvers: Any, require_comment: bool) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        hook: TallyfyHook,
+        approvers: Any,
+        require_comment: bool,
+        without_notices: Callable[[dict[str, Any]], dict[str, Any]],
+    ) -> None:
         self._run_id = run_id
         self._hook = hook
         self._approvers = approvers
         self._require_comment = require_comment
+        self._without_notices = without_notices
 
     def read_approvers(self) -> Approvers | None:
         """
@@ -86,7 +95,7 @@ class DecisionReader:
         for pause in (*READ_LAG_PAUSES, None):
             shown = self._hook.get_task(self._run_id, str(task["id"]), with_=("form_fields", "threads"))
             if _is_same_completion(task, shown):
-                return {**task, **shown, "is_approved": task["is_approved"]}
+                return self._without_notices({**task, **shown, "is_approved": task["is_approved"]})
             if pause is not None:
                 time.sleep(pause)
         raise AirflowException(

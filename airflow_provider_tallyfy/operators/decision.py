@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from airflow_provider_tallyfy.operators.base import fail_on_bad_input
 from airflow_provider_tallyfy.operators.gate import Gate
 from airflow_provider_tallyfy.operators.notices import Notices, pack_notifier
 from airflow_provider_tallyfy.protocol.approvers import check_approvers
+from airflow_provider_tallyfy.protocol.completion import without_comments
 from airflow_provider_tallyfy.protocol.tasks import find_task, is_completed
 from airflow_provider_tallyfy.sensors.start_in_triggerer import NeedsWorkerError
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
@@ -193,10 +194,18 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
         try:
             known["url"] = self.hook.run_url(self.run_id)
             if task := find_task(self.hook.get_tasks(self.run_id), self.task):
-                known.update(task_id=str(task["id"]), title=task.get("title"), deadline=task.get("deadline"))
+                known.update(_describe_found(task))
         except Exception as error:  # noqa: BLE001 (whatever Tallyfy or a secrets backend raises)
             self.log.warning("Notifiers do not know all of the task (%s)", type(error).__name__)
         return {"url": None, "deadline": None, **known}
+
+    def _without_notices(self, context: Context, task: dict[str, Any]) -> dict[str, Any]:
+        """Return a task without the comments that the notifiers wrote as the connection's user, who may decide too."""
+        if not self.notifiers:
+            return task
+        url = self.hook.run_url(self.run_id)
+        subject = {"run_id": self.run_id, "task": self.task, "url": url, **_describe_found(task)}
+        return without_comments(task, self._notices.comments(context, subject))
 
     # The decision. Around a whole try and not within a poke, which would take what is raised for a failed poll.
 
@@ -244,9 +253,14 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
                 raise
         return self._poll_at_timeout(context)
 
-    @property
-    def _reader(self) -> DecisionReader:
-        return DecisionReader(self.run_id, self.hook, self.approvers, self.require_comment)
+    def _reader(self, context: Context) -> DecisionReader:
+        return DecisionReader(
+            self.run_id,
+            self.hook,
+            self.approvers,
+            self.require_comment,
+            lambda task: self._without_notices(context, task),
+        )
 
     def _check_approvers(self, context: Context) -> None:
         """Refuse unknown approvers before the wait, and log who they are; an outage refuses nothing."""
@@ -254,16 +268,17 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
             return
         try:
             with fail_on_bad_input():
-                self.log.info("Who may decide: %s", self._reader.read_approvers())
+                self.log.info("Who may decide: %s", self._reader(context).read_approvers())
         except (TallyfyConnectionError, TallyfyServerError) as error:
             self.log.warning("The approvers cannot be checked now, only after the decision: %s", error)
 
     def _act_on_decision(self, context: Context, gate: Gate, task: dict[str, Any]) -> dict[str, Any]:
         problem = None
+        task = self._without_notices(context, task)
         is_decided = is_completed(task) or task["is_approved"] is not None  # no rule hides it
         if is_decided and (self.approvers is not None or self.require_comment or not self._needs_decision):
             with fail_on_bad_input():
-                task, problem = self._reader.read(task)
+                task, problem = self._reader(context).read(task)
         decision = describe_decision(
             task, self.run_id, self.hook, self.log, try_number=getattr(context.get("ti"), "try_number", None)
         )
@@ -339,3 +354,7 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
         gate.close()
         gate.push_result(decision)
         raise AirflowSkipException(format_decision(decision))
+
+
+def _describe_found(task: Mapping[str, Any]) -> dict[str, Any]:
+    return {"task_id": str(task["id"]), "title": task.get("title"), "deadline": task.get("deadline")}

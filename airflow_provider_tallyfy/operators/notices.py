@@ -93,6 +93,28 @@ class Notices:
             "subject": self._subject,
         }
 
+    def comments(self, context: Context, subject: dict[str, Any]) -> set[str]:
+        """
+        Return the comments in Tallyfy that the notifiers may have written during this wait.
+
+        :param subject: what notifiers know of the task.
+        """
+        from airflow_provider_tallyfy.notifications.tallyfy import TallyfyCommentNotifier
+
+        texts = set()
+        for notifier in self._notifiers:
+            if not isinstance(notifier, TallyfyCommentNotifier):
+                continue
+            for reminder in range((self._max_reminders if self._remind_every else 0) + 1):
+                context[CONTEXT_KEY] = {**subject, "reminder": reminder}  # type: ignore[literal-required]
+                rendered = copy(notifier)
+                try:
+                    rendered.render_template_fields(context)
+                except Exception:  # noqa: BLE001, S112 (a template may raise anything, and then wrote nothing)
+                    continue
+                texts.add(str(rendered.content).strip())
+        return texts - {""}
+
     def _due(self, now: float) -> int:
         if self._remind_every is None or self._record is None:
             return 0

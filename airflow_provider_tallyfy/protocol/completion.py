@@ -7,7 +7,7 @@ tallyfy 3.1.0; ``completer_guest_id`` in other answers). Names stand with the ta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,6 +79,16 @@ def last_comment(task: Mapping[str, Any], person: Person) -> str | None:
     newest = max(comments, key=lambda each: str(each.get("created_at")), default=None)
     content = None if newest is None else newest.get("content")
     return content if isinstance(content, str) and content.strip() else None
+
+
+def without_comments(task: Mapping[str, Any], texts: Collection[str]) -> dict[str, Any]:
+    """Return a task without the comments that hold one of the texts, whoever wrote them."""
+    kept = [
+        each
+        for each in _objects(task.get("threads"))
+        if not any(text in str(each.get("content")) for text in texts)
+    ]
+    return {**task, "threads": kept}
 
 
 def _owners(task: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:

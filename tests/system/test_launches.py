@@ -96,10 +96,5 @@ def test_a_failed_task_launches_an_incident_and_comments_on_a_task(site: Site) -
     assert version.startswith("load: the file is empty!")
     assert "DAG launch_on_failure, task load, run " in run["summary"]
 
-    def comments() -> list[str]:
-        path = f"/runs/{SEEDED_RUN_ID}/tasks/{task['id']}"
-        threads = site.sandbox.request("GET", path, params={"with": "threads"})["threads"]["data"]
-        return [thread["content"] for thread in threads]
-
-    [comment] = site.airflow.api.wait_for(comments, 30, "the comment")
+    [comment] = site.airflow.api.wait_for(lambda: site.sandbox.comments(task["id"]), 30, "the comment")
     assert comment.startswith("load failed: the file is empty!")

@@ -71,7 +71,7 @@ gate(
     "approval_reminded",
     deferrable=True,
     remind_every=4,
-    max_reminders=2,
+    max_reminders=60,
     notifiers=TallyfyCommentNotifier(
         task_id="{{ tallyfy.task_id }}",
         content="{{ 'Reminder' if tallyfy.reminder else 'Please decide' }}: {{ tallyfy.title }}, {{ tallyfy.url }}",

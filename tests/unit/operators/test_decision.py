@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_tallyfy.exceptions import TallyfyPermissionError, TallyfyServerError
+from airflow_provider_tallyfy.notifications.tallyfy import TallyfyCommentNotifier
 from airflow_provider_tallyfy.operators import gate as gates
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
 
@@ -310,6 +311,29 @@ class TestComment:
         tallyfy.polls(decided(is_approved, threads={"data": threads}))
         with pytest.raises(AirflowFailException, match="wrote no comment, which is required"):
             gate(require_comment=True).execute(context)
+
+    @pytest.mark.parametrize(
+        "written", ["Decide: Approve", "Reminder 3: Approve", "<p>Reminder 3: Approve</p>"]
+    )
+    @pytest.mark.parametrize("approvers", [None, "ben@example.com"])
+    def test_those_of_the_notifiers_do_not_count_as_ones_of_the_same_user(
+        self, tallyfy, gate, context, written, approvers
+    ):
+        notifier = TallyfyCommentNotifier(
+            task_id="t1",
+            content="{{ 'Reminder ' ~ tallyfy.reminder if tallyfy.reminder else 'Decide' }}: {{ tallyfy.title }} ",
+        )
+        notified = {"notifiers": [notifier, print], "remind_every": 60, "approvers": approvers}
+        notice = COMMENT | {"content": written, "created_at": "2026-01-05T00:00:00Z"}
+        context["dag"] = DAG("d", schedule=None)  # of which Airflow 2.11 renders
+
+        tallyfy.polls(decided(threads={"data": [notice]}))
+        assert gate(**notified).execute(context)["comment"] is None
+        with pytest.raises(AirflowFailException, match="wrote no comment, which is required"):
+            gate(**notified, require_comment=True).execute(context)
+
+        tallyfy.polls(decided(threads={"data": [COMMENT, notice]}))
+        assert gate(**notified, require_comment=True).execute(context)["comment"] == "Fine."
 
     def test_nor_if_nobody_is_named(self, tallyfy, gate, context):
         tallyfy.polls(decided(completer_id=None, threads={"data": [COMMENT]}))

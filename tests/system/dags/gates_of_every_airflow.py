@@ -1,0 +1,1 @@
+../dags_of_every_airflow/gates_of_every_airflow.py
