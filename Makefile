@@ -34,11 +34,7 @@ test-clients: $(INSTALLED) ## Tallyfy's official Python SDK drives the sandbox, 
 	$(RUN) -m pytest tests/sandbox/test_official_sdk.py
 
 # What runs there; others of tests/system can, too.
-<<<<<<< HEAD
-IN_PRODUCTION = tests/system/production tests/system/test_gate_shapes.py
-=======
-IN_PRODUCTION = tests/system/production tests/system/test_gate_shapes.py
->>>>>>> rv/gate
+IN_PRODUCTION = tests/system/production $(addprefix tests/system/,test_every_airflow.py test_gate_shapes.py)
 
 test-production: $(INSTALLED) ## Tests on PostgreSQL and Celery; needs both (Debian: apt-get install postgresql redis-server)
 	$(RUN) -m pytest --production $(IN_PRODUCTION)
