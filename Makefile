@@ -34,7 +34,8 @@ test-clients: $(INSTALLED) ## Tallyfy's official Python SDK drives the sandbox, 
 	$(RUN) -m pytest tests/sandbox/test_official_sdk.py
 
 # What runs there; others of tests/system can, too.
-IN_PRODUCTION = tests/system/production $(addprefix tests/system/,test_every_airflow.py test_gate_shapes.py)
+IN_PRODUCTION = tests/system/production $(addprefix tests/system/,test_gate_shapes.py \
+	test_every_airflow.py::test_gates_open_only_by_a_decision_that_counts)
 
 test-production: $(INSTALLED) ## Tests on PostgreSQL and Celery; needs both (Debian: apt-get install postgresql redis-server)
 	$(RUN) -m pytest --production $(IN_PRODUCTION)
