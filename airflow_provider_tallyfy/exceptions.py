@@ -43,7 +43,7 @@ class TallyfyAuthError(TallyfyError):
     """
     401: the token is missing, wrong, expired, or ended when its owner logged out of Tallyfy.
 
-    Also if Tallyfy issues none to an application, whatever the status: ``user_email`` may belong to nobody.
+    Also if Tallyfy issues none to an application, whatever the status: ``user_email`` may belong to no user.
     """
 
 

@@ -196,7 +196,7 @@ class EventPoller:
         return self._organization, called_at + self._offset
 
     def add(self, stream: EventStream) -> None:
-        """Begin to poll for a watcher; the first sweep brings what happened while nobody polled."""
+        """Begin to poll for a watcher; the first sweep brings what happened while there was no poll."""
         self._streams.append(stream)
         self._feed_at = min(self._feed_at, self.clock.now() + stream.poke_interval)
         self._sweep_at = -inf

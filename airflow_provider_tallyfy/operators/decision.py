@@ -344,7 +344,7 @@ class TallyfyDecisionOperator(TallyfyTaskSensor, SkipMixin):
         )
         if is_approved:
             self.log.warning(
-                "NOBODY APPROVED task %r of run %s. on_timeout='approve' opens the gate all the same.",
+                "NO ONE APPROVED task %r of run %s. on_timeout='approve' opens the gate all the same.",
                 self.task,
                 self.run_id,
             )

@@ -87,7 +87,7 @@ def test_gates_open_only_by_a_decision_that_counts(site: Site) -> None:
     assert "tallyfy.gate.decision" in dag_run.log("of_an_approver")
     assert dag_run.xcom("of_an_approver")["comment"] is None  # Airflow's comments were written as Ada
     assert dag_run.xcom("branch")["branches"] == ["publish"]
-    assert "NOBODY APPROVED" in dag_run.log("approved_at_the_timeout")
+    assert "NO ONE APPROVED" in dag_run.log("approved_at_the_timeout")
     for gate, is_approved in (("rejected_at_the_timeout", False), ("approved_at_the_timeout", True)):
         result = dag_run.xcom(gate)
         assert (result["timed_out"], result["is_approved"], result["decided_by"]) == (True, is_approved, None)

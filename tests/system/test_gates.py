@@ -124,7 +124,7 @@ def test_if_nobody_decides_in_time_the_gate_may_open_loudly(site: Site) -> None:
     assert wait.dag_run.wait(SOON * 2) == "success", wait.dag_run.failures()
     result = wait.dag_run.xcom("wait")
     assert (result["timed_out"], result["is_approved"], result["decided_by"]) == (True, True, None)
-    assert "NOBODY APPROVED" in wait.log()
+    assert "NO ONE APPROVED" in wait.log()
 
 
 def test_people_are_reminded_while_no_worker_waits(site: Site) -> None:

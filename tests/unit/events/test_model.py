@@ -492,7 +492,7 @@ def test_a_feed_page_that_waits_read_is_taken_in_place_of_another_request():
         await triggerer.commit()
         assert tallyfy.requests["feed"] == own
         assert watcher.database == tallyfy.events
-        # Nobody waits any more.
+        # No wait is left.
         await advance(clock, 180)
         assert tallyfy.requests["feed"] == own + 3
         await triggerer.kill()

@@ -1,4 +1,4 @@
-"""Who may decide, with which comment, what is done when nobody does, and what is logged of it."""
+"""Who may decide, with which comment, what happens without a decision, and what is logged of it."""
 
 from __future__ import annotations
 
@@ -376,7 +376,7 @@ class TestTimeout:
         result = self.run(gate, context, "approve", approvers=approvers)
         assert (result["timed_out"], result["is_approved"], result["decided_by"]) == (True, True, None)
         assert skipped == []
-        assert any(line.startswith("NOBODY APPROVED task 'approve'") for line in log.lines)
+        assert any(line.startswith("NO ONE APPROVED task 'approve'") for line in log.lines)
         assert (log.audit["timed_out"], log.audit["effect"]) == (True, "open")
 
     @pytest.mark.parametrize("on_timeout", ["skip", "approve", "reject"])
