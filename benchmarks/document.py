@@ -1,4 +1,4 @@
-"""The figures as Markdown, put into ``docs/performance.md`` so that nobody copies them by hand."""
+"""The figures as Markdown, put into ``docs/performance.md`` so that no one copies them by hand."""
 
 from __future__ import annotations
 
@@ -30,10 +30,14 @@ _HEADINGS = (
 
 def write(path: Path, results: Mapping[str, Any]) -> None:
     """Put the figures into the document, in place of those that stand there."""
-    text = path.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{markdown(results)}\n{END}{after}")
+    replace_between(path, BEGIN, END, markdown(results))
+
+
+def replace_between(path: Path, begin: str, end: str, text: str) -> None:
+    """Put a text between two lines of a document, in place of what stands there."""
+    before, _, rest = path.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def markdown(results: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
+from benchmarks.document import replace_between
 from benchmarks.machine import machine
 from dev.processes import wait_until
 from dev.sandbox import SandboxClient, running_sandbox
@@ -264,9 +265,7 @@ def markdown(results: dict[str, Any]) -> str:
 def write(results: dict[str, Any]) -> None:
     """Put the figures into the documentation, in place of those that stand there."""
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{markdown(results)}\n\n{END}{after}")
+    replace_between(DOCUMENT, BEGIN, END, f"{markdown(results)}\n")
 
 
 def main() -> int:

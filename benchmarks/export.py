@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from benchmarks.document import replace_between
 from benchmarks.machine import machine
 
 if TYPE_CHECKING:
@@ -278,9 +279,7 @@ def markdown(results: dict[str, Any]) -> str:
 def write(results: dict[str, Any]) -> None:
     """Put the figures into the documentation, in place of those that stand there."""
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{markdown(results)}\n\n{END}{after}")
+    replace_between(DOCUMENT, BEGIN, END, f"{markdown(results)}\n")
 
 
 def main() -> int:
