@@ -1,4 +1,4 @@
-"""Who is measured: the trigger of this provider, that of the HTTP provider, and one that only sleeps."""
+"""The triggers that are measured: of this provider, of the HTTP provider, and one that only sleeps."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 
     from airflow.triggers.base import BaseTrigger
 
-    from benchmarks.organization import WaitedFor
+    from benchmarks.organization import RunToWaitFor
 
 OURS, HTTP, SLEEP = "TallyfyNextTaskTrigger", "HttpEventTrigger", "asyncio.sleep"
 
 
-class Contender(Protocol):
+class Implementation(Protocol):
     """
-    One way to wait.
+    A trigger and its Airflow connection.
 
-    Airflow is imported in :meth:`prepare` and later only, so that the process that measures can set its home before.
+    Only :meth:`prepare` and what is called after it import Airflow, so that its home can be set before.
     """
 
     def environment(self, url: str, authority: Path | None) -> dict[str, str]:
-        """Return the environment that leads to a sandbox."""
+        """Return the environment variables with the connection to a sandbox."""
 
     def prepare(self) -> None:
-        """Import what the waits need: a triggerer has it loaded after its first wait."""
+        """Import the modules that a triggerer has loaded after its first wait."""
 
-    def trigger(self, run: WaitedFor, interval: float) -> BaseTrigger:
+    def trigger(self, run: RunToWaitFor, interval: float) -> BaseTrigger:
         """Return the trigger that waits for a run's next task."""
 
-    def tells_a_change(self, payload: Any) -> bool:
-        """Tell whether an event says that another task is next."""
+    def is_change(self, payload: Any) -> bool:
+        """Return whether an event says that another task is next."""
 
 
 class Ours:
@@ -47,7 +47,7 @@ class Ours:
             "host": f"{url}/api",
             "login": ORGANIZATION,
             "password": TOKEN,
-            # Without a ceiling on requests, so that what is measured is the price of waiting.
+            # Without a ceiling on requests.
             "extra": {"requests_per_hour": 0, **({} if authority is None else {"verify": str(authority)})},
         }
         return {"AIRFLOW_CONN_TALLYFY_DEFAULT": json.dumps(connection)}
@@ -55,10 +55,10 @@ class Ours:
     def prepare(self) -> None:
         pass
 
-    def trigger(self, run: WaitedFor, interval: float) -> BaseTrigger:
+    def trigger(self, run: RunToWaitFor, interval: float) -> BaseTrigger:
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 
-        # Without looked_at: no worker has looked before, so the first look counts too.
+        # Without looked_at, since no worker has polled: the first poll counts too.
         return TallyfyNextTaskTrigger(
             tallyfy_conn_id="tallyfy_default",
             run_id=run.run_id,
@@ -66,18 +66,18 @@ class Ours:
             poke_interval=interval,
         )
 
-    def tells_a_change(self, payload: Any) -> bool:
+    def is_change(self, payload: Any) -> bool:
         return isinstance(payload, dict) and payload.get("outcome") == "met"
 
 
 class Http:
-    """The HTTP provider's ``HttpEventTrigger``, which asks for its run again and again."""
+    """The HTTP provider's ``HttpEventTrigger``, which polls its run."""
 
     def environment(self, url: str, authority: Path | None) -> dict[str, str]:
         connection = {
             "conn_type": "http",
             "host": url,
-            # What it does not know among the extras, it sends as headers.
+            # It sends unknown extras as headers.
             "extra": {
                 "Authorization": f"Bearer {TOKEN}",
                 "Accept": "application/json",
@@ -86,7 +86,7 @@ class Http:
         }
         environment = {"AIRFLOW_CONN_HTTP_DEFAULT": json.dumps(connection)}
         if authority is not None:
-            # Its asynchronous half takes no CA bundle from a connection, but OpenSSL takes one from here.
+            # Its asynchronous hook takes no CA bundle from a connection, but OpenSSL takes one from here.
             environment["SSL_CERT_FILE"] = str(authority)
         return environment
 
@@ -95,7 +95,7 @@ class Http:
 
         import benchmarks.response_check  # noqa: F401
 
-    def trigger(self, run: WaitedFor, interval: float) -> BaseTrigger:
+    def trigger(self, run: RunToWaitFor, interval: float) -> BaseTrigger:
         from airflow.providers.http.triggers.http import HttpEventTrigger
 
         return HttpEventTrigger(
@@ -107,12 +107,12 @@ class Http:
             poll_interval=interval,
         )
 
-    def tells_a_change(self, payload: Any) -> bool:
+    def is_change(self, payload: Any) -> bool:
         return isinstance(payload, dict) and payload.get("status") == "success"
 
 
 class Sleep:
-    """The floor: a trigger that waits for nothing."""
+    """A trigger that does nothing, as the lower limit."""
 
     def environment(self, url: str, authority: Path | None) -> dict[str, str]:
         return {}
@@ -120,13 +120,13 @@ class Sleep:
     def prepare(self) -> None:
         import benchmarks.sleeping  # noqa: F401
 
-    def trigger(self, run: WaitedFor, interval: float) -> BaseTrigger:
+    def trigger(self, run: RunToWaitFor, interval: float) -> BaseTrigger:
         from benchmarks.sleeping import SleepingTrigger
 
         return SleepingTrigger()
 
-    def tells_a_change(self, payload: Any) -> bool:
+    def is_change(self, payload: Any) -> bool:
         return False
 
 
-CONTENDERS: dict[str, Contender] = {OURS: Ours(), HTTP: Http(), SLEEP: Sleep()}
+IMPLEMENTATIONS: dict[str, Implementation] = {OURS: Ours(), HTTP: Http(), SLEEP: Sleep()}
