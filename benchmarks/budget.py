@@ -1,8 +1,8 @@
 """
 Compute what a request budget costs in latency.
 
-The scheduler of the waits itself runs against a Tallyfy of plain values, in simulated time, with and without the activity
-feed: for changes that happen one by one, and for many changes within five minutes.
+The scheduler of the waits itself runs against a Tallyfy of plain values, in simulated time, with and without the
+activity feed: for changes that happen one by one, and for many changes within five minutes.
 """
 
 from __future__ import annotations

@@ -116,8 +116,7 @@ def show_crowds(crowds: Sequence[JSON]) -> list[str]:
     return table(
         (
             *("waits", "database", "phase", "seconds", "requests", "CPU s, triggers · supervisor"),
-            *("MiB, triggers · supervisor", "loop late ms", f"of these {' · '.join(CAUSES)}"),
-            *("late ms by this provider, at most", "ended wrongly"),
+            *("MiB, triggers · supervisor", "loop late ms", *CAUSES, "ended wrongly"),
         ),
         (
             (
@@ -129,10 +128,7 @@ def show_crowds(crowds: Sequence[JSON]) -> list[str]:
                 f"{phase['cpu_seconds']['runner']:.1f} · {phase['cpu_seconds']['supervisor']:.1f}",
                 f"{phase['memory_mib']['runner']:,} · {phase['memory_mib']['supervisor']:,}",
                 phase["late_ms"],
-                " · ".join(f"{phase['late_ms_by'].get(cause, 0):,}" for cause in CAUSES)
-                if "late_ms_by" in phase
-                else None,
-                phase["late_ms_ours"],
+                *(phase["late_ms_by"].get(cause) for cause in CAUSES),
                 crowd["wrong"] if name == "complete" else None,
             )
             for crowd in crowds
@@ -166,7 +162,10 @@ def show_dag_sizes(sizes: Sequence[JSON]) -> list[str]:
     return table(
         ("sensors in the DAG", "MiB for each wait, triggers · supervisor"),
         (
-            (each["sensors"], f"{each['mib_per_wait']['runner']:.2f} · {each['mib_per_wait']['supervisor']:.2f}")
+            (
+                each["sensors"],
+                f"{each['mib_per_wait']['runner']:.2f} · {each['mib_per_wait']['supervisor']:.2f}",
+            )
             for each in sizes
         ),
     )
@@ -378,7 +377,6 @@ class _Triggerer:
         figures["seconds"] = round(time.monotonic() - began_at, 1)
         used = self._cpu()
         late = [json.loads(line) for line in self._probe.read_text().splitlines()]
-        worst = max(late, key=lambda each: each["late"], default={"late": 0, "by": {}})
         figures |= {
             "requests": organization.requests(),
             "cpu_seconds": {
@@ -386,9 +384,11 @@ class _Triggerer:
                 for (name, pid), seconds in used.items()
             },
             "memory_mib": self.memory(),
-            "late_ms": round(1000 * worst["late"]),
-            "late_ms_by": {cause: round(1000 * seconds) for cause, seconds in worst["by"].items()},
-            "late_ms_ours": round(1000 * max((each["by"].get(CAUSES[0], 0) for each in late), default=0)),
+            "late_ms": round(1000 * max((each["late"] for each in late), default=0)),
+            "late_ms_by": {
+                cause: round(1000 * max((each["by"].get(cause, 0) for each in late), default=0))
+                for cause in CAUSES
+            },
         }
 
     def _processes(self) -> dict[str, Any]:

@@ -88,7 +88,9 @@ class Environment:
             "requests_per_poll": round(requests["feed"] / (seconds / POKE_INTERVAL), 2),
             "requests_per_hour": {name: round(count / seconds * 3600) for name, count in requests.items()},
             "cpu_seconds_per_minute": None if kills else round(cpu / seconds * 60, 1),
-            "mib": None if kills else round(sum(each.memory_info().rss for each in self._triggerer()) / 2**20),
+            "mib": None
+            if kills
+            else round(sum(each.memory_info().rss for each in self._triggerer()) / 2**20),
             **self._outcome(completed, last_killed_at),
         }
 
@@ -251,7 +253,13 @@ def show_events(cases: Iterable[JSON]) -> Iterator[str]:
     )
     yield from table(
         (
-            *("watchers", "completions", "kills of the triggerer", "events stored before the last kill", "lost"),
+            *(
+                "watchers",
+                "completions",
+                "kills of the triggerer",
+                "events stored before the last kill",
+                "lost",
+            ),
             *("again, same id", "again, other id", "without DAG run", "latency s, median · worst"),
         ),
         (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import gc
-import json
 import os
 import sys
 import time
@@ -67,7 +66,7 @@ def fill(store: Store, runs: int) -> str:
 
 
 def _sort_once() -> None:
-    """Keep the list of runs: they do not change, and to sort 100,000 for each page would take longer than the export."""
+    """Sort the list of runs once: they do not change, and 100,000 take longer to sort than a page to export."""
     sort, kept = listing.runs, dict[tuple[str | None, ...], list[Run]]()
 
     def runs(store: Store, caller: Member, query: listing.Paging) -> list[Run]:
@@ -81,8 +80,11 @@ def _sort_once() -> None:
 
 def measure_kinds(kinds: Iterable[str], runs: int) -> list[JSON]:
     """Measure exports from a sandbox, each in a new process."""
-    figures = []
-    with TemporaryDirectory(prefix="tallyfy-bench-") as folder, running_server(Path(folder)) as (server, users):
+    figures: list[JSON] = []
+    with (
+        TemporaryDirectory(prefix="tallyfy-bench-") as folder,
+        running_server(Path(folder)) as (server, users),
+    ):
         checklist_id = server.call("change", fill, runs)
         for kind in kinds:
             progress(f"{runs:,} runs: {kind}")
@@ -107,8 +109,7 @@ def measure_kinds(kinds: Iterable[str], runs: int) -> list[JSON]:
 
 def _measure(connection: Connection, arguments: tuple[str, str, str, str]) -> None:
     """Export when it is called to, and reply with the figures; the target of the process that is measured."""
-    kind, url, checklist_id, folder = arguments
-    run = _script(*arguments[1:]) if kind == SCRIPT else _export(*arguments)
+    run = _script(*arguments[1:]) if arguments[0] == SCRIPT else _export(*arguments)
     connection.recv()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins now
     before, began_at, cpu = _memory("VmRSS"), time.monotonic(), time.process_time()

@@ -23,8 +23,8 @@ _MODULES = {
     "deserializing DAGs": "/airflow/serialization/",
     "waiting for the supervisor to read logs": "/structlog/",
 }
-"""What delays the loop, by a part of the paths of the modules in whose functions it is meanwhile; the first that matches."""
-CAUSES = (*_MODULES, "the rest of Airflow")
+"""What delays the loop, by a part of the path of a module on its stack meanwhile; the first one that matches."""
+CAUSES = (*_MODULES, "anything else")
 
 
 class LoopProbeTrigger(BaseTrigger):

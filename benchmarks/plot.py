@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     Line = Sequence[tuple[float, float]]
 
-_COLOURS = ("#0b6e4f", "#c8553d", "#3d6cc8", "#8a6d00")
+_STYLES = (("-", "#0b6e4f"), ("--", "#c8553d"), ("-", "#3d6cc8"), ("--", "#8a6d00"))
 
 
 def draw(path: Path, subject: str, panels: Mapping[str, Mapping[str, Line]]) -> None:
@@ -18,8 +18,8 @@ def draw(path: Path, subject: str, panels: Mapping[str, Mapping[str, Line]]) -> 
     Draw panels beside each other.
 
     :param subject: what is counted on the horizontal axis
-    :param panels: the lines of each panel by their labels, by the panel's title. The vertical axis is logarithmic, unless
-        the title ends with ``(s)``.
+    :param panels: the lines of each panel by their labels, by the panel's title. The vertical axis is logarithmic,
+        unless the title ends with ``(s)``.
     """
     # Slow to import, and in the development tools only.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,8 +30,10 @@ def draw(path: Path, subject: str, panels: Mapping[str, Mapping[str, Line]]) -> 
     figure = Figure(figsize=(10, 0.7 + 3 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (title, lines) in zip(figure.subplots(rows, 2).flat, panels.items(), strict=False):
-        for colour, (label, line) in zip(_COLOURS, lines.items(), strict=False):
-            axes.plot(*zip(*line, strict=True), color=colour, marker="o", markersize=4, label=label)
+        for style, (label, line) in zip(_STYLES, lines.items(), strict=False):
+            axes.plot(
+                *zip(*line, strict=True), style[0], color=style[1], marker="o", markersize=4, label=label
+            )
         axes.set_title(title, fontsize=11, loc="left")
         axes.set_xscale("log")
         if title.endswith("(s)"):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-_MAX_CALL = 600.0
+_MAX_CALL = 1800.0
 _GRACE = 10.0
 
 

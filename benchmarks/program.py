@@ -1,8 +1,8 @@
 """
 What the benchmarks have in common: the arguments, the file of figures, and the page that shows them.
 
-A benchmark consists of parts. The figures of each part are in ``docs/performance.json`` under its name, and its tables in
-``docs/performance.md`` between two comments with its name.
+A benchmark consists of parts. The figures of each part are in ``docs/performance.json`` under its name, and its tables
+in ``docs/performance.md`` between two comments with its name.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main(
     docs = QUICK if options.quick else DOCS
     (docs / "images").mkdir(parents=True, exist_ok=True)
     file = docs / "performance.json"
-    results: JSON = json.loads(file.read_text()) if file.exists() else {"parts": {}}
+    results = _read(file)
     command = shlex.join(["python", "-m", module, *given])
     with exit_on_termination():
         for name in options.only:
@@ -77,6 +77,7 @@ def main(
                 began_at, started = datetime.now(UTC), time.monotonic()
                 known = results["parts"].get(name, {}).get("figures")
                 figures = parts[name].measure(options, known)
+                results = _read(file)  # another benchmark may have written meanwhile
                 results["machine"] = machine()
                 results["parts"][name] = {
                     "command": command,
@@ -88,6 +89,11 @@ def main(
             if name in results["parts"]:
                 _publish(name, parts[name], results, docs)
     return 0
+
+
+def _read(file: Path) -> JSON:
+    results: JSON = json.loads(file.read_text()) if file.exists() else {"parts": {}}
+    return results
 
 
 def _publish(name: str, part: Part, results: JSON, docs: Path) -> None:
@@ -149,4 +155,4 @@ def describe_machine(machine: Mapping[str, Any]) -> str:
 
 def progress(text: str) -> None:
     """Print what is done, with the time."""
-    print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
+    print(f"{datetime.now(UTC):%H:%M:%S} {text}", file=sys.stderr, flush=True)

@@ -25,7 +25,7 @@ from dev.certificate import make_certificate
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 JSON = dict[str, Any]
 WAITS = (10, 100, 1_000, 5_000)
@@ -71,8 +71,8 @@ class Case:
         Return when tasks are completed, in seconds since the window began; the same for each implementation.
 
         The window is divided into as many equal parts. Each change is at a random time within the last interval of its
-        part: any time between two polls is as likely as another, and few waits do not end early. The last interval of the
-        window is left for the changes to be noticed.
+        part: any time between two polls is as likely as another, and few waits do not end early. The last interval of
+        the window is left for the changes to be noticed.
         """
         chance = random.Random(self.waits)  # noqa: S311 (the same changes in each run of the benchmarks)
         part = max(self.seconds - self.interval, self.seconds / 2) / self.changes
@@ -142,7 +142,7 @@ def measure_waits(options: argparse.Namespace, _: Any) -> list[JSON]:
     figures = []
     for waits in (1, 20) if options.quick else options.waits:
         for implementation in (OURS, HTTP):
-            progress(f"{waits:,} × {implementation}")
+            progress(f"{waits:,} waits of {implementation}")
             case = Case(implementation, waits, **size)
             try:
                 figures.append(measure(case))
@@ -158,7 +158,7 @@ def measure_idle(options: argparse.Namespace, _: Any) -> list[JSON]:
 
 
 def _measure_idle(implementation: str, waits: int) -> JSON:
-    progress(f"{waits:,} × {implementation}, idle")
+    progress(f"{waits:,} waits of {implementation}, idle")
     is_polled = implementation != SLEEP
     with (
         TemporaryDirectory(prefix="tallyfy-bench-") as folder,
@@ -247,7 +247,7 @@ def draw_waits(cases: Sequence[JSON], path: Path) -> None:
     """Draw the figures by the number of waits."""
     done = [case for case in cases if not case.get("failure")]
     window = f"{cases[0]['seconds']:.0f} s"
-    panels = {
+    panels: dict[str, Callable[[JSON], float]] = {
         f"Requests in {window}": lambda case: case["requests"],
         f"CPU seconds in {window}": lambda case: case["cpu_seconds"],
         "Event loop late, 99th percentile (ms)": lambda case: case["lateness_ms"]["p99"],
@@ -278,9 +278,7 @@ def running_server(folder: Path, *, tls: bool = False) -> Iterator[tuple[Process
 def _running_triggerer(
     implementation: str, organization: Organization, interval: float, folder: Path
 ) -> Iterator[Process]:
-    settings = TriggererSettings(
-        implementation, organization.url, organization.authority, interval, folder
-    )
+    settings = TriggererSettings(implementation, organization.url, organization.authority, interval, folder)
     with Process("The triggerer", run, settings, folder / "triggerer.out") as triggerer:
         yield triggerer
 

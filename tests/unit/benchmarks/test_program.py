@@ -52,7 +52,9 @@ def test_refuses_a_page_without_the_section():
 
 @pytest.fixture
 def docs(tmp_path, monkeypatch):
-    sections = "".join(f"<!-- figures: {name} --><!-- end of figures: {name} -->" for name in ("a", "machine"))
+    sections = "".join(
+        f"<!-- figures: {name} --><!-- end of figures: {name} -->" for name in ("a", "machine")
+    )
     (tmp_path / "performance.md").write_text(sections)
     monkeypatch.setattr(program, "DOCS", tmp_path)
     return tmp_path
