@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from sqlalchemy import create_engine, text
 
 from airflow_provider_tallyfy.sandbox import tasks
 from benchmarks.implementations import IMPLEMENTATIONS, OURS
-from benchmarks.loop_probe import CAUSES
 from benchmarks.program import progress, table
 from benchmarks.waits import running_server
 from dev.backends import ProductionBackend, SqliteBackend
@@ -39,6 +39,13 @@ CASES = (("SQLite", 2_000), ("PostgreSQL", 2_000), ("PostgreSQL", 5_000))
 DAG_SIZES = (20, 300)
 MAX_SECONDS, MAX_SECONDS_PER_WAIT = 300.0, 0.3
 """For each phase; a triggerer that takes longer is taken to hang."""
+_MODULES = {
+    "this provider": "/airflow_provider_tallyfy/",
+    "deserializing DAGs": "/airflow/serialization/",
+    "waiting for the supervisor to read logs": "/structlog/",
+}
+"""What delays the event loop, by a part of the path of a module on its stack meanwhile; the first one that matches."""
+CAUSES = (*_MODULES, "anything else")
 PHASES = {
     "begin": "all begin",
     "window": "all wait",
@@ -377,6 +384,7 @@ class _Triggerer:
         figures["seconds"] = round(time.monotonic() - began_at, 1)
         used = self._cpu()
         late = [json.loads(line) for line in self._probe.read_text().splitlines()]
+        parts = [_parts(each["late"], each["stacks"]) for each in late]
         figures |= {
             "requests": organization.requests(),
             "cpu_seconds": {
@@ -386,7 +394,7 @@ class _Triggerer:
             "memory_mib": self.memory(),
             "late_ms": round(1000 * max((each["late"] for each in late), default=0)),
             "late_ms_by": {
-                cause: round(1000 * max((each["by"].get(cause, 0) for each in late), default=0))
+                cause: round(1000 * max((each.get(cause, 0) for each in parts), default=0))
                 for cause in CAUSES
             },
         }
@@ -401,6 +409,16 @@ class _Triggerer:
 
     def memory(self) -> dict[str, int]:
         return {name: round(each.memory_info().rss / 2**20) for name, each in self._processes().items()}
+
+
+def _parts(late: float, stacks: Sequence[str]) -> dict[str, float]:
+    """Divide a delay by its causes, in proportion to the samples of the stack."""
+    counts = Counter(map(_cause, stacks))
+    return {cause: late * count / len(stacks) for cause, count in counts.items()}
+
+
+def _cause(stack: str) -> str:
+    return next((cause for cause, module in _MODULES.items() if module in stack), CAUSES[-1])
 
 
 def _event(kwargs: Any) -> JSON:

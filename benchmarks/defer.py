@@ -51,7 +51,7 @@ def _defer(dag_id: str, waits: list[list[str]]) -> None:
                     run_id=run_id,
                     from_task=task_id,
                     poke_interval=10,
-                    looked_at=time.time(),
+                    worker_polled_at=time.time(),
                     ends_at=time.time() + _TIMEOUT,
                 )
                 _hand_over(task, trigger, session)

@@ -58,7 +58,7 @@ class Ours:
     def trigger(self, run: RunToWaitFor, interval: float) -> BaseTrigger:
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 
-        # Without looked_at, since no worker has polled: the first poll counts too.
+        # Without worker_polled_at, so that the first poll counts too.
         return TallyfyNextTaskTrigger(
             tallyfy_conn_id="tallyfy_default",
             run_id=run.run_id,

@@ -7,7 +7,6 @@ import json
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,6 @@ _INTERVAL = 0.02
 _SAMPLE_INTERVAL = 0.1
 _REPORT_ABOVE = 0.05
 _TICKS_TO_COUNT = 50
-_MODULES = {
-    "this provider": "/airflow_provider_tallyfy/",
-    "deserializing DAGs": "/airflow/serialization/",
-    "waiting for the supervisor to read logs": "/structlog/",
-}
-"""What delays the loop, by a part of the path of a module on its stack meanwhile; the first one that matches."""
-CAUSES = (*_MODULES, "anything else")
 
 
 class LoopProbeTrigger(BaseTrigger):
@@ -65,13 +57,7 @@ class _Probe:
         """Schedule itself every 20 ms, and note when a call is late."""
         now = time.monotonic()
         if self._due is not None and now - self._due > _REPORT_ABOVE:
-            late, stacks = now - self._due, self._stacks
-            causes = Counter(map(_cause, stacks))
-            record = {
-                "late": late,
-                "by": {cause: late * count / len(stacks) for cause, count in causes.items()},
-                "stacks": [stack[-6:] for stack in stacks[::10]],
-            }
+            record = {"late": now - self._due, "stacks": ["\n".join(stack) for stack in self._stacks]}
             self._file.write(json.dumps(record) + "\n")
         self._stacks = []
         self._ticks += 1
@@ -92,8 +78,3 @@ class _Probe:
                     stack.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
                     frame = frame.f_back
                 self._stacks.append(stack[::-1])
-
-
-def _cause(stack: list[str]) -> str:
-    frames = "\n".join(stack)
-    return next((cause for cause, module in _MODULES.items() if module in frames), CAUSES[-1])

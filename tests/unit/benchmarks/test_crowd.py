@@ -7,7 +7,6 @@ import argparse
 import pytest
 
 from benchmarks import crowd
-from benchmarks.loop_probe import CAUSES, _cause
 
 
 def test_reads_database_and_number_of_a_crowd():
@@ -34,11 +33,17 @@ def test_keeps_the_figures_of_other_crowds(monkeypatch):
 @pytest.mark.parametrize(
     ("frame", "cause"),
     [
-        ("/x/airflow_provider_tallyfy/waiting/watcher.py:1 deliver", CAUSES[0]),
-        ("/x/airflow/serialization/serialized_objects.py:1 from_dict", CAUSES[1]),
-        ("/x/structlog/_output.py:1 msg", CAUSES[2]),
-        ("/x/airflow/jobs/triggerer_job_runner.py:1 arun", CAUSES[3]),
+        ("/x/airflow_provider_tallyfy/waiting/watcher.py:1 deliver", crowd.CAUSES[0]),
+        ("/x/airflow/serialization/serialized_objects.py:1 from_dict", crowd.CAUSES[1]),
+        ("/x/structlog/_output.py:1 msg", crowd.CAUSES[2]),
+        ("/x/airflow/jobs/triggerer_job_runner.py:1 arun", crowd.CAUSES[3]),
     ],
 )
 def test_cause_of_a_delay_is_the_module_on_the_stack(frame, cause):
-    assert _cause(["/x/asyncio/events.py:1 _run", frame]) == cause
+    assert crowd._cause(f"/x/asyncio/events.py:1 _run\n{frame}") == cause
+
+
+def test_a_delay_is_divided_by_its_causes():
+    ours, other = "/airflow_provider_tallyfy/hooks/a.py:1 b", "/x/y.py:1 z"
+    assert crowd._parts(2.0, [ours, other, other, other]) == {crowd.CAUSES[0]: 0.5, crowd.CAUSES[-1]: 1.5}
+    assert crowd._parts(0.06, []) == {}
