@@ -101,7 +101,7 @@ _LATENCY = (
     "waits",
     "activity feed",
     "latency s, median · worst",
-    "of a change that neither feed nor lists show, min",
+    "at most, of a change that neither feed nor lists show, min",
     "requests an hour",
 )
 _BURSTS = (

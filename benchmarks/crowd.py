@@ -39,13 +39,13 @@ CASES = (("SQLite", 2_000), ("PostgreSQL", 2_000), ("PostgreSQL", 5_000))
 DAG_SIZES = (20, 300)
 MAX_SECONDS, MAX_SECONDS_PER_WAIT = 300.0, 0.3
 """For each phase; a triggerer that takes longer is taken to hang."""
-_MODULES = {
-    "this provider": "/airflow_provider_tallyfy/",
-    "deserializing DAGs": "/airflow/serialization/",
-    "waiting for the supervisor to read logs": "/structlog/",
+_STACKS = {
+    "this provider": ("/airflow_provider_tallyfy/",),
+    "reading DAGs from the supervisor": ("/airflow/serialization/", " _aread_frame"),
+    "writing logs to the supervisor": ("/structlog/",),
 }
-"""What delays the event loop, by a part of the path of a module on its stack meanwhile; the first one that matches."""
-CAUSES = (*_MODULES, "anything else")
+"""What delays the event loop, by a module or function on its stack meanwhile; the first one that matches."""
+CAUSES = (*_STACKS, "anything else")
 PHASES = {
     "begin": "all begin",
     "window": "all wait",
@@ -418,7 +418,8 @@ def _parts(late: float, stacks: Sequence[str]) -> dict[str, float]:
 
 
 def _cause(stack: str) -> str:
-    return next((cause for cause, module in _MODULES.items() if module in stack), CAUSES[-1])
+    found = (cause for cause, parts in _STACKS.items() if any(part in stack for part in parts))
+    return next(found, CAUSES[-1])
 
 
 def _event(kwargs: Any) -> JSON:

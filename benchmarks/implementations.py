@@ -53,7 +53,8 @@ class Ours:
         return {"AIRFLOW_CONN_TALLYFY_DEFAULT": json.dumps(connection)}
 
     def prepare(self) -> None:
-        pass
+        import airflow_provider_tallyfy.hooks.tallyfy
+        import airflow_provider_tallyfy.waiting.watcher  # noqa: F401
 
     def trigger(self, run: RunToWaitFor, interval: float) -> BaseTrigger:
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger

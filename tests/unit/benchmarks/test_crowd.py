@@ -35,6 +35,7 @@ def test_keeps_the_figures_of_other_crowds(monkeypatch):
     [
         ("/x/airflow_provider_tallyfy/waiting/watcher.py:1 deliver", crowd.CAUSES[0]),
         ("/x/airflow/serialization/serialized_objects.py:1 from_dict", crowd.CAUSES[1]),
+        ("/x/airflow/jobs/triggerer_job_runner.py:1 _aread_frame", crowd.CAUSES[1]),
         ("/x/structlog/_output.py:1 msg", crowd.CAUSES[2]),
         ("/x/airflow/jobs/triggerer_job_runner.py:1 arun", crowd.CAUSES[3]),
     ],
