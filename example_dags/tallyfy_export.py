@@ -35,6 +35,7 @@ SINCE = (
 
 @dag(schedule=None, catchup=False, max_active_runs=1, tags=["tallyfy", "example"], doc_md=__doc__)
 def tallyfy_export() -> None:
+    # [START howto_transfer_to_object_storage]
     export = TallyfyToObjectStorageOperator(
         task_id="export",
         path=f"file://{FOLDER}/files",
@@ -44,6 +45,7 @@ def tallyfy_export() -> None:
         # Whoever depends on it runs after each load; since 3.3 its state holds where the load ended.
         outlets=[Asset("tallyfy_releases")],
     )
+    # [END howto_transfer_to_object_storage]
 
     @task
     def load(exported: dict[str, Any]) -> int:

@@ -28,6 +28,7 @@ SEEDED_RUN = "5eed5eed5eed5eed5eed5eed5eed5eed"
     params={"run_id": Param(SEEDED_RUN, type="string", description="Id of the process in Tallyfy.")},
 )
 def tallyfy_wait_for_next_task() -> None:
+    # [START howto_sensor_next_task]
     read_run = TallyfyGetRunOperator(task_id="read_run", run_id="{{ params.run_id }}")
 
     wait_for_next_task = TallyfyNextTaskSensor(
@@ -35,9 +36,10 @@ def tallyfy_wait_for_next_task() -> None:
         run_id="{{ params.run_id }}",
         from_task=read_run.output["next_task"],
         deferrable=True,
-        poke_interval=timedelta(seconds=5),  # a minute does where people take days
+        poke_interval=timedelta(seconds=5),  # a minute is enough in production
         timeout=timedelta(days=30),
     )
+    # [END howto_sensor_next_task]
 
     @task
     def report(moved_on: dict[str, Any]) -> str:
