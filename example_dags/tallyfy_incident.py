@@ -2,9 +2,9 @@
 A pipeline that asks a person for help when it fails.
 
 When `load` fails, a notifier starts an incident process in Tallyfy, with what is known in its kick-off form. This
-example fails on purpose at the first try and works at the second, so that no failed DAG run is left behind;
-so `on_retry_callback` gets the notifier. In production, give it to `on_failure_callback`, of a task or of the DAG.
-It runs as it is against the sandbox.
+example fails on purpose at the first try and succeeds at the second, so that it leaves no failed DAG run. That is why
+`on_retry_callback` gets the notifier; in production, give it to `on_failure_callback` of a task or of the DAG. It runs
+as it is against the sandbox.
 """
 
 from __future__ import annotations
