@@ -19,10 +19,9 @@ html_theme = "furo"
 html_title = "Apache Airflow provider for Tallyfy"
 html_copy_source = False
 
-myst_heading_anchors = 4  # pages link to headings as on GitHub
+myst_heading_anchors = 4  # for links to headings, as on code hosts
 myst_fence_as_directive = ["mermaid"]
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # the docstrings say what a value means, and the signature its type
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_typehints = "none"  # the signature has the types
 autodoc_inherit_docstrings = False
