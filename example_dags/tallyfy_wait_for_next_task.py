@@ -1,9 +1,9 @@
 """
 Wait until people have moved a Tallyfy process on to its next task.
 
-`read_run` reads the process; `wait_for_next_task` waits until the task that was next then no longer is. It waits in the
-triggerer, so it holds no worker, be it for a minute or a month. It runs as it is against the sandbox; for a process of
-your own, pass its id as the parameter `run_id`.
+`read_run` reads the process; `wait_for_next_task` waits until its next task changes. It waits in the triggerer, so it
+holds no worker, for a minute or a month. It runs as it is against the sandbox; for a process of your own, pass its id
+as the parameter `run_id`.
 """
 
 from __future__ import annotations
