@@ -1,6 +1,14 @@
 """Configuration of the documentation site, which ``make docs`` builds."""
 
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
 from airflow_provider_tallyfy import __version__
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "airflow-provider-tallyfy"
 author = "The airflow-provider-tallyfy authors"
@@ -25,3 +33,14 @@ myst_fence_as_directive = ["mermaid"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the signature has the types
 autodoc_inherit_docstrings = False
+
+
+def escape_parameter_names(*arguments: Any) -> None:
+    """Keep the underscore at the end of ``with_``, which reStructuredText takes for a reference."""
+    lines: list[str] = arguments[-1]
+    lines[:] = [re.sub(r"^:param (\w+)_:", r":param \1\\_:", line) for line in lines]
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the function to Sphinx; Sphinx calls this."""
+    app.connect("autodoc-process-docstring", escape_parameter_names)
