@@ -39,7 +39,7 @@ def tallyfy_data_quality() -> None:
         field="decision",
         branches={"Load": "load_all", "Drop": "load_the_rest"},
         deferrable=True,
-        poke_interval=timedelta(seconds=5),  # a minute is enough in production
+        poke_interval=timedelta(seconds=5),  # a minute is enough if people take days
         timeout=timedelta(days=7),
     )
     # [END howto_operator_branch]

@@ -62,10 +62,10 @@ def tallyfy_release_gate() -> None:
         task="Approve release",
         approvers=["Release managers"],
         notifiers=comment,
-        remind_every=timedelta(seconds=5),  # a day is enough in production
+        remind_every=timedelta(seconds=5),  # a day is enough if people take days
         max_reminders=5,
         deferrable=True,
-        poke_interval=timedelta(seconds=5),  # a minute is enough in production
+        poke_interval=timedelta(seconds=5),  # a minute is enough if people take days
         timeout=timedelta(days=30),
     )
     # [END howto_operator_approval]

@@ -36,7 +36,7 @@ def tallyfy_wait_for_next_task() -> None:
         run_id="{{ params.run_id }}",
         from_task=read_run.output["next_task"],
         deferrable=True,
-        poke_interval=timedelta(seconds=5),  # a minute is enough in production
+        poke_interval=timedelta(seconds=5),  # a minute is enough if people take days
         timeout=timedelta(days=30),
     )
     # [END howto_sensor_next_task]
