@@ -101,12 +101,8 @@ def _in_time(condition: model.Condition, task: model.Task) -> bool:
     if task.completed_at is None or task.deadline is None:
         return False
     early = task.deadline - task.completed_at
-    clauses = {
-        "on-time": early >= timedelta(),
-        "early_24": early >= _DAY,
-        "late_24": early <= -_DAY,
-    }
-    return any(condition.statement == clause for clause, holds in clauses.items() if holds)
+    clauses = {"on-time": early >= timedelta(), "early_24": early >= _DAY, "late_24": early <= -_DAY}
+    return clauses.get(condition.statement, False)
 
 
 def _field_value(condition: model.Condition, run: model.Run) -> tuple[model.FormField | None, Any]:

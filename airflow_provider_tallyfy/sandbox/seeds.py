@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Literal
 
-from airflow_provider_tallyfy.sandbox import model, processes, tasks
+from airflow_provider_tallyfy.sandbox import model, runs, tasks
 from airflow_provider_tallyfy.sandbox.access import LIGHT_TOKEN, TOKEN
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.store import Store
@@ -50,12 +50,12 @@ def _field(
     :param choices: the columns of a table, otherwise the options.
     """
     alias = label.casefold().replace(" ", "_") + ("_checked" if kind == _CAPTURE else "")
-    numbered = list(enumerate(choices, start=1))
+    field = model.FormField(_id(kind, number), alias, label, field_type, required)
     if field_type is model.FieldType.TABLE:
-        columns = tuple(model.Column(position, text) for position, text in numbered)
-        return model.FormField(_id(kind, number), alias, label, field_type, required, columns=columns)
-    options = tuple(model.Option(position, text) for position, text in numbered)
-    return model.FormField(_id(kind, number), alias, label, field_type, required, options=options)
+        field.columns = tuple(model.Column(*each) for each in enumerate(choices, start=1))
+    else:
+        field.options = tuple(model.Option(*each) for each in enumerate(choices, start=1))
+    return field
 
 
 def _all_types(kind: int, *required: str) -> list[model.FormField]:
@@ -94,6 +94,7 @@ def _on_rejection(number: int, step: int, verb: model.Verb, target: int) -> mode
 
 
 _ADA, _CHIARA = model.Owners(users=(1001,)), model.Owners(users=(1003,))
+_CUSTOMER_SUCCESS = model.Owners(groups=_GROUP_IDS[1:])
 _COMMENT = _field(_RELEASE, 2, "Comment", model.FieldType.TEXTAREA, required=True)
 _RELEASE_STEPS = [
     _step(
@@ -117,7 +118,7 @@ _ONBOARDING_STEPS = [
     _step(13, "set_up_account", "Set up account", model.Owners((1004,)), 10 * _DAY),
     _step(
         # Due before its forerunners: the two formats of next_task differ here.
-        *(14, "security_review", "Security review", model.Owners(groups=_GROUP_IDS[1:]), 4 * _DAY),
+        *(14, "security_review", "Security review", _CUSTOMER_SUCCESS, 4 * _DAY),
         summary="Not needed for the Starter plan.",
     ),
     _step(
@@ -135,15 +136,7 @@ _INCIDENT_STEPS = [
         summary="The log ends with: {{error}}",
         captures=[_field(_INCIDENT, 4, "Cause", model.FieldType.TEXTAREA, required=True)],
     ),
-    _step(
-        *(
-            22,
-            "tell_who_waits",
-            "Tell those who wait for the data",
-            model.Owners(groups=_GROUP_IDS[1:]),
-            _DAY,
-        ),
-    ),
+    _step(22, "tell_who_waits", "Tell those who wait for the data", _CUSTOMER_SUCCESS, _DAY),
 ]
 _DATA_QUALITY_STEPS = [
     _step(
@@ -197,29 +190,29 @@ def seeded_store(seed: Seed, behavior: Behavior | None = None) -> Store:
 
 def _seed_organization(store: Store) -> None:
     now = store.now()
-    guests = (
-        model.Guest(2001, "client@example.org", now, "Grace", "Mwangi", settings={"company_name": "Globex"}),
-        model.Guest(
-            2002, "press@example.org", now, "Paul", "Novak", settings={"company_name": "Example Press"}
-        ),
-    )
-    groups = (
+    company, press = {"company_name": "Globex"}, {"company_name": "Example Press"}
+    for guest in (
+        model.Guest(2001, "client@example.org", now, "Grace", "Mwangi", settings=company),
+        model.Guest(2002, "press@example.org", now, "Paul", "Novak", settings=press),
+    ):
+        store.guests[guest.email] = guest
+    for group in (
         model.Group(_GROUP_IDS[0], "Release managers", now, "Decide what goes out.", members=(1001, 1002)),
         model.Group(_GROUP_IDS[1], "Customer success", now, members=(1003,), guests=("client@example.org",)),
-    )
-    tags = (
-        model.Tag(_TAG_IDS[0], "Urgent", "#e74c3c", now),
-        model.Tag(_TAG_IDS[1], "Customer", "#3498db", now),
-    )
-    keys = (
+    ):
+        store.groups[group.id] = group
+    for tag_id, title, color in zip(_TAG_IDS, ("Urgent", "Customer"), ("#e74c3c", "#3498db"), strict=True):
+        store.tags[tag_id] = model.Tag(tag_id, title, now, color)
+    for key in (
         model.CustomFieldKey(_id(0xD, 1), "cost_center", "process", "text", now),
         model.CustomFieldKey(_id(0xD, 2), "priority", "task", "text", now),
-    )
-    folders = (
-        model.Folder(_FOLDER_IDS[0], "Operations", "checklist", 1),
-        model.Folder(_FOLDER_IDS[1], "Customers", "run", 1),
-    )
-    templates = (
+    ):
+        store.custom_field_keys[key.id] = key
+    for folder_id, name, kind in zip(
+        _FOLDER_IDS, ("Operations", "Customers"), ("checklist", "run"), strict=True
+    ):
+        store.folders[folder_id] = model.Folder(folder_id, name, kind, 1)
+    for template in (
         model.Checklist(
             *(RELEASE_CHECKLIST_ID, "Release approval", "release-approval", now),
             summary="A person says whether a release goes out.",
@@ -258,13 +251,8 @@ def _seed_organization(store: Store) -> None:
             steps=_DATA_QUALITY_STEPS,
             folder_id=_FOLDER_IDS[0],
         ),
-    )
-    store.guests.update({guest.email: guest for guest in guests})
-    store.groups.update({group.id: group for group in groups})
-    store.tags.update({tag.id: tag for tag in tags})
-    store.custom_field_keys.update({key.id: key for key in keys})
-    store.folders.update({folder.id: folder for folder in folders})
-    store.checklists.update({template.id: template for template in templates})
+    ):
+        store.checklists[template.id] = template
 
 
 def _seed_release_run(store: Store) -> None:
@@ -283,7 +271,7 @@ def _seed_onboarding_run(store: Store) -> None:
         _id(_KICK_OFF, 7): [{"id": 1, "text": "Reports", "value": None, "selected": True}],
         _id(_KICK_OFF, 8): ["Standard", "25"],
     }
-    processes.launch(
+    runs.launch(
         *(store, store.members[1003], ONBOARDING_CHECKLIST_ID),
         name="Onboarding of Globex",
         prerun=values,
@@ -302,7 +290,7 @@ def _seed_complete_run(store: Store) -> None:
 
 
 def _launch_release(store: Store, run_id: str, version: str) -> model.Run:
-    return processes.launch(
+    return runs.launch(
         *(store, store.members[1002], RELEASE_CHECKLIST_ID),
         name=f"Release {version}",
         prerun={_id(_RELEASE, 1): version},
@@ -313,8 +301,6 @@ def _launch_release(store: Store, run_id: str, version: str) -> model.Run:
 def _complete(store: Store, run: model.Run, alias: str, *, user_id: int) -> None:
     caller = store.members[user_id]
     task = next(task for task in run.tasks.values() if task.alias == alias)
-    if task.task_type == "approval":
+    if task.captures:
         tasks.update(store, caller, task, taskdata={_COMMENT.id: "All checks passed."})
-        tasks.complete(store, caller, task, is_approved=True)
-    else:
-        tasks.complete(store, caller, task)
+    tasks.complete(store, caller, task, is_approved=True)

@@ -209,9 +209,7 @@ class TestLag:
             client.put(RUN, {"name": f"Name {number}"})
             client.advance(seconds=1)
         [kept] = client.sandbox.change(
-            lambda store: [
-                len(versions) for key, versions in store._history._versions.items() if key == SEEDED_RUN_ID
-            ]
+            lambda store: [len(states) for key, states in store._versions.items() if key == SEEDED_RUN_ID]
         )
         assert kept <= 7
 

@@ -221,7 +221,7 @@ def test_a_file_is_described_downloaded_and_deleted(client):
 
 
 def test_an_upload_without_a_file_or_above_the_limit_is_refused(client, monkeypatch):
-    monkeypatch.setattr("airflow_provider_tallyfy.sandbox.routes.files.MAX_BYTES", 10)
+    monkeypatch.setattr("airflow_provider_tallyfy.sandbox.files.MAX_BYTES", 10)
     fields = {"uploaded_from": "ko_field", "subject_type": "Run", "subject_id": SEEDED_RUN_ID}
     too_large = client.call("POST", "/assets", data=fields, files={"name": ("x.txt", b"x" * 11)})
     assert refused(too_large) == ["name"]

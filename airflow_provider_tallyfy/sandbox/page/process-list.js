@@ -1,7 +1,7 @@
 /** The list of processes: which there are, how far each is, and what it waits for. */
 
 import { list, nextTask } from "./api.js";
-import { html } from "./dom.js";
+import { html, note } from "./dom.js";
 import { counted, distance, isPast, ownerNames, progress, runStatus, when } from "./words.js";
 
 const PAGE_SIZE = 50;
@@ -65,6 +65,12 @@ export function title() {
 /** The list as elements. */
 export function view({ filter, query, counts, runs }, { directory }) {
   const none = query ? `Nothing here is called “${query}”.` : FILTERS[filter].empty;
+  const rows = runs.map((run) => row(run, directory));
+  const more = html`
+    <p class="more" data-key="more">
+      <span>${runs.length} of ${counted(counts[filter], "process", "processes")} shown</span>
+      <button type="button" class="button" data-action="more">Show more</button>
+    </p>`;
   return html`
     <div class="heading" data-key="heading">
       <h1 tabindex="-1" id="page-title">Processes</h1>
@@ -83,19 +89,8 @@ export function view({ filter, query, counts, runs }, { directory }) {
           </button>`,
       )}
     </nav>
-    ${
-      runs.length === 0
-        ? html`<p class="empty" data-key="empty">${none}</p>`
-        : html`<ul class="processes" data-key="processes">${runs.map((run) => row(run, directory))}</ul>`
-    }
-    ${
-      counts[filter] > runs.length &&
-      html`
-        <p class="more" data-key="more">
-          <span>${runs.length} of ${counted(counts[filter], "process", "processes")} shown</span>
-          <button type="button" class="button" data-action="more">Show more</button>
-        </p>`
-    }`;
+    ${runs.length > 0 ? html`<ul class="processes" data-key="processes">${rows}</ul>` : note("empty", none)}
+    ${counts[filter] > runs.length && more}`;
 }
 
 /** What is different in `after`, in sentences. */
@@ -113,15 +108,15 @@ export function changes(before, after) {
 function row(run, directory) {
   return html`
     <li class="process" data-key=${run.id} data-run=${run.id}>
-      <div class="process-what">
+      <div>
         <h2><a href="#/processes/${encodeURIComponent(run.id)}">${run.name}</a></h2>
         <p class="quiet">${run.checklist_title}</p>
       </div>
-      <div class="process-state">
+      <div>
         <p class="progress">${progressText(run)}</p>
         ${progressBar(run, `Progress of ${run.name}`)}
       </div>
-      <div class="process-next">${next(run, directory)}</div>
+      <div>${next(run, directory)}</div>
     </li>`;
 }
 
