@@ -75,9 +75,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
             **({"choices": choices} if (choices := get_args(field.annotation)) else _SECONDS),
         )
     parser.add_argument(
-        "--test-controls",
-        action="store_true",
-        help="serve /_sandbox: faults, statistics, clock, behavior",
+        "--test-controls", action="store_true", help="serve /_sandbox: faults, statistics, clock, behavior"
     )
     return parser.parse_args(arguments)
 

@@ -35,9 +35,7 @@ async def _key(store: SandboxStore, subject: Subject, key: str) -> str:
 Key = Annotated[str, Depends(_key)]
 Values = Annotated[Map[Any], fastapi.Body(embed=True)]
 _KEY = Writable(
-    CustomFieldKey,
-    "key applies_to field_type is_required is_active",
-    required="key applies_to field_type",
+    CustomFieldKey, "key applies_to field_type is_required is_active", required="key applies_to field_type"
 )
 
 

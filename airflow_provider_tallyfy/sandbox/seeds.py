@@ -146,7 +146,7 @@ _DATA_QUALITY_STEPS = [
             _field(_DATA_QUALITY, 3, "Decision", model.FieldType.RADIO, "Load", "Drop", required=True),
             _field(_DATA_QUALITY, 4, "Reason", model.FieldType.TEXTAREA),
         ],
-    ),
+    )
 ]
 _ONBOARDING_RULES = [
     _on_rejection(11, 12, "hide", 13),
