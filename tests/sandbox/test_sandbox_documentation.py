@@ -1,4 +1,4 @@
-"""What docs/sandbox.md says is true: its commands work, its ids exist, its endpoints are there."""
+"""The commands of docs/sandbox.md work, its ids exist, and it describes each endpoint group."""
 
 from __future__ import annotations
 
