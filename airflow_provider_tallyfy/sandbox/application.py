@@ -25,9 +25,9 @@ from airflow_provider_tallyfy.sandbox import (
     threads,
     web_page,
 )
+from airflow_provider_tallyfy.sandbox.access import LIMITS
 from airflow_provider_tallyfy.sandbox.dependencies import behavior_towards
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, rate_limited
-from airflow_provider_tallyfy.sandbox.limits import LIMITS
 from airflow_provider_tallyfy.sandbox.store import Store
 from airflow_provider_tallyfy.sandbox.webhooks import Webhooks
 

@@ -17,11 +17,10 @@ from zlib import crc32
 from pydantic import BaseModel, Field
 
 from airflow_provider_tallyfy.sandbox import model
-from airflow_provider_tallyfy.sandbox.access import Access
+from airflow_provider_tallyfy.sandbox.access import HOURLY_LIMITS, Access, Limiter
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.clock import Clock, to_working_day
 from airflow_provider_tallyfy.sandbox.errors import not_found, rate_limited
-from airflow_provider_tallyfy.sandbox.limits import HOURLY_LIMITS, Limiter
 
 ORGANIZATION = "sandbox"
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
