@@ -64,10 +64,10 @@ def build_application(store: Store, *, test_controls: controls.Controls | None =
 
 
 class FrontDoorMiddleware:
-    """Does what comes before each request.
+    """Prepares each request, and adds ``X-Request-Id`` to its response.
 
-    It completes the tasks that have expired, applies the limit on requests, adds ``X-Request-Id`` to every answer, and
-    reads a ``+`` in a query as a plus: according to the official SDK, Tallyfy reads only ``%20`` as a space.
+    It completes the tasks that have expired, applies the limit on requests, and reads a ``+`` in a query as a plus:
+    according to the official SDK, Tallyfy reads only ``%20`` as a space.
     """
 
     def __init__(self, app: ASGIApp, application: FastAPI) -> None:

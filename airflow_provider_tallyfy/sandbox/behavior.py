@@ -17,8 +17,8 @@ def _lag(reads: str) -> float:
 class Behavior(BaseModel):
     """The choices of one sandbox; an unknown field or value is refused.
 
-    Each field is also an option of the command and a field of the test control. ``docs/sandbox.md`` says which
-    source each value is from.
+    Each field is also an option of the command and a field of the test control. ``docs/sandbox.md`` names the
+    source of each value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

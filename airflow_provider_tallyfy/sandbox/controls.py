@@ -1,6 +1,6 @@
 """Test controls, ``/_sandbox/…``: faults, statistics, clock, behavior, feed, runs, tokens. Only with --test-controls.
 
-The API itself knows nothing of them. Requests of the web page are neither counted nor made to fail.
+The API does not depend on them. They neither count the requests of the web page nor apply faults to them.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ async def upload(
 
 @router.get("/assets/{file_id}")
 async def get_file(store: SandboxStore, file_id: str) -> JSON:
-    """Show what is known of a file."""
+    """Show a file."""
     return _shown(_file(store, file_id))
 
 

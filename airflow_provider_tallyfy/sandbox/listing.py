@@ -24,7 +24,7 @@ from airflow_provider_tallyfy.sandbox.store import Store
 MAX_PER_PAGE = 100
 _Item = TypeVar("_Item")
 _Test = Callable[[_Item], bool]
-# Makes the test that an item must pass of a parameter's value; a ValueError says that the value makes no sense.
+# Makes the test that an item must pass of a parameter's value; a ValueError means that the value is invalid.
 _Filters = Mapping[str, Callable[[Store, str], _Test[_Item]]]
 _LAST = datetime.max.replace(tzinfo=UTC)
 

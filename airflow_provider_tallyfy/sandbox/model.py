@@ -191,7 +191,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A person outside the organization, known by their email address."""
+    """A person outside the organization, identified by the email address."""
 
     id: int
     email: str
@@ -329,7 +329,7 @@ class Task:
 
     @property
     def status(self) -> str:
-        """The status; tallyfy/mcp-public knows only these four, and an issue is none of them."""
+        """The status; tallyfy/mcp-public has only these four, and an issue is none of them."""
         if self.hidden:
             return "auto-skipped"
         if self.completed_at is not None:

@@ -89,7 +89,7 @@ def _test(condition: JSON, fields: Mapping[str, str]) -> _Test:
 
 
 def _hits(store: Store, caller: Member, kind: str) -> Iterator[_Hit]:
-    """Return what a search for one kind looks through: each thing's name, and what shows it."""
+    """Return the names of all things of one kind, each with the function that shows it."""
     checklists = [item for item in store.checklists.values() if item.archived_at is None]
     steps = [(checklist, step) for checklist in checklists for step in checklist.steps]
     match kind:

@@ -1,4 +1,4 @@
-"""The answers of the API: dictionaries of the documented keys, and of those that ``with`` asks for.
+"""The responses of the API: dictionaries of the documented keys, and of those that ``with`` adds.
 
 Plain dictionaries rather than models, since a sandbox with thousands of runs has to stay quick. Keys that are named as
 the attributes of the model stand in tables. What ``with`` adds is wrapped as ``{"data": …}``.
@@ -20,7 +20,7 @@ JSON = dict[str, Any]
 
 
 class Includes:
-    """The includes that a ``with`` parameter asks for, with dots for nested ones.
+    """The includes of a ``with`` parameter, with dots for nested ones.
 
     :param text: comma-separated names, such as ``next_task,tasks.form_fields``; unknown ones are ignored.
     """
@@ -38,7 +38,7 @@ class Includes:
         return Includes(",".join(nested))
 
     def add(self, shown: JSON, values: Mapping[str, Callable[[], Any]]) -> JSON:
-        """Add what is asked for to an answer, and return that.
+        """Add the values of the includes to a response, and return it.
 
         :param values: what each include adds, by its name.
         """
@@ -195,7 +195,7 @@ def next_task(store: Store, item: model.Run) -> JSON | None:
 
 
 def task(store: Store, item: model.Task, includes: Includes = NOTHING, *, with_summary: bool = False) -> JSON:
-    """Show a task, and its summary if ``with`` asks for it or it is read by itself."""
+    """Show a task, with its summary if ``with`` includes it or ``with_summary`` is true."""
     of = store.run_of(item)
     is_blocked = item.has_open_issue or (of is not None and of.has_open_issue)
     shown = _task(item) | {

@@ -1,7 +1,7 @@
 """The sandbox's state, in memory: collections, lookups, new ids, the activity feed and the hourly caps.
 
 It does no I/O and has no threads: one event loop uses it, and a change is one function call without an ``await``, so it
-is atomic. The operations on runs, tasks and threads have modules of their own.
+is atomic. The operations on runs, tasks and threads are in other modules.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def complete(
         task.completed_at = task.last_updated = store.now()
         task.completer_id = completer_id
         if task.expires:
-            # tallyfy/mcp-public: a person acknowledges such a task, unless the request says otherwise.
+            # tallyfy/mcp-public: a user acknowledges such a task, unless the request sends false.
             task.is_approved = is_approved is not False
         else:
             task.is_approved = is_approved if task.task_type == "approval" else None

@@ -1,6 +1,6 @@
 /**
  * Form fields, of kick-off forms and of tasks alike: each type's input, the text its value is shown as, and the
- * value that the API wants back. Only what a person changed is sent, so that other answers are not overwritten.
+ * value that the API wants back. Only what a user changed is sent, so that other answers are not overwritten.
  */
 
 import { attributes, controls, html, isChanged } from "./dom.js";
@@ -138,7 +138,7 @@ export function fieldElement(prefix, field, { value, problem, directory }) {
     </div>`;
 }
 
-/** What a person changed within `form`: values by field id, and what is wrong with them before they are sent. */
+/** What a user changed within `form`: values by field id, and the errors of those that cannot be sent. */
 export function readChanges(form, fields, directory) {
   const values = {};
   const errors = {};

@@ -1,5 +1,5 @@
 /**
- * The page as a whole: which view the address asks for, what is known, and what a person does.
+ * The page as a whole: the view of the address, its state, and the actions of the user.
  *
  * Every change goes one way: something happened, so the view's data is fetched again and the document is patched.
  */
@@ -32,9 +32,9 @@ let listScroll = 0;
 const problems = new Map(); // what the server refused, by task or run id: { message, fields }
 const busy = new Set(); // ids with an action under way
 
-// ---------------------------------------------------------------- what is shown
+// ---------------------------------------------------------------- views
 
-/** The id of the process that the address asks for; `null` for the list. */
+/** The id of the process in the address; `null` for the list. */
 function addressed() {
   return /^#\/processes\/([^/?]+)/.exec(location.hash)?.[1] ?? null;
 }
@@ -148,9 +148,9 @@ function announce(sentences) {
   hideAnnouncements();
 }
 
-// ---------------------------------------------------------------- what a person does
+// ---------------------------------------------------------------- actions of the user
 
-/** Do something for one task or run, once at a time, and show what the server has against it. */
+/** Do something for one task or run, once at a time, and show why the server refused it. */
 async function perform(id, work) {
   if (busy.has(id)) return;
   busy.add(id);

@@ -17,7 +17,7 @@ const FILTERS = {
   archived: { label: "Archived", statuses: ["archived"], empty: "No process is archived." },
 };
 
-/** What a person chose to see. */
+/** The filter, the search text and the length of the list. */
 export const choice = { filter: "running", query: "", most: PAGE_SIZE };
 
 /** Choose another filter or search text; both begin at the top again. */
@@ -33,7 +33,7 @@ export function showMore() {
 /** Get the processes of the chosen filter, and how many each of the others has. */
 export async function load(session) {
   const { filter, query, most } = { ...choice };
-  // The older form of next_task does not say who has the task: then the tasks themselves do.
+  // The older form of next_task does not name the owners of the task; the tasks do.
   const includes = session.next_task === "object" ? "next_task,tasks" : "next_task";
   const counts = {};
   let runs = [];

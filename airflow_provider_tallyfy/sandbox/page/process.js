@@ -116,7 +116,7 @@ function values(fields, directory) {
 function taskCard(task, next, context) {
   const problem = context.problems.get(task.id) ?? {};
   const isNext = task.id === next?.id;
-  // The status of an approval that can be decided says that it is one.
+  // If an approval can be decided, its status shows that it is one.
   const isUnsaidApproval = task.task_type === "approval" && isOpen(task) && taskState(task) !== "to-do";
   const status = task.is_approved === false && isDone(task) ? "rejected" : taskState(task);
   return html`

@@ -1,4 +1,4 @@
-/** How things are said to people: statuses, names, moments. */
+/** Texts for users: statuses, names, dates. */
 
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "always" });
@@ -64,7 +64,7 @@ export function isOpen(task) {
   return !isDone(task) && !isHidden(task);
 }
 
-/** A moment of the API in the reader's own time zone and words. */
+/** A date of the API in the time zone and the format of the browser. */
 export function when(text) {
   const date = parsed(text);
   return date === null ? "" : moment.format(date);
