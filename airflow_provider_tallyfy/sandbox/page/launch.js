@@ -7,7 +7,7 @@ import { refusal } from "./process.js";
 
 const NONE = "This sandbox has no templates. Start it with --seed demo to have some.";
 
-/** What the dialog shows; `null` while it is closed. */
+/** Load the state of the dialog. */
 export async function load() {
   const { items } = await list("checklists");
   const checklist = items.length === 1 ? await loadChecklist(items[0].id) : null;
@@ -19,7 +19,7 @@ export function loadChecklist(checklistId) {
   return get(`checklists/${encodeURIComponent(checklistId)}`);
 }
 
-/** The dialog's contents as elements. */
+/** The dialog's contents as HTML. */
 export function view({ checklists, checklist, problem, busy }, { directory }) {
   return html`
     <form class="form" data-key="launch" data-submit="launch" novalidate aria-busy=${busy && "true"}>

@@ -33,36 +33,31 @@ export function showMore() {
 /** Get the processes of the chosen filter, and how many each of the others has. */
 export async function load(session) {
   const { filter, query, most } = { ...choice };
-  // The older form of next_task does not name the owners of the task; the tasks do.
+  // The older format of next_task does not name the owners of the task; the tasks do.
   const includes = session.next_task === "object" ? "next_task,tasks" : "next_task";
-  const counts = {};
-  let runs = [];
-  await Promise.all(
-    Object.entries(FILTERS).map(async ([name, { statuses }]) => {
-      const isShown = name === filter;
-      const lists = await Promise.all(
-        statuses.map((status) =>
-          list(
-            "runs",
-            { status, q: query, sort: "-created_at", with: isShown ? includes : undefined },
-            isShown ? most : 1,
-          ),
-        ),
-      );
-      counts[name] = lists.reduce((sum, { total }) => sum + total, 0);
-      if (isShown) runs = lists.flatMap(({ items }) => items);
+  const wanted = Object.entries(FILTERS).flatMap(([name, { statuses }]) => statuses.map((status) => [name, status]));
+  const lists = await Promise.all(
+    wanted.map(([name, status]) => {
+      const params = { status, q: query, sort: "-created_at", with: name === filter ? includes : undefined };
+      return list("runs", params, name === filter ? most : 1);
     }),
   );
+  const counts = {};
+  const runs = [];
+  wanted.forEach(([name], index) => {
+    counts[name] = lists[index].total + (counts[name] ?? 0);
+    if (name === filter) runs.push(...lists[index].items);
+  });
   runs.sort((one, other) => other.created_at.localeCompare(one.created_at));
   return { filter, query, counts, runs: runs.slice(0, most) };
 }
 
-/** What the list is called in the browser's tab. */
+/** The title of the list in the browser's tab. */
 export function title() {
   return "Processes";
 }
 
-/** The list as elements. */
+/** The list as HTML. */
 export function view({ filter, query, counts, runs }, { directory }) {
   const none = query ? `Nothing here is called “${query}”.` : FILTERS[filter].empty;
   const rows = runs.map((run) => row(run, directory));
