@@ -1,4 +1,4 @@
-"""The caller and tokens: ``/me``, the organization, ``/oauth/token`` and the user tokens of an application."""
+"""The caller, tokens and the feed: ``/me``, the organization, ``/oauth/token``, user tokens, ``/activity-feeds``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
 from airflow_provider_tallyfy.sandbox import access, listing, serializers
+from airflow_provider_tallyfy.sandbox.dependencies import Caller, DataResponse, SandboxStore, named_client
 from airflow_provider_tallyfy.sandbox.errors import RefusedError
-from airflow_provider_tallyfy.sandbox.routes.dependencies import (
-    DataResponse,
-    Member,
-    SandboxStore,
-    named_client,
-)
 from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
 
@@ -22,21 +17,30 @@ oauth = APIRouter()
 
 @router.get("/me")
 @router.get("/organizations/{organization}/me")
-async def me(store: SandboxStore, caller: Member) -> JSON:
+async def me(store: SandboxStore, caller: Caller) -> JSON:
     """Show the member who calls."""
     return serializers.member(store, caller)
 
 
 @router.get("/me/organizations")
-async def my_organizations(store: SandboxStore, caller: Member, query: listing.Pages) -> Response:
+async def my_organizations(store: SandboxStore, caller: Caller, query: listing.Pages) -> Response:
     """List the caller's organizations; there is one."""
     return query.answer([store], serializers.organization)
 
 
 @router.get("/organizations/{organization}")
-async def organization(store: SandboxStore, caller: Member) -> JSON:
+async def organization(store: SandboxStore, caller: Caller) -> JSON:
     """Show the organization."""
     return serializers.organization(store)
+
+
+@router.get("/organizations/{organization}/activity-feeds")
+async def list_activities(store: SandboxStore, caller: Caller, query: listing.Pages) -> Response:
+    """List the activities, the oldest first if the query has no order; a light member gets 403."""
+    if caller.role == "Light":
+        raise RefusedError(403, "You don't have permission to view the activity feed.")
+    found = listing.activities(store, query)
+    return query.answer(found, lambda entry: serializers.activity(store, entry), per_page=20)
 
 
 @router.post("/applications/{organization}/users/{email}/token", dependencies=[Depends(named_client)])

@@ -3,53 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
-from fastapi import Request, Response
-from starlette.datastructures import UploadFile
+from fastapi import Form, Response, UploadFile
 
 from airflow_provider_tallyfy.sandbox.clock import as_text
+from airflow_provider_tallyfy.sandbox.dependencies import Caller, SandboxStore, organization_router
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import File
-from airflow_provider_tallyfy.sandbox.routes.dependencies import Member, SandboxStore, organization_router
+from airflow_provider_tallyfy.sandbox.model import File, Member
 from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import Store
 
 MAX_BYTES = 100 * 1024 * 1024
-_REQUIRED = ("uploaded_from", "subject_type", "subject_id")
+_Text = Annotated[str, Form(min_length=1)]
 
 router = organization_router()
 
 
 @router.post("/assets")
 @router.post("/file")
-async def upload(request: Request, store: SandboxStore, caller: Member) -> JSON:
+async def upload(
+    store: SandboxStore,
+    caller: Caller,
+    name: UploadFile,
+    uploaded_from: _Text,
+    subject_type: _Text,
+    subject_id: _Text,
+    step_id: Annotated[str | None, Form()] = None,
+) -> JSON:
     """Store a file; it is not in a form field before a task's ``taskdata`` or a ``prerun`` names it."""
-    async with request.form() as form:
-        upload = form.get("name")
-        fields = {name: str(form.get(name) or "") for name in (*_REQUIRED, "step_id")}
-        errors = {name: [f"The {name} field is required."] for name in _REQUIRED if not fields[name]}
-        if not isinstance(upload, UploadFile):
-            errors["name"] = ["The name field is required, as a file."]
-        elif (upload.size or 0) > MAX_BYTES:
-            errors["name"] = ["The name may not be greater than 102400 kilobytes."]
-        if errors or not isinstance(upload, UploadFile):
-            raise invalid(errors)
-        _check_subject(store, caller, fields["subject_type"], fields["subject_id"])
-        file = File(
-            id=store.new_id(),
-            filename=upload.filename or "file",
-            content=await upload.read(),
-            uploaded_at=store.now(),
-            step_id=fields.pop("step_id") or None,
-            **fields,
-        )
+    if (name.size or 0) > MAX_BYTES:
+        raise invalid({"name": ["The name may not be greater than 102400 kilobytes."]})
+    _check_subject(store, caller, subject_type, subject_id)
+    content, filename = await name.read(), name.filename or "file"
+    subject = (subject_type, subject_id, step_id)
+    file = File(store.new_id(), filename, content, uploaded_from, store.now(), *subject)
     store.files[file.id] = file
     return _shown(file)
 
 
 @router.get("/assets/{file_id}")
 async def get_file(store: SandboxStore, file_id: str) -> JSON:
-    """Show what is known of a file."""
+    """Show a file."""
     return _shown(_file(store, file_id))
 
 

@@ -11,9 +11,9 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from airflow_provider_tallyfy.sandbox import listing, serializers
+from airflow_provider_tallyfy.sandbox.dependencies import Caller, ListStore, organization_router
 from airflow_provider_tallyfy.sandbox.errors import invalid
-from airflow_provider_tallyfy.sandbox.model import Task
-from airflow_provider_tallyfy.sandbox.routes.dependencies import ListStore, Member, organization_router
+from airflow_provider_tallyfy.sandbox.model import Member, Task
 from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import Store
 
@@ -42,7 +42,7 @@ _OPERATIONS: Mapping[str, Callable[[str, str], bool]] = {
 
 
 @router.get("")
-async def search(request: Request, store: ListStore, caller: Member, query: listing.Pages) -> JSONResponse:
+async def search(request: Request, store: ListStore, caller: Caller, query: listing.Pages) -> JSONResponse:
     """Find things with the text in their names; a filter compares their dates, starters, titles or descriptions."""
     text, kinds = query.given("search"), (query.given("on") or "process").split(",")
     if not text:
@@ -89,7 +89,7 @@ def _test(condition: JSON, fields: Mapping[str, str]) -> _Test:
 
 
 def _hits(store: Store, caller: Member, kind: str) -> Iterator[_Hit]:
-    """Return what a search for one kind looks through: each thing's name, and what shows it."""
+    """Return the names of all things of one kind, each with the function that shows it."""
     checklists = [item for item in store.checklists.values() if item.archived_at is None]
     steps = [(checklist, step) for checklist in checklists for step in checklist.steps]
     match kind:

@@ -8,19 +8,17 @@ from typing import Any, get_args
 
 from fastapi import Response
 
-from airflow_provider_tallyfy.sandbox import listing, serializers
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
-from airflow_provider_tallyfy.sandbox.model import Folder, Group, Guest, Owners, Role, Run, Tag, Task, Watcher
-from airflow_provider_tallyfy.sandbox.model import Member as User
-from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+from airflow_provider_tallyfy.sandbox import listing, model, serializers
+from airflow_provider_tallyfy.sandbox.dependencies import (
     ADMIN,
     NO_CONTENT,
+    Caller,
     Given,
-    Member,
     SandboxStore,
     need_admin,
     organization_router,
 )
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
 from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import Store, associated, association_id
 from airflow_provider_tallyfy.sandbox.writes import Writable
@@ -32,128 +30,103 @@ router = organization_router()
 class _Kind:
     """One kind of item.
 
-    :param items: where the store keeps them, by ``key`` of the path and ``key_of`` the item.
+    :param path: where the API has it.
     :param writable: what a client can write of one.
     :param show: makes an item's JSON.
-    :param name: what ``q`` searches.
-    :param new: returns the values of a new item that the client does not set.
-    :param check: returns what is wrong with an item, by field.
+    :param searched: the attributes that ``q`` searches, with spaces between them.
     """
 
     path: str
-    items: Callable[[Store], dict[Any, Any]]
     writable: Writable[Any]
     show: Callable[[Store, Any], JSON]
-    name: Callable[[Any], str]
-    new: Callable[[Store, JSON], JSON] = lambda store, given: {
-        "id": store.new_id(),
-        "created_at": store.now(),
-    }
-    check: Callable[[Store, Any], dict[str, list[str]]] = lambda store, item: {}
-    key: Callable[[str], Any] = str
-    key_of: Callable[[Any], Any] = lambda item: item.id
+    searched: str
+
+    def items(self, store: Store) -> dict[Any, Any]:
+        """Return all items by their ids, guests by the email address."""
+        items: dict[Any, Any] = getattr(store, "members" if self is _USERS else self.path)
+        return items
+
+    def key(self, item: Any) -> Any:
+        """Return the key of an item."""
+        return item.email if self is _GUESTS else item.id
 
     def find(self, store: Store, key: str) -> Any:
-        """Return an item by its id, a guest by the email address, or raise 404."""
-        try:
-            return self.items(store)[self.key(key)]
-        except (KeyError, ValueError):
-            raise not_found() from None
+        """Return an item by its key in the path, or raise 404."""
+        for known, item in self.items(store).items():
+            if str(known) == key.casefold():
+                return item
+        raise not_found()
 
     def save(self, store: Store, item: Any) -> JSON:
         """Keep a new or changed item and show it, or raise 422."""
-        if errors := self.check(store, item):
+        if errors := _errors(store, item):
             raise invalid(errors)
-        self.items(store)[self.key_of(item)] = item
+        self.items(store)[self.key(item)] = item
         store.changed()
         return self.show(store, item)
 
 
-def _check_group(store: Store, item: Group) -> dict[str, list[str]]:
-    errors = store.check_owners(Owners(users=item.members, guests=item.guests))
-    return {name.replace("owners.users", "members").replace("owners.", ""): errors[name] for name in errors}
+_USERS = _Kind(
+    "users",
+    Writable(
+        model.Member,
+        "first_name last_name job_title",
+        "timezone phone team date_format",
+        required="first_name last_name",
+        required_on_update="first_name last_name timezone",
+    ),
+    serializers.member,
+    "full_name email",
+)
+# An update of a guest changes nothing but this, whatever else is sent: Tallyfy's documentation.
+_GUESTS = _Kind("guests", Writable(model.Guest, "associated_members"), serializers.guest, "email")
+_NEW_GUEST = Writable(
+    model.Guest,
+    "first_name last_name",
+    "company_name company_url contact_url image_url opportunity_url opportunity_name phone_1 phone_2 timezone",
+    required="email",
+)
+_GROUP = Writable(
+    model.Group, "name description members guests", required="name description", required_on_update=""
+)
+_GROUPS = _Kind("groups", _GROUP, serializers.group, "name")
+_TAG = Writable(model.Tag, "title color", required="title", required_on_update="")
+_TAGS = _Kind("tags", _TAG, serializers.tag, "title")
+_FOLDER = Writable(model.Folder, "name parent_id", required="name")
+_FOLDERS = _Kind("folders", _FOLDER, serializers.folder, "name")
+_WATCHER = Writable(
+    model.Watcher,
+    "object_type object_id notification_type webhook",
+    required="object_type object_id notification_type",
+)
 
 
-def _check_tag(store: Store, item: Tag) -> dict[str, list[str]]:
-    if len(item.title) > 30:
-        return {"title": ["The title may not be greater than 30 characters."]}
-    if any(each.title == item.title and each.id != item.id for each in store.tags.values()):
-        return {"title": ["The title has already been taken."]}
+def _errors(store: Store, item: Any) -> dict[str, list[str]]:
+    """Return what is wrong with an item, by field."""
+    match item:
+        case model.Group():
+            errors = store.check_owners(model.Owners(users=item.members, guests=item.guests))
+            names = {"owners.users": "members", "owners.guests": "guests"}
+            return {names[name]: messages for name, messages in errors.items()}
+        case model.Tag() if len(item.title) > 30:
+            return {"title": ["The title may not be greater than 30 characters."]}
+        case model.Tag():
+            if any(each.title == item.title and each.id != item.id for each in store.tags.values()):
+                return {"title": ["The title has already been taken."]}
+        case model.Folder(parent_id=str(parent_id)):
+            parent = store.folders.get(parent_id)
+            if parent is None or parent.folder_type != item.folder_type:
+                return {"parent_id": ["The selected parent id is invalid."]}
     return {}
 
 
-def _new_folder(store: Store, given: JSON) -> JSON:
+def _new(store: Store, kind: _Kind, given: JSON) -> JSON:
+    """Return the values of a new item that the client does not set."""
+    if kind is not _FOLDERS:
+        return {"id": store.new_id(), "created_at": store.now()}
     # Anything but "run" is a folder of templates, and that cannot be changed: tallyfy/mcp-public, from the source.
     folder_type = "run" if given.get("folder_type") == "run" else "checklist"
     return {"id": store.new_id(), "folder_type": folder_type, "position": len(store.folders) + 1}
-
-
-def _check_folder(store: Store, item: Folder) -> dict[str, list[str]]:
-    parent = store.folders.get(item.parent_id or "")
-    if item.parent_id is not None and (parent is None or parent.folder_type != item.folder_type):
-        return {"parent_id": ["The selected parent id is invalid."]}
-    return {}
-
-
-_USERS = _Kind(
-    "users",
-    lambda store: store.members,
-    Writable(
-        User,
-        ("first_name", "last_name", "job_title"),
-        ("timezone", "phone", "team", "date_format"),
-        required=("first_name", "last_name"),
-        required_on_update=("first_name", "last_name", "timezone"),
-    ),
-    serializers.member,
-    lambda user: f"{user.full_name} {user.email}",
-    key=int,
-)
-_GUESTS = _Kind(
-    "guests",
-    lambda store: store.guests,
-    # An update changes nothing but this, whatever else is sent: Tallyfy's documentation.
-    Writable(Guest, ("associated_members",)),
-    lambda store, guest: serializers.guest(guest),
-    lambda guest: guest.email,
-    key=str.casefold,
-    key_of=lambda guest: guest.email,
-)
-_GROUPS = _Kind(
-    "groups",
-    lambda store: store.groups,
-    Writable(Group, ("name", "description", "members", "guests"), required=("name", "description")),
-    lambda store, group: serializers.group(group),
-    lambda group: group.name,
-    check=_check_group,
-)
-_TAGS = _Kind(
-    "tags",
-    lambda store: store.tags,
-    Writable(Tag, ("title", "color"), required=("title",)),
-    serializers.tag,
-    lambda tag: tag.title,
-    lambda store, given: {"id": store.new_id(), "created_at": store.now(), "color": "#3498db"},
-    _check_tag,
-)
-_FOLDERS = _Kind(
-    "folders",
-    lambda store: store.folders,
-    Writable(Folder, ("name", "parent_id"), required=("name",), required_on_update=("name",)),
-    serializers.folder,
-    lambda folder: folder.name,
-    _new_folder,
-    _check_folder,
-)
-_NEW_GUEST = Writable(
-    Guest,
-    ("first_name", "last_name"),
-    (
-        *("company_name", "company_url", "contact_url", "image_url", "opportunity_url", "opportunity_name"),
-        *("phone_1", "phone_2", "timezone"),
-    ),
-    required=("email",),
-)
 
 
 def _add_routes(kind: _Kind) -> None:
@@ -163,19 +136,18 @@ def _add_routes(kind: _Kind) -> None:
 
     async def list_items(store: SandboxStore, query: listing.Pages) -> Response:
         text, folder_type = (query.q or "").casefold(), query.given("folder_type")
-        found = [
-            item
-            for item in kind.items(store).values()
-            if text in kind.name(item).casefold()
-            and folder_type in (None, getattr(item, "folder_type", folder_type))
-        ]
+        found = list(kind.items(store).values())
+        if folder_type is not None and kind is _FOLDERS:
+            found = [folder for folder in found if folder.folder_type == folder_type]
+        names = kind.searched.split()
+        found = [item for item in found if any(text in getattr(item, name).casefold() for name in names)]
         return query.answer(found, lambda item: kind.show(store, item))
 
     async def list_all(store: SandboxStore) -> list[JSON]:
         return [kind.show(store, item) for item in kind.items(store).values()]
 
     async def create(store: SandboxStore, given: Given) -> JSON:
-        return kind.save(store, kind.writable.create(given, **kind.new(store, given)))
+        return kind.save(store, kind.writable.create(given, **_new(store, kind, given)))
 
     async def get(store: SandboxStore, key: str) -> JSON:
         return kind.show(store, kind.find(store, key))
@@ -190,10 +162,11 @@ def _add_routes(kind: _Kind) -> None:
         return _disable(store, kind, key)
 
     async def delete(store: SandboxStore, key: str) -> Any:
-        # A tag that is not there is no error: Tallyfy's documentation.
-        item = None if kind is _TAGS and key not in store.tags else kind.find(store, key)
-        kind.items(store).pop(kind.key(key), None)
-        _forget(store, kind.key(key))
+        if kind is _TAGS and key not in store.tags:
+            return Response(status_code=204)  # No error: Tallyfy's documentation.
+        item = kind.find(store, key)
+        del kind.items(store)[kind.key(item)]
+        _forget(store, kind.key(item))
         return kind.show(store, item) if kind is _GUESTS else Response(status_code=204)
 
     if kind is _USERS:
@@ -211,7 +184,7 @@ def _add_routes(kind: _Kind) -> None:
 
 
 @router.post("/users/invite", status_code=201)
-async def invite_user(store: SandboxStore, caller: Member, given: Given) -> JSON:
+async def invite_user(store: SandboxStore, caller: Caller, given: Given) -> JSON:
     """Invite a member; to invite again is no error. Only an admin invites admins."""
     email, role = _email(given), _role(given.get("role", "Light"))
     if role == "Admin":
@@ -232,16 +205,15 @@ async def convert_to_guest(store: SandboxStore, key: str) -> JSON:
     """Disable a member, and make them a guest; their open tasks stay theirs."""
     user = _USERS.find(store, key)
     _disable(store, _USERS, key)
-    guest = Guest(store.new_increment(), user.email, store.now(), user.first_name, user.last_name)
+    guest = model.Guest(store.new_increment(), user.email, store.now(), user.first_name, user.last_name)
     return _GUESTS.save(store, guest)
 
 
 @router.post("/users/{key}/add-watcher", status_code=201)
-async def add_watcher(store: SandboxStore, caller: Member, key: str, given: Given) -> JSON:
+async def add_watcher(store: SandboxStore, caller: Caller, key: str, given: Given) -> JSON:
     """Subscribe a member to what happens, by webhook or by mail; webhooks need an admin."""
-    names = ("object_type", "object_id", "notification_type")
-    writable = Writable(Watcher, (*names, "webhook"), required=names)
-    watcher = writable.create(given, id=store.new_increment(), user_id=_USERS.find(store, key).id)
+    user = _USERS.find(store, key)
+    watcher = _WATCHER.create(given, id=store.new_increment(), user_id=user.id)
     if watcher.notification_type == "webhook":
         await need_admin(caller)
         if not watcher.webhook:
@@ -281,11 +253,11 @@ async def convert_to_member(store: SandboxStore, key: str) -> JSON:
     guest = _GUESTS.find(store, key)
     del store.guests[guest.email]
     names = (guest.first_name or "", guest.last_name or "")
-    return _USERS.save(store, User(max(store.members) + 1, guest.email, *names, "Light"))
+    return _USERS.save(store, model.Member(max(store.members) + 1, guest.email, *names, "Light"))
 
 
 @router.post("/folders/add-object", status_code=201)
-async def add_to_folder(store: SandboxStore, caller: Member, given: Given) -> JSON:
+async def add_to_folder(store: SandboxStore, caller: Caller, given: Given) -> JSON:
     """Put a process into a folder of processes; a template has a ``folder_id`` instead."""
     if given.get("subject_type") != "Run":
         raise invalid({"subject_type": ["The selected subject type is invalid."]})
@@ -320,15 +292,14 @@ def _forget(store: Store, key: str) -> None:
     for each in tuple(store.checklists.values()):
         folder_id = None if each.folder_id == key else each.folder_id
         store.checklists[each.id] = replace(each, tags=_without(key, each.tags), folder_id=folder_id)
-    items: tuple[Run | Task, ...] = (*store.runs.values(), *store.tasks.values())
+    items: tuple[model.Run | model.Task, ...] = (*store.runs.values(), *store.tasks.values())
     for item in items:
-        if isinstance(item, Run):
-            new: JSON = {"folders": _without(key, item.folders), "groups": _without(key, item.groups)}
+        new: JSON = {"tags": _without(key, item.tags)}
+        if isinstance(item, model.Run):
+            new |= {"folders": _without(key, item.folders), "groups": _without(key, item.groups)}
         else:
-            owners = item.owners
-            guests, groups = _without(key, owners.guests), _without(key, owners.groups)
-            new = {"owners": Owners(owners.users, guests, groups)}
-        new["tags"] = _without(key, item.tags)
+            guests, groups = _without(key, item.owners.guests), _without(key, item.owners.groups)
+            new["owners"] = model.Owners(item.owners.users, guests, groups)
         if any(getattr(item, name) != value for name, value in new.items()):
             for name, value in new.items():
                 setattr(item, name, value)
@@ -348,20 +319,16 @@ def _email(given: JSON) -> str:
     return email
 
 
-def _role(role: Any) -> Role:
-    for known in get_args(Role):
+def _role(role: Any) -> Any:
+    for known in get_args(model.Role):
         if str(role).casefold() == known.casefold():
-            found: Role = known
-            return found
+            return known
     raise invalid({"role": ["The selected role is invalid."]})
 
 
 def _disable(store: Store, kind: _Kind, key: str) -> JSON:
     item = kind.find(store, key)
     if kind is _USERS and item.id == min(store.members):
-        raise RefusedError(
-            400,
-            "Cannot modify the default administrator. "
-            "Please assign another member as default administrator first.",
-        )
+        advice = "Please assign another member as default administrator first."
+        raise RefusedError(400, f"Cannot modify the default administrator. {advice}")
     return kind.save(store, replace(item, disabled_at=store.now()))

@@ -11,11 +11,11 @@ from fastapi.responses import FileResponse, JSONResponse, Response, StreamingRes
 from starlette.staticfiles import StaticFiles
 
 from airflow_provider_tallyfy.sandbox.access import TOKEN
+from airflow_provider_tallyfy.sandbox.dependencies import SandboxStore
 from airflow_provider_tallyfy.sandbox.errors import not_found
-from airflow_provider_tallyfy.sandbox.routes.dependencies import SandboxStore
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
 
-_DIRECTORY = Path(__file__).parent.parent / "page"
+_DIRECTORY = Path(__file__).parent / "page"
 _RETRY_MILLISECONDS = 1000
 _KEEP_ALIVE_SECONDS = 15
 

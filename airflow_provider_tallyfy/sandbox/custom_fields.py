@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
+import fastapi
 from fastapi import Depends, Response
 
-from airflow_provider_tallyfy.sandbox import listing, schemas, serializers
+from airflow_provider_tallyfy.sandbox import dependencies, listing
+from airflow_provider_tallyfy.sandbox.dependencies import Body, Map, SandboxStore, Subject
 from airflow_provider_tallyfy.sandbox.errors import invalid
 from airflow_provider_tallyfy.sandbox.model import CustomFieldKey, Run, Task
-from airflow_provider_tallyfy.sandbox.routes import dependencies
-from airflow_provider_tallyfy.sandbox.routes.dependencies import SandboxStore, Subject
-from airflow_provider_tallyfy.sandbox.serializers import JSON
+from airflow_provider_tallyfy.sandbox.serializers import JSON, custom_field_key
 from airflow_provider_tallyfy.sandbox.store import Store
+from airflow_provider_tallyfy.sandbox.writes import Writable
 
 router = dependencies.organization_router()
 _OF_RUN, _OF_TASK = "/runs/{run_id}/custom-fields", "/runs/{run_id}/tasks/{task_id}/custom-fields"
@@ -32,25 +33,13 @@ async def _key(store: SandboxStore, subject: Subject, key: str) -> str:
 
 
 Key = Annotated[str, Depends(_key)]
+Values = Annotated[Map[Any], fastapi.Body(embed=True)]
+_KEY = Writable(
+    CustomFieldKey, "key applies_to field_type is_required is_active", required="key applies_to field_type"
+)
 
 
-class DefineKey(schemas.Body):
-    """``POST …/custom-field-keys``."""
-
-    key: schemas.Text
-    applies_to: Literal["process", "task"]
-    field_type: Literal["text", "textarea", "number", "boolean", "date", "email", "url"]
-    is_required: bool = False
-    is_active: bool = True
-
-
-class SetValues(schemas.Body):
-    """``PUT …/custom-fields``."""
-
-    custom_fields: schemas.Values
-
-
-class SetValue(schemas.Body):
+class SetValue(Body):
     """``PATCH …/custom-fields/{key}``."""
 
     value: Any
@@ -61,18 +50,18 @@ async def list_keys(store: SandboxStore, query: listing.Pages) -> Response:
     """List the keys."""
     applies_to = query.given("applies_to")
     found = [key for key in store.custom_field_keys.values() if applies_to in (None, key.applies_to)]
-    return query.answer(found, serializers.custom_field_key)
+    return query.answer(found, custom_field_key)
 
 
 @router.post("/custom-field-keys", status_code=201, dependencies=dependencies.ADMIN)
-async def define_key(store: SandboxStore, body: DefineKey) -> JSON:
+async def define_key(store: SandboxStore, given: dependencies.Given) -> JSON:
     """Define a key; only an admin can."""
-    known = {(key.key, key.applies_to) for key in store.custom_field_keys.values()}
-    if (body.key, body.applies_to) in known:
+    key = _KEY.create(given, id=store.new_id(), created_at=store.now())
+    known = {(each.key, each.applies_to) for each in store.custom_field_keys.values()}
+    if (key.key, key.applies_to) in known:
         raise invalid({"key": ["The key has already been taken."]})
-    key = CustomFieldKey(id=store.new_id(), created_at=store.now(), **dict(body))
     store.custom_field_keys[key.id] = key
-    return serializers.custom_field_key(key)
+    return custom_field_key(key)
 
 
 @router.get(_OF_RUN)
@@ -84,18 +73,18 @@ async def show_values(subject: Subject) -> JSON:
 
 @router.put(_OF_RUN)
 @router.put(_OF_TASK)
-async def replace_values(store: SandboxStore, subject: Subject, body: SetValues) -> JSON:
+async def replace_values(store: SandboxStore, subject: Subject, custom_fields: Values) -> JSON:
     """Replace all values of a run or task."""
-    keys, given = _keys(store, subject), body.custom_fields
-    errors = {name: ["The key is unknown."] for name in given.keys() - keys.keys()}
+    keys = _keys(store, subject)
+    errors = {name: ["The key is unknown."] for name in custom_fields.keys() - keys.keys()}
     errors |= {
         name: [f"{name} is required"]
         for name, key in keys.items()
-        if key.is_required and given.get(name) in (None, "")
+        if key.is_required and custom_fields.get(name) in (None, "")
     }
     if errors:
         raise invalid({f"custom_fields.{name}": messages for name, messages in errors.items()})
-    return _change(store, subject, given)
+    return _change(store, subject, custom_fields)
 
 
 @router.patch(f"{_OF_RUN}/{{key}}")

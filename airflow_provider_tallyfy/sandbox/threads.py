@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-from airflow_provider_tallyfy.sandbox import schemas, serializers, tasks
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
-from airflow_provider_tallyfy.sandbox.model import CommentState, Run, Task, Thread, ThreadLabel
-from airflow_provider_tallyfy.sandbox.routes import dependencies
-from airflow_provider_tallyfy.sandbox.routes.dependencies import (
+from airflow_provider_tallyfy.sandbox import dependencies, tasks
+from airflow_provider_tallyfy.sandbox.dependencies import (
     NO_CONTENT,
-    Member,
+    Body,
+    Caller,
     SandboxStore,
     Subject,
-    ThisTask,
+    Text,
 )
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
+from airflow_provider_tallyfy.sandbox.model import CommentState, Member, Run, Task, Thread, ThreadLabel
 from airflow_provider_tallyfy.sandbox.serializers import JSON
+from airflow_provider_tallyfy.sandbox.serializers import thread as shown
 from airflow_provider_tallyfy.sandbox.store import Store
 
 router = dependencies.organization_router()
 
 
+class WriteComment(Body):
+    """``POST …/comment`` and ``…/problem``, ``PUT …/comment/{thread}``."""
+
+    content: Text
+    label: ThreadLabel = "comment"
+    state: CommentState | None = None
+    sent_to: tuple[int, ...] = ()
+
+
+class ResolveIssue(Body):
+    """``POST …/resolved-threads``."""
+
+    thread_id: Text
+    content: Text
+    state: CommentState | None = None
+
+
 @router.post("/tasks/{task_id}/bot-comment", status_code=201)
 @router.post("/tasks/{task_id}/comment", status_code=201)
 @router.post("/runs/{run_id}/comment", status_code=201)
-async def comment(store: SandboxStore, caller: Member, subject: Subject, body: schemas.WriteComment) -> JSON:
+async def comment(store: SandboxStore, caller: Caller, subject: Subject, body: WriteComment) -> JSON:
     """Comment; the label ``problem`` reports an issue."""
-    return serializers.thread(_comment(store, caller, subject, **dict(body)))
+    return shown(_comment(store, caller, subject, **dict(body)))
 
 
 @router.put("/tasks/{task_id}/comment/{thread_id}")
 async def edit_comment(
-    store: SandboxStore, caller: Member, task: ThisTask, thread_id: str, body: schemas.WriteComment
+    store: SandboxStore, caller: Caller, task: dependencies.ThisTask, thread_id: str, body: WriteComment
 ) -> JSON:
     """Change the text of the caller's own comment, and its state if one is given."""
     thread = _find(task, thread_id)
@@ -38,11 +56,13 @@ async def edit_comment(
     thread.content, thread.updated_at = body.content, store.now()
     thread.state = body.state or thread.state
     store.changed(task)
-    return serializers.thread(thread)
+    return shown(thread)
 
 
 @router.delete("/tasks/{task_id}/comment/{thread_id}", **NO_CONTENT)
-async def delete_comment(store: SandboxStore, caller: Member, task: ThisTask, thread_id: str) -> None:
+async def delete_comment(
+    store: SandboxStore, caller: Caller, task: dependencies.ThisTask, thread_id: str
+) -> None:
     """Delete a comment."""
     task.threads.remove(_find(task, thread_id))
     store.record("comment-deleted", task, caller.id, "Deleted a comment")
@@ -51,19 +71,15 @@ async def delete_comment(store: SandboxStore, caller: Member, task: ThisTask, th
 
 @router.post("/tasks/{task_id}/problem", status_code=201)
 @router.post("/runs/{run_id}/problem", status_code=201)
-async def report_issue(
-    store: SandboxStore, caller: Member, subject: Subject, body: schemas.WriteComment
-) -> JSON:
+async def report_issue(store: SandboxStore, caller: Caller, subject: Subject, body: WriteComment) -> JSON:
     """Report an issue: the task, or each task of the run, cannot be completed until it is resolved."""
     thread = _comment(store, caller, subject, body.content, label="problem")
-    return serializers.thread(thread)
+    return shown(thread)
 
 
 @router.post("/tasks/{task_id}/resolved-threads", status_code=201)
 @router.post("/runs/{run_id}/resolved-threads", status_code=201)
-async def resolve_issue(
-    store: SandboxStore, caller: Member, subject: Subject, body: schemas.ResolveIssue
-) -> JSON:
+async def resolve_issue(store: SandboxStore, caller: Caller, subject: Subject, body: ResolveIssue) -> JSON:
     """Resolve an open issue with a comment."""
     issue = _find(subject, body.thread_id)
     if not issue.is_open_issue:
@@ -73,7 +89,7 @@ async def resolve_issue(
     issue.updated_at = store.now()
     store.record("issue-resolved", subject, caller.id, body.content, text=body.content)
     store.changed(subject)
-    return serializers.thread(answer)
+    return shown(answer)
 
 
 def _comment(
