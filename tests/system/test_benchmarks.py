@@ -1,4 +1,4 @@
-"""The smallest cases of the benchmarks, so that they still work when they are wanted."""
+"""The smallest cases of the benchmarks, to find out if they break."""
 
 from __future__ import annotations
 
