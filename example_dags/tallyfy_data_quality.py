@@ -38,7 +38,7 @@ def tallyfy_data_quality() -> None:
         run_id=ask.output["id"],
         task="decide_on_rows",
         deferrable=True,
-        poke_interval=timedelta(seconds=5),  # a minute does where people take days
+        poke_interval=timedelta(seconds=5),  # a minute is enough if people take days
         timeout=timedelta(days=7),
     )
 

@@ -56,7 +56,7 @@ def tallyfy_onboarding() -> None:
         task_id="wait",
         target_statuses=("complete",),
         deferrable=True,
-        poke_interval=timedelta(seconds=5),  # a minute does where people take days
+        poke_interval=timedelta(seconds=5),  # a minute is enough if people take days
         timeout=timedelta(days=60),
     ).expand_kwargs(launch.output.map(lambda run: {"run_id": run["id"]}))
 

@@ -45,10 +45,10 @@ def tallyfy_release_gate() -> None:
             task_id="{{ tallyfy.task_id }}",
             content="{{ 'Reminder: ' if tallyfy.reminder }}Version {{ params.version }} waits for your decision.",
         ),
-        remind_every=timedelta(seconds=5),  # a day does where people take days
+        remind_every=timedelta(seconds=5),  # a day is enough if people take days
         max_reminders=5,
         deferrable=True,
-        poke_interval=timedelta(seconds=5),  # a minute does where people take days
+        poke_interval=timedelta(seconds=5),  # a minute is enough if people take days
         timeout=timedelta(days=30),
     )
 

@@ -35,7 +35,7 @@ def tallyfy_wait_for_next_task() -> None:
         run_id="{{ params.run_id }}",
         from_task=read_run.output["next_task"],
         deferrable=True,
-        poke_interval=timedelta(seconds=5),  # a minute does where people take days
+        poke_interval=timedelta(seconds=5),  # a minute is enough if people take days
         timeout=timedelta(days=30),
     )
 

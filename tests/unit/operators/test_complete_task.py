@@ -5,7 +5,7 @@ from airflow_provider_tallyfy.operators.tallyfy import TallyfyCompleteTaskOperat
 RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
 
 
-def test_a_task_whose_id_is_a_number_and_whose_answers_stand_in_field_value(connection, requests_mock):
+def test_numeric_id_and_answers_in_field_value(connection, requests_mock):
     form = {
         "data": [{"id": 5, "label": "Notes", "field_type": "text", "required": True, "field_value": "Done"}]
     }
