@@ -140,7 +140,7 @@ class Completer:
 
     def _find(self) -> dict[str, Any]:
         """Return the task that has the name; reads of a run that was just launched may lag."""
-        wanted, name = self._wanted, tasks.task_name(self._wanted.task)
+        wanted, name = self._wanted, self._wanted.task
         for pause in (*attempts.READ_LAG_PAUSES, None):
             try:
                 return self._read(tasks.get_task(self._hook.get_tasks(wanted.run_id), name))

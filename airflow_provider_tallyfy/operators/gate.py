@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     XCOM_RETURN_KEY,
@@ -34,6 +34,7 @@ from airflow_provider_tallyfy.operators.gate_notifiers import GateNotifiers, pac
 from airflow_provider_tallyfy.protocol.approvers import check_approvers
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.tasks import find_task, is_completed
+from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.sensors.start_in_triggerer import NeedsWorkerError
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, was_rescheduled
@@ -212,6 +213,8 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
     def _decide(
         self, context: Context, wait: Callable[[], dict[str, Any]], *, begins: bool = False
     ) -> dict[str, Any]:
+        with fail_on_bad_input():
+            self.run_id = identifier(self.run_id, "run_id")
         downstream = DownstreamSkipper(self, context)
         downstream.check()
         if self.approvers is None and (self._has_approvers or downstream.is_expanded_with("approvers")):
@@ -264,7 +267,7 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
             task = self._gate_notifiers.without_comments(task, context)
         decision = describe_decision(task, self.run_id, self.hook, self.log, _try_number(context))
         if problem is not None:
-            self._fail(
+            raise self._fail(
                 context,
                 decision,
                 f"The decision does not count: {problem}. Reopen the task in Tallyfy, let it be decided as it should "
@@ -282,16 +285,16 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
         self.log.info("%s", format_decision(decision))
         self.log.info("%s", format_audit_line(decision, context, effect))
 
-    def _fail(self, context: Context, decision: dict[str, Any], reason: str) -> NoReturn:
-        """Fail without retries because of a decision; the result is pushed all the same."""
+    def _fail(self, context: Context, decision: dict[str, Any], reason: str) -> AirflowFailException:
+        """Log the decision, push the result, and return what fails the task without retries."""
         self._log_decision(context, decision, "failed")
         self._push_result(context, decision)
-        raise AirflowFailException(reason)
+        return AirflowFailException(reason)
 
-    def _skip(self, context: Context, decision: dict[str, Any]) -> NoReturn:
-        """Skip the task because of a decision that was logged; the result is pushed all the same."""
+    def _skip(self, context: Context, decision: dict[str, Any]) -> AirflowSkipException:
+        """Push the result, and return what skips the task."""
         self._push_result(context, decision)
-        raise AirflowSkipException(format_decision(decision))
+        return AirflowSkipException(format_decision(decision))
 
     def _push_result(self, context: Context, decision: dict[str, Any]) -> None:
         """Push what the task would return, since it ends by an exception."""
@@ -354,7 +357,7 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
             return self._act(context, downstream, decision)
         self._log_decision(context, decision, "closed")
         downstream.close()
-        self._skip(context, decision)
+        raise self._skip(context, decision)
 
 
 def _try_number(context: Context) -> int | None:

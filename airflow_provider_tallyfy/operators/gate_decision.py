@@ -124,7 +124,8 @@ def _is_same_completion(task: Mapping[str, Any], shown: Mapping[str, Any]) -> bo
         task.get("completed_at")
     ):
         return False
-    return not is_approval(shown) or decision(shown) is task["is_approved"]
+    may_be_approval = is_approval(shown) or not shown.get("task_type")
+    return not may_be_approval or decision(shown) is task["is_approved"]
 
 
 def describe_decision(

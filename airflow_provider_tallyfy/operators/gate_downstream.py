@@ -139,8 +139,8 @@ class Downstream:
     def _find_problem_of_mapped_branch(self, task: Any, name: str) -> str | None:
         if self.is_mapped and not _in_same_mapped_group(self.gate, task):
             return (
-                f"{name}, but not in its mapped task group, whose instances may choose different branches. Put the task "
-                "into the group."
+                f"{name}, but not in its mapped task group, whose instances may choose different branches. Put the "
+                "task into the group."
             )
         if not self.is_mapped and _is_mapped(task) and not FINDS_SKIPS_OF_UNMAPPED_TASKS:
             return (
@@ -242,9 +242,10 @@ class DownstreamSkipper:
         """Tell whether the operator is an instance of one that is mapped over an argument."""
         gate = self._downstream.gate
         mapped = gate.dag.task_dict.get(gate.task_id) if gate.has_dag() else None
-        return isinstance(getattr(getattr(mapped, "expand_input", None), "value", None), Mapping) and (
-            name in mapped.expand_input.value
-        )
+        if not isinstance(mapped, MappedOperator) or name in mapped.partial_kwargs:
+            return False
+        # Only Airflow's own record distinguishes an argument that is None from one that is not given.
+        return name in self._operator._BaseOperator__init_kwargs
 
     def close(self) -> None:
         """Skip what is downstream, now and when it is cleared alone."""

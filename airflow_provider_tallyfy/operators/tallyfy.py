@@ -28,6 +28,8 @@ from airflow_provider_tallyfy.operators.gate_decision import format_decision
 from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.scalars import parse_bool
+from airflow_provider_tallyfy.protocol.tasks import task_name
+from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyRunSensor
 from airflow_provider_tallyfy.version_compat import with_outputs_pushed
 from airflow_provider_tallyfy.waiting import messages
@@ -185,9 +187,10 @@ class TallyfyLaunchRunOperator(TallyfyOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Launch the run, unless an earlier try did, and return it."""
         mark = launch_mark(context, self.task_id, is_of_every_try=self.on_retry == "adopt")
-        launcher = Launcher(self.hook, self, mark, self.log)
         with fail_on_bad_input():
             self._check_wait()
+            self.checklist_id = identifier(self.checklist_id, "checklist_id")
+            launcher = Launcher(self.hook, self, mark, self.log)
             launched = launcher.launch_once(
                 AttemptStore.of_launch(context, self.checklist_id, mark, self.log)
             )
@@ -210,7 +213,7 @@ class TallyfyLaunchRunOperator(TallyfyOperator):
             is_valid = is_number(getattr(self, name)) and 0 < getattr(self, name) < _MAX_SECONDS
             check_argument(self, name, is_valid, "a number of seconds above 0")
 
-    def _wait(self, context: Context, run_id: str) -> dict[str, Any]:
+    def _wait(self, context: Context, run_id: str) -> Any:
         """Wait as a sensor does until the run is complete, here or in the triggerer, and return it."""
         sensor = self._sensor(run_id)
         ends_at = time.time() + self.timeout
@@ -218,7 +221,7 @@ class TallyfyLaunchRunOperator(TallyfyOperator):
             if (left := ends_at - time.time()) <= 0:
                 raise AirflowSensorTimeout(f"Run {run_id} was not complete after {self.timeout:g} seconds.")
             time.sleep(min(self.poke_interval, left))
-        run: dict[str, Any] = polled.xcom_value
+        run: Any = polled.xcom_value
         return run
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -302,13 +305,13 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
         with fail_on_bad_input():
             completion = Completion(
                 run_id=self.run_id,
-                task=self.task,
+                task=task_name(self.task),
                 form_fields=self.form_fields,
                 is_approved=parse_bool(self.is_approved, "is_approved"),
                 override_user=self.override_user,
             )
             push_run_url(context, self.hook.run_url(self.run_id))
-            store = AttemptStore.of_completion(context, self.run_id, self.task, self.log)
+            store = AttemptStore.of_completion(context, self.run_id, completion.task, self.log)
             try:
                 task = Completer(self.hook, completion, store, self.log).complete_once()
             except ConflictingDecisionError as error:
@@ -379,7 +382,7 @@ class TallyfyApiOperator(TallyfyOperator):
         return self.hook.request(self.method, self.endpoint, params=self.query, json=self.json)
 
     def _all_items(self) -> list[dict[str, Any]]:
-        if self.method.upper() != "GET" or self.json is not None:
+        if str(self.method).upper() != "GET" or self.json is not None:
             raise AirflowFailException(
                 "paginate is only for GET without a body, since it asks for page after page."
             )
@@ -458,11 +461,11 @@ class TallyfyApprovalOperator(GateOperator):
             downstream.open()
             return with_outputs_pushed(self, context, decision)
         if self.fail_on_reject:
-            self._fail(context, decision, format_decision(decision))
+            raise self._fail(context, decision, format_decision(decision))
         self._log_decision(context, decision, "closed")
         downstream.close()
         if downstream.skips_gate:
-            self._skip(context, decision)
+            raise self._skip(context, decision)
         return with_outputs_pushed(self, context, decision)
 
 
@@ -538,7 +541,8 @@ class TallyfyBranchOperator(GateOperator):
         try:
             followed = choose_branches(self.branches, decision, self.field)
         except LookupError as error:
-            self._fail(context, decision, f"{error.args[0]} ({format_decision(decision)})")
+            reason = f"{error.args[0]} ({format_decision(decision)})"
+            raise self._fail(context, decision, reason) from None
         decision = {**decision, "branches": followed}
         self._log_decision(context, decision, "branch")
         downstream.follow(followed)

@@ -18,6 +18,7 @@ RUN_IDS = ["{{ params.run_ids[0] }}", "{{ params.run_ids[1] }}"]
 REJECTED = RUN_IDS[0]
 OF_MAP_INDEX = "{{ params.run_ids[ti.map_index] }}"
 TWICE = [0, 1]
+Build = Callable[[], object]
 
 
 class Work(BaseOperator):
@@ -50,7 +51,7 @@ class Shape:
     """
 
     title: str
-    build: Callable[[], object]
+    build: Build
     states: dict[str, str]
     cleared: tuple[str, ...] = ()
     decide: bool = True
@@ -61,9 +62,7 @@ class Shape:
 SHAPES: dict[str, Shape] = {}
 
 
-def shape(
-    title: str, states: str = "", *cleared: str, **more: bool
-) -> Callable[[Callable[[], object]], Callable[[], object]]:
+def shape(title: str, states: str = "", *cleared: str, **more: bool) -> Callable[[Build], Build]:
     """
     Add a shape, by the name of the function that builds it.
 
@@ -79,7 +78,7 @@ def shape(
             else {task_id: found[0]}
         )
 
-    def add(build: Callable[[], object]) -> Callable[[], object]:
+    def add(build: Build) -> Build:
         SHAPES[build.__name__] = Shape(title, build, by_instance, cleared, **more)
         return build
 
@@ -482,7 +481,7 @@ def short_circuit(number: int) -> bool:
 
 
 #: How Airflow's own gate does in the shapes that its scheduler does not hold, with the instance that should be skipped.
-SHAPES_OF_AIRFLOWS_OWN: dict[str, tuple[str, Callable[[], object], str]] = {
+SHAPES_OF_AIRFLOWS_OWN: dict[str, tuple[str, Build, str]] = {
     "own_in_a_mapped_group": (
         "Airflow's `ShortCircuitOperator` → task, in a mapped task group",
         lambda: for_each(lambda number: short_circuit(number) >> work(number=number)),

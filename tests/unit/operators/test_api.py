@@ -79,7 +79,7 @@ def test_paginate_with_any_parameter_name(connection, requests_mock):
     assert requests_mock.last_request.qs.items() >= {"endpoint": ["a"], "self": ["b"]}.items()
 
 
-@pytest.mark.parametrize("more", [{"method": "POST"}, {"json": {}}])
+@pytest.mark.parametrize("more", [{"method": "POST"}, {"method": None}, {"json": {}}])
 def test_paginate_is_only_for_get(connection, requests_mock, more):
     with pytest.raises(AirflowFailException, match="only for GET"):
         call(endpoint="users", paginate=True, **more)
@@ -91,7 +91,10 @@ def test_paginate_is_only_for_get(connection, requests_mock, more):
     [
         {"endpoint": "../me"},
         {"endpoint": "runs?q=1"},
+        {"endpoint": None},
+        {"endpoint": ["runs"]},
         {"endpoint": "runs", "method": "FETCH"},
+        {"endpoint": "runs", "method": None},
         {"endpoint": "runs", "query": {"q": object()}},
         {"endpoint": "runs", "method": "POST", "json": float("nan")},
     ],
@@ -144,3 +147,10 @@ class TestQuery:
             "json",
             "tallyfy_conn_id",
         )
+
+
+@pytest.mark.parametrize("arguments", [{"paginate": "false"}, {"response_filter": "len"}], ids=str)
+def test_arguments_of_other_types_are_refused(arguments):
+    [name] = arguments
+    with pytest.raises(ValueError, match=f"Task 'call': {name} must be "):
+        call(endpoint="runs", **arguments)

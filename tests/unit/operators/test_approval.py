@@ -212,6 +212,24 @@ def test_hidden_task_opens_with_on_skipped_succeed(tallyfy, context, skipped):
     assert (result["is_approved"], result["decided_by"], skipped) == (None, None, [])
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"fail_on_reject": "false"},
+        {"ignore_downstream_trigger_rules": None},
+        {"require_comment": "no"},
+        {"deferrable": 0},
+        {"on_timeout": None},
+        {"on_timeout": ["fail"]},
+    ],
+    ids=str,
+)
+def test_arguments_of_other_types_are_refused(context, arguments):
+    [name] = arguments
+    with pytest.raises(ValueError, match=f"Task 'gate': {name} must be "):
+        gate(context, **arguments)
+
+
 class TestWhoDecided:
     def test_name_of_a_member_is_read(self, tallyfy, context, requests_mock):
         tallyfy.polls(decided(True, completer_id=7))
@@ -233,6 +251,10 @@ class TestWhoDecided:
         tallyfy.polls(decided(True, completer_id=7))
         assert gate(context).execute(context)["decided_by"]["id"] == 7
         assert "s3cret" not in caplog.text
+
+    def test_id_of_a_guest_is_not_taken_for_one_of_a_member(self, tallyfy, context):
+        tallyfy.polls(decided(True, completer_id=None, completer_guest_id=1002))
+        assert gate(context).execute(context)["decided_by"] == {"id": 1002, "name": None, "email": None}
 
     def test_guest_has_an_email_address(self, tallyfy, context):
         tallyfy.polls(decided(True, completer_id=None, completer_guest="client@example.org"))

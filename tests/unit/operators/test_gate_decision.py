@@ -130,9 +130,10 @@ class TestApprovers:
             gate(approvers="ben@example.com").execute(context)
         assert not isinstance(raised.value, AirflowFailException)
 
-    def test_task_decided_again_does_not_open_the_gate(self, tallyfy, gate, context):
+    @pytest.mark.parametrize("task_type", ["approval", None])
+    def test_task_decided_again_does_not_open_the_gate(self, tallyfy, gate, context, task_type):
         tallyfy.polls(decided(is_approved=True))
-        tallyfy.reads(decided(is_approved=False))
+        tallyfy.reads(decided(is_approved=False, task_type=task_type))
         with pytest.raises(AirflowException, match="completed again"):
             gate(approvers="ben@example.com").execute(context)
 
@@ -159,9 +160,21 @@ class TestApprovers:
             gate(approvers=["Managres"]).execute(context)
         assert "/runs/" not in "".join(each.path for each in requests_mock.request_history)
 
-    def test_outage_at_the_beginning_does_not_end_the_wait(self, tallyfy, gate, context, requests_mock):
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"exc": requests.ConnectionError},
+            {"status_code": 503},
+            {"status_code": 429, "json": {"message": "Too many."}, "headers": {"Retry-After": "3600"}},
+            {"status_code": 403, "text": "<html>Blocked</html>"},
+        ],
+        ids=["connection error", "503", "429", "firewall"],
+    )
+    def test_outage_at_the_beginning_does_not_end_the_wait(
+        self, tallyfy, gate, context, requests_mock, answer
+    ):
         tallyfy.polls(OPEN)
-        requests_mock.get(f"{API}/groups", exc=requests.ConnectionError)
+        requests_mock.get(f"{API}/groups", **answer)
         with pytest.raises(TaskDeferred):
             gate(approvers=["Managers"], deferrable=True).execute(context)
 
@@ -196,16 +209,37 @@ class TestApprovers:
         with pytest.raises(AirflowFailException, match="approvers is None"):
             resume(approval, context, decided())
 
-    def test_approvers_expanded_to_none_let_no_one_decide(self, tallyfy, context):
+    @pytest.mark.parametrize(
+        "expand",
+        [
+            lambda partial: partial.expand(approvers=[["ben@example.com"], None]),
+            lambda partial: partial.expand_kwargs([{"approvers": ["ben@example.com"]}, {"approvers": None}]),
+            lambda partial: partial.expand_kwargs(BaseOperator(task_id="other").output),
+        ],
+        ids=["expand", "expand_kwargs", "expand_kwargs with an output"],
+    )
+    def test_approvers_expanded_to_none_let_no_one_decide(self, tallyfy, context, expand):
         tallyfy.polls(decided())
         with DAG("d", schedule=None):
-            mapped = TallyfyApprovalOperator.partial(task_id="gate", run_id="r1", task="approve").expand(
-                approvers=[["ben@example.com"], None]
-            )
-        approval = mapped.unmap({"approvers": None})
-        context["task"] = approval
+            mapped = expand(TallyfyApprovalOperator.partial(task_id="gate", run_id="r1", task="approve"))
+        context["task"] = approval = mapped.unmap({"approvers": None})
         with pytest.raises(AirflowFailException, match="approvers is None"):
             approval.execute(context)
+
+    def test_mapped_gate_without_approvers(self, tallyfy, context):
+        tallyfy.polls(decided())
+        with DAG("d", schedule=None):
+            partial = TallyfyApprovalOperator.partial(task_id="gate", task="approve", approvers=None)
+            mapped = partial.expand_kwargs([{"run_id": "r1"}])
+        context["task"] = approval = mapped.unmap({"run_id": "r1"})
+        assert approval.execute(context)["is_approved"] is True
+
+    def test_run_id_may_be_a_number(self, tallyfy, gate, context, requests_mock):
+        run = {"id": "17", "status": "active", "tasks": {"data": [decided()]}}
+        requests_mock.get(f"{API}/runs/17", json={"data": run})
+        requests_mock.get(f"{API}/runs/17/tasks/t1", json={"data": decided()})
+        result = gate(approvers="ben@example.com", run_id=17, timeout=0).execute(context)
+        assert (result["run_id"], result["is_approved"]) == ("17", True)
 
     def test_without_approvers_the_task_is_not_read_again(self, tallyfy, gate, context, requests_mock):
         tallyfy.polls(decided())
@@ -234,21 +268,25 @@ class TestComment:
         ],
     )
     @pytest.mark.parametrize("is_approved", [True, False])
-    def test_decision_without_comment_of_the_completer_does_not_count(
-        self, tallyfy, gate, context, threads, is_approved
-    ):
+    def test_decision_without_comment_does_not_count(self, tallyfy, gate, context, threads, is_approved):
         tallyfy.polls(decided(is_approved, threads={"data": threads}))
         with pytest.raises(AirflowFailException, match="wrote no comment, which is required"):
             gate(require_comment=True).execute(context)
 
     @pytest.mark.parametrize(
-        "written", ["Decide: Approve", "Reminder 3: Approve", "<p>Reminder 3: Approve</p>"]
+        "written",
+        [
+            "Decide: Approve & go",
+            "Reminder 3: Approve & go",
+            "<p>Reminder 3: Approve &amp; go</p>",
+            "Reminder&nbsp;3:<br>Approve <b>&amp;</b> go",
+        ],
     )
     @pytest.mark.parametrize("approvers", [None, "ben@example.com"])
     def test_comments_of_notifiers_do_not_count(self, tallyfy, gate, context, written, approvers):
         notifier = TallyfyCommentNotifier(
             task_id="t1",
-            content="{{ 'Reminder ' ~ tallyfy.reminder if tallyfy.reminder else 'Decide' }}: {{ tallyfy.title }} ",
+            content="{{ 'Reminder ' ~ tallyfy.reminder if tallyfy.reminder else 'Decide' }}: {{ tallyfy.title }} & go ",
         )
         notified = {"notifiers": [notifier, print], "remind_every": 60, "approvers": approvers}
         notice = COMMENT | {"content": written, "created_at": "2026-01-05T00:00:00Z"}

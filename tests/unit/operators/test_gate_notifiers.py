@@ -18,7 +18,7 @@ from airflow_provider_tallyfy.operators import gate_notifiers
 from airflow_provider_tallyfy.operators.gate_notifiers import pack_notifier
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
-from tests.support.gates import OPEN, decided
+from tests.support.gates import API, OPEN, decided
 
 DONE = decided()
 
@@ -155,9 +155,10 @@ class TestOnce:
             approval = gate(notifiers=Recorder(), deferrable=True, start_from_trigger=True)
         assert approval.start_from_trigger is False
 
-    def test_notifier_that_cannot_be_called_is_refused(self, gate):
-        with pytest.raises(ValueError, match="notifiers must be"):
-            gate(notifiers=["slack"])
+    @pytest.mark.parametrize("notifiers", [["slack"], 5, "slack", TallyfyCommentNotifier, [Recorder]])
+    def test_anything_else_is_refused(self, gate, notifiers):
+        with pytest.raises(ValueError, match="Task 'gate': notifiers must be"):
+            gate(notifiers=notifiers)
 
 
 class TestReminders:
@@ -167,6 +168,16 @@ class TestReminders:
             clock.now += seconds
             approval.poke(context)
         assert [call.split()[1] for call in calls] == ["0", "1", "2"]
+
+    def test_task_is_read_again_after_an_outage(self, polls, gate, context, clock, requests_mock):
+        seen = []
+        requests_mock.get(f"{API}/runs/r1/tasks", status_code=503)
+        approval = gate(notifiers=lambda context: seen.append(context["tallyfy"]["task_id"]), remind_every=60)
+        approval.poke(context)
+        requests_mock.get(f"{API}/runs/r1/tasks", json={"data": [OPEN]})
+        clock.now += 60
+        approval.poke(context)
+        assert seen == [None, "t1"]
 
     def test_missed_reminder_is_left_out(self, polls, gate, context, calls, clock):
         approval = gate(notifiers=Recorder(), remind_every=60)
@@ -222,6 +233,15 @@ class TestReminders:
                 "url": URL,
             },
         }
+
+    def test_odd_title_is_sanitized_for_the_trigger(self, polls, gate, context, clock):
+        polls(OPEN | {"title": "a\0b \ud83d", "deadline": 2**70})
+        notifier = TallyfyCommentNotifier(task_id="t1", content="{{ tallyfy.title }}")
+        with pytest.raises(TaskDeferred) as deferral:
+            gate(notifiers=notifier, deferrable=True, remind_every=60).execute(context)
+        reminders = deferral.value.trigger.reminders
+        assert (reminders["subject"]["title"], reminders["subject"]["deadline"]) == ("a?b ?", str(2**70))
+        assert reminders["notifiers"][0]["arguments"]["content"] == "a?b ?"
 
     def test_template_error_does_not_prevent_the_deferral(self, polls, gate, context, clock):
         notifier = TallyfyCommentNotifier(task_id="t1", content="{{ 1 / 0 }}")

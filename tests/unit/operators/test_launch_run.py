@@ -638,8 +638,27 @@ class TestRefused:
         [body] = sent(tallyfy)
         assert body["roles"] == {"role1": {"users": [1001], "guests": [], "groups": []}}
 
+    @pytest.mark.parametrize("value", [None, "", ["c1"], {"id": "c1"}, RUN_AFTER, True, object()])
+    def test_checklist_id_of_another_type(self, tallyfy, context, value):
+        launch = operator()
+        launch.checklist_id = value  # as a template may render it
+        with pytest.raises(AirflowFailException, match="checklist_id must be a Tallyfy id"):
+            launch.execute(context)
+        assert tallyfy.request_history == []
+        assert context["task_state_store"].kept == {}
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"wait_for_completion": "yes"}, {"deferrable": None}, {"on_retry": None}],
+        ids=str,
+    )
+    def test_arguments_of_other_types_are_refused(self, arguments):
+        [name] = arguments
+        with pytest.raises(ValueError, match=f"Task 'launch': {name} must be "):
+            operator(**arguments)
+
     @pytest.mark.parametrize("name", ["poke_interval", "timeout"])
-    @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), 1e300, timedelta(0), timedelta(-1)])
+    @pytest.mark.parametrize("value", [0, -1, True, "60", float("inf"), float("nan"), 1e300, timedelta(-1)])
     def test_invalid_poke_interval_and_timeout(self, tallyfy, context, name, value):
         with pytest.raises(ValueError, match=f"{name} must be a number of seconds above 0"):
             operator(wait_for_completion=True, **{name: value})
