@@ -12,11 +12,11 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from copy import copy
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseNotifier
 
+from airflow_provider_tallyfy.protocol.completion import without_comments
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.version_compat import never_expire, task_state_store, was_rescheduled
 
@@ -30,13 +30,13 @@ CONTEXT_KEY = "tallyfy"
 _STORE_KEY = "tallyfy_notified"
 
 
-class Notices:
+class GateNotifiers:
     """
     Calls the notifiers of one gate.
 
     :param notifiers: each is called with the context.
-    :param wait_for: the run and the task as the gate was given them; a task that is cleared may wait for others.
-    :param describe: returns what notifiers are to know of the task, as plain JSON; called once, if it is needed.
+    :param describe: returns what notifiers find under :data:`CONTEXT_KEY`, as plain JSON: of a task that is given, or
+        of the gate's task as it can be read now.
     :param remind_every: seconds between two reminders; ``None`` for no reminders.
     :param max_reminders: how many there are at most.
     :param log: the task's.
@@ -45,23 +45,18 @@ class Notices:
     def __init__(
         self,
         notifiers: Sequence[Callable[[Any], object]],
-        wait_for: tuple[str, str],
-        describe: Callable[[], dict[str, Any]],
+        describe: Callable[..., dict[str, Any]],
         remind_every: float | None,
         max_reminders: int,
         log: Log,
     ) -> None:
         self._notifiers = notifiers
-        self._wait_for = wait_for
         self._describe = describe
         self._remind_every = remind_every
         self._max_reminders = max_reminders
         self._log = log
+        self._subject: dict[str, Any] = {}
         self._record: dict[str, Any] | None = None
-
-    @cached_property
-    def _subject(self) -> dict[str, Any]:
-        return self._describe()
 
     def notify(self, context: Context) -> None:
         """
@@ -69,6 +64,8 @@ class Notices:
 
         No error of theirs ends the wait. A worker that dies in the middle does not call them again.
         """
+        if not self._notifiers:
+            return
         if self._record is None:
             self._record = self._recall(context)
         if self._record is None:
@@ -82,7 +79,8 @@ class Notices:
         """Return the reminders that are left as plain JSON, for a trigger; ``None`` if there are none."""
         if self._remind_every is None or self._record is None:
             return None
-        context[CONTEXT_KEY] = {**self._subject, "reminder": 1}  # type: ignore[literal-required]
+        subject = self._read_subject()
+        context[CONTEXT_KEY] = {**subject, "reminder": 1}  # type: ignore[literal-required]
         return {
             "notifiers": [
                 packed for each in self._notifiers if _reminds(each) and (packed := self._pack(each, context))
@@ -90,21 +88,21 @@ class Notices:
             "began_at": self._record["began_at"],
             "every": self._remind_every,
             "at_most": self._max_reminders,
-            "subject": self._subject,
+            "subject": subject,
         }
 
-    def comments(self, context: Context, subject: dict[str, Any]) -> set[str]:
+    def without_comments(self, task: dict[str, Any], context: Context) -> dict[str, Any]:
         """
-        Return the comments in Tallyfy that the notifiers may have written during this wait.
+        Return a task without the comments that the notifiers wrote during this wait.
 
-        :param subject: what notifiers know of the task.
+        They are comments of the connection's user, who may be the one who decides.
         """
         from airflow_provider_tallyfy.notifications.tallyfy import TallyfyCommentNotifier
 
         texts = set()
-        for notifier in self._notifiers:
-            if not isinstance(notifier, TallyfyCommentNotifier):
-                continue
+        notifiers = [each for each in self._notifiers if isinstance(each, TallyfyCommentNotifier)]
+        subject = self._describe(task) if notifiers else {}
+        for notifier in notifiers:
             for reminder in range((self._max_reminders if self._remind_every else 0) + 1):
                 context[CONTEXT_KEY] = {**subject, "reminder": reminder}  # type: ignore[literal-required]
                 rendered = copy(notifier)
@@ -113,7 +111,13 @@ class Notices:
                 except Exception:  # noqa: BLE001, S112 (a template may raise anything, and then wrote nothing)
                     continue
                 texts.add(str(rendered.content).strip())
-        return texts - {""}
+        return without_comments(task, texts - {""}) if texts else task
+
+    def _read_subject(self) -> dict[str, Any]:
+        """Return what notifiers find of the task; it is read again if it could not be read before."""
+        if self._subject.get("task_id") is None:
+            self._subject = self._describe()
+        return self._subject
 
     def _due(self, now: float) -> int:
         if self._remind_every is None or self._record is None:
@@ -121,7 +125,7 @@ class Notices:
         return min(int((now - self._record["began_at"]) // self._remind_every), self._max_reminders)
 
     def _call(self, context: Context, reminder: int) -> None:
-        context[CONTEXT_KEY] = {**self._subject, "reminder": reminder}  # type: ignore[literal-required]
+        context[CONTEXT_KEY] = {**self._read_subject(), "reminder": reminder}  # type: ignore[literal-required]
         for notifier in self._notifiers:
             if reminder and not _reminds(notifier):
                 continue
@@ -154,8 +158,9 @@ class Notices:
             store.set(_STORE_KEY, kept, retention=never_expire())
 
     def _identity(self, context: Context) -> list[Any]:
-        """Return what tells this wait from that of a task instance before it was cleared, which adds tries to it."""
-        return [*self._wait_for, getattr(context.get("ti"), "max_tries", None)]
+        """Return the identity of this wait; a clear starts another one, and adds tries to the task instance."""
+        task: Any = context.get("task")  # a task that was cleared may wait for another one
+        return [task.run_id, task.task, getattr(context.get("ti"), "max_tries", None)]
 
 
 def pack_notifier(notifier: Any) -> dict[str, Any]:

@@ -14,14 +14,13 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_tallyfy.notifications.tallyfy import TallyfyCommentNotifier, TallyfyLaunchRunNotifier
-from airflow_provider_tallyfy.operators import notices
-from airflow_provider_tallyfy.operators.notices import pack_notifier
+from airflow_provider_tallyfy.operators import gate_notifiers
+from airflow_provider_tallyfy.operators.gate_notifiers import pack_notifier
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
+from tests.support.gates import API, OPEN, decided
 
-API = "https://tallyfy.test/api/organizations/acme"
-OPEN = {"id": "t1", "alias": "approve", "title": "Approve", "status": "active", "task_type": "approval"}
-DONE = OPEN | {"status": "completed", "completed_at": "2026-01-04T00:00:00Z", "is_approved": True}
+DONE = decided()
 
 
 class Clock:
@@ -58,21 +57,14 @@ def calls(monkeypatch):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(notices, "time", clock)
+    monkeypatch.setattr(gate_notifiers, "time", clock)
     return clock
 
 
 @pytest.fixture
-def polls(connection, requests_mock, monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
-
-    def answer(*tasks):
-        bodies = [{"data": {"id": "r1", "status": "active", "tasks": {"data": [task]}}} for task in tasks]
-        requests_mock.get(f"{API}/runs/r1", [{"json": body} for body in bodies])
-        requests_mock.get(f"{API}/runs/r1/tasks", json={"data": tasks[:1]})
-
-    answer(OPEN)
-    return answer
+def polls(tallyfy):
+    tallyfy.polls(OPEN)
+    return tallyfy.polls
 
 
 @pytest.fixture
@@ -95,22 +87,22 @@ URL = "https://go.tallyfy.com/acme/processes/r1"
 
 
 class TestOnce:
-    def test_a_deferred_gate_calls_them_when_it_begins_to_wait(self, polls, gate, context, calls):
+    def test_deferred_gate_calls_notifiers_when_the_wait_begins(self, polls, gate, context, calls):
         with pytest.raises(TaskDeferred):
             gate(notifiers=Recorder(), deferrable=True).execute(context)
         assert calls == [f"approve 0 {URL}"]
 
-    def test_not_if_it_was_decided_before(self, polls, gate, context, calls):
+    def test_task_decided_before_calls_none(self, polls, gate, context, calls):
         polls(DONE)
         gate(notifiers=[Recorder()], deferrable=True).execute(context)
         assert calls == []
 
-    def test_one_that_polls_in_a_worker_too(self, polls, gate, context, calls):
+    def test_gate_in_a_worker_calls_each_once(self, polls, gate, context, calls):
         polls(OPEN, OPEN, OPEN, DONE)
         gate(notifiers=[Recorder(), Recorder("two")], poke_interval=1).execute(context)
         assert calls == [f"approve 0 {URL}", "two"]
 
-    def test_a_retry_does_not_call_them_again(self, polls, gate, context, calls):
+    def test_retry_calls_none_again(self, polls, gate, context, calls):
         with pytest.raises(TaskDeferred):
             gate(notifiers=Recorder(), deferrable=True).execute(context)
         context["ti"].try_number = 2
@@ -118,13 +110,13 @@ class TestOnce:
             gate(notifiers=Recorder(), deferrable=True).execute(context)
         assert len(calls) == 1
 
-    def test_nor_does_a_reschedule(self, polls, gate, context, calls, monkeypatch):
+    def test_reschedule_calls_none_again(self, polls, gate, context, calls, monkeypatch):
         for was_rescheduled in (False, True):
-            monkeypatch.setattr(notices, "was_rescheduled", lambda _context, was=was_rescheduled: was)
+            monkeypatch.setattr(gate_notifiers, "was_rescheduled", lambda _context, was=was_rescheduled: was)
             assert not gate(notifiers=Recorder(), mode="reschedule").poke(context)
         assert len(calls) == 1
 
-    def test_a_task_that_was_cleared_calls_them_again(self, polls, gate, context, calls):
+    def test_cleared_task_calls_them_again(self, polls, gate, context, calls):
         for _ in range(2):
             with pytest.raises(TaskDeferred):
                 gate(notifiers=Recorder(), deferrable=True).execute(context)
@@ -132,25 +124,25 @@ class TestOnce:
         assert len(calls) == 2
 
     @pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="only Airflow 3.3 keeps it")
-    def test_a_retry_calls_them_if_the_first_try_did_not(self, polls, gate, context, calls):
+    def test_retry_calls_them_if_the_first_try_did_not(self, polls, gate, context, calls):
         context["ti"].try_number = 2
         with pytest.raises(TaskDeferred):
             gate(notifiers=Recorder(), deferrable=True).execute(context)
         assert len(calls) == 1
 
-    def test_one_that_fails_does_not_end_the_wait(self, polls, gate, context, calls):
+    def test_failing_notifier_does_not_end_the_wait(self, polls, gate, context, calls):
         with pytest.raises(TaskDeferred):
             gate(notifiers=[Recorder(fails=True), Recorder("two")], deferrable=True).execute(context)
         assert calls[-1] == "two"
 
-    def test_they_render_for_each_call(self, polls, gate, context, calls):
+    def test_notifier_is_rendered_for_each_call(self, polls, gate, context, calls):
         notifier = Recorder()
         for task in ("approve", "Approve"):
             with pytest.raises(TaskDeferred):
                 gate(notifiers=notifier, deferrable=True, task=task).execute(context)
         assert [call.split()[0] for call in calls] == ["approve", "Approve"]
 
-    def test_another_function_of_the_context_will_do(self, polls, gate, context):
+    def test_function_of_the_context_is_a_notifier(self, polls, gate, context):
         seen = []
         with pytest.raises(TaskDeferred):
             gate(notifiers=lambda context: seen.append(context["tallyfy"]["task"]), deferrable=True).execute(
@@ -158,25 +150,36 @@ class TestOnce:
             )
         assert seen == ["approve"]
 
-    def test_a_wait_that_is_to_begin_in_the_triggerer_begins_in_a_worker(self, gate):
+    def test_start_from_trigger_is_not_used_with_notifiers(self, gate):
         with pytest.warns(UserWarning, match="notifiers are called by a worker"):
             approval = gate(notifiers=Recorder(), deferrable=True, start_from_trigger=True)
         assert approval.start_from_trigger is False
 
-    def test_what_cannot_be_called_is_refused(self, gate):
-        with pytest.raises(ValueError, match="notifiers must be"):
-            gate(notifiers=["slack"])
+    @pytest.mark.parametrize("notifiers", [["slack"], 5, "slack", TallyfyCommentNotifier, [Recorder]])
+    def test_anything_else_is_refused(self, gate, notifiers):
+        with pytest.raises(ValueError, match="Task 'gate': notifiers must be"):
+            gate(notifiers=notifiers)
 
 
 class TestReminders:
-    def test_in_a_worker_they_come_when_it_is_time_and_end(self, polls, gate, context, calls, clock):
+    def test_worker_reminds_at_each_interval_up_to_the_maximum(self, polls, gate, context, calls, clock):
         approval = gate(notifiers=Recorder(), remind_every=60, max_reminders=2)
         for seconds in (0, 30, 29, 1, 60, 60, 600):
             clock.now += seconds
             approval.poke(context)
         assert [call.split()[1] for call in calls] == ["0", "1", "2"]
 
-    def test_one_that_was_missed_is_not_made_up_for(self, polls, gate, context, calls, clock):
+    def test_task_is_read_again_after_an_outage(self, polls, gate, context, clock, requests_mock):
+        seen = []
+        requests_mock.get(f"{API}/runs/r1/tasks", status_code=503)
+        approval = gate(notifiers=lambda context: seen.append(context["tallyfy"]["task_id"]), remind_every=60)
+        approval.poke(context)
+        requests_mock.get(f"{API}/runs/r1/tasks", json={"data": [OPEN]})
+        clock.now += 60
+        approval.poke(context)
+        assert seen == [None, "t1"]
+
+    def test_missed_reminder_is_left_out(self, polls, gate, context, calls, clock):
         approval = gate(notifiers=Recorder(), remind_every=60)
         approval.poke(context)
         clock.now += 190
@@ -184,7 +187,7 @@ class TestReminders:
         assert [call.split()[1] for call in calls] == ["0", "3"]
 
     @pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="only Airflow 3.3 keeps it")
-    def test_reschedules_and_retries_go_on_counting(self, polls, gate, context, calls, clock):
+    def test_count_survives_reschedules_and_retries(self, polls, gate, context, calls, clock):
         for _ in range(4):
             gate(notifiers=Recorder(), remind_every=60, mode="reschedule").poke(context)
             clock.now += 30
@@ -192,13 +195,13 @@ class TestReminders:
         assert [call.split()[1] for call in calls] == ["0", "1"]
 
     @pytest.mark.skipif(AIRFLOW_V_3_3_PLUS, reason="Airflow 3.3 keeps it")
-    def test_before_3_3_reschedules_are_refused(self, gate):
+    def test_reschedule_mode_is_refused_before_3_3(self, gate):
         with pytest.raises(ValueError, match=r"on Airflow before 3\.3"):
             gate(
                 notifiers=TallyfyCommentNotifier(task_id="t", content="c"), remind_every=60, mode="reschedule"
             )
 
-    def test_a_trigger_gets_them_rendered_as_plain_json(self, polls, gate, context, clock):
+    def test_trigger_gets_rendered_notifiers_as_json(self, polls, gate, context, clock):
         notifier = TallyfyCommentNotifier(
             task_id="{{ tallyfy.task_id }}", content="{{ 'Again: ' if tallyfy.reminder }}Decide"
         )
@@ -231,7 +234,16 @@ class TestReminders:
             },
         }
 
-    def test_what_cannot_be_rendered_does_not_keep_the_task_from_deferring(self, polls, gate, context, clock):
+    def test_odd_title_is_sanitized_for_the_trigger(self, polls, gate, context, clock):
+        polls(OPEN | {"title": "a\0b \ud83d", "deadline": 2**70})
+        notifier = TallyfyCommentNotifier(task_id="t1", content="{{ tallyfy.title }}")
+        with pytest.raises(TaskDeferred) as deferral:
+            gate(notifiers=notifier, deferrable=True, remind_every=60).execute(context)
+        reminders = deferral.value.trigger.reminders
+        assert (reminders["subject"]["title"], reminders["subject"]["deadline"]) == ("a?b ?", str(2**70))
+        assert reminders["notifiers"][0]["arguments"]["content"] == "a?b ?"
+
+    def test_template_error_does_not_prevent_the_deferral(self, polls, gate, context, clock):
         notifier = TallyfyCommentNotifier(task_id="t1", content="{{ 1 / 0 }}")
         with pytest.raises(TaskDeferred) as deferral:
             gate(notifiers=notifier, deferrable=True, remind_every=60).execute(context)
@@ -239,7 +251,7 @@ class TestReminders:
         # Airflow's own encoders take no other kinds of text.
         assert {type(each) for each in packed["arguments"].values()} == {str}
 
-    def test_an_error_of_a_template_is_not_logged_since_it_may_hold_a_secret(
+    def test_template_error_is_not_logged_since_it_may_hold_a_secret(
         self, polls, gate, context, clock, monkeypatch
     ):
         def secret():
@@ -255,7 +267,7 @@ class TestReminders:
         assert lines[-1] == "Recorder sends no reminders (ValueError)"
         assert "s3cret" not in "".join(lines)
 
-    def test_a_notifier_that_launches_a_process_does_so_once(self, polls, gate, context, clock, monkeypatch):
+    def test_launch_notifier_sends_no_reminders(self, polls, gate, context, clock, monkeypatch):
         launched = []
         monkeypatch.setattr(
             TallyfyLaunchRunNotifier, "notify", lambda self, context: launched.append(self.name)
@@ -279,14 +291,16 @@ class TestReminders:
             ({"remind_every": float("nan")}, "above 0"),
             ({"remind_every": float("inf")}, "above 0"),
             ({"remind_every": "60"}, "above 0"),
-            ({"remind_every": 1, "max_reminders": 0}, "1 or more"),
-            ({"remind_every": 1, "max_reminders": "3"}, "1 or more"),
-            ({"remind_every": 1, "max_reminders": 1.5}, "1 or more"),
-            ({"remind_every": 1, "notifiers": None}, "there are none"),
+            ({"remind_every": 1, "max_reminders": 0}, "a number from 1 to 1000"),
+            ({"remind_every": 1, "max_reminders": "3"}, "a number from 1 to 1000"),
+            ({"remind_every": 1, "max_reminders": 1.5}, "a number from 1 to 1000"),
+            ({"remind_every": 1, "max_reminders": True}, "a number from 1 to 1000"),
+            ({"remind_every": 1, "max_reminders": 1001}, "a number from 1 to 1000"),
+            ({"remind_every": 1, "notifiers": None}, "given for remind_every"),
             ({"remind_every": 1, "deferrable": True, "notifiers": print}, "while the task is deferred"),
         ],
     )
-    def test_what_makes_no_sense_is_refused(self, gate, arguments, message):
+    def test_invalid_arguments_are_refused(self, gate, arguments, message):
         with pytest.raises(ValueError, match=message):
             gate(**{"notifiers": Recorder(), **arguments})
 
@@ -310,21 +324,21 @@ class Hiding(BaseNotifier):
 
 
 class TestPacking:
-    def test_arguments_of_base_classes_go_along(self):
+    def test_arguments_of_base_classes_are_packed(self):
         packed = pack_notifier(Derived("Hi", channel="#ops"))
         assert packed["arguments"] == {"text": "Hi", "channel": "#ops", "retries": 3}
 
-    def test_one_of_airflows_providers(self):
+    def test_notifier_of_an_airflow_provider(self):
         smtp = pytest.importorskip("airflow.providers.smtp.notifications.smtp")
         packed = pack_notifier(smtp.SmtpNotifier(to="a@example.com", from_email="b@example.com"))
         assert packed["arguments"]["to"] == "a@example.com"
         assert smtp.SmtpNotifier(**packed["arguments"]).from_email == "b@example.com"
 
-    def test_a_launch_notifier(self):
+    def test_launch_notifier(self):
         arguments = pack_notifier(TallyfyLaunchRunNotifier(checklist_id="c1", name="n"))["arguments"]
         assert TallyfyLaunchRunNotifier(**arguments).checklist_id == "c1"
 
-    def test_what_cannot_be_made_again_is_refused(self):
+    def test_notifier_that_cannot_be_made_again_is_refused(self):
         class Local(Derived):
             pass
 

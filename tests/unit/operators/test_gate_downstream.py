@@ -10,9 +10,10 @@ from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Asset, BaseOperator, task_group
 
 from airflow_provider_tallyfy import policies, version_compat
-from airflow_provider_tallyfy.operators import gate as gates
+from airflow_provider_tallyfy.operators import gate_downstream
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
+from tests.support.gates import record_skipped
 
 
 class Work(BaseOperator):
@@ -255,12 +256,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", HELD)
-def test_a_shape_that_can_be_held_is_no_error(name):
+def test_valid_shape(name):
     assert refusal(HELD[name]) is None
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_shape_that_cannot_be_held_is_refused_with_what_to_write(name):
+def test_invalid_shape_is_refused_with_what_to_write(name):
     build, reason = REFUSED[name]
     message = refusal(build)
     assert message is not None
@@ -268,7 +269,7 @@ def test_a_shape_that_cannot_be_held_is_refused_with_what_to_write(name):
     assert reason in message
 
 
-def test_a_gate_in_two_mapped_groups_is_refused_by_airflow_or_by_us():
+def test_gate_in_two_mapped_groups_is_refused():
     try:
         message = refusal(gate_in_two_groups)
     except NotImplementedError:
@@ -277,11 +278,9 @@ def test_a_gate_in_two_mapped_groups_is_refused_by_airflow_or_by_us():
 
 
 @pytest.mark.parametrize("rule", ["none_failed", "all_done"])
-def test_a_mapped_gate_is_checked_when_it_runs(context, monkeypatch, rule):
+def test_mapped_gate_is_checked_when_it_runs(context, monkeypatch, rule):
     """Airflow gives it the operator without what it is mapped over."""
-    skipped = []
-    monkeypatch.setattr(gates, "task_instance_states", lambda *_: {("publish", -1): None})
-    monkeypatch.setattr(gates, "skip_task_instances", lambda _context, these: skipped.extend(these))
+    skipped = record_skipped(monkeypatch)
     context["ti"].map_index = 0
     with DAG("d", schedule=None):
         context["task"] = approval = gate()
@@ -291,7 +290,7 @@ def test_a_mapped_gate_is_checked_when_it_runs(context, monkeypatch, rule):
     assert skipped == [("publish", -1)]  # it would run after a failure too
 
 
-def test_a_large_dag_is_checked_in_linear_time(monkeypatch):
+def test_large_dag_is_checked_in_linear_time(monkeypatch):
     counted = Mock(side_effect=BaseOperator.get_flat_relatives, autospec=True)
     monkeypatch.setattr(BaseOperator, "get_flat_relatives", lambda *given, **named: counted(*given, **named))
     with DAG("d", schedule=None) as dag:
@@ -303,8 +302,10 @@ def test_a_large_dag_is_checked_in_linear_time(monkeypatch):
 
 
 @pytest.mark.parametrize("finds", [False, True])
-def test_a_rule_of_a_mapped_task_is_refused_where_the_scheduler_would_not_find_the_skip(monkeypatch, finds):
-    monkeypatch.setattr(gates, "FINDS_SKIPS_OF_UNMAPPED_TASKS", finds)
+def test_trigger_rule_of_a_mapped_task_is_refused_if_the_scheduler_would_not_find_the_skip(
+    monkeypatch, finds
+):
+    monkeypatch.setattr(gate_downstream, "FINDS_SKIPS_OF_UNMAPPED_TASKS", finds)
     assert (refusal(lambda: gate() >> mapped(trigger_rule="none_failed")) is None) is finds
 
 
@@ -340,7 +341,7 @@ class TestTaskInstances:
         assert states == {("load", -1): "success"}
 
     @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
-    def test_they_are_skipped_by_the_supervisor(self, monkeypatch):
+    def test_supervisor_skips_them(self, monkeypatch):
         from airflow.sdk.execution_time import task_runner
 
         sent = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_tallyfy.actions.attempts import READ_LAG_PAUSES
-from airflow_provider_tallyfy.actions.completer import who_completed
+from airflow_provider_tallyfy.actions.completing import who_completed
 from airflow_provider_tallyfy.protocol.approvers import Approvers, read_approvers
 from airflow_provider_tallyfy.protocol.completion import Person, completer, last_comment
 from airflow_provider_tallyfy.protocol.formatting import one_line, quoted, shortened
@@ -40,7 +40,8 @@ class DecisionReader:
     :param hook: reads the task, the people and the run.
     :param approvers: who may decide, as the operator was given it; ``None`` for everyone.
     :param require_comment: whether the one who decided has to say why.
-    :param without_notices: removes from a task the comments that Airflow wrote.
+    :param without_comments: removes from a task the comments that the gate's notifiers wrote.
+    :param log: the task's.
     """
 
     def __init__(
@@ -49,13 +50,15 @@ class DecisionReader:
         hook: TallyfyHook,
         approvers: Any,
         require_comment: bool,
-        without_notices: Callable[[dict[str, Any]], dict[str, Any]],
+        without_comments: Callable[[dict[str, Any]], dict[str, Any]],
+        log: Log,
     ) -> None:
         self._run_id = run_id
         self._hook = hook
         self._approvers = approvers
         self._require_comment = require_comment
-        self._without_notices = without_notices
+        self._without_comments = without_comments
+        self._log = log
 
     def read_approvers(self) -> Approvers | None:
         """
@@ -77,12 +80,16 @@ class DecisionReader:
         shown = self._read_again(task)
         approvers = self.read_approvers()
         if approvers is not None and (problem := self._find_problem(shown, approvers)):
-            return shown, f"{_who_decided(shown, self._hook)}, {problem}"
+            return shown, f"{self._describe_completer(shown)}, {problem}"
         if self._require_comment:
             shown = self._read_comment(shown)
             if (person := completer(shown)) is None or not last_comment(shown, person):
-                return shown, f"{_who_decided(shown, self._hook)}, who wrote no comment, which is required"
+                return shown, f"{self._describe_completer(shown)}, who wrote no comment, which is required"
         return shown, None
+
+    def _describe_completer(self, task: Mapping[str, Any]) -> str:
+        person = who_completed(task, self._hook, self._log)
+        return person.in_full if person else "an unknown user"
 
     def _find_problem(self, task: Mapping[str, Any], approvers: Approvers) -> str | None:
         started_by = (
@@ -95,7 +102,7 @@ class DecisionReader:
         for pause in (*READ_LAG_PAUSES, None):
             shown = self._hook.get_task(self._run_id, str(task["id"]), with_=("form_fields", "threads"))
             if _is_same_completion(task, shown):
-                return self._without_notices({**task, **shown, "is_approved": task["is_approved"]})
+                return self._without_comments({**task, **shown, "is_approved": task["is_approved"]})
             if pause is not None:
                 time.sleep(pause)
         raise AirflowException(
@@ -117,16 +124,12 @@ def _is_same_completion(task: Mapping[str, Any], shown: Mapping[str, Any]) -> bo
         task.get("completed_at")
     ):
         return False
-    return not is_approval(shown) or decision(shown) is task["is_approved"]
-
-
-def _who_decided(task: Mapping[str, Any], hook: TallyfyHook) -> str:
-    person = who_completed(task, hook, lambda *_: None)
-    return person.in_full if person else "an unknown user"
+    may_be_approval = is_approval(shown) or not shown.get("task_type")
+    return not may_be_approval or decision(shown) is task["is_approved"]
 
 
 def describe_decision(
-    task: dict[str, Any], run_id: str, hook: TallyfyHook, log: Log, *, try_number: int | None
+    task: dict[str, Any], run_id: str, hook: TallyfyHook, log: Log, try_number: int | None
 ) -> dict[str, Any]:
     """
     Return what was decided, by whom and when, and what that person wrote, as plain JSON.
@@ -137,7 +140,7 @@ def describe_decision(
     :param log: gets a warning if the name cannot be read.
     :param try_number: of the task instance that took the decision.
     """
-    person = who_completed(task, hook, log.warning)
+    person = who_completed(task, hook, log)
     described: dict[str, Any] = sanitize_payload(
         {
             "run_id": run_id,
@@ -156,21 +159,12 @@ def describe_decision(
 
 
 def describe_timeout(
-    name: str, run_id: str, *, is_approved: bool | None, try_number: int | None
+    name: str, run_id: str, is_approved: bool | None, try_number: int | None
 ) -> dict[str, Any]:
     """Return what :func:`describe_decision` does, for a task that was not decided in time."""
-    return {
-        "run_id": run_id,
-        "task_id": None,
-        "title": name,
-        "is_approved": is_approved,
-        "decided_by": None,
-        "decided_at": None,
-        "comment": None,
-        "form_values": None,
-        "timed_out": True,
-        "try_number": try_number,
-    }
+    unknown = dict.fromkeys(("task_id", "decided_by", "decided_at", "comment", "form_values"))
+    known = {"run_id": run_id, "title": name, "is_approved": is_approved, "try_number": try_number}
+    return {**unknown, **known, "timed_out": True}
 
 
 def format_decision(decision: dict[str, Any]) -> str:
@@ -197,15 +191,13 @@ def format_audit_line(decision: dict[str, Any], context: Context, effect: str) -
     :param effect: what the gate does: ``open``, ``closed``, ``failed``, or the branches.
     """
     ti = context.get("ti")
-    of_airflow = {
-        name: getattr(ti, attribute, None)
-        for name, attribute in (
-            ("dag_id", "dag_id"),
-            ("dag_run_id", "run_id"),
-            ("airflow_task_id", "task_id"),
-            ("map_index", "map_index"),
-        )
+    names = {
+        "dag_id": "dag_id",
+        "dag_run_id": "run_id",
+        "airflow_task_id": "task_id",
+        "map_index": "map_index",
     }
+    of_airflow = {name: getattr(ti, attribute, None) for name, attribute in names.items()}
     line = {**of_airflow, "effect": effect, **decision}
     return f"{AUDIT_MARK} {json.dumps(_cut(line), ensure_ascii=True, default=str)}"
 
