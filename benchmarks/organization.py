@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from airflow_provider_tallyfy.sandbox.access import TOKEN
-from airflow_provider_tallyfy.sandbox.controls import PAGE_CLIENT
+from airflow_provider_tallyfy.sandbox.dependencies import PAGE_CLIENT
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
 
 if TYPE_CHECKING:
