@@ -1,4 +1,4 @@
-"""TallyfyHook, through which the provider sends every request to Tallyfy."""
+"""TallyfyHook, which sends every request of the provider to Tallyfy."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 from airflow_provider_tallyfy.exceptions import TallyfyAuthError, TallyfyResponseError
 from airflow_provider_tallyfy.hooks import connection_form, files
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
-from airflow_provider_tallyfy.hooks.credentials import AccessToken, ApplicationToken, Credentials
-from airflow_provider_tallyfy.hooks.transport import DEFAULT_RETRIES, BearerAuth, TallyfySession, Transport
+from airflow_provider_tallyfy.hooks.credentials import Credentials
+from airflow_provider_tallyfy.hooks.session import BearerAuth, TallyfySession
+from airflow_provider_tallyfy.hooks.transport import DEFAULT_RETRIES, Transport
 from airflow_provider_tallyfy.protocol import requests as api_requests
 from airflow_provider_tallyfy.protocol import urls
 from airflow_provider_tallyfy.protocol.people import Directory, read_directory
@@ -30,12 +31,12 @@ from airflow_provider_tallyfy.protocol.responses import (
     read_activities,
     read_item,
     read_list,
-    read_next_task_of_run,
     read_page,
     read_run,
     read_threads,
     with_one_next_task,
 )
+from airflow_provider_tallyfy.protocol.urls import identifier
 
 T = TypeVar("T")
 
@@ -96,112 +97,6 @@ class TallyfyHook(BaseHook):
         """
         return self._session
 
-    @cached_property
-    def _session(self) -> requests.Session:
-        session = TallyfySession(self.connection)
-        session.auth = BearerAuth(self.connection.api_url, lambda: self._credentials.token())
-        return session
-
-    @cached_property
-    def _transport(self) -> Transport:
-        return Transport(
-            self._session,
-            self.connection,
-            secrets=lambda: self._credentials.secrets(),
-            retries=self.retries,
-            max_retry_after=self.max_retry_after,
-            warn=self.log.warning,
-        )
-
-    @cached_property
-    def _credentials(self) -> Credentials:
-        if self.connection.access_token is not None:
-            return AccessToken(self.connection.access_token)
-        return ApplicationToken(self.connection, self._transport)
-
-    def _send(
-        self,
-        request: Request,
-        read: Callable[[Any], T],
-        before_sending: Callable[[], object] = lambda: None,
-        **content: Any,
-    ) -> T:
-        self._credentials.token()  # a refusal to issue one is no reason to ask for another
-        try:
-            return self._transport.send(request, read, before_sending=before_sending, **content)
-        except TallyfyAuthError:
-            # A 401 was declined, so even a write can be sent again.
-            if not self._credentials.renew():
-                raise
-        return self._transport.send(request, read, before_sending=before_sending, **content)
-
-    def _pages(
-        self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
-    ) -> Iterator[list[dict[str, Any]]]:
-        """
-        Yield the items of a list, as ``read`` makes them, page by page as they are taken.
-
-        Pages are no snapshot. An item that was added meanwhile shows others on two pages: they are yielded once. An
-        item that was removed moves others to pages that were read already: if ``total`` shrank, these are read again.
-        """
-        if dict(request.params).get("without_pagination") == "true":
-            yield list(self._send(request, partial(read_list, read=read)))
-            return
-        seen: set[str] = set()
-        previous: Page[dict[str, Any]] | None = None
-        for number in count(1):
-            page = self._page(request, number, read, previous)
-            pages = [page]
-            if previous and previous.total is not None and page.total is not None:
-                moved = ceil((previous.total - page.total) / (len(previous.items) or 1))
-                pages[:0] = [self._page(request, n, read) for n in range(max(1, number - moved), number)]
-            items = [item for part in pages for item in part.items if str(item.get("id")) not in seen]
-            seen.update(str(item["id"]) for item in items if is_id(item.get("id")))
-            yield items
-            if page.is_last:
-                return
-            previous = page
-
-    def _items(
-        self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
-    ) -> Iterator[dict[str, Any]]:
-        return chain.from_iterable(self._pages(request, read))
-
-    def _complete(self, endpoint: str) -> list[dict[str, Any]]:
-        """
-        Return all items of a list, even if it changes while it is read.
-
-        One page is a snapshot. Several pages count when two reads in a row agree.
-        """
-        request = api_requests.build_request("GET", endpoint, self._organization)
-        previous: set[str] = set()
-        for _ in range(_MAX_READS):
-            pages = list(self._pages(request))
-            items = [item for page in pages for item in page]
-            ids = {str(item.get("id")) for item in items}
-            if len(pages) == 1 or ids == previous:
-                return items
-            previous = ids
-        raise TallyfyResponseError(
-            f"GET {request.path} gave another list each time it was read ({_MAX_READS} times), so it is being changed. "
-            f"Nothing was sent. Let Airflow retry the task later, or name members and groups by id."
-        )
-
-    def _page(
-        self,
-        request: Request,
-        number: int,
-        read: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-        previous: Page[dict[str, Any]] | None = None,
-    ) -> Page[dict[str, Any]]:
-        return self._send(
-            request.page(number), partial(read_page, number=number, previous=previous, read=read)
-        )
-
-    @property
-    def _organization(self) -> str:
-        return self.connection.organization
-
     def request(
         self, method: str, endpoint: str, *, params: Mapping[str, Any] | None = None, json: Any = None
     ) -> Any:
@@ -217,10 +112,7 @@ class TallyfyHook(BaseHook):
         :raises ValueError: one of them cannot be sent.
         :raises TallyfyIndeterminateError: what was not a GET may or may not have been applied.
         """
-        return self._send(
-            api_requests.build_request(method, endpoint, self._organization, params=params, json=json),
-            lambda body: body,
-        )
+        return self._send(self._build(method, endpoint, params=params, json=json), lambda body: body)
 
     def paginate(self, endpoint: str, /, **params: Any) -> Iterator[dict[str, Any]]:
         """
@@ -232,7 +124,7 @@ class TallyfyHook(BaseHook):
         :param endpoint: as for :meth:`request`.
         :param params: query parameters, as for :meth:`request`; ``per_page`` is 100, Tallyfy's largest, unless given.
         """
-        return self._items(api_requests.build_request("GET", endpoint, self._organization, params=params))
+        return chain.from_iterable(self._pages(self._build("GET", endpoint, params=params)))
 
     def get_run(
         self,
@@ -248,13 +140,13 @@ class TallyfyHook(BaseHook):
         :param with_: what to include, as a sequence of names or one comma-separated string. Tallyfy knows
             ``checklist, tasks, tags, assets, next_task, permissions, tasks_meta, ko_form_fields, form_fields, stages,
             folders, member_watchers, guest_watchers`` (page "Get process"). If ``next_task`` is not among them,
-            the run has no ``next_task``: nothing is known of it then. Default: ``next_task`` alone.
+            the run has no ``next_task``. Default: ``next_task`` alone.
         :param form_fields_values: include the values of all form fields. Default: ``False``.
         :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
         """
-        return self._send(
-            api_requests.get_run(self._organization, run_id, with_, form_fields_values), read_run
-        )
+        values = True if form_fields_values else None
+        endpoint = f"runs/{identifier(run_id, 'run_id')}"
+        return self._get(endpoint, read_run, with_=with_, form_fields_values=values)
 
     def get_next_task(self, run_id: str) -> dict[str, Any] | None:
         """
@@ -262,11 +154,15 @@ class TallyfyHook(BaseHook):
 
         :param run_id: the run's id.
         :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
-        :raises TallyfyResponseError: Tallyfy does not say which task is next.
+        :raises TallyfyResponseError: the response has no next task, not even none.
         """
-        return self._send(
-            api_requests.get_run(self._organization, run_id, ("next_task",), False), read_next_task_of_run
-        )
+        run = self.get_run(run_id)
+        if "next_task" not in run:
+            raise TallyfyResponseError(
+                f"The response for run {run_id} has no next_task, although it was requested."
+            )
+        next_task: dict[str, Any] | None = run["next_task"]
+        return next_task
 
     def list_runs(self, **filters: Any) -> Iterator[dict[str, Any]]:
         """
@@ -277,7 +173,7 @@ class TallyfyHook(BaseHook):
         :param filters: ``q, status, owners, checklist_id, folder, tag, groups, type, starred, archived, sort`` and
             ``with_`` (page "List processes").
         """
-        return self._items(api_requests.list_runs(self._organization, filters), with_one_next_task)
+        return chain.from_iterable(self.get_runs_pages(**filters))
 
     def get_runs_page(self, number: int, **filters: Any) -> Page[dict[str, Any]]:
         """
@@ -286,7 +182,7 @@ class TallyfyHook(BaseHook):
         :param number: of the page, from 1.
         :param filters: as for :meth:`list_runs`.
         """
-        return self._page(api_requests.list_runs(self._organization, filters), number, with_one_next_task)
+        return self._page(self._build("GET", "runs", params=filters), number, with_one_next_task)
 
     def get_runs_pages(self, **filters: Any) -> Iterator[list[dict[str, Any]]]:
         """
@@ -294,7 +190,7 @@ class TallyfyHook(BaseHook):
 
         :param filters: as for :meth:`list_runs`.
         """
-        return self._pages(api_requests.list_runs(self._organization, filters), with_one_next_task)
+        return self._pages(self._build("GET", "runs", params=filters), with_one_next_task)
 
     def get_activities_page(self, number: int) -> Page[Activity]:
         """
@@ -305,8 +201,8 @@ class TallyfyHook(BaseHook):
         :param number: of the page, from 1.
         :raises TallyfyPermissionError: the person behind the token may not see it.
         """
-        request = api_requests.list_activities(self._organization).page(number)
-        return self._send(request, partial(read_activities, number=number))
+        request = self._build("GET", "activity-feeds", params={"sort": "-created_at"})
+        return self._send(request.page(number), partial(read_activities, number=number))
 
     def get_checklist(self, checklist_id: str, *, with_: Iterable[str] | str = ()) -> dict[str, Any]:
         """
@@ -317,7 +213,7 @@ class TallyfyHook(BaseHook):
             template"). Default: nothing.
         :raises TallyfyNotFoundError: there is no such template, or the person behind the token does not see it.
         """
-        return self._send(api_requests.get_checklist(self._organization, checklist_id, with_), read_item)
+        return self._get(f"checklists/{identifier(checklist_id, 'checklist_id')}", read_item, with_=with_)
 
     def get_task(self, run_id: str, task_id: str, *, with_: Iterable[str] | str = ()) -> dict[str, Any]:
         """
@@ -329,7 +225,8 @@ class TallyfyHook(BaseHook):
             (page "Get task"). Default: nothing.
         :raises TallyfyNotFoundError: there is no such task, or the person behind the token does not see it.
         """
-        return self._send(api_requests.get_task(self._organization, run_id, task_id, with_), read_item)
+        endpoint = f"runs/{identifier(run_id, 'run_id')}/tasks/{identifier(task_id, 'task_id')}"
+        return self._get(endpoint, read_item, with_=with_)
 
     def get_directory(self) -> Directory:
         """
@@ -351,7 +248,7 @@ class TallyfyHook(BaseHook):
         :param filters: ``status, owners, groups, guests, sort`` and ``with_`` (page "List process tasks").
         :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
         """
-        return list(self._items(api_requests.get_tasks(self._organization, run_id, filters)))
+        return list(self.paginate(f"runs/{identifier(run_id, 'run_id')}/tasks", **filters))
 
     def launch_run(
         self,
@@ -462,7 +359,7 @@ class TallyfyHook(BaseHook):
         :param task_id: the task's id, of a run or not.
         :raises TallyfyNotFoundError: there is no such task, or the person behind the token does not see it.
         """
-        return list(self._send(api_requests.get_threads(self._organization, task_id), read_threads))
+        return list(self._get(f"tasks/{identifier(task_id, 'task_id')}", read_threads, with_="threads"))
 
     def download_file(self, file_id: str, path: str | os.PathLike[str]) -> Path:
         """
@@ -510,15 +407,7 @@ class TallyfyHook(BaseHook):
         :raises ValueError: there is no such file, or it is empty or too large.
         :raises TallyfyIndeterminateError: it may or may not have arrived.
         """
-        return files.upload(
-            self,
-            Path(path),
-            checklist_id=checklist_id,
-            run_id=run_id,
-            step_id=step_id,
-            field_id=field_id,
-            name=name,
-        )
+        return files.upload(self, Path(path), checklist_id, run_id, step_id, field_id, name)
 
     def run_url(self, run_id: str) -> str:
         """
@@ -531,7 +420,7 @@ class TallyfyHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """
-        Ask Tallyfy who the token belongs to and whether it sees the organization; return success and a sentence.
+        Check to which user the token belongs and whether they see the organization; return success and a message.
 
         Each request is sent once, whatever ``retries`` says, since a user waits for the result. The connection is read
         again, and so is an application's token.
@@ -539,8 +428,8 @@ class TallyfyHook(BaseHook):
         hook = TallyfyHook(self.tallyfy_conn_id, retries=0)
         try:
             with hook.get_conn():
-                person = hook._send(api_requests.me(), read_item)
-                organization = hook._send(api_requests.get_organization(hook._organization), read_item)
+                person = hook._get("/me", read_item)
+                organization = hook._get(f"/organizations/{hook._organization}", read_item)
         except (AirflowException, ValueError) as error:
             return False, str(error)
         name = person.get("full_name") or person.get("username") or person.get("email") or person.get("id")
@@ -555,3 +444,110 @@ class TallyfyHook(BaseHook):
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the extra fields of the connection form for Airflow 2.11."""
         return connection_form.widgets()
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        session = TallyfySession(self.connection)
+        session.auth = BearerAuth(self.connection.api_url, lambda: self._credentials.token())
+        return session
+
+    @cached_property
+    def _transport(self) -> Transport:
+        return Transport(
+            self._session,
+            self.connection,
+            secrets=lambda: self._credentials.secrets(),
+            retries=self.retries,
+            max_retry_after=self.max_retry_after,
+            warn=self.log.warning,
+        )
+
+    @cached_property
+    def _credentials(self) -> Credentials:
+        return Credentials(self.connection, self._transport)
+
+    @property
+    def _organization(self) -> str:
+        return self.connection.organization
+
+    def _build(
+        self, method: str, endpoint: str, *, params: Mapping[str, Any] | None = None, json: Any = None
+    ) -> Request:
+        return api_requests.build_request(method, endpoint, self._organization, params=params, json=json)
+
+    def _get(self, endpoint: str, read: Callable[[Any], T], **params: Any) -> T:
+        return self._send(self._build("GET", endpoint, params=params), read)
+
+    def _send(
+        self,
+        request: Request,
+        read: Callable[[Any], T],
+        before_sending: Callable[[], object] = lambda: None,
+        **content: Any,
+    ) -> T:
+        self._credentials.token()  # if none is issued, another request for one would not help
+        try:
+            return self._transport.send(request, read, before_sending=before_sending, **content)
+        except TallyfyAuthError:
+            # A 401 was declined, so even a write can be sent again.
+            if not self._credentials.renew():
+                raise
+        return self._transport.send(request, read, before_sending=before_sending, **content)
+
+    def _page(
+        self,
+        request: Request,
+        number: int,
+        read: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+        previous: Page[dict[str, Any]] | None = None,
+    ) -> Page[dict[str, Any]]:
+        return self._send(
+            request.page(number), partial(read_page, number=number, previous=previous, read=read)
+        )
+
+    def _pages(
+        self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    ) -> Iterator[list[dict[str, Any]]]:
+        """
+        Yield the items of a list, as ``read`` makes them, page by page as they are taken.
+
+        Pages are no snapshot. An item that was added meanwhile moves others to a second page: they are yielded once. An
+        item that was removed moves others to pages that were read already: if ``total`` shrank, these are read again.
+        """
+        if dict(request.params).get("without_pagination") == "true":
+            yield list(self._send(request, partial(read_list, read=read)))
+            return
+        seen: set[str] = set()
+        previous: Page[dict[str, Any]] | None = None
+        for number in count(1):
+            page = self._page(request, number, read, previous)
+            pages = [page]
+            if previous and previous.total is not None and page.total is not None:
+                moved = ceil((previous.total - page.total) / (len(previous.items) or 1))
+                pages[:0] = [self._page(request, n, read) for n in range(max(1, number - moved), number)]
+            items = [item for part in pages for item in part.items if str(item.get("id")) not in seen]
+            seen.update(str(item["id"]) for item in items if is_id(item.get("id")))
+            yield items
+            if page.is_last:
+                return
+            previous = page
+
+    def _complete(self, endpoint: str) -> list[dict[str, Any]]:
+        """
+        Return all items of a list, even if it changes while it is read.
+
+        One page is a snapshot. Several pages count when two reads in a row agree.
+        """
+        request = self._build("GET", endpoint)
+        previous: set[str] = set()
+        for _ in range(_MAX_READS):
+            pages = list(self._pages(request))
+            items = [item for page in pages for item in page]
+            ids = {str(item.get("id")) for item in items}
+            if len(pages) == 1 or ids == previous:
+                return items
+            previous = ids
+        raise TallyfyResponseError(
+            f"GET {request.path} gave another list each time it was read ({_MAX_READS} times), so it is being changed. "
+            f"Nothing was sent. Let Airflow retry the task later, or name members and groups by id."
+        )

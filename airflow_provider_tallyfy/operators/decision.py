@@ -30,8 +30,7 @@ from airflow_provider_tallyfy.operators.approval import (
 from airflow_provider_tallyfy.operators.base import fail_on_bad_input
 from airflow_provider_tallyfy.operators.gate import Gate
 from airflow_provider_tallyfy.operators.notices import Notices, pack_notifier
-from airflow_provider_tallyfy.protocol.approvers import check_approvers
-from airflow_provider_tallyfy.protocol.completion import without_comments
+from airflow_provider_tallyfy.protocol.completion import check_approvers, without_comments
 from airflow_provider_tallyfy.protocol.tasks import find_task, is_completed
 from airflow_provider_tallyfy.sensors.start_in_triggerer import NeedsWorkerError
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor

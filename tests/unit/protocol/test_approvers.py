@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.approvers import Approvers, check_approvers, read_approvers
+from airflow_provider_tallyfy.protocol.completion import Approvers, check_approvers, read_approvers
 from airflow_provider_tallyfy.protocol.people import read_directory
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 

@@ -107,7 +107,7 @@ class TestPeopleAndName:
         assert "name: it has 551 characters, and 550 are allowed" in problems
         assert "owner_id: one member was expected" in problems
         assert (
-            "users: 'nobody@example.com' is no member: none of the 2 has this id, e-mail address or full name"
+            "users: 'nobody@example.com' is no member: none of the 2 has this id, e-mail address or name"
             in problems
         )
         assert "groups: 'No such group' is no group; there are" in problems
@@ -134,7 +134,7 @@ class TestRoles:
         ("checklist", "there_are"),
         [
             (WITH_ROLES, ["The roles are:", "  r1", "  7"]),
-            ({**CHECKLIST, "steps": [{"id": "s1", "roles": []}]}, ["No step of the template names a role."]),
+            ({**CHECKLIST, "steps": [{"id": "s1", "roles": []}]}, ["There are no roles."]),
         ],
     )
     def test_another_role_is_refused(self, checklist, there_are):

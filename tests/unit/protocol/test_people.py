@@ -62,7 +62,7 @@ def test_assignees_as_tallyfy_takes_them(value, encoded):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (7, "'7' is no member: none of the 2 has this id, e-mail address or full name"),
+        (7, "'7' is no member: none of the 2 has this id, e-mail address or name"),
         ("7", "'7' is no member"),
         (-1, "not a number"),
         (True, "not true"),
@@ -78,7 +78,7 @@ def test_assignees_as_tallyfy_takes_them(value, encoded):
             "'Release' is no e-mail address, and neither a member nor a group; the groups are 'Release managers', "
             "'Customer success', 'customer Success'",
         ),
-        ("CUSTOMER SUCCESS", "'CUSTOMER SUCCESS' is ambiguous: 2 groups are called so; use an id: g2, g3"),
+        ("CUSTOMER SUCCESS", "'CUSTOMER SUCCESS' is ambiguous: 2 groups have it; use an id: g2, g3"),
         ({"groups": ["Nobody"]}, "'Nobody' is no group; there are 'Release managers'"),
         ({"users": ["x@y.example"]}, "'x@y.example' is no member"),
         ({"users": [None]}, "a member is named by id, e-mail address or full name, not by nothing"),
@@ -143,10 +143,10 @@ class TestFullNames:
         [
             (
                 {"users": ["Kim Lee"]},
-                "'Kim Lee' is ambiguous: 2 members are called so; use an id: 1004 (kim@example.com), 1005 (kim@",
+                "'Kim Lee' is ambiguous: 2 members have it; use an id: 1004 (kim@example.com), 1005 (kim@",
             ),
-            ("kim lee", "'kim lee' is ambiguous: 2 members are called so; use an id: 1004"),
-            ("BEN WEISS", "'BEN WEISS' is ambiguous: 2 members are called so; use an id: 1002"),
+            ("kim lee", "'kim lee' is ambiguous: 2 members have it; use an id: 1004"),
+            ("BEN WEISS", "'BEN WEISS' is ambiguous: 2 members have it; use an id: 1002"),
             ("Sales", "of a member and of a group; use an id: {'users': [1006], 'groups': ['g1']}"),
             ("Ada", "'Ada' is no e-mail address, and neither a member nor a group"),
             ({"users": ["Legal"]}, "'Legal' is no member"),
