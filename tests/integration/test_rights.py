@@ -95,7 +95,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("act", "named"), CASES.values(), ids=CASES)
-def test_all_requests_are_named(sandbox, act, named):
+def test_documentation_lists_all_requests(sandbox, act, named):
     act()
     shown = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()["routes"]
     asked = {

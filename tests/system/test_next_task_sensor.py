@@ -234,3 +234,25 @@ def test_token_is_in_no_log_nor_in_the_database(site: Site) -> None:
 def _triggers(airflow: RealAirflow) -> str:
     """Return the arguments of all triggers in the metadata database, which keeps them as plain JSON."""
     return "\n".join(arguments for (arguments,) in airflow.rows("SELECT kwargs FROM trigger"))
+
+
+def test_marking_or_clearing_a_wait_leaves_the_process_alone(site: Site) -> None:
+    """As docs/waiting.md has it, under "Mark, clear or delete a task that waits"."""
+    failed, succeeded, cleared = waits = [site.wait_in("next_task_deferred") for _ in range(3)]
+    for wait in waits:
+        wait.until("deferred")
+
+    failed.dag_run.set_task_state("wait", "failed")
+    succeeded.dag_run.set_task_state("wait", "success")
+    cleared.dag_run.clear("wait")
+
+    assert (failed.dag_run.wait(SOON), succeeded.dag_run.wait(SOON)) == ("failed", "success")
+    cleared.until("deferred")
+    for wait in waits:
+        run = wait.sandbox.run(wait.run_id)
+        assert (run["status"], run["archived_at"]) == ("active", None)
+        assert wait.complete_next() is not None
+    cleared.until("success")
+    assert cleared.dag_run.xcom("wait")["from_task_id"] == cleared.first_id
+    assert failed.dag_run.task("wait")["state"] == "failed"
+    assert succeeded.dag_run.task("wait")["state"] == "success"

@@ -159,7 +159,8 @@ def _find_option(field: FormField, options: Index[Choice], value: Any) -> Choice
             f"Tallyfy does not show the options; write {{'id': …, 'text': …}} instead of {shown}"
         )
     there_are = f"choose from {listed(quote(option.text) for option in field.options)}"
-    if by_id := next((option for option in field.options if str(option.id) in names), None):
+    by_id = next((each for each in field.options if each.id is not None and str(each.id) in names), None)
+    if by_id:
         there_are += f", or write {{'id': {by_id.id!r}}} for {quote(by_id.text)}"
     raise InvalidValueError(f"{shown} is no option; {there_are if field.options else 'the field has none'}")
 

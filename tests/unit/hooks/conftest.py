@@ -11,9 +11,7 @@ import pytest
 
 from airflow_provider_tallyfy.hooks import credentials, transport
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-
-TOKEN = "personal-token-that-nobody-may-see"
-SECRET = "client-secret-that-nobody-may-see"
+from tests.support.secrets import SECRET, TOKEN
 
 
 class Clock:

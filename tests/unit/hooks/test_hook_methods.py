@@ -38,16 +38,14 @@ class TestGetRun:
             ({"data": [TASK]}, TASK),
         ],
     )
-    def test_its_next_task_is_none_or_one_and_the_rest_is_untouched(
-        self, hook, requests_mock, came, next_task
-    ):
+    def test_next_task_is_none_or_one_task(self, hook, requests_mock, came, next_task):
         run = {"id": "r1", "progress": {"percent": 50}, "tasks": {"data": [TASK]}, "extra": None}
         requests_mock.get(RUN, json={"data": {**run, "next_task": came}})
         assert hook.get_run("r1") == {**run, "next_task": next_task}
         assert hook.get_next_task("r1") == next_task
         assert asked(requests_mock) == ["/organizations/acme/runs/r1?with=next_task"] * 2
 
-    def test_what_is_asked_for(self, hook, requests_mock):
+    def test_query(self, hook, requests_mock):
         requests_mock.get(RUN, json={"data": {"id": "r1"}})
         hook.get_run("r1", with_=["next_task", "tasks"], form_fields_values=True)
         hook.get_run("r1", with_="tags, tasks")
@@ -58,14 +56,14 @@ class TestGetRun:
             "/organizations/acme/runs/r1",
         ]
 
-    def test_a_next_task_of_no_known_shape_is_not_the_end(self, hook, requests_mock):
+    def test_unknown_shape_of_next_task_is_an_error(self, hook, requests_mock):
         requests_mock.get(RUN, json={"data": {"id": "r1", "next_task": {"title": "Sign"}}})
         with pytest.raises(TallyfyResponseError, match="'next_task' is neither empty nor a task with an id"):
             hook.get_next_task("r1")
 
 
 class TestGetOne:
-    def test_a_template(self, hook, requests_mock):
+    def test_get_checklist(self, hook, requests_mock):
         checklist = {"id": "c1", "prerun": [{"id": "f1"}], "steps": []}
         requests_mock.get(f"{ROOT}/organizations/acme/checklists/c1", json={"data": checklist})
         assert hook.get_checklist("c1") == checklist
@@ -73,7 +71,7 @@ class TestGetOne:
         path = "/organizations/acme/checklists/c1"
         assert asked(requests_mock) == [path, f"{path}?with=steps%2Ctags"]
 
-    def test_a_task(self, hook, requests_mock):
+    def test_get_task(self, hook, requests_mock):
         requests_mock.get(f"{RUN}/tasks/t1", json={"data": TASK})
         assert hook.get_task("r1", "t1") == TASK
         assert hook.get_task("r1", "t1", with_="form_fields") == TASK
@@ -83,14 +81,14 @@ class TestGetOne:
     @pytest.mark.parametrize(
         "get", [lambda hook: hook.get_checklist("c1"), lambda hook: hook.get_task("r1", "t1")]
     )
-    def test_an_answer_without_it_is_unreadable(self, hook, requests_mock, get):
+    def test_response_without_an_object_is_malformed(self, hook, requests_mock, get):
         requests_mock.get(re.compile(ROOT), json={"data": []})
         with pytest.raises(TallyfyResponseError, match="an object under 'data' was expected"):
             get(hook)
 
 
 class TestDirectory:
-    def test_all_pages_of_members_and_groups(self, hook, requests_mock):
+    def test_reads_all_pages_of_members_and_groups(self, hook, requests_mock):
         users = f"{ROOT}/organizations/acme/users"
         pages = [
             page(1, 2, [{"id": 7, "email": "ada@example.com"}]),
@@ -110,9 +108,7 @@ class TestDirectory:
             ([], [{"name": "Staff"}], "a group has no id"),
         ],
     )
-    def test_one_that_cannot_be_read_is_an_error_of_tallyfys(
-        self, hook, requests_mock, users, groups, reason
-    ):
+    def test_malformed_directory_is_a_response_error(self, hook, requests_mock, users, groups, reason):
         requests_mock.get(f"{ROOT}/organizations/acme/users", json={"data": users})
         requests_mock.get(f"{ROOT}/organizations/acme/groups", json={"data": groups})
         with pytest.raises(TallyfyResponseError, match=f"members and groups cannot be read: {reason}"):
@@ -120,7 +116,7 @@ class TestDirectory:
 
 
 class TestLists:
-    def test_all_pages_as_they_are_taken(self, hook, requests_mock):
+    def test_pages_are_read_lazily(self, hook, requests_mock):
         requests_mock.get(
             RUNS, [page(1, 3, [{"id": "a"}, {"id": "b"}]), page(2, 3, [{"id": "c"}]), page(3, 3, [])]
         )
@@ -132,7 +128,7 @@ class TestLists:
         query = "/organizations/acme/runs?per_page=100&q=two%20words&starred=true&owners=1%2C2&page="
         assert asked(requests_mock) == [f"{query}{number}" for number in (1, 2, 3)]
 
-    def test_runs_have_one_next_task_or_none(self, hook, requests_mock):
+    def test_list_runs_reads_next_task(self, hook, requests_mock):
         requests_mock.get(RUNS, **page(1, 1, [{"id": "a", "next_task": {"data": [TASK]}}, {"id": "b"}]))
         assert list(hook.list_runs(with_=["next_task"])) == [
             {"id": "a", "next_task": TASK},
@@ -140,12 +136,12 @@ class TestLists:
         ]
         assert requests_mock.last_request.qs["with"] == ["next_task"]
 
-    def test_a_run_in_a_list_that_cannot_be_read_is_an_answer_that_cannot_be_read(self, hook, requests_mock):
+    def test_malformed_run_in_a_list_is_a_response_error(self, hook, requests_mock):
         requests_mock.get(RUNS, **page(1, 1, [{"id": "a", "next_task": "t1"}]))
         with pytest.raises(TallyfyResponseError, match="'next_task'"):
             list(hook.list_runs())
 
-    def test_by_links_where_the_number_of_pages_is_not_told(self, hook, requests_mock):
+    def test_pages_by_links(self, hook, requests_mock):
         more = {
             "json": {"data": [{"id": "a"}], "meta": {"pagination": {"links": {"next": f"{RUNS}?page=2"}}}}
         }
@@ -162,17 +158,17 @@ class TestLists:
             page(1, 2, [{"id": "a"}]),
         ],
     )
-    def test_an_unreadable_page_is_not_the_end(self, hook, requests_mock, second):
+    def test_malformed_page_is_not_the_end(self, hook, requests_mock, second):
         requests_mock.get(RUNS, [page(1, 2, [{"id": "a"}]), second])
         taken = []
         with pytest.raises(TallyfyResponseError, match="GET /organizations/acme/runs returned"):
             taken.extend(item["id"] for item in hook.paginate("runs"))
         assert requests_mock.call_count == 2
 
-    def test_a_server_that_gives_the_same_page_for_ever_is_found_out(self, hook, requests_mock):
+    def test_endless_list_is_an_error(self, hook, requests_mock):
         again = {"data": [{"id": "a"}], "meta": {"pagination": {"links": {"next": f"{RUNS}?page=2"}}}}
         requests_mock.get(RUNS, json=again)
-        with pytest.raises(TallyfyResponseError, match="page 2 is the page before once more"):
+        with pytest.raises(TallyfyResponseError, match="page 2 is the same as the page before"):
             list(itertools.islice(hook.paginate("runs"), 50))
         assert requests_mock.call_count == 2
 
@@ -181,18 +177,18 @@ class TestLists:
         assert hook.get_tasks("r1", without_pagination=True) == [TASK]
         assert asked(requests_mock) == ["/organizations/acme/runs/r1/tasks?without_pagination=true"]
 
-    def test_the_tasks_of_a_run(self, hook, requests_mock):
+    def test_get_tasks(self, hook, requests_mock):
         requests_mock.get(f"{RUN}/tasks", [page(1, 2, [TASK]), page(2, 2, [{"id": "t2"}])])
         assert hook.get_tasks("r1", status="active", with_="form_fields") == [TASK, {"id": "t2"}]
         query = "/organizations/acme/runs/r1/tasks?per_page=100&status=active&with=form_fields&page="
         assert asked(requests_mock) == [f"{query}1", f"{query}2"]
 
-    def test_any_list(self, hook, requests_mock):
+    def test_paginate_an_absolute_endpoint(self, hook, requests_mock):
         requests_mock.get(f"{ROOT}/me/organizations", **page(1, 1, [{"id": "acme"}]))
         assert list(hook.paginate("/me/organizations", per_page=10)) == [{"id": "acme"}]
         assert asked(requests_mock) == ["/me/organizations?per_page=10&page=1"]
 
-    def test_with_is_spelled_the_same_for_any_list(self, hook, requests_mock):
+    def test_paginate_takes_with_(self, hook, requests_mock):
         requests_mock.get(RUNS, **page(1, 1, []))
         list(hook.paginate("runs", with_=["next_task"]))
         assert requests_mock.last_request.qs["with"] == ["next_task"]
@@ -260,18 +256,18 @@ class TestWrites:
         assert hook.get_threads("t1") == [{"id": "x1"}]
         assert asked(requests_mock) == ["/organizations/acme/tasks/t1?with=threads"]
 
-    def test_threads_unlike_their_documentation_are_an_error(self, hook, requests_mock):
+    def test_malformed_threads_are_a_response_error(self, hook, requests_mock):
         requests_mock.get(f"{ROOT}/organizations/acme/tasks/t1", json={"data": TASK})
         with pytest.raises(TallyfyResponseError, match="cannot be read"):
             hook.get_threads("t1")
 
-    def test_a_comment_is_not_written_twice_in_doubt(self, hook, requests_mock):
+    def test_comment_is_not_repeated_after_502(self, hook, requests_mock):
         requests_mock.post(f"{ROOT}/organizations/acme/tasks/t1/comment", status_code=502)
         with pytest.raises(TallyfyIndeterminateError):
             hook.comment("t1", "Look at this.")
         assert requests_mock.call_count == 1
 
-    def test_a_write_whose_answer_has_no_item_may_have_been_applied(self, hook, requests_mock):
+    def test_malformed_response_to_a_write_is_indeterminate(self, hook, requests_mock):
         requests_mock.post(RUNS, status_code=201, json={"data": []})
         with pytest.raises(
             TallyfyIndeterminateError, match=r"POST /organizations/acme/runs .* cannot be read"
@@ -281,7 +277,7 @@ class TestWrites:
 
 class TestRequest:
     @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "delete"])
-    def test_the_parsed_body_envelope_and_all(self, hook, requests_mock, method):
+    def test_returns_the_whole_body(self, hook, requests_mock, method):
         requests_mock.request(method.upper(), RUN, json={"data": {"id": "r1"}, "meta": {}})
         assert hook.request(method, "runs/r1") == {"data": {"id": "r1"}, "meta": {}}
 
@@ -299,7 +295,7 @@ class TestRequest:
         assert hook.request("GET", endpoint) == []
         assert asked(requests_mock) == [url]
 
-    def test_parameters_and_body(self, hook, requests_mock):
+    def test_params_and_json(self, hook, requests_mock):
         requests_mock.post(RUNS, json=None)
         hook.request(
             "POST", "runs", params={"q": "a b", "left_out": None, "on": True}, json={"a": [None, 1.5]}
@@ -307,7 +303,7 @@ class TestRequest:
         assert asked(requests_mock) == ["/organizations/acme/runs?q=a%20b&on=true"]
         assert requests_mock.last_request.json() == {"a": [None, 1.5]}
 
-    def test_no_body_unless_there_is_one(self, hook, requests_mock):
+    def test_no_body_by_default(self, hook, requests_mock):
         requests_mock.delete(RUN, status_code=204)
         assert hook.request("DELETE", "runs/r1") is None
         assert requests_mock.last_request.body is None
@@ -316,14 +312,14 @@ class TestRequest:
     @pytest.mark.parametrize(
         "answer", [{"status_code": 204}, {"text": ""}, {"text": " \n"}, {"text": "null"}]
     )
-    def test_an_empty_body_is_none(self, hook, requests_mock, answer):
+    def test_empty_body_is_none(self, hook, requests_mock, answer):
         requests_mock.put(RUN, **answer)
         assert hook.request("PUT", "runs/r1", json={}) is None
         assert requests_mock.last_request.json() == {}
 
 
 class TestRunUrl:
-    def test_where_people_look(self, connect):
+    def test_run_url(self, connect):
         assert connect().run_url("r1") == "https://go.tallyfy.com/acme/processes/r1"
         assert (
             connect({"web_url": "http://people.test/"}).run_url("r1")
@@ -338,7 +334,7 @@ class TestTestConnection:
         requests_mock.get(f"{ROOT}/me", json={"data": {"id": 7, "full_name": "Ada Okafor"}})
         return requests_mock
 
-    def test_it_says_who_it_is(self, hook, tallyfy):
+    def test_success(self, hook, tallyfy):
         assert hook.test_connection() == (True, "Connected to Acme Inc. as Ada Okafor.")
 
     @pytest.mark.parametrize(
@@ -349,7 +345,7 @@ class TestTestConnection:
             ({"id": 7}, "7"),
         ],
     )
-    def test_by_what_there_is(self, hook, tallyfy, person, name):
+    def test_success_without_names(self, hook, tallyfy, person, name):
         tallyfy.get(f"{ROOT}/me", json={"data": person})
         tallyfy.get(f"{ROOT}/organizations/acme", json={"data": {"id": "acme"}})
         assert hook.test_connection() == (True, f"Connected to acme as {name}.")
@@ -366,7 +362,7 @@ class TestTestConnection:
             ({"json": []}, "cannot be read"),
         ],
     )
-    def test_it_says_what_failed(self, hook, tallyfy, place, answer, said):
+    def test_failure(self, hook, tallyfy, place, answer, said):
         tallyfy.get(f"{ROOT}{place}", **answer)
         good, message = hook.test_connection()
         assert not good
@@ -374,14 +370,14 @@ class TestTestConnection:
         assert said in message
         assert len(asked(tallyfy)) == (1 if place == "/me" else 2)  # once each: a person waits at a button
 
-    def test_a_connection_that_cannot_be_used(self, connect):
+    def test_invalid_connection(self, connect):
         good, message = connect(password=None).test_connection()
         assert not good
         assert (
             "Connection 'tallyfy_default' cannot be used: password (the access token) is missing" in message
         )
 
-    def test_a_connection_that_is_not_there(self, hook, monkeypatch):
+    def test_missing_connection(self, hook, monkeypatch):
         monkeypatch.delenv("AIRFLOW_CONN_TALLYFY_DEFAULT")
         good, message = hook.test_connection()
         assert not good
@@ -389,7 +385,7 @@ class TestTestConnection:
 
 
 class TestPages:
-    def test_one_page_of_runs(self, hook, requests_mock):
+    def test_get_runs_page(self, hook, requests_mock):
         requests_mock.get(RUNS, **page(3, 7, [{"id": "r1", "next_task": [TASK]}]))
         found = hook.get_runs_page(3, status="active", checklist_id=None, with_=("next_task",))
         assert (found.items, found.is_last, found.total_pages) == (
@@ -401,7 +397,7 @@ class TestPages:
             "/organizations/acme/runs?per_page=100&status=active&with=next_task&page=3"
         ]
 
-    def test_one_page_of_the_activity_feed(self, hook, requests_mock):
+    def test_get_activities_page(self, hook, requests_mock):
         entry = {"id": 7, "parentable_type": "App\\Models\\Run", "parentable_id": "r1"}
         feed = f"{ROOT}/organizations/acme/activity-feeds"
         requests_mock.get(feed, **page(1, 2, [entry]))
@@ -411,7 +407,7 @@ class TestPages:
             "/organizations/acme/activity-feeds?per_page=100&sort=-created_at&page=1"
         ]
 
-    def test_a_feed_unlike_its_documentation_is_an_error(self, hook, requests_mock):
+    def test_malformed_feed_is_a_response_error(self, hook, requests_mock):
         feed = f"{ROOT}/organizations/acme/activity-feeds"
         requests_mock.get(feed, **page(1, 1, [{"event": "completed"}]))
         with pytest.raises(TallyfyResponseError, match="an entry has no id"):

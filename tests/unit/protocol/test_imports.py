@@ -27,7 +27,7 @@ PROTOCOL = [
 ]
 
 
-def test_the_protocol_needs_neither_airflow_nor_sockets():
+def test_protocol_imports_neither_airflow_nor_sockets():
     loaded = modules_after(*(f"import {name}" for name in PROTOCOL))
     assert set(PROTOCOL) <= loaded
     banned = (
@@ -64,7 +64,7 @@ from airflow.providers.common.compat.sdk import (
         "airflow_provider_tallyfy.transfers.tallyfy_to_object_storage",
     ],
 )
-def test_what_dag_files_import_adds_no_network_to_airflows_base_classes(module):
+def test_modules_of_dag_files_import_no_network(module):
     added = modules_after(BASES, f"import {module}") - modules_after(BASES)
     assert module in added
     network = {"requests", "urllib3", "httpx", "aiohttp", "fastapi", "starlette", "uvicorn"}
