@@ -77,29 +77,40 @@ class TallyfyConnection:
             if unknown := sorted(map(str, extra.keys() - known.keys())):
                 _warn_about_extras(conn_id, listed(map(quoted, unknown)), ", ".join(known))
             extra = {name: value for name, value in extra.items() if value not in (None, "")}
+
+            def text(name: str) -> str | None:
+                return _text(extra.get(name), f"extra {name!r}")
+
             allow_http = _bool(extra, "allow_http", default=False)
-            api_url = urls.api_url(connection.host, connection.port, connection.schema, allow_http=allow_http)
+            host, schema = _text(connection.host, "host"), _text(connection.schema, "schema")
+            api_url = urls.api_url(host, connection.port, schema, allow_http=allow_http)
             organization = _organization(connection.login)
-            access_token, client_id, client_secret = None, _text(extra, "client_id"), None
+            access_token, client_id, client_secret = (
+                None,
+                text("client_id"),
+                None,
+            )
             if client_id:
                 client_secret = _secret(extra.get("client_secret"), "extra 'client_secret'")
             elif "client_secret" in extra:
                 raise ValueError("extra 'client_secret' needs extra 'client_id'.")
             else:
                 access_token = _secret(connection.password, "password (the access token)")
-            token_url = _text(extra, "token_url") or urljoin(api_url, "/oauth/token")
+            token_url = text("token_url") or urljoin(api_url, "/oauth/token")
             return cls(
                 conn_id=conn_id,
                 api_url=api_url,
                 # No token goes there, so plain http may be anywhere.
                 web_url=urls.checked_url(
-                    _text(extra, "web_url") or urls.DEFAULT_WEB_URL, "extra 'web_url'", allow_http=True
+                    text("web_url") or urls.DEFAULT_WEB_URL,
+                    "extra 'web_url'",
+                    allow_http=True,
                 ),
                 organization=organization,
                 access_token=access_token,
                 client_id=client_id,
                 client_secret=client_secret,
-                user_email=_text(extra, "user_email"),
+                user_email=text("user_email"),
                 token_url=urls.checked_url(token_url, "extra 'token_url'", allow_http=allow_http),
                 timeout=_timeout(extra.get("timeout", DEFAULT_TIMEOUT)),
                 verify=_verify(extra),
@@ -145,10 +156,9 @@ def _secret(value: object, field_name: str) -> str:
     return stripped
 
 
-def _text(extra: dict[str, Any], name: str) -> str | None:
-    value = extra.get(name)
+def _text(value: object, field_name: str) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise ValueError(f"extra {name!r} must be a text, but is of type {type(value).__name__}.")
+        raise ValueError(f"{field_name} must be a text, but is of type {type(value).__name__}.")
     return value and value.strip()
 
 

@@ -1,4 +1,4 @@
-"""What failed requests mean: whether they can be repeated, and which error they are, with advice."""
+"""Failed requests: whether they can be repeated, and which error to raise, with advice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHECK_FIRST = "It may have been applied: check in Tallyfy before you send it aga
 
 
 def error_of_response(request: Request, error: ErrorResponse) -> tuple[type[exceptions.TallyfyError], str]:
-    """Return which error an error response is, and advice with ``{conn_id}`` in it."""
+    """Return which error to raise for an error response, and advice with ``{conn_id}`` in it."""
     if error.kind is ErrorKind.SERVER and not request.is_repeatable:
         return exceptions.TallyfyIndeterminateError, CHECK_FIRST
     error_class, advice = _ERRORS[error.kind]
@@ -28,7 +28,7 @@ def error_of_response(request: Request, error: ErrorResponse) -> tuple[type[exce
 
 
 def error_of_exception(request: Request, error: BaseException) -> tuple[type[exceptions.TallyfyError], str]:
-    """Return which error it is that no response came, and advice with ``{conn_id}`` in it."""
+    """Return which error to raise if no response came, and advice with ``{conn_id}`` in it."""
     if request.is_repeatable or was_not_sent(error):
         return exceptions.TallyfyConnectionError, _advice(error)
     return exceptions.TallyfyIndeterminateError, CHECK_FIRST
@@ -64,7 +64,13 @@ def _advice(error: BaseException) -> str:
             "If a CA of your own signed that certificate, set extra 'verify' of connection {conn_id!r}, or "
             "REQUESTS_CA_BUNDLE in the environment, to the path of a bundle that holds it."
         )
-    if any(isinstance(cause, requests.exceptions.ProxyError) for cause in _causes(error)):
+    # The API's URL is valid, so an invalid schema is the proxy's.
+    of_proxies = (
+        requests.exceptions.ProxyError,
+        requests.exceptions.InvalidProxyURL,
+        requests.exceptions.InvalidSchema,
+    )
+    if any(isinstance(cause, of_proxies) for cause in _causes(error)):
         return "Check the proxy that HTTPS_PROXY or HTTP_PROXY names in the environment, and what NO_PROXY excepts."
     return (
         "Check the host of connection {conn_id!r}, its extra 'verify', and the network and proxies between."

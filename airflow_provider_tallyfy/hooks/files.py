@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_FILE_SIZE = 100 * 1024 * 1024
 """Bytes that Tallyfy takes (page "Upload & attach file")."""
 MAX_DURATION = 1800.0
-"""Seconds in which a download must be complete, however slowly it comes."""
+"""Seconds in which a download must be complete, however slow it is."""
 _CHUNK = 256 * 1024
 _MAX_NAME_BYTES = 200
 """A file system takes 255, of which endings take some."""
@@ -59,7 +59,7 @@ def download(hook: TallyfyHook, file_id: str, create: Callable[[], AbstractConte
                 sink.write(chunk)
         expected = response.headers.get("Content-Length", "")
         if expected.isdigit() and "Content-Encoding" not in response.headers and int(expected) != size:
-            raise requests.ConnectionError(f"{size} of {expected} bytes came")
+            raise requests.ConnectionError(f"only {size} of {expected} bytes were received")
 
     hook._send(
         hook._build("GET", f"file/{identifier(file_id, 'file_id')}/dl"),

@@ -119,7 +119,7 @@ class TallyfyHook(BaseHook):
         Yield every item of a list once, page by page as they are taken.
 
         Pages are no snapshot: an item that is added while they are read may be missing. So may one that is there all
-        the time, if as many items are added as removed between two pages, or if Tallyfy does not tell the ``total``.
+        the time, if as many items are added as removed between two pages, or if the response has no ``total``.
 
         :param endpoint: as for :meth:`request`.
         :param params: query parameters, as for :meth:`request`; ``per_page`` is 100, Tallyfy's largest, unless given.
@@ -134,7 +134,7 @@ class TallyfyHook(BaseHook):
         form_fields_values: bool = False,
     ) -> dict[str, Any]:
         """
-        Return a run as Tallyfy has it, but ``next_task`` is always ``None`` or one task, whichever shape came in.
+        Return a run unchanged, but ``next_task`` is always ``None`` or one task, in whichever shape it came.
 
         :param run_id: the run's id.
         :param with_: what to include, as a sequence of names or one comma-separated string. Tallyfy knows
@@ -168,7 +168,7 @@ class TallyfyHook(BaseHook):
         """
         Yield the runs of the organization once each, with ``next_task`` read as in :meth:`get_run`.
 
-        What the list may miss while runs come and go: see :meth:`paginate`.
+        What the list may miss if it changes meanwhile: see :meth:`paginate`.
 
         :param filters: ``q, status, owners, checklist_id, folder, tag, groups, type, starred, archived, sort`` and
             ``with_`` (page "List processes").
@@ -328,7 +328,7 @@ class TallyfyHook(BaseHook):
         Write a comment on a task and return it.
 
         :param task_id: the task's id, of a run or not.
-        :param content: what it says. Tallyfy takes at most 120 comments an hour from one organization.
+        :param content: the text. Tallyfy takes at most 120 comments an hour from one organization.
         :param state: ``open``, the default, ``hide-for-guests`` or ``collapsed``.
         :raises ValueError: ``content`` is empty, or ``state`` is another word.
         :raises TallyfyRateLimitError: there were too many already.
@@ -367,8 +367,8 @@ class TallyfyHook(BaseHook):
 
         It is streamed to a temporary file, which takes its name only when it is complete.
 
-        :param file_id: the file's id, as it stands in the value of a form field of type ``file``.
-        :param path: where it goes; in a folder, it gets the name that Tallyfy has for it.
+        :param file_id: the file's id, as in the value of a form field of type ``file``.
+        :param path: the target; in a folder, the file gets its name in Tallyfy.
         :raises TallyfyResponseError: it is larger than 100 MiB, which Tallyfy takes no upload of, or not complete.
         """
         return files.download_to_path(self, file_id, Path(path))

@@ -66,7 +66,7 @@ class Person:
 
 
 def completer(task: Mapping[str, Any]) -> Person | None:
-    """Return who completed a task, or ``None`` where Tallyfy does not say."""
+    """Return who completed a task; ``None`` if the task does not have that."""
     if is_id(user_id := task.get("completer_id")):
         owner = next((each for each in _owners(task) if str(each.get("id")) == str(user_id)), {"id": user_id})
         return read_person(owner)
@@ -145,7 +145,7 @@ class Approvers:
         Return why the decision on a task does not count, as a clause about the user who made it; ``None`` if it does.
 
         :param task: the completed task, as Tallyfy returns it by itself.
-        :param started_by: who launched the run, as the run says; needed if they may not decide.
+        :param started_by: ``started_by`` of the run; needed if that user may not decide.
         """
         member, guest = parse_member_id(task.get("completer_id")), None
         if member is None:
@@ -174,19 +174,17 @@ def check_approvers(approvers: Any) -> None:
 
     :raises InvalidValueError: it is empty, or of another kind.
     """
+    keys = (*KINDS, _EXCLUDE)
     if not isinstance(approvers, Mapping):
-        if isinstance(approvers, bool) or not (
-            isinstance(approvers, int) or (isinstance(approvers, (str, list, tuple, set)) and approvers)
-        ):
+        is_list = isinstance(approvers, (str, list, tuple, set)) and approvers
+        if isinstance(approvers, bool) or not (isinstance(approvers, int) or is_list):
             raise InvalidValueError(
-                "approvers must be e-mail addresses, ids, names or groups, or a mapping of them under "
-                f"{listed((*KINDS, _EXCLUDE))}, but is {described(approvers)}"
+                f"approvers must be e-mail addresses, ids, names or groups, or a mapping of them under {listed(keys)}, "
+                f"but is {described(approvers)}"
             )
         return
-    if unknown := [str(key) for key in approvers if key not in (*KINDS, _EXCLUDE)]:
-        raise InvalidValueError(
-            f"approvers takes {listed((*KINDS, _EXCLUDE))}, but not {listed(map(quoted, unknown))}"
-        )
+    if unknown := [str(key) for key in approvers if key not in keys]:
+        raise InvalidValueError(f"approvers takes {listed(keys)}, but not {listed(map(quoted, unknown))}")
     for key, entries in approvers.items():
         if not entries or isinstance(entries, bool):
             raise InvalidValueError(f"approvers names no one under {quoted(str(key))}; leave that out")

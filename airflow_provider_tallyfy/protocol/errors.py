@@ -1,5 +1,5 @@
 """
-Error responses: what kind of error it is, and the reason that the body gives.
+Error responses: the kind of error, and the reason in the body.
 
 An error is ``{"message": "…"}``, with or without ``"error": true`` and ``"code"``, or it is structured:
 ``{"error": {"code": …, "message": …, "details": …}}``. From a proxy in between it may be text, HTML or nothing at all.
@@ -59,7 +59,7 @@ class ErrorResponse:
 
     :param kind: what the status means.
     :param status: the HTTP status.
-    :param message: the reason that the body gives, or ``None`` if it gives none.
+    :param message: the reason in the body, or ``None`` if there is none.
     :param request_id: from ``X-Request-Id``, to quote to Tallyfy's support.
     :param is_from_tallyfy: whether the body is a JSON object, as Tallyfy's are, and not one that gateways are known
         for. Text, HTML or nothing is a proxy's.
@@ -73,7 +73,7 @@ class ErrorResponse:
 
     @property
     def is_unknown_endpoint(self) -> bool:
-        """Whether Tallyfy knows no such endpoint; a wrong base URL has the same status as a run that does not exist."""
+        """Whether there is no such endpoint; a wrong base URL has the same status as a run that does not exist."""
         return self.kind is ErrorKind.NOT_FOUND and "endpoint not found" in (self.message or "").casefold()
 
 
@@ -99,7 +99,7 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Error
 
 
 def _kind_of(status: int) -> ErrorKind:
-    # 408, 421 and 425 say, like a 5xx, that this attempt failed, and nothing about what was requested.
+    # 408, 421 and 425 mean, like a 5xx, that this attempt failed.
     if status >= 500 or status in (408, 421, 425):
         return ErrorKind.SERVER
     return _KINDS.get(status, ErrorKind.REDIRECT if status < 400 else ErrorKind.OTHER)

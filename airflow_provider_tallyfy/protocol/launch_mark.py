@@ -108,7 +108,7 @@ def find_marked(
     :param pages: one of the lists that :func:`newest_runs` asks for, page by page.
     :param token: :attr:`LaunchMark.token` or :attr:`LaunchMark.stem`.
     :param since: when the first attempt to launch was made, in UTC if it has no zone; older pages are not read, but
-        for :data:`CLOCK_SKEW`. ``None`` reads all. So does a list that comes in another order.
+        for :data:`CLOCK_SKEW`. ``None`` reads all. A list in another order is read to its end.
     """
     oldest = None if since is None else in_utc(since) - CLOCK_SKEW
     for page in pages:

@@ -139,7 +139,7 @@ def _encode_roles(
     """
     Return the assignees of roles; Tallyfy ignores a role that the template does not have.
 
-    Only the official SDK (``models.py``) says that steps name their roles. If no step does, they are not checked.
+    Steps have their roles only in the official SDK (``models.py``). If no step has any, they are not checked.
     """
     if not isinstance(roles, Mapping):
         raise FormValuesError(
@@ -164,7 +164,7 @@ def _encode_roles(
 
 
 def _role_ids(steps: Sequence[Mapping[str, Any]]) -> list[str] | None:
-    """Return the ids of the roles that steps are assigned to, or ``None`` if no step says so."""
+    """Return the ids of the roles that steps are assigned to, or ``None`` if no step has roles."""
     if not any("roles" in step for step in steps):
         return None
     roles: list[Any] = []

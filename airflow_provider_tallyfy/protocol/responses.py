@@ -37,8 +37,8 @@ class Page(Generic[Item]):
 
     :param items: its items.
     :param is_last: whether no page follows.
-    :param total_pages: how many pages the list has, or ``None`` if the response does not say.
-    :param total: how many items the list has, or ``None`` if the response does not say.
+    :param total_pages: how many pages the list has, or ``None`` if that is not in the response.
+    :param total: how many items the list has, or ``None`` if that is not in the response.
     """
 
     items: tuple[Item, ...]
@@ -162,7 +162,7 @@ def read_page(
         raise MalformedResponseError(f"'meta.pagination' is {_kind(pagination)}")
     current = _whole_number(pagination.get("current_page", number), "current_page")
     if current != number:
-        raise MalformedResponseError(f"page {number} was requested, but page {current} came")
+        raise MalformedResponseError(f"page {number} was requested, but the response has page {current}")
     # The total only helps to notice changes, so a response without it can be read.
     total = pagination["total"] if isinstance(pagination.get("total"), int) else None
     if pagination.get("total_pages") is not None:
@@ -186,14 +186,14 @@ def read_activities(body: Any, number: int) -> Page[Activity]:
     (``parentable``) by model class and id.
 
     :param number: the page that was requested, from 1.
-    :raises MalformedResponseError: it is no page, an entry has no id, or they come in another order.
+    :raises MalformedResponseError: it is no page, an entry has no id, or they are in another order.
     """
     page = read_page(body, number)
     moments = [
         moment for item in page.items if (moment := parse_datetime(item.get("created_at"))) is not None
     ]
     if any(first < second for first, second in pairwise(moments)):
-        raise MalformedResponseError("its entries do not come with the newest first")
+        raise MalformedResponseError("its entries are not sorted by date, the newest first")
     return Page(tuple(map(_activity, page.items)), page.is_last, page.total_pages)
 
 

@@ -212,7 +212,7 @@ def named(thing: Mapping[str, Any], quote: Callable[[str], str] = quoted) -> str
 
 
 def _describe(things: Iterable[Mapping[str, Any]], *beside: str) -> list[str]:
-    """Return the names of tasks or steps; none looks like another, or like a name ``beside`` them."""
+    """Return the names of tasks or steps; similar ones, also to a name ``beside`` them, have escapes."""
     things = tuple(things)
     quote = quoter([*beside, *map(_title, things)])
     return [named(thing, quote) for thing in things]

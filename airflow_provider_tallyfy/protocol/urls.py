@@ -34,13 +34,13 @@ def is_identifier(value: object) -> TypeGuard[str]:
 
 def identifier(value: object, field: str) -> str:
     """
-    Return ``value`` as a Tallyfy id that can stand in a path.
+    Return ``value`` as a Tallyfy id, for a path.
 
     :param value: the id, a string of 1 to 255 letters, digits, ``_`` and ``-``, or a whole number.
     :param field: what the caller calls it, for the error.
     :raises ValueError: it is anything else.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**255:
         value = str(value)
     if is_identifier(value):
         return value
@@ -61,12 +61,12 @@ def segment(value: object, field: str) -> str:
     try:
         return quote(value, safe="")
     except UnicodeEncodeError:
-        raise ValueError(f"{field} holds characters that cannot stand in an address.") from None
+        raise ValueError(f"{field} holds characters that a URL cannot have.") from None
 
 
 def endpoint_path(endpoint: object, organization: str) -> str:
     """
-    Return the path, from the API's root, that an endpoint stands for.
+    Return the path of an endpoint from the API's root.
 
     :param endpoint: written without quoting; relative to the organization (``runs/abc/tasks``), or absolute from
         the API's root when it begins with ``/`` (``/me``).
@@ -86,7 +86,7 @@ def endpoint_path(endpoint: object, organization: str) -> str:
     )
 
 
-def api_url(host: str | None, port: int | None, schema: str | None, *, allow_http: bool = False) -> str:
+def api_url(host: str | None, port: int | str | None, schema: str | None, *, allow_http: bool = False) -> str:
     """
     Return the API's base URL, without a slash at its end.
 
@@ -94,14 +94,14 @@ def api_url(host: str | None, port: int | None, schema: str | None, *, allow_htt
     API. A URL of another host is taken as written.
 
     :param host: a URL or a host name, with or without a path; empty for Tallyfy's own cloud.
-    :param port: goes into the URL if the host does not name one.
+    :param port: goes into the URL if the host does not name one; some secrets backends have it as a text.
     :param schema: ``https`` or ``http``, if the host does not name it. Airflow also stores what follows the host in a
         connection's URI here, so it may be a path too: ``api``, ``https/api``.
     :param allow_http: allow plain http to another machine.
     :raises ValueError: it is no http(s) URL, carries credentials, or would send a token in clear text.
     """
     scheme, path = _scheme_and_path(schema or "")
-    if port is not None and not 0 < port < 65536:
+    if port not in (None, "") and not (str(port).isdecimal() and 0 < int(port) < 65536):
         raise ValueError("port must be between 1 and 65535.")
     given = (host or "").strip().lstrip("/") or "go.tallyfy.com"
     is_url = "://" in given

@@ -337,6 +337,8 @@ class TestProxies:
             "http://{credentials}#-was-not-quoted@127.0.0.1:{closed}",
             "ftp://{credentials}@127.0.0.1:{closed}",
             "{credentials}@127.0.0.1:{closed}",
+            "socks5://{credentials}@127.0.0.1:{closed}",
+            "http://",
         ],
     )
     @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -29,7 +29,7 @@ from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 @dataclass(frozen=True, slots=True)
 class LocalFile:
     """
-    A file on this machine, which stands in an encoded value until it is uploaded.
+    A file on this machine, in place of the uploaded one in an encoded value.
 
     :param path: its absolute path.
     """

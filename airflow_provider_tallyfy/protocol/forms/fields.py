@@ -2,7 +2,7 @@
 The fields of a form, as Tallyfy describes them: the kick-off form of a template, and the forms of tasks.
 
 A field's id is the *timeline id* by which its value is sent and stored. A list of fields is bare (page "Get template"),
-or stands under ``data`` in what ``with`` adds (page "Get task").
+or under ``data`` in what ``with`` adds (page "Get task").
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class FormField:
 
 
 def describe(fields: Iterable[FormField], beside: Iterable[object] = ()) -> list[str]:
-    """Return the names of fields, each in one line; none looks like another, or like a name ``beside`` them."""
+    """Return the names of fields, each in one line; similar ones, also to a name ``beside`` them, have escapes."""
     fields = tuple(fields)
     quote = quoter([*map(str, beside), *(field.name for field in fields)])
     return [
@@ -87,7 +87,7 @@ def read_kickoff_fields(checklist: Mapping[str, Any]) -> tuple[FormField, ...]:
 
 
 def read_task_fields(task: Mapping[str, Any]) -> tuple[FormField, ...]:
-    """Return the fields of a task that was read ``with=form_fields``; webhooks and steps say ``captures``."""
+    """Return the fields of a task that was read ``with=form_fields``; in webhooks and steps they are ``captures``."""
     return read_form_fields(_form(task))
 
 
@@ -95,7 +95,7 @@ def stored_values(task: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return the values that a task's form holds, by field id.
 
-    They stand in ``taskdata``, which PHP writes as a list if it is empty, and with each of the form fields as
+    They are in ``taskdata``, which PHP writes as a list if it is empty, and with each of the form fields as
     ``field_value`` (Tallyfy's MCP server) or ``value`` (page "Get task").
     """
     stored: dict[str, Any] = {}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import certifi
 import pytest
@@ -11,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow_provider_tallyfy import get_provider_info
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError, TallyfyError
 from airflow_provider_tallyfy.hooks import connection as connection_module
+from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from tests.support.secrets import SECRET, TOKEN
 
@@ -147,6 +149,38 @@ class TestJson:
         hook = TallyfyHook("nobody_made_this")
         with pytest.raises(AirflowNotFoundException, match="nobody_made_this"):
             hook.get_run("r1")
+
+
+class TestSecretsBackends:
+    """A secrets backend may make a connection of whatever types it has."""
+
+    def read(self, **fields):
+        defaults = {"host": None, "port": None, "schema": None, "login": "acme", "password": TOKEN}
+        return TallyfyConnection.read("own", SimpleNamespace(**{**defaults, "extra_dejson": {}, **fields}))
+
+    @pytest.mark.parametrize(("port", "shown"), [("8443", ":8443"), (8443, ":8443"), ("", ""), (None, "")])
+    def test_port(self, port, shown):
+        assert self.read(host="tallyfy.test", port=port).api_url == f"https://tallyfy.test{shown}/api"
+
+    @pytest.mark.parametrize(
+        ("fields", "named"),
+        [
+            *[
+                ({"port": bad}, "port must be")
+                for bad in ("0", "-1", "https", " 443", "\u00b2", 1.5, True, [])
+            ],
+            ({"host": 7}, "host must be a text, but is of type int"),
+            ({"host": b"tallyfy.test"}, "host must be a text, but is of type bytes"),
+            ({"schema": ["https"]}, "schema must be a text, but is of type list"),
+            ({"login": 7}, "login (the organization id) must be"),
+            ({"password": 7}, "password (the access token) must be a text"),
+            ({"extra_dejson": None}, "extra must be a JSON object"),
+        ],
+    )
+    def test_other_types_are_refused(self, fields, named):
+        with pytest.raises(TallyfyConfigurationError, match=r"^Connection 'own' cannot be used: ") as error:
+            self.read(**fields)
+        assert named in str(error.value)
 
 
 class TestUnknownExtras:

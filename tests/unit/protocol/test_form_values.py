@@ -34,6 +34,9 @@ class NotATime(datetime):
     def __eq__(self, other):
         return False
 
+    def __ne__(self, other):
+        return True
+
 
 class WholeNumber:
     """As numpy's: no ``int``, but registered as one."""

@@ -244,7 +244,7 @@ class TestPage:
     @pytest.mark.parametrize(("asked", "came"), [(2, 1), (1, 2), (2, "1")])
     def test_other_page_than_requested_is_malformed(self, asked, came):
         """A server that ignores ``page`` would otherwise be read for ever, or its items be lost."""
-        with pytest.raises(MalformedResponseError, match=f"page {asked} was requested, but page {came} came"):
+        with pytest.raises(MalformedResponseError, match=f"page {asked} was requested, but .* page {came}"):
             read_page(page(current_page=came, total_pages=9), asked)
 
     @pytest.mark.parametrize(

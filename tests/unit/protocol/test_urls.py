@@ -27,7 +27,7 @@ NOT_IDS = [
     None,
     0,
     -12,
-    True,
+    pytest.param(10**5000, id="a huge number"),
     True,
     b"a",
     ["a"],
