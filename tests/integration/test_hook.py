@@ -100,8 +100,8 @@ def fault(sandbox):
     return fault
 
 
-def asked(sandbox, method, path):
-    """How many requests for this path arrived."""
+def count_requests(sandbox, method, path):
+    """Return how many requests for a path arrived."""
     shown = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()
     return sum(row["count"] for row in shown["requests"] if (row["method"], row["path"]) == (method, path))
 
@@ -153,7 +153,7 @@ class TestRuns:
         runs = list(hook.list_runs(q="Many more", with_=["next_task"]))
         assert len({run["id"] for run in runs}) == len(runs) == 230
         assert all(run["next_task"]["id"] for run in runs)
-        assert asked(sandbox, "GET", "/api/organizations/sandbox/runs") == 3
+        assert count_requests(sandbox, "GET", "/api/organizations/sandbox/runs") == 3
         assert len(list(hook.list_runs(q="Many more", per_page=50))) == 230
         assert list(hook.list_runs(q="There is none of this name")) == []
 
@@ -188,20 +188,20 @@ class TestFaults:
     def test_dropped_connection_is_retried(self, hook, sandbox, fault, pauses):
         fault("drop", method="GET", times=3)
         assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
-        assert (asked(sandbox, "GET", RUN_PATH), len(pauses)) == (4, 3)
+        assert (count_requests(sandbox, "GET", RUN_PATH), len(pauses)) == (4, 3)
 
     def test_dropped_connection_fails_after_the_last_retry(self, hook, sandbox, fault):
         fault("drop", method="GET", times=None)
         with pytest.raises(TallyfyConnectionError, match="got no response"):
             hook.get_run(SEEDED_RUN_ID)
-        assert asked(sandbox, "GET", RUN_PATH) == 5
+        assert count_requests(sandbox, "GET", RUN_PATH) == 5
 
     @pytest.mark.parametrize(("action", "was_applied"), [("drop", 0), ("apply_then_drop", 1)])
     def test_dropped_write_is_sent_once(self, hook, sandbox, fault, pauses, action, was_applied):
         fault(action, method="POST")
         with pytest.raises(TallyfyIndeterminateError, match="may have been applied: check in Tallyfy"):
             hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
-        assert asked(sandbox, "POST", "/api/organizations/sandbox/runs") == 1
+        assert count_requests(sandbox, "POST", "/api/organizations/sandbox/runs") == 1
         assert launched(sandbox, "Once") == was_applied
         assert pauses == []
 
@@ -218,13 +218,13 @@ class TestFaults:
         fault(action, method="POST", **more)
         with pytest.raises(TallyfyIndeterminateError):
             hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
-        assert asked(sandbox, "POST", "/api/organizations/sandbox/runs") == 1
+        assert count_requests(sandbox, "POST", "/api/organizations/sandbox/runs") == 1
         assert pauses == []
 
     def test_truncated_body_is_retried(self, hook, sandbox, fault, pauses):
         fault("truncate", method="GET", times=2)
         assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
-        assert (asked(sandbox, "GET", RUN_PATH), len(pauses)) == (3, 2)
+        assert (count_requests(sandbox, "GET", RUN_PATH), len(pauses)) == (3, 2)
         fault("truncate", method="GET", times=None)
         with pytest.raises(TallyfyConnectionError):
             hook.get_run(SEEDED_RUN_ID)
@@ -259,7 +259,7 @@ class TestFaults:
         fault("delay", delay=0.5, method="GET")
         with hook.get_conn():
             assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
-            assert asked(sandbox, "GET", RUN_PATH) == 2
+            assert count_requests(sandbox, "GET", RUN_PATH) == 2
             fault("delay", delay=0.5, method="POST")
             with pytest.raises(TallyfyIndeterminateError, match="timed out"):
                 hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
@@ -316,9 +316,9 @@ class TestCredentials:
         with hook.get_conn():
             assert hook.request("GET", "/me")["data"]["email"] == "ben@example.com"
             assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
-            assert asked(sandbox, "POST", "/oauth/token") == 1
+            assert count_requests(sandbox, "POST", "/oauth/token") == 1
             assert hook.test_connection()[0]
-        assert asked(sandbox, "POST", "/oauth/token") == 2  # a test asks for a token of its own
+        assert count_requests(sandbox, "POST", "/oauth/token") == 2  # the test requests its own token
 
     def test_application_without_user_email(self, connect, sandbox):
         hook = connect(sandbox, APPLICATION, password=None)
@@ -338,7 +338,7 @@ class TestCredentials:
             requests.delete(f"{sandbox.url}/_sandbox/tokens", json=body, timeout=10)
             hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
         assert launched(sandbox, "Once") == 1
-        assert asked(sandbox, "POST", "/oauth/token") == 2
+        assert count_requests(sandbox, "POST", "/oauth/token") == 2
 
     @pytest.mark.parametrize(
         ("change", "kind"),

@@ -38,16 +38,16 @@ class TestApplicationToken:
         oauth = requests_mock.post(OAUTH, **issued("first"))
         requests_mock.get(RUN, **GOOD)
         application().get_run("r1")
-        asked = oauth.last_request
-        assert asked.headers["Content-Type"] == "application/x-www-form-urlencoded"
-        assert asked.headers["X-Tallyfy-Client"] == "APIClient"
-        assert parse_qs(asked.text) == {
+        request = oauth.last_request
+        assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
+        assert request.headers["X-Tallyfy-Client"] == "APIClient"
+        assert parse_qs(request.text) == {
             "grant_type": ["client_credentials"],
             "client_id": ["the-client"],
             "client_secret": [SECRET],
             "scope": ["*"],
         }
-        assert SECRET not in asked.url
+        assert SECRET not in request.url
         assert tokens_sent(requests_mock) == [None, "Bearer first"]
 
     def test_other_token_url(self, application, requests_mock):
@@ -130,9 +130,9 @@ class TestPersonToken:
         with pytest.raises(
             TallyfyAuthError,
             match=r"POST /applications/acme/users/ada%40example\.com/token returned",
-        ) as told:
+        ) as error:
             application(user_email="ada@example.com").get_run("r1")
-        assert (told.value.status, told.value.tallyfy_message) == (status, "No.")
+        assert (error.value.status, error.value.tallyfy_message) == (status, "No.")
 
     def test_page_of_a_proxy_is_no_auth_error(self, application, requests_mock):
         requests_mock.post(OAUTH, **issued("first"))

@@ -18,7 +18,7 @@ def page(number, of, items):
     return {"json": {"data": items, "meta": {"pagination": pagination}}}
 
 
-def asked(mocked):
+def sent(mocked):
     """Path and query of each request, as they went out."""
     return [request.url.removeprefix(ROOT) for request in mocked.request_history]
 
@@ -28,13 +28,8 @@ class TestGetRun:
         ("came", "next_task"),
         [
             (None, None),
-            ([], None),
-            ({}, None),
             ({"data": []}, None),
-            ({"data": None}, None),
             (TASK, TASK),
-            ([TASK], TASK),
-            ({"data": TASK}, TASK),
             ({"data": [TASK]}, TASK),
         ],
     )
@@ -43,14 +38,14 @@ class TestGetRun:
         requests_mock.get(RUN, json={"data": {**run, "next_task": came}})
         assert hook.get_run("r1") == {**run, "next_task": next_task}
         assert hook.get_next_task("r1") == next_task
-        assert asked(requests_mock) == ["/organizations/acme/runs/r1?with=next_task"] * 2
+        assert sent(requests_mock) == ["/organizations/acme/runs/r1?with=next_task"] * 2
 
     def test_query(self, hook, requests_mock):
         requests_mock.get(RUN, json={"data": {"id": "r1"}})
         hook.get_run("r1", with_=["next_task", "tasks"], form_fields_values=True)
         hook.get_run("r1", with_="tags, tasks")
         assert hook.get_run("r1", with_=()) == {"id": "r1"}
-        assert asked(requests_mock) == [
+        assert sent(requests_mock) == [
             "/organizations/acme/runs/r1?with=next_task%2Ctasks&form_fields_values=true",
             "/organizations/acme/runs/r1?with=tags%2Ctasks",
             "/organizations/acme/runs/r1",
@@ -69,14 +64,14 @@ class TestGetOne:
         assert hook.get_checklist("c1") == checklist
         assert hook.get_checklist("c1", with_=("steps", "tags")) == checklist
         path = "/organizations/acme/checklists/c1"
-        assert asked(requests_mock) == [path, f"{path}?with=steps%2Ctags"]
+        assert sent(requests_mock) == [path, f"{path}?with=steps%2Ctags"]
 
     def test_get_task(self, hook, requests_mock):
         requests_mock.get(f"{RUN}/tasks/t1", json={"data": TASK})
         assert hook.get_task("r1", "t1") == TASK
         assert hook.get_task("r1", "t1", with_="form_fields") == TASK
         path = "/organizations/acme/runs/r1/tasks/t1"
-        assert asked(requests_mock) == [path, f"{path}?with=form_fields"]
+        assert sent(requests_mock) == [path, f"{path}?with=form_fields"]
 
     @pytest.mark.parametrize(
         "get", [lambda hook: hook.get_checklist("c1"), lambda hook: hook.get_task("r1", "t1")]
@@ -126,7 +121,7 @@ class TestLists:
         assert requests_mock.call_count == 1
         assert [run["id"] for run in runs] == ["b", "c"]
         query = "/organizations/acme/runs?per_page=100&q=two%20words&starred=true&owners=1%2C2&page="
-        assert asked(requests_mock) == [f"{query}{number}" for number in (1, 2, 3)]
+        assert sent(requests_mock) == [f"{query}{number}" for number in (1, 2, 3)]
 
     def test_list_runs_reads_next_task(self, hook, requests_mock):
         requests_mock.get(RUNS, **page(1, 1, [{"id": "a", "next_task": {"data": [TASK]}}, {"id": "b"}]))
@@ -175,18 +170,18 @@ class TestLists:
     def test_without_pagination(self, hook, requests_mock):
         requests_mock.get(f"{RUN}/tasks", json={"data": [TASK]})
         assert hook.get_tasks("r1", without_pagination=True) == [TASK]
-        assert asked(requests_mock) == ["/organizations/acme/runs/r1/tasks?without_pagination=true"]
+        assert sent(requests_mock) == ["/organizations/acme/runs/r1/tasks?without_pagination=true"]
 
     def test_get_tasks(self, hook, requests_mock):
         requests_mock.get(f"{RUN}/tasks", [page(1, 2, [TASK]), page(2, 2, [{"id": "t2"}])])
         assert hook.get_tasks("r1", status="active", with_="form_fields") == [TASK, {"id": "t2"}]
         query = "/organizations/acme/runs/r1/tasks?per_page=100&status=active&with=form_fields&page="
-        assert asked(requests_mock) == [f"{query}1", f"{query}2"]
+        assert sent(requests_mock) == [f"{query}1", f"{query}2"]
 
     def test_paginate_an_absolute_endpoint(self, hook, requests_mock):
         requests_mock.get(f"{ROOT}/me/organizations", **page(1, 1, [{"id": "acme"}]))
         assert list(hook.paginate("/me/organizations", per_page=10)) == [{"id": "acme"}]
-        assert asked(requests_mock) == ["/me/organizations?per_page=10&page=1"]
+        assert sent(requests_mock) == ["/me/organizations?per_page=10&page=1"]
 
     def test_paginate_takes_with_(self, hook, requests_mock):
         requests_mock.get(RUNS, **page(1, 1, []))
@@ -254,7 +249,7 @@ class TestWrites:
         url = f"{ROOT}/organizations/acme/tasks/t1"
         requests_mock.get(url, json={"data": {**TASK, "threads": {"data": [{"id": "x1"}]}}})
         assert hook.get_threads("t1") == [{"id": "x1"}]
-        assert asked(requests_mock) == ["/organizations/acme/tasks/t1?with=threads"]
+        assert sent(requests_mock) == ["/organizations/acme/tasks/t1?with=threads"]
 
     def test_malformed_threads_are_a_response_error(self, hook, requests_mock):
         requests_mock.get(f"{ROOT}/organizations/acme/tasks/t1", json={"data": TASK})
@@ -293,14 +288,14 @@ class TestRequest:
     def test_endpoints(self, hook, requests_mock, endpoint, url):
         requests_mock.get(f"{ROOT}{url}", json=[])
         assert hook.request("GET", endpoint) == []
-        assert asked(requests_mock) == [url]
+        assert sent(requests_mock) == [url]
 
     def test_params_and_json(self, hook, requests_mock):
         requests_mock.post(RUNS, json=None)
         hook.request(
             "POST", "runs", params={"q": "a b", "left_out": None, "on": True}, json={"a": [None, 1.5]}
         )
-        assert asked(requests_mock) == ["/organizations/acme/runs?q=a%20b&on=true"]
+        assert sent(requests_mock) == ["/organizations/acme/runs?q=a%20b&on=true"]
         assert requests_mock.last_request.json() == {"a": [None, 1.5]}
 
     def test_no_body_by_default(self, hook, requests_mock):
@@ -368,7 +363,7 @@ class TestTestConnection:
         assert not good
         assert f"GET {place} " in message
         assert said in message
-        assert len(asked(tallyfy)) == (1 if place == "/me" else 2)  # once each: a person waits at a button
+        assert len(sent(tallyfy)) == (1 if place == "/me" else 2)  # once each, since a user waits
 
     def test_invalid_connection(self, connect):
         good, message = connect(password=None).test_connection()
@@ -393,7 +388,7 @@ class TestPages:
             False,
             7,
         )
-        assert asked(requests_mock) == [
+        assert sent(requests_mock) == [
             "/organizations/acme/runs?per_page=100&status=active&with=next_task&page=3"
         ]
 
@@ -403,7 +398,7 @@ class TestPages:
         requests_mock.get(feed, **page(1, 2, [entry]))
         found = hook.get_activities_page(1)
         assert [(activity.id, activity.run_id) for activity in found.items] == [("7", "r1")]
-        assert asked(requests_mock) == [
+        assert sent(requests_mock) == [
             "/organizations/acme/activity-feeds?per_page=100&sort=-created_at&page=1"
         ]
 

@@ -1,4 +1,4 @@
-"""What Airflow's metrics and traces are told of the requests that a hook makes."""
+"""The metrics of the requests of a hook."""
 
 from __future__ import annotations
 

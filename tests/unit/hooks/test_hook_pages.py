@@ -18,14 +18,14 @@ class ChangingList:
 
     :param ids: of its items.
     :param changes: what happens after the first response, the second, and so on.
-    :param tells_total: whether the responses say how many items there are.
+    :param has_total: whether the responses say how many items there are.
     """
 
-    def __init__(self, ids, *changes, per_page=100, tells_total=True):
+    def __init__(self, ids, *changes, per_page=100, has_total=True):
         self.ids = list(ids)
         self.changes = iter(changes)
         self.per_page = per_page
-        self.tells_total = tells_total
+        self.has_total = has_total
         self.pages_read = []
 
     def respond(self, request, context):
@@ -34,7 +34,7 @@ class ChangingList:
         self.pages_read.append(number)
         shown = self.ids[(number - 1) * per_page : number * per_page]
         pagination = {"current_page": number, "total_pages": max(1, ceil(len(self.ids) / per_page))}
-        if self.tells_total:
+        if self.has_total:
             pagination["total"] = len(self.ids)
         next(self.changes, lambda ids: None)(self.ids)
         return {"data": list(map(self.item, shown)), "meta": {"pagination": pagination}}
@@ -124,7 +124,7 @@ class TestLists:
         assert set(ids_of(changing)) == set(map(str, range(101)))
 
     def test_items_are_unique_without_a_total(self, ids_of):
-        changing = ChangingList(map(str, range(153)), adds("new"), tells_total=False)
+        changing = ChangingList(map(str, range(153)), adds("new"), has_total=False)
         assert ids_of(changing) == list(map(str, range(153)))
 
     @pytest.mark.parametrize("ids", [[{"a": 1}] * 3, [None] * 3, [""] * 3])
@@ -156,13 +156,13 @@ class TestDirectory:
         assert len(hook.get_directory().members) == 250
         assert members.pages_read == [1, 2, 3, 1, 2, 3]
 
-    @pytest.mark.parametrize("tells_total", [True, False])
+    @pytest.mark.parametrize("has_total", [True, False])
     @pytest.mark.parametrize(
         "change",
         [removes(7), adds(901), adds(901, 902, 903), replaces(7, 901), removes(*range(1, 60))],
     )
-    def test_moved_member_is_not_missed(self, hook, listed, change, tells_total):
-        listed("users", Members(range(1, 154), change, tells_total=tells_total))
+    def test_moved_member_is_not_missed(self, hook, listed, change, has_total):
+        listed("users", Members(range(1, 154), change, has_total=has_total))
         directory = hook.get_directory()
         assert all(directory.find_members(f"{number}@example.com") for number in range(60, 154))
         assert {directory.member(f"Member {number}").id for number in range(60, 154)} == set(range(60, 154))

@@ -182,13 +182,13 @@ class TestRedirects:
 
     @pytest.mark.parametrize("method", METHODS)
     @pytest.mark.parametrize("location", LOCATIONS)
-    @pytest.mark.parametrize("asked", [{}, {"allow_redirects": True}, {"allow_redirects": False}])
-    def test_session_returns_the_redirect(self, hook, requests_mock, method, location, asked):
+    @pytest.mark.parametrize("redirects", [{}, {"allow_redirects": True}, {"allow_redirects": False}])
+    def test_session_returns_the_redirect(self, hook, requests_mock, method, location, redirects):
         requests_mock.request(ANY, ANY, json=RUN_BODY)
         requests_mock.request(
             method, f"{ORGANIZATION}/runs", status_code=302, headers={"Location": location}, text="Moved."
         )
-        answer = hook.get_conn().request(method, f"{ORGANIZATION}/runs", **asked)
+        answer = hook.get_conn().request(method, f"{ORGANIZATION}/runs", **redirects)
         assert (answer.status_code, answer.headers["Location"], answer.text) == (302, location, "Moved.")
         assert (answer.history, answer.next) == ([], None)
         assert [request.url for request in requests_mock.request_history] == [f"{ORGANIZATION}/runs"]

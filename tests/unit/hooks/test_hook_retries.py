@@ -248,9 +248,9 @@ class TestWrites:
         requests_mock.request(method, RUN, exc=error)
         with pytest.raises(
             TallyfyIndeterminateError, match="may have been applied: check in Tallyfy"
-        ) as told:
+        ) as error:
             hook.request(method, "runs/r1")
-        assert str(told.value).startswith(f"{method} /organizations/acme/runs/r1 got no response: ")
+        assert str(error.value).startswith(f"{method} /organizations/acme/runs/r1 got no response: ")
         assert (requests_mock.call_count, pauses) == (1, [])
 
     @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 507, 599])
@@ -258,9 +258,9 @@ class TestWrites:
         requests_mock.request(method, RUN, status_code=status, json={"message": "Oops."})
         with pytest.raises(
             TallyfyIndeterminateError, match="may have been applied: check in Tallyfy"
-        ) as told:
+        ) as error:
             hook.request(method, "runs/r1")
-        assert (told.value.status, told.value.tallyfy_message) == (status, "Oops.")
+        assert (error.value.status, error.value.tallyfy_message) == (status, "Oops.")
         assert (requests_mock.call_count, pauses) == (1, [])
 
     @pytest.mark.parametrize("text", ["<html>Log in</html>", '{"data": '])
@@ -293,16 +293,16 @@ class TestPermanentErrors:
     @pytest.mark.parametrize("kind", [requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader])
     def test_malformed_request(self, hook, requests_mock, pauses, method, kind):
         requests_mock.request(method, RUN, exc=kind("not shown"))
-        with pytest.raises(TallyfyConnectionError, match="the request could not be made") as told:
+        with pytest.raises(TallyfyConnectionError, match="the request could not be made") as error:
             hook.request(method, "runs/r1")
-        assert "not shown" not in str(told.value)
+        assert "not shown" not in str(error.value)
         assert (requests_mock.call_count, pauses) == (1, [])
 
     def test_invalid_host_name(self, connect, pauses, method):
         hook = connect({"allow_http": True}, host=f"http://{'a' * 70}.localhost/api")
-        with pytest.raises(TallyfyError) as told:
+        with pytest.raises(TallyfyError) as error:
             hook.request(method, "runs/r1")
-        assert not isinstance(told.value, TallyfyIndeterminateError)
+        assert not isinstance(error.value, TallyfyIndeterminateError)
         assert pauses == []
 
     def test_missing_ca_bundle(self, connect, pauses, method):

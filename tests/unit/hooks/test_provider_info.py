@@ -84,7 +84,7 @@ class TestConnectionForm:
         }
 
     def test_widgets_for_airflow_2_are_optional(self, monkeypatch):
-        """What Airflow 2 makes its form of is not in Airflow 3: these stand in for it, and keep what they are given.
+        """Airflow 3 lacks the libraries of Airflow 2's form, so fakes take their place.
 
         They are all the kinds of fields that Airflow 2.11 takes; with any other it drops the connection type.
         """

@@ -136,7 +136,7 @@ class TestByName:
     @pytest.mark.parametrize(
         ("name", "ids"),
         [
-            ("f1", ["f1"]),  # an id is nobody's to take
+            ("f1", ["f1"]),  # an id takes precedence
             ("plan", ["f1"]),
             ("Plan", ["f1"]),
             ("PLAN ", ["f1"]),

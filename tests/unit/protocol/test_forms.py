@@ -1,4 +1,4 @@
-"""Whole forms: every key names one field, all that is wrong is told at once, and values come back by alias."""
+"""Whole forms: keys, required fields, all problems in one error, and reading by alias."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What importing costs: DAG files are parsed all day, and the protocol is to stand without Airflow and sockets."""
+"""What modules import: DAG files are parsed all day, and the protocol needs neither Airflow nor sockets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_tallyfy import protocol
 
 
 def modules_after(*imports: str) -> set[str]:
-    """Import in a fresh interpreter, and tell all that was loaded."""
+    """Import in a new interpreter, and return all modules that were loaded."""
     code = "\n".join([*imports, "import json, sys", "print(json.dumps(sorted(sys.modules)))"])
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120

@@ -127,8 +127,8 @@ class TestRoles:
             roles={"r1": {"users": [1001]}, 7: "ada@example.com"},
             directory=DIRECTORY,
         )
-        nobody = {"guests": [], "groups": []}
-        assert sent["roles"] == {"r1": {"users": [1001], **nobody}, "7": {"users": [1001], **nobody}}
+        no_others = {"guests": [], "groups": []}
+        assert sent["roles"] == {"r1": {"users": [1001], **no_others}, "7": {"users": [1001], **no_others}}
 
     @pytest.mark.parametrize(
         ("checklist", "there_are"),

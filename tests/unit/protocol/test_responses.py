@@ -67,11 +67,11 @@ class TestBody:
         with pytest.raises(MalformedResponseError, match=r"^the body is a page of HTML or XML \("):
             read_body(content)
 
-    @pytest.mark.parametrize("content", [b"<p>shown-to-nobody", b"shown-to-nobody", b'{"a": shown-to-nobody'])
+    @pytest.mark.parametrize("content", [b"<p>hidden-text", b"hidden-text", b'{"a": hidden-text'])
     def test_error_does_not_show_the_body(self, content):
         with pytest.raises(MalformedResponseError) as error:
             read_body(content)
-        assert "shown-to-nobody" not in "".join(traceback.format_exception(error.value))
+        assert "hidden-text" not in "".join(traceback.format_exception(error.value))
 
 
 class TestItem:
@@ -241,11 +241,13 @@ class TestPage:
         assert not read_page(page(total_pages=3), 2).is_last
         assert read_page(page(total_pages=3), 3).is_last
 
-    @pytest.mark.parametrize(("asked", "came"), [(2, 1), (1, 2), (2, "1")])
-    def test_other_page_than_requested_is_malformed(self, asked, came):
+    @pytest.mark.parametrize(("requested", "received"), [(2, 1), (1, 2), (2, "1")])
+    def test_other_page_than_requested_is_malformed(self, requested, received):
         """A server that ignores ``page`` would otherwise be read for ever, or its items be lost."""
-        with pytest.raises(MalformedResponseError, match=f"page {asked} was requested, but .* page {came}"):
-            read_page(page(current_page=came, total_pages=9), asked)
+        with pytest.raises(
+            MalformedResponseError, match=f"page {requested} was requested, but .* page {received}"
+        ):
+            read_page(page(current_page=received, total_pages=9), requested)
 
     @pytest.mark.parametrize(
         "body",
@@ -393,8 +395,8 @@ class TestActivities:
         assert len(self.read(*entries, total_pages=1).items) == 2
 
 
-@pytest.mark.parametrize(("told", "total"), [(7, 7), ("7", 7), (None, None)])
-def test_total_pages(told, total):
-    body = page(current_page=1, total_pages=told, links=[])
+@pytest.mark.parametrize(("given", "total"), [(7, 7), ("7", 7), (None, None)])
+def test_total_pages(given, total):
+    body = page(current_page=1, total_pages=given, links=[])
     assert read_page(body, 1).total_pages == total
     assert read_page({"data": []}, 1).total_pages is None
