@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from itertools import chain, count
 from math import ceil
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar
 
 import requests
@@ -19,10 +20,10 @@ from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 from airflow_provider_tallyfy.hooks.credentials import Credentials
 from airflow_provider_tallyfy.hooks.session import BearerAuth, TallyfySession
 from airflow_provider_tallyfy.hooks.transport import DEFAULT_RETRIES, Transport
-from airflow_provider_tallyfy.protocol import requests as api_requests
 from airflow_provider_tallyfy.protocol import urls
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.people import Directory, read_directory
-from airflow_provider_tallyfy.protocol.requests import Request
+from airflow_provider_tallyfy.protocol.requests import COMMENT_STATES, Request, build_request
 from airflow_provider_tallyfy.protocol.responses import (
     Activity,
     MalformedResponseError,
@@ -36,6 +37,7 @@ from airflow_provider_tallyfy.protocol.responses import (
     read_threads,
     with_one_next_task,
 )
+from airflow_provider_tallyfy.protocol.scalars import format_datetime
 from airflow_provider_tallyfy.protocol.urls import identifier
 
 T = TypeVar("T")
@@ -51,7 +53,8 @@ class TallyfyHook(BaseHook):
     is certain that it was not applied, and otherwise raises
     :class:`~airflow_provider_tallyfy.exceptions.TallyfyIndeterminateError`. Every method raises a
     :class:`~airflow_provider_tallyfy.exceptions.TallyfyError` of the kind that fits, and ``ValueError`` for an
-    argument that cannot be sent.
+    argument that cannot be sent. Endpoints and parameters are those of Tallyfy's API documentation (pages "Code
+    samples" of 2026-08), or of the source that a method names.
 
     :param tallyfy_conn_id: id of an Airflow connection of type ``tallyfy``. Default: ``tallyfy_default``.
     :param retries: how often a request may be repeated; 0 for never. Default: 4.
@@ -274,9 +277,12 @@ class TallyfyHook(BaseHook):
         :raises TallyfyValidationError: Tallyfy refuses them; nothing was launched.
         :raises TallyfyIndeterminateError: the run may or may not have been launched.
         """
-        values = {"name": name, "prerun": prerun, **values}
-        request = api_requests.launch_run(self._organization, checklist_id, values)
-        return self._send(request, read_run, before_sending)
+        for key in ("tags", "users", "groups", "folders"):
+            if not isinstance(values.get(key), (list, tuple, NoneType)):
+                raise ValueError(f"{key} must be a list of ids, not {type(values[key]).__name__}.")
+        template = identifier(checklist_id, "checklist_id")
+        body = _without_none({"checklist_id": template, "name": name, "prerun": prerun, **values})
+        return self._send(self._build("POST", "runs", json=body), read_run, before_sending)
 
     def update_task(
         self, run_id: str, task_id: str, *, taskdata: Mapping[str, Any] | None = None, **values: Any
@@ -293,8 +299,11 @@ class TallyfyHook(BaseHook):
         :raises TallyfyValidationError: the task is completed, or Tallyfy refuses a value; nothing was changed.
         :raises TallyfyIndeterminateError: the change may or may not have been applied.
         """
-        values = {"taskdata": taskdata, **values}
-        return self._send(api_requests.update_task(self._organization, run_id, task_id, values), read_item)
+        body = _without_none({"taskdata": taskdata, **values})
+        if "deadline" in body:
+            body["deadline"] = format_datetime(body["deadline"])
+        endpoint = f"runs/{identifier(run_id, 'run_id')}/tasks/{identifier(task_id, 'task_id')}"
+        return self._send(self._build("PUT", endpoint, json=body), read_item)
 
     def complete_task(
         self,
@@ -319,9 +328,16 @@ class TallyfyHook(BaseHook):
         :raises TallyfyValidationError: it is completed already, a required field is empty, or an issue is open.
         :raises TallyfyIndeterminateError: it may or may not have been completed.
         """
-        values = {"is_approved": is_approved, "override_user": override_user}
-        request = api_requests.complete_task(self._organization, run_id, task_id, values)
-        return self._send(request, read_item, before_sending)
+        if not isinstance(is_approved, (bool, NoneType)):
+            raise ValueError(f"is_approved must be True or False, not {type(is_approved).__name__}.")
+        if not isinstance(override_user, (int, NoneType)) or isinstance(override_user, bool):
+            raise ValueError(
+                f"override_user must be the id of a member, a number, not {type(override_user).__name__}."
+            )
+        endpoint = f"runs/{identifier(run_id, 'run_id')}/completed-tasks"
+        task = identifier(task_id, "task_id")
+        body = {"task_id": task, "is_approved": is_approved, "override_user": override_user}
+        return self._send(self._build("POST", endpoint, json=_without_none(body)), read_item, before_sending)
 
     def comment(self, task_id: str, content: str, *, state: str = "open") -> dict[str, Any]:
         """
@@ -334,13 +350,21 @@ class TallyfyHook(BaseHook):
         :raises TallyfyRateLimitError: there were too many already.
         :raises TallyfyIndeterminateError: it may or may not have been written.
         """
-        return self._send(api_requests.comment(self._organization, task_id, content, state), read_item)
+        if state not in COMMENT_STATES:
+            raise ValueError(f"state must be one of {', '.join(COMMENT_STATES)}, but is {state!r}.")
+        endpoint = f"tasks/{identifier(task_id, 'task_id')}/comment"
+        return self._send(
+            self._build("POST", endpoint, json={"content": _checked_content(content), "state": state}),
+            read_item,
+        )
 
     def report_issue(
         self, content: str, *, run_id: str | None = None, task_id: str | None = None
     ) -> dict[str, Any]:
         """
-        Report an issue on a run or on a task and return it; until it is resolved, it blocks what it is about.
+        Report an issue on a run or on a task and return it; it blocks the run or task until it is resolved.
+
+        Source: the official SDK, ``report_task_issue``.
 
         :param content: what is wrong.
         :param run_id: the run's id, for an issue on a run. Default: ``None``, for an issue on a task.
@@ -350,11 +374,18 @@ class TallyfyHook(BaseHook):
         :raises TallyfyRateLimitError: there were too many comments and issues already.
         :raises TallyfyIndeterminateError: it may or may not have been reported.
         """
-        return self._send(api_requests.report_issue(self._organization, run_id, task_id, content), read_item)
+        if (run_id is None) == (task_id is None):
+            raise ValueError("Give either run_id or task_id.")
+        if task_id is None:
+            endpoint = f"runs/{identifier(run_id, 'run_id')}/problem"
+        else:
+            endpoint = f"tasks/{identifier(task_id, 'task_id')}/problem"
+        body = {"content": _checked_content(content)}
+        return self._send(self._build("POST", endpoint, json=body), read_item)
 
     def get_threads(self, task_id: str) -> list[dict[str, Any]]:
         """
-        Return the comments and issues on a task.
+        Return the comments and issues on a task (official SDK, ``get_standalone_task_comments``).
 
         :param task_id: the task's id, of a run or not.
         :raises TallyfyNotFoundError: there is no such task, or the person behind the token does not see it.
@@ -473,7 +504,7 @@ class TallyfyHook(BaseHook):
     def _build(
         self, method: str, endpoint: str, *, params: Mapping[str, Any] | None = None, json: Any = None
     ) -> Request:
-        return api_requests.build_request(method, endpoint, self._organization, params=params, json=json)
+        return build_request(method, endpoint, self._organization, params=params, json=json)
 
     def _get(self, endpoint: str, read: Callable[[Any], T], **params: Any) -> T:
         return self._send(self._build("GET", endpoint, params=params), read)
@@ -551,3 +582,14 @@ class TallyfyHook(BaseHook):
             f"GET {request.path} gave another list each time it was read ({_MAX_READS} times), so it is being changed. "
             f"Nothing was sent. Let Airflow retry the task later, or name members and groups by id."
         )
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _checked_content(content: object) -> str:
+    """Return the text of a comment or an issue, without characters that cannot be sent."""
+    if not isinstance(content, str) or not content.strip():
+        raise ValueError("content must be a text, and not empty.")
+    return str(sanitize_payload(content))

@@ -1,9 +1,4 @@
-"""
-Requests to Tallyfy, as values: any request, and those whose body has to be checked.
-
-Nothing is sent here. Methods, paths and parameters are those of Tallyfy's API documentation (pages "Code samples" of
-2026-08).
-"""
+"""Requests to Tallyfy, as values; nothing is sent here."""
 
 from __future__ import annotations
 
@@ -11,13 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from json import dumps
-from types import NoneType
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.scalars import format_datetime, plain_text
-from airflow_provider_tallyfy.protocol.urls import endpoint_path, identifier, segment
+from airflow_provider_tallyfy.protocol.urls import endpoint_path, segment
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 HEADERS: Mapping[str, str] = {
@@ -93,56 +86,6 @@ def build_request(
     return Request(verb, endpoint_path(endpoint, organization), _query(params or {}), json)
 
 
-def launch_run(organization: str, checklist_id: str, values: Mapping[str, Any]) -> Request:
-    """Launch a run of a template (`Launch process`). ``None`` values are left out."""
-    for name in ("tags", "users", "groups", "folders"):
-        if not isinstance(values.get(name), (list, tuple, NoneType)):
-            raise ValueError(f"{name} must be a list of ids, not {type(values[name]).__name__}.")
-    body = {"checklist_id": identifier(checklist_id, "checklist_id"), **_present(values)}
-    return build_request("POST", "runs", organization, json=body)
-
-
-def update_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Request:
-    """Change a task of a run, its form values among others (`Update task`). ``None`` values are left out."""
-    body = _present(values)
-    if "deadline" in body:
-        body["deadline"] = format_datetime(body["deadline"])
-    path = f"runs/{identifier(run_id, 'run_id')}/tasks/{identifier(task_id, 'task_id')}"
-    return build_request("PUT", path, organization, json=body)
-
-
-def complete_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Request:
-    """Complete, approve or reject a task of a run (`Complete task`). ``None`` values are left out."""
-    user = values.get("override_user")
-    if not isinstance(values.get("is_approved"), (bool, NoneType)):
-        raise ValueError(f"is_approved must be True or False, not {type(values['is_approved']).__name__}.")
-    if not isinstance(user, (int, NoneType)) or isinstance(user, bool):
-        raise ValueError(f"override_user must be the id of a member, a number, not {type(user).__name__}.")
-    path = f"runs/{identifier(run_id, 'run_id')}/completed-tasks"
-    body = {"task_id": identifier(task_id, "task_id"), **_present(values)}
-    return build_request("POST", path, organization, json=body)
-
-
-def comment(organization: str, task_id: str, content: str, state: str) -> Request:
-    """Write a comment on a task, of a run or not (`Task operations and automation`)."""
-    if state not in COMMENT_STATES:
-        raise ValueError(f"state must be one of {', '.join(COMMENT_STATES)}, but is {state!r}.")
-    path = f"tasks/{identifier(task_id, 'task_id')}/comment"
-    return build_request("POST", path, organization, json={"content": _content(content), "state": state})
-
-
-def report_issue(organization: str, run_id: str | None, task_id: str | None, content: str) -> Request:
-    """Report an issue on a run, or on a task of a run or not (official SDK, `report_task_issue`)."""
-    if (run_id is None) == (task_id is None):
-        raise ValueError("Give either run_id or task_id.")
-    subject = (
-        f"runs/{identifier(run_id, 'run_id')}"
-        if task_id is None
-        else f"tasks/{identifier(task_id, 'task_id')}"
-    )
-    return build_request("POST", f"{subject}/problem", organization, json={"content": _content(content)})
-
-
 def application_token(client_id: str, client_secret: str) -> Request:
     """Request an application's token; sent to the token URL itself (`Third-party application API access`)."""
     return Request(
@@ -177,16 +120,6 @@ def include_names(with_: Iterable[str] | str | None) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names):
         raise ValueError("with_ must be a sequence of names such as ('next_task', 'tasks'), or one string.")
     return tuple(stripped for name in names if (stripped := name.strip()))
-
-
-def _content(content: str) -> str:
-    if not isinstance(content, str) or not content.strip():
-        raise ValueError("content must be a text, and not empty.")
-    return str(sanitize_payload(content))
-
-
-def _present(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _query(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

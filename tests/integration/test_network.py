@@ -350,6 +350,7 @@ class TestProxies:
         environment(HTTPS_PROXY=url.format(credentials=CREDENTIALS, closed=closed))
         with pytest.raises(TallyfyConnectionError, match="prox") as told:
             connect(f"https://{HOST}/api").request(method, "runs")
+        assert ("Check the proxy that HTTPS_PROXY" in str(told.value)) is ("not-a-port" not in url)
         assert PASSWORD not in shown(told.value, log)
 
 

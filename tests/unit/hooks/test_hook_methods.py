@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from datetime import UTC, datetime
 
 import pytest
 
@@ -255,6 +256,65 @@ class TestWrites:
         requests_mock.get(f"{ROOT}/organizations/acme/tasks/t1", json={"data": TASK})
         with pytest.raises(TallyfyResponseError, match="cannot be read"):
             hook.get_threads("t1")
+
+    @pytest.mark.parametrize(
+        ("method", "arguments", "problem"),
+        [
+            *[
+                (
+                    "launch_run",
+                    {"checklist_id": "c1", name: "one-id"},
+                    f"{name} must be a list of ids, not str",
+                )
+                for name in ("tags", "users", "groups", "folders")
+            ],
+            ("complete_task", {"is_approved": "yes"}, "is_approved must be True or False, not str"),
+            ("complete_task", {"is_approved": 1}, "is_approved must be True or False, not int"),
+            ("complete_task", {"override_user": True}, "override_user must be .* a number, not bool"),
+            ("complete_task", {"override_user": "a@b.example"}, "override_user must be .* a number, not str"),
+            ("update_task", {"deadline": "tomorrow"}, "a date is written 2026-01-31"),
+            *[
+                (
+                    "comment",
+                    {"task_id": "t1", "content": "Look.", "state": state},
+                    "state must be one of open, ",
+                )
+                for state in ("closed", "", None, "Open", ["open"])
+            ],
+            *[
+                (method, {"task_id": "t1", "content": content}, "content must be a text, and not empty")
+                for content in ("", " \n", None, 5, ["a"])
+                for method in ("comment", "report_issue")
+            ],
+            ("report_issue", {"content": "Empty."}, "Give either run_id or task_id"),
+            ("report_issue", {"content": "Empty.", "run_id": "r1", "task_id": "t1"}, "Give either run_id"),
+            ("report_issue", {"content": "Empty.", "run_id": ""}, "run_id must be a Tallyfy id"),
+        ],
+    )
+    def test_invalid_arguments_are_refused(self, hook, requests_mock, method, arguments, problem):
+        ids = {"run_id": "r1", "task_id": "t1"} if method in ("complete_task", "update_task") else {}
+        with pytest.raises(ValueError, match=problem):
+            getattr(hook, method)(**ids, **arguments)
+        assert requests_mock.call_count == 0
+
+    @pytest.mark.parametrize(
+        ("deadline", "encoded"),
+        [
+            ("2026-01-05T17:00:00+01:00", "2026-01-05T16:00:00.000Z"),
+            (datetime(2026, 1, 5, 16, tzinfo=UTC), "2026-01-05T16:00:00.000Z"),
+            ("2026-01-05 17:00:00", "2026-01-05 17:00:00"),
+        ],
+    )
+    def test_deadline_is_converted_to_utc(self, hook, requests_mock, deadline, encoded):
+        requests_mock.put(f"{RUN}/tasks/t1", json={"data": TASK})
+        hook.update_task("r1", "t1", deadline=deadline)
+        assert requests_mock.last_request.json() == {"deadline": encoded}
+
+    def test_characters_that_cannot_be_sent_are_replaced_in_comments(self, hook, requests_mock):
+        requests_mock.post(re.compile(ROOT), status_code=201, json={"data": {"id": "x1"}})
+        hook.comment("t1", "a\ud800\0")
+        hook.report_issue("a\ud800\0", task_id="t1")
+        assert [each.json()["content"] for each in requests_mock.request_history] == ["a??", "a??"]
 
     def test_comment_is_not_repeated_after_502(self, hook, requests_mock):
         requests_mock.post(f"{ROOT}/organizations/acme/tasks/t1/comment", status_code=502)
