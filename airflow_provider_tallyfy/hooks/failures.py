@@ -6,7 +6,13 @@ import ssl
 from collections.abc import Iterator, Mapping
 
 import requests
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationParseError,
+    MaxRetryError,
+    NewConnectionError,
+)
 
 from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.protocol.errors import ErrorKind, ErrorResponse
@@ -64,11 +70,12 @@ def _advice(error: BaseException) -> str:
             "If a CA of your own signed that certificate, set extra 'verify' of connection {conn_id!r}, or "
             "REQUESTS_CA_BUNDLE in the environment, to the path of a bundle that holds it."
         )
-    # The API's URL is valid, so an invalid schema is the proxy's.
+    # The API's URL is valid, so an invalid URL or schema is the proxy's.
     of_proxies = (
         requests.exceptions.ProxyError,
-        requests.exceptions.InvalidProxyURL,
+        requests.exceptions.InvalidURL,
         requests.exceptions.InvalidSchema,
+        LocationParseError,
     )
     if any(isinstance(cause, of_proxies) for cause in _causes(error)):
         return "Check the proxy that HTTPS_PROXY or HTTP_PROXY names in the environment, and what NO_PROXY excepts."

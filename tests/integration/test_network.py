@@ -348,9 +348,8 @@ class TestProxies:
         with socket.create_server(("127.0.0.1", 0)) as nobody:
             closed = nobody.getsockname()[1]
         environment(HTTPS_PROXY=url.format(credentials=CREDENTIALS, closed=closed))
-        with pytest.raises(TallyfyConnectionError, match="prox") as told:
+        with pytest.raises(TallyfyConnectionError, match="Check the proxy that HTTPS_PROXY") as told:
             connect(f"https://{HOST}/api").request(method, "runs")
-        assert ("Check the proxy that HTTPS_PROXY" in str(told.value)) is ("not-a-port" not in url)
         assert PASSWORD not in shown(told.value, log)
 
 
