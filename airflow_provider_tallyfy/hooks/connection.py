@@ -65,7 +65,7 @@ class TallyfyConnection:
         """
         Read an Airflow connection.
 
-        Extras that are not known are ignored with a warning: a secrets backend may add some.
+        Unknown extras are ignored with a warning, since a secrets backend may add some.
 
         :raises TallyfyConfigurationError: names the connection and the field that is missing or cannot be used.
         """
@@ -85,27 +85,22 @@ class TallyfyConnection:
             host, schema = _text(connection.host, "host"), _text(connection.schema, "schema")
             api_url = urls.api_url(host, connection.port, schema, allow_http=allow_http)
             organization = _organization(connection.login)
-            access_token, client_id, client_secret = (
-                None,
-                text("client_id"),
-                None,
-            )
-            if client_id:
+            access_token = client_secret = None
+            if client_id := text("client_id"):
                 client_secret = _secret(extra.get("client_secret"), "extra 'client_secret'")
             elif "client_secret" in extra:
                 raise ValueError("extra 'client_secret' needs extra 'client_id'.")
             else:
                 access_token = _secret(connection.password, "password (the access token)")
             token_url = text("token_url") or urljoin(api_url, "/oauth/token")
+            # No token goes to the web URL, so plain http may be anywhere.
+            web_url = urls.checked_url(
+                text("web_url") or urls.DEFAULT_WEB_URL, "extra 'web_url'", allow_http=True
+            )
             return cls(
                 conn_id=conn_id,
                 api_url=api_url,
-                # No token goes there, so plain http may be anywhere.
-                web_url=urls.checked_url(
-                    text("web_url") or urls.DEFAULT_WEB_URL,
-                    "extra 'web_url'",
-                    allow_http=True,
-                ),
+                web_url=web_url,
                 organization=organization,
                 access_token=access_token,
                 client_id=client_id,
@@ -114,9 +109,7 @@ class TallyfyConnection:
                 token_url=urls.checked_url(token_url, "extra 'token_url'", allow_http=allow_http),
                 timeout=_timeout(extra.get("timeout", DEFAULT_TIMEOUT)),
                 verify=_verify(extra),
-                requests_per_hour=_requests_per_hour(
-                    extra.get("requests_per_hour", DEFAULT_REQUESTS_PER_HOUR)
-                ),
+                requests_per_hour=_requests_per_hour(extra.get("requests_per_hour")),
             )
         except ValueError as error:
             raise TallyfyConfigurationError(f"Connection {conn_id!r} cannot be used: {error}") from None
@@ -199,6 +192,8 @@ def _timeout(value: Any) -> float:
 
 
 def _requests_per_hour(value: Any) -> int:
+    if value is None:
+        return DEFAULT_REQUESTS_PER_HOUR
     number = int(value) if isinstance(value, str) and value.isascii() and value.strip().isdigit() else value
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _MAX_REQUESTS_PER_HOUR:
         raise ValueError(
