@@ -70,7 +70,7 @@ def test_text_is_kept(dag, text):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_text_variable_is_kept(dag, text):
+def test_text_of_a_variable_is_kept(dag, text):
     sensor = TallyfyTaskSensor(task_id="s", run_id="r1", task="{{ text }}")
     sensor.render_template_fields({"text": text, "dag": dag})
     assert sensor.task == text
@@ -87,7 +87,7 @@ def test_text_variable_is_kept(dag, text):
         ("{% macro it() %}1.10{% endmacro %}{{ it() }}", "1.10"),
     ],
 )
-def test_composed_template_is_a_text(dag, template, text):
+def test_several_parts_make_a_text(dag, template, text):
     assert rendered(TallyfyTaskSensor(task_id="s", run_id="r1", task=template), dag).task == text
 
 
@@ -104,12 +104,12 @@ def test_composed_template_is_a_text(dag, template, text):
         (" {{ rows | string }}\n", [{"id": "007"}]),
     ],
 )
-def test_objects_lists_and_mappings_are_native(native, template, value):
+def test_objects_lists_and_mappings_are_objects(native, template, value):
     launch = TallyfyLaunchRunOperator(task_id="t", checklist_id="c1", kickoff={"Rows": template})
     assert rendered(launch, native).kickoff == {"Rows": value}
 
 
-def test_undefined_variable_is_an_error(dag):
+def test_unknown_variable_is_an_error(dag):
     with pytest.raises(UndefinedError, match="nothing"):
         rendered(TallyfyTaskSensor(task_id="s", run_id="r1", task="{{ nothing }}"), dag)
 

@@ -1,8 +1,8 @@
 """
 The types of fields: what is sent for a value of each, and what a stored value reads as.
 
-``docs/operators-and-sensors.md`` has the same table with examples; a test checks each of them. A stored value of an
-undocumented shape is returned unchanged.
+``docs/form-values.md`` has the same table with examples; a test checks each of them. A stored value of an undocumented
+shape is returned unchanged.
 """
 
 from __future__ import annotations

@@ -120,8 +120,8 @@ class TestSession:
 
 
 def test_documented_async_task_leaves_the_event_loop_free(hook, requests_mock):
-    """The example in docs/operators-and-sensors.md, "Everything else: the hook"."""
-    page = (Path(__file__).parents[3] / "docs" / "operators-and-sensors.md").read_text()
+    """The example in docs/hook.md."""
+    page = (Path(__file__).parents[3] / "docs" / "hook.md").read_text()
     [example] = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "async def" in code]
     names = {"task": lambda function: function, "TallyfyHook": TallyfyHook}
     exec(example, names)  # noqa: S102
