@@ -44,8 +44,9 @@ def identifier(value: object, field: str) -> str:
         value = str(value)
     if is_identifier(value):
         return value
+    shown = "missing" if value is None else described(value)
     raise ValueError(
-        f"{field} must be a Tallyfy id (1 to 255 letters, digits, '_' or '-'), but is {described(value)}. "
+        f"{field} must be a Tallyfy id (1 to 255 letters, digits, '_' or '-'), but is {shown}. "
         f"Take it from a response of the API, or from the URL of the page in Tallyfy."
     )
 

@@ -48,7 +48,7 @@ class TestIdentifier:
     @pytest.mark.parametrize(
         ("value", "described"),
         [
-            (None, "but is nothing"),
+            (None, "but is missing"),
             ("", "but is the text ''"),
             ("a b", "but is the text 'a b'"),
             (-12, "but is a number"),
