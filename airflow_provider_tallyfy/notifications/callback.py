@@ -89,7 +89,7 @@ class Callback:
             _value(dag_run, "dag_run_id"),
             context.get("run_id"),
         )
-        # Clearing a DAG run that has ended changes it, and nothing does while the run goes on.
+        # Clearing a DAG run that has ended changes it, and nothing does while it runs.
         started_at = _value(dag_run, "start_date")
         if isinstance(started_at, datetime):
             started_at = in_utc(started_at).astimezone(UTC)
