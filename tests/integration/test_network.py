@@ -337,6 +337,8 @@ class TestProxies:
             "http://{credentials}#-was-not-quoted@127.0.0.1:{closed}",
             "ftp://{credentials}@127.0.0.1:{closed}",
             "{credentials}@127.0.0.1:{closed}",
+            "socks5://{credentials}@127.0.0.1:{closed}",
+            "http://",
         ],
     )
     @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -346,7 +348,7 @@ class TestProxies:
         with socket.create_server(("127.0.0.1", 0)) as nobody:
             closed = nobody.getsockname()[1]
         environment(HTTPS_PROXY=url.format(credentials=CREDENTIALS, closed=closed))
-        with pytest.raises(TallyfyConnectionError, match="prox") as told:
+        with pytest.raises(TallyfyConnectionError, match="Check the proxy that HTTPS_PROXY") as told:
             connect(f"https://{HOST}/api").request(method, "runs")
         assert PASSWORD not in shown(told.value, log)
 

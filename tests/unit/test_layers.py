@@ -83,7 +83,7 @@ def test_the_sandbox_stands_apart():
 
 @pytest.mark.parametrize("layer", ["protocol", "exceptions", "version_compat"])
 def test_the_lowest_layers_stand_alone(layer):
-    """The protocol knows no Airflow, and the other two know nothing of the project."""
+    """The protocol imports no Airflow, and the other two import nothing of the project."""
     forbidden = "airflow." if layer == "protocol" else f"{PACKAGE}."
     assert [
         f"{module} imports {name}"
