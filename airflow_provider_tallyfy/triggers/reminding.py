@@ -65,6 +65,6 @@ class TallyfyRemindingTaskTrigger(TallyfyTaskTrigger):
                 await notifier.async_notify(context)
             else:
                 await in_thread(_threads, notifier.notify, context)
-        except Exception as error:  # noqa: BLE001 (a notifier may raise anything, and the wait goes on)
-            message = "The reminder by %s failed (%s); the wait goes on"
+        except Exception as error:  # noqa: BLE001 (a notifier may raise anything, and the wait continues)
+            message = "The reminder by %s failed (%s), still waiting for the decision"
             await self._write_log(self.log.warning, message, name, type(error).__name__)

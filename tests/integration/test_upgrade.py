@@ -148,7 +148,12 @@ class TestWhatATaskIsResumedWith:
             delete=lambda key: kept.pop(key, None),
         )
         instance = SimpleNamespace(
-            start_date=None, xcom_push=lambda key, value: pushed.update({key: value}), xcoms=pushed
+            start_date=None,
+            task_id="launch",
+            map_index=-1,
+            xcom_pull=lambda **_: "https://go.tallyfy.com/acme/processes/r1",
+            xcom_push=lambda key, value: pushed.update({key: value}),
+            xcoms=pushed,
         )
         return {"ti": instance, "task_state_store": store}
 

@@ -19,7 +19,11 @@ LAYERS = (
     {"hooks"},
     {"waiting", "actions", "events", "export"},
     {"links", "rendering"},
-    {"operators", "sensors", "triggers", "transfers", "notifications", "assets"},
+    {"triggers", "notifications"},
+    {"assets"},
+    {"sensors"},
+    {"operators"},
+    {"transfers"},
     {"policies", "__init__"},
 )
 RANKS = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
