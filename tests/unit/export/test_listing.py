@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_tallyfy.export.listing import Place, RunListing, RunPage
+from airflow_provider_tallyfy.export.listing import Position, RunListing, RunPage
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -61,7 +61,7 @@ def listing(tallyfy, since=None, until=None, seen=None, start=None):
         since=None if since is None else at(since),
         until=None if until is None else at(until),
         seen=set() if seen is None else seen,
-        start=start or Place(),
+        start=start or Position(),
         log=lambda *_: None,
     )
 
@@ -160,7 +160,7 @@ def test_a_resumed_list_begins_where_it_was_left():
     tallyfy = Tallyfy(many(60))
     seen = {f"r{number:03}" for number in range(59, 29, -1)}
     tallyfy.runs["new"] = {**run(0, 500), "id": "new"}
-    found = ids(listing(tallyfy, seen=seen, start=Place(0, 3)))
+    found = ids(listing(tallyfy, seen=seen, start=Position(0, 3)))
     assert sorted(found) == [f"r{number:03}" for number in range(30)]
     assert [number for number, params in tallyfy.reads if "status" not in params][:2] == [3, 3]
 
@@ -170,7 +170,7 @@ def test_a_resumed_list_goes_back_if_runs_went():
     seen = {f"r{number:03}" for number in range(59, 29, -1)}
     for number in range(59, 44, -1):
         tallyfy.runs.pop(f"r{number:03}")
-    found = ids(listing(tallyfy, seen=seen, start=Place(0, 3)))
+    found = ids(listing(tallyfy, seen=seen, start=Position(0, 3)))
     assert sorted(found) == [f"r{number:03}" for number in range(30)]
 
 
