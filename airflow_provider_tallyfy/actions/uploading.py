@@ -1,8 +1,8 @@
 """
 Upload the local files among encoded form values, each once.
 
-An uploaded file is attached to nothing until a form value names it. So an upload that got no clear answer is repeated:
-at worst a file stays in Tallyfy that no form shows.
+An uploaded file is attached to nothing until a form value names it. So an upload without a clear response is repeated:
+at worst, Tallyfy keeps a file that no form shows.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def upload_local_files(
     store: UploadStore | None,
 ) -> dict[str, Any]:
     """
-    Return encoded values with Tallyfy's object in place of each local file.
+    Upload the local files, and return the values with Tallyfy's object in place of each file.
 
     :param encoded: values by field id.
     :param check: returns the size of a file, or raises ``ValueError`` if it cannot be uploaded.
     :param upload: uploads a file for the field with this id, and returns Tallyfy's object for it.
-    :param store: what an earlier attempt uploaded.
-    :raises FormValuesError: a file cannot be uploaded; none was.
+    :param store: keeps what an earlier attempt uploaded.
+    :raises FormValuesError: a file cannot be uploaded; no file was.
     """
     problems: list[str] = []
     keys: dict[tuple[str, str], str] = {}
@@ -56,20 +56,20 @@ def upload_local_files(
     before = {} if store is None or not keys else store.uploaded()
     uploaded: dict[tuple[str, str], Any] = {}
     for (field_id, path_of_file), key in keys.items():
-        file = before.get(key) or _upload_for_certain(upload, Path(path_of_file), field_id)
+        file = before.get(key) or _upload_with_retry(upload, Path(path_of_file), field_id)
         uploaded[field_id, path_of_file] = file
         if store is not None and key not in before:
             store.mark_uploaded(key, file)
 
-    def sent(field_id: str, value: Any) -> Any:
+    def with_objects(field_id: str, value: Any) -> Any:
         if not isinstance(value, list):
             return value
         return [uploaded[field_id, each.path] if isinstance(each, LocalFile) else each for each in value]
 
-    return {field_id: sent(field_id, value) for field_id, value in encoded.items()}
+    return {field_id: with_objects(field_id, value) for field_id, value in encoded.items()}
 
 
-def _upload_for_certain(
+def _upload_with_retry(
     upload: Callable[[Path, str], dict[str, Any]], path: Path, field_id: str
 ) -> dict[str, Any]:
     try:
