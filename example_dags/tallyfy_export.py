@@ -1,9 +1,9 @@
 """
-What people filled in, in a database every night.
+Load what users filled in into a database, every night.
 
-`export` writes the processes of one template that changed since the night before, with the answers of their forms as
-columns. `load` puts them into SQLite, where each process keeps its last state, and `report` asks a question that joins
-answers. It runs as it is against the sandbox.
+`export` writes the processes of one template that changed since the previous night, with the answers of their forms as
+columns. `load` puts them into SQLite, with the last state of each process, and `report` runs a query that joins answers.
+It runs unchanged against the sandbox.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RELEASE_APPROVAL = "5eed0001000000000000000000000001"
 # In production, s3://… or gs://… and your warehouse.
 FOLDER = Path(gettempdir(), "tallyfy_export")
 DATABASE = FOLDER / "releases.sqlite"
-# Airflow 3.3 keeps where the last load ended; before, each load begins where the last successful DAG run began.
+# Airflow 3.3 keeps where the last load ended; on an older one, each load begins where the last successful DAG run began.
 SINCE = (
     None
     if AIRFLOW_V_3_3_PLUS
@@ -41,7 +41,7 @@ def tallyfy_export() -> None:
         checklist_id=RELEASE_APPROVAL,
         since=SINCE,
         retries=3,
-        # Whoever depends on it runs after each load; since 3.3 its state holds where the load ended.
+        # DAGs that are scheduled on it run after each load. On Airflow 3.3, its state holds where the load ended.
         outlets=[Asset("tallyfy_releases")],
     )
 
@@ -55,7 +55,7 @@ def tallyfy_export() -> None:
                 with ObjectStoragePath(path).open("rb") as file:
                     for line in file.read().splitlines():
                         record = json.loads(line)
-                        # A process that was archived has no answers of tasks any more; keep those that are known.
+                        # An archived process has no answers of tasks any more; keep those of an earlier load.
                         if record["has_task_answers"]:
                             row = (record["id"], record["last_updated"], line.decode())
                             database.execute("insert or replace into releases values (?, ?, ?)", row)
