@@ -74,19 +74,11 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
     """
-    What to export.
+    What to export; the fields are those of the operator.
 
-    :param checklist_id: id of the template; ``None`` for all.
-    :param records: ``runs`` or ``tasks``.
-    :param file_format: ``jsonl``, ``csv`` or ``parquet``.
-    :param filters: further query parameters of the list of runs.
     :param since: leaves out runs that did not change since.
     :param until: leaves out runs that changed at this time or later.
     :param overlap: how long before ``since`` to begin, since lists may lag.
-    :param page_size: runs on one page.
-    :param max_records_per_file: after how many records the next file begins.
-    :param attachments: copy files that are answers, too.
-    :param overwrite: replace files of other exports.
     """
 
     checklist_id: str | None

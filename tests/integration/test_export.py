@@ -1,4 +1,4 @@
-"""Exports from the sandbox's real server: whole, incremental, interrupted, throttled, and with lists that lag."""
+"""Exports from the sandbox's real server: full, incremental, interrupted, throttled, and with lists that lag."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import duckdb
 import jsonschema
 import pyarrow.parquet as pq
 import pytest
-import requests
 from airflow.providers.common.compat.sdk import AirflowFailException, Asset
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -35,6 +34,7 @@ from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.transfers.tallyfy_to_object_storage import TallyfyToObjectStorageOperator
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_3_PLUS
 from dev.sandbox import SandboxClient
+from tests.support.moved_time import MovedTime
 
 ASSET = Asset("tallyfy_runs")
 GUIDE = Path(__file__).parents[2] / "docs" / "export.md"
@@ -44,32 +44,17 @@ in_airflow_3_3 = pytest.mark.skipif(
 
 
 class Store(dict):
-    """A state store of Airflow's."""
+    """One of Airflow's state stores."""
 
     def set(self, key, value, **_):
         self[key] = json.loads(json.dumps(value))
 
 
-class MovedTime:
-    """A clock that pauses move."""
-
-    def __init__(self):
-        self.now = 1000.0
-        self.pauses = []
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-        self.pauses.append(seconds)
-
-
 class Exports:
-    """A task that exports from the sandbox, in one DAG run after the other."""
+    """A task that exports from the sandbox, in one DAG run after another."""
 
     def __init__(self, server, folder):
-        self.server, self.folder = server, folder
+        self.folder = folder
         self.users = SandboxClient(server.url)
         self.asset_state = Store()
         self.of_tasks = {}
@@ -100,7 +85,7 @@ class Exports:
         return {row["path"].rpartition("{organization}/")[2]: row["count"] for row in counts}
 
     def fault(self, **fault):
-        requests.post(f"{self.server.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
+        self.users.control("POST", "/faults", [fault])
 
     def end_faults(self):
         self.users.control("DELETE", "/faults")
@@ -113,7 +98,7 @@ class Exports:
 
 
 def read(result):
-    """Return the records of the files that an export names, after checking them against the schema beside them."""
+    """Return the records of an export's files, after checking them against their schema."""
     found = []
     for name in result["paths"]:
         path = Path(name.removeprefix("file://"))
@@ -132,7 +117,7 @@ def read(result):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The clock of requests' pauses; no test waits for them."""
+    """The clock of an export, whose pauses take no time."""
     clock = MovedTime()
     for made in (client.RetryingClient, exporter.Exporter):
         monkeypatch.setitem(made.__init__.__kwdefaults__, "clock", clock)
@@ -583,7 +568,7 @@ def test_mapped_task_needs_since(exports):
 
 @pytest.fixture
 def memory():
-    """A file system of fsspec's that moves by copying, as object stores do."""
+    """A file system that moves by copying, as object stores do."""
     if AIRFLOW_V_3_0_PLUS:
         from airflow.sdk.io import attach
     else:

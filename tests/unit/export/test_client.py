@@ -15,19 +15,9 @@ from airflow_provider_tallyfy.exceptions import (
 )
 from airflow_provider_tallyfy.export.client import MAX_OUTAGE, RetryingClient
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+from tests.support.moved_time import MovedTime
 
 URL = "https://tallyfy.test/api/organizations/acme/runs"
-
-
-class MovedTime:
-    def __init__(self):
-        self.now = 1000.0
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
 
 
 @pytest.fixture
