@@ -2,8 +2,8 @@
 Load what users filled in into a database, every night.
 
 `export` writes the processes of one template that changed since the previous night, with the answers of their forms as
-columns. `load` puts them into SQLite, with the last state of each process, and `report` runs a query that joins answers.
-It runs unchanged against the sandbox.
+columns. `load` puts them into SQLite, with the last state of each process, and `report` runs a query that joins
+answers. It runs unchanged against the sandbox.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RELEASE_APPROVAL = "5eed0001000000000000000000000001"
 # In production, s3://… or gs://… and your warehouse.
 FOLDER = Path(gettempdir(), "tallyfy_export")
 DATABASE = FOLDER / "releases.sqlite"
-# Airflow 3.3 keeps where the last load ended; on an older one, each load begins where the last successful DAG run began.
+# Airflow 3.3 keeps where the last load ended; on an older one, a load begins where the last successful DAG run began.
 SINCE = (
     None
     if AIRFLOW_V_3_3_PLUS

@@ -1,8 +1,8 @@
 """
 The kinds of events, and how to find them in a run.
 
-An event is derived from a field of the run or of a task: a time, or the id of a comment. The activity feed and the lists
-of runs only name runs to read. So an event has the same id however and whenever it is found.
+An event is derived from a field of the run or of a task: a time, or the id of a comment. The activity feed and the
+lists of runs only name runs to read. So an event has the same id however and whenever it is found.
 """
 
 from __future__ import annotations

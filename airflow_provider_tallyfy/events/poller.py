@@ -3,8 +3,8 @@ Poll for all the watchers of one connection in this triggerer.
 
 A run is read by itself if one of two sources names it. The activity feed names the runs that changed, at every poll. A
 *sweep* reads all pages of the lists of runs every few minutes, and each watcher names the runs that seem to hold new
-events. Both are hints: an event always comes from the run itself. The feed keeps the delay short; the sweep ensures that
-nothing is missed if the feed is late, incomplete or forbidden.
+events. Both are hints: an event always comes from the run itself. The feed keeps the delay short; the sweep ensures
+that nothing is missed if the feed is late, incomplete or forbidden.
 """
 
 from __future__ import annotations
@@ -209,9 +209,7 @@ class EventPoller:
             await self._read(run_id)
         if not (is_read_due or is_page_due):
             reads_at = min((attempts.due_at for attempts in self._to_read.values()), default=inf)
-            await self.clock.wait(
-                self._stream_added, min(self._feed_due_at(), self._page_due_at(), reads_at)
-            )
+            await self.clock.wait(self._stream_added, min(self._feed_due_at(), self._page_due_at(), reads_at))
 
     def _interval(self) -> float:
         return min((stream.poke_interval for stream in self._streams), default=60.0)
@@ -342,7 +340,9 @@ class EventPoller:
             )
         # A run that is missing is named again if it turns up.
         del self._to_read[run_id]
-        for sweep in self._unfinished_sweeps if self._sweep is None else [*self._unfinished_sweeps, self._sweep]:
+        for sweep in (
+            self._unfinished_sweeps if self._sweep is None else [*self._unfinished_sweeps, self._sweep]
+        ):
             for unread in sweep.unread.values():
                 unread.discard(run_id)
         self._finish_sweeps()

@@ -307,7 +307,7 @@ class Exporter:
         return [] if run.get("archived_at") else self._read_tasks(run) or []
 
     def _trusted(self, listed: list[T] | None) -> list[T] | None:
-        """Return what a list shows of a run; ``None`` until it has shown something, since it may show nothing at all."""
+        """Return what a list shows of a run; ``None`` until it has shown something, since it may show nothing."""
         self._list_shows_answers = self._list_shows_answers or bool(listed)
         return listed if self._list_shows_answers else None
 

@@ -15,6 +15,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
+from fsspec.asyn import AsyncFileSystem
+
 from airflow_provider_tallyfy.export.listing import Position
 from airflow_provider_tallyfy.export.writers import json_line
 
@@ -75,9 +77,14 @@ class Folder:
         self.move(f"{name}.tmp", self, name)
 
     def move(self, name: str, folder: Folder, new_name: str) -> None:
-        """Move a file, and replace one that has the new name. An object store copies it, without a transfer."""
-        target = folder._join(new_name)
-        self._with_parent(target, lambda: self._fs.mv(self._join(name), target))
+        """Move a file, and replace one that has the new name. An object store copies it on its own side."""
+        source, target = self._join(name), folder._join(new_name)
+        if isinstance(self._fs, AsyncFileSystem):
+            # An object store. Its `mv` would list folders, and take `*` and `[` for patterns.
+            self._fs.cp_file(source, target)
+            self._fs.rm_file(source)
+        else:
+            self._with_parent(target, lambda: self._fs.mv(source, target))
 
     def remove(self, name: str) -> None:
         """Delete a file, if it exists."""
@@ -89,10 +96,10 @@ class Folder:
     def remove_all(self) -> None:
         """Delete the folder and all that is in it."""
         self._fs.invalidate_cache()
-        try:
+        for path in self._fs.find(self.path):
+            self._fs.rm_file(path)
+        if self._fs.isdir(self.path):  # with folders only, which object stores do not have
             self._fs.rm(self.path, recursive=True)
-        except FileNotFoundError:
-            return
 
     def _with_parent(self, path: str, make_file: Callable[[], Any]) -> Any:
         """Make a file. Object stores need no folder for it; other file systems may."""

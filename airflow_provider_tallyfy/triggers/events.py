@@ -2,8 +2,8 @@
 The trigger behind the assets that users' actions in Tallyfy update.
 
 In Airflow 3.3 each watcher has a shared stream to itself, since Airflow reports only there when an event was stored
-(``SharedStreamProducer.advance``). Only then the cursor in the asset's state store advances. What shares requests is the
-:mod:`~airflow_provider_tallyfy.events.poller`, not that stream.
+(``SharedStreamProducer.advance``). Only then the cursor in the asset's state store advances. Requests are shared by the
+:mod:`~airflow_provider_tallyfy.events.poller`, not by that stream.
 """
 
 from __future__ import annotations
@@ -315,7 +315,7 @@ def _moment(since: datetime | str | None) -> datetime | None:
         return None
     if not AIRFLOW_V_3_3_PLUS:
         raise TallyfyConfigurationError(
-            "since needs Airflow 3.3 or newer: an older one keeps no cursor, and would fire all events since then again "
+            "since needs Airflow 3.3 or newer: an older one keeps no cursor, and would fire all events since then "
             "whenever its triggerer restarts. Leave it out"
         )
     moment = parse_datetime(since.isoformat() if isinstance(since, datetime) else since)

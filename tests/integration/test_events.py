@@ -345,7 +345,9 @@ async def test_cursor_advances_only_when_events_are_stored(env):
     [
         pytest.param({"delay": 10**6}, id="late"),
         pytest.param({"missing": ["completed", "created"]}, id="incomplete"),
-        pytest.param({"action": "status", "status": 403, "body": {"message": "Not allowed."}}, id="forbidden"),
+        pytest.param(
+            {"action": "status", "status": 403, "body": {"message": "Not allowed."}}, id="forbidden"
+        ),
         pytest.param({"action": "status", "status": 503}, id="outage"),
         pytest.param({"action": "drop"}, id="hangs up"),
     ],

@@ -106,7 +106,9 @@ class Environment:
         enough = polls() + times
         wait_until(lambda: polls() >= enough, 2 * SOON, "the feed to be polled")
 
-    def until_received(self, dag: tuple[str, str], runs: set[str], timeout: float = SOON) -> list[dict[str, Any]]:
+    def until_received(
+        self, dag: tuple[str, str], runs: set[str], timeout: float = SOON
+    ) -> list[dict[str, Any]]:
         """Wait until DAG runs received events of these processes, and return all of these events."""
 
         def of_these() -> list[dict[str, Any]] | None:

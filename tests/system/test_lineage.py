@@ -16,7 +16,9 @@ from dev.sandbox import SandboxClient
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="the OpenLineage provider is installed with Airflow 3.3"),
+    pytest.mark.skipif(
+        not AIRFLOW_V_3_3_PLUS, reason="the OpenLineage provider is installed with Airflow 3.3"
+    ),
 ]
 
 DAGS = Path(__file__).parent / "lineage_dags"

@@ -455,7 +455,9 @@ def test_between_two_polls_only_the_last_completion_is_an_event(subject, steps):
         for step in steps.split():
             await clock.advance(2)
             if step == "reopen":
-                tallyfy.change("r0", completed_at=None) if subject == "process" else tallyfy.reopen_task("r0", task)
+                tallyfy.change("r0", completed_at=None) if subject == "process" else tallyfy.reopen_task(
+                    "r0", task
+                )
             else:
                 tallyfy.complete("r0") if subject == "process" else tallyfy.complete_task("r0", task)
         for _ in range(3):

@@ -180,7 +180,9 @@ fields = st.lists(
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(fields, fields, st.lists(anything, min_size=12, max_size=12), anything, anything)
-def test_any_answer_makes_a_record_that_is_valid_by_its_schema(of_template, of_run, values, status, late_tasks):
+def test_any_answer_makes_a_record_that_is_valid_by_its_schema(
+    of_template, of_run, values, status, late_tasks
+):
     layout = Layout(RECORD, [of_template, of_run[:2]])
     answers = list(zip([*of_template, *of_run], values, strict=False))
     record = layout.lay_out({"id": "r", "status": status, "late_tasks": late_tasks}, answers)
