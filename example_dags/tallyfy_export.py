@@ -2,8 +2,8 @@
 Load what users filled in into a database, every night.
 
 `export` writes the processes of one template that changed since the previous night, with the answers of their forms as
-columns. `load` puts them into SQLite, with the last state of each process, and `report` runs a query that joins
-answers. It runs unchanged against the sandbox.
+columns. `load` puts them into SQLite, with the last state of each process, and `report` queries the answers. It runs
+unchanged against the sandbox.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RELEASE_APPROVAL = "5eed0001000000000000000000000001"
 # In production, s3://… or gs://… and your warehouse.
 FOLDER = Path(gettempdir(), "tallyfy_export")
 DATABASE = FOLDER / "releases.sqlite"
-# Airflow 3.3 keeps where the last load ended; on an older one, a load begins where the last successful DAG run began.
+# Airflow 3.3 keeps where the last load ended; before, each load begins where the last successful DAG run began.
 SINCE = (
     None
     if AIRFLOW_V_3_3_PLUS
@@ -35,6 +35,7 @@ SINCE = (
 
 @dag(schedule=None, catchup=False, max_active_runs=1, tags=["tallyfy", "example"], doc_md=__doc__)
 def tallyfy_export() -> None:
+    # [START howto_transfer_to_object_storage]
     export = TallyfyToObjectStorageOperator(
         task_id="export",
         path=f"file://{FOLDER}/files",
@@ -44,6 +45,7 @@ def tallyfy_export() -> None:
         # DAGs that are scheduled on it run after each load. On Airflow 3.3, its state holds where the load ended.
         outlets=[Asset("tallyfy_releases")],
     )
+    # [END howto_transfer_to_object_storage]
 
     @task
     def load(exported: dict[str, Any]) -> int:

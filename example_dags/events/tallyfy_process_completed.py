@@ -14,6 +14,7 @@ from airflow_provider_tallyfy.assets.tallyfy import event_asset
 
 RELEASE_APPROVAL = "5eed0001000000000000000000000001"
 
+# [START howto_trigger_event]
 completed = event_asset("process.completed", checklist_id=RELEASE_APPROVAL, poke_interval=10)
 
 
@@ -33,6 +34,9 @@ def tallyfy_process_completed() -> None:
         return f"{process['run']['name']}, completed at {process['occurred_at']}"
 
     archive_files.expand(process=completed_processes())
+
+
+# [END howto_trigger_event]
 
 
 tallyfy_process_completed()

@@ -1,4 +1,4 @@
-"""Events start DAGs in a real Airflow, each once, also if triggerers are killed."""
+"""A real Airflow starts each DAG once for an event in Tallyfy, also if a triggerer dies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_provider_tallyfy.sandbox.seeds import INCIDENT_CHECKLIST_ID
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
 from dev.airflow_api import DagRun
 from dev.backends import ProductionBackend
-from dev.processes import wait_until
+from dev.processes import TIMEOUT, wait_until
 from dev.real_airflow import RealAirflow
 from dev.sandbox import running_sandbox
 
@@ -32,27 +32,26 @@ pytestmark = [
 
 EXAMPLES = [*Path(__file__).parents[2].glob("example_dags/events/*.py")]
 EACH_EVENT = Path(__file__).parent / "event_dags" / "each_event.py"
-SOON = 120.0
 COMPLETED = ("tallyfy_process_completed", "completed_processes")
 APPROVED = ("tallyfy_request_approved", "approved_requests")
 
 
-class Environment:
-    """An Airflow whose watchers have begun, and the sandbox that they watch."""
+class WatchedSandbox:
+    """A sandbox, and an Airflow whose watchers have started."""
 
     def __init__(self, airflow: RealAirflow, sandbox: SandboxClient) -> None:
         self.airflow = airflow
         self.sandbox = sandbox
 
-    def begin(self) -> None:
+    def start(self) -> None:
         self.incident = self.launch_incident("Incident to reopen")
         self.sandbox.complete_next(self.incident)
         self.old_incident = self.launch_incident("Incident to archive")
         for dag_id in (*(path.stem for path in EXAMPLES), *EVENTS):
             self.airflow.api.wait_for_dag(dag_id)
             self.airflow.api.unpause(dag_id)
-        # What happens from now on is an event.
-        wait_until(lambda: len(self.cursors()) == 2 + len(EVENTS), SOON, "the watchers to begin")
+        # Later changes are events.
+        wait_until(lambda: len(self.cursors()) == 2 + len(EVENTS), TIMEOUT, "the watchers to start")
 
     def launch_incident(self, name: str) -> str:
         [pipeline] = [
@@ -80,12 +79,12 @@ class Environment:
         return [DagRun(self.airflow.api, dag_id, run_id) for run_id, state in rows if state == "success"]
 
     def received(self, dag: tuple[str, str]) -> list[dict[str, Any]]:
-        """Return the events that successful DAG runs received; a DAG drops those that it received twice."""
+        """Return the events that successful DAG runs received, without those that a DAG run dropped."""
         dag_id, task_id = dag
         return [payload for dag_run in self.dag_runs(dag_id) for payload in dag_run.xcom(task_id)]
 
     def starts(self, dag_id: str, run_id: str) -> Counter[str]:
-        """Return how often successful DAG runs received each event of a process, by the event's id."""
+        """Return how often successful DAG runs received an event of a process, by the event's id."""
         self.airflow.check()
         query = (
             "SELECT asset_event.extra, dag_run.dag_id FROM dag_run"
@@ -97,19 +96,19 @@ class Environment:
         return Counter(payload["event_id"] for payload in payloads if payload["run"]["id"] == run_id)
 
     def until_polled(self, times: int = 4) -> None:
-        """Wait until the feed was polled some more times."""
+        """Wait for a number of polls of the feed."""
 
         def polls() -> int:
             routes = self.sandbox.control("GET", "/stats")["routes"]
             return sum(each["count"] for each in routes if each["path"].endswith("/activity-feeds"))
 
         enough = polls() + times
-        wait_until(lambda: polls() >= enough, 2 * SOON, "the feed to be polled")
+        wait_until(lambda: polls() >= enough, TIMEOUT, "the feed to be polled")
 
     def until_received(
-        self, dag: tuple[str, str], runs: set[str], timeout: float = SOON
+        self, dag: tuple[str, str], runs: set[str], timeout: float = TIMEOUT
     ) -> list[dict[str, Any]]:
-        """Wait until DAG runs received events of these processes, and return all of these events."""
+        """Wait until DAG runs received events of these processes, and return these events."""
 
         def of_these() -> list[dict[str, Any]] | None:
             self.airflow.check()
@@ -125,7 +124,9 @@ def _payload(extra: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def env(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+def watched(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WatchedSandbox]:
     dags = tmp_path_factory.mktemp("dags")
     for path in (*EXAMPLES, EACH_EVENT):
         shutil.copy(path, dags)
@@ -135,101 +136,102 @@ def env(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     with running_sandbox() as sandbox:
         environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
         with RealAirflow(dags, environment=environment, **shape) as airflow:
-            env = Environment(airflow, sandbox)
-            env.begin()
-            yield env
+            watched = WatchedSandbox(airflow, sandbox)
+            watched.start()
+            yield watched
 
 
-def test_completed_process_starts_its_dags(env):
-    run_id = env.completed("Event 1")
-    [payload] = env.until_received(COMPLETED, {run_id})
+def test_completed_process_starts_its_dags(watched):
+    run_id = watched.completed("Event 1")
+    [payload] = watched.until_received(COMPLETED, {run_id})
     assert payload["event"] == "process.completed"
     assert payload["run"]["name"] == "Event 1"
-    [approval] = env.until_received(APPROVED, {run_id})
+    [approval] = watched.until_received(APPROVED, {run_id})
     assert approval["task"]["is_approved"] is True
     assert approval["task"]["form_values"]
 
 
-def test_each_event_starts_its_dag_once(env):
-    users = env.sandbox
-    to_reopen = next(task for task in users.tasks(env.incident) if task["completed_at"])
+def test_each_event_starts_its_dag_once(watched):
+    users = watched.sandbox
+    to_reopen = next(task for task in users.tasks(watched.incident) if task["completed_at"])
     wait_until(
-        lambda: any(to_reopen["id"] in cursor["completed"] for cursor in env.cursors()),
-        SOON,
-        "the completion to be in the cursor",
+        lambda: any(to_reopen["id"] in cursor["completed"] for cursor in watched.cursors()),
+        TIMEOUT,
+        "the completion to be saved before it is undone",
     )
-    users.request("DELETE", f"/runs/{env.incident}/completed-tasks/{to_reopen['id']}")
-    new = env.launch_incident("Incident")
+    users.request("DELETE", f"/runs/{watched.incident}/completed-tasks/{to_reopen['id']}")
+    new = watched.launch_incident("Incident")
     path = f"/tasks/{users.tasks(new)[0]['id']}"
     users.request("POST", f"{path}/comment", json={"content": "Is it the disk?", "state": "open"})
     issue = users.request("POST", f"{path}/problem", json={"content": "No access"})
     users.request("POST", f"{path}/resolved-threads", json={"content": "Granted", "thread_id": issue["id"]})
     users.complete_next(new)
     users.complete_next(new)
-    users.archive(env.old_incident)
+    users.archive(watched.old_incident)
 
     subjects = dict.fromkeys(EVENTS, new)
-    subjects |= {"task.reopened": env.incident, "process.archived": env.old_incident}
+    subjects |= {"task.reopened": watched.incident, "process.archived": watched.old_incident}
     for event, run_id in subjects.items():
-        wait_until(lambda: env.starts(event, run_id), SOON, f"{event} to start its DAG")  # noqa: B023
-    env.until_polled()
+        wait_until(lambda: watched.starts(event, run_id), TIMEOUT, f"{event} to start its DAG")  # noqa: B023
+    watched.until_polled()
     for event, run_id in subjects.items():
-        [(event_id, times)] = env.starts(event, run_id).items()
+        [(event_id, times)] = watched.starts(event, run_id).items()
         assert event_id.startswith(f"{event}/")
         assert times == 1
-        assert len(env.dag_runs(event)) == 1
+        assert len(watched.dag_runs(event)) == 1
 
 
-def test_feed_that_lags_by_a_minute(env):
-    env.sandbox.control("POST", "/activity", {"delay": 60})
+def test_feed_that_lags_by_a_minute(watched):
+    watched.sandbox.control("POST", "/activity", {"delay": 60})
     try:
         # With the triggerer a sweep begins, which finds the process before the feed names it.
-        env.airflow.kill("triggerer")
-        swept = env.completed("Swept")
-        env.airflow.start("triggerer")
-        env.until_received(COMPLETED, {swept})
-        named = env.completed("Named by the feed")
-        env.until_received(COMPLETED, {named}, 2 * SOON)
-        env.until_polled()
+        watched.airflow.kill("triggerer")
+        swept = watched.completed("Swept")
+        watched.airflow.start("triggerer")
+        watched.until_received(COMPLETED, {swept})
+        named = watched.completed("Named by the feed")
+        watched.until_received(COMPLETED, {named})
+        watched.until_polled()
     finally:
-        env.sandbox.control("POST", "/activity", {})
+        watched.sandbox.control("POST", "/activity", {})
     for run_id in (swept, named):
-        assert [*env.starts(COMPLETED[0], run_id).values()] == [1]
+        assert [*watched.starts(COMPLETED[0], run_id).values()] == [1]
 
 
-def test_process_that_is_completed_without_a_triggerer_starts_the_dag_once(env):
-    env.airflow.kill("triggerer")
-    runs = {env.completed(f"Without triggerer {number}") for number in range(3)}
-    env.airflow.start("triggerer")
-    env.until_received(COMPLETED, runs)
-    time.sleep(25)  # two more polls and a sweep, which must fire nothing twice
-    assert len(env.until_received(COMPLETED, runs)) == 3
+def test_process_that_is_completed_without_a_triggerer_starts_the_dag_once(watched):
+    watched.airflow.kill("triggerer")
+    runs = {watched.completed(f"Without triggerer {number}") for number in range(3)}
+    watched.airflow.start("triggerer")
+    watched.until_received(COMPLETED, runs)
+    time.sleep(25)  # two more polls and a sweep, in which no event may be repeated
+    received = watched.until_received(COMPLETED, runs)
+    assert len(received) == 3
 
 
-def test_triggerer_that_is_killed_repeatedly_loses_nothing(env):
+def test_triggerer_that_is_killed_repeatedly_loses_nothing(watched):
     runs = set()
     for number in range(4):
-        runs |= {env.completed(f"Killed {number}.{each}") for each in range(3)}
+        runs |= {watched.completed(f"Killed {number}.{each}") for each in range(3)}
         time.sleep(4 * number)  # before, in and after the poll
-        env.airflow.kill("triggerer")
-        env.airflow.start("triggerer")
-    received = env.until_received(COMPLETED, runs, 2 * SOON)
+        watched.airflow.kill("triggerer")
+        watched.airflow.start("triggerer")
+    received = watched.until_received(COMPLETED, runs)
     assert len({payload["event_id"] for payload in received}) == len(runs)
 
 
-def test_outage_then_a_forbidden_feed_and_two_hundred_completions(env):
-    """Each is one asset event; the other tests are about the DAG runs."""
+def test_outage_then_a_forbidden_feed_and_two_hundred_completions(watched):
+    """Each is one asset event."""
 
     def stored() -> Counter[str]:
-        payloads = [_payload(extra) for (extra,) in env.airflow.rows("SELECT extra FROM asset_event")]
+        payloads = [_payload(extra) for (extra,) in watched.airflow.rows("SELECT extra FROM asset_event")]
         names = ("process.completed",)
         return Counter(each["run"]["id"] for each in payloads if each["event"] in names)
 
-    faults = env.sandbox.control
+    faults = watched.sandbox.control
     faults("POST", "/faults", [{"path": "/api", "action": "drop", "times": None}])
     began = time.monotonic()
     try:
-        runs = {env.completed(f"Many {number}") for number in range(200)}
+        runs = {watched.completed(f"Many {number}") for number in range(200)}
         time.sleep(max(0.0, 60 - (time.monotonic() - began)))
         assert not runs & stored().keys()
         faults("DELETE", "/faults")
@@ -242,16 +244,18 @@ def test_outage_then_a_forbidden_feed_and_two_hundred_completions(env):
             "body": forbidden,
         }
         faults("POST", "/faults", [fault])
-        wait_until(lambda: runs <= stored().keys(), 2 * SOON, "all events to be stored", interval=2.0)
+        wait_until(lambda: runs <= stored().keys(), TIMEOUT, "all events to be stored", interval=2.0)
         time.sleep(15)
         assert {count for run_id, count in stored().items() if run_id in runs} == {1}
     finally:
         faults("DELETE", "/faults")
 
 
-def test_triggerer_logs_no_form_value_and_no_name(env):
-    log = "".join(path.read_text() for path in env.airflow.logs.glob("triggerer*.log"))
+def test_triggerer_logs_no_form_value_and_no_name(watched):
+    run_id = watched.completed("A name in no log")
+    watched.until_received(COMPLETED, {run_id})
+    log = "".join(path.read_text() for path in watched.airflow.logs.glob("triggerer*.log"))
     assert "process.completed/" in log
-    assert "Event 1" not in log
+    assert "A name in no log" not in log
     assert "Looks good to me." not in log
     assert "sandbox-token" not in log
