@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
+from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID, SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
 from dev.airflow_commands import airflow_commands
@@ -37,22 +37,23 @@ def test_openlineage_gets_the_datasets_of_each_task(tmp_path):
                 {"type": "file", "log_file_path": str(lineage), "append": True}
             ),
         }
-        for command in (("db", "migrate"), ("dags", "test", "lineage")):
-            with airflow_commands(environment) as commands:
-                log = tmp_path / f"{command[0]}.log"
-                commands.start(*command, log=log, environment={}).wait(240)
-        run_id = sandbox.runs()[0]["id"]
-    events = map(json.loads, lineage.read_text().splitlines())
+        commands = [["db", "migrate"], *(["dags", "test", dag_id] for dag_id in ("launch", "read", "export"))]
+        for command in commands:
+            with airflow_commands(environment) as airflow:
+                airflow.start(*command, log=tmp_path / f"{command[-1]}.log", environment={}).wait(240)
+        [launched] = [run["id"] for run in sandbox.runs() if run["name"] == "Lineage"]
     found = {
         event["job"]["name"]: [
             [(dataset["namespace"], dataset["name"]) for dataset in event[direction]]
             for direction in ("inputs", "outputs")
         ]
-        for event in events
+        for event in map(json.loads, lineage.read_text().splitlines())
         if event["eventType"] == "COMPLETE"
     }
-    run = ("tallyfy://sandbox", f"runs/{run_id}")
-    template = ("tallyfy://sandbox", f"checklists/{RELEASE_CHECKLIST_ID}")
-    assert found["lineage.launch"] == [[template], [run]]
-    assert found["lineage.read"] == [[run], []]
-    assert found["lineage.export"] == [[], [("file", f"{tmp_path}/runs.jsonl")]]
+    organization = "tallyfy://sandbox"
+    assert found["launch.task"] == [
+        [(organization, f"checklists/{RELEASE_CHECKLIST_ID}")],
+        [(organization, f"runs/{launched}")],
+    ]
+    assert found["read.task"] == [[(organization, f"runs/{SEEDED_RUN_ID}")], []]
+    assert found["export.task"] == [[], [("file", f"{tmp_path}/runs.jsonl")]]
