@@ -3,7 +3,7 @@ Poll for all the watchers of one connection in this triggerer.
 
 A run is read by itself if one of two sources names it. The activity feed names the runs that changed, at every poll. A
 *sweep* reads all pages of the lists of runs every few minutes, and each watcher names the runs that seem to hold new
-events. Both are hints: an event always comes from the run itself. The feed keeps the delay short; the sweep ensures
+events. Both are hints: an event is always taken from the run itself. The feed keeps the delay short; the sweep ensures
 that nothing is missed if the feed is late, incomplete or forbidden.
 """
 

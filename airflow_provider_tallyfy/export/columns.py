@@ -73,7 +73,7 @@ class Column:
 
     :param name: unique in its export, regardless of case.
     :param type: of its values.
-    :param description: what it holds, for people.
+    :param description: of its values, for the schema file.
     :param field_id: id of the form field whose answers it holds; ``None`` for a field of the record.
     """
 

@@ -117,7 +117,7 @@ class ExportResult:
 
 def parse_target(path: str, file_format: str, default_stem: str) -> tuple[str, str, str]:
     """
-    Return folder, stem and ending of the files that a path stands for.
+    Return folder, stem and ending of the files for a path.
 
     :param path: a file, if it has an ending of the format, or a folder.
     :param default_stem: names the files in a folder.

@@ -222,7 +222,7 @@ class RunListing:
 
 
 class _OrderProof:
-    """Checks whether a list is in descending order of the last change, and of no other order that looks alike."""
+    """Checks whether a list is in descending order of the last change, and cannot be in the order of creation."""
 
     def __init__(self) -> None:
         self._ids: set[str] = set()

@@ -20,7 +20,7 @@ WITH: Mapping[str, tuple[str, ...]] = {
     "runs": ("ko_form_fields", "form_fields"),
     "tasks": ("tasks", "tasks.form_fields"),
 }
-"""What a list of runs is asked to include (page "List processes"), so that a run needs no request of its own."""
+"""What a list of runs has to include (page "List processes"), so that no run has to be read by itself."""
 
 _T, _I, _N, _B, _D, _J = (
     ColumnType.TEXT,

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
-from fsspec.asyn import AsyncFileSystem
+from fsspec.asyn import AsyncFileSystem  # type: ignore[import-untyped]
 
 from airflow_provider_tallyfy.export.listing import Position
 from airflow_provider_tallyfy.export.writers import json_line

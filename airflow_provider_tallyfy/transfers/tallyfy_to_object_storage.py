@@ -32,7 +32,7 @@ _OWN_FILTERS = ("page", "per_page", "sort", "sort_by", "with", "with_", "without
 
 class TallyfyToObjectStorageOperator(TallyfyOperator):
     """
-    Write runs or tasks, with what people filled in, to files in object storage.
+    Write runs or tasks, with what users filled in, to files in object storage.
 
     Each record has the fields of the run or task and the answers of its forms, as columns by alias. A JSON Schema
     beside the files describes the columns. Incremental by default: each DAG run loads what changed since the one

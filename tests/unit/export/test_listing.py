@@ -71,7 +71,7 @@ def ids(found):
 
 
 def many(count=60, changed=lambda number: number * 7919 % 1009 / 10 + 200):
-    """Runs whose order by creation is another one than that by change."""
+    """Return runs whose order of creation differs from that of the last change."""
     return [run(number, number, changed(number)) for number in range(count)]
 
 
@@ -100,7 +100,7 @@ def test_reads_the_whole_list_if_tallyfy_ignores_the_order():
 
 
 def test_order_of_creation_proves_nothing():
-    """The list comes by creation, and all runs but one, far back, changed when they were created."""
+    """The list is in the order of creation, and all runs but one, on a late page, changed when they were created."""
     tallyfy = Tallyfy([run(number, number) for number in range(200)], honours=("created_at",))
     tallyfy.update("r005", 1000)
     assert ids(listing(tallyfy, since=190)) == [*(f"r{number:03}" for number in range(199, 189, -1)), "r005"]
@@ -114,7 +114,7 @@ def test_finds_a_run_that_moves_to_the_front_meanwhile():
 
 
 def test_finds_a_run_that_moves_to_the_front_if_both_orders_are_the_same():
-    """The list comes by the last change, but that is the order of creation, too."""
+    """The list is in the order of the last change, which is that of creation, too."""
     tallyfy = Tallyfy([run(number, number) for number in range(60)])
     tallyfy.changes = {3: [lambda: tallyfy.update("r000", 5000)]}
     assert sorted(ids(listing(tallyfy, since=0))) == [f"r{number:03}" for number in range(60)]
@@ -184,7 +184,7 @@ def test_resumes_on_an_earlier_page_if_runs_were_deleted():
     st.integers(0, 300),
 )
 def test_misses_nothing_that_changed_before(count, changes, is_honoured, since):
-    """Users change and launch runs while the list is read; what changed before that is given."""
+    """Users change and launch runs while the list is read; what changed before is yielded."""
     honours = ("created_at", "last_updated") if is_honoured else ("created_at",)
     tallyfy = Tallyfy(many(count, lambda number: 100 + number * 7919 % 301), honours=honours)
     expected = {each["id"] for each in tallyfy.runs.values() if each["last_updated"] >= at(since).isoformat()}
