@@ -1,7 +1,7 @@
 """
-Prints the files of the provider that one deferrable wait passes, from the DAG to HTTP and back.
+Prints the files of the provider that one deferrable wait uses, from the DAG to HTTP and back.
 
-At a *leaf* a reader can stop: it calls nothing further, or only plain functions, which are in `protocol/` (without I/O,
+A reader can stop at a *leaf*: it calls nothing further, or only plain functions, which are in `protocol/` (without I/O,
 and without Airflow) or in a file that calls no other. All other files have to be *followed*.
 """
 
@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).parents[1] / "airflow_provider_tallyfy"
 
 
 class Trace:
-    """The files that are entered, in order, and how often the way leads from one to another."""
+    """The files that are entered, in order, and how often the control moves from one to another."""
 
     def __init__(self) -> None:
         self.files: dict[str, set[str]] = {}
@@ -73,7 +73,7 @@ def _file_of(frame: FrameType) -> str | None:
 
 
 def main() -> None:
-    """Run a wait against the sandbox, and print its way."""
+    """Run a wait against the sandbox, and print its files."""
     os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airflow-trace-"))
     logging.disable()
     from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID

@@ -353,7 +353,7 @@ class TestProxies:
 
 @pytest.fixture
 def fired(monkeypatch):
-    """Run the trigger of the seeded run until it fires, while somebody acts."""
+    """Run the trigger of the seeded run until it fires; in each pause, the next action is done."""
     monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
 
     def fired(from_task, *acts):
@@ -412,7 +412,7 @@ class TestDeferredWaits:
             strict_proxy.credentials = CREDENTIALS
 
         assert fired("an-earlier-task", None, None, relents)["outcome"] == "met"
-        assert "the wait goes on" in log.text
+        assert "will poll again" in log.text
         assert PASSWORD not in log.text
 
     def test_one_outlives_a_bundle_that_lacks_the_authority(
