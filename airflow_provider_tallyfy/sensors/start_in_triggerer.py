@@ -133,8 +133,8 @@ class StartInTriggererMixin(_Base):
             raise NeedsWorkerError("on_execute_callback is called by a worker")
         if self.execution_timeout and self.execution_timeout.total_seconds() < self.timeout:
             raise NeedsWorkerError(
-                "Airflow would end the wait after execution_timeout, which is shorter than timeout, and otherwise limits "
-                "only the time in a worker"
+                "Airflow would end the wait after execution_timeout, which is shorter than timeout, and otherwise "
+                "limits only the time in a worker"
             )
         _check_airflow(self)
         path, arguments = self._trigger_to_start(
