@@ -55,7 +55,7 @@ _ID_OF_TASK = (
 
 
 class NeedsWorkerError(Exception):
-    """The sensor cannot start in the triggerer; the message says why, and what to write."""
+    """The sensor cannot start in the triggerer; the message gives the reason, and what to write."""
 
 
 class _Computed(Generic[T]):
@@ -258,7 +258,7 @@ def next_task_id_as_text(from_task: object, sensor: BaseOperator) -> str:
     """
     if from_task is None or from_task in ("", {}):
         raise NeedsWorkerError(
-            "without from_task, the task to move on from would be known to the triggerer alone, and be forgotten "
+            "without from_task, only the triggerer would have the task to move on from, which would be forgotten "
             "when that restarts. Write from_task=get_run.output['next_task'] after a TallyfyGetRunOperator"
         )
     if isinstance(from_task, XComArg):

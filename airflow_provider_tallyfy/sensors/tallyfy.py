@@ -112,7 +112,7 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
 
     @cached_property
     def _poller(self) -> RunPoller[C]:
-        # In the other modes, Airflow itself does what silent_fail says.
+        # In the other modes, Airflow itself implements silent_fail.
         outlives_denials = self.silent_fail and self.deferrable
         return RunPoller(self.tallyfy_conn_id, self.run_id, self.log, outlives_denials=outlives_denials)
 
@@ -139,10 +139,10 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
             at_first_read=lambda url: push_run_url(context, url),
         )
         match outcome:
-            case Pending(learned):
-                if learned != condition:
-                    self._save_baseline(context, learned)
-                condition = learned
+            case Pending(pending):
+                if pending != condition:
+                    self._save_baseline(context, pending)
+                condition = pending
             case PollFailed() | Unconfirmed():
                 polled_at = None
             case _:
@@ -155,7 +155,7 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
         return PokeReturnValue(is_done=False)
 
     def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
-        """Return the seconds until the next poke; a reschedule takes some, and ``Retry-After`` may ask for more."""
+        """Return the seconds until the next poke, which a reschedule or ``Retry-After`` may prolong."""
         interval: float = super()._get_next_poke_interval(*args, **kwargs)
         return max(interval, deferral_hold(), self._poller.paused_for) if self.reschedule else interval
 
@@ -362,7 +362,7 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
 
 
 # Airflow clears a task's XComs at each start, and with them anything a poke pushed; only the task state store (3.3)
-# outlives a reschedule and a retry. It outlives success too, and a sensor cannot tell whether its success will be
+# outlives a reschedule and a retry. It outlives success too, and a sensor cannot find out whether its success will be
 # recorded: the worker may die, or fail to push the result. So the baseline is not deleted but marked as used. A retry
 # uses it again; a task instance that was cleared since, which Airflow gives more tries, does not.
 _BASELINE_KEY = "tallyfy_from_task"
@@ -492,7 +492,7 @@ class TallyfyRunSensor(TallyfySensor[RunStatusCondition]):
     :raises AirflowFailException: the run will never have one of the statuses, or is gone.
     :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
-    :raises ValueError: a status is none that Tallyfy knows; the message lists them.
+    :raises ValueError: a status is none of Tallyfy's; the message lists them.
     """
 
     _condition_class = RunStatusCondition

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 XCOM_TIMEOUT = 30.0
-"""Seconds to wait for an XCom; a request that Airflow's triggerer does not know is never answered."""
+"""Seconds to wait for an XCom; a request that Airflow's triggerer does not support gets no response."""
 XCOM_QUEUE_TIMEOUT = 300.0
 """Seconds to wait until it is this trigger's turn; each XCom takes some ten milliseconds."""
 # An XCom of the waiting task's own, and what makes a template render to something else later.
@@ -52,7 +52,7 @@ class _WaitEnded(TriggerEvent):
     def __repr__(self) -> str:
         return f"TriggerEvent<{self.payload['outcome']}>"
 
-    __str__ = __repr__  # in Airflow 3 pydantic has one of its own
+    __str__ = __repr__  # in Airflow 3, pydantic defines another one
 
 
 class TallyfyTrigger(BaseTrigger):
@@ -266,9 +266,9 @@ class TallyfyTrigger(BaseTrigger):
 
     def _may_end_the_task(self, condition: Condition) -> bool:
         """
-        Tell whether this trigger ends the task after a success.
+        Return whether this trigger ends the task after a success.
 
-        Not in ``dag.test()``, which runs a trigger without a triggerer, and knows no event that ends a task.
+        Not in ``dag.test()``, which runs a trigger without a triggerer, and supports no event that ends a task.
         """
         return self.end_from_trigger and self.trigger_id is not None
 

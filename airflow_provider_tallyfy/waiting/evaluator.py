@@ -1,4 +1,4 @@
-"""Evaluates the polls of one wait, whoever sends them, and finds the few lines that belong into the task's log."""
+"""Evaluates the polls of one wait, in a worker or the triggerer, and collects what to log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Log(Protocol):
-    """What is needed of a logger: Airflow 2 has the standard library's, Airflow 3 one of its own."""
+    """A logger of the standard library, as in Airflow 2, or of structlog, as in Airflow 3."""
 
     def info(self, msg: str, /, *args: object) -> Any:
         """Log what happened."""
@@ -40,7 +40,7 @@ LogCall = tuple[Callable[..., Any], str, tuple[object, ...]]
 @dataclass(slots=True, eq=False)
 class PollEvaluator(Generic[C]):
     """
-    Evaluates the polls of one wait, and finds what to log: what is new in a run, failures, and the recovery.
+    Evaluates the polls of one wait, and collects what to log: what is new in a run, failures, and the recovery.
 
     Of failures in a row, it logs the first, second, fourth, eighth, and so on.
 

@@ -157,7 +157,7 @@ class Evidence(Generic[C]):
 
     def _unreadable(self, reason: str) -> PollFailed:
         return PollFailed(
-            TallyfyResponseError(f"What Tallyfy says of run {self.run_id} cannot be read: {reason}")
+            TallyfyResponseError(f"Tallyfy's response for run {self.run_id} cannot be read: {reason}")
         )
 
     def _is_older(self, run: Mapping[str, Any], polled_at: float) -> bool:

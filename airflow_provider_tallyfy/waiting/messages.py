@@ -80,7 +80,7 @@ def _owners(owners: Any) -> str:
         if isinstance(owners.get(kind), list)
         for owner in owners[kind]
     ]
-    return f"with {', '.join(names)}" if names else "with nobody"
+    return f"with {', '.join(names)}" if names else "unassigned"
 
 
 def _name(owner: Any) -> str:

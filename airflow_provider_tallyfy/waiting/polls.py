@@ -327,7 +327,7 @@ class ReloadingHook:
         if self._hook is None:
             from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
-            # The schedule of the polls says when to repeat them.
+            # A poll that failed is repeated by its schedule.
             self._hook = TallyfyHook(self.tallyfy_conn_id, retries=0)
         return self._hook
 

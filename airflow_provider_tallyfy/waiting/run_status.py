@@ -2,7 +2,7 @@
 The condition that a run has one of some statuses.
 
 A run that is archived or complete can never meet it, except that a complete run may still be archived. (A user may also
-reopen a task of it, but no wait goes on for that.)
+reopen a task of it, but no wait continues for that.)
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class TaskDoneCondition(Condition):
         if self.needs_decision and task.get("task_type") and not is_approval(task):
             return Unreachable(
                 f"Task {named(task)} of run {run.get('id')} is no approval task, but one of type "
-                f"{quoted(str(task.get('task_type')))}; nobody can approve or reject it."
+                f"{quoted(str(task.get('task_type')))}; no user can approve or reject it."
             )
         if not is_completed(task):
             return Pending(self)

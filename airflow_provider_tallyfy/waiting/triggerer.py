@@ -50,11 +50,11 @@ async def wait(
     """
     Wait until a condition is met, can never be met any more, or Tallyfy does not let this connection poll.
 
-    A condition that learned something from a poll ends the wait too: a triggerer forgets everything when it restarts,
-    so the task has to keep that, and defer again.
+    A condition that took its baseline from a poll ends the wait too: a triggerer forgets everything when it restarts,
+    so the task has to keep the baseline, and defer again.
 
     :param tallyfy_conn_id: id of the Airflow connection.
-    :param evaluator: says what a poll means, and what to log of it.
+    :param evaluator: evaluates the polls, and collects what to log.
     :param schedule: how often to poll.
     :param worker_polled_at: when a worker polled the run, in seconds since the epoch; ``None`` for never.
     :param target: the URL of the API and the organization that the run is of, if they are known.
@@ -90,7 +90,7 @@ async def _next_outcome(subscription: Subscription, evaluator: PollEvaluator[C])
     """
     Return what the next poll means, and whether the run was read.
 
-    It is a function of its own so that no result is held while the wait is idle: there may be thousands of waits.
+    Its local variables end with it, so no result is held while the wait is idle: there may be thousands of waits.
     """
     result, polled_at = await subscription.next_result()
     outcome = evaluator.evaluate(result, polled_at)

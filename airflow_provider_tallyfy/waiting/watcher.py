@@ -2,11 +2,11 @@
 Polls in the triggerer: one watcher for each connection sends the requests of all waits on it.
 
 :func:`subscribe` gives a wait a :class:`Subscription` to its connection's :class:`Watcher`, which lives from the first
-wait to the last. The watcher asks its :class:`~airflow_provider_tallyfy.waiting.scheduler.scheduler.PollScheduler` for
-the next request, sends it in a thread, hands the response back, and delivers the result to the waits that the scheduler
-names. It decides nothing itself: the scheduler decides when to send what, each wait decides what a result means
-(:mod:`.triggerer`), and the hook decides when to read a connection again
-(:class:`~airflow_provider_tallyfy.waiting.polls.ReloadingHook`).
+wait to the last. The watcher takes the next request from its
+:class:`~airflow_provider_tallyfy.waiting.scheduler.scheduler.PollScheduler`, sends it in a thread, hands the response
+back, and delivers the result to the waits that the scheduler names. It decides nothing itself: the scheduler decides
+when to send what, each wait decides what a result means (:mod:`.triggerer`), and the hook decides when to read a
+connection again (:class:`~airflow_provider_tallyfy.waiting.polls.ReloadingHook`).
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Subscription(ScheduledWait):
             self._arrival.set_result(None)
 
     async def next_result(self) -> tuple[PollResult, float]:
-        """Return the next result and when its poll began; every result comes, in order."""
+        """Return the next result, in order, and when its poll began."""
         while not self._results:
             self._arrival = asyncio.get_running_loop().create_future()
             await self._arrival
@@ -125,7 +125,7 @@ class Subscription(ScheduledWait):
         return self._watcher.connection
 
     def request_fresh_read(self, after: float) -> None:
-        """Ask for the run to be read by itself in some seconds, since what it shows does not end the wait yet."""
+        """Read the run by itself in some seconds, since its last poll does not end the wait yet."""
         self._watcher.request_fresh_read(self, after)
 
 
@@ -188,7 +188,7 @@ class Watcher:
         self._waits += 1
         self._wake_up.set()
         if self._task is None or self._task.done():
-            # In a context of its own, or it would write into the log of the wait that happens to come first.
+            # In a context of its own, or it would log into the task of the first wait.
             self._task = asyncio.create_task(
                 self._watch(), name=f"tallyfy watcher of {self._conn_id}", context=contextvars.Context()
             )
@@ -285,7 +285,7 @@ class Watcher:
             return PollError(TallyfyResponseError(f"The request could not be sent ({type(error).__name__})"))
 
     def _target_of(self, request: Fetch) -> Target | None:
-        """Return which API and organization the waits are about that a request is for, if one of them knows."""
+        """Return the API and organization that a request is for, if one of its waits has them."""
         waits = (
             self._scheduler.waits_for(request.run_id)
             if isinstance(request, FetchRun)

@@ -78,7 +78,7 @@ class RunPoller(Generic[C]):
 
     @property
     def trigger_arguments(self) -> dict[str, Any]:
-        """What these polls found that a trigger has to know, as its arguments."""
+        """The arguments of a trigger that continues these polls."""
         if self._evaluator is None or not self._was_read or (connection := self._hook.connection) is None:
             return {}
         return {
@@ -90,7 +90,7 @@ class RunPoller(Generic[C]):
 
     @property
     def paused_for(self) -> float:
-        """Seconds for which Tallyfy's last ``Retry-After`` asks not to poll."""
+        """Seconds that are left of Tallyfy's last ``Retry-After``."""
         return max(self._paused_until - self._clock(), 0.0) if self._pause_reason is not None else 0.0
 
     def poll(

@@ -161,9 +161,7 @@ class TestResume:
         result = sensor.resume_execution("execute_complete", {"event": event, **ends_at}, context)
         assert result == event["result"]
 
-    @pytest.mark.skipif(
-        not AIRFLOW_V_3_3_PLUS, reason="Airflow keeps the first look's task for a retry since 3.3"
-    )
+    @pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow keeps the baseline for a retry since 3.3")
     def test_a_sensor_that_is_retried(self, people, context):
         sensor = TallyfyNextTaskSensor(task_id="wait", run_id=SEEDED_RUN_ID, timeout=1, poke_interval=0.1)
         assert sensor.execute(context)["from_task_id"] == "an-earlier-task"

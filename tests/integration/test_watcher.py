@@ -311,7 +311,7 @@ def test_a_429_pauses_all_waits(tallyfy, run_in_triggerer, logs):
         )
         tallyfy.requests_since_last_call()
         await clock.advance(INTERVAL + 110)
-        # The activity feed, and a run, which tells that it is not the feed alone.
+        # The activity feed, and a run, to find out whether only the feed fails.
         assert sum(tallyfy.requests_since_last_call().values()) == 2
         tallyfy.remove_faults()
         paused = {wait for wait, line in logs.lines if "will poll again" in line}

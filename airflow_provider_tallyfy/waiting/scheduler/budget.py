@@ -1,5 +1,5 @@
 """
-How many requests may be sent: a ceiling for each connection and hour, and what Tallyfy itself says is left.
+Bounds the requests of a connection by a ceiling for each hour, and by the limits that Tallyfy's responses give.
 
 It belongs to the connection: all that polls through it shares it, and it outlives them.
 
@@ -76,7 +76,7 @@ class RequestBudget:
             self._tokens -= requests
 
     def heed_remaining(self, remaining: int | None, now: float) -> None:
-        """Heed what Tallyfy's ``X-RateLimit-Remaining`` says: the last few requests of a minute are for others."""
+        """Heed Tallyfy's ``X-RateLimit-Remaining``: the last few requests of a minute are left to others."""
         if remaining is not None and remaining <= RESERVE:
             self._paused_until = now + _MINUTE / RESERVE
 

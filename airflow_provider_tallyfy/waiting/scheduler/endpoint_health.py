@@ -19,7 +19,7 @@ logger = BackgroundLogger(__name__)
 
 class EndpointHealth:
     """
-    Counts the failures of one endpoint, and says whether to use it.
+    Counts the failures of one endpoint, and decides whether to use it.
 
     :param name: its name in the log.
     """

@@ -314,7 +314,7 @@ class PollScheduler:
         return None
 
     def _probe(self, now: float) -> FetchRun:
-        """Return a request that tells an outage from single failures: for the run that was read last."""
+        """Return a request that distinguishes an outage from single failures: for the run that was read last."""
         others = [run for run in self._runs.values() if run.run_id not in self._failing]
         if others and self._is_probing:
             return self._fetch(max(others, key=lambda run: run.read_alone_at), now)

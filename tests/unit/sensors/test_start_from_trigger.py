@@ -267,7 +267,7 @@ class TestRestart:
 
 
 def made_at(warning):
-    """Tell whether the warning names the place where the sensor is made."""
+    """Return whether the warning names the line that makes the sensor."""
     lines, first = inspect.getsourcelines(sensor)
     return warning.filename == __file__ and first <= warning.lineno < first + len(lines)
 

@@ -120,7 +120,7 @@ def test_a_reschedule_heeds_retry_after(mode, seconds, requests_mock):
     assert sensor._get_next_poke_interval(BEGINNING, lambda: 0.0, 1) == seconds
 
 
-@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 asks its database when the task began")
+@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 reads from its database when the task began")
 def test_the_reschedule_date(monkeypatch):
     sensor = TallyfyRunSensor(task_id="wait", run_id="r1", mode="reschedule", poke_interval=2)
     monkeypatch.setattr(TallyfyRunSensor, "poke", lambda *_: False)

@@ -35,7 +35,7 @@ TASK = {"id": "t1", "title": "Sign contract"}
         ),
         (
             {"next_task": TASK | {"owners": {"users": []}, "deadline": "2026-11-26T15:00:00+02:00"}},
-            "next is 'Sign contract'; with nobody; due 2026-11-26 13:00 UTC; task t1",
+            "next is 'Sign contract'; unassigned; due 2026-11-26 13:00 UTC; task t1",
         ),
         (
             {"progress": 10**400, "next_task": {"id": "t1", "deadline": "9999-12-31T23:59:59-05:00"}},

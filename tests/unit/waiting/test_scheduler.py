@@ -201,8 +201,8 @@ class TestManyWaits:
         wait = simulation.wait_for(simulation.run(5), with_=("tasks",))
         simulation.pass_time(SETTLED)
         assert [snapshot.is_from_list for snapshot in wait.snapshots] == [False]
-        asked = [request for _, request in simulation.tallyfy.received if isinstance(request, FetchRun)]
-        assert [(request.run_id, request.with_) for request in asked] == [("run5", ("next_task", "tasks"))]
+        fetches = [request for _, request in simulation.tallyfy.received if isinstance(request, FetchRun)]
+        assert [(request.run_id, request.with_) for request in fetches] == [("run5", ("next_task", "tasks"))]
 
     def test_a_page_that_fails_is_requested_again(self):
         simulation = Simulation(1000)
@@ -839,9 +839,9 @@ class TestIsolation:
         wait, _ = simulation.wait_for(poke_interval=60)
         wait.last_poll_at = simulation.now + 4000
         simulation.pass_time(4200)
-        asked = [at for at, request in simulation.tallyfy.received if request.run_id == "run0"]
-        assert any(wait.last_poll_at <= at < wait.last_poll_at + 1 for at in asked)
-        assert max(later - earlier for earlier, later in pairwise(asked)) > 2 * 60
+        times = [at for at, request in simulation.tallyfy.received if request.run_id == "run0"]
+        assert any(wait.last_poll_at <= at < wait.last_poll_at + 1 for at in times)
+        assert max(later - earlier for earlier, later in pairwise(times)) > 2 * 60
 
 
 class TestBudget:

@@ -205,7 +205,7 @@ def test_an_unknown_on_skipped_is_refused():
         (DECIDED | {"is_approved": True}, "'Sign contract' is approved; task t1"),
         (HIDDEN, "'Sign contract' is hidden by a rule; task t1"),
         (OTHER, "task 'sign' is not there"),
-        (OPEN | {"title": "a\nforged line"}, "'a forged line' is open; with nobody; task t1"),
+        (OPEN | {"title": "a\nforged line"}, "'a forged line' is open; unassigned; task t1"),
     ],
 )
 def test_description_of_the_task(task, line):

@@ -142,7 +142,7 @@ def test_a_complete_run_whose_hidden_task_cannot_be_listed_skips_or_is_denied(po
 
 
 def test_an_outage_of_the_list_of_tasks_does_not_stop_the_wait(poller, tallyfy, requests_mock, time_of_polls):
-    """The run is evaluated all the same, and the list is left alone for as long as it asks."""
+    """The run is evaluated all the same, and the list is not requested before the end of its Retry-After."""
     run = tallyfy(response("A", tasks=[]))
     listed = requests_mock.get(f"{RUN}/tasks", status_code=503, headers={"Retry-After": "600"})
     for _ in range(10):
