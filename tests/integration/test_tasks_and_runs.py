@@ -7,7 +7,6 @@ import json
 import logging
 
 import pytest
-import requests
 
 from airflow_provider_tallyfy.hooks.connection import DEFAULT_REQUESTS_PER_HOUR
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
@@ -18,33 +17,16 @@ from airflow_provider_tallyfy.waiting import watcher
 from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS
 from airflow_provider_tallyfy.waiting.scheduler.budget import RequestBudget
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS
-from dev.sandbox import SandboxClient
 from tests.integration.moved_clock import MovedClock
+from tests.support.sandbox_controls import ControlledSandbox
 
 LONGEST = 60.0
 INTERVAL = 10.0
 APPROVAL = "Approve release"
 
 
-class Environment:
+class Environment(ControlledSandbox):
     """A sandbox and a user."""
-
-    def __init__(self, server):
-        self.server = server
-        self.people = SandboxClient(server.url)
-
-    def control(self, method, name, **json_body):
-        url = f"{self.server.url}/_sandbox/{name}"
-        answer = requests.request(method, url, json=json_body or None, timeout=30)
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
-
-    def requests_since_last_call(self):
-        """Return how many GET requests each endpoint got since the last call."""
-        routes = self.control("GET", "stats")["routes"]
-        self.control("DELETE", "stats")
-        endpoint = "/api/organizations/{organization}/"
-        return {row["path"].removeprefix(endpoint): row["count"] for row in routes if row["method"] == "GET"}
 
     def task(self, run_id, alias):
         found = next(task for task in self.people.tasks(run_id) if task["alias"] == alias)
@@ -195,8 +177,7 @@ class TestTask:
 
     @pytest.mark.parametrize("path", ["with=next_task", "/tasks"])
     def test_an_outage_of_either_request_does_not_end_it(self, tallyfy, fired, caplog, path):
-        fault = {"method": "GET", "path": path, "times": 3, "action": "status", "status": 503}
-        requests.post(f"{tallyfy.server.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
+        tallyfy.fault(method="GET", path=path, times=3, action="status", status=503)
         event = fired(for_task("decline_customer", run_id=ONBOARDING_RUN_ID))
         assert event["outcome"] == "skipped"
         assert "Poll failed (2 in a row)" in caplog.text
@@ -245,7 +226,7 @@ class TestRun:
 def test_many_waits_for_statuses_share_lists_and_see_a_change_that_the_feed_lacks(tallyfy, monkeypatch):
     """A deadline that passes is no activity, so the feed does not name the run."""
     monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
-    ids = tallyfy.control("POST", "runs", count=400)["data"]
+    ids = tallyfy.launch(400)
     delayed = ids[123]
     requests_since_last_call = []
 

@@ -10,7 +10,6 @@ import threading
 from contextlib import suppress
 
 import pytest
-import requests
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
@@ -20,19 +19,18 @@ from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS, DENI
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS, PollScheduler
 from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule
-from dev.sandbox import SandboxClient
 from tests.integration.moved_clock import settle
+from tests.support.sandbox_controls import ControlledSandbox
 
 LONGEST = 60.0
 INTERVAL = 10.0
 
 
-class Environment:
-    """A sandbox, the connection to it, and a user."""
+class Environment(ControlledSandbox):
+    """A sandbox, and the connections to it."""
 
     def __init__(self, server, monkeypatch):
-        self.server = server
-        self.people = SandboxClient(server.url)
+        super().__init__(server)
         self._monkeypatch = monkeypatch
         self.connect()
 
@@ -45,29 +43,6 @@ class Environment:
             "extra": {"requests_per_hour": 0},
         }
         self._monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(settings))
-
-    def control(self, method, name, **json_body):
-        answer = requests.request(
-            method, f"{self.server.url}/_sandbox/{name}", json=json_body or None, timeout=30
-        )
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
-
-    def launch(self, count):
-        return self.control("POST", "runs", count=count)["data"]
-
-    def fault(self, **fault):
-        requests.post(f"{self.server.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
-
-    def remove_faults(self):
-        self.control("DELETE", "faults")
-
-    def requests_since_last_call(self):
-        """Return how many GET requests each endpoint got since the last call."""
-        routes = self.control("GET", "stats")["routes"]
-        self.control("DELETE", "stats")
-        endpoint = "/api/organizations/{organization}/"
-        return {row["path"].removeprefix(endpoint): row["count"] for row in routes if row["method"] == "GET"}
 
     def baseline(self, run_id):
         return self.people.next_task(run_id)["id"]

@@ -52,12 +52,6 @@ def test_a_refusal_is_denied(error):
     assert outcome_of(PollError(error)) == Denied(error)
 
 
-def test_a_run_that_is_gone_is_unreachable():
-    outcome = outcome_of(PollError(exceptions.TallyfyNotFoundError("404")))
-    assert isinstance(outcome, Unreachable)
-    assert outcome.reason.startswith("Run run is gone from Tallyfy")
-
-
 @pytest.mark.parametrize("mark", [{"archived_at": "2026-01-01T00:00:00Z"}, {"status": "archived"}])
 def test_an_archived_run_is_unreachable_even_if_its_next_task_changed(mark):
     outcome = outcome_of(RunSnapshot({"id": "run", "next_task": None, **mark}))
@@ -92,10 +86,6 @@ def test_an_event_is_sanitized():
 def test_an_ordinary_value_is_unchanged():
     result = {"next_task": {"title": "Ünïcode 🎉", "position": 2**53, "weight": 0.5, "owners": {"users": []}}}
     assert to_event(Met(result))["result"] == result
-
-
-def test_a_run_is_evaluated_by_the_condition():
-    assert outcome_of(RunSnapshot({"id": "run", "next_task": {"id": "a"}})) == Pending(NextTaskCondition("a"))
 
 
 @pytest.mark.parametrize(

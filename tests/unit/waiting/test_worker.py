@@ -194,12 +194,3 @@ def test_all_that_several_conditions_need_is_asked_for_at_once():
     assert FetchRun.for_conditions("r1", conditions) == FetchRun(
         "r1", ("next_task", "tasks", "tasks.form_fields"), ("sign",), ("B", "A")
     )
-
-
-def test_a_form_that_cannot_be_read_is_one_warning(poller, tallyfy, caplog):
-    hidden = {"id": "t1", "alias": "sign", "status": "auto-skipped", "form_fields": "none"}
-    tallyfy(response(tasks=[hidden]))
-    assert isinstance(poller.poll(TaskDoneCondition("sign", "succeed")), Met)
-    assert [record.levelname for record in caplog.records if "form_values is None" in record.message] == [
-        "WARNING"
-    ]
