@@ -23,7 +23,7 @@ from airflow_provider_tallyfy.version_compat import never_expire, task_state_sto
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_tallyfy.waiting.evaluator import Log
+    from airflow_provider_tallyfy.waiting.evidence import Log
 
 CONTEXT_KEY = "tallyfy"
 """What notifiers find in Airflow's context: the run, the task, the address, and the number of the reminder."""

@@ -1,4 +1,4 @@
-"""The triggers behind the sensors. How they wait is in :mod:`airflow_provider_tallyfy.waiting`."""
+"""The triggers behind the sensors. How they are polled for is in :mod:`airflow_provider_tallyfy.waiting`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -21,10 +21,21 @@ from airflow_provider_tallyfy.version_compat import (
     deferral_hold,
     times_out_at,
 )
-from airflow_provider_tallyfy.waiting.evaluator import PollEvaluator
-from airflow_provider_tallyfy.waiting.evidence import Evidence
+from airflow_provider_tallyfy.waiting.evidence import Evidence, PollEvaluator
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
-from airflow_provider_tallyfy.waiting.outcomes import Condition, Denied, Evaluation, Met, to_event
+from airflow_provider_tallyfy.waiting.outcomes import (
+    Condition,
+    Denied,
+    Evaluation,
+    Met,
+    Outcome,
+    Pending,
+    PollFailed,
+    Unconfirmed,
+    outcome_name,
+    to_event,
+)
+from airflow_provider_tallyfy.waiting.polls import RunSnapshot
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
 from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
@@ -34,6 +45,7 @@ if TYPE_CHECKING:
     import jinja2
 
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
+    from airflow_provider_tallyfy.waiting.watcher import Subscription
 
 T = TypeVar("T")
 
@@ -246,18 +258,45 @@ class TallyfyTrigger(BaseTrigger):
         return min(max(self.deferred_at + hold - now, 0.0), hold)
 
     async def _wait(self, run_id: str, condition: Condition) -> Evaluation[Condition]:
-        from airflow_provider_tallyfy.waiting.triggerer import wait
+        """
+        Wait until the condition is met, can never be met any more, or Tallyfy does not let this connection poll.
 
-        return await wait(
-            self.tallyfy_conn_id,
-            PollEvaluator(
-                Evidence(run_id, condition, self.last_updated), self.log, self.last_line, self.silent_fail
-            ),
-            PollSchedule(self.poke_interval, self.exponential_backoff, self.max_wait, self._ends_at()),
-            worker_polled_at=self.worker_polled_at,
-            target=(self.api_url, self.organization) if self.api_url and self.organization else None,
-            at_first_read=self._note_link if self.do_xcom_push else None,
-        )
+        A condition that took its baseline from a poll ends the wait too: a triggerer forgets everything when it
+        restarts, so the task has to keep the baseline, and defer again.
+        """
+        from airflow_provider_tallyfy import metrics
+        from airflow_provider_tallyfy.waiting.watcher import subscribe
+
+        evidence = Evidence(run_id, condition, self.last_updated)
+        evaluator = PollEvaluator(evidence, self.log, self.last_line, self.silent_fail)
+        schedule = PollSchedule(self.poke_interval, self.exponential_backoff, self.max_wait, self._ends_at())
+        target = (self.api_url, self.organization) if self.api_url and self.organization else None
+        was_pending = (
+            self.worker_polled_at is not None
+        )  # so what meets the condition happened during the wait
+        if not was_pending:
+            evaluator.log_start()
+            await _write_log(evaluator)
+        with subscribe(
+            self.tallyfy_conn_id, run_id, condition, schedule, self.worker_polled_at, target
+        ) as subscription:
+            while True:
+                outcome, is_read = await _next_outcome(subscription, evaluator)
+                if is_read and not self._link and self.do_xcom_push and subscription.connection is not None:
+                    self._keep_link(subscription.connection)
+                if isinstance(outcome, Unconfirmed):
+                    subscription.request_fresh_read(outcome.recheck_after)
+                elif outcome == Pending(condition):
+                    was_pending = True
+                elif not isinstance(outcome, PollFailed):
+                    break
+                await _write_log(evaluator)
+        await _write_log(evaluator)
+        latency = None
+        if isinstance(outcome, Met) and outcome.happened_at is not None and was_pending:
+            latency = datetime.now(UTC) - outcome.happened_at
+        metrics.completed(self.tallyfy_conn_id, outcome_name(outcome), latency)  # type: ignore[arg-type]
+        return outcome
 
     def _ends_at(self) -> float | None:
         if self.ends_at is not None or (moment := times_out_at(self)) is None:
@@ -312,7 +351,7 @@ class TallyfyTrigger(BaseTrigger):
         ):
             return await in_thread(PUSHING, call, **arguments, **task)
 
-    def _note_link(self, connection: TallyfyConnection) -> None:
+    def _keep_link(self, connection: TallyfyConnection) -> None:
         """Keep the link to the process for the end of the wait, and push it now for a task that had no worker."""
         from airflow_provider_tallyfy.links.tallyfy import RUN_URL_KEY
 
@@ -328,6 +367,25 @@ class TallyfyTrigger(BaseTrigger):
         except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, the trigger waits on)
             message = "The link to the process could not be pushed from here (%s)"
             await log_in_thread(self.log.warning, message, type(error).__name__)
+
+
+async def _next_outcome(
+    subscription: Subscription, evaluator: PollEvaluator[Condition]
+) -> tuple[Outcome[Condition], bool]:
+    """
+    Return what the next poll means, and whether the run was read.
+
+    Its local variables end with it, so no result is held while the wait is idle: there may be thousands of waits.
+    """
+    result, polled_at = await subscription.next_result()
+    outcome = evaluator.evaluate(result, polled_at)
+    return outcome, isinstance(result, RunSnapshot) and not isinstance(outcome, PollFailed)
+
+
+async def _write_log(evaluator: PollEvaluator[Condition]) -> None:
+    """Write what there is to log, however long the log takes for it."""
+    for write, message, arguments in evaluator.take_log_calls():
+        await log_in_thread(write, message, *arguments)
 
 
 class TallyfyNextTaskTrigger(TallyfyTrigger):

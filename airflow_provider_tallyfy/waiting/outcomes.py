@@ -139,9 +139,13 @@ Outcome = Final | Pending[C] | PollFailed | Unconfirmed
 """What a poll means for a wait."""
 
 
+def outcome_name(outcome: Evaluation[Any]) -> str:
+    """Return the name of an outcome in events and metrics."""
+    return type(outcome).__name__.lower()
+
+
 def to_event(outcome: Evaluation[Any]) -> dict[str, Any]:
     """Return the outcome as plain JSON, for the event of a trigger."""
-    name = type(outcome).__name__.lower()
     content: dict[str, Any]
     match outcome:
         case Met(result):
@@ -152,7 +156,7 @@ def to_event(outcome: Evaluation[Any]) -> dict[str, Any]:
             content = {"condition": condition.as_json()}
         case Denied(error):
             content = {"error": type(error).__name__, "message": str(error)}
-    event: dict[str, Any] = sanitize_payload({"outcome": name, **content})
+    event: dict[str, Any] = sanitize_payload({"outcome": outcome_name(outcome), **content})
     return event
 
 

@@ -5,7 +5,7 @@ Polls in the triggerer: one watcher for each connection sends the requests of al
 wait to the last. The watcher takes the next request from its
 :class:`~airflow_provider_tallyfy.waiting.scheduler.scheduler.PollScheduler`, sends it in a thread, hands the response
 back, and delivers the result to the waits that the scheduler names. It decides nothing itself: the scheduler decides
-when to send what, each wait decides what a result means (:mod:`.triggerer`), and the hook decides when to read a
+when to send what, each trigger decides what a result means, and the hook decides when to read a
 connection again (:class:`~airflow_provider_tallyfy.waiting.polls.ReloadingHook`).
 """
 

@@ -16,8 +16,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.version_compat import deferral_hold
-from airflow_provider_tallyfy.waiting.evaluator import Log, PollEvaluator
-from airflow_provider_tallyfy.waiting.evidence import Evidence
+from airflow_provider_tallyfy.waiting.evidence import Evidence, Log, PollEvaluator
 from airflow_provider_tallyfy.waiting.outcomes import (
     C,
     Denied,

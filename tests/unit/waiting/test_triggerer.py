@@ -11,14 +11,13 @@ from datetime import UTC, datetime
 import pytest
 
 from airflow_provider_tallyfy import exceptions
-from airflow_provider_tallyfy.waiting import triggerer
-from airflow_provider_tallyfy.waiting.evaluator import PollEvaluator
-from airflow_provider_tallyfy.waiting.evidence import Evidence
+from airflow_provider_tallyfy.triggers import tallyfy as triggers_module
+from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
+from airflow_provider_tallyfy.waiting import watcher
 from airflow_provider_tallyfy.waiting.messages import checksum
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Pending, Unreachable
 from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
-from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 
 LONGEST = 10.0
@@ -51,16 +50,21 @@ class FakeSubscription:
         self.rechecks.append(after)
 
 
+def trigger(run_id="run", **arguments):
+    return TallyfyNextTaskTrigger(
+        tallyfy_conn_id="conn", run_id=run_id, from_task=None, poke_interval=1, **arguments
+    )
+
+
 @pytest.fixture
 def waited(monkeypatch, caplog):
-    def wait(results, from_task_id="a", run_id="run", condition=None, worker_polled_at=None, **options):
+    def wait(results, from_task_id="a", run_id="run", condition=None, **arguments):
         wait.subscription = FakeSubscription(results)
-        monkeypatch.setattr(triggerer, "subscribe", lambda *_: nullcontext(wait.subscription))
+        monkeypatch.setattr(watcher, "subscribe", lambda *_: nullcontext(wait.subscription))
+        monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("test_wait"))
         caplog.set_level(logging.INFO)
-        evidence = Evidence(run_id, condition or NextTaskCondition(from_task_id))
-        evaluator = PollEvaluator(evidence, logging.getLogger("test_wait"), **options)
         return asyncio.run(
-            triggerer.wait("conn", evaluator, PollSchedule(1), worker_polled_at=worker_polled_at)
+            trigger(run_id, **arguments)._wait(run_id, condition or NextTaskCondition(from_task_id))
         )
 
     return wait
@@ -125,7 +129,7 @@ def test_the_worker_s_last_line_is_not_logged_again(waited, caplog):
 
 def test_a_log_that_blocks_does_not_block_the_event_loop(monkeypatch):
     """Airflow's supervisor may read no log line for as long as it sends something itself."""
-    monkeypatch.setattr(triggerer, "subscribe", lambda *_: nullcontext(FakeSubscription([seen(None)])))
+    monkeypatch.setattr(watcher, "subscribe", lambda *_: nullcontext(FakeSubscription([seen(None)])))
     reads, loop_threads = threading.Event(), set()
 
     class Log:
@@ -134,8 +138,8 @@ def test_a_log_that_blocks_does_not_block_the_event_loop(monkeypatch):
             assert reads.wait(LONGEST)
 
     async def play():
-        evaluator = PollEvaluator(Evidence("run", NextTaskCondition("a")), Log())
-        waiting = asyncio.create_task(triggerer.wait("conn", evaluator, PollSchedule(1)))
+        monkeypatch.setattr(TallyfyNextTaskTrigger, "log", Log())
+        waiting = asyncio.create_task(trigger()._wait("run", NextTaskCondition("a")))
         for _ in range(100):  # passes of the event loop
             await asyncio.sleep(0)
         assert not waiting.done()
@@ -158,9 +162,9 @@ def test_an_archived_run_ends_it(waited):
     assert isinstance(waited([seen("a"), *[seen("a", archived_at="2026-01-01")] * 2]), Unreachable)
 
 
-def test_a_refusal_ends_it_unless_it_outlives_denials(waited):
+def test_a_refusal_ends_it_unless_silent_fail(waited):
     assert waited([seen("a"), *[REFUSED] * 3]) == Denied(REFUSED.error)
-    assert isinstance(waited([*[REFUSED] * 5, seen("b")], outlives_denials=True), Met)
+    assert isinstance(waited([*[REFUSED] * 5, seen("b")], silent_fail=True), Met)
 
 
 def test_a_run_that_changed_in_a_list_is_read_by_itself_before_that_ends_it(waited, caplog):
@@ -199,7 +203,7 @@ class TestMetrics:
 
     @pytest.fixture(autouse=True)
     def _noon(self, monkeypatch):
-        monkeypatch.setattr(triggerer, "datetime", Noon)
+        monkeypatch.setattr(triggers_module, "datetime", Noon)
 
     @pytest.mark.parametrize(
         ("results", "from_task_id", "outcome"),
