@@ -1,4 +1,4 @@
-# Every target makes what it needs first; `make` alone tells what there is.
+# Every target makes what it needs first; `make` alone lists the targets.
 PYTHON ?= python3
 AIRFLOW_VERSION ?= 3.3.2
 VENV ?= .venv$(if $(filter-out 3.3.2,$(AIRFLOW_VERSION)),-$(AIRFLOW_VERSION))
@@ -17,7 +17,8 @@ help: ## Show this help
 $(INSTALLED): pyproject.toml constraints/airflow-$(AIRFLOW_VERSION).txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]' 'apache-airflow==$(AIRFLOW_VERSION)' \
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv --constraint constraints/airflow-$(AIRFLOW_VERSION).txt
+	$(RUN) -m uv pip install --quiet --python $(RUN) --editable '.[$(EXTRAS)]' 'apache-airflow==$(AIRFLOW_VERSION)' \
 		--constraint constraints/airflow-$(AIRFLOW_VERSION).txt
 	@touch $@
 
@@ -26,9 +27,13 @@ install: $(INSTALLED) ## Make .venv with Airflow, the provider and all tools
 demo: $(INSTALLED) ## A real Airflow waits for a (simulated) person; KEEP=1 lets you be that person
 	$(RUN) -m dev.demo $(if $(KEEP),--keep) $(if $(DEMO),--dag $(DEMO))
 
-test: $(INSTALLED) ## Unit, integration and system tests, with coverage
-	$(RUN) -m pytest -m 'not browser and not system' --numprocesses 3 --dist worksteal --cov
-	$(RUN) -m pytest -m 'system and not production' --cov --cov-append
+# Percent of the lines and branches that run in the processes of the unit and integration tests.
+COVERAGE = 95
+PYTEST = $(RUN) -m pytest $(if $(filter random,$(ORDER)),-p randomly)
+
+test: $(INSTALLED) ## Unit, integration and system tests, with coverage. ORDER=random to shuffle them
+	$(PYTEST) -m 'not browser and not system' --numprocesses 3 --dist worksteal --cov --cov-fail-under $(COVERAGE)
+	$(PYTEST) -m 'not production' --numprocesses 4 --dist loadfile tests/system
 
 test-clients: $(INSTALLED) ## Tallyfy's official Python SDK drives the sandbox, with each of its methods
 	$(RUN) -m pytest tests/sandbox/test_official_sdk.py

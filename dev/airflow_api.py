@@ -1,4 +1,4 @@
-"""Airflow's REST API (2.11's v1 and 3's v2), as far as a program needs it that starts DAG runs and watches them."""
+"""Airflow's REST API (2.11's v1 and 3's v2), for programs that start DAG runs and follow them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from packaging.version import Version
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
-from dev.processes import wait_until
+from dev.processes import TIMEOUT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -32,7 +32,7 @@ class AirflowApi:
     A client for one Airflow.
 
     :param url: the API server's address
-    :param check: called at every look of a wait; raises when waiting on makes no sense
+    :param check: is called at every poll of a wait, and raises if the wait cannot end
     """
 
     def __init__(self, url: str, check: Callable[[], None] = _nothing) -> None:
@@ -40,12 +40,12 @@ class AirflowApi:
         self._check = check
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy between this machine and itself
-        # sqlite refuses a write that meets another one, and the API server then answers 500, having done nothing.
-        patience = Retry(total=6, status_forcelist={500}, allowed_methods=None, backoff_factor=0.2)
-        self._session.mount("http://", HTTPAdapter(max_retries=patience))
+        # SQLite refuses concurrent writes, and the API server then returns 500 without an effect.
+        retries = Retry(total=6, status_forcelist={500}, allowed_methods=None, backoff_factor=0.2)
+        self._session.mount("http://", HTTPAdapter(max_retries=retries))
 
     def request(self, method: str, path: str, **arguments: Any) -> Any:
-        """Send one request below the API's root and return the JSON that answers it."""
+        """Send one request below the API's root and return the JSON of its response."""
         response = self._send(method, path, **arguments)
         return response.json() if response.content else None
 
@@ -58,20 +58,20 @@ class AirflowApi:
         response = self._session.request(method, f"{root}{path}", timeout=30, **arguments)
         if not response.ok:
             raise requests.HTTPError(
-                f"{method} {path} was answered {response.status_code}: {response.text[:500]}",
+                f"{method} {path} returned {response.status_code}: {response.text[:500]}",
                 response=response,
             )
         return response
 
-    def wait_for(self, look: Callable[[], T | None], timeout: float, what: str) -> T:
-        def checked_look() -> T | None:
+    def wait_for(self, condition: Callable[[], T | None], timeout: float, description: str) -> T:
+        def checked_condition() -> T | None:
             self._check()
-            return look()
+            return condition()
 
-        return wait_until(checked_look, timeout, what)
+        return wait_until(checked_condition, timeout, description)
 
     def log_in(self) -> None:
-        """Get a token, which an Airflow that takes everybody for an administrator gives everybody."""
+        """Get a token; with ``simple_auth_manager_all_admins``, Airflow gives one to each client."""
         if not IN_AIRFLOW_2:
             response = self._session.get(f"{self.url}/auth/token", timeout=30)
             response.raise_for_status()
@@ -82,22 +82,22 @@ class AirflowApi:
         path = "/health" if IN_AIRFLOW_2 else "/monitor/health"
         return {part: state["status"] for part, state in self.request("GET", path).items()}
 
-    def wait_for_dag(self, dag_id: str, timeout: float = 90) -> None:
+    def wait_for_dag(self, dag_id: str, timeout: float = TIMEOUT) -> None:
         """Wait until the DAG processor has read the DAG; an import error ends the wait at once."""
 
-        def look() -> bool:
+        def is_ready() -> bool:
             if errors := self.request("GET", "/importErrors")["import_errors"]:
                 report = [f"{error['filename']}:\n{error['stack_trace']}" for error in errors]
                 raise RuntimeError("\n".join(report))
             try:
-                self.request("GET", f"/dags/{quote(dag_id)}/details")  # there only once it can be run
+                self.request("GET", f"/dags/{quote(dag_id)}/details")  # not found until it can be run
             except requests.HTTPError as error:
                 if error.response.status_code != requests.codes.not_found:
                     raise
                 return False
             return True
 
-        self.wait_for(look, timeout, f"the DAG {dag_id}")
+        self.wait_for(is_ready, timeout, f"the DAG {dag_id}")
 
     def unpause(self, dag_id: str) -> None:
         self.request("PATCH", f"/dags/{quote(dag_id)}", json={"is_paused": False})
@@ -115,7 +115,7 @@ class AirflowApi:
 
 @dataclass(frozen=True)
 class DagRun:
-    """One run of a DAG."""
+    """A DAG run."""
 
     api: AirflowApi = field(repr=False)
     dag_id: str
@@ -123,7 +123,7 @@ class DagRun:
 
     @property
     def url(self) -> str:
-        """Where a person looks at it."""
+        """The address of its page."""
         dag = f"{self.api.url}/dags/{quote(self.dag_id)}"
         run_id = quote(self.dag_run_id, safe="")
         return f"{dag}/grid?dag_run_id={run_id}" if IN_AIRFLOW_2 else f"{dag}/runs/{run_id}"
@@ -135,17 +135,17 @@ class DagRun:
     def state(self) -> str:
         return str(self.api.request("GET", self._path)["state"])
 
-    def wait(self, timeout: float) -> str:
+    def wait(self, timeout: float = TIMEOUT) -> str:
         """Wait for the run's end and return its state."""
 
-        def look() -> str | None:
+        def final_state() -> str | None:
             state = self.state()
             return state if state in ("success", "failed") else None
 
-        return self.api.wait_for(look, timeout, f"the end of {self.dag_run_id} of {self.dag_id}")
+        return self.api.wait_for(final_state, timeout, f"the end of {self.dag_run_id} of {self.dag_id}")
 
     def task_states(self) -> dict[str, str | None]:
-        """Return the state of each task instance by task id; ``None`` is one that nobody has looked at."""
+        """Return the state of each task instance by task id; ``None`` if it is not scheduled yet."""
         return {instance["task_id"]: instance["state"] for instance in self._task_instances()}
 
     def instance_states(self) -> dict[str, str | None]:
@@ -174,25 +174,27 @@ class DagRun:
         instance: dict[str, Any] = self.api.request("GET", f"{self._path}/taskInstances/{quote(task_id)}")
         return instance
 
-    def wait_for_task(self, task_id: str, states: str | Collection[str], timeout: float) -> dict[str, Any]:
+    def wait_for_task(
+        self, task_id: str, states: str | Collection[str], timeout: float = TIMEOUT
+    ) -> dict[str, Any]:
         """
         Wait until the task instance is in one of the states.
 
         A task that finishes in another state ends the wait at once, with the failed tasks' logs in the error.
         """
         wanted = {states} if isinstance(states, str) else set(states)
-        wish = f"{task_id} of {self.dag_id} to be {' or '.join(sorted(wanted))}"
+        goal = f"{task_id} of {self.dag_id} to be {' or '.join(sorted(wanted))}"
 
-        def look() -> dict[str, Any] | None:
+        def reached() -> dict[str, Any] | None:
             instance = self.task(task_id)
             if instance["state"] in wanted:
                 return instance
             if instance["state"] in FINISHED:
-                raise AssertionError(f"Waited for {wish}, but it is {instance['state']}.\n{self.failures()}")
+                raise AssertionError(f"Waited for {goal}, but it is {instance['state']}.\n{self.failures()}")
             return None
 
         try:
-            return self.api.wait_for(look, timeout, wish)
+            return self.api.wait_for(reached, timeout, goal)
         except TimeoutError as error:
             error.add_note(f"It is {self.task(task_id)['state']}. Its log:\n{self.log(task_id)}")
             raise
@@ -201,13 +203,15 @@ class DagRun:
         """Return the instances of a mapped task as the API gives them."""
         return [instance for instance in self._task_instances() if instance["task_id"] == task_id]
 
-    def wait_for_mapped_tasks(self, task_id: str, state: str, *, number: int, timeout: float) -> None:
-        """Wait until so many of a mapped task's instances are in a state."""
+    def wait_for_mapped_tasks(
+        self, task_id: str, state: str, *, number: int, timeout: float = TIMEOUT
+    ) -> None:
+        """Wait until a number of a mapped task's instances are in a state."""
 
-        def are_there() -> bool:
+        def all_reached() -> bool:
             return [instance["state"] for instance in self.mapped_tasks(task_id)].count(state) == number
 
-        self.api.wait_for(are_there, timeout, f"{number} instances of {task_id} to be {state}")
+        self.api.wait_for(all_reached, timeout, f"{number} instances of {task_id} to be {state}")
 
     def xcom(self, task_id: str, key: str = "return_value") -> Any:
         """Return the value that the task pushed, as JSON holds it."""
@@ -215,18 +219,18 @@ class DagRun:
         return self.api.request("GET", path, params={"deserialize": True, "stringify": False})["value"]
 
     def extra_links(self, task_id: str) -> dict[str, str | None]:
-        answer = self.api.request("GET", f"{self._path}/taskInstances/{quote(task_id)}/links")
-        links: dict[str, str | None] = answer if IN_AIRFLOW_2 else answer["extra_links"]
+        response = self.api.request("GET", f"{self._path}/taskInstances/{quote(task_id)}/links")
+        links: dict[str, str | None] = response if IN_AIRFLOW_2 else response["extra_links"]
         return links
 
     def log(self, task_id: str, try_number: int | None = None) -> str:
-        """Return the task's log of one try, the latest unless told, as readable lines."""
+        """Return the task's log of one try, by default the latest, as readable lines."""
         number = try_number or self.task(task_id)["try_number"]
         path = f"{self._path}/taskInstances/{quote(task_id)}/logs/{number}"
         if IN_AIRFLOW_2:
             return self.api.text(path, params={"full_content": True})
-        answer = self.api.request("GET", path, params={"full_content": True})
-        return "\n".join(_log_line(entry) for entry in answer["content"])
+        response = self.api.request("GET", path, params={"full_content": True})
+        return "\n".join(_log_line(entry) for entry in response["content"])
 
     def failures(self, lines: int = 30) -> str:
         """Return the names of the tasks that failed, each with the last lines of its log."""
@@ -240,7 +244,7 @@ class DagRun:
         return "\n".join(self.log(task_id).splitlines()[-lines:])
 
     def clear(self, *task_ids: str) -> None:
-        """Make the tasks run again, whatever became of them, and no others."""
+        """Clear these tasks, whatever their states are, and no others."""
         body = {
             "dry_run": False,
             "only_failed": False,
@@ -251,7 +255,7 @@ class DagRun:
         self.api.request("POST", f"/dags/{quote(self.dag_id)}/clearTaskInstances", json=body)
 
     def set_task_state(self, task_id: str, state: str) -> None:
-        """Mark the task ``success``, ``failed`` or ``skipped``, as a person does in the UI."""
+        """Mark the task ``success``, ``failed`` or ``skipped``, as a user does in the UI."""
         self.api.request("PATCH", f"{self._path}/taskInstances/{quote(task_id)}", json={"new_state": state})
 
 

@@ -1,4 +1,4 @@
-"""Airflow's command line in a process that stays, so that a command does not begin by importing all of Airflow."""
+"""Airflow's command line in a process that is kept, so that not every command imports all of Airflow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from dev.processes import last_lines
+from dev.processes import TIMEOUT, last_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @contextmanager
 def airflow_commands(environment: Mapping[str, str]) -> Iterator[AirflowCommands]:
     """
-    Start the process, and end it on leaving the ``with`` block, whatever it is doing.
+    Start the process, and end it on leaving the ``with`` block.
 
     :param environment: its whole environment, with the ``AIRFLOW_HOME``
     """
@@ -37,7 +37,7 @@ class AirflowCommands:
 
     def start(self, *arguments: str, log: Path, environment: Mapping[str, str]) -> Command:
         """
-        Begin with ``airflow`` and these arguments, and come back at once.
+        Start ``airflow`` with these arguments, without waiting for its end.
 
         :param log: where its output goes
         :param environment: more variables, for this command alone
@@ -46,7 +46,7 @@ class AirflowCommands:
 
 
 class Command:
-    """A command that was begun."""
+    """A command that was started."""
 
     def __init__(self, result: AsyncResult[object], log: Path) -> None:
         self._result = result
@@ -55,8 +55,8 @@ class Command:
     def has_ended(self) -> bool:
         return self._result.ready()
 
-    def wait(self, timeout: float) -> None:
-        """Wait until it ends, which must be as a success."""
+    def wait(self, timeout: float = TIMEOUT) -> None:
+        """Wait until it ends successfully."""
         try:
             code = self._result.get(timeout)
         except multiprocessing.TimeoutError:
@@ -71,7 +71,7 @@ def _become(environment: dict[str, str]) -> None:
 
 
 def _run(arguments: tuple[str, ...], log: Path, environment: dict[str, str]) -> object:
-    """Run a command in this process, and return its exit code or what it ended with in place of one."""
+    """Run a command in this process, and return its exit code."""
     with log.open("wb") as output:
         for descriptor in (1, 2):
             os.dup2(output.fileno(), descriptor)

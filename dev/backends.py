@@ -1,14 +1,15 @@
 """
-What an Airflow keeps its metadata in and runs its tasks with: SQLite and this machine, or as in production.
+Metadata databases and executors of an Airflow: SQLite and the LocalExecutor, or as in production.
 
-The services of the latter are processes like the parts of Airflow, so that a test can kill one and start it again. They
-listen on Unix sockets in folders of their own, and need neither root nor a service manager.
+The services of the latter are child processes like the parts of Airflow, so that a test can kill and start them. They
+listen on Unix sockets in temporary folders, and need neither root nor a service manager.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import sqlite3
@@ -17,7 +18,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dev.airflow_api import IN_AIRFLOW_2
 from dev.processes import ChildProcess, end, wait_until
 
 if TYPE_CHECKING:
@@ -27,24 +27,46 @@ if TYPE_CHECKING:
 #: PostgreSQL refuses to run as root, so root runs it as this user.
 UNPRIVILEGED_USER = "nobody"
 DEBIAN_POSTGRESQL = Path("/usr/lib/postgresql")
-#: The data is gone with the folder, so it need not outlive the machine.
+#: The data is removed with the folder, so it need not survive a crash of the machine.
 WITHOUT_DURABILITY = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
-SQLITE_PATIENCE = """\
+SQLITE_TIMEOUTS = """\
 import sys
 
-# The default of 5 s is short for a machine that is busy. But the API server writes its audit log on its event loop, and
-# waits there for a lock that another request holds until the loop goes on. What fails there is sent again.
+# The default of 5 s is short on a busy machine. But the API server writes its audit log on its event loop, and waits
+# there for a lock that another request holds until the loop continues. Clients repeat a request that fails there.
 CONNECT_ARGS = {"timeout": 2 if "api-server" in sys.argv else 60}
 """
 
-EXECUTOR_IN_AIRFLOW_2 = """\
+#: Tasks run in processes that are forked from the scheduler. What the scheduler has imported, they need not import.
+SQLITE_EXECUTOR = """\
+from importlib import import_module
+
 from airflow.executors.local_executor import LocalExecutor
 
 class SqliteExecutor(LocalExecutor):
     # Or Airflow 2 refuses it with SQLite. Its SequentialExecutor runs one task after the other, each in a new Python.
     is_single_threaded = True
+
+    def start(self):
+        for name in %r:
+            try:
+                import_module(name)
+            except ImportError:
+                pass  # this Airflow does not have it
+        super().start()
 """
+TASK_MODULES = (
+    "airflow.dag_processing.dagbag",
+    "airflow.providers.standard.decorators.python",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow_provider_tallyfy.hooks.tallyfy",
+    "airflow_provider_tallyfy.notifications.tallyfy",
+    "airflow_provider_tallyfy.operators.tallyfy",
+    "airflow_provider_tallyfy.sensors.tallyfy",
+    "airflow_provider_tallyfy.transfers.tallyfy_to_object_storage",
+    "airflow_provider_tallyfy.triggers.tallyfy",
+)
 
 
 class Backend(Protocol):
@@ -67,9 +89,12 @@ class Backend(Protocol):
         Start the services.
 
         :param home: Airflow's home directory
-        :param stack: takes what ends and removes them
+        :param stack: its callbacks end and remove them
         :param parallelism: how many tasks may run at once
         """
+
+    def complete_migration(self) -> None:
+        """Change the database that Airflow has just created."""
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of the metadata database that a query selects."""
@@ -80,23 +105,27 @@ class SqliteBackend:
 
     def __init__(self) -> None:
         self.settings: dict[str, str] = {
-            "CORE__EXECUTOR": "sqlite_executor.SqliteExecutor" if IN_AIRFLOW_2 else "LocalExecutor",
-            "DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "sqlite_patience.CONNECT_ARGS",
+            "CORE__EXECUTOR": "sqlite_executor.SqliteExecutor",
+            "DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "sqlite_timeouts.CONNECT_ARGS",
         }
         self.services: dict[str, ChildProcess] = {}
         self.parts: dict[str, tuple[str, ...]] = {}
 
     def start(self, home: Path, stack: ExitStack, parallelism: int) -> None:
-        self._database = home / "airflow.db"
-        with closing(sqlite3.connect(self._database)) as database:
+        self.database = home / "airflow.db"
+        with closing(sqlite3.connect(self.database)) as database:
             database.execute("PRAGMA journal_mode=WAL")
         # Airflow finds modules in this folder.
         (home / "config").mkdir()
-        (home / "config" / "sqlite_patience.py").write_text(SQLITE_PATIENCE)
-        (home / "config" / "sqlite_executor.py").write_text(EXECUTOR_IN_AIRFLOW_2)
+        (home / "config" / "sqlite_timeouts.py").write_text(SQLITE_TIMEOUTS)
+        (home / "config" / "sqlite_executor.py").write_text(SQLITE_EXECUTOR % (TASK_MODULES,))
+
+    def complete_migration(self) -> None:
+        with closing(sqlite3.connect(self.database)) as database:
+            never_reuse_trigger_ids(database)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(self._database)) as database:
+        with closing(sqlite3.connect(self.database)) as database:
             return database.execute(query).fetchall()
 
 
@@ -129,6 +158,9 @@ class ProductionBackend:
         command = ("celery", "worker", "--skip-serve-logs", "--without-gossip", "--without-mingle")
         for name in ("worker", *(f"worker-{number}" for number in range(2, self._workers + 1))):
             self.parts[name] = (*command, "--concurrency", concurrency, "--celery-hostname", name)
+
+    def complete_migration(self) -> None:
+        """Change nothing."""
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         from psycopg2 import connect  # type: ignore[import-untyped]
@@ -196,15 +228,32 @@ class ProductionBackend:
         self.settings["DATABASE__SQL_ALCHEMY_CONN"] = f"postgresql+psycopg2://airflow@/postgres?host={folder}"
 
 
+def never_reuse_trigger_ids(database: sqlite3.Connection) -> None:
+    """
+    Let SQLite number triggers as PostgreSQL does.
+
+    By default it gives a new trigger the id of a deleted one, and a late event of that one then resumes the wrong task.
+    """
+    schema = "SELECT sql FROM sqlite_master WHERE tbl_name = 'trigger' AND type = ? AND sql IS NOT NULL"
+    [(table,)] = database.execute(schema, ("table",))
+    indexes = database.execute(schema, ("index",)).fetchall()
+    table = re.sub(r",\s*(CONSTRAINT \w+ )?PRIMARY KEY \(id\)", "", table)
+    table = table.replace("id INTEGER NOT NULL", "id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT", 1)
+    database.execute("DROP TABLE trigger")
+    for (statement,) in [(table,), *indexes]:
+        database.execute(statement)
+    database.commit()
+
+
 def _folder(stack: ExitStack, prefix: str) -> Path:
-    """Return a folder that only its owner may read, with a short path, as the path of a Unix socket has to be."""
+    """Return a folder that only its owner may read, with a path that is short enough for a Unix socket."""
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def _program(name: str) -> str:
-    """Return where a program of a service is; Debian keeps PostgreSQL's out of the ``PATH``."""
+    """Return the path of a service's program; Debian keeps PostgreSQL's out of the ``PATH``."""
     debian = sorted(DEBIAN_POSTGRESQL.glob("*/bin"), key=lambda folder: int(folder.parent.name), reverse=True)
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, debian)])
     if found := shutil.which(name, path=path):

@@ -1,4 +1,4 @@
-"""The installed Chromium, for programs that look at a page as people do."""
+"""The installed Chromium, for programs that use a page as users do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
-# Playwright gives each launch a profile directory of its own and removes it.
+# Playwright makes a profile directory for each launch and removes it.
 _ARGUMENTS = [
     "--headless",
     "--no-sandbox",

@@ -27,7 +27,7 @@ class ConnectionForm(ABC):
     @property
     @abstractmethod
     def frame(self) -> Locator:
-        """The form itself, without what is around it."""
+        """The form, without the rest of the page."""
 
     @abstractmethod
     def open_new(self, conn_id: str) -> None:
@@ -59,7 +59,7 @@ class ConnectionForm(ABC):
 
     @abstractmethod
     def test(self, conn_id: str) -> str:
-        """Test a connection that was saved, by what the UI offers for that, and return what the UI says."""
+        """Test a saved connection in the UI, and return the UI's message."""
 
     def field(self, label: str) -> Locator:
         """Return where a field is typed in."""
@@ -162,7 +162,7 @@ class _PlainForm(ConnectionForm):
         return self.test_what_is_typed()
 
     def test_what_is_typed(self) -> str:
-        """Test the form as it stands, and return what the UI says."""
+        """Test the form in its present state, and return the UI's message."""
         with self.page.expect_response("**/connections/test"):
             self.frame.get_by_role("button", name="Test").click()
         self.page.locator(".alert").first.wait_for()

@@ -1,8 +1,8 @@
 """
-``make demo``: a real Airflow waits for a person in a sandbox Tallyfy, on this machine only.
+``make demo``: a real Airflow waits for a user of a sandbox Tallyfy, on this machine only.
 
-The demo has passed when every task succeeded and a sensor was really seen deferred meanwhile, that is, waiting
-in the triggerer without a worker.
+The demo passes if every task succeeds and each sensor was deferred meanwhile, that is, waited in the triggerer without
+a worker.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from rich.table import Table
 
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
 from dev.airflow_api import DagRun
-from dev.people import OF_THE_SEEDED_PROCESS, People
 from dev.processes import exit_on_termination
 from dev.real_airflow import RealAirflow
 from dev.sandbox import running_sandbox
+from dev.simulated_users import OF_THE_SEEDED_PROCESS, SimulatedUsers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,12 +39,12 @@ EXAMPLES = Path(__file__).parents[1] / "example_dags"
 EVENTS = EXAMPLES / "events"
 DEFAULT_DAG = "tallyfy_wait_for_next_task"
 DEADLINE = 150.0
-#: How the names of operators end that wait for people.
+#: How the names of waiting operators end.
 WAITING = ("Sensor", "ApprovalOperator")
-#: With --keep, the reader has this long to do the work before the simulated person does it.
-PATIENCE = 60.0
-#: Without, the simulated person waits so long, for the reader to see what is going on.
-PAUSE = 3.0
+#: With --keep, the seconds that the reader has to complete a task before a simulated user does.
+READER_DELAY = 60.0
+#: Without, the seconds after which a simulated user completes a task.
+DELAY = 3.0
 COLOURS = {
     "success": "green",
     "completed": "green",
@@ -77,8 +77,8 @@ class View:
         """Add a line, which may hold rich's markup."""
         self.console.print(f"[dim]{self._elapsed()}[/]  {text}", soft_wrap=True)
 
-    def tell_work(self, who: str, task: dict[str, Any]) -> None:
-        """Say who completed a task."""
+    def report_work(self, who: str, task: dict[str, Any]) -> None:
+        """Show who completed a task."""
         verb = "approved" if task.get("task_type") == "approval" else "completed"
         self.say(f"[yellow]{who} {verb} [bold]{escape(repr(task['title']))}[/][/]")
 
@@ -111,14 +111,14 @@ def _coloured(state: str) -> str:
 
 
 def run(dag_id: str, *, keep: bool) -> bool:
-    """Run the demo and tell whether it passed."""
+    """Run the demo and return whether it passed."""
     with View() as view:
         view.say(f"Runs {dag_id} in a real Airflow {version('apache-airflow')} against a sandbox Tallyfy.")
         view.say("All of it is on this machine, takes about a minute, and is ended afterwards.")
         with running_sandbox() as sandbox:
             view.say(f"The sandbox is up: {sandbox.url}")
             view.say("Airflow is starting.")
-            people = People(sandbox, dag_id, PATIENCE if keep else PAUSE, view.tell_work)
+            users = SimulatedUsers(sandbox, dag_id, READER_DELAY if keep else DELAY, view.report_work)
             environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
             with RealAirflow(EXAMPLES, environment=environment) as airflow:
                 view.say(f"Airflow is up, with its scheduler, triggerer and API server: {airflow.url}")
@@ -126,7 +126,7 @@ def run(dag_id: str, *, keep: bool) -> bool:
                     passed = start_by_event(view, airflow, sandbox, dag_id, keep=keep)
                 else:
                     conf = {"run_id": SEEDED_RUN_ID} if dag_id in OF_THE_SEEDED_PROCESS else {}
-                    passed = Demo(view, people, airflow.trigger(dag_id, conf), keep=keep).follow()
+                    passed = Demo(view, users, airflow.trigger(dag_id, conf), keep=keep).follow()
                 if keep:
                     view.say(f"Airflow: {airflow.url}  Sandbox: {sandbox.url}  [bold]Ctrl-C ends both.[/]")
                     while True:
@@ -138,27 +138,25 @@ def run(dag_id: str, *, keep: bool) -> bool:
 def start_by_event(
     view: View, airflow: RealAirflow, sandbox: SandboxClient, dag_id: str, *, keep: bool
 ) -> bool:
-    """Let a person complete a process, and tell whether the DAG started by itself and succeeded."""
+    """Complete a process as its users do, and return whether the DAG then started and succeeded."""
     airflow.api.wait_for_dag(dag_id)
     airflow.api.unpause(dag_id)
     has_begun = "SELECT 1 FROM asset_state_store"
-    airflow.api.wait_for(lambda: airflow.rows(has_begun), DEADLINE, "the watcher to begin")
-    view.say(
-        f"[bold]{dag_id}[/] is not triggered by anybody. Its watcher waits for what people do in Tallyfy."
-    )
+    airflow.api.wait_for(lambda: airflow.rows(has_begun), DEADLINE, "the watcher to start")
+    view.say(f"[bold]{dag_id}[/] has no schedule. Its watcher waits for events in Tallyfy.")
     run_id = sandbox.launch("Release 3.0.0")
     if keep:
         view.say(
-            f"[bold]Your turn[/], for {PATIENCE:g} s: complete all tasks at {sandbox.process_url(run_id)}"
+            f"[bold]Your turn[/], for {READER_DELAY:g} s: complete all tasks at {sandbox.process_url(run_id)}"
         )
-    left_until = time.monotonic() + PATIENCE * keep
+    left_until = time.monotonic() + READER_DELAY * keep
     while (task := sandbox.next_task(run_id)) is not None:
         if time.monotonic() < left_until:
             time.sleep(1)
             continue
-        time.sleep(PAUSE)
+        time.sleep(DELAY)
         sandbox.complete_next(run_id)
-        view.say(f"[yellow]A person completed [bold]{escape(repr(task['title']))}[/][/]")
+        view.say(f"[yellow]A user completed [bold]{escape(repr(task['title']))}[/][/]")
     view.say(f"The process {sandbox.run(run_id)['name']!r} is {sandbox.run(run_id)['status']}.")
 
     def started() -> DagRun | None:
@@ -179,24 +177,26 @@ def start_by_event(
 
 class Demo:
     """
-    A DAG run and the people it waits for, told to the reader as they go on.
+    A DAG run and the users that it waits for, reported to the reader.
 
     :param keep: leave the work to the reader for a while
     """
 
-    def __init__(self, view: View, people: People, dag_run: DagRun, *, keep: bool) -> None:
+    def __init__(self, view: View, users: SimulatedUsers, dag_run: DagRun, *, keep: bool) -> None:
         self._view = view
-        self._people = people
+        self._users = users
         self._dag_run = dag_run
         self._keep = keep
         self._states: dict[str, str | None] = {}
         self._deferred: set[str] = set()
-        self._turns = 0
+        self._due = 0
         self._comments: set[str] = set()
 
     def follow(self) -> bool:
-        """Go along until the DAG run has ended, and tell whether all went well."""
-        state = self._dag_run.api.wait_for(self._look, DEADLINE + PATIENCE * self._keep, "the DAG run's end")
+        """Follow the DAG run to its end, and return whether the demo passed."""
+        state = self._dag_run.api.wait_for(
+            self._poll, DEADLINE + READER_DELAY * self._keep, "the DAG run's end"
+        )
         self._view.stop_following()
         if state != "success":
             self._view.console.print(self._dag_run.failures(), markup=False)
@@ -211,42 +211,42 @@ class Demo:
                 f"[red]The DAG run succeeded, but {', '.join(not_deferred)} was not seen deferred.[/]"
             )
             return False
-        for run_id in self._people.runs():
-            process = self._people.sandbox.run(run_id)
+        for run_id in self._users.runs():
+            process = self._users.sandbox.run(run_id)
             self._view.say(f"The process {process['name']!r} is {process['status']}.")
         seen = "".join(f", {task_id} deferred while it waited" for task_id in sorted(waiting))
         self._view.say(f"[green]The DAG run succeeded[/]{seen}")
         return True
 
-    def _look(self) -> str | None:
-        state = self._dag_run.state()  # read first: the task states that follow are then the last ones
+    def _poll(self) -> str | None:
+        state = self._dag_run.state()  # read first, so that the task states are the last ones
         for task_id, now in self._dag_run.task_states().items():
             if now is not None and now != self._states.get(task_id):
                 self._view.say(f"[bold]{task_id}[/] → {_coloured(now)}")
                 if now == "deferred":
-                    self._begin_to_wait(task_id)
+                    self._start_waiting(task_id)
             self._states[task_id] = now
-        for thread_id, title, content in self._people.comments():
+        for thread_id, title, content in self._users.comments():
             if thread_id not in self._comments:
                 self._comments.add(thread_id)
                 self._view.say(f"[blue]Comment on [bold]{escape(repr(title))}[/]: {escape(content)}[/]")
-        if "deferred" in self._states.values() and self._turns:
-            done = self._people.work()
-            if self._people.dag_id in OF_THE_SEEDED_PROCESS:
-                self._turns -= done  # one task for each time that the sensor waits
-        self._view.follow(self._dag_run, self._states, self._people.tasks())
+        if "deferred" in self._states.values() and self._due:
+            done = self._users.work()
+            if self._users.dag_id in OF_THE_SEEDED_PROCESS:
+                self._due -= done  # one task for each wait of the sensor
+        self._view.follow(self._dag_run, self._states, self._users.tasks())
         return state if state in ("success", "failed") else None
 
-    def _begin_to_wait(self, task_id: str) -> None:
+    def _start_waiting(self, task_id: str) -> None:
         self._deferred.add(task_id)
-        self._turns += 1
-        titles = ", ".join(escape(repr(task["title"])) for task in self._people.next_tasks())
-        self._view.say(f"It holds no worker now. What people have to do next: {titles}.")
+        self._due += 1
+        titles = ", ".join(escape(repr(task["title"])) for task in self._users.next_tasks())
+        self._view.say(f"It holds no worker now. Open tasks: {titles}.")
         if self._keep:
-            for run_id in self._people.runs():
-                url = self._people.sandbox.process_url(run_id)
-                self._view.say(f"[bold]Your turn[/], for {PATIENCE:g} s: do it at {url}")
-            self._view.say(f"Airflow's view of it is at {self._dag_run.url}")
+            for run_id in self._users.runs():
+                url = self._users.sandbox.process_url(run_id)
+                self._view.say(f"[bold]Your turn[/], for {READER_DELAY:g} s: do it at {url}")
+            self._view.say(f"Airflow shows it at {self._dag_run.url}")
 
 
 def _show_result(view: View, dag_run: DagRun, task_id: str) -> None:

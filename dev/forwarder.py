@@ -1,4 +1,4 @@
-"""A TCP port in front of a server that can be closed and opened again while the server lives on."""
+"""A TCP port in front of a server, which can be closed while the server runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Forwarder:
     """
     Passes connections on to a port of this machine.
 
-    While it is closed, connections to its port are refused, as they are by a server that is down.
+    While it is closed, it refuses connections as a server does that is down.
 
     :param target: the server's port
     """
@@ -41,7 +41,7 @@ class Forwarder:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}).start()
 
     def close(self) -> None:
-        """Refuse connections, and break those that there are."""
+        """Refuse new connections, and break existing ones."""
         if self._server is not None:
             self._server.shutdown()
             self._server.break_connections()
@@ -79,7 +79,7 @@ class _Connection(BaseRequestHandler):
 
 
 def copy(source: socket.socket, sink: socket.socket) -> None:
-    """Pass on all that comes, and then that no more will."""
+    """Copy all data from one socket to the other, and then its end."""
     with suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)

@@ -1,8 +1,8 @@
 """
-``make test-matrix``: the built wheel in every Airflow that it serves, each in an environment of its own.
+``make test-matrix``: tests of the built wheel in every supported Airflow, each in a new environment.
 
-An environment begins as an Airflow that exists already, with what was current when that version came out. The wheel is
-installed into it, and the tests run from a copy of this repository without the package, so that they see the wheel.
+An environment starts as an existing Airflow, with the packages that were current at its release. The wheel is installed
+into it, and the tests run from a copy of this repository without the package, so that they import the wheel.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _TABLE = re.compile(r"(?<=<!-- written by make test-matrix -->\n).*?(?=<!-- unti
 
 
 class FailedError(Exception):
-    """A check of a cell did not pass; the text is what it printed last."""
+    """A check of a cell failed; the text is the end of its output."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Cell:
 
 @dataclass
 class Row:
-    """What came of a cell, check by check; without any, its Python is not here."""
+    """The results of a cell's checks; without any, this machine does not have its Python."""
 
     cell: Cell
     results: dict[str, str] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class Environment:
         self._report = folder / "report.xml"
 
     def install(self) -> str:
-        """Make the environment with Airflow alone, install the wheel as users do, and see what that moved."""
+        """Make the environment with Airflow alone, install the wheel as users do, and check what that changed."""
         self._uv("venv", "--quiet", "--no-python-downloads", "--python", self._cell.python, str(self._folder))
         airflow = f"apache-airflow=={self._cell.airflow}"
         self._install(airflow, "--constraint", str(self._cell.constraints))
@@ -130,7 +130,7 @@ class Environment:
         return self._pytest("--numprocesses=3", "--dist=worksteal", "tests/unit", "tests/integration")
 
     def deferral(self) -> str:
-        """Run DAGs whose sensors and gates are deferred in a real triggerer until a person completes tasks."""
+        """Run DAGs whose sensors and gates are deferred in a real triggerer until users complete tasks."""
         return self._pytest("tests/system/test_every_airflow.py")
 
     def gates(self) -> str:
@@ -139,13 +139,13 @@ class Environment:
 
     @property
     def gate_shapes(self) -> dict[str, str]:
-        """What the check of the gates found of each shape."""
+        """The results of the check of the gates, by shape."""
         return gate_table.read_report(self._report)
 
     def _check_that_the_wheel_is_used(self) -> None:
         shown = self._run(self._python, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)")
         if not shown.stdout.strip().startswith(str(self._folder)):
-            raise FailedError(f"The tests would see {shown.stdout.strip()} in place of the wheel.")
+            raise FailedError(f"The tests would import {shown.stdout.strip()} in place of the wheel.")
 
     def _install(self, *arguments: str) -> None:
         self._uv("pip", "install", "--quiet", "--python", str(self._python), *arguments)
@@ -183,7 +183,7 @@ class Environment:
 
 class Matrix:
     """
-    All cells, told to the reader as they go on.
+    All cells, with progress for the reader.
 
     :param cells: which
     :param everything: whether to run all tests in each, or on the oldest Airflow alone
@@ -198,7 +198,7 @@ class Matrix:
         self._started = time.monotonic()
 
     def run(self) -> Generator[Row]:
-        """Give what came of each cell, as soon as it is known."""
+        """Yield the results of each cell, as soon as they are known."""
         with TemporaryDirectory(prefix="tallyfy-matrix-") as folder:
             tree = Path(folder, "tree")
             copy_without_the_package(tree)
@@ -246,7 +246,7 @@ class Matrix:
 
 
 def copy_without_the_package(to: Path) -> None:
-    """Copy what git knows of, but for the package."""
+    """Copy the files that git tracks, without the package."""
     for name in tracked_files():
         if not name.startswith(f"{PACKAGE}/"):
             (to / name).parent.mkdir(parents=True, exist_ok=True)
@@ -273,7 +273,7 @@ def lines_of(rows: Sequence[Row]) -> dict[Cell, str]:
 
 
 def table(lines: Mapping[Cell, str]) -> Iterator[str]:
-    """Give the lines of the table in Markdown."""
+    """Yield the lines of the table in Markdown."""
     yield f"| Airflow | Python | {' | '.join(CHECKS.values())} |"
     yield "| --- | --- |" + " --- |" * len(CHECKS)
     for cell in all_cells():
@@ -327,7 +327,7 @@ def main() -> int:
     with exit_on_termination(), closing(matrix.run()) as coming:
         for row in coming:
             rows.append(row)
-            # At once, so that a run that is ended early is not lost.
+            # Immediately, so that a run that is ended early is not lost.
             if arguments.write and row.results and not arguments.gates:
                 write(lines_of([row]))
             if arguments.write and row.gate_shapes:

@@ -1,8 +1,8 @@
 """
-Child processes that never outlive their parent's work.
+Child processes that never outlive their parent.
 
-Each child leads a session of its own. Whatever it starts, also what moves to a process group of its own
-as Airflow's task processes do, stays in that session and is ended with it.
+Each child leads a session. All that it starts stays in that session and is ended with it, also a process that moves to
+another process group, as Airflow's task processes do.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GRACE = 5.0
+#: Seconds after which a state that is not reached is a failure, however busy the machine is.
+TIMEOUT = 300.0
 
 
 class ProcessEndedError(RuntimeError):
@@ -36,12 +38,12 @@ class ChildProcess:
     """
     One program with its output in a file.
 
-    :param name: what to call it in messages
+    :param name: its name in messages
     :param command: the program and its arguments
     :param log: where its output goes
     :param environment: its whole environment
-    :param user: who runs it, which only root may choose
-    :param stop_signal: asks it to end
+    :param user: runs it; only root may choose one
+    :param stop_signal: the signal that ends it in order
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class ChildProcess:
             )
 
     def leads(self, pid: int) -> bool:
-        """Tell whether another process, such as that of a task, belongs to this one."""
+        """Return whether another process, such as that of a task, belongs to this one."""
         with suppress(ProcessLookupError):
             return self._process is not None and os.getsid(pid) == self._process.pid
         return False
@@ -98,7 +100,7 @@ class ChildProcess:
                 f"{self.name} ended with exit code {code}. Its log ends with:\n{self.tail()}"
             )
 
-    def wait(self, timeout: float) -> None:
+    def wait(self, timeout: float = TIMEOUT) -> None:
         """Wait until it ends by itself, which must be with exit code 0."""
         if self._process is None:
             raise RuntimeError(f"{self.name} is not running.")
@@ -117,12 +119,12 @@ class ChildProcess:
         return last_lines(self.log)
 
     def terminate(self) -> None:
-        """Ask it to end, and come back at once. It ends its own children, in the order that it knows."""
+        """Send its stop signal, without waiting. It ends its own children, in its own order."""
         if self._process is not None:
             self._process.send_signal(self._stop_signal)
 
     def kill(self) -> None:
-        """End it and everything of its session now, without a chance to clean up."""
+        """End it and all processes of its session by SIGKILL."""
         if self._process is None:
             return
         while members := _session(self._process.pid):
@@ -144,7 +146,7 @@ def last_lines(log: Path, lines: int = 40) -> str:
 
 
 def end(processes: Iterable[ChildProcess], grace: float = GRACE) -> None:
-    """End all of them: politely first, by force after the grace."""
+    """End all of them: by their stop signals, then by SIGKILL after a grace period."""
     processes = list(processes)
     with _undisturbed():
         for process in processes:
@@ -155,21 +157,23 @@ def end(processes: Iterable[ChildProcess], grace: float = GRACE) -> None:
             process.kill()
 
 
-def wait_until(look: Callable[[], T | None], timeout: float, what: str, interval: float = 0.2) -> T:
+def wait_until(
+    condition: Callable[[], T | None], timeout: float, description: str, interval: float = 0.2
+) -> T:
     """
-    Look again and again until the answer is true, and return that answer.
+    Wait until a condition returns something true, and return that.
 
-    :param look: gives something true once the wait is over
-    :param timeout: seconds
-    :param what: what is waited for, for the error message
-    :param interval: seconds between two looks
+    :param condition: is called until then
+    :param timeout: seconds after which the wait fails
+    :param description: of the condition, for the error message
+    :param interval: seconds between two calls
     """
     deadline = time.monotonic() + timeout
-    while not (answer := look()):
+    while not (result := condition()):
         if time.monotonic() >= deadline:
-            raise TimeoutError(f"Waited {timeout:g} s in vain for {what}.")
+            raise TimeoutError(f"Waited {timeout:g} s for {description}.")
         time.sleep(interval)
-    return answer
+    return result
 
 
 @contextmanager

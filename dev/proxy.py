@@ -101,14 +101,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _upstream(self, url: str) -> socket.socket | None:
         proxy = self.server.proxy
-        asked = f"{self.command} {self.path}"
+        request = f"{self.command} {self.path}"
         port = proxy.hosts.get(urlsplit(url).hostname or "")
         expected = f"Basic {b64encode((proxy.credentials or '').encode()).decode()}"
         is_known = not proxy.credentials or self.headers.get("Proxy-Authorization") == expected
         if is_known and port is not None:
-            proxy.passed.append(asked)
+            proxy.passed.append(request)
             return socket.create_connection(("127.0.0.1", port))
-        proxy.refused.append(asked)
+        proxy.refused.append(request)
         if is_known:
             self.send_error(502, "Host not found")
         else:

@@ -1,8 +1,8 @@
 """
 A real Airflow on this machine, for as long as a ``with`` block lasts.
 
-Scheduler, DAG processor, triggerers and API server run as processes of their own, with a database and a home directory
-of their own, so that a test can kill one of them and start it again. It is the Airflow that this Python has, 2.11 or 3.
+Scheduler, DAG processor, triggerers and API server are child processes with a temporary database and home directory, so
+that a test can kill one of them and start it again. It is the Airflow of this Python environment, 2.11 or 3.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import requests
 
 from dev.airflow_api import IN_AIRFLOW_2, AirflowApi
 from dev.backends import SqliteBackend
-from dev.processes import ChildProcess, end, exit_on_termination, wait_until
+from dev.processes import TIMEOUT, ChildProcess, end, exit_on_termination, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,11 +47,11 @@ WTF_CSRF_ENABLED = False
 
 class RealAirflow:
     """
-    Airflow, started on entering the ``with`` block and ended on leaving it, however it is left.
+    Airflow, started on entering the ``with`` block and ended on leaving it.
 
     :param dags_folder: where the DAG files are
-    :param environment: more variables for every part, such as ``AIRFLOW_CONN_TALLYFY_DEFAULT``
-    :param environments: still more variables for single parts, by the part's name
+    :param environment: further variables for every part, such as ``AIRFLOW_CONN_TALLYFY_DEFAULT``
+    :param environments: further variables for single parts, by the part's name
     :param parallelism: how many tasks may run at once
     :param triggerers: how many triggerers there are; the second is the part ``triggerer-2``, and so on
     :param backend: the metadata database and the executor; SQLite and the LocalExecutor by default
@@ -79,6 +79,21 @@ class RealAirflow:
         self._keep_home = keep_home
         self._parts: dict[str, ChildProcess] = {}
         self._stack = ExitStack()
+
+    @classmethod
+    def join(cls, url: str, home: Path) -> Self:
+        """
+        Return an Airflow on SQLite that another process started, which alone can kill and start its parts.
+
+        :param url: its address
+        :param home: its home directory
+        """
+        backend = SqliteBackend()
+        backend.database = home / "airflow.db"
+        joined = cls(Path(), backend=backend)
+        joined.home, joined.url, joined.api = home, url, AirflowApi(url)
+        joined.api.log_in()
+        return joined
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -117,7 +132,7 @@ class RealAirflow:
     def run(self, *arguments: str) -> str:
         """Run an ``airflow`` command in this Airflow and return what it prints."""
         command = [str(self._executable), *arguments]
-        done = subprocess.run(command, env=self._variables, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=self._variables, capture_output=True, text=True, timeout=TIMEOUT)
         if done.returncode:
             raise RuntimeError(f"airflow {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
         return done.stdout
@@ -127,17 +142,17 @@ class RealAirflow:
         self._processes[part].start()
 
     def kill(self, part: str) -> None:
-        """End a part with all its processes by SIGKILL, as a machine that loses power does."""
+        """End a part with all its processes by SIGKILL, as if its machine lost power."""
         self._processes[part].kill()
 
-    def part_of(self, pid: int) -> str:
-        """Return the part that a process belongs to, such as the worker of a task."""
-        return next(part for part, process in self._processes.items() if process.leads(pid))
+    def worker_of(self, pid: int) -> str | None:
+        """Return the Celery worker that a task's process belongs to; ``None`` with another executor."""
+        return next((part for part in self._backend.parts if self._parts[part].leads(pid)), None)
 
-    def wait_until_healthy(self, timeout: float = 120) -> None:
-        """Wait until every part says that it is well."""
+    def wait_until_healthy(self, timeout: float = TIMEOUT) -> None:
+        """Wait until every part reports that it is healthy."""
 
-        def look() -> bool:
+        def all_healthy() -> bool:
             self.check()
             try:
                 health = self.api.health()
@@ -148,7 +163,7 @@ class RealAirflow:
             ]  # of the metadata database, and of each part
             return len(states) == len(PARTS) and set(states) == {"healthy"}
 
-        wait_until(look, timeout, "Airflow to be healthy")
+        wait_until(all_healthy, timeout, "Airflow to be healthy")
 
     def _start(self) -> None:
         port, unused_port = _free_ports(2)
@@ -164,8 +179,9 @@ class RealAirflow:
         )
         self._parts["db migrate"] = migration
         migration.start()
-        migration.wait(timeout=120)
+        migration.wait()
         del self._parts["db migrate"]
+        self._backend.complete_migration()
 
         commands = {part: (part, *arguments) for part, arguments in PARTS.items()}
         commands |= self._backend.parts
@@ -184,7 +200,7 @@ class RealAirflow:
         self.api.log_in()
 
     def check(self) -> None:
-        """Raise, with the end of its log, if a part ended that nobody killed."""
+        """Raise, with the end of its log, if a part ended that no test killed."""
         for process in self._processes.values():
             process.check()
 
@@ -200,22 +216,24 @@ class RealAirflow:
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            # The default asks the name service, which may be slow or absent.
+            # The default needs the name service, which may be slow or absent.
             "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
             "API__BASE_URL": self.url,
             "API__HOST": "127.0.0.1",
             "API__PORT": str(port),
             "API__WORKERS": "1",
             "API__ENABLE_XCOM_DESERIALIZE_SUPPORT": "True",
-            # Nothing listens there; by default it might be the log server of somebody's own Airflow.
+            # Nothing listens there. The default may be the log server of another Airflow on this machine.
             "LOGGING__WORKER_LOG_SERVER_PORT": str(unused_port),
             "LOGGING__TRIGGER_LOG_SERVER_PORT": str(unused_port),
             "DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(self.home / "bundles"),
             "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
-            "DAG_PROCESSOR__PARSING_PROCESSES": "1",
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
+            "DAG_PROCESSOR__PARSING_PROCESSES": "2",
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
+            # Within this time, a worker notices that its task's process has ended.
+            "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             # A dead triggerer's work is taken over after this time.
             "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",

@@ -1,4 +1,4 @@
-"""A server in front of another that changes the JSON which the other answers."""
+"""A server in front of another that changes the JSON of its responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import requests
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: What JSON may hold, and PostgreSQL, UTF-8 or another reader of JSON does not take.
+#: Valid in JSON, and refused by PostgreSQL, UTF-8 or another parser of JSON.
 ODD_VALUES = {
     "nul": "before\0after",
     "half a pair": "before\ud83dafter",
@@ -27,7 +27,7 @@ ODD_TEXT = "\0 \ud83d"
 
 
 def with_odd_values(value: Any) -> Any:
-    """Return JSON where each thing that has an id has odd values too, and an odd text where people may write."""
+    """Return JSON with odd values in each object that has an id, and in the texts that users write."""
     if isinstance(value, list):
         return [with_odd_values(item) for item in value]
     if not isinstance(value, dict):
@@ -48,7 +48,7 @@ class Rewriter:
     Listens for as long as a ``with`` block lasts.
 
     :param target: the address of the other server
-    :param rewrite: returns what is answered in place of the other's JSON
+    :param rewrite: returns the JSON of the response from that of the other server
     """
 
     def __init__(self, target: str, rewrite: Callable[[Any], Any] = with_odd_values) -> None:
@@ -83,18 +83,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         with requests.Session() as session:
             session.trust_env = False  # no proxy between this machine and itself
-            answer = session.request(
+            response = session.request(
                 self.command,
                 self.server.target + self.path,
                 headers={name: value for name, value in self.headers.items() if name != "Host"},
                 data=self.rfile.read(int(self.headers.get("Content-Length") or 0)),
                 timeout=60,
             )
-        body = answer.content
-        if answer.ok and body and "json" in answer.headers["Content-Type"]:
-            body = json.dumps(self.server.rewrite(answer.json())).encode()
-        self.send_response(answer.status_code)
-        self.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
+        body = response.content
+        if response.ok and body and "json" in response.headers["Content-Type"]:
+            body = json.dumps(self.server.rewrite(response.json())).encode()
+        self.send_response(response.status_code)
+        self.send_header("Content-Type", response.headers.get("Content-Type", "application/json"))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -1,4 +1,4 @@
-"""Run a sandbox in a process of its own, and act as its users, over HTTP."""
+"""Run a sandbox in a child process, and act as its users over HTTP."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from airflow_provider_tallyfy.sandbox.access import TOKEN
-from airflow_provider_tallyfy.sandbox.controls import PAGE_CLIENT
+from airflow_provider_tallyfy.sandbox.dependencies import PAGE_CLIENT
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
-from dev.processes import ChildProcess, end, exit_on_termination, wait_until
+from dev.processes import TIMEOUT, ChildProcess, end, exit_on_termination, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ def running_sandbox(next_task: str = "collection") -> Iterator[SandboxClient]:
 
         try:
             process.start()
-            yield SandboxClient(wait_until(address, 30, "the sandbox to say its address"))
+            yield SandboxClient(wait_until(address, TIMEOUT, "the sandbox to print its address"))
         finally:
             end([process])
 
@@ -57,7 +57,7 @@ class SandboxClient:
     """
     Does what users do in Tallyfy, and uses the sandbox's test controls.
 
-    Its requests look like those of the sandbox's web page, so no fault and no lag applies to them, and the statistics
+    Its requests have the headers of the sandbox's web page, so no fault and no lag applies to them, and the statistics
     do not count them.
 
     :param url: the sandbox's address
@@ -96,7 +96,7 @@ class SandboxClient:
         return f"{self.url}/{ORGANIZATION}/processes/{run_id}"
 
     def request(self, method: str, path: str, **arguments: Any) -> Any:
-        """Send a request to a path of the organization, and return the ``data`` of the answer."""
+        """Send a request to a path of the organization, and return the ``data`` of the response."""
         response = self._session.request(
             method, f"{self.url}/api/organizations/{ORGANIZATION}{path}", timeout=30, **arguments
         )
@@ -107,7 +107,7 @@ class SandboxClient:
 
     def control(self, method: str, path: str, json: Any = None) -> Any:
         """
-        Use a test control and return its answer.
+        Use a test control and return its response.
 
         :param path: below ``/_sandbox``, such as ``/clock``
         """
@@ -143,7 +143,7 @@ class SandboxClient:
         return runs
 
     def tasks(self, run_id: str, with_: str = "") -> list[dict[str, Any]]:
-        """Return the run's tasks in the order of their positions, with what is to be included."""
+        """Return the run's tasks in the order of their positions, with the given inclusions."""
         params = {"per_page": "100", "sort": "position", **({"with": with_} if with_ else {})}
         tasks: list[dict[str, Any]] = self.request("GET", f"/runs/{run_id}/tasks", params=params)
         return tasks
@@ -154,11 +154,11 @@ class SandboxClient:
         return task
 
     def next_task(self, run_id: str) -> dict[str, Any] | None:
-        """Return the run's next task, in whichever format the sandbox answers."""
-        answer = self.run(run_id)["next_task"]
-        if answer and "data" in answer:
-            return answer["data"][0] if answer["data"] else None
-        return answer or None
+        """Return the run's next task, in either format of the sandbox."""
+        next_task = self.run(run_id)["next_task"]
+        if next_task and "data" in next_task:
+            return next_task["data"][0] if next_task["data"] else None
+        return next_task or None
 
     def comments(self, task_id: str) -> list[str]:
         """Return the comments on a task, the oldest first."""

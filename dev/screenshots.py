@@ -73,7 +73,7 @@ def take_form(context: BrowserContext, url: str, path: Path) -> None:
     form = connection_form(page, url)
     form.open_new("tallyfy_default")
     if IN_AIRFLOW_2:
-        # The box with the same as JSON takes a third of the picture and says nothing.
+        # The box with the same as JSON takes a third of the picture and adds nothing.
         page.locator(".CodeMirror").evaluate("box => box.CodeMirror.setSize(null, 60)")
     page.wait_for_timeout(1000)
     form.frame.screenshot(path=path)

@@ -1,4 +1,4 @@
-"""A StatsD server that keeps what it is sent, for as long as a ``with`` block lasts."""
+"""A StatsD server that keeps all that it receives, for as long as a ``with`` block lasts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from dev.processes import wait_until
+from dev.processes import TIMEOUT, wait_until
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,10 +18,10 @@ _LARGEST_DATAGRAM = 65_535
 @dataclass(frozen=True)
 class Line:
     """
-    One value that was sent.
+    A value that was received.
 
-    :param name: what it is of
-    :param value: as it was sent
+    :param name: of the metric
+    :param value: its value
     :param kind: ``c`` for a counter, ``ms`` for a timer, ``g`` for a gauge
     :param tags: as InfluxDB has them in names
     """
@@ -33,15 +33,20 @@ class Line:
 
 
 class StatsdServer:
-    """Listens on a UDP port of the loopback address."""
+    """
+    Listens on a UDP port of the loopback address.
 
-    def __init__(self) -> None:
+    :param port: which; an unused one by default
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self._port = port
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._lines: list[Line] = []
         self._thread = threading.Thread(target=self._listen, name="statsd", daemon=True)
 
     def __enter__(self) -> Self:
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.bind(("127.0.0.1", self._port))
         self._thread.start()
         return self
 
@@ -66,21 +71,17 @@ class StatsdServer:
         }
 
     def received(self, name: str) -> list[Line]:
-        """Return what was sent by a name until now."""
+        """Return all values of a metric that were received."""
         return [line for line in self._lines if line.name == name]
 
-    def forget(self) -> None:
-        """Forget what was sent until now."""
-        self._lines.clear()
+    def wait_for(self, name: str, **tags: str) -> Line:
+        """Wait until a value of a metric with these tags is received, and return the last one."""
 
-    def wait_for(self, name: str, timeout: float, **tags: str) -> Line:
-        """Wait until something is sent by a name with these tags among its own, and return the last of it."""
-
-        def look() -> Line | None:
+        def last() -> Line | None:
             found = [line for line in self.received(name) if line.tags >= tags.items()]
             return found[-1] if found else None
 
-        return wait_until(look, timeout, f"{name} with {tags} to be sent")
+        return wait_until(last, TIMEOUT, f"{name} with {tags} to be sent")
 
     def _listen(self) -> None:
         while datagram := self._socket.recv(_LARGEST_DATAGRAM):

@@ -1,5 +1,5 @@
 """
-``make check-wheel``: build the wheel, and see that it is what users are to get.
+``make check-wheel``: build the wheel and check it.
 
 It builds reproducibly, its metadata passes ``twine check --strict``, it holds the package and nothing else, and what
 DAG files import is quick to import.
@@ -26,11 +26,11 @@ _ANOTHER_DAY = 1_600_000_000
 
 
 class BadWheelError(Exception):
-    """The wheel is not what it should be."""
+    """The wheel fails a check."""
 
 
 def tracked_files() -> list[str]:
-    """Return the names of the files that git knows of and that are there."""
+    """Return the names of the existing files that git tracks or would add."""
     command = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return sorted(name for name in listed.split("\0") if name and (ROOT / name).is_file())
@@ -59,7 +59,7 @@ def check_reproducible(first: Path, folder: Path) -> None:
 
 
 def check_contents(wheel: Path) -> int:
-    """See that the wheel holds the package's files and its metadata, and nothing else; return how many files."""
+    """Check that the wheel holds the package's files and its metadata, and nothing else; return the number of files."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     [information] = {name.split("/")[0] for name in names if ".dist-info/" in name}
@@ -67,7 +67,7 @@ def check_contents(wheel: Path) -> int:
     wanted = {f"{information}/{name}" for name in metadata}
     wanted |= {name for name in tracked_files() if name.startswith(f"{PACKAGE}/")}
     if names != wanted:
-        raise BadWheelError(f"Missing: {sorted(wanted - names)}. Too much: {sorted(names - wanted)}.")
+        raise BadWheelError(f"Missing: {sorted(wanted - names)}. Unexpected: {sorted(names - wanted)}.")
     if f"{PACKAGE}/py.typed" not in names:
         raise BadWheelError("py.typed is missing, without which users get no types.")
     return len(names)
@@ -90,7 +90,7 @@ def main() -> int:
             check_reproducible(wheel, folder)
             number = check_contents(wheel)
         except BadWheelError as error:
-            print(f"{wheel.name} is not right. {error}", file=sys.stderr)
+            print(f"{wheel.name} fails a check. {error}", file=sys.stderr)
             return 1
         _check_with("twine", "check", "--strict", str(wheel), str(sdist))
         _check_with("check_wheel_contents", str(wheel))

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import requests
 
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from dev.airflow_commands import AirflowCommands, Command, airflow_commands
-from dev.people import OF_THE_SEEDED_PROCESS, People
-from dev.processes import ChildProcess, end, wait_until
+from dev.processes import TIMEOUT, ChildProcess, end, wait_until
 from dev.sandbox import SandboxClient
+from dev.simulated_users import OF_THE_SEEDED_PROCESS, SimulatedUsers
 from tests.unit.documentation.pages import ROOT, blocks
 
 if TYPE_CHECKING:
@@ -32,13 +31,13 @@ pytestmark = pytest.mark.system
 
 EXAMPLES = ROOT / "example_dags"
 AIRFLOW = Path(sys.executable).with_name("airflow")
-#: The number of times that a DAG has read the run when it waits: in a task of its own, and as the sensor.
+#: How often a DAG has read the run when it waits: in a task, and in the sensor.
 READS_WHEN_WAITING = 2
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An AIRFLOW_HOME with a database, and a folder with the examples and with two DAGs of these tests."""
+    """An AIRFLOW_HOME with a database, and a folder with the examples and DAGs of these tests."""
     home = tmp_path_factory.mktemp("airflow")
     shutil.copytree(EXAMPLES, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("launches.py", "approval_gate.py", "notifiers.py"):
@@ -50,18 +49,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def airflow(home: Path) -> Iterator[AirflowCommands]:
     environment = _environment(home)
     with airflow_commands(environment) as commands:
-        commands.start("db", "migrate", log=home / "db-migrate.log", environment={}).wait(120)
-    with airflow_commands(
-        environment
-    ) as commands:  # migrations turn the logging of their process upside down
+        commands.start("db", "migrate", log=home / "db-migrate.log", environment={}).wait()
+    with airflow_commands(environment) as commands:  # migrations change the logging of their process
         # Airflow 3.0 and 3.1 refuse a task whose outlet they have not seen in a DAG that was processed.
-        commands.start("dags", "reserialize", log=home / "dags-reserialize.log", environment={}).wait(120)
+        commands.start("dags", "reserialize", log=home / "dags-reserialize.log", environment={}).wait()
         yield commands
 
 
 @dataclass(frozen=True)
 class DagTest:
-    """``airflow dags test`` of a DAG, in front of a sandbox of its own."""
+    """``airflow dags test`` of a DAG, which connects to a sandbox for this test."""
 
     dag_id: str
     command: Command
@@ -72,13 +69,13 @@ class DagTest:
         """Wait until the DAG waits for the seeded process, or has ended."""
         wait_until(
             lambda: self.command.has_ended() or _reads(self.sandbox) >= READS_WHEN_WAITING,
-            60,
+            TIMEOUT,
             "the DAG to wait",
         )
 
     def state(self) -> str:
         """Wait until it ends, and return the state of the DAG's last run."""
-        self.command.wait(60)
+        self.command.wait()
         with closing(sqlite3.connect(self.home / "airflow.db")) as database:
             query = "SELECT state FROM dag_run WHERE dag_id = ? ORDER BY id DESC LIMIT 1"
             [(state,)] = database.execute(query, (self.dag_id,))
@@ -106,11 +103,11 @@ def dags_test(
 
 @pytest.mark.parametrize("dag_id", sorted(path.stem for path in EXAMPLES.glob("*.py")))
 def test_example_succeeds(dag_id: str, dags_test: Callable[..., DagTest], sandbox: SandboxClient) -> None:
-    people = People(sandbox, dag_id)
+    users = SimulatedUsers(sandbox, dag_id)
     test = dags_test(dag_id)
     if dag_id in OF_THE_SEEDED_PROCESS:
         test.wait_until_it_waits()
-    wait_until(lambda: test.command.has_ended() or people.work() < 0, 120, f"{dag_id} to end")
+    wait_until(lambda: test.command.has_ended() or users.work() < 0, TIMEOUT, f"{dag_id} to end")
     assert test.state() == "success"
 
 
@@ -132,7 +129,7 @@ def test_quick_start_to_the_letter(home: Path, sandbox: SandboxClient, tmp_path:
         if command.startswith(("airflow connections", "AIRFLOW__", "airflow dags", "airflow config")):
             command = command.replace("http://127.0.0.1:8090", sandbox.url)
             ended = subprocess.run(
-                ["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, timeout=120
+                ["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, timeout=TIMEOUT
             )
             assert ended.returncode == 0, ended.stderr
             assert [line for line in shown if line not in ended.stdout] == [], ended.stdout
@@ -148,28 +145,25 @@ def test_quick_start_to_the_letter(home: Path, sandbox: SandboxClient, tmp_path:
     try:
         process.start()
         wait_until(
-            lambda: process.has_ended() or _reads(sandbox) >= READS_WHEN_WAITING, 60, "the DAG to wait"
+            lambda: process.has_ended() or _reads(sandbox) >= READS_WHEN_WAITING, TIMEOUT, "the DAG to wait"
         )
         sandbox.complete_next(SEEDED_RUN_ID)
-        process.wait(timeout=60)
+        process.wait()
     finally:
         end([process])
     assert "state=success" in process.tail().rpartition("DagRun Finished")[2]
 
 
 def _commands(page: Path) -> Iterator[tuple[str, list[str]]]:
-    """Give each command of a page with the lines that the page shows as its output."""
+    """Yield each command of a page with the lines that the page shows as its output."""
     for _, block in blocks(page, "console"):
-        for said in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, *shown = said.splitlines()
+        for shell in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, *shown = shell.splitlines()
             yield command, [line for line in shown if line]
 
 
-@pytest.mark.parametrize("action", ["apply_then_drop", "none"])
-def test_launch_and_complete(action: str, dags_test: Callable[..., DagTest], sandbox: SandboxClient) -> None:
-    if action != "none":
-        fault = {"action": action, "method": "POST", "path": "/runs$"}
-        requests.post(f"{sandbox.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
+def test_launch_and_complete(dags_test: Callable[..., DagTest], sandbox: SandboxClient) -> None:
+    sandbox.control("POST", "/faults", [{"action": "apply_then_drop", "method": "POST", "path": "/runs$"}])
     assert dags_test("launch_and_complete", "--conf", json.dumps({"name": "7.1"})).state() == "success"
     [run] = [run for run in sandbox.request("GET", "/runs") if run["name"] == "launch_and_complete 7.1"]
     assert run["progress"] == {"complete": 2, "total": 3, "percent": 67, "approved": 1, "rejected": 0}
@@ -180,31 +174,30 @@ def test_a_dag_run_that_fails(
 ) -> None:
     """The callbacks of a DAG get a serialized DAG here, which renders no templates."""
     test = dags_test("notify_of_dag_runs")
-    wait_until(test.command.has_ended, 60, "the DAG to end")
+    wait_until(test.command.has_ended, TIMEOUT, "the DAG to end")
     [run] = [run for run in sandbox.request("GET", "/runs") if run["name"].startswith("notify_of_dag_runs ")]
     assert list(run["prerun"].values()) == ["task_failure"]
     _, _, callbacks = (tmp_path / "output.log").read_text().rpartition("Marking run ")
     assert "Traceback" not in callbacks
 
 
-@pytest.mark.parametrize("way", ["poked", "deferred"])
-@pytest.mark.parametrize("is_approved", [True, False])
+@pytest.mark.parametrize(("mode", "is_approved"), [("poked", False), ("deferred", False), ("deferred", True)])
 def test_approval_gate(
-    way: str, is_approved: bool, home: Path, dags_test: Callable[..., DagTest], sandbox: SandboxClient
+    mode: str, is_approved: bool, home: Path, dags_test: Callable[..., DagTest], sandbox: SandboxClient
 ) -> None:
-    dag_id = f"approval_gate_{way}"
+    dag_id = f"approval_gate_{mode}"
     day = "2026-01-01" if is_approved else "2026-01-02"
     test = dags_test(dag_id, day)
     test.wait_until_it_waits()
     approval = sandbox.next_task(SEEDED_RUN_ID)
     assert approval is not None
     sandbox.complete(sandbox.task(SEEDED_RUN_ID, approval["id"]), is_approved=is_approved)
-    test.command.wait(60)
+    test.command.wait()
 
     assert _states(home, dag_id, day) == {
         "approval": "success",
         "publish": "success" if is_approved else "skipped",
-        "tell": "success",
+        "report": "success",
         "clean_up": "success",
     }
 
@@ -227,10 +220,9 @@ def _date_column(database: sqlite3.Connection) -> str:
 
 
 def _reads(sandbox: SandboxClient) -> int:
-    statistics = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()
     return sum(
         row["count"]
-        for row in statistics["requests"]
+        for row in sandbox.control("GET", "/stats")["requests"]
         if row["method"] == "GET" and row["path"].endswith(SEEDED_RUN_ID)
     )
 

@@ -1,16 +1,17 @@
 """
-What a deployment does to waits under way: secrets backends, rotated tokens, several triggerers, new code.
+Waits during a deployment's changes: secrets backends, rotated tokens, triggerers that die, new code.
 
-The Airflow of this file has two triggerers, which have no DAG files, and no connection in its environment. The
-connection ``tallyfy_of_all`` is known to API server and triggerers, and to workers only by asking;
-``tallyfy_of_workers`` to workers and triggers, and to nobody else.
+The Airflow of this file has two triggerers, which have no DAG files, and no connection in its environment. The API
+server and the triggerers have the connection ``tallyfy_of_all``, and workers get it from the API server. Only workers
+and triggers have ``tallyfy_of_workers``.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from contextlib import ExitStack
+import sqlite3
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ import requests
 
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
-from dev.processes import wait_until
+from dev.processes import TIMEOUT, wait_until
 from dev.real_airflow import RealAirflow
 from dev.sandbox import SandboxClient, running_sandbox
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 DAGS = Path(__file__).parent / "deployment_dags"
-SOON = 90.0
 BACKEND = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
 CAPACITY = 30  # of one triggerer: less than there are waits, while both together hold them all
 MANY = 40  # as in deployment_dags/waits.py
@@ -60,7 +60,7 @@ class Deployment:
         requests.request(method, url, json={"token": token, **more}, timeout=10).raise_for_status()
 
     def write_connection(self, file: str, conn_id: str, token: str) -> None:
-        """Write a file of connections as a deployment does, which nobody ever finds half written."""
+        """Replace a file of connections at once, as a deployment does."""
         described = {**json.loads(self.sandbox.connection()), "password": token}
         new = self.folder / f"{file}.new"
         new.write_text(json.dumps({conn_id: described}))
@@ -89,7 +89,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         **workers_backend,
         "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "no_dags"),
         "AIRFLOW__TRIGGERER__CAPACITY": str(CAPACITY),
-        # So that one triggerer does not take all that there are before the other one looks.
+        # So that one triggerer does not take all before the other one polls.
         "AIRFLOW__TRIGGERER__MAX_TRIGGER_TO_SELECT_PER_LOOP": "5",
     }
     environments = {
@@ -130,27 +130,52 @@ def test_connections_come_from_secrets_backends_and_tokens_are_rotated_under_wai
     sandbox = deployment.sandbox
     waits = [deployment.wait_in(f"wait_{conn_id}") for conn_id in ("tallyfy_of_all", "tallyfy_of_workers")]
     for _, _, dag_run in waits:
-        dag_run.wait_for_task("wait", "deferred", SOON)
+        dag_run.wait_for_task("wait", "deferred")
 
     deployment.grant(NEXT_TOKEN)
     deployment.write_connection("of_all.json", "tallyfy_of_all", NEXT_TOKEN)
     deployment.write_connection("of_workers.json", "tallyfy_of_workers", NEXT_TOKEN)
     deployment.revoke(FIRST_TOKEN)
-    assert _answer_to(sandbox, FIRST_TOKEN) == 401
-    deployment.airflow.kill("scheduler")  # which a wait does not need, only its end
+    assert _status_with(sandbox, FIRST_TOKEN) == 401
+    deployment.airflow.kill("scheduler")  # a wait does not need it until it ends
     following = {run_id: sandbox.complete_next(run_id) for run_id, _, _ in waits}
     deployment.airflow.start("scheduler")
 
     for run_id, first_id, dag_run in waits:
-        assert dag_run.wait_for_task("wait", "success", SOON)["try_number"] == 1
+        assert dag_run.wait_for_task("wait", "success")["try_number"] == 1
         result = dag_run.xcom("wait")
         assert (result["from_task_id"], result["next_task"]) == (first_id, following[run_id])
     assert _files_with(deployment, FIRST_TOKEN) == _files_with(deployment, NEXT_TOKEN) == []
 
 
-def test_wait_that_is_deferred_ends_in_the_code_that_was_deployed_meanwhile(deployment: Deployment) -> None:
+def test_wait_in_the_triggerer_survives_a_restart_and_the_deletion_of_xcoms(deployment: Deployment) -> None:
+    """Clearing an upstream task deletes its XComs; after a restart, Airflow renders the arguments again."""
+    run_id, first_id, dag_run = deployment.wait_in("wait_in_triggerer")
+    dag_run.wait_for_task("wait", "deferred")
+    with closing(sqlite3.connect(deployment.airflow.home / "airflow.db", timeout=60)) as database:
+        of_dag_run = f"dag_id = 'wait_in_triggerer' AND run_id = '{dag_run.dag_run_id}'"
+
+        def keys() -> set[str]:
+            return {key for (key,) in deployment.rows(f"SELECT key FROM xcom WHERE {of_dag_run}")}  # noqa: S608
+
+        wait_until(lambda: "tallyfy_rendered" in keys(), TIMEOUT, "the arguments to be saved")
+        for triggerer in ("triggerer", "triggerer-2"):
+            deployment.airflow.kill(triggerer)
+        with database:
+            database.execute(f"DELETE FROM xcom WHERE {of_dag_run} AND task_id = 'read_run'")  # noqa: S608
+    following = deployment.sandbox.complete_next(run_id)
+    for triggerer in ("triggerer", "triggerer-2"):
+        deployment.airflow.start(triggerer)
+
+    instance = dag_run.wait_for_task("wait", "success")
+    assert (instance["try_number"], instance["pid"]) == (1, None)
+    result = dag_run.xcom("wait")
+    assert (result["from_task_id"], result["next_task"]) == (first_id, following)
+
+
+def test_deferred_wait_ends_in_the_code_that_was_deployed_meanwhile(deployment: Deployment) -> None:
     run_id, first_id, dag_run = deployment.wait_in("changing")
-    dag_run.wait_for_task("wait", "deferred", SOON)
+    dag_run.wait_for_task("wait", "deferred")
 
     file = deployment.dags / "changing.py"
     code = file.read_text()
@@ -164,15 +189,15 @@ def test_wait_that_is_deferred_ends_in_the_code_that_was_deployed_meanwhile(depl
     file.write_text(code)
     deployment.airflow.api.wait_for(
         lambda: deployment.airflow.api.request("GET", "/dags/changing/dagVersions")["total_entries"] == 2,
-        SOON,
+        TIMEOUT,
         "the second version of the DAG",
     )
     following = deployment.sandbox.complete_next(run_id)
 
-    assert dag_run.wait_for_task("wait", "success", SOON)["try_number"] == 1
+    assert dag_run.wait_for_task("wait", "success")["try_number"] == 1
     result = dag_run.xcom("wait")
     assert result["code"] == "second"
-    # What is waited for, and how often is looked, stays what it was when the wait began.
+    # The run and the poke interval stay as they were when the wait began.
     assert (result["run_id"], result["from_task_id"]) == (run_id, first_id)
     assert result["next_task"] == following
 
@@ -187,13 +212,15 @@ def test_waits_of_a_triggerer_that_dies_are_taken_over_by_another(deployment: De
         first[run_id] = task["id"]
     waits = [{"run_id": run_id, "from_task": task_id} for run_id, task_id in first.items()]
     dag_run = deployment.airflow.trigger("wait_many", {"waits": waits})
-    held = wait_until(lambda: _held_by_two(deployment), SOON, "all waits to be held, some by each triggerer")
+    held = wait_until(
+        lambda: _held_by_two(deployment), TIMEOUT, "all waits to be held, some by each triggerer"
+    )
     assert max(held.values()) <= CAPACITY
 
     deployment.airflow.kill("triggerer-2")
     following = {run_id: sandbox.complete_next(run_id) for run_id in first}
 
-    assert dag_run.wait(2 * SOON) == "success", dag_run.failures()
+    assert dag_run.wait() == "success", dag_run.failures()
     results = [
         json.loads(value)
         for (value,) in deployment.rows(
@@ -203,10 +230,10 @@ def test_waits_of_a_triggerer_that_dies_are_taken_over_by_another(deployment: De
     assert {result["run_id"]: result["from_task_id"] for result in results} == first
     assert {result["run_id"]: result["next_task"] for result in results} == following
     assert set(deployment.rows("SELECT try_number FROM task_instance WHERE dag_id = 'wait_many'")) == {(1,)}
-    wait_until(lambda: len(_fired(deployment)) >= MANY, SOON, "the logs to be written")
+    wait_until(lambda: len(_fired(deployment)) >= MANY, TIMEOUT, "the logs to be written")
     fired = _fired(deployment)
     assert len(fired) == MANY
-    assert len(set(fired)) == 1  # the job of the one that was left
+    assert len(set(fired)) == 1  # the job of the remaining triggerer
     assert set(fired) < set(held)
 
 
@@ -230,7 +257,7 @@ def _fired(deployment: Deployment) -> list[int]:
     ]
 
 
-def _answer_to(sandbox: SandboxClient, token: str) -> int:
+def _status_with(sandbox: SandboxClient, token: str) -> int:
     url = f"{sandbox.url}/api/organizations/{ORGANIZATION}/runs"
     headers = {"Authorization": f"Bearer {token}", "X-Tallyfy-Client": "APIClient"}
     return requests.get(url, headers=headers, timeout=10).status_code

@@ -1,4 +1,4 @@
-"""A real Airflow starts DAGs because people completed processes: each once, whatever becomes of a triggerer."""
+"""A real Airflow starts each DAG once for an event in Tallyfy, also if a triggerer dies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_provider_tallyfy.sandbox.seeds import INCIDENT_CHECKLIST_ID
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
 from dev.airflow_api import DagRun
 from dev.backends import ProductionBackend
-from dev.processes import wait_until
+from dev.processes import TIMEOUT, wait_until
 from dev.real_airflow import RealAirflow
 from dev.sandbox import running_sandbox
 
@@ -32,27 +32,26 @@ pytestmark = [
 
 EXAMPLES = [*Path(__file__).parents[2].glob("example_dags/events/*.py")]
 EACH_EVENT = Path(__file__).parent / "event_dags" / "each_event.py"
-SOON = 120.0
 COMPLETED = ("tallyfy_process_completed", "completed_processes")
 APPROVED = ("tallyfy_request_approved", "approved_requests")
 
 
-class Scene:
-    """An Airflow whose watchers have begun, and the sandbox that they watch."""
+class WatchedSandbox:
+    """A sandbox, and an Airflow whose watchers have started."""
 
     def __init__(self, airflow: RealAirflow, sandbox: SandboxClient) -> None:
         self.airflow = airflow
         self.sandbox = sandbox
 
-    def begin(self) -> None:
+    def start(self) -> None:
         self.incident = self.launch_incident("Incident to reopen")
         self.sandbox.complete_next(self.incident)
         self.old_incident = self.launch_incident("Incident to archive")
         for dag_id in (*(path.stem for path in EXAMPLES), *EVENTS):
             self.airflow.api.wait_for_dag(dag_id)
             self.airflow.api.unpause(dag_id)
-        # What happens from now on is an event.
-        wait_until(lambda: len(self.places()) == 2 + len(EVENTS), SOON, "the watchers to begin")
+        # Later changes are events.
+        wait_until(lambda: len(self.places()) == 2 + len(EVENTS), TIMEOUT, "the watchers to start")
 
     def launch_incident(self, name: str) -> str:
         [pipeline] = [
@@ -79,13 +78,13 @@ class Scene:
         assert {state for _, state in rows} <= {"queued", "running", "success"}
         return [DagRun(self.airflow.api, dag_id, run_id) for run_id, state in rows if state == "success"]
 
-    def told(self, dag: tuple[str, str]) -> list[dict[str, Any]]:
-        """Return the events that successful DAG runs got, without what one and the same DAG run dropped."""
+    def received(self, dag: tuple[str, str]) -> list[dict[str, Any]]:
+        """Return the events that successful DAG runs received, without those that a DAG run dropped."""
         dag_id, task_id = dag
         return [payload for dag_run in self.dag_runs(dag_id) for payload in dag_run.xcom(task_id)]
 
     def starts(self, dag_id: str, run_id: str) -> Counter[str]:
-        """Return how often successful DAG runs got an event of a process, by the event's id."""
+        """Return how often successful DAG runs received an event of a process, by the event's id."""
         self.airflow.check()
         query = (
             "SELECT asset_event.extra, dag_run.dag_id FROM dag_run"
@@ -97,21 +96,23 @@ class Scene:
         return Counter(payload["event_id"] for payload in payloads if payload["run"]["id"] == run_id)
 
     def until_polled(self, times: int = 4) -> None:
-        """Wait until the feed was polled so often from now on."""
+        """Wait for a number of polls of the feed."""
 
         def polls() -> int:
             routes = self.sandbox.control("GET", "/stats")["routes"]
             return sum(each["count"] for each in routes if each["path"].endswith("/activity-feeds"))
 
         enough = polls() + times
-        wait_until(lambda: polls() >= enough, 2 * SOON, "the feed to be polled")
+        wait_until(lambda: polls() >= enough, TIMEOUT, "the feed to be polled")
 
-    def until_told(self, dag: tuple[str, str], runs: set[str], timeout: float = SOON) -> list[dict[str, Any]]:
-        """Wait until DAG runs got events of these processes, and return all that they got of them."""
+    def until_received(
+        self, dag: tuple[str, str], runs: set[str], timeout: float = TIMEOUT
+    ) -> list[dict[str, Any]]:
+        """Wait until DAG runs received events of these processes, and return these events."""
 
         def of_these() -> list[dict[str, Any]] | None:
             self.airflow.check()
-            payloads = [payload for payload in self.told(dag) if payload["run"]["id"] in runs]
+            payloads = [payload for payload in self.received(dag) if payload["run"]["id"] in runs]
             return payloads if {payload["run"]["id"] for payload in payloads} == runs else None
 
         return wait_until(of_these, timeout, f"{len(runs)} processes to start {dag[0]}")
@@ -123,7 +124,9 @@ def _payload(extra: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def watched(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WatchedSandbox]:
     dags = tmp_path_factory.mktemp("dags")
     for path in (*EXAMPLES, EACH_EVENT):
         shutil.copy(path, dags)
@@ -133,107 +136,107 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with running_sandbox() as sandbox:
         environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
         with RealAirflow(dags, environment=environment, **shape) as airflow:
-            scene = Scene(airflow, sandbox)
-            scene.begin()
-            yield scene
+            watched = WatchedSandbox(airflow, sandbox)
+            watched.start()
+            yield watched
 
 
-def test_a_completed_process_starts_its_dags(scene):
-    run_id = scene.completed("Event 1")
-    [payload] = scene.until_told(COMPLETED, {run_id})
+def test_a_completed_process_starts_its_dags(watched):
+    run_id = watched.completed("Event 1")
+    [payload] = watched.until_received(COMPLETED, {run_id})
     assert payload["event"] == "process.completed"
     assert payload["run"]["name"] == "Event 1"
-    [approval] = scene.until_told(APPROVED, {run_id})
+    [approval] = watched.until_received(APPROVED, {run_id})
     assert approval["task"]["is_approved"] is True
     assert approval["task"]["form_values"]
 
 
-def test_each_event_starts_its_dag_once(scene):
-    people = scene.sandbox
-    to_reopen = next(task for task in people.tasks(scene.incident) if task["completed_at"])
+def test_each_event_starts_its_dag_once(watched):
+    users = watched.sandbox
+    to_reopen = next(task for task in users.tasks(watched.incident) if task["completed_at"])
     wait_until(
-        lambda: any(to_reopen["id"] in place["completed"] for place in scene.places()),
-        SOON,
-        "the completion to be seen that is undone now",
+        lambda: any(to_reopen["id"] in place["completed"] for place in watched.places()),
+        TIMEOUT,
+        "the completion to be saved before it is undone",
     )
-    people.request("DELETE", f"/runs/{scene.incident}/completed-tasks/{to_reopen['id']}")
-    new = scene.launch_incident("Incident")
-    path = f"/tasks/{people.tasks(new)[0]['id']}"
-    people.request("POST", f"{path}/comment", json={"content": "Is it the disk?", "state": "open"})
-    issue = people.request("POST", f"{path}/problem", json={"content": "No access"})
-    people.request("POST", f"{path}/resolved-threads", json={"content": "Granted", "thread_id": issue["id"]})
-    people.complete_next(new)
-    people.complete_next(new)
-    people.archive(scene.old_incident)
+    users.request("DELETE", f"/runs/{watched.incident}/completed-tasks/{to_reopen['id']}")
+    new = watched.launch_incident("Incident")
+    path = f"/tasks/{users.tasks(new)[0]['id']}"
+    users.request("POST", f"{path}/comment", json={"content": "Is it the disk?", "state": "open"})
+    issue = users.request("POST", f"{path}/problem", json={"content": "No access"})
+    users.request("POST", f"{path}/resolved-threads", json={"content": "Granted", "thread_id": issue["id"]})
+    users.complete_next(new)
+    users.complete_next(new)
+    users.archive(watched.old_incident)
 
     subjects = dict.fromkeys(EVENTS, new)
-    subjects |= {"task.reopened": scene.incident, "process.archived": scene.old_incident}
+    subjects |= {"task.reopened": watched.incident, "process.archived": watched.old_incident}
     for event, run_id in subjects.items():
-        wait_until(lambda: scene.starts(event, run_id), SOON, f"{event} to start its DAG")  # noqa: B023
-    scene.until_polled()
+        wait_until(lambda: watched.starts(event, run_id), TIMEOUT, f"{event} to start its DAG")  # noqa: B023
+    watched.until_polled()
     for event, run_id in subjects.items():
-        [(event_id, times)] = scene.starts(event, run_id).items()
+        [(event_id, times)] = watched.starts(event, run_id).items()
         assert event_id.startswith(f"{event}/")
         assert times == 1
-        assert len(scene.dag_runs(event)) == 1
+        assert len(watched.dag_runs(event)) == 1
 
 
-def test_a_feed_that_lags_by_a_minute(scene):
-    scene.sandbox.control("POST", "/activity", {"delay": 60})
+def test_a_feed_that_lags_by_a_minute(watched):
+    watched.sandbox.control("POST", "/activity", {"delay": 60})
     try:
         # With the triggerer a sweep begins, which finds the process before the feed names it.
-        scene.airflow.kill("triggerer")
-        swept = scene.completed("Swept")
-        scene.airflow.start("triggerer")
-        scene.until_told(COMPLETED, {swept})
-        named = scene.completed("Named by the feed")
-        scene.until_told(COMPLETED, {named}, 2 * SOON)
-        scene.until_polled()
+        watched.airflow.kill("triggerer")
+        swept = watched.completed("Swept")
+        watched.airflow.start("triggerer")
+        watched.until_received(COMPLETED, {swept})
+        named = watched.completed("Named by the feed")
+        watched.until_received(COMPLETED, {named})
+        watched.until_polled()
     finally:
-        scene.sandbox.control("POST", "/activity", {})
+        watched.sandbox.control("POST", "/activity", {})
     for run_id in (swept, named):
-        assert [*scene.starts(COMPLETED[0], run_id).values()] == [1]
+        assert [*watched.starts(COMPLETED[0], run_id).values()] == [1]
 
 
-def test_completed_while_the_triggerer_is_dead_starts_the_dag_once(scene):
-    scene.airflow.kill("triggerer")
-    runs = {scene.completed(f"Without triggerer {number}") for number in range(3)}
-    scene.airflow.start("triggerer")
-    scene.until_told(COMPLETED, runs)
-    time.sleep(25)  # two more polls and a sweep, in which nothing is to come twice
-    told = scene.until_told(COMPLETED, runs)
-    assert len(told) == 3
+def test_completed_while_the_triggerer_is_dead_starts_the_dag_once(watched):
+    watched.airflow.kill("triggerer")
+    runs = {watched.completed(f"Without triggerer {number}") for number in range(3)}
+    watched.airflow.start("triggerer")
+    watched.until_received(COMPLETED, runs)
+    time.sleep(25)  # two more polls and a sweep, in which no event may be repeated
+    received = watched.until_received(COMPLETED, runs)
+    assert len(received) == 3
 
 
-def test_a_triggerer_that_is_killed_again_and_again_loses_nothing(scene):
+def test_a_triggerer_that_is_killed_again_and_again_loses_nothing(watched):
     runs = set()
     for number in range(4):
-        runs |= {scene.completed(f"Killed {number}.{each}") for each in range(3)}
+        runs |= {watched.completed(f"Killed {number}.{each}") for each in range(3)}
         time.sleep(4 * number)  # before, in and after the poll
-        scene.airflow.kill("triggerer")
-        scene.airflow.start("triggerer")
-    told = scene.until_told(COMPLETED, runs, 2 * SOON)
-    ids = {payload["run"]["id"]: set() for payload in told}
-    for payload in told:
+        watched.airflow.kill("triggerer")
+        watched.airflow.start("triggerer")
+    received = watched.until_received(COMPLETED, runs)
+    ids = {payload["run"]["id"]: set() for payload in received}
+    for payload in received:
         ids[payload["run"]["id"]].add(payload["event_id"])
     assert all(len(each) == 1 for each in ids.values())
 
 
-def test_an_outage_a_forbidden_feed_and_two_hundred_at_once(scene):
-    """Each is one asset event; what DAG runs get of them is for the other tests, since these are many."""
+def test_an_outage_a_forbidden_feed_and_two_hundred_at_once(watched):
+    """Each is one asset event."""
 
-    def told() -> Counter[str]:
-        payloads = [_payload(extra) for (extra,) in scene.airflow.rows("SELECT extra FROM asset_event")]
+    def stored() -> Counter[str]:
+        payloads = [_payload(extra) for (extra,) in watched.airflow.rows("SELECT extra FROM asset_event")]
         names = ("process.completed",)
         return Counter(each["run"]["id"] for each in payloads if each["event"] in names)
 
-    faults = scene.sandbox.control
+    faults = watched.sandbox.control
     faults("POST", "/faults", [{"path": "/api", "action": "drop", "times": None}])
     began = time.monotonic()
     try:
-        runs = {scene.completed(f"Many {number}") for number in range(200)}
+        runs = {watched.completed(f"Many {number}") for number in range(200)}
         time.sleep(max(0.0, 60 - (time.monotonic() - began)))
-        assert not runs & told().keys()
+        assert not runs & stored().keys()
         faults("DELETE", "/faults")
         forbidden = {"message": "This action is unauthorized."}
         fault = {
@@ -244,16 +247,18 @@ def test_an_outage_a_forbidden_feed_and_two_hundred_at_once(scene):
             "body": forbidden,
         }
         faults("POST", "/faults", [fault])
-        wait_until(lambda: runs <= told().keys(), 2 * SOON, "all events to be stored", interval=2.0)
+        wait_until(lambda: runs <= stored().keys(), TIMEOUT, "all events to be stored", interval=2.0)
         time.sleep(15)
-        assert {count for run_id, count in told().items() if run_id in runs} == {1}
+        assert {count for run_id, count in stored().items() if run_id in runs} == {1}
     finally:
         faults("DELETE", "/faults")
 
 
-def test_no_form_value_and_no_name_is_in_the_triggerers_log(scene):
-    log = "".join(path.read_text() for path in scene.airflow.logs.glob("triggerer*.log"))
+def test_no_form_value_and_no_name_is_in_the_triggerers_log(watched):
+    run_id = watched.completed("A name in no log")
+    watched.until_received(COMPLETED, {run_id})
+    log = "".join(path.read_text() for path in watched.airflow.logs.glob("triggerer*.log"))
     assert "process.completed/" in log
-    assert "Event 1" not in log
+    assert "A name in no log" not in log
     assert "Looks good to me." not in log
     assert "sandbox-token" not in log

@@ -1,4 +1,4 @@
-"""Exports in a real Airflow: each DAG run loads what changed since the one before, whatever happens between."""
+"""Exports in a real Airflow: each DAG run exports what changed since the last one, in spite of faults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-import requests
 
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
@@ -24,9 +23,8 @@ from dev.sandbox import SandboxClient, running_sandbox
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from conftest import Site
-
     from dev.airflow_api import DagRun
+    from tests.support.environment import Environment
 
 pytestmark = [
     pytest.mark.system,
@@ -35,12 +33,12 @@ pytestmark = [
 
 HOUR = 3600
 RECORDS = 1_150  # on 12 pages
-SEGMENT = 1_000  # records after which a try keeps what it has read
+SEGMENT = 1_000  # records after which a try saves its progress
 FIELDS = ("name", "status", "last_updated", "completed_at", "archived_at")  # as the API has them
 
 
 def exported(dag_run: DagRun) -> dict[str, dict[str, Any]]:
-    assert dag_run.wait(timeout=300) == "success", dag_run.failures()
+    assert dag_run.wait() == "success", dag_run.failures()
     result = dag_run.xcom("export")
     records: list[dict[str, Any]] = []
     for path in result["paths"]:
@@ -51,43 +49,31 @@ def exported(dag_run: DagRun) -> dict[str, dict[str, Any]]:
     return found
 
 
-def fault(site: Site, **fault: Any) -> None:
-    url = f"{site.sandbox.url}/_sandbox/faults"
-    requests.post(url, json=[fault], timeout=10).raise_for_status()
+@pytest.fixture
+def sandbox(environment: Environment) -> Iterator[SandboxClient]:
+    """A sandbox for one test, which the connection ``tallyfy_exports`` leads to."""
+    with running_sandbox() as sandbox, environment.connection("tallyfy_exports", sandbox.connection()):
+        yield sandbox
 
 
-def test_a_task_without_an_outlet_keeps_its_state_and_a_retry_its_place(site: Site) -> None:
+def test_export_without_an_outlet_keeps_its_state_and_a_retry_continues(
+    environment: Environment, sandbox: SandboxClient, tmp_path: Path
+) -> None:
     for number in range(6):
-        site.sandbox.launch(f"Export of tasks {number}")
-    # Once more with the connection read again.
-    fault(
-        site, method="GET", path="[?&]page=2", action="status", status=404, body={"message": "Gone."}, times=2
-    )
-    first = site.airflow.trigger("export_without_outlet")
+        sandbox.launch(f"Export of tasks {number}")
+    gone = {"method": "GET", "path": "[?&]page=2", "action": "status", "status": 404}
+    # The second time, the connection was read again.
+    sandbox.control("POST", "/faults", [{**gone, "body": {"message": "Gone."}, "times": 2}])
+    first = environment.airflow.trigger("export_without_outlet", {"folder": str(tmp_path)})
     tasks = exported(first)
     assert first.task("export")["try_number"] == 2
     assert "an earlier try had read" in first.log("export")
-    changed = site.sandbox.launch("Export of tasks")
-    second = exported(site.airflow.trigger("export_without_outlet"))
+    changed = sandbox.launch("Export of tasks")
+    second = exported(environment.airflow.trigger("export_without_outlet", {"folder": str(tmp_path)}))
     assert {task["run_id"] for task in second.values()} == {changed}
     assert len(second) == 3
     assert not tasks.keys() & second.keys()
-    folder = Path(urlsplit(first.xcom("export")["paths"][0]).path).parent
-    assert not list(folder.glob(".tallyfy-*"))
-
-
-@pytest.fixture
-def sandbox(site: Site) -> Iterator[SandboxClient]:
-    """A sandbox of its own, with many runs that were launched an hour ago; ``tallyfy_exports`` leads to it."""
-    with running_sandbox() as sandbox:
-        sandbox.advance_clock(-HOUR)
-        sandbox.control("POST", "/runs", {"count": RECORDS, "checklist_id": RELEASE_CHECKLIST_ID})
-        sandbox.advance_clock(HOUR)
-        connection = {"connection_id": "tallyfy_exports", **json.loads(sandbox.connection())}
-        connection["extra"] = json.dumps(connection["extra"])
-        site.airflow.api.request("POST", "/connections", json=connection)
-        yield sandbox
-        site.airflow.api.request("DELETE", "/connections/tallyfy_exports")
+    assert not list(tmp_path.glob(".tallyfy-*"))
 
 
 def held(sandbox: SandboxClient) -> dict[str, dict[str, Any]]:
@@ -97,10 +83,10 @@ def held(sandbox: SandboxClient) -> dict[str, dict[str, Any]]:
 
 
 def comment(sandbox: SandboxClient, run_id: str) -> str | None:
-    """Return what was answered to the field "Comment" of the release template's approval."""
+    """Return the value of the field "Comment" of the release template's approval."""
     fields = [field for task in sandbox.tasks(run_id, "form_fields") for field in task["form_fields"]["data"]]
-    [answer] = [field["field_value"] for field in fields if field["alias"] == "comment"]
-    return answer or None
+    [value] = [field["field_value"] for field in fields if field["alias"] == "comment"]
+    return value or None
 
 
 @contextmanager
@@ -133,38 +119,41 @@ def users_at_work(url: str, ids: list[str]) -> Iterator[None]:
             working.result()
 
 
-def kill_worker(site: Site, pid: int) -> None:
+def kill_worker(environment: Environment, pid: int) -> None:
     """Kill the Celery worker that has a task's process; with the LocalExecutor, that process."""
-    part = site.airflow.part_of(pid)
-    if part == "scheduler":
-        os.kill(pid, signal.SIGKILL)
+    if part := environment.airflow.worker_of(pid):
+        environment.airflow.kill(part)
+        environment.airflow.start(part)
     else:
-        site.airflow.kill(part)
-        site.airflow.start(part)
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_loads_hold_the_last_state_of_each_run_whatever_happens_meanwhile(
-    site: Site, sandbox: SandboxClient, tmp_path: Path
+    environment: Environment, sandbox: SandboxClient, tmp_path: Path
 ) -> None:
     """A worker is killed in the middle of the full load; then 429s, and a list that lags."""
 
     def trigger() -> DagRun:
-        return site.airflow.trigger("export_incrementally", {"folder": str(tmp_path)})
+        return environment.airflow.trigger("export_incrementally", {"folder": str(tmp_path)})
 
     def faults(*new: Mapping[str, Any]) -> None:
-        requests.post(f"{sandbox.url}/_sandbox/faults", json=new, timeout=10).raise_for_status()
+        sandbox.control("POST", "/faults", new)
 
     def applied() -> list[int]:
         return [fault["applied"] for fault in sandbox.control("GET", "/faults")["data"]]
 
+    # Many runs that were launched an hour ago.
+    sandbox.advance_clock(-HOUR)
+    sandbox.control("POST", "/runs", {"count": RECORDS, "checklist_id": RELEASE_CHECKLIST_ID})
+    sandbox.advance_clock(HOUR)
     untouched, *at_first = sorted(held(sandbox))
     # All but the last page is read, and no request for that one returns before the worker is dead.
     faults({"method": "GET", "path": "[?&]page=12$", "action": "delay", "delay": 60, "times": None})
     dag_run = trigger()
-    pid = int(dag_run.wait_for_task("export", "running", 120)["pid"])
+    pid = int(dag_run.wait_for_task("export", "running")["pid"])
     with users_at_work(sandbox.url, at_first):
-        site.airflow.api.wait_for(lambda: applied()[0], 120, "the export to hang")
-        kill_worker(site, pid)
+        environment.airflow.api.wait_for(lambda: applied()[0], 120, "the export to hang")
+        kill_worker(environment, pid)
         sandbox.control("DELETE", "/faults")
         loads = [exported(dag_run)]
     assert f"Going on with {SEGMENT} runs" in dag_run.log("export", try_number=2)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Site, Wait
+    from tests.support.environment import Environment, Wait
 
 pytestmark = pytest.mark.system
 
-SOON = 60.0
+SOON = 300.0
 BEN = {"id": 1002, "name": "Ben Larsen", "email": "ben@example.com"}
 
 
@@ -23,15 +23,15 @@ def decide(wait: Wait, *, is_approved: bool) -> None:
     wait.sandbox.complete(task, is_approved=is_approved)
 
 
-def decided(site: Site, dag_id: str, *, is_approved: bool) -> Wait:
-    wait = site.wait_in(dag_id, done=1)
+def decided(environment: Environment, dag_id: str, *, is_approved: bool) -> Wait:
+    wait = environment.wait_in(dag_id, done=1)
     wait.until("deferred", "running")
     decide(wait, is_approved=is_approved)
     return wait
 
 
-def test_branch_is_chosen_by_a_form_value_and_no_worker_waits_for_it(site: Site) -> None:
-    wait = site.wait_in("gates_branch", done=1)
+def test_branch_by_form_value_without_a_worker(environment: Environment) -> None:
+    wait = environment.wait_in("gates_branch", done=1)
     assert wait.until("deferred")["pid"] is None
 
     wait.complete_next()
@@ -44,8 +44,8 @@ def test_branch_is_chosen_by_a_form_value_and_no_worker_waits_for_it(site: Site)
     assert wait.dag_run.extra_links("wait") == {"Tallyfy process": wait.sandbox.process_url(wait.run_id)}
 
 
-def test_run_is_waited_for_to_its_end(site: Site) -> None:
-    wait = site.wait_in("gates_end_of_run", done=1)
+def test_run_sensor(environment: Environment) -> None:
+    wait = environment.wait_in("gates_end_of_run", done=1)
     wait.until("deferred")
     wait.complete_next()
     wait.complete_next()
@@ -54,8 +54,8 @@ def test_run_is_waited_for_to_its_end(site: Site) -> None:
     assert wait.dag_run.xcom("after") == "complete"
 
 
-def test_approved(site: Site) -> None:
-    wait = decided(site, "gates_approval", is_approved=True)
+def test_approved(environment: Environment) -> None:
+    wait = decided(environment, "gates_approval", is_approved=True)
 
     assert wait.dag_run.wait(SOON) == "success", wait.dag_run.failures()
     assert set(wait.dag_run.task_states().values()) == {"success"}
@@ -69,8 +69,8 @@ def test_approved(site: Site) -> None:
 @pytest.mark.parametrize(
     ("dag_id", "at_the_end"), [("gates_approval", "success"), ("gates_approval_ignoring_rules", "skipped")]
 )
-def test_rejected(site: Site, dag_id: str, at_the_end: str) -> None:
-    wait = decided(site, dag_id, is_approved=False)
+def test_rejected(environment: Environment, dag_id: str, at_the_end: str) -> None:
+    wait = decided(environment, dag_id, is_approved=False)
 
     wait.dag_run.wait(SOON)
 
@@ -84,8 +84,8 @@ def test_rejected(site: Site, dag_id: str, at_the_end: str) -> None:
     assert (result["is_approved"], result["decided_by"]) == (False, BEN)
 
 
-def test_rejected_as_a_failure(site: Site) -> None:
-    wait = decided(site, "gates_approval_strict", is_approved=False)
+def test_fail_on_reject(environment: Environment) -> None:
+    wait = decided(environment, "gates_approval_strict", is_approved=False)
 
     instance = wait.until("failed")
 
@@ -97,8 +97,8 @@ def test_rejected_as_a_failure(site: Site) -> None:
     assert states["clean_up"] == "success"
 
 
-def test_a_decision_of_someone_who_may_not_decide_fails_without_retries(site: Site) -> None:
-    wait = decided(site, "gates_approval_of_ada", is_approved=True)
+def test_decision_of_no_approver_fails_without_retries(environment: Environment) -> None:
+    wait = decided(environment, "gates_approval_of_ada", is_approved=True)
 
     instance = wait.until("failed")
 
@@ -109,8 +109,8 @@ def test_a_decision_of_someone_who_may_not_decide_fails_without_retries(site: Si
     assert wait.dag_run.task_states()["after"] == "upstream_failed"
 
 
-def test_that_of_an_approver_counts_and_can_be_found_in_the_log(site: Site) -> None:
-    wait = decided(site, "gates_approval_of_the_owner", is_approved=True)
+def test_decision_of_an_approver_is_logged(environment: Environment) -> None:
+    wait = decided(environment, "gates_approval_of_the_owner", is_approved=True)
 
     assert wait.dag_run.wait(SOON) == "success", wait.dag_run.failures()
     log = wait.log()
@@ -118,17 +118,17 @@ def test_that_of_an_approver_counts_and_can_be_found_in_the_log(site: Site) -> N
     assert "ben@example.com" in log
 
 
-def test_if_nobody_decides_in_time_the_gate_may_open_loudly(site: Site) -> None:
-    wait = site.wait_in("gates_approval_nobody_in_time", done=1)
+def test_on_timeout_approve_opens_with_a_warning(environment: Environment) -> None:
+    wait = environment.wait_in("gates_approval_nobody_in_time", done=1)
 
-    assert wait.dag_run.wait(SOON * 2) == "success", wait.dag_run.failures()
+    assert wait.dag_run.wait(SOON) == "success", wait.dag_run.failures()
     result = wait.dag_run.xcom("wait")
     assert (result["timed_out"], result["is_approved"], result["decided_by"]) == (True, True, None)
     assert "NO ONE APPROVED" in wait.log()
 
 
-def test_people_are_reminded_while_no_worker_waits(site: Site) -> None:
-    wait = site.wait_in("gates_approval_reminded", done=1)
+def test_triggerer_sends_reminders(environment: Environment) -> None:
+    wait = environment.wait_in("gates_approval_reminded", done=1)
     wait.until("deferred")
     assert wait.first is not None
     task_id = wait.first["id"]
@@ -137,7 +137,7 @@ def test_people_are_reminded_while_no_worker_waits(site: Site) -> None:
         return [each.partition(":")[0] for each in wait.sandbox.comments(task_id)].count("Reminder")
 
     # Of those that are due before a triggerer takes the task over, none is sent.
-    wait.dag_run.api.wait_for(lambda: reminders() >= 2, SOON * 3, "two reminders")
+    wait.dag_run.api.wait_for(lambda: reminders() >= 2, SOON, "two reminders")
     assert wait.dag_run.task_states()["wait"] == "deferred"
     decide(wait, is_approved=True)
 
@@ -147,8 +147,8 @@ def test_people_are_reminded_while_no_worker_waits(site: Site) -> None:
 
 
 @pytest.mark.parametrize("dag_id", ["gates_branch_by_decision", "gates_branch_by_field"])
-def test_an_operator_chooses_the_branch(site: Site, dag_id: str) -> None:
-    wait = decided(site, dag_id, is_approved=True)
+def test_branch_operator(environment: Environment, dag_id: str) -> None:
+    wait = decided(environment, dag_id, is_approved=True)
 
     assert wait.dag_run.wait(SOON) == "success", wait.dag_run.failures()
     assert wait.dag_run.xcom("wait")["branches"] == ["praised"]

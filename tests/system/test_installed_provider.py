@@ -1,4 +1,4 @@
-"""What an Airflow finds of the provider that is installed in it."""
+"""The installed provider, as Airflow lists it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from airflow.cli.cli_parser import get_parser
 
 from airflow_provider_tallyfy import __version__, get_provider_info
 
@@ -19,29 +20,34 @@ INFORMATION = get_provider_info()
 KINDS = ("hooks", "operators", "sensors", "triggers")
 
 
-def airflow(*arguments: str) -> list[dict[str, str]]:
-    """Run a command of Airflow's and return what it lists."""
-    command = [Path(sys.executable).with_name("airflow"), *arguments, "--output", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    listed: list[dict[str, str]] = json.loads(done.stdout[done.stdout.index("[{") :])
-    return listed
+@pytest.fixture
+def airflow(capsys):
+    """Run a command of Airflow's and return its rows."""
+
+    def run(*arguments):
+        parsed = get_parser().parse_args([*arguments, "--output", "json"])
+        parsed.func(parsed)
+        printed = capsys.readouterr().out
+        return json.loads(printed[printed.index("[{") :])
+
+    return run
 
 
-def test_airflow_lists_the_provider():
+def test_airflow_lists_the_provider(airflow):
     [found] = [
         row for row in airflow("providers", "list") if row["package_name"] == "airflow-provider-tallyfy"
     ]
     assert found["version"] == __version__
 
 
-def test_airflow_lists_the_connection_type():
+def test_airflow_lists_the_connection_type(airflow):
     [found] = [row for row in airflow("providers", "hooks") if row["connection_type"] == "tallyfy"]
     assert found["class"] == "airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook"
     assert found["conn_id_attribute_name"] == "tallyfy_conn_id"
     assert found["hook_name"] == "Tallyfy"
 
 
-def test_airflow_lists_the_notifiers():
+def test_airflow_lists_the_notifiers(airflow):
     found = {
         row.get("notification_class_name", row.get("class")) for row in airflow("providers", "notifications")
     }
@@ -51,7 +57,7 @@ def test_airflow_lists_the_notifiers():
 @pytest.mark.parametrize(
     "module", [name for kind in KINDS for entry in INFORMATION[kind] for name in entry["python-modules"]]
 )
-def test_every_module_that_it_names_can_be_imported(module):
+def test_every_listed_module_can_be_imported(module):
     import_module(module)
 
 

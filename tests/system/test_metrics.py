@@ -1,4 +1,4 @@
-"""What a real Airflow sends of a wait, from its triggerer and its workers, to a StatsD server."""
+"""The metrics of a wait that a real Airflow sends to a StatsD server, from its triggerer and its workers."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dev.statsd import StatsdServer
+
 if TYPE_CHECKING:
-    from conftest import Site
+    from tests.support.environment import Environment
 
 pytestmark = pytest.mark.system
 
-SOON = 60.0
 DEFAULT = {"conn_id": "tallyfy_default"}
 
 
-def test_a_deferred_wait_is_told_from_its_first_request_to_its_wake_up(site: Site) -> None:
-    site.statsd.forget()
-    wait = site.wait_in("next_task_deferred", done=2)
-    wait.until("deferred")
-    site.statsd.wait_for("airflow.tallyfy.requests", SOON, outcome="ok", **DEFAULT)
-    held = site.statsd.wait_for("airflow.tallyfy.active_waits", SOON, **DEFAULT)
-    assert held.value >= 1
+def test_deferred_wait_reports_its_polls_and_its_completion(environment: Environment) -> None:
+    with StatsdServer(environment.statsd_port) as statsd:
+        wait = environment.wait_in("next_task_deferred", done=2)
+        wait.until("deferred")
+        statsd.wait_for("airflow.tallyfy.requests", outcome="ok", **DEFAULT)
+        active_waits = statsd.wait_for("airflow.tallyfy.active_waits", **DEFAULT)
+        assert active_waits.value >= 1
 
-    assert wait.complete_next() is None
-    wait.until("success")
+        assert wait.complete_next() is None
+        wait.until("success")
 
-    assert site.statsd.wait_for("airflow.tallyfy.completions", SOON, outcome="met", **DEFAULT).value == 1
-    delay = site.statsd.wait_for("airflow.tallyfy.detection_latency", SOON, **DEFAULT)
-    assert delay.kind == "ms"
-    assert delay.value >= 0
-    assert site.statsd.received("airflow.tallyfy.polls")
-    triggers = site.statsd.wait_for("airflow.triggers.running", SOON)
-    assert dict(held.tags)["hostname"] == dict(triggers.tags)["hostname"]
+        assert statsd.wait_for("airflow.tallyfy.completions", outcome="met", **DEFAULT).value == 1
+        latency = statsd.wait_for("airflow.tallyfy.detection_latency", **DEFAULT)
+        assert latency.kind == "ms"
+        assert latency.value >= 0
+        assert statsd.received("airflow.tallyfy.polls")
+        triggers = statsd.wait_for("airflow.triggers.running")
+        assert dict(active_waits.tags)["hostname"] == dict(triggers.tags)["hostname"]

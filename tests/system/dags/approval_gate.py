@@ -1,4 +1,4 @@
-"""An approval with what comes after it, for every version of Airflow."""
+"""An approval and its downstream tasks, for every version of Airflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ for name, is_deferrable in (("poked", False), ("deferred", True)):
         def publish() -> None: ...
 
         @task(trigger_rule="all_done")
-        def tell() -> None: ...
+        def report() -> None: ...
 
         @task
         def clean_up() -> None: ...
@@ -26,6 +26,6 @@ for name, is_deferrable in (("poked", False), ("deferred", True)):
             poke_interval=1,
             deferrable=is_deferrable,
         )
-        told, cleaned_up = tell(), clean_up()
-        approval >> publish() >> told >> cleaned_up.as_teardown()
+        reported, cleaned_up = report(), clean_up()
+        approval >> publish() >> reported >> cleaned_up.as_teardown()
         approval >> cleaned_up

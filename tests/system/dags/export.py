@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
-from tempfile import gettempdir
 
 from airflow.sdk import DAG, Asset, Param
 
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.transfers.tallyfy_to_object_storage import TallyfyToObjectStorageOperator
 
-FOLDER = os.environ.get("TALLYFY_EXPORTS", gettempdir())
+PARAMS = {"folder": Param("", type="string")}
 
-with DAG(
-    "export_incrementally",
-    schedule=None,
-    max_active_runs=1,
-    params={"folder": Param("", type="string")},
-):
+with DAG("export_incrementally", schedule=None, max_active_runs=1, params=PARAMS):
     TallyfyToObjectStorageOperator(
         task_id="export",
         tallyfy_conn_id="tallyfy_exports",
@@ -29,10 +22,11 @@ with DAG(
         retry_delay=timedelta(seconds=1),
     )
 
-with DAG("export_without_outlet", schedule=None, max_active_runs=1):
+with DAG("export_without_outlet", schedule=None, max_active_runs=1, params=PARAMS):
     TallyfyToObjectStorageOperator(
         task_id="export",
-        path=f"file://{FOLDER}/tasks",
+        tallyfy_conn_id="tallyfy_exports",
+        path="file://{{ params.folder }}",
         records="tasks",
         file_format="csv",
         page_size=5,

@@ -1,4 +1,4 @@
-"""Waits for one task, for the end of a run, and for an approval; what comes after them."""
+"""Waits for a task, for the end of a run, and for an approval, with downstream tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that are launched, completed and told of by a DAG."""
+"""DAGs that launch processes, complete tasks and report failures."""
 
 from __future__ import annotations
 

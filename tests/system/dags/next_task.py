@@ -1,4 +1,4 @@
-"""One DAG for each way in which the sensor can wait. Each reads a run first, then waits for its next task."""
+"""One DAG for each mode of the sensor. Each reads a run, then waits for its next task."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ deferred_outage = waiting_dag("deferred_outage", tallyfy_conn_id="tallyfy_outage
 deferred_timeout = waiting_dag("deferred_timeout", deferrable=True, timeout=5)
 deferred_soft_fail = waiting_dag("deferred_soft_fail", deferrable=True, timeout=5, soft_fail=True)
 poke = waiting_dag("poke")
-reschedule = waiting_dag("reschedule", mode="reschedule", poke_interval=5)
 reschedule_first_look = waiting_dag(
     "reschedule_first_look", mode="reschedule", poke_interval=5, from_task=None
 )

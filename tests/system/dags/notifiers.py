@@ -45,7 +45,7 @@ def late(kind: str) -> dict[str, Any]:
 
 
 def deadlines() -> dict[str, Any]:
-    """Return the argument of a DAG with a deadline that is missed at once, for each way of calling back."""
+    """Return the argument of a DAG with a deadline that is missed at once, for each kind of callback."""
     from airflow.sdk.definitions import deadline
 
     kinds = [deadline.AsyncCallback]

@@ -1,4 +1,4 @@
-"""What is tried on PostgreSQL with Celery: workers that are killed, and values that not every database takes."""
+"""Tasks whose workers are killed, and values that PostgreSQL refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sensors that start and end in the triggerer, by each way in which they can name the task to move on from."""
+"""Sensors that start and end in the triggerer, for each form of their arguments."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ timeout = waiting_dag("timeout", timeout=5)
 no_task_object = waiting_dag(
     "no_task_object", from_task="{{ ti.xcom_pull('read_run', key='next_task', map_indexes=None) }}", retries=0
 )
-# Airflow's triggerer would not survive this one.
+# In the triggerer, this one would end Airflow's process.
 required_param = waiting_dag("required_param", run_id=Param(type="string"))
 
 with DAG("zero_worker_literal", schedule=None) as literal:

@@ -1,4 +1,4 @@
-"""What is to work in every Airflow: waits that end in a worker, and in the triggerer, and what follows on them."""
+"""Waits that end in a worker and in the triggerer, with downstream tasks, for every version of Airflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WAITING: dict[str, Any] = {"run_id": RUN_ID, "deferrable": True, "poke_interval"
 
 
 @task
-def gist(moved_on: dict[str, Any]) -> list[Any]:
+def summary(moved_on: dict[str, Any]) -> list[Any]:
     next_task = moved_on["next_task"]
     return [moved_on["from_task_id"], next_task["id"] if next_task else None]
 
@@ -31,7 +31,7 @@ with DAG("every_airflow", schedule=None, params={"run_id": ""}):
         **WAITING,
     )
     for wait in (in_worker, in_triggerer):
-        wait >> gist.override(task_id=f"gist_of_{wait.task_id}")(wait.output)
+        wait >> summary.override(task_id=f"summary_of_{wait.task_id}")(wait.output)
 
     complete = TallyfyRunSensor(task_id="wait_until_complete", **WAITING)
     read_again = TallyfyGetRunOperator(task_id="read_again", run_id=RUN_ID)

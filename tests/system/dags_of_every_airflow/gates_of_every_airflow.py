@@ -20,7 +20,7 @@ WAITING: dict[str, Any] = {
     "deferrable": True,
     "poke_interval": 2,
 }
-# What fails a task for another reason, such as a busy machine, is not to look like a closed gate.
+# A task that fails for another reason, such as a busy machine, must not be taken for a closed gate.
 AGAIN = {"retries": 2, "retry_delay": timedelta(seconds=1)}
 COMMENT = TallyfyCommentNotifier(
     task_id="{{ tallyfy.task_id }}",

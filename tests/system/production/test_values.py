@@ -1,4 +1,4 @@
-"""Values that JSON can hold and PostgreSQL refuses end no task, whether a worker or the triggerer returns them."""
+"""Values that are valid in JSON and refused by PostgreSQL fail no task, in a worker or in the triggerer."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Site
-
     from dev.airflow_api import DagRun
+    from tests.support.environment import Environment
 
 pytestmark = [pytest.mark.system, pytest.mark.production]
 
@@ -30,14 +29,14 @@ TASKS = [
 
 
 @pytest.fixture(scope="module")
-def dag_run(site: Site) -> DagRun:
-    run_id = site.sandbox.launch("Odd values")
-    site.sandbox.complete_next(run_id)
-    site.sandbox.complete_next(run_id)
-    dag_run = site.airflow.trigger(
-        "odd_values", {"run_id": run_id, "open": site.sandbox.launch("Odd values to complete")}
+def dag_run(environment: Environment) -> DagRun:
+    run_id = environment.sandbox.launch("Odd values")
+    environment.sandbox.complete_next(run_id)
+    environment.sandbox.complete_next(run_id)
+    dag_run = environment.airflow.trigger(
+        "odd_values", {"run_id": run_id, "open": environment.sandbox.launch("Odd values to complete")}
     )
-    dag_run.wait(timeout=120)
+    dag_run.wait()
     return dag_run
 
 
