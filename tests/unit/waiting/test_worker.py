@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from airflow_provider_tallyfy import exceptions
-from airflow_provider_tallyfy.protocol import tasks as tasks_module
+from airflow_provider_tallyfy.protocol.lookup import Index
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import (
     Denied,
@@ -179,8 +179,8 @@ def test_retry_after_is_heeded(poller, tallyfy, time_of_polls):
 
 def test_a_run_is_indexed_once_for_all_its_waits(monkeypatch):
     indexed = []
-    index = tasks_module._by_name
-    monkeypatch.setattr(tasks_module, "_by_name", lambda tasks: indexed.append(1) or index(tasks))
+    initialize = Index.__init__
+    monkeypatch.setattr(Index, "__init__", lambda *arguments: indexed.append(1) or initialize(*arguments))
     snapshot = RunSnapshot({"id": "r1", "status": "active", "tasks": [{"id": f"t{n}"} for n in range(200)]})
     for number in range(200):
         condition = TaskDoneCondition(f"t{number}")
