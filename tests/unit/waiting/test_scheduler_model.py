@@ -34,7 +34,7 @@ MAX_PAUSE = 45.0
 """Seconds for which a fault may delay polls after it is gone: back-off, or ``Retry-After``."""
 TRANSIENT = (DOWN, UNAVAILABLE, UNREADABLE, too_many())
 MAX_LAG = 5.0
-BUDGET = 6000
+BUDGET = 2000
 """Requests an hour: fewer than the scheduler sends without a ceiling."""
 KINDS = 5
 """Kinds of requests that take turns."""
@@ -273,7 +273,7 @@ class BudgetMachine(SchedulerMachine):
 
 TestSchedulerKeepsTheBudget = pytest.mark.usefixtures("untraced")(BudgetMachine.TestCase)
 TestSchedulerKeepsTheBudget.settings = settings(
-    max_examples=8, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=6, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestSchedulerLosesNothing = pytest.mark.usefixtures("untraced")(SchedulerMachine.TestCase)
 TestSchedulerLosesNothing.settings = settings(
