@@ -149,6 +149,10 @@ class RealAirflow:
         """Return the Celery worker that a task's process belongs to; ``None`` with another executor."""
         return next((part for part in self._backend.parts if self._parts[part].leads(pid)), None)
 
+    def leads(self, part: str, pid: int) -> bool:
+        """Return whether a process belongs to a part."""
+        return self._processes[part].leads(pid)
+
     def wait_until_healthy(self, timeout: float = TIMEOUT) -> None:
         """Wait until every part reports that it is healthy."""
 

@@ -10,8 +10,8 @@ from typing import Any
 from airflow_provider_tallyfy.events.kinds import Event
 from airflow_provider_tallyfy.protocol.completion import completer
 from airflow_provider_tallyfy.protocol.formatting import shortened
+from airflow_provider_tallyfy.protocol.forms import read_form, read_task_form
 from airflow_provider_tallyfy.protocol.forms.fields import read_form_fields
-from airflow_provider_tallyfy.protocol.forms.validation import read_form, read_task_form
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.tasks import decision, is_approval, read_tasks

@@ -16,8 +16,7 @@ from math import isfinite
 from typing import Any
 
 from airflow_provider_tallyfy.protocol.formatting import one_line
-from airflow_provider_tallyfy.protocol.forms.decoding import is_blank
-from airflow_provider_tallyfy.protocol.forms.field_types import decode
+from airflow_provider_tallyfy.protocol.forms.field_types import decode, is_blank
 from airflow_provider_tallyfy.protocol.forms.fields import FormField
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.responses import parse_datetime

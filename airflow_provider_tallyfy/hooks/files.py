@@ -16,7 +16,6 @@ import requests
 
 from airflow_provider_tallyfy.exceptions import TallyfyResponseError
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
-from airflow_provider_tallyfy.protocol.requests import build_request
 from airflow_provider_tallyfy.protocol.responses import read_item
 from airflow_provider_tallyfy.protocol.urls import identifier
 
@@ -54,17 +53,16 @@ def download(hook: TallyfyHook, file_id: str, create: Callable[[], AbstractConte
             for chunk in response.iter_content(_CHUNK):
                 size += len(chunk)
                 if size > MAX_FILE_SIZE or time.monotonic() > ends_at:
-                    what = (
-                        f"larger than {MAX_FILE_SIZE // 1024**2} MiB" if size > MAX_FILE_SIZE else "too slow"
-                    )
-                    raise TallyfyResponseError(f"File {file_id} is {what}; it is not downloaded.")
+                    limit = f"larger than {MAX_FILE_SIZE // 1024**2} MiB"
+                    reason = limit if size > MAX_FILE_SIZE else f"not complete after {MAX_DURATION:.0f} s"
+                    raise TallyfyResponseError(f"File {file_id} is {reason}; it is not downloaded.")
                 sink.write(chunk)
         expected = response.headers.get("Content-Length", "")
         if expected.isdigit() and "Content-Encoding" not in response.headers and int(expected) != size:
             raise requests.ConnectionError(f"received {size} of {expected} bytes")
 
     hook._send(
-        build_request("GET", f"file/{identifier(file_id, 'file_id')}/dl", hook._organization),
+        hook._build("GET", f"file/{identifier(file_id, 'file_id')}/dl"),
         lambda body: body,
         receive=receive,
     )
@@ -88,12 +86,11 @@ def download_to_path(hook: TallyfyHook, file_id: str, path: Path) -> Path:
 def upload(
     hook: TallyfyHook,
     path: Path,
-    *,
-    checklist_id: str | None = None,
-    run_id: str | None = None,
-    step_id: str | None = None,
-    field_id: str | None = None,
-    name: str | None = None,
+    checklist_id: str | None,
+    run_id: str | None,
+    step_id: str | None,
+    field_id: str | None,
+    name: str | None,
 ) -> dict[str, Any]:
     """Upload a file; see :meth:`TallyfyHook.upload_file`."""
     if (run_id is None) != (field_id is None) or (run_id is None and step_id is not None):
@@ -105,24 +102,20 @@ def upload(
     fields = {"source": "local"}
     if run_id is None or checklist_id is not None:
         fields["checklist_id"] = identifier(checklist_id, "checklist_id")
+    if step_id is not None:  # a one-off task has none
+        fields["step_id"] = identifier(step_id, "step_id")
     if run_id is None:
-        fields |= {
+        subject = {
             "subject_type": "Checklist",
             "subject_id": fields["checklist_id"],
             "uploaded_from": "ko_field",
         }
     else:
-        fields |= {
-            "subject_type": "Run",
-            "subject_id": identifier(run_id, "run_id"),
-            "uploaded_from": identifier(field_id, "field_id"),
-        }
-        if step_id is not None:  # a one-off task has none
-            fields["step_id"] = identifier(step_id, "step_id")
+        field = identifier(field_id, "field_id")
+        subject = {"subject_type": "Run", "subject_id": identifier(run_id, "run_id"), "uploaded_from": field}
+    form = {**fields, **subject}
     return hook._send(
-        build_request("POST", "assets", hook._organization),
-        read_item,
-        body=lambda: _multipart(fields, path, name, size),
+        hook._build("POST", "assets"), read_item, body=lambda: _multipart(form, path, name, size)
     )
 
 
