@@ -15,9 +15,6 @@ from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import Asset
 
-from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
-from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
-
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
@@ -103,13 +100,6 @@ def event_asset(
     :raises TallyfyConfigurationError: this Airflow is older than 3.0, and has no asset watchers.
     :raises ValueError: for arguments that no event can match.
     """
-    if not AIRFLOW_V_3_0_PLUS:
-        raise TallyfyConfigurationError(
-            "event_asset needs Airflow 3.0 or newer: this Airflow has no asset watchers. Use a schedule and a sensor "
-            "instead"
-        )
-    from airflow.sdk import AssetWatcher
-
     from airflow_provider_tallyfy.triggers.tallyfy import TallyfyEventTrigger
 
     trigger = TallyfyEventTrigger(
@@ -122,6 +112,8 @@ def event_asset(
         tallyfy_conn_id=tallyfy_conn_id,
         poke_interval=poke_interval,
     )
+    from airflow.sdk import AssetWatcher  # Airflow 3, or the trigger has raised an error
+
     if name is None:
         filters = {"checklist": checklist_id, "task": task, "decision": decision}
         parts = ["+".join(trigger.wanted.events)]

@@ -89,8 +89,8 @@ class TallyfyEventTrigger(BaseEventTrigger):
     ) -> None:
         if not AIRFLOW_V_3_0_PLUS:
             raise TallyfyConfigurationError(
-                "TallyfyEventTrigger needs Airflow 3.0 or newer: this Airflow has no asset watchers. Use a schedule "
-                "and a sensor instead"
+                "Events need Airflow 3.0 or newer: this Airflow has no asset watchers. Use a schedule and a sensor "
+                "instead"
             )
         super().__init__()  # type: ignore[no-untyped-call]
         self.wanted = EventFilter.checked(events, checklist_id, task, decision)
