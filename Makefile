@@ -28,7 +28,7 @@ demo: $(INSTALLED) ## A real Airflow waits for a (simulated) person; KEEP=1 lets
 	$(RUN) -m dev.demo $(if $(KEEP),--keep) $(if $(DEMO),--dag $(DEMO))
 
 # Percent of the lines and branches that run in the processes of the unit and integration tests.
-COVERAGE = 95
+COVERAGE = 97
 PYTEST = $(RUN) -m pytest $(if $(filter random,$(ORDER)),-p randomly)
 
 test: $(INSTALLED) ## Unit, integration and system tests, with coverage. ORDER=random to shuffle them
