@@ -228,7 +228,8 @@ class RealAirflow:
             "LOGGING__TRIGGER_LOG_SERVER_PORT": str(unused_port),
             "DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(self.home / "bundles"),
             "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
+            # Watchers of a DAG that was unpaused start when its file is processed again.
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
             "DAG_PROCESSOR__PARSING_PROCESSES": "2",
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
