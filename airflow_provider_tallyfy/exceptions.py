@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from airflow.providers.common.compat.sdk import AirflowException
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 
 class TallyfyError(AirflowException):
@@ -77,3 +80,14 @@ class TallyfyResponseError(TallyfyError):
 
 class TallyfyIndeterminateError(TallyfyError):
     """A write may or may not have been applied: check in Tallyfy before you send it again."""
+
+
+@contextmanager
+def fail_on_bad_input() -> Iterator[None]:
+    """Fail the task without retries if an argument cannot be sent; no retry corrects it."""
+    try:
+        yield
+    except TallyfyError:  # a connection that cannot be used is one too, and may be corrected meanwhile
+        raise
+    except ValueError as error:
+        raise AirflowFailException(str(error)) from None

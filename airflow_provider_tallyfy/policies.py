@@ -17,8 +17,8 @@ def dag_policy(dag: Any) -> None:
     """
     Check the gates of a DAG.
 
-    :raises AirflowClusterPolicyViolation: something downstream of an approval could run after a rejection, or a
-        branch is not downstream of its operator. Airflow shows the message as the DAG's import error.
+    :raises AirflowClusterPolicyViolation: something downstream of a gate could run after a rejection, or a branch
+        is not downstream of its operator. Airflow shows the message as the DAG's import error.
     """
     gates = [
         task for task in dag.tasks if hasattr(getattr(task, "operator_class", type(task)), "is_tallyfy_gate")
@@ -27,7 +27,7 @@ def dag_policy(dag: Any) -> None:
         return
     from airflow.exceptions import AirflowClusterPolicyViolation
 
-    from airflow_provider_tallyfy.operators.gate import find_problems
+    from airflow_provider_tallyfy.operators.gate_downstream import find_problems
 
     if problems := [problem for gate in gates for problem in find_problems(gate)]:
         raise AirflowClusterPolicyViolation(f"DAG {dag.dag_id!r} is refused. {' '.join(problems)}")

@@ -26,7 +26,7 @@ def render(airflow_render: Callable[..., Any], template: Template, context: Any,
     Render a template, without taking texts for Python if the DAG renders to native objects.
 
     Airflow would make a number of the title ``2024``, ``1.1`` of ``1.10``, ``1000`` of ``1_000``, and a boolean of
-    ``True``. Here only a list or a mapping, told by its brackets, is evaluated. A value that is the whole of a
+    ``True``. Here only a list or a mapping, recognized by its brackets, is evaluated. A value that is the whole of a
     template, such as ``{{ data_interval_start }}``, keeps its type.
 
     :param airflow_render: Airflow's own ``_render``, which provides the variables and handles errors.

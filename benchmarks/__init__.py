@@ -1,1 +1,1 @@
-"""``make bench``: what a wait costs here, and what it costs with the HTTP provider's trigger, side by side."""
+"""What waits, watchers of events, and exports cost."""

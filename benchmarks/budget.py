@@ -1,9 +1,8 @@
 """
-Computes what a request budget costs in latency: ``python -m benchmarks.budget``.
+Compute what a request budget costs in latency.
 
-It runs the scheduler of the waits itself against a Tallyfy of plain values, for some hours of simulated time, with and
-without the activity feed, and writes two tables in Markdown: for changes that come one by one, and for many changes
-within five minutes.
+The scheduler of the waits itself runs against a Tallyfy of plain values, in simulated time, with and without the
+activity feed: for changes that happen one by one, and for many changes within five minutes.
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ import argparse
 import logging
 import math
 import sys
-from pathlib import Path
+from functools import partial
 from statistics import median
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from airflow_provider_tallyfy.hooks.connection import DEFAULT_REQUESTS_PER_HOUR
+from airflow_provider_tallyfy.waiting.scheduler.budget import RequestBudget
+from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS, REREAD_SHARE
+from benchmarks.program import Part, main, table
 from tests.unit.waiting.simulation import FORBIDDEN, Simulation
 
 WAITS = (10, 100, 1000, 5000)
@@ -70,33 +70,58 @@ def burst(changes: int, requests_per_hour: int, poke_interval: float, feed: bool
     return sorted(latencies), busiest
 
 
-def main() -> None:
-    """Write the tables."""
+def measure_latency(options: argparse.Namespace, _: Any) -> list[list[Any]]:
+    """Compute the latency of changes that happen one by one."""
     logging.disable()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests-per-hour", type=int, default=DEFAULT_REQUESTS_PER_HOUR)
-    parser.add_argument("--poke-interval", type=float, default=60.0)
-    options = parser.parse_args()
-    print(
-        "| waits | activity feed | latency s, median · worst | requests an hour |\n| --- | --- | --- | --- |"
-    )
-    for waits in WAITS:
+    figures = []
+    for waits in WAITS[:2] if options.quick else WAITS:
         for feed in (True, False):
             seconds, requests = latencies(waits, options.requests_per_hour, options.poke_interval, feed)
-            told = f"{median(seconds):,.0f} · {max(seconds):,.0f}"
-            print(f"| {waits:,} | {'yes' if feed else 'no'} | {told} | {requests:,.0f} |", flush=True)
-    print(
-        "\n| waits, each with a change within five minutes | activity feed "
-        "| latency min, median · 90 % · worst | requests in the busiest hour |\n| --- | --- | --- | --- |"
-    )
-    for changes in BURSTS:
+            latency = f"{median(seconds):,.0f} · {max(seconds):,.0f}"
+            reread = waits * RequestBudget(options.requests_per_hour).pause / REREAD_SHARE
+            hidden = f"{max(MAX_STALENESS, reread) / 60:,.0f}"
+            figures.append([waits, "yes" if feed else "no", latency, hidden, round(requests)])
+    return figures
+
+
+def measure_bursts(options: argparse.Namespace, _: Any) -> list[list[Any]]:
+    """Compute the latency of many changes within five minutes."""
+    logging.disable()
+    figures = []
+    for changes in BURSTS[:1] if options.quick else BURSTS:
         for feed in (True, False):
-            minutes, busiest = burst(changes, options.requests_per_hour, options.poke_interval, feed)
-            told = " · ".join(
-                f"{minutes[math.ceil(len(minutes) * share) - 1] / 60:,.0f}" for share in (0.5, 0.9, 1.0)
-            )
-            print(f"| {changes:,} | {'yes' if feed else 'no'} | {told} | {busiest:,} |", flush=True)
+            seconds, busiest = burst(changes, options.requests_per_hour, options.poke_interval, feed)
+            shares = (seconds[math.ceil(len(seconds) * share) - 1] for share in (0.5, 0.9, 1.0))
+            latency = " · ".join(f"{each / 60:,.0f}" for each in shares)
+            figures.append([changes, "yes" if feed else "no", latency, busiest])
+    return figures
+
+
+_LATENCY = (
+    "waits",
+    "activity feed",
+    "latency s, median · worst",
+    "at most, of a change that neither feed nor lists show, min",
+    "requests an hour",
+)
+_BURSTS = (
+    "waits, each with a change within five minutes",
+    "activity feed",
+    "latency min, median · 90 % · worst",
+    "requests in the busiest hour",
+)
+PARTS = {
+    "budget": Part(measure_latency, partial(table, _LATENCY)),
+    "bursts": Part(measure_bursts, partial(table, _BURSTS)),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.budget", description=__doc__)
+    parser.add_argument("--requests-per-hour", type=int, default=DEFAULT_REQUESTS_PER_HOUR)
+    parser.add_argument("--poke-interval", type=float, default=60.0)
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main("benchmarks.budget", PARTS, _parser()))

@@ -1,4 +1,4 @@
-"""Thousands of waits in one real ``airflow triggerer``, through what is hard on it."""
+"""Thousands of waits in one real ``airflow triggerer``: begun, restarted and completed at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +18,40 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 from sqlalchemy import create_engine, text
 
-from benchmarks.case import PLAIN, running_server
-from benchmarks.contenders import CONTENDERS, OURS
+from airflow_provider_tallyfy.sandbox import tasks
+from benchmarks.implementations import IMPLEMENTATIONS, OURS
+from benchmarks.program import progress, table
+from benchmarks.waits import running_server
+from dev.backends import ProductionBackend, SqliteBackend
 from dev.processes import ChildProcess, end, exit_on_termination, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import argparse
+    from collections.abc import Callable, Iterator, Sequence
 
-    from benchmarks.organization import Organization, WaitedFor
+    from airflow_provider_tallyfy.sandbox.store import Store
+    from benchmarks.organization import Organization, RunToWaitFor
     from benchmarks.processes import Process
 
 JSON = dict[str, Any]
 ROOT = Path(__file__).parents[1]
-#: Seconds after which a triggerer hangs, and for how long each of its waits may keep it busy.
-LONGEST, LONGEST_PER_WAIT = 300.0, 0.3
+CASES = (("SQLite", 2_000), ("PostgreSQL", 2_000), ("PostgreSQL", 5_000))
+DAG_SIZES = (20, 300)
+MAX_SECONDS, MAX_SECONDS_PER_WAIT = 300.0, 0.3
+"""For each phase; a triggerer that takes longer is taken to hang."""
+_STACKS = {
+    "this provider": ("/airflow_provider_tallyfy/",),
+    "reading DAGs from the supervisor": ("/airflow/serialization/", " _aread_frame"),
+    "writing logs to the supervisor": ("/structlog/",),
+}
+"""What delays the event loop, by a module or function on its stack meanwhile; the first one that matches."""
+CAUSES = (*_STACKS, "anything else")
+PHASES = {
+    "begin": "all begin",
+    "window": "all wait",
+    "restart": "the triggerer is restarted",
+    "complete": "all tasks are completed at once",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,149 +59,226 @@ class CrowdCase:
     """
     What to measure.
 
-    :param in_triggerer: how many waits begin and end in the triggerer.
-    :param by_workers: how many workers hand over.
-    :param stop: seconds for which the supervisor is stopped at each hard moment, while the triggers go on.
-    :param seconds: length of the quiet window.
-    :param sensors: how many of them are in a DAG.
+    :param in_triggerer: how many waits begin and end in the triggerer
+    :param by_workers: how many waits workers begin
+    :param stop: seconds for which the supervisor is stopped in each phase, while the triggers run
+    :param seconds: length of the phase in which all wait
+    :param sensors: sensors in a DAG
+    :param database: ``SQLite`` or ``PostgreSQL``
     """
 
     in_triggerer: int
     by_workers: int
     stop: float = 5.0
-    seconds: float = 30.0
+    seconds: float = 20.0
     sensors: int = 20
+    database: str = "SQLite"
 
     @property
     def waits(self) -> int:
         return self.in_triggerer + self.by_workers
 
 
-def measure_crowd(case: CrowdCase, database: str | None = None) -> JSON:
-    """
-    Begin all waits, restart the triggerer, complete all tasks at once; return the figures, as plain JSON.
-
-    :param database: the URL of an empty database; without it, SQLite is used.
-    """
-    with TemporaryDirectory(prefix="tallyfy-crowd-") as folder, ExitStack() as stack:
-        server, organization = stack.enter_context(running_server(PLAIN, Path(folder)))
-        airflow = stack.enter_context(_Triggerer(Path(folder), organization, case, database))
+def measure_crowd(case: CrowdCase) -> JSON:
+    """Begin all waits, restart the triggerer, complete all tasks at once; return the figures."""
+    with _running(case) as (server, organization, airflow):
         runs = organization.launch(2 * case.waits)[::2]
-        figures: JSON = {"in_triggerer": case.in_triggerer, "by_workers": case.by_workers, "stop": case.stop}
-        with airflow.measured(organization) as figures["begin"]:
-            figures["begin"]["seconds"] = _begin(case, server, airflow, runs)
-        with airflow.measured(organization) as figures["window"]:
-            time.sleep(case.seconds)
-            figures["window"]["seconds"] = case.seconds
-        with airflow.measured(organization) as figures["restart"]:
-            figures["restart"]["seconds"] = _restart(case, server, airflow, runs)
-        with airflow.measured(organization) as figures["complete"]:
-            figures["complete"]["seconds"] = _complete(case, server, airflow, runs)
+        figures: JSON = {
+            "database": case.database,
+            "in_triggerer": case.in_triggerer,
+            "by_workers": case.by_workers,
+            "stop": case.stop,
+        }
+        acts: dict[str, Callable[[], object]] = {
+            "begin": lambda: _begin(case, server, airflow, runs),
+            "window": lambda: time.sleep(case.seconds),
+            "restart": lambda: _restart(case, server, airflow, runs),
+            "complete": lambda: _complete(case, server, airflow, runs),
+        }
+        for phase, act in acts.items():
+            with airflow.measured(organization) as figures[phase]:
+                act()
         figures["wrong"] = airflow.wrong_ends(runs)
     return figures
 
 
-def measure_dag_size(sensors: int) -> JSON:
-    """Begin as many waits in the triggerer as a DAG has sensors, and return what memory each of them takes."""
+def measure_crowds(options: argparse.Namespace, known: list[JSON] | None) -> list[JSON]:
+    """Measure the crowds that ``--crowds`` names; the figures of others stay."""
+    crowds = {(each["database"], each["in_triggerer"] + each["by_workers"]): each for each in known or ()}
+    for database, waits in (("SQLite", 100),) if options.quick else options.crowds:
+        progress(f"{waits:,} waits in a real triggerer on {database}")
+        case = CrowdCase(waits // 2, waits - waits // 2, database=database)
+        crowds[database, waits] = measure_crowd(case)
+    return [crowds[key] for key in sorted(crowds, key=lambda key: (key[1], key[0] != "SQLite"))]
+
+
+def parse_crowd(argument: str) -> tuple[str, int]:
+    """Return database and number of waits of an argument such as ``postgresql:5000``."""
+    name, _, waits = argument.partition(":")
+    return {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[name.lower()], int(waits)
+
+
+def show_crowds(crowds: Sequence[JSON]) -> list[str]:
+    """Return the table of the crowds."""
+    return table(
+        (
+            *("waits", "database", "phase", "seconds", "requests", "CPU s, triggers · supervisor"),
+            *("MiB, triggers · supervisor", "loop late ms", *CAUSES, "ended wrongly"),
+        ),
+        (
+            (
+                crowd["in_triggerer"] + crowd["by_workers"],
+                crowd["database"],
+                words,
+                f"{phase['seconds']:.0f}",
+                phase["requests"],
+                f"{phase['cpu_seconds']['runner']:.1f} · {phase['cpu_seconds']['supervisor']:.1f}",
+                f"{phase['memory_mib']['runner']:,} · {phase['memory_mib']['supervisor']:,}",
+                phase["late_ms"],
+                *(phase["late_ms_by"].get(cause) for cause in CAUSES),
+                crowd["wrong"] if name == "complete" else None,
+            )
+            for crowd in crowds
+            for name, words in PHASES.items()
+            for phase in (crowd[name],)
+        ),
+    )
+
+
+def measure_dag_sizes(options: argparse.Namespace, _: Any) -> list[JSON]:
+    """Measure the memory of a wait that begins in the triggerer, by the size of its DAG."""
+    return [_measure_dag_size(sensors) for sensors in ((5,) if options.quick else DAG_SIZES)]
+
+
+def _measure_dag_size(sensors: int) -> JSON:
+    progress(f"a DAG of {sensors} sensors")
     case = CrowdCase(in_triggerer=sensors, by_workers=0, stop=0.0, sensors=sensors)
-    with TemporaryDirectory(prefix="tallyfy-crowd-") as folder, ExitStack() as stack:
-        server, organization = stack.enter_context(running_server(PLAIN, Path(folder)))
-        airflow = stack.enter_context(_Triggerer(Path(folder), organization, case, None))
+    with _running(case) as (server, organization, airflow):
         runs = organization.launch(sensors)
         before = airflow.memory()
         _begin(case, server, airflow, runs)
         after = airflow.memory()
-    per_wait = {name: round((after[name] - before[name]) / sensors, 2) for name in after}
-    return {"sensors": sensors, "mib_per_wait": per_wait}
+    return {
+        "sensors": sensors,
+        "mib_per_wait": {name: round((after[name] - before[name]) / sensors, 2) for name in after},
+    }
 
 
-def _begin(case: CrowdCase, server: Process, airflow: _Triggerer, runs: Sequence[WaitedFor]) -> float:
-    server.ask("watch", [run.run_id for run in runs])
-    began_at = time.monotonic()
+def show_dag_sizes(sizes: Sequence[JSON]) -> list[str]:
+    """Return the table of the sizes."""
+    return table(
+        ("sensors in the DAG", "MiB for each wait, triggers · supervisor"),
+        (
+            (
+                each["sensors"],
+                f"{each['mib_per_wait']['runner']:.2f} · {each['mib_per_wait']['supervisor']:.2f}",
+            )
+            for each in sizes
+        ),
+    )
+
+
+@contextmanager
+def _running(case: CrowdCase) -> Iterator[tuple[Process, Organization, _Triggerer]]:
+    """Run a sandbox and a triggerer for the duration of the ``with`` block."""
+    with TemporaryDirectory(prefix="tallyfy-crowd-") as folder, ExitStack() as stack:
+        stack.enter_context(exit_on_termination())
+        server, organization = stack.enter_context(running_server(Path(folder)))
+        yield server, organization, stack.enter_context(_Triggerer(Path(folder), organization, case))
+
+
+def _begin(case: CrowdCase, server: Process, airflow: _Triggerer, runs: Sequence[RunToWaitFor]) -> None:
+    server.call("track", [run.run_id for run in runs])
     with airflow.deferring(runs[: case.in_triggerer], runs[case.in_triggerer :]):
         airflow.wait_until(lambda: airflow.assigned() > case.waits // 3, "a third of the waits to begin")
         airflow.stop_supervisor(case.stop)
     airflow.wait_until(lambda: airflow.running() > case.waits, "all triggers to run")
-    airflow.wait_until(lambda: not server.ask("unseen"), "all waits to be polled")
-    return time.monotonic() - began_at
+    airflow.wait_until(lambda: not server.call("unread"), "all waits to be polled")
 
 
-def _restart(case: CrowdCase, server: Process, airflow: _Triggerer, runs: Sequence[WaitedFor]) -> float:
+def _restart(case: CrowdCase, server: Process, airflow: _Triggerer, runs: Sequence[RunToWaitFor]) -> None:
     airflow.kill()
-    server.ask("watch", [run.run_id for run in runs])
+    server.call("track", [run.run_id for run in runs])
     airflow.start()
-    began_at = time.monotonic()
-    airflow.wait_until(lambda: server.ask("unseen") < case.waits, "the first wait to be polled")
+    airflow.wait_until(lambda: server.call("unread") < case.waits, "the first wait to be polled")
     airflow.stop_supervisor(case.stop)
     airflow.wait_until(lambda: airflow.running() > case.waits, "all triggers to run again")
-    airflow.wait_until(lambda: not server.ask("unseen"), "all waits to be polled again")
-    return time.monotonic() - began_at
+    airflow.wait_until(lambda: not server.call("unread"), "all waits to be polled again")
 
 
-def _complete(case: CrowdCase, server: Process, airflow: _Triggerer, runs: Sequence[WaitedFor]) -> float:
-    server.ask("complete", [run.task_id for run in runs])
-    began_at = time.monotonic()
+def _complete(case: CrowdCase, server: Process, airflow: _Triggerer, runs: Sequence[RunToWaitFor]) -> None:
+    server.call("change", complete_tasks, [run.task_id for run in runs])
     airflow.wait_until(lambda: airflow.ended() > 0, "the first wait to end")
     airflow.stop_supervisor(case.stop)
     airflow.wait_until(lambda: airflow.ended() == case.waits, "all waits to end")
-    return time.monotonic() - began_at
+
+
+def complete_tasks(store: Store, task_ids: Sequence[str]) -> None:
+    """Complete tasks in the sandbox, between two requests."""
+    for task_id in task_ids:
+        task = store.tasks[task_id]
+        tasks.complete(store, store.members[task.owners.users[0]], task)
 
 
 class _Triggerer:
-    """A real ``airflow triggerer`` with a database of its own, and nothing else of Airflow."""
+    """A real ``airflow triggerer`` with a database, and nothing else of Airflow."""
 
-    def __init__(
-        self, folder: Path, organization: Organization, case: CrowdCase, database: str | None
-    ) -> None:
+    def __init__(self, folder: Path, organization: Organization, case: CrowdCase) -> None:
+        self._case = case
         self._home = folder / "airflow"
         (self._home / "logs").mkdir(parents=True)
-        (self._home / "config").mkdir()
-        (self._home / "config" / "sqlite_patience.py").write_text("CONNECT_ARGS = {'timeout': 60}\n")
         self._probe = folder / "probe.jsonl"
         self._probe.touch()
-        url = database or f"sqlite:///{self._home}/airflow.db"
+        self._organization = organization
+        self._max_seconds = MAX_SECONDS + case.waits * MAX_SECONDS_PER_WAIT
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Triggerer:
+        with self._stack as stack:
+            backend = ProductionBackend() if self._case.database == "PostgreSQL" else SqliteBackend()
+            backend.start(self._home, stack, parallelism=1)
+            self._environment = self._variables(backend.settings)
+            sqlite = f"sqlite:///{self._home}/airflow.db"
+            self._engine = create_engine(backend.settings.get("DATABASE__SQL_ALCHEMY_CONN", sqlite))
+            stack.callback(self._engine.dispose)
+            for command in (("db", "migrate"), ("dags", "reserialize")):
+                self._run(["-m", "airflow", *command])
+            self._process = ChildProcess(
+                "airflow triggerer",
+                [str(Path(sys.executable).with_name("airflow")), "triggerer", "--skip-serve-logs"],
+                log=self._home / "logs" / "triggerer.log",
+                environment=self._environment,
+            )
+            stack.callback(lambda: end([self._process]))
+            self.start()
+            with self.deferring([], []):
+                self.wait_until(lambda: self.assigned() > 0, "the probe to begin")
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._stack.close()
+
+    def _variables(self, backend: Any) -> dict[str, str]:
         settings = {
-            "DATABASE__SQL_ALCHEMY_CONN": url,
+            **{name: value for name, value in backend.items() if name.startswith("DATABASE__")},
             "CORE__DAGS_FOLDER": str(ROOT / "benchmarks" / "crowd_dags"),
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-            "TRIGGERER__CAPACITY": str(2 * case.waits),
-            # The test may hold the machine; a triggerer that is taken for dead would be measured as two.
+            "TRIGGERER__CAPACITY": str(2 * self._case.waits),
+            # On a busy machine, a triggerer may send no heartbeat for long, and another one must not take its triggers.
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "600",
         }
-        if database is None:
-            settings["DATABASE__SQL_ALCHEMY_CONNECT_ARGS"] = "sqlite_patience.CONNECT_ARGS"
-        self._environment = {
+        return {
             **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
-            **CONTENDERS[OURS].environment(organization.url, organization.authority),
+            **IMPLEMENTATIONS[OURS].environment(self._organization.url, self._organization.authority),
             "AIRFLOW_HOME": str(self._home),
-            "CROWD_SENSORS": str(case.sensors),
+            "CROWD_SENSORS": str(self._case.sensors),
             "PYTHONPATH": str(ROOT),
             "NO_PROXY": "127.0.0.1,localhost",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             **{f"AIRFLOW__{name}": value for name, value in settings.items()},
         }
-        self._longest = LONGEST + case.waits * LONGEST_PER_WAIT
-        self._engine = create_engine(url)
-        self._process = ChildProcess(
-            "airflow triggerer",
-            [str(Path(sys.executable).with_name("airflow")), "triggerer", "--skip-serve-logs"],
-            log=self._home / "logs" / "triggerer.log",
-            environment=self._environment,
-        )
-
-    def __enter__(self) -> _Triggerer:
-        for command in (("db", "migrate"), ("dags", "reserialize")):
-            self._run(["-m", "airflow", *command])
-        with exit_on_termination():
-            self.start()
-        with self.deferring([], []):
-            self.wait_until(lambda: self.assigned() > 0, "the probe to begin")
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        end([self._process])
-        self._engine.dispose()
 
     def start(self) -> None:
         self._process.start()
@@ -188,19 +286,21 @@ class _Triggerer:
     def kill(self) -> None:
         self._process.kill()
         self._probe.with_suffix(".count").unlink()
-        # Another triggerer would take them over after a while.
+        # The new triggerer takes them now, instead of after the health check threshold.
         with self._engine.begin() as database:
             database.execute(text("UPDATE trigger SET triggerer_id = NULL"))
 
     @contextmanager
-    def deferring(self, in_triggerer: Sequence[WaitedFor], by_workers: Sequence[WaitedFor]) -> Iterator[None]:
-        """Put waits into the database while the ``with`` block runs."""
-        asked = {
+    def deferring(
+        self, in_triggerer: Sequence[RunToWaitFor], by_workers: Sequence[RunToWaitFor]
+    ) -> Iterator[None]:
+        """Put waits into the database while the ``with`` block runs; without waits, the probe."""
+        waits = {
             "in_triggerer": [[run.run_id, run.task_id] for run in in_triggerer],
             "by_workers": [[run.run_id, run.task_id] for run in by_workers],
             "probe": None if in_triggerer or by_workers else str(self._probe),
         }
-        (self._home / "waits.json").write_text(json.dumps(asked))
+        (self._home / "waits.json").write_text(json.dumps(waits))
         errors = self._home / "defer.log"
         with (
             (self._home / "waits.json").open() as source,
@@ -225,24 +325,24 @@ class _Triggerer:
             raise RuntimeError(f"{arguments} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
 
     def stop_supervisor(self, seconds: float) -> None:
-        """Stop the process that reads what the triggers write, and let it go on."""
+        """Stop the process that reads what the triggers write, and continue it."""
         if seconds:
             os.kill(self._process.pid, signal.SIGSTOP)
             time.sleep(seconds)
             os.kill(self._process.pid, signal.SIGCONT)
 
-    def wait_until(self, look: Any, what: str) -> None:
-        def checked() -> Any:
+    def wait_until(self, condition: Callable[[], object], goal: str) -> None:
+        def checked() -> object:
             self._process.check()
-            return look()
+            return condition()
 
-        wait_until(checked, self._longest, what)
+        wait_until(checked, self._max_seconds, goal)
 
     def assigned(self) -> int:
         return self._count("SELECT count(*) FROM trigger WHERE triggerer_id IS NOT NULL")
 
     def running(self) -> int:
-        """Return how many triggers the triggerer runs, the probe among them."""
+        """Return how many triggers the triggerer runs, including the probe."""
         count = self._probe.with_suffix(".count")
         return int(count.read_text() or 0) if count.exists() else 0
 
@@ -251,8 +351,8 @@ class _Triggerer:
             "SELECT count(*) FROM task_instance WHERE state IN ('success', 'scheduled', 'failed')"
         )
 
-    def wrong_ends(self, runs: Sequence[WaitedFor]) -> int:
-        """Return how many waits have not ended as they should."""
+    def wrong_ends(self, runs: Sequence[RunToWaitFor]) -> int:
+        """Return how many waits have not the right result, in the XCom or in the event for the worker."""
         right = set()
         with self._engine.connect() as database:
             for (value,) in database.execute(text("SELECT value FROM xcom WHERE key = 'return_value'")):
@@ -270,27 +370,33 @@ class _Triggerer:
 
     @contextmanager
     def measured(self, organization: Organization) -> Iterator[JSON]:
+        """Measure what happens in the ``with`` block."""
         figures: JSON = {}
         organization.forget_requests()
         self._probe.write_text("")
-        used_before = self._cpu()
+        used_before, began_at = self._cpu(), time.monotonic()
         try:
             yield figures
         except BaseException as error:
             error.add_note(f"The triggerer's log ends with:\n{self._process.tail()}")
             error.add_note(self._probe.read_text()[-3000:])
             raise
+        figures["seconds"] = round(time.monotonic() - began_at, 1)
         used = self._cpu()
         late = [json.loads(line) for line in self._probe.read_text().splitlines()]
+        parts = [_parts(each["late"], each["stacks"]) for each in late]
         figures |= {
-            "requests": sum(organization.requests().values()),
+            "requests": organization.requests(),
             "cpu_seconds": {
                 name: round(seconds - used_before.get((name, pid), 0), 2)
                 for (name, pid), seconds in used.items()
             },
             "memory_mib": self.memory(),
             "late_ms": round(1000 * max((each["late"] for each in late), default=0)),
-            "late_ms_ours": round(1000 * max((each["ours"] for each in late), default=0)),
+            "late_ms_by": {
+                cause: round(1000 * max((each.get(cause, 0) for each in parts), default=0))
+                for cause in CAUSES
+            },
         }
 
     def _processes(self) -> dict[str, Any]:
@@ -305,8 +411,19 @@ class _Triggerer:
         return {name: round(each.memory_info().rss / 2**20) for name, each in self._processes().items()}
 
 
+def _parts(late: float, stacks: Sequence[str]) -> dict[str, float]:
+    """Divide a delay by its causes, in proportion to the samples of the stack."""
+    counts = Counter(map(_cause, stacks))
+    return {cause: late * count / len(stacks) for cause, count in counts.items()}
+
+
+def _cause(stack: str) -> str:
+    found = (cause for cause, parts in _STACKS.items() if any(part in stack for part in parts))
+    return next(found, CAUSES[-1])
+
+
 def _event(kwargs: Any) -> JSON:
-    """Return the event in a task's ``next_kwargs``, however Airflow has encoded them."""
+    """Return the event in a task's ``next_kwargs``, in whichever encoding of Airflow's."""
     if isinstance(kwargs, dict):
         if "outcome" in kwargs:
             return kwargs

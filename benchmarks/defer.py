@@ -1,8 +1,8 @@
 """
 ``python -m benchmarks.defer``: put deferred tasks into Airflow's database, as scheduler and workers do.
 
-It reads from its standard input what to wait for, as JSON: lists of ``[run id, task id]`` for ``in_triggerer`` and
-``by_workers``, and the ``probe``, a file for the lateness of the event loop.
+Its standard input is JSON: lists of ``[run id, task id]`` for ``in_triggerer`` and ``by_workers``, and ``probe``, the
+file for the lateness of the event loop, or ``null``.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _TIMEOUT = 86_400.0
 
 
 def main() -> None:
-    asked = json.load(sys.stdin)
-    _defer("begun_in_triggerer", asked["in_triggerer"])
-    _defer("begun_by_workers", asked["by_workers"])
-    if asked.get("probe"):
+    given = json.load(sys.stdin)
+    _defer("begun_in_triggerer", given["in_triggerer"])
+    _defer("begun_by_workers", given["by_workers"])
+    if given.get("probe"):
         with create_session() as session:
             (task, *_) = _dag_run("begun_by_workers", [], session)
-            _hand_over(task, LoopProbeTrigger(asked["probe"]), session)
+            _hand_over(task, LoopProbeTrigger(given["probe"]), session)
 
 
 def _defer(dag_id: str, waits: list[list[str]]) -> None:
@@ -51,7 +51,7 @@ def _defer(dag_id: str, waits: list[list[str]]) -> None:
                     run_id=run_id,
                     from_task=task_id,
                     poke_interval=10,
-                    looked_at=time.time(),
+                    worker_polled_at=time.time(),
                     ends_at=time.time() + _TIMEOUT,
                 )
                 _hand_over(task, trigger, session)

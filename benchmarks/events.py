@@ -1,289 +1,288 @@
-"""
-``python -m benchmarks.events``: what watchers of one connection cost, and whether events are lost when they are killed.
-
-The watchers run in Airflow's own shared streams, in a process of their own. What a triggerer stores in Airflow's
-database, events and places, is in an SQLite file that outlives that process. No scheduler runs, so the latency ends
-when the event is stored.
-"""
+"""Measure what watchers cost, how soon they start DAGs, and whether they lose events when the triggerer is killed."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import os
-import sqlite3
+import shutil
 import sys
-import tempfile
 import time
-from contextlib import closing
+from collections import Counter
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks.document import replace_between
-from benchmarks.machine import machine
+from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
+from benchmarks.program import Part, main, progress, table
 from dev.processes import wait_until
+from dev.real_airflow import RealAirflow
 from dev.sandbox import SandboxClient, running_sandbox
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
+    from collections.abc import Iterable, Iterator, Sequence
 
-RESULTS = Path(__file__).parents[1] / "docs" / "events-performance.json"
-DOCUMENT = Path(__file__).parents[1] / "docs" / "events.md"
-BEGIN = "<!-- The figures from here on are written by make bench-events. -->\n"
-END = "<!-- The figures end here. -->\n"
-CASES: list[dict[str, Any]] = [
-    *({"watchers": watchers, "seconds": 60, "completions": 10} for watchers in (1, 10, 50, 100)),
-    {"watchers": 1, "seconds": 300, "completions": 500, "kills": True},
-]
-SMOKE: list[dict[str, Any]] = [{"watchers": 2, "seconds": 20, "completions": 3}]
+JSON = dict[str, Any]
+DAGS = Path(__file__).parent / "event_dags" / "watchers.py"
 POKE_INTERVAL = 10.0
-SYNC_INTERVAL = 1.0
-"""Seconds between two moments at which a triggerer stores what its triggers fired."""
-LONGEST = 400.0
-"""Seconds until all events are stored after the last completion; a sweep begins every 300."""
+"""Seconds; as in the DAG file."""
 KILL_INTERVAL = 20.0
-_TABLES = """
-CREATE TABLE places (watcher INTEGER, name TEXT, value TEXT, PRIMARY KEY (watcher, name));
-CREATE TABLE events (watcher INTEGER, event_id TEXT, run_id TEXT, stored_at REAL);
-"""
+MAX_LATENCY = 400.0
+"""Seconds after which an event counts as lost; a sweep of all lists begins every 300."""
+MAX_START = 180.0
+"""Seconds until all DAGs are there and their watchers have begun."""
 
 
-class _Store:
-    """The asset state store of one watcher."""
-
-    def __init__(self, database: sqlite3.Connection, watcher: int) -> None:
-        self._database = database
-        self._watcher = watcher
-
-    async def aget(self, key: str, default: Any = None) -> Any:
-        query = "SELECT value FROM places WHERE watcher = ? AND name = ?"
-        row = self._database.execute(query, (self._watcher, key)).fetchone()
-        return default if row is None else json.loads(row[0])
-
-    async def aset(self, key: str, value: Any) -> None:
-        with self._database:
-            row = (self._watcher, key, json.dumps(value))
-            self._database.execute("INSERT OR REPLACE INTO places VALUES (?, ?, ?)", row)
-
-
-class _Stores:
-    def __init__(self, store: _Store) -> None:
-        self._by_name = {"asset": store}
-        self._by_uri: dict[str, _Store] = {}
-
-
-def _watch(connection: Connection, folder: Path, sandbox: SandboxClient, watchers: int) -> None:
-    """Be the triggerer; the target of its process."""
-    os.environ["AIRFLOW_HOME"] = str(folder)
-    os.environ["AIRFLOW_CONN_TALLYFY_DEFAULT"] = sandbox.connection()
-    from airflow.triggers.shared_stream import SharedStreamManager
-
-    import airflow_provider_tallyfy.events.poller
-    import airflow_provider_tallyfy.hooks.tallyfy  # noqa: F401
-    from airflow_provider_tallyfy.triggers.tallyfy import TallyfyEventTrigger
-
-    connection.send("loaded")
-    connection.recv()
-    database = sqlite3.connect(folder / "airflow.db", timeout=60)
-
-    async def watch() -> None:
-        streams = SharedStreamManager()
-        fired: list[tuple[int, dict[str, Any], int | None]] = []
-
-        async def run(watcher: int) -> None:
-            # Airflow runs one trigger for all that are alike. They are polled together, at the shortest interval.
-            trigger = TallyfyEventTrigger(poke_interval=POKE_INTERVAL + watcher / 1000)
-            trigger.asset_state_store = _Stores(_Store(database, watcher))  # type: ignore[assignment]
-            key = trigger.shared_stream_key()
-            stream = streams.subscribe(trigger_id=watcher, trigger=trigger, key=key)
-            async for event in trigger.filter_shared_stream(stream):
-                seq = streams.bind_pending_event(trigger_id=watcher, key=key)
-                fired.append((watcher, event.payload, seq))
-
-        async def sync() -> None:
-            while True:
-                await asyncio.sleep(SYNC_INTERVAL)
-                stored = fired.copy()
-                fired.clear()
-                rows = [
-                    (watcher, payload["event_id"], payload["run"]["id"], time.time())
-                    for watcher, payload, _ in stored
-                ]
-                with database:
-                    database.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
-                streams.confirm_persisted([seq for *_, seq in stored if seq is not None])
-
-        await asyncio.gather(sync(), *map(run, range(watchers)))
-
-    asyncio.run(watch())
-
-
-class _Triggerer:
-    def __init__(self, folder: Path, sandbox: SandboxClient, watchers: int) -> None:
-        self._arguments = (folder, sandbox, watchers)
-        self.start()
-        self.before = self.process.memory_info().rss
-
-    def start(self) -> None:
-        ours, theirs = get_context("spawn").Pipe()
-        self._process = get_context("spawn").Process(
-            target=_watch, args=(theirs, *self._arguments), daemon=True
-        )
-        self._process.start()
-        theirs.close()
-        ours.recv()
-        self._connection = ours
-        self.process = psutil.Process(self._process.pid)
-
-    def go(self) -> None:
-        self._connection.send("go")
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.join()
-
-    def cpu(self) -> float:
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
-
-
-def measure(watchers: int, seconds: float, completions: int, *, kills: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Case:
     """
-    Measure some watchers while users complete processes.
+    What to measure.
 
-    :param watchers: how many there are.
-    :param seconds: for which users complete processes, at equal distances.
-    :param completions: how many.
-    :param kills: kill the triggerer every 20 s.
+    :param watchers: how many there are, each of a template; users complete processes of all templates in turn
+    :param completions: how many processes users complete
+    :param seconds: for how long, at equal intervals
+    :param kills: kill the triggerer every 20 s meanwhile
     """
-    with running_sandbox() as sandbox, tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with closing(sqlite3.connect(folder / "airflow.db", timeout=60)) as database:
-            database.executescript(_TABLES)
-            runs = [_almost_complete(sandbox, number) for number in range(completions)]
-            triggerer = _Triggerer(folder, sandbox, watchers)
-            try:
-                return {"watchers": watchers, "seconds": seconds, "completions": completions} | _figures(
-                    sandbox, triggerer, database, watchers, runs, seconds, kills=kills
-                )
-            finally:
-                triggerer.kill()
+
+    watchers: int
+    completions: int = 20
+    seconds: float = 60.0
+    kills: bool = False
 
 
-def _almost_complete(sandbox: SandboxClient, number: int) -> str:
-    """Launch a process and complete all of its tasks but the last."""
-    run_id = sandbox.launch(f"Process {number}")
-    for _ in range(2):
-        sandbox.complete_next(run_id)
-    return run_id
+CASES = (Case(1), Case(10), Case(10, 500, 300.0, kills=True), Case(100))
+QUICK = (Case(1, 3, 20.0), Case(2, 10, 50.0, kills=True))
 
 
-def _figures(
-    sandbox: SandboxClient,
-    triggerer: _Triggerer,
-    database: sqlite3.Connection,
-    watchers: int,
-    runs: list[str],
-    seconds: float,
-    *,
-    kills: bool,
-) -> dict[str, Any]:
-    def count(query: str) -> int:
-        return int(database.execute(f"SELECT count(*) FROM ({query})").fetchone()[0])  # noqa: S608
+class Environment:
+    """A real Airflow with DAGs that wait for events, and the sandbox that they watch."""
 
-    triggerer.go()
-    wait_until(lambda: count("SELECT * FROM places") == watchers, LONGEST, "the watchers to begin")
-    time.sleep(2 * POKE_INTERVAL)  # with their first sweep, which is not what they cost in the long run
-    sandbox.control("DELETE", "/stats")
-    began_at, cpu = time.monotonic(), triggerer.cpu()
-    kill_at, killed = began_at + KILL_INTERVAL if kills else float("inf"), 0
-    completed: dict[str, float] = {}
-    for number, run_id in enumerate(runs):
-        time.sleep(max(0.0, began_at + number * seconds / len(runs) - time.monotonic()))
-        sandbox.complete_next(run_id)
-        completed[run_id] = time.time()
-        if time.monotonic() >= kill_at:
-            triggerer.kill()
-            triggerer.start()
-            triggerer.go()
-            # From now on: on a busy machine it takes long to start.
-            kill_at, killed = time.monotonic() + KILL_INTERVAL, killed + 1
-    time.sleep(max(0.0, began_at + seconds - time.monotonic()))
-    lasted = time.monotonic() - began_at
-    requests = sum(row["count"] for row in sandbox.control("GET", "/stats")["routes"])
-    figures = {
-        "kills": killed,
-        "requests_per_hour": round(requests / lasted * 3600),
-        "cpu_seconds": None if kills else round(triggerer.cpu() - cpu, 2),
-        "mib": None if kills else round((triggerer.process.memory_info().rss - triggerer.before) / 2**20, 1),
-    }
-    distinct = "SELECT DISTINCT watcher, run_id FROM events"
-    expected = watchers * len(runs)
-    deadline = time.monotonic() + LONGEST
-    while count(distinct) < expected and time.monotonic() < deadline:
-        time.sleep(1)
-    first = database.execute("SELECT run_id, min(stored_at) FROM events GROUP BY watcher, run_id")
-    latencies = [stored_at - completed[run_id] for run_id, stored_at in first if run_id in completed]
-    ids = count("SELECT DISTINCT watcher, event_id FROM events")
-    return figures | {
-        "latency_median": round(median(latencies), 1),
-        "latency_worst": round(max(latencies), 1),
-        "lost": expected - count(distinct),
-        "again_same_id": count("SELECT * FROM events") - ids,
-        "again_other_id": ids - count(distinct),
-    }
+    def __init__(self, airflow: RealAirflow, sandbox: SandboxClient, templates: Path) -> None:
+        self._airflow = airflow
+        self._sandbox = sandbox
+        self._file = templates
+        self._templates = [RELEASE_CHECKLIST_ID]
 
+    def measure(self, case: Case) -> JSON:
+        """Measure a case and return its figures."""
+        self._watch(case.watchers)
+        runs = [self._almost_complete(number) for number in range(case.completions)]
+        time.sleep(2 * POKE_INTERVAL)  # for the feed to be read beyond the launches
+        self._sandbox.control("DELETE", "/stats")
+        used = self._cpu()
+        began_at = time.monotonic()
+        completed, last_killed_at, kills = self._complete(runs, case)
+        seconds = time.monotonic() - began_at
+        requests = self._requests()
+        cpu = self._cpu() - used
+        with suppress(TimeoutError):
+            wait_until(lambda: runs == self._started(runs), MAX_LATENCY, "a DAG run for each process", 2.0)
+        return {
+            **asdict(case),
+            "kills": kills,
+            "requests_per_poll": round(requests["feed"] / (seconds / POKE_INTERVAL), 2),
+            "requests_per_hour": {name: round(count / seconds * 3600) for name, count in requests.items()},
+            "cpu_seconds_per_minute": None if kills else round(cpu / seconds * 60, 1),
+            "mib": None
+            if kills
+            else round(sum(each.memory_info().rss for each in self._triggerer()) / 2**20),
+            **self._outcome(completed, last_killed_at),
+        }
 
-def markdown(results: dict[str, Any]) -> str:
-    """Return the figures as a table."""
-    lines = [
-        "| watchers | completions | kills | requests an hour | CPU s | memory, MiB | latency, s: median · worst | lost "
-        "| again, same id | again, other id |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for case in results["cases"]:
-        cpu, mib = ("" if case[name] is None else case[name] for name in ("cpu_seconds", "mib"))
-        lines.append(
-            f"| {case['watchers']} | {case['completions']} in {case['seconds']:g} s | {case['kills']} "
-            f"| {case['requests_per_hour']:,} | {cpu} | {mib} | {case['latency_median']} · {case['latency_worst']} "
-            f"| {case['lost']} | {case['again_same_id']} | {case['again_other_id']} |"
+    def _watch(self, watchers: int) -> None:
+        """Have that many watchers, and wait until they have begun."""
+        while len(self._templates) < watchers:
+            body = {"title": f"Release {len(self._templates)}"}
+            path = f"/checklists/{RELEASE_CHECKLIST_ID}/clone"
+            self._templates.append(self._sandbox.request("POST", path, json=body)["id"])
+        self._file.write_text(json.dumps(self._templates[:watchers]))
+        shutil.copy(DAGS, self._file.parent)  # a new time of change has the DAG processor parse it
+        query = "SELECT count(*) FROM asset_state_store"
+        self._wait(lambda: self._airflow.rows(query)[0][0] >= watchers, "the watchers to begin")
+
+    def _wait(self, condition: Any, goal: str) -> None:
+        def checked() -> Any:
+            self._airflow.check()
+            return condition()
+
+        wait_until(checked, MAX_START, goal)
+
+    def _almost_complete(self, number: int) -> str:
+        """Launch a process and complete all of its tasks but the last; return its id."""
+        template = self._templates[number % len(self._templates)]
+        body = {"checklist_id": template, "name": f"Process {number}"}
+        run_id = str(self._sandbox.request("POST", "/runs", json=body)["id"])
+        for _ in range(2):
+            self._sandbox.complete_next(run_id)
+        return run_id
+
+    def _complete(self, runs: Sequence[str], case: Case) -> tuple[dict[str, float], float, int]:
+        """Complete the processes; return when each was completed, when the triggerer was killed last, and how often."""
+        began_at = time.monotonic()
+        kill_at = began_at + KILL_INTERVAL if case.kills else float("inf")
+        completed: dict[str, float] = {}
+        last_killed_at, kills = 0.0, 0
+        for number, run_id in enumerate(runs):
+            time.sleep(max(0.0, began_at + number * case.seconds / len(runs) - time.monotonic()))
+            self._sandbox.complete_next(run_id)
+            completed[run_id] = time.time()
+            if time.monotonic() >= kill_at:
+                self._airflow.kill("triggerer")
+                last_killed_at = time.time()
+                self._airflow.start("triggerer")
+                kill_at, kills = kill_at + KILL_INTERVAL, kills + 1
+        time.sleep(max(0.0, began_at + case.seconds - time.monotonic()))
+        return completed, last_killed_at, kills
+
+    def _requests(self) -> dict[str, int]:
+        """Return the number of requests to the feed, to lists of runs, and for single runs."""
+        counts = Counter(dict.fromkeys(("feed", "lists", "runs"), 0))
+        for route in self._sandbox.control("GET", "/stats")["routes"]:
+            end = route["path"].rpartition("/")[2]
+            counts[{"activity-feeds": "feed", "runs": "lists"}.get(end, "runs")] += route["count"]
+        return dict(counts)
+
+    def _triggerer(self) -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            with suppress(StopIteration):
+                if self._airflow.part_of(process.pid) == "triggerer":
+                    yield process
+
+    def _cpu(self) -> float:
+        return float(sum(sum(each.cpu_times()[:2]) for each in self._triggerer()))
+
+    def _events(self) -> Iterator[tuple[str, str, float, float | None]]:
+        """Give process id and event id of each event, when it was stored, and when it started its DAG first."""
+        rows = self._airflow.rows(
+            "SELECT asset_event.extra, asset_event.timestamp, min(dag_run.created_at) FROM asset_event"
+            " LEFT JOIN dagrun_asset_event ON dagrun_asset_event.event_id = asset_event.id"
+            " LEFT JOIN dag_run ON dag_run.id = dagrun_asset_event.dag_run_id"
+            " GROUP BY asset_event.id, asset_event.extra, asset_event.timestamp"
         )
-    made = results["machine"]
-    lines += [
-        "",
-        f"Measured on {results['began_at'][:10]}: {made['processor']}, {made['cores']} cores, Python {made['python']}.",
-    ]
-    return "\n".join(lines)
+        for extra, stored_at, started_at in rows:
+            payload = json.loads(extra)["payload"]
+            yield (
+                payload["run"]["id"],
+                payload["event_id"],
+                _timestamp(stored_at),
+                started_at and _timestamp(started_at),
+            )
+
+    def _started(self, runs: Sequence[str]) -> list[str]:
+        """Return the processes that have started a DAG."""
+        self._airflow.check()
+        started = {run_id for run_id, _, _, started_at in self._events() if started_at}
+        return [run_id for run_id in runs if run_id in started]
+
+    def _outcome(self, completed: dict[str, float], last_killed_at: float) -> JSON:
+        events = [event for event in self._events() if event[0] in completed]
+        starts: dict[str, float] = {}
+        for run_id, _, _, started_at in events:
+            if started_at:
+                starts[run_id] = min(started_at, starts.get(run_id, started_at))
+        latencies = [started_at - completed[run_id] for run_id, started_at in starts.items()]
+        stored, ids = {event[0] for event in events}, {event[1] for event in events}
+        return {
+            "latency_seconds": {
+                "median": round(median(latencies), 1) if latencies else None,
+                "worst": round(max(latencies), 1) if latencies else None,
+            },
+            "stored_before_last_kill": sum(stored_at < last_killed_at for _, _, stored_at, _ in events),
+            "lost": len(completed) - len(stored),
+            "without_dag_run": len(stored) - len(starts),
+            "again_same_id": len(events) - len(ids),
+            "again_other_id": len(ids) - len(stored),
+        }
 
 
-def write(results: dict[str, Any]) -> None:
-    """Put the figures into the documentation, in place of those that stand there."""
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    replace_between(DOCUMENT, BEGIN, END, f"{markdown(results)}\n")
+@contextmanager
+def running_environment() -> Iterator[Environment]:
+    """Run Airflow and the sandbox for the duration of the ``with`` block."""
+    with running_sandbox() as sandbox, TemporaryDirectory(prefix="tallyfy-events-") as folder:
+        templates = Path(folder, "templates.json")
+        templates.write_text("[]")
+        shutil.copy(DAGS, folder)
+        environment = {
+            "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
+            # Another triggerer takes the watchers of one that was killed as soon as that has missed three heartbeats.
+            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
+        }
+        with RealAirflow(Path(folder), environment=environment) as airflow:
+            yield Environment(airflow, sandbox, templates)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.events", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke run, which writes nothing")
-    options = parser.parse_args()
-    results: dict[str, Any] = {
-        "began_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "cases": [],
-    }
-    for case in SMOKE if options.quick else CASES:
-        results["cases"].append(measure(**case))
-        print(json.dumps(results["cases"][-1]), flush=True)
-    if not options.quick:
-        write(results)
-    return 0
+def _timestamp(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
+
+def measure_events(options: argparse.Namespace, _: Any) -> list[JSON]:
+    """Measure all cases in one Airflow, whose watchers become more."""
+    figures = []
+    with running_environment() as environment:
+        for case in QUICK if options.quick else CASES:
+            progress(f"{case.watchers} watchers{', and the triggerer is killed' if case.kills else ''}")
+            figures.append(environment.measure(case))
+    return figures
+
+
+def show_events(cases: Iterable[JSON]) -> Iterator[str]:
+    """Return two tables: what watchers cost, and what a killed triggerer loses."""
+    cases = list(cases)
+    yield from table(
+        (
+            *("watchers", "latency s, median · worst", "feed requests for each poll"),
+            *("requests an hour: feed · runs · lists", "CPU s a minute", "MiB"),
+        ),
+        (
+            (
+                case["watchers"],
+                f"{case['latency_seconds']['median']} · {case['latency_seconds']['worst']}",
+                case["requests_per_poll"],
+                " · ".join(f"{case['requests_per_hour'][name]:,}" for name in ("feed", "runs", "lists")),
+                case["cpu_seconds_per_minute"],
+                case["mib"],
+            )
+            for case in cases
+            if not case["kills"]
+        ),
+    )
+    yield from table(
+        (
+            *(
+                "watchers",
+                "completions",
+                "kills of the triggerer",
+                "events stored before the last kill",
+                "lost",
+            ),
+            *("again, same id", "again, other id", "without DAG run", "latency s, median · worst"),
+        ),
+        (
+            (
+                case["watchers"],
+                f"{case['completions']} in {case['seconds']:g} s",
+                case["kills"],
+                case["stored_before_last_kill"] if case["kills"] else None,
+                *(case[name] for name in ("lost", "again_same_id", "again_other_id", "without_dag_run")),
+                f"{case['latency_seconds']['median']} · {case['latency_seconds']['worst']}",
+            )
+            for case in cases
+        ),
+    )
+
+
+PARTS = {"events": Part(measure_events, show_events)}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        main(
+            "benchmarks.events",
+            PARTS,
+            argparse.ArgumentParser(prog="python -m benchmarks.events", description=__doc__),
+        )
+    )

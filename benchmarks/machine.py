@@ -1,4 +1,4 @@
-"""What the figures were made on, and with."""
+"""The machine and the packages that the figures were measured with."""
 
 from __future__ import annotations
 

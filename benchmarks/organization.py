@@ -1,4 +1,4 @@
-"""The organization that is waited for, and its people; none of their requests is counted."""
+"""The sandbox's organization and its users, none of whose requests are counted."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from airflow_provider_tallyfy.sandbox.access import TOKEN
-from airflow_provider_tallyfy.sandbox.controls import PAGE_CLIENT
+from airflow_provider_tallyfy.sandbox.dependencies import PAGE_CLIENT
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: So long ago the runs were launched. The first task is due a day after the launch: they are active, not delayed.
 AGE = 3600.0
+"""Seconds since the runs were launched. The first task is due a day after the launch: they are active, not delayed."""
 
 
 @dataclass(frozen=True, slots=True)
-class WaitedFor:
-    """A run and the task that has to be done now."""
+class RunToWaitFor:
+    """A run and its next task."""
 
     run_id: str
     task_id: str
@@ -30,37 +30,35 @@ class WaitedFor:
 @dataclass(frozen=True, slots=True)
 class Organization:
     """
-    A sandbox as people see it.
+    What users do in a sandbox.
 
-    :param url: the sandbox's address.
-    :param authority: who vouches for its certificate, where it has one.
+    :param url: the sandbox's address
+    :param authority: the CA bundle that its certificate is checked with, if it has one
     """
 
     url: str
-    authority: Path | None
+    authority: Path | None = None
 
-    def launch(self, count: int) -> list[WaitedFor]:
-        """Launch so many runs and let some time pass."""
+    def launch(self, count: int) -> list[RunToWaitFor]:
+        """Launch runs and move the clock by :data:`AGE`."""
         ids = self._request("POST", "/_sandbox/runs", json={"count": count, "name": "Release"})["data"]
         self._request("POST", "/_sandbox/clock", json={"advance": AGE})
         tasks = self._next_tasks()
-        return [WaitedFor(run_id, tasks[run_id]) for run_id in ids]
+        return [RunToWaitFor(run_id, tasks[run_id]) for run_id in ids]
 
-    def complete(self, run: WaitedFor) -> tuple[float, float]:
-        """Complete the task; return when that was asked, and when it was answered."""
+    def complete(self, run: RunToWaitFor) -> tuple[float, float]:
+        """Complete the task; return when the request was sent, and when its response arrived."""
         path = f"/api/organizations/{ORGANIZATION}/runs/{run.run_id}/completed-tasks"
-        asked_at = time.monotonic()
+        sent_at = time.monotonic()
         self._request("POST", path, json={"task_id": run.task_id})
-        return asked_at, time.monotonic()
+        return sent_at, time.monotonic()
 
     def forget_requests(self) -> None:
         self._request("DELETE", "/_sandbox/stats")
 
-    def requests(self) -> dict[str, int]:
-        """Return how many requests were counted, by method and shape of the path."""
-        routes = self._request("GET", "/_sandbox/stats")["routes"]
-        prefix = "/api/organizations/{organization}"
-        return {f"{row['method']} {row['path'].removeprefix(prefix)}": row["count"] for row in routes}
+    def requests(self) -> int:
+        """Return how many requests were counted."""
+        return int(self._request("GET", "/_sandbox/stats")["total"])
 
     def _next_tasks(self) -> dict[str, str]:
         """Return the id of the next task of each active run."""
@@ -69,14 +67,14 @@ class Organization:
         page = pages = 1
         while page <= pages:
             parameters = {"status": "active", "with": "next_task", "per_page": 100, "page": page}
-            answer = self._request("GET", path, params=parameters)
-            tasks |= {run["id"]: run["next_task"]["data"][0]["id"] for run in answer["data"]}
-            pages = answer["meta"]["pagination"]["total_pages"]
+            body = self._request("GET", path, params=parameters)
+            tasks |= {run["id"]: run["next_task"]["data"][0]["id"] for run in body["data"]}
+            pages = body["meta"]["pagination"]["total_pages"]
             page += 1
         return tasks
 
     def _request(self, method: str, path: str, **arguments: Any) -> Any:
-        # A session for each request: changes are made at the same time, in threads.
+        # A session for each request, since users complete tasks at the same time, in threads.
         with requests.Session() as session:
             session.trust_env = False
             session.verify = True if self.authority is None else str(self.authority)

@@ -1,67 +1,53 @@
-"""The figures as a picture, for the documentation."""
+"""Plots of the figures, for the documentation."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from benchmarks.case import PLAIN, TLS
-from benchmarks.contenders import HTTP, OURS
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_COLOURS = {OURS: "#0b6e4f", HTTP: "#c8553d"}
-_LINES = {TLS: "-", PLAIN: "--"}
-_PANELS: tuple[tuple[str, Callable[[Mapping[str, Any]], float | None]], ...] = (
-    ("Requests in {window:.0f} s", lambda case: case["requests"]),
-    ("CPU in {window:.0f} s (s)", lambda case: case["cpu_seconds"]),
-    ("Event loop late, 99th percentile (ms)", lambda case: case["lateness_ms"]["p99"]),
-    ("From completion to wake-up, worst (s)", lambda case: case["wake_up_seconds"]["worst"]),
-)
+    Line = Sequence[tuple[float, float]]
+
+_STYLES = (("-", "#0b6e4f"), ("--", "#c8553d"), ("-", "#3d6cc8"), ("--", "#8a6d00"))
 
 
-def draw(cases: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw four panels over the number of waits, of all cases that did not fail."""
+def draw(path: Path, subject: str, panels: Mapping[str, Mapping[str, Line]]) -> None:
+    """
+    Draw panels beside each other.
+
+    :param subject: what is counted on the horizontal axis
+    :param panels: the lines of each panel by their labels, by the panel's title. The vertical axis is logarithmic,
+        unless the title ends with ``(s)``.
+    """
     # Slow to import, and in the development tools only.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    done = [case for case in cases if not case.get("failure")]
-    if not done:
-        return
-    figure = Figure(figsize=(10, 6.6), layout="constrained")
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(10, 0.7 + 3 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    window = done[0]["window"]
-    for axes, (title, value) in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
-        for contender, colour in _COLOURS.items():
-            for transport, line in _LINES.items():
-                points = [
-                    (case["waits"], figure_)
-                    for case in done
-                    if (case["contender"], case["transport"]) == (contender, transport)
-                    and (figure_ := value(case)) is not None
-                ]
-                if points:
-                    waits, figures = zip(*sorted(points), strict=True)
-                    label = f"{contender}, {transport}"
-                    axes.plot(waits, figures, line, color=colour, marker="o", markersize=4, label=label)
-        axes.set_title(title.format(window=window), fontsize=11, loc="left")
+    for axes, (title, lines) in zip(figure.subplots(rows, 2).flat, panels.items(), strict=False):
+        for style, (label, line) in zip(_STYLES, lines.items(), strict=False):
+            axes.plot(
+                *zip(*line, strict=True), style[0], color=style[1], marker="o", markersize=4, label=label
+            )
+        axes.set_title(title, fontsize=11, loc="left")
         axes.set_xscale("log")
-        if title is not _PANELS[-1][0]:
+        if title.endswith("(s)"):
+            axes.set_ylim(bottom=0)
+        else:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
-        else:
-            axes.set_ylim(bottom=0)
-        axes.set_xlabel("waits")
-        axes.grid(visible=True, alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        ticks = sorted({case["waits"] for case in done})
+        ticks = sorted({x for line in lines.values() for x, _ in line})
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.set_xticks([], minor=True)
+        axes.set_xlabel(subject)
+        axes.grid(visible=True, alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""Processes of a case: each begins as a fresh interpreter, and does what it is asked by messages."""
+"""Child processes that are fresh interpreters, and are called by messages."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-_LONGEST = 600.0
+_MAX_CALL = 1800.0
 _GRACE = 10.0
 
 
 class Process:
     """
-    A function in a process of its own, which ends with the ``with`` block, or with this process.
+    A function that runs in a child process, until the end of the ``with`` block or of this process.
 
-    :param name: what to call it in messages.
-    :param target: the function; it is given its end of the connection, then ``argument``.
-    :param argument: anything that can be pickled.
-    :param output: the file that its output goes to.
+    :param name: its name in messages
+    :param target: the function; its arguments are its end of the connection, and ``argument``
+    :param argument: anything that can be pickled
+    :param output: the file for its output
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Process:
     ) -> None:
         self._name = name
         self._output = output
-        # Not forked: what this process has loaded must not count as the other's memory.
+        # Not forked, or what this process has loaded would count as the child's memory.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._theirs = theirs
@@ -58,15 +58,15 @@ class Process:
             raise RuntimeError(f"{self._name} is not running.")
         return self._process.pid
 
-    def ask(self, *message: Any) -> Any:
-        """Send a message and return the answer to it."""
+    def call(self, *message: Any) -> Any:
+        """Send a message and return the reply."""
         try:
             self._connection.send(message)
-            if not self._connection.poll(_LONGEST):
-                raise TimeoutError(f"{self._name} did not answer {message[0]!r} within {_LONGEST:g} s.")
+            if not self._connection.poll(_MAX_CALL):
+                raise TimeoutError(f"{self._name} did not reply to {message[0]!r} within {_MAX_CALL:g} s.")
             return self._connection.recv()
         except (EOFError, OSError) as error:
-            error.add_note(f"{self._name} has said at its end:\n{self._output.read_text()[-4000:]}")
+            error.add_note(f"{self._name} ended its output with:\n{self._output.read_text()[-4000:]}")
             raise
 
 
@@ -80,7 +80,7 @@ def _run(
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for name in list(os.environ):
-        # The way to the server must be the same on every machine: none of its proxies or authorities.
+        # Requests to the server use no proxy and no authority of this machine.
         if name.lower().endswith("_proxy") or name in _AUTHORITIES:
             del os.environ[name]
     target(connection, argument)

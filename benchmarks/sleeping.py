@@ -1,4 +1,4 @@
-"""A trigger that does nothing: what every wait costs in Airflow, whatever it waits for."""
+"""A trigger that does nothing, and so costs what every trigger costs."""
 
 from __future__ import annotations
 

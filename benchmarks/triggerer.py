@@ -1,4 +1,4 @@
-"""The process that is measured: it runs triggers as Airflow's triggerer does, and says what that takes."""
+"""The process that is measured: it runs triggers as Airflow's triggerer does, and reads what that takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks.contenders import CONTENDERS, Contender
+from benchmarks.implementations import IMPLEMENTATIONS, Implementation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow.triggers.base import BaseTrigger
 
-    from benchmarks.organization import WaitedFor
+    from benchmarks.organization import RunToWaitFor
 
 _PROBE_INTERVAL = 0.02
 
@@ -35,14 +35,14 @@ class TriggererSettings:
     """
     What to run.
 
-    :param contender: name of the trigger.
-    :param url: the sandbox's address.
-    :param authority: who vouches for its certificate, where it has one.
-    :param interval: seconds between two looks.
-    :param folder: a place for Airflow's home and the log.
+    :param implementation: name of the trigger
+    :param url: the sandbox's address
+    :param authority: the CA bundle that its certificate is checked with, if it has one
+    :param interval: seconds between two polls
+    :param folder: has Airflow's home and the log
     """
 
-    contender: str
+    implementation: str
     url: str
     authority: Path | None
     interval: float
@@ -54,24 +54,25 @@ class Fired:
     """
     The end of a wait.
 
-    :param at: when, by the clock that all processes of a machine share.
-    :param tells_a_change: whether the event says that another task is next.
-    :param error: what the trigger raised, if it did.
+    :param at: when, by the monotonic clock, which all processes of a machine share
+    :param is_change: whether the event says that another task is next
+    :param error: what the trigger raised, if anything
     """
 
     run_id: str
     at: float
-    tells_a_change: bool
+    is_change: bool
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """
-    What was used until now, or since the reading before.
+    What the process has used.
 
-    :param cpu: seconds, user and system, since the process began.
-    :param lateness: by how many seconds each sleep of the probe took longer than it should, since the last reading.
+    :param at: when it was read
+    :param cpu: seconds, user and system, since the process began
+    :param lateness: by how many seconds each callback of the probe was late since the last reading
     """
 
     at: float
@@ -80,23 +81,23 @@ class Reading:
 
 
 def run(connection: Connection, settings: TriggererSettings) -> None:
-    """Do what the other end of the connection asks, until it is closed; the target of the triggerer's process."""
-    contender = CONTENDERS[settings.contender]
+    """Carry out what the other end of the connection sends, until it is closed; the target of the process."""
+    implementation = IMPLEMENTATIONS[settings.implementation]
     os.environ.update(
         {
             "AIRFLOW_HOME": str(settings.folder / "airflow"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            **contender.environment(settings.url, settings.authority),
+            **implementation.environment(settings.url, settings.authority),
         }
     )
-    contender.prepare()
+    implementation.prepare()
     _log_to(settings.folder / "triggerer.log")
-    asyncio.run(_Triggerer(contender, settings.interval).serve(connection))
+    asyncio.run(_Triggerer(implementation, settings.interval).serve(connection))
 
 
 class _Triggerer:
-    def __init__(self, contender: Contender, interval: float) -> None:
-        self._contender = contender
+    def __init__(self, implementation: Implementation, interval: float) -> None:
+        self._implementation = implementation
         self._interval = interval
         self._tasks: list[asyncio.Task[None]] = []
         self._fired: list[Fired] = []
@@ -116,8 +117,8 @@ class _Triggerer:
         asyncio.get_running_loop().add_reader(connection.fileno(), receive)
         while (request := await requests.get()) is not None:
             match request:
-                case ("begin", runs, spread):
-                    await self._begin(runs, spread)
+                case ("begin", runs):
+                    await self._begin(runs)
                     connection.send(None)
                 case ("read",):
                     connection.send(self._read())
@@ -127,14 +128,14 @@ class _Triggerer:
                     connection.send(self._memory())
         for task in self._tasks:
             task.cancel()
-        # Threads may still wait for a server that is gone; nothing that they do counts any more.
+        # Threads may still wait for a server that is gone.
         os._exit(0)
 
-    async def _begin(self, runs: Sequence[WaitedFor], spread: float) -> None:
+    async def _begin(self, runs: Sequence[RunToWaitFor]) -> None:
         for number, run in enumerate(runs, start=len(self._tasks) + 1):
-            # As the triggerer: others get their turn, then the trigger gets a task, and so a context, of its own.
-            await asyncio.sleep(spread / len(runs))
-            trigger = self._contender.trigger(run, self._interval)
+            # As the triggerer: other tasks run in between, and each trigger has a task and a context.
+            await asyncio.sleep(0)
+            trigger = self._implementation.trigger(run, self._interval)
             await asyncio.sleep(0)
             self._tasks.append(asyncio.create_task(self._run_trigger(number, run.run_id, trigger)))
 
@@ -143,17 +144,17 @@ class _Triggerer:
         _bind(trigger_id=number, ti_id=run_id, dag_id="dag", task_id="wait", run_id="run", try_number=1)
         try:
             async for event in trigger.run():
-                tells_a_change = self._contender.tells_a_change(event.payload)
-                self._fired.append(Fired(run_id, time.monotonic(), tells_a_change))
-        except Exception as error:  # noqa: BLE001 (whatever it is, it ended the wait)
-            self._fired.append(Fired(run_id, time.monotonic(), tells_a_change=False, error=repr(error)))
+                is_change = self._implementation.is_change(event.payload)
+                self._fired.append(Fired(run_id, time.monotonic(), is_change))
+        except Exception as error:  # noqa: BLE001 (any error ends the wait)
+            self._fired.append(Fired(run_id, time.monotonic(), is_change=False, error=repr(error)))
 
     def _probe(self, due: float | None = None) -> None:
-        """Be called again and again, and note by how much each call came too late."""
+        """Schedule itself every 20 ms, and note by how much each call is late."""
         now = time.monotonic()
         if due is not None:
             self._lateness.append(now - due)
-        # Not a task that sleeps: that costs several times as much, which would count as the waits'.
+        # A task that sleeps would cost several times as much, which would count as the waits'.
         asyncio.get_running_loop().call_later(_PROBE_INTERVAL, self._probe, now + _PROBE_INTERVAL)
 
     def _read(self) -> Reading:
@@ -162,15 +163,15 @@ class _Triggerer:
         return Reading(time.monotonic(), used.ru_utime + used.ru_stime, lateness)
 
     def _memory(self) -> int:
-        """Return the bytes that this process has in memory, once it gave back what it does not use."""
+        """Return the resident memory in bytes, after unused memory was returned to the system."""
         gc.collect()
-        _give_back()
+        _trim()
         rss: int = psutil.Process().memory_info().rss
-        self._lateness = array("d")  # that took time, which is not the waits' fault
+        self._lateness = array("d")  # the collection took time
         return rss
 
 
-def _give_back() -> None:
+def _trim() -> None:
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except AttributeError:  # not glibc
@@ -178,7 +179,7 @@ def _give_back() -> None:
 
 
 def _log_to(path: Path) -> None:
-    """Log to a file in the way that the triggerer logs to its supervisor, which then writes it to files."""
+    """Log to a file, as JSON, as the triggerer logs to its supervisor."""
     try:
         from airflow.sdk.log import configure_logging
     except ImportError:  # Airflow 2
@@ -199,12 +200,12 @@ def _optional(module: str, name: str) -> Callable[..., Any] | None:
 
 
 async def _ensure_portal() -> None:
-    """Let what is synchronous wait for what is not, as Airflow 3's triggerer lets each trigger."""
+    """Open a greenback portal, as Airflow 3's triggerer does for each trigger."""
     if (ensure_portal := _optional("greenback", "ensure_portal")) is not None:
         await ensure_portal()
 
 
 def _bind(**values: Any) -> None:
-    """Say in each line of the log which trigger it is from."""
+    """Bind the variables of the log to the task, as the triggerer does."""
     if (bind := _optional("structlog.contextvars", "bind_contextvars")) is not None:
         bind(**values)

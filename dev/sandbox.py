@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from airflow_provider_tallyfy.sandbox.access import TOKEN
-from airflow_provider_tallyfy.sandbox.controls import PAGE_CLIENT
+from airflow_provider_tallyfy.sandbox.dependencies import PAGE_CLIENT
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
 from dev.processes import TIMEOUT, ChildProcess, end, exit_on_termination, wait_until

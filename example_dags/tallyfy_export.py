@@ -1,9 +1,9 @@
 """
-What people filled in, in a database every night.
+Load what users filled in into a database, every night.
 
-`export` writes the processes of one template that changed since the night before, with the answers of their forms as
-columns. `load` puts them into SQLite, where each process keeps its last state, and `report` asks a question that joins
-answers. It runs as it is against the sandbox.
+`export` writes the processes of one template that changed since the previous night, with the answers of their forms as
+columns. `load` puts them into SQLite, with the last state of each process, and `report` queries the answers. It runs
+unchanged against the sandbox.
 """
 
 from __future__ import annotations
@@ -35,15 +35,17 @@ SINCE = (
 
 @dag(schedule=None, catchup=False, max_active_runs=1, tags=["tallyfy", "example"], doc_md=__doc__)
 def tallyfy_export() -> None:
+    # [START howto_transfer_to_object_storage]
     export = TallyfyToObjectStorageOperator(
         task_id="export",
         path=f"file://{FOLDER}/files",
         checklist_id=RELEASE_APPROVAL,
         since=SINCE,
         retries=3,
-        # Whoever depends on it runs after each load; since 3.3 its state holds where the load ended.
+        # DAGs that are scheduled on it run after each load. On Airflow 3.3, its state holds where the load ended.
         outlets=[Asset("tallyfy_releases")],
     )
+    # [END howto_transfer_to_object_storage]
 
     @task
     def load(exported: dict[str, Any]) -> int:
@@ -55,7 +57,7 @@ def tallyfy_export() -> None:
                 with ObjectStoragePath(path).open("rb") as file:
                     for line in file.read().splitlines():
                         record = json.loads(line)
-                        # A process that was archived has no answers of tasks any more; keep those that are known.
+                        # An archived process has no answers of tasks any more; keep those of an earlier load.
                         if record["has_task_answers"]:
                             row = (record["id"], record["last_updated"], line.decode())
                             database.execute("insert or replace into releases values (?, ?, ?)", row)

@@ -54,7 +54,7 @@ def tallyfy_generated_text() -> None:
         task="approve_release",
         approvers=["Release managers"],
         deferrable=True,
-        poke_interval=timedelta(seconds=5),  # a minute does where people take days
+        poke_interval=timedelta(seconds=5),  # a minute is enough if people take days
         timeout=timedelta(days=7),
     )
 

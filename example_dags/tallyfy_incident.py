@@ -2,9 +2,9 @@
 A pipeline that asks a person for help when it fails.
 
 When `load` fails, a notifier starts an incident process in Tallyfy, with what is known in its kick-off form. This
-example fails on purpose at the first try and works at the second, so that no failed DAG run is left behind;
-`on_retry_callback` is what takes the notifier then. In life, give it to `on_failure_callback`, of a task or of the DAG.
-It runs as it is against the sandbox.
+example fails on purpose at the first try and succeeds at the second, so that it leaves no failed DAG run. That is why
+`on_retry_callback` gets the notifier; in production, give it to `on_failure_callback` of a task or of the DAG. It runs
+as it is against the sandbox.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ PIPELINE_INCIDENT = "5eed0001000000000000000000000003"
 
 @dag(schedule=None, catchup=False, tags=["tallyfy", "example"], doc_md=__doc__)
 def tallyfy_incident() -> None:
+    # [START howto_notifier_launch_run]
     open_incident = TallyfyLaunchRunNotifier(
         checklist_id=PIPELINE_INCIDENT,
         name="{{ ti.task_id }} of {{ ti.dag_id }} failed",
@@ -37,6 +38,8 @@ def tallyfy_incident() -> None:
         if ti.try_number == 1:
             raise AirflowException("The warehouse refused the connection.")
         return "42 rows were loaded."
+
+    # [END howto_notifier_launch_run]
 
     load()
 

@@ -1,9 +1,9 @@
 """
 A process in Tallyfy for each row of a CSV file, and a wait for all of them.
 
-`read_customers` gives the rows, `launch` starts an onboarding for each, each once; `wait` waits for every one to be
-complete. The kick-off form is filled in by the labels that people see, with plain Python values. It runs as it is
-against the sandbox.
+`read_customers` returns the rows, and `launch` starts an onboarding for each, once. `contract` waits until a person has
+reviewed each contract, and `wait` until each onboarding is complete. The kick-off form is filled in by the labels that
+people see, with plain Python values. It runs as it is against the sandbox.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 from airflow.providers.common.compat.sdk import dag, task
 
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
-from airflow_provider_tallyfy.sensors.tallyfy import TallyfyRunSensor
+from airflow_provider_tallyfy.sensors.tallyfy import TallyfyRunSensor, TallyfyTaskSensor
 
 CUSTOMER_ONBOARDING = "5eed0001000000000000000000000002"
-# In life, a file that another system left somewhere.
+# In production, a file from another system.
 CUSTOMERS = """\
 name,email,plan,region,modules,start
 Globex,grace@globex.example,Business,Europe,Reports;Automations,2026-01-05
@@ -52,18 +52,35 @@ def tallyfy_onboarding() -> None:
         task_id="launch", checklist_id=CUSTOMER_ONBOARDING
     ).expand_kwargs(read_customers())
 
+    # [START howto_sensor_task]
+    contract = TallyfyTaskSensor.partial(
+        task_id="contract",
+        task="Review contract",
+        deferrable=True,
+        poke_interval=timedelta(seconds=5),
+        timeout=timedelta(days=30),
+    ).expand_kwargs(launch.output.map(lambda run: {"run_id": run["id"]}))
+    # [END howto_sensor_task]
+
+    # [START howto_sensor_run]
     wait = TallyfyRunSensor.partial(
         task_id="wait",
         target_statuses=("complete",),
         deferrable=True,
-        poke_interval=timedelta(seconds=5),  # a minute does where people take days
+        poke_interval=timedelta(seconds=5),  # a minute is enough if people take days
         timeout=timedelta(days=60),
     ).expand_kwargs(launch.output.map(lambda run: {"run_id": run["id"]}))
+    # [END howto_sensor_run]
+
+    @task
+    def count_signed(reviews: list[dict[str, Any]]) -> int:
+        return sum(review["is_approved"] for review in reviews)
 
     @task
     def report(runs: list[dict[str, Any]]) -> list[str]:
         return [f"{run['name']} is {run['status']}" for run in runs]
 
+    count_signed(contract.output)
     report(wait.output)
 
 

@@ -1,5 +1,5 @@
 """
-Read a Tallyfy process and use what people have done so far.
+Read a Tallyfy process and use what people have done so far; and list the names of all active processes.
 
 It runs as it is against the sandbox; for a process of your own, pass its id as the parameter `run_id`.
 """
@@ -11,7 +11,7 @@ from typing import Any
 # On Airflow 3 alone, this can be `from airflow.sdk import ...`; written so, it runs on 2.11 too.
 from airflow.providers.common.compat.sdk import Param, dag, task
 
-from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyApiOperator, TallyfyGetRunOperator
 
 SEEDED_RUN = "5eed5eed5eed5eed5eed5eed5eed5eed"
 
@@ -24,9 +24,21 @@ SEEDED_RUN = "5eed5eed5eed5eed5eed5eed5eed5eed"
     params={"run_id": Param(SEEDED_RUN, type="string", description="Id of the process in Tallyfy.")},
 )
 def tallyfy_read_run() -> None:
+    # [START howto_operator_get_run]
     read_run = TallyfyGetRunOperator(
         task_id="read_run", run_id="{{ params.run_id }}", with_="next_task,tasks"
     )
+    # [END howto_operator_get_run]
+
+    # [START howto_operator_api]
+    TallyfyApiOperator(
+        task_id="active_runs",
+        endpoint="runs",
+        query={"status": "active"},
+        paginate=True,
+        response_filter=lambda runs: [run["name"] for run in runs],
+    )
+    # [END howto_operator_api]
 
     @task
     def summarize(run: dict[str, Any]) -> str:

@@ -1,9 +1,9 @@
 """
 Wait until people have moved a Tallyfy process on to its next task.
 
-`read_run` reads the process; `wait_for_next_task` waits until the task that was next then no longer is. It waits in the
-triggerer, so it holds no worker, be it for a minute or a month. It runs as it is against the sandbox; for a process of
-your own, pass its id as the parameter `run_id`.
+`read_run` reads the process; `wait_for_next_task` waits until its next task changes. It waits in the triggerer, so it
+holds no worker, for a minute or a month. It runs as it is against the sandbox; for a process of your own, pass its id
+as the parameter `run_id`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ SEEDED_RUN = "5eed5eed5eed5eed5eed5eed5eed5eed"
     params={"run_id": Param(SEEDED_RUN, type="string", description="Id of the process in Tallyfy.")},
 )
 def tallyfy_wait_for_next_task() -> None:
+    # [START howto_sensor_next_task]
     read_run = TallyfyGetRunOperator(task_id="read_run", run_id="{{ params.run_id }}")
 
     wait_for_next_task = TallyfyNextTaskSensor(
@@ -35,9 +36,10 @@ def tallyfy_wait_for_next_task() -> None:
         run_id="{{ params.run_id }}",
         from_task=read_run.output["next_task"],
         deferrable=True,
-        poke_interval=timedelta(seconds=5),  # a minute does where people take days
+        poke_interval=timedelta(seconds=5),  # a minute is enough if people take days
         timeout=timedelta(days=30),
     )
+    # [END howto_sensor_next_task]
 
     @task
     def report(moved_on: dict[str, Any]) -> str:

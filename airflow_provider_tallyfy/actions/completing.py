@@ -13,15 +13,13 @@ Tallyfy that accepts a second completion then gets one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.actions import attempts
-from airflow_provider_tallyfy.actions.attempts import AttemptStore
-from airflow_provider_tallyfy.actions.completer import who_completed
 from airflow_provider_tallyfy.actions.uploading import upload_local_files
 from airflow_provider_tallyfy.exceptions import (
     TallyfyError,
@@ -31,13 +29,16 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyValidationError,
 )
 from airflow_provider_tallyfy.protocol import forms, tasks
+from airflow_provider_tallyfy.protocol.completion import Person, completer, read_person
 from airflow_provider_tallyfy.protocol.formatting import described, one_line, quoted
 from airflow_provider_tallyfy.protocol.forms.fields import read_task_fields, stored_values
-from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
 from airflow_provider_tallyfy.protocol.validation import FormValuesError, InvalidValueError
 
 if TYPE_CHECKING:
+    from airflow_provider_tallyfy.actions.attempts import AttemptStore
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+    from airflow_provider_tallyfy.waiting.worker import Log
 
 _UPDATE_PAUSES = (2.0, 5.0)
 """Seconds before form values are sent again that got no clear answer; that changes nothing if they are there."""
@@ -74,6 +75,25 @@ class Completion:
     override_user: int | str | None = None
 
 
+def who_completed(task: Mapping[str, Any], hook: TallyfyHook, log: Log) -> Person | None:
+    """
+    Return who completed a task, with name and e-mail address if Tallyfy has them; ``None`` if it does not say.
+
+    :param hook: reads the member if the task has only an id.
+    :param log: gets a warning if the name cannot be read; the completion stands, whoever did it.
+    """
+    person = completer(task)
+    if (
+        person is None or person.is_known or not is_id(task.get("completer_id"))
+    ):  # a guest's id is no member's
+        return person
+    try:
+        return read_person({"id": person.id, **hook.request("GET", f"users/{person.id}")["data"]})
+    except Exception as error:  # noqa: BLE001 (whatever Tallyfy or a secrets backend raises, only the name is missing)
+        log.warning("The name of user %s cannot be read (%s)", person.id, type(error).__name__)
+        return person
+
+
 class Completer:
     """
     Completes one task.
@@ -81,16 +101,14 @@ class Completer:
     :param hook: sends the requests.
     :param completion: what is wanted.
     :param store: what is known of earlier attempts.
-    :param warn: takes a log line, as a logger's ``warning`` does.
+    :param log: the task's.
     """
 
-    def __init__(
-        self, hook: TallyfyHook, completion: Completion, store: AttemptStore, warn: Callable[..., object]
-    ) -> None:
+    def __init__(self, hook: TallyfyHook, completion: Completion, store: AttemptStore, log: Log) -> None:
         self._hook = hook
         self._wanted = completion
         self._store = store
-        self._warn = warn
+        self._log = log
 
     def complete_once(self) -> dict[str, Any]:
         """
@@ -104,7 +122,7 @@ class Completer:
         :raises TallyfyIndeterminateError: it may or may not be completed. The next attempt finds out before it sends.
         """
         if (prior := self._store.prior()) is None:
-            self._store.begin()  # before any request, so that the next try knows that a failure of one sent nothing
+            self._store.begin()  # before any request: if one fails, the next try finds that nothing was sent
         task = self._find()
         if prior is not None and not tasks.is_completed(task):
             task = self._poll_until_certain(task, prior.uncertain_for)
@@ -122,7 +140,7 @@ class Completer:
 
     def _find(self) -> dict[str, Any]:
         """Return the task that has the name; reads of a run that was just launched may lag."""
-        wanted, name = self._wanted, tasks.task_name(self._wanted.task)
+        wanted, name = self._wanted, self._wanted.task
         for pause in (*attempts.READ_LAG_PAUSES, None):
             try:
                 return self._read(tasks.get_task(self._hook.get_tasks(wanted.run_id), name))
@@ -158,7 +176,7 @@ class Completer:
             except TallyfyIndeterminateError as error:
                 if pause is None:
                     raise
-                self._warn("%s Sending the form values again in %.0f s.", error, pause)
+                self._log.warning("%s Sending the form values again in %.0f s.", error, pause)
                 time.sleep(pause)
             except TallyfyValidationError:
                 # A completed task cannot be changed: a user may have been faster.
@@ -198,7 +216,7 @@ class Completer:
         except _CompletedMeanwhileError as error:
             return self._as_wanted(error.task)
         except TallyfyIndeterminateError as error:
-            self._warn("%s Reading the task until it is certain whether it is completed.", error)
+            self._log.warning("%s Reading the task until it is certain whether it is completed.", error)
             shown = self._poll_until_certain(task, attempts.INDETERMINATE_WINDOW)
             if not tasks.is_completed(shown):
                 raise
@@ -221,7 +239,7 @@ class Completer:
         try:
             read = self._read_until_completed(task)
         except TallyfyError as error:
-            self._warn("The task was completed, but could not be read after it: %s", error)
+            self._log.warning("The task was completed, but could not be read after it: %s", error)
             return shown
         return read if tasks.is_completed(read) else shown
 
@@ -239,7 +257,7 @@ class Completer:
             if tasks.is_completed(task := self._read(task)):
                 break
             if left:
-                self._warn("The task is still open. Tallyfy may need up to %.0f s more.", left)
+                self._log.warning("The task is still open. Tallyfy may need up to %.0f s more.", left)
         return task
 
     def _encoded(self, task: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
@@ -289,12 +307,12 @@ class Completer:
         if problems := self._undecided(task):
             raise FormValuesError(problems)
         done = _verb(tasks.decision(task)) if tasks.is_approval(task) else "completed"
-        person = who_completed(task, self._hook, self._warn)
+        person = who_completed(task, self._hook, self._log)
         who_and_when = f"{person.in_full if person else 'an unknown user'} at {task.get('completed_at')}"
         what = one_line(f"Task {quoted(str(task.get('title')))} was {done} by {who_and_when}")
         if tasks.is_approval(task) and tasks.decision(task) is not self._wanted.is_approved:
             raise ConflictingDecisionError(f"{what}, so it cannot be {_verb(self._wanted.is_approved)}.")
-        self._warn("%s already, so nothing is sent.", what)
+        self._log.info("%s already, so nothing is sent", what)
         return task
 
 

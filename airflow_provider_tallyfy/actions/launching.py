@@ -1,10 +1,14 @@
 """
 Launch a run once, however often it is attempted.
 
-Each run carries a mark (:class:`~airflow_provider_tallyfy.protocol.launch_mark.LaunchMark`). Nothing is sent while an
-earlier request may have been, or may yet be, carried out: after an earlier attempt, and after a request that got no
-clear answer, the runs of the template are searched for the mark until the outcome is certain
-(:mod:`airflow_provider_tallyfy.actions.attempts`).
+Why a launch was not sent, or not sent again, is decided by :meth:`Launcher.launch_once`, and is a line in the task's
+log that begins with "Not launching another process" or "Not sending the launch again":
+
+1. An earlier try kept the id of the run that it launched in Airflow's task state store (3.3 and newer).
+2. An earlier try may have sent a launch. The runs of the template are searched for the mark of this task instance
+   (:mod:`~airflow_provider_tallyfy.protocol.launch_mark`), until it is certain that there is none
+   (:mod:`~airflow_provider_tallyfy.actions.attempts`).
+3. The launch got no clear answer. It is searched for in the same way, and sent once more only if there is none.
 
 Two things cannot be known: that a server carries out a request later than that, and that a user removed the mark from
 the run's notes.
@@ -15,13 +19,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from airflow_provider_tallyfy.actions import attempts
-from airflow_provider_tallyfy.actions.attempts import AttemptStore, PriorAttempts
-from airflow_provider_tallyfy.actions.uploading import UploadStore, upload_local_files
+from airflow_provider_tallyfy.actions.uploading import upload_local_files
 from airflow_provider_tallyfy.exceptions import (
     TallyfyError,
     TallyfyIndeterminateError,
@@ -29,60 +33,65 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyResponseError,
 )
 from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, find_marked, newest_runs
-from airflow_provider_tallyfy.protocol.launch_request import cut_to_fit, encode_launch, needs_directory
+from airflow_provider_tallyfy.protocol.launch_request import encode_launch, needs_directory
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.urls import is_identifier
+from airflow_provider_tallyfy.version_compat import incarnation, started_at
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_tallyfy.actions.attempts import AttemptStore
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+    from airflow_provider_tallyfy.waiting.worker import Log
 
 MAX_SENDS = 2
 """How often one attempt sends at most."""
 _SHORT_PAUSES = (0.0, 2.0, 4.0)
 _PAUSES_UNTIL_GONE = (2.0, 4.0, 8.0, 16.0, 30.0)
 
-FIELDS = (
-    "checklist_id",
-    "name",
-    "kickoff",
-    "summary",
-    "owner_id",
-    "tasks",
-    "tags",
-    "users",
-    "groups",
-    "roles",
-    "folders",
-    "parent_id",
-)
-"""The parameters of a launch, by the names that operator and notifier give them; they template all of them."""
 
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """
-    A launch.
-
-    :param checklist_id: the template.
-    :param mark: by which the run is found again.
-    :param values: the other :data:`FIELDS`, rendered.
-    :param cuts_texts: cut texts that are too long, instead of refusing them.
-    """
+@dataclass(kw_only=True, repr=False, eq=False)
+class LaunchArguments:
+    """The arguments of a launch, which the operator and the notifier have in common; they template all of them."""
 
     checklist_id: str
-    mark: LaunchMark
-    values: Mapping[str, Any]
-    cuts_texts: bool = False
+    name: str | None = None
+    kickoff: Mapping[str, Any] | None = None
+    summary: str | None = None
+    owner_id: int | str | None = None
+    tasks: Mapping[str, Mapping[str, Any]] | None = None
+    tags: Sequence[str] | None = None
+    users: Sequence[int | str] | None = None
+    groups: Sequence[str] | None = None
+    roles: Mapping[str, Any] | None = None
+    folders: Sequence[str] | None = None
+    parent_id: str | None = None
 
-    @classmethod
-    def of(cls, source: object, mark: LaunchMark, *, cuts_texts: bool = False) -> Launch:
-        """
-        Return the launch that an operator or a notifier describes.
 
-        :param source: has the :data:`FIELDS` as attributes, rendered.
-        """
-        values = {name: getattr(source, name) for name in FIELDS}
-        return cls(values.pop("checklist_id"), mark, values, cuts_texts)
+LAUNCH_FIELDS = tuple(field.name for field in fields(LaunchArguments))
+
+
+def launch_mark(context: Context, task_id: str, *, is_of_every_try: bool) -> LaunchMark:
+    """
+    Return the mark of what a task instance launches.
+
+    :param is_of_every_try: whether all its tries launch the same run.
+    """
+    task_instance = context.get("ti")
+    if task_instance is None:  # called by hand, where nothing distinguishes one call from another
+        return LaunchMark("none", f"by hand, {uuid4()}", task_id)
+    return LaunchMark(
+        task_instance.dag_id,
+        task_instance.run_id,
+        task_instance.task_id,
+        -1 if task_instance.map_index is None else task_instance.map_index,
+        try_number=None if is_of_every_try else task_instance.try_number,
+        incarnation=incarnation(context),
+        started_at=started_at(context),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +112,27 @@ class Launcher:
     Carries out one launch.
 
     :param hook: sends the requests.
-    :param launch: what to launch.
-    :param warn: takes a log line, as a logger's ``warning`` does.
+    :param source: has the :class:`LaunchArguments` as attributes, rendered.
+    :param mark: by which the run is found again.
+    :param log: the task's, or the notifier's.
+    :param adapt: makes of the template and the arguments what is sent; by default, that is the arguments.
     """
 
-    def __init__(self, hook: TallyfyHook, launch: Launch, warn: Callable[..., object]) -> None:
+    def __init__(
+        self,
+        hook: TallyfyHook,
+        source: object,
+        mark: LaunchMark,
+        log: Log,
+        *,
+        adapt: Callable[[Mapping[str, Any], dict[str, Any]], dict[str, Any]] = lambda _, arguments: arguments,
+    ) -> None:
         self._hook = hook
-        self._launch = launch
-        self._warn = warn
+        self._arguments = {name: getattr(source, name) for name in LAUNCH_FIELDS}
+        self._checklist_id = self._arguments.pop("checklist_id")
+        self._mark = mark
+        self._log = log
+        self._adapt = adapt
 
     def launch_once(self, store: AttemptStore) -> LaunchedRun:
         """
@@ -120,11 +142,18 @@ class Launcher:
         :raises FormValuesError: a value cannot be sent; nothing was.
         :raises TallyfyIndeterminateError: it was sent, and could not be found. The next attempt searches for it first.
         """
-        if (prior := store.prior()) is not None and (found := self._find_prior(prior)) is not None:
-            if prior.run_id is None:
-                self._warn("Run %s was launched by an earlier attempt, so no other one is.", found.id)
+        if (prior := store.prior()) is not None:
+            found: LaunchedRun | None
+            if prior.run_id is not None:
+                found, how = LaunchedRun(prior.run_id), "its id is in Airflow's task state store"
+            else:
+                found = self._find_until_certain(prior.since, prior.uncertain_for, prior.token)
+                how = f"found by the mark {prior.token or self._mark.token} in its notes"
+            if found is not None:
+                message = "Not launching another process: an earlier try of this task launched run %s (%s)"
+                self._log.info(message, found.id, how)
                 store.mark_done(found.id)
-            return found
+                return found
         store.begin()
         launched = self._send_until_certain(self.encoded(store), store)
         store.mark_done(launched.id)
@@ -151,35 +180,32 @@ class Launcher:
                         return found.id
             raise
 
-    def encoded(self, store: UploadStore | None = None) -> dict[str, Any]:
+    def encoded(self, store: AttemptStore | None = None) -> dict[str, Any]:
         """
         Return the body of the launch, checked against the template, after uploading the local files that it names.
 
         :param store: what an earlier attempt uploaded.
         :raises FormValuesError: a value cannot be sent.
         """
-        checklist_id, values = self._launch.checklist_id, dict(self._launch.values)
-        name, kickoff, overrides = values.pop("name"), values.pop("kickoff"), values.pop("tasks")
         try:
-            with_ = "steps" if overrides or values["roles"] else ()
-            checklist = self._hook.get_checklist(checklist_id, with_=with_)
-            if self._launch.cuts_texts:
-                name, kickoff = cut_to_fit(checklist, name, kickoff)
-            form = (checklist, kickoff, overrides)
+            with_ = "steps" if self._arguments["tasks"] or self._arguments["roles"] else ()
+            checklist = self._hook.get_checklist(self._checklist_id, with_=with_)
+            values = self._adapt(checklist, dict(self._arguments))
+            form = (checklist, values.pop("kickoff"), values.pop("tasks"))
             directory = self._hook.get_directory() if needs_directory(*form, **values) else None
-            encoded = encode_launch(*form, directory, name=name, **values)
+            encoded = encode_launch(*form, directory, **values)
         except MalformedResponseError as error:
             raise TallyfyResponseError(
-                f"Nothing was sent, since template {checklist_id} cannot be read: {error}."
+                f"Nothing was sent, since template {self._checklist_id} cannot be read: {error}."
             ) from None
         if "prerun" in encoded:
             encoded["prerun"] = upload_local_files(
                 encoded["prerun"],
                 self._hook.check_file,
-                lambda path, _: self._hook.upload_file(path, checklist_id=checklist_id),
+                lambda path, _: self._hook.upload_file(path, checklist_id=self._checklist_id),
                 store,
             )
-        return {**encoded, "summary": self._launch.mark.added_to(encoded.get("summary"))}
+        return {**encoded, "summary": self._mark.added_to(encoded.get("summary"))}
 
     def send(
         self, values: Mapping[str, Any], before_sending: Callable[[], object] = lambda: None
@@ -190,7 +216,7 @@ class Launcher:
         :param before_sending: called before each attempt of the hook, which repeats what was certainly not applied.
         :raises TallyfyIndeterminateError: the run may or may not have been launched.
         """
-        run = self._hook.launch_run(self._launch.checklist_id, before_sending=before_sending, **values)
+        run = self._hook.launch_run(self._checklist_id, before_sending=before_sending, **values)
         run_id = str(run.get("id"))
         if run.get("id") is None or not is_identifier(run_id):
             raise TallyfyIndeterminateError("The run seems to be launched, but the response has no id.")
@@ -203,14 +229,14 @@ class Launcher:
         :param since: when the first attempt was made; ``None`` if that is not known.
         :param token: the token of the mark, if it is not the launch's own.
         """
-        token = token or self._launch.mark.token
+        token = token or self._mark.token
         if since is not None:
             since = min(since, _now())  # a worker's clock may have been ahead
         found = []
-        for filters in newest_runs(self._launch.checklist_id):
+        for filters in newest_runs(self._checklist_id):
             pages = self._hook.get_runs_pages(**filters, with_="next_task")
             if (run := find_marked(pages, token, since)) is not None:
-                if token == self._launch.mark.token:
+                if token == self._mark.token:
                     return LaunchedRun(str(run["id"]), dict(run))
                 found.append(run)
         newest = max(found, key=lambda run: str(run.get("created_at")), default=None)
@@ -228,29 +254,20 @@ class Launcher:
         for pause in (*(attempts.READ_LAG_PAUSES if launched.shown else _PAUSES_UNTIL_GONE), None):
             try:
                 return hook.get_run(launched.id)
-            except TallyfyNotFoundError:
-                if pause is None:
-                    if launched.shown is None:
-                        raise
-                    break
-                time.sleep(pause)
-                hook = type(hook)(
-                    hook.tallyfy_conn_id
-                )  # reads the connection again: the token may be another one now
-            except TallyfyError:
-                if launched.shown is None:
+            except TallyfyError as error:
+                if isinstance(error, TallyfyNotFoundError) and pause is not None:
+                    time.sleep(pause)
+                    hook = type(hook)(
+                        hook.tallyfy_conn_id
+                    )  # reads the connection again, since it may have changed
+                elif launched.shown is None:
                     raise
-                break
-        self._warn(
-            "Run %s was launched, but cannot be read yet. It is returned as the launch showed it.",
-            launched.id,
+                else:
+                    break
+        self._log.warning(
+            "Run %s was launched, but cannot be read yet. Returning it as the launch showed it.", launched.id
         )
         return launched.shown or {}
-
-    def _find_prior(self, prior: PriorAttempts) -> LaunchedRun | None:
-        if prior.run_id is not None:
-            return LaunchedRun(prior.run_id)
-        return self._find_until_certain(prior.since, prior.uncertain_for, prior.token)
 
     def _send_until_certain(self, values: Mapping[str, Any], store: AttemptStore) -> LaunchedRun:
         began_at = _now()
@@ -259,19 +276,20 @@ class Launcher:
         def before_sending() -> None:
             nonlocal sent_at
             sent_at = time.monotonic()
-            store.mark_sending(self._launch.mark.token)
+            store.mark_sending(self._mark.token)
 
         for number in range(1, MAX_SENDS + 1):
             try:
                 return self.send(values, before_sending)
             except TallyfyIndeterminateError as error:
-                self._warn("%s Searching for the run by its mark %s.", error, self._launch.mark.token)
+                self._log.warning("%s Searching for the run by its mark %s", error, self._mark.token)
                 uncertain_for = sent_at + attempts.INDETERMINATE_WINDOW - time.monotonic()
                 if (found := self._find_until_certain(began_at, uncertain_for)) is not None:
+                    self._log.info("Not sending the launch again: it was carried out, as run %s", found.id)
                     return found
                 if number == MAX_SENDS:
                     raise
-                self._warn("The run was not launched. Sending the launch again.")
+                self._log.warning("No run has the mark, so the launch was not carried out. Sending it again")
             except TallyfyError:
                 store.mark_declined()
                 raise
@@ -289,7 +307,9 @@ class Launcher:
                 return found
             since = recent if since is None else max(since, recent)
             if left:
-                self._warn("No run has the mark yet. Tallyfy may need up to %.0f s more.", left)
+                self._log.warning(
+                    "No run has the mark yet. Searching again, since Tallyfy may need up to %.0f s more", left
+                )
         return None
 
 

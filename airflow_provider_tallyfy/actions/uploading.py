@@ -9,28 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.exceptions import TallyfyIndeterminateError
 from airflow_provider_tallyfy.protocol.forms.encoding import LocalFile
 from airflow_provider_tallyfy.protocol.validation import FormValuesError
 
-
-class UploadStore(Protocol):
-    """Keeps what was uploaded, for the next attempt."""
-
-    def uploaded(self) -> Mapping[str, Any]:
-        """Return what was uploaded before, by key."""
-
-    def mark_uploaded(self, key: str, file: Mapping[str, Any]) -> None:
-        """Keep what Tallyfy returned for an upload."""
+if TYPE_CHECKING:
+    from airflow_provider_tallyfy.actions.attempts import AttemptStore
 
 
 def upload_local_files(
     encoded: Mapping[str, Any],
     check: Callable[[Path], int],
     upload: Callable[[Path, str], dict[str, Any]],
-    store: UploadStore | None,
+    store: AttemptStore | None,
 ) -> dict[str, Any]:
     """
     Return encoded values with Tallyfy's object in place of each local file.
@@ -56,7 +49,11 @@ def upload_local_files(
     before = {} if store is None or not keys else store.uploaded()
     uploaded: dict[tuple[str, str], Any] = {}
     for (field_id, path_of_file), key in keys.items():
-        file = before.get(key) or _upload_for_certain(upload, Path(path_of_file), field_id)
+        if (file := before.get(key)) is None:
+            try:
+                file = upload(Path(path_of_file), field_id)
+            except TallyfyIndeterminateError:
+                file = upload(Path(path_of_file), field_id)
         uploaded[field_id, path_of_file] = file
         if store is not None and key not in before:
             store.mark_uploaded(key, file)
@@ -67,12 +64,3 @@ def upload_local_files(
         return [uploaded[field_id, each.path] if isinstance(each, LocalFile) else each for each in value]
 
     return {field_id: sent(field_id, value) for field_id, value in encoded.items()}
-
-
-def _upload_for_certain(
-    upload: Callable[[Path, str], dict[str, Any]], path: Path, field_id: str
-) -> dict[str, Any]:
-    try:
-        return upload(path, field_id)
-    except TallyfyIndeterminateError:
-        return upload(path, field_id)

@@ -20,11 +20,11 @@ class TallyfyProcessLink(BaseOperatorLink):
     xcom_key = RUN_URL_KEY
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address, or an empty text while the task has not said it."""
+        """Return the address, or an empty text until the task has pushed it."""
         return XCom.get_value(ti_key=ti_key, key=RUN_URL_KEY) or ""
 
 
 def push_run_url(context: Context, url: str) -> None:
-    """Say where people see the run that this task is about, unless it is called by hand, without a task instance."""
+    """Push the address of the run for the link, unless there is no task instance."""
     if (task_instance := context.get("ti")) is not None:
         task_instance.xcom_push(key=RUN_URL_KEY, value=url)

@@ -1,1 +1,1 @@
-"""Notifiers: what a pipeline tells people through Tallyfy."""
+"""Notifiers for callbacks, deadlines and gates."""

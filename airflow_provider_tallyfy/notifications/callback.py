@@ -63,7 +63,7 @@ class Callback:
     :param task_id: the task, or an empty text if it happened to the DAG run.
     :param map_index: the index of a mapped task instance, otherwise -1.
     :param try_number: the try of the task.
-    :param instance: what tells it from the same thing in a DAG run that was cleared, or in another one of the same id.
+    :param instance: what distinguishes it from the same event after a clear, or in another DAG run with the same id.
     :param since: nothing was sent for it before.
     """
 
@@ -100,7 +100,7 @@ class Callback:
         elif kind is CallbackKind.SLA:
             instance = str(context.get("task_list"))
         elif not dag_id or (started_at is None and kind in _OF_DAG_RUNS):
-            # Nothing tells one call from another; to launch a second process is better than to lose a failure.
+            # Nothing distinguishes two calls; to launch a second process is better than to lose a failure.
             instance = uuid4().hex
         earliest = datetime.now(UTC) - LOOKBACK
         since = max(started_at, earliest) if isinstance(started_at, datetime) else earliest

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseNotifier
 
 from airflow_provider_tallyfy import rendering
-from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
+from airflow_provider_tallyfy.actions.launching import LAUNCH_FIELDS, LaunchArguments, Launcher
 from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyIndeterminateError
 from airflow_provider_tallyfy.notifications.callback import Callback
 from airflow_provider_tallyfy.protocol.formatting import quoted
 from airflow_provider_tallyfy.protocol.forms import text_keys
 from airflow_provider_tallyfy.protocol.forms.fields import read_kickoff_fields
 from airflow_provider_tallyfy.protocol.launch_mark import find_marked, newest_runs
+from airflow_provider_tallyfy.protocol.launch_request import cut_to_fit
 from airflow_provider_tallyfy.protocol.requests import COMMENT_STATES
-from airflow_provider_tallyfy.protocol.validation import FormValuesError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -40,7 +41,6 @@ MAX_RETRY_AFTER = 15.0
 """Seconds that Tallyfy may ask to wait; a callback of a DAG takes a place in the DAG processor meanwhile."""
 _RETRIES = 2
 _PAUSES = (0.0, 2.0, 4.0)
-_NOT_FREE_TEXT = tuple(name for name in FIELDS if name not in ("checklist_id", "name", "kickoff", "summary"))
 _threads = ThreadPoolExecutor(4, thread_name_prefix="tallyfy-notifiers")
 
 
@@ -50,6 +50,7 @@ class UnrenderedText(str):
     __slots__ = ()
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class TallyfyNotifier(BaseNotifier):
     """
     Send something to Tallyfy, and log an error if that fails.
@@ -64,11 +65,19 @@ class TallyfyNotifier(BaseNotifier):
     not_sent = "Nothing was sent to Tallyfy"
     in_doubt = "It is not known whether Tallyfy applied it"
 
-    def __init__(self, *, tallyfy_conn_id: str = "tallyfy_default", context: Context | None = None) -> None:
+    tallyfy_conn_id: str = "tallyfy_default"
+    context: Context = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        context = self.context
         super().__init__()
-        self.tallyfy_conn_id = tallyfy_conn_id
-        self.context: Context = context or {}
+        self.context = context or {}
         self._fields_as_given: dict[str, Any] | None = None
+        for field in fields(self):
+            if field.default is MISSING and getattr(self, field.name) in (None, ""):
+                raise ValueError(
+                    f"{type(self).__name__} needs {field.name}, but it is {getattr(self, field.name)!r}."
+                )
 
     def __call__(self, *args: Any) -> None:
         """Notify of what a context says; Airflow calls this for every callback."""
@@ -97,19 +106,18 @@ class TallyfyNotifier(BaseNotifier):
         try:
             hook.connection  # noqa: B018 - read now, since an error of a secrets backend may hold secrets
         except Exception as error:  # noqa: BLE001 - a failure here must not add to the one that is reported
-            reason = (
+            known = (
                 error if isinstance(error, TallyfyError) else unread_connection(self.tallyfy_conn_id, error)
             )
-            self.log.error("%s (%s): %s", self.not_sent, name, reason)
+            self.log.error("%s (%s): %s", self.not_sent, name, known)
             return
         try:
             self.send(hook, context)
-        except TallyfyIndeterminateError as error:
-            self.log.error("%s (%s): %s", self.in_doubt, name, error)
-        except (AirflowException, ValueError) as error:
-            self.log.error("%s (%s): %s", self.not_sent, name, error)
         except Exception as error:  # noqa: BLE001 - likewise
-            self.log.error("%s (%s): %s: %s", self.not_sent, name, type(error).__name__, error)
+            outcome = self.in_doubt if isinstance(error, TallyfyIndeterminateError) else self.not_sent
+            is_explained = isinstance(error, (AirflowException, ValueError))
+            reason = str(error) if is_explained else f"{type(error).__name__}: {error}"
+            self.log.error("%s (%s): %s", outcome, name, reason)
 
     @abstractmethod
     def send(self, hook: TallyfyHook, context: Context) -> None:
@@ -146,8 +154,12 @@ class TallyfyNotifier(BaseNotifier):
                 return content(context=context, jinja_env=jinja_env)
             return super().render_template(content, context, jinja_env, seen_oids)
         except Exception as error:  # noqa: BLE001 - a template can raise anything, and the message is worth more
-            reason = f"{type(error).__name__}: {error}"
-            self.log.error("Cannot render %s, so it stays as it is (%s)", quoted(str(content)), reason)
+            self.log.error(
+                "Cannot render %s (%s: %s). It is sent as it is if it is free text, and left out otherwise",
+                quoted(str(content)),
+                type(error).__name__,
+                error,
+            )
             return UnrenderedText(content)
 
     def _render(self, template: Any, context: Context, dag: Any = None) -> Any:
@@ -162,7 +174,8 @@ class TallyfyNotifier(BaseNotifier):
         await in_thread(_threads, call, context)
 
 
-class TallyfyLaunchRunNotifier(TallyfyNotifier):
+@dataclass(kw_only=True, repr=False, eq=False)
+class TallyfyLaunchRunNotifier(LaunchArguments, TallyfyNotifier):
     """
     Launch a run of a template, so that people take care of what went wrong.
 
@@ -184,7 +197,7 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
     :param checklist_id: id of the template.
     :param name: what the run is called.
     :param kickoff: values of the kick-off form by field id, alias or label.
-    :param summary: the run's notes; where it comes from is added.
+    :param summary: the run's notes; the mark is added.
     :param owner_id: the member who owns the run, by id or e-mail address.
     :param tasks: ``{"owners": …, "deadline": …}`` by step id, alias or title.
     :param tags: ids of tags.
@@ -197,42 +210,10 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
     :param context: what templates are rendered with; Airflow gives it to the callback of a ``DeadlineAlert``.
     """
 
-    template_fields: Sequence[str] = (*FIELDS, "tallyfy_conn_id")
+    template_fields = (*LAUNCH_FIELDS, "tallyfy_conn_id")
     can_remind = False  # at a gate with remind_every
     not_sent = "No process was launched"
-    in_doubt = "A process may or may not have been launched; look in Tallyfy before you launch another"
-
-    def __init__(
-        self,
-        *,
-        checklist_id: str,
-        name: str | None = None,
-        kickoff: Mapping[str, Any] | None = None,
-        summary: str | None = None,
-        owner_id: int | str | None = None,
-        tasks: Mapping[str, Mapping[str, Any]] | None = None,
-        tags: Sequence[str] | None = None,
-        users: Sequence[int | str] | None = None,
-        groups: Sequence[str] | None = None,
-        roles: Mapping[str, Any] | None = None,
-        folders: Sequence[str] | None = None,
-        parent_id: str | None = None,
-        tallyfy_conn_id: str = "tallyfy_default",
-        context: Context | None = None,
-    ) -> None:
-        super().__init__(tallyfy_conn_id=tallyfy_conn_id, context=context)
-        self.checklist_id = checklist_id
-        self.name = name
-        self.kickoff = kickoff
-        self.summary = summary
-        self.owner_id = owner_id
-        self.tasks = tasks
-        self.tags = tags
-        self.users = users
-        self.groups = groups
-        self.roles = roles
-        self.folders = folders
-        self.parent_id = parent_id
+    in_doubt = "A process may or may not have been launched; check in Tallyfy before you launch another"
 
     def send(self, hook: TallyfyHook, context: Context) -> None:
         """Launch the run, unless an earlier call for the same event did."""
@@ -241,32 +222,18 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
         if (run_id := self._launched_before(hook, mark, callback.since)) is not None:
             self.log.info("A process was launched for this already: %s", hook.run_url(run_id))
             return
-        launch = copy(self)
-        for name in _NOT_FREE_TEXT:
-            setattr(launch, name, _without_unrendered(getattr(self, name)))
-        try:
-            run_id = self._launch(hook, launch, mark)
-        except FormValuesError as error:
-            launch.kickoff = self._kickoff_without_unrendered(hook)
-            if launch.kickoff == self.kickoff:
-                raise
-            self.log.error("Launching without the kick-off values that could not be rendered: %s", error)
-            run_id = self._launch(hook, launch, mark)
-        self.log.info("Launched a process in Tallyfy: %s", hook.run_url(run_id))
+        launcher = Launcher(hook, self, mark, self.log, adapt=self._adapt)
+        self.log.info("Launched a process in Tallyfy: %s", hook.run_url(launcher.launch_at_most_once()))
 
-    def _kickoff_without_unrendered(self, hook: TallyfyHook) -> Any:
-        """Return the kick-off values without those that could not be rendered, but for those of fields for text."""
-        if not isinstance(self.kickoff, Mapping):
-            return _without_unrendered(self.kickoff)
-        texts = text_keys(read_kickoff_fields(hook.get_checklist(self.checklist_id)), self.kickoff)
-        kept = {
-            key: value if key in texts else _without_unrendered(value) for key, value in self.kickoff.items()
-        }
-        return {key: value for key, value in kept.items() if value is not None or self.kickoff[key] is None}
-
-    def _launch(self, hook: TallyfyHook, launch: object, mark: LaunchMark) -> str:
-        launcher = Launcher(hook, Launch.of(launch, mark, cuts_texts=True), self.log.warning)
-        return launcher.launch_at_most_once()
+    def _adapt(self, checklist: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments with free text cut to fit, and without other values that could not be rendered."""
+        kickoff = arguments["kickoff"]
+        if isinstance(kickoff, Mapping):
+            kickoff = _keep_text(kickoff, text_keys(read_kickoff_fields(checklist), kickoff))
+        given = _keep_text({**arguments, "kickoff": kickoff}, {"name", "summary"})
+        kept = {name: _without_unrendered(value) for name, value in given.items()}
+        name, kickoff = cut_to_fit(checklist, kept["name"], kept["kickoff"])
+        return {**kept, "name": name, "kickoff": kickoff}
 
     def _launched_before(self, hook: TallyfyHook, mark: LaunchMark, since: datetime | None) -> str | None:
         newest, *_ = newest_runs(self.checklist_id)
@@ -278,11 +245,12 @@ class TallyfyLaunchRunNotifier(TallyfyNotifier):
         return None if run is None else str(run["id"])
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class TallyfyCommentNotifier(TallyfyNotifier):
     """
     Write a comment on a task in Tallyfy, of which its assignees are notified.
 
-    If Airflow calls back twice for one failure, the comment is written twice: nothing in it tells whose it is. Tallyfy
+    If Airflow calls back twice for one failure, the comment is written twice: it has no mark. Tallyfy
     takes 120 comments an hour from one organization; above that, nothing is written, with an error in the log.
 
     :param task_id: id of the task in Tallyfy, of a run or not. (templated)
@@ -293,26 +261,19 @@ class TallyfyCommentNotifier(TallyfyNotifier):
     :param context: what templates are rendered with; Airflow gives it to the callback of a ``DeadlineAlert``.
     """
 
-    template_fields: Sequence[str] = ("task_id", "content", "state", "tallyfy_conn_id")
+    template_fields = ("task_id", "content", "state", "tallyfy_conn_id")
     not_sent = "No comment was written"
-    in_doubt = "The comment may or may not have been written; look at the task in Tallyfy"
+    in_doubt = "The comment may or may not have been written; check the task in Tallyfy"
 
-    def __init__(
-        self,
-        *,
-        task_id: str,
-        content: str,
-        state: str = "open",
-        tallyfy_conn_id: str = "tallyfy_default",
-        context: Context | None = None,
-    ) -> None:
-        super().__init__(tallyfy_conn_id=tallyfy_conn_id, context=context)
-        is_template = not isinstance(state, str) or "{" in state
-        if state is None or (state not in COMMENT_STATES and not is_template):
-            raise ValueError(f"state must be one of {', '.join(COMMENT_STATES)}, but is {state!r}.")
-        self.task_id = task_id
-        self.content = content
-        self.state = state
+    task_id: str
+    content: str
+    state: str = "open"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        is_template = not isinstance(self.state, str) or "{" in self.state
+        if self.state is None or (self.state not in COMMENT_STATES and not is_template):
+            raise ValueError(f"state must be one of {', '.join(COMMENT_STATES)}, but is {self.state!r}.")
 
     def send(self, hook: TallyfyHook, context: Context) -> None:
         """Write the comment."""
@@ -324,6 +285,7 @@ class TallyfyCommentNotifier(TallyfyNotifier):
         self.log.info("Commented on task %s in Tallyfy", self.task_id)
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class TallyfyIssueNotifier(TallyfyNotifier):
     """
     Report an issue on a run or on a task in Tallyfy, which blocks it until a person resolves the issue.
@@ -339,25 +301,18 @@ class TallyfyIssueNotifier(TallyfyNotifier):
     :param context: what templates are rendered with; Airflow gives it to the callback of a ``DeadlineAlert``.
     """
 
-    template_fields: Sequence[str] = ("run_id", "task_id", "content", "tallyfy_conn_id")
+    template_fields = ("run_id", "task_id", "content", "tallyfy_conn_id")
     not_sent = "No issue was reported"
-    in_doubt = "The issue may or may not have been reported; look at the task or process in Tallyfy"
+    in_doubt = "The issue may or may not have been reported; check the task or process in Tallyfy"
 
-    def __init__(
-        self,
-        *,
-        run_id: str | None = None,
-        task_id: str | None = None,
-        content: str,
-        tallyfy_conn_id: str = "tallyfy_default",
-        context: Context | None = None,
-    ) -> None:
-        super().__init__(tallyfy_conn_id=tallyfy_conn_id, context=context)
-        if (run_id is None) == (task_id is None):
+    run_id: str | None = None
+    task_id: str | None = None
+    content: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.run_id is None) == (self.task_id is None):
             raise ValueError("Give either run_id, for an issue on a run, or task_id, for one on a task.")
-        self.run_id = run_id
-        self.task_id = task_id
-        self.content = content
 
     def send(self, hook: TallyfyHook, context: Context) -> None:
         """Report the issue, unless the same one is open on the task."""
@@ -404,6 +359,14 @@ def _rendering_dag(context: Context) -> Any:
 def _as_text(content: Any) -> Any:
     """Return content as text, which it need not be in a DAG that renders to native Python objects."""
     return content if content is None else str(content)
+
+
+def _keep_text(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    """Return values in which a template of free text that could not be rendered is a text like any other."""
+    return {
+        name: str(value) if name in names and isinstance(value, UnrenderedText) else value
+        for name, value in values.items()
+    }
 
 
 def _without_unrendered(value: Any) -> Any:

@@ -1,15 +1,13 @@
-"""The base class of all operators."""
+"""The base class of all operators, and the checks of their arguments when a DAG is parsed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_tallyfy.exceptions import TallyfyError
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.rendering import TextPreservingTemplates
 from airflow_provider_tallyfy.version_compat import with_outputs_pushed
@@ -45,12 +43,29 @@ class TallyfyOperator(TextPreservingTemplates, BaseOperator):
         return with_outputs_pushed(self, context, sanitize_payload(result))
 
 
-@contextmanager
-def fail_on_bad_input() -> Iterator[None]:
-    """Fail the task without retries if an argument cannot be sent; no retry corrects it."""
-    try:
-        yield
-    except TallyfyError:  # a connection that cannot be used is one too, and may be corrected meanwhile
-        raise
-    except ValueError as error:
-        raise AirflowFailException(str(error)) from None
+def check_argument(operator: Any, name: str, is_valid: bool, expected: str) -> None:
+    """
+    Refuse an argument that makes no sense.
+
+    :param expected: what it must be.
+    :raises ValueError: it is not valid.
+    """
+    if not is_valid:
+        value = getattr(operator, name)
+        raise ValueError(f"Task {operator.task_id!r}: {name} must be {expected}, but is {value!r}.")
+
+
+def check_bools(operator: Any, *names: str) -> None:
+    """Refuse arguments that are neither ``True`` nor ``False``, such as the text ``"false"``, which would be true."""
+    for name in names:
+        check_argument(operator, name, isinstance(getattr(operator, name), bool), "True or False")
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a number, which a boolean is not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def to_seconds(duration: Any) -> Any:
+    """Return a ``timedelta`` in seconds, and anything else as it is."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -1,353 +1,364 @@
-"""
-Keep what is downstream of an approval closed unless it was approved, in every shape of DAG.
-
-A rejected approval marks its downstream task instances as skipped. That lasts until one of them is cleared, so
-Airflow's scheduler also reads in the XComs of upstream tasks what they skipped (``NotPreviouslySkippedDep``). It
-does not find every XCom: before Airflow 3.2.2 none of an unmapped task for a mapped one, and since then none of a task
-in a mapped task group. In those shapes the approval is skipped itself, and the trigger rules of the tasks directly
-downstream keep them closed. A trigger rule that would not do so is refused, as is one that starts a task before the
-decision. An approval with outlets is skipped itself too: it would start the DAGs that are scheduled on them.
-
-A branch operator cannot be skipped itself, since one of its branches runs. It marks the other task instances as
-skipped, also in a mapped task group.
-"""
+"""The base class of the gates: operators that wait for a person to decide, and act on that decision."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     XCOM_RETURN_KEY,
     AirflowFailException,
+    AirflowSensorTimeout,
     AirflowSkipException,
-    MappedOperator,
+    PokeReturnValue,
+    SkipMixin,
+    TaskDeferred,
 )
 
-from airflow_provider_tallyfy.operators.approval import format_decision
-from airflow_provider_tallyfy.version_compat import (
-    FINDS_SKIPS_OF_UNMAPPED_TASKS,
-    skip_task_instances,
-    task_instance_states,
+from airflow_provider_tallyfy.exceptions import TallyfyError, fail_on_bad_input
+from airflow_provider_tallyfy.operators.base import check_argument, check_bools, is_number, to_seconds
+from airflow_provider_tallyfy.operators.gate_decision import (
+    DecisionReader,
+    describe_decision,
+    describe_timeout,
+    format_audit_line,
+    format_decision,
 )
+from airflow_provider_tallyfy.operators.gate_downstream import DownstreamSkipper
+from airflow_provider_tallyfy.operators.gate_notifiers import GateNotifiers, pack_notifier
+from airflow_provider_tallyfy.protocol.approvers import check_approvers
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
+from airflow_provider_tallyfy.protocol.tasks import find_task, is_completed
+from airflow_provider_tallyfy.protocol.urls import identifier
+from airflow_provider_tallyfy.sensors.start_in_triggerer import NeedsWorkerError
+from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, was_rescheduled
+from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS
+from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Pending, Skipped, Unreachable
+from airflow_provider_tallyfy.waiting.polls import PollError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-SKIPPED_TASKS_KEY = "skipmixin_key"
-"""Key of the XCom in which the scheduler finds the tasks that a task skipped; it has no public name."""
-_NEVER_WAIT = ("always", "dummy")
-_START_EARLY = ("one_success", "one_done", "one_failed")
-_RUN_AFTER_ANY_END = ("all_done", "all_done_min_one_success", "none_skipped", "one_done")
-_CLOSED_AFTER_A_SKIP = ("all_success", "none_skipped", "all_failed")
-_STARTED_OR_ENDED = ("running", "success", "failed", "skipped")
+    from airflow_provider_tallyfy.triggers.tallyfy import TallyfyTaskTrigger
+    from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
+
+Notifiers = Sequence[Callable[[Any], object]] | Callable[[Any], object] | None
+"""A notifier, or another function of the context, or several of them."""
+ON_TIMEOUT = ("fail", "skip", "approve", "reject")
+"""What can be done without a decision in time."""
+MAX_REMINDERS = 1000
+"""How many reminders can be sent; each one's text is rendered again to tell it from the comment of who decided."""
+_PAUSES_AT_TIMEOUT = (5.0, 10.0)
+"""Seconds between polls that failed when the time was up."""
 
 
-class Surroundings:
+class GateOperator(TallyfyTaskSensor, SkipMixin):
     """
-    What is downstream of an approval in its DAG.
+    Wait until a user decides on a task of a run, check that they may, and act on it.
 
-    :param gate: the operator, or the mapped operator.
-    :param is_mapped: whether the operator is an instance of a mapped one.
-    :param ignores_trigger_rules: whether a rejection skips all that is downstream; by default as the operator says.
+    The parameters are described at
+    :class:`~airflow_provider_tallyfy.operators.tallyfy.TallyfyApprovalOperator`.
     """
+
+    template_fields: Sequence[str] = (*TallyfyTaskSensor.template_fields, "approvers")
+    inherits_from_skipmixin = True
+    is_tallyfy_gate = True  # for the policy that refuses DAGs
+    ui_color = "#d9efe3"
+    _needs_decision = True
+    _ends_in_a_worker_since = "only a worker skips what is downstream"
 
     def __init__(
-        self, gate: Any, *, is_mapped: bool = False, ignores_trigger_rules: bool | None = None
+        self,
+        *,
+        run_id: str,
+        task: str,
+        approvers: Any = None,
+        require_comment: bool = False,
+        on_timeout: str = "fail",
+        notifiers: Notifiers = None,
+        remind_every: float | timedelta | None = None,
+        max_reminders: int = 10,
+        **kwargs: Any,
     ) -> None:
-        self.gate = gate
-        self.is_mapped = is_mapped or _is_mapped(gate)
-        self.ignores_trigger_rules = (
-            bool(_argument(gate, "ignore_downstream_trigger_rules"))
-            if ignores_trigger_rules is None
-            else ignores_trigger_rules
-        )
-        # An operator that is called by hand need not be in a DAG.
-        is_alone = not gate.downstream_task_ids
-        self.direct = [] if is_alone else list(gate.get_direct_relatives(upstream=False))
-        self.all = [] if is_alone else list(gate.get_flat_relatives(upstream=False))
-        self.is_branch = is_branch(gate)
-        self.is_skipped_itself = not self.is_branch and (
-            self.is_mapped
-            or bool(gate.outlets)  # the events of a task that succeeds start other DAGs
-            or (
-                not FINDS_SKIPS_OF_UNMAPPED_TASKS
-                and any(_is_mapped(task) for task in self.direct if not task.is_teardown)
-            )
-        )
+        # Before the sensor decides by them whether the wait can begin in the triggerer.
+        self.approvers = approvers
+        self._has_approvers = approvers is not None
+        self.require_comment = require_comment
+        self.on_timeout = on_timeout
+        self.notifiers: Any = [notifiers] if callable(notifiers) else notifiers or []
+        self.remind_every = to_seconds(remind_every)
+        self.max_reminders = max_reminders
+        super().__init__(run_id=run_id, task=task, **kwargs)
+        self._check_arguments()
 
-    @property
-    def gated(self) -> list[Any]:
-        """The tasks that a rejection skips."""
-        tasks = self.all if self.ignores_trigger_rules else self.direct
-        return [task for task in tasks if not task.is_teardown]
-
-    def find_problems(self) -> list[str]:
-        """Return why not all that is downstream can be kept closed, and what to write instead."""
-        if len(list(self.gate.iter_mapped_task_groups())) > 1:
-            return [f"The approval {self.gate.task_id!r} is in more than one mapped task group. Use one."]
-        if self.is_branch and isinstance(self.gate, MappedOperator):
-            return [
-                f"Task {self.gate.task_id!r} is a mapped branch operator, whose instances would choose for the same "
-                "tasks. Put it and its branches in one @task_group, and expand that."
-            ]
-        own = {self.gate.task_id}
-        waited_for = own | {task.task_id for task in self.all} if self.ignores_trigger_rules else own
-        problems = (self._find_problem(task, waited_for) for task in self.gated)
-        return [
-            *filter(None, problems),
-            *self._find_problems_of_teardowns(),
-            *self._find_problems_of_branches(),
-        ]
-
-    def _find_problems_of_branches(self) -> Iterator[str]:
-        if not self.is_branch or not self.gate.has_dag():
-            return
-        direct = sorted(task.task_id for task in self.direct if not task.is_teardown)
-        for name in dict.fromkeys(
-            name for names in _argument(self.gate, "branches").values() for name in names
-        ):
-            if not (followed := self.task_ids_of(name)):
-                yield f"Branch operator {self.gate.task_id!r}: {name!r} is no task or task group of the DAG."
-            elif not followed <= set(direct):
-                yield (
-                    f"Branch operator {self.gate.task_id!r}: {name!r} is not directly downstream. "
-                    f"Directly downstream are: {', '.join(direct) or 'none'}."
+    def _check_arguments(self) -> None:
+        check_bools(self, "require_comment", "deferrable")
+        check_argument(self, "on_timeout", self.on_timeout in ON_TIMEOUT, f"one of {', '.join(ON_TIMEOUT)}")
+        if self.on_timeout != "fail":
+            for name in ("soft_fail", "never_fail"):
+                expected = (
+                    f"False, since it skips the task at a timeout and on_timeout={self.on_timeout!r} does not"
                 )
-
-    def task_ids_of(self, name: str) -> set[str]:
-        """Return the ids of the tasks by which a branch begins: a task, or the first tasks of a task group."""
-        dag = self.gate.dag
-        if name in dag.task_group_dict:
-            return {task.task_id for task in dag.task_group_dict[name].get_roots()}
-        return {name} if name in dag.task_ids else set()
-
-    def not_followed(self, names: Iterable[str]) -> list[Any]:
-        """Return the tasks that a branch operator skips: directly downstream, and of no branch that it follows."""
-        if not self.gated:
-            return []
-        followed = {task_id for name in names for task_id in self.task_ids_of(name)}
-        for task_id in list(followed):
-            followed |= self.gate.dag.get_task(task_id).get_flat_relative_ids(upstream=False)
-        return [task for task in self.gated if task.task_id not in followed]
-
-    def _find_problem(self, task: Any, waited_for: set[str]) -> str | None:
-        name = f"Task {task.task_id!r} is downstream of the approval {self.gate.task_id!r}"
-        rule = str(getattr(task.trigger_rule, "value", task.trigger_rule))
-        if rule in _NEVER_WAIT:
-            return f"{name}, but trigger_rule={rule!r} starts it before the decision. Use 'all_success'."
-        if rule in _START_EARLY and (task.upstream_task_ids - waited_for or self.is_mapped):
-            return f"{name}, but trigger_rule={rule!r} may start it before the decision. Use 'all_success'."
-        if rule in _RUN_AFTER_ANY_END and (reason := self._reason_to_fail()):
-            return (
-                f"{name}, and {reason} fails that one, after which trigger_rule={rule!r} lets it run. Use "
-                "'all_success', or 'all_failed' for what handles a rejection."
-            )
-        if task.task_id not in self.gate.downstream_task_ids:
-            return None
-        if self.is_branch:
-            return self._find_problem_of_mapped_branch(task, name)
-        if self.is_skipped_itself and rule not in _CLOSED_AFTER_A_SKIP:
-            why = (
-                "which has outlets"
-                if self.gate.outlets
-                else "and one of them is mapped or in a mapped task group"
-            )
-            return f"{name}, {why}. There, trigger_rule={rule!r} would let it run after a rejection. Use 'all_success'."
-        if self.is_mapped and _is_mapped(task) and not _in_same_mapped_group(self.gate, task):
-            return (
-                f"{name}, and both are mapped: one rejection would skip all of its instances. Put both in one "
-                "@task_group and expand that; or, if one rejection is to skip all, put an EmptyOperator between them."
-            )
-        return None
-
-    def _reason_to_fail(self) -> str | None:
-        """Return what makes the operator fail although a decision was made; ``None`` if nothing does."""
-        if self.is_branch:
-            return "a value that names no branch"
-        for name in ("fail_on_reject", "require_comment", "approvers"):
-            if _may_expand(self.gate, name, if_unknown=True) or _argument(self.gate, name) not in (
-                None,
-                False,
-            ):
-                return name
-        return None
-
-    def _find_problem_of_mapped_branch(self, task: Any, name: str) -> str | None:
-        if self.is_mapped and not _in_same_mapped_group(self.gate, task):
-            return (
-                f"{name}, but not in its mapped task group, so the branches that its instances choose cannot be told "
-                "apart there. Put the task into the group."
-            )
-        if not self.is_mapped and _is_mapped(task) and not FINDS_SKIPS_OF_UNMAPPED_TASKS:
-            return (
-                f"{name}, and is mapped or in a mapped task group: before Airflow 3.2.2, Airflow would run it when it "
-                "is cleared. Put an EmptyOperator between them, and name that in the branches."
-            )
-        return None
-
-    def _find_problems_of_teardowns(self) -> Iterator[str]:
-        """Yield the tasks that would run after a rejection, as their only upstream task does: a teardown."""
-        if self.ignores_trigger_rules:
+                check_argument(self, name, not getattr(self, name), expected)
+        if isinstance(self.approvers, (list, tuple, set, dict)):  # a template or an output is not known yet
+            try:
+                check_approvers(self.approvers)
+            except ValueError as error:
+                raise ValueError(f"Task {self.task_id!r}: {error}.") from None
+        are_valid = isinstance(self.notifiers, (list, tuple)) and all(
+            callable(each) and not isinstance(each, type) for each in self.notifiers
+        )
+        check_argument(self, "notifiers", are_valid, "notifiers, or other functions of the context")
+        if self.remind_every is None:
             return
-        behind = {self.gate.task_id, *(task.task_id for task in self.all if not task.is_teardown)}
-        for teardown in self.all:
-            if not teardown.is_teardown:
-                continue
-            for task in teardown.get_direct_relatives(upstream=False):
-                if not task.is_teardown and not task.upstream_task_ids & behind:
-                    yield (
-                        f"Task {task.task_id!r} is downstream of the approval {self.gate.task_id!r} only behind "
-                        f"the teardown {teardown.task_id!r}, which runs after a rejection too. Put it downstream of "
-                        "another task, such as the approval."
-                    )
+        is_valid = is_number(self.remind_every) and 0 < self.remind_every < math.inf
+        check_argument(self, "remind_every", is_valid, "seconds above 0")
+        is_valid = type(self.max_reminders) is int and 1 <= self.max_reminders <= MAX_REMINDERS
+        check_argument(self, "max_reminders", is_valid, f"a number from 1 to {MAX_REMINDERS}")
+        check_argument(
+            self, "notifiers", bool(self.notifiers), "given for remind_every, which calls them again"
+        )
+        forgets = self.reschedule and not self.deferrable and not AIRFLOW_V_3_3_PLUS
+        check_argument(
+            self,
+            "mode",
+            not forgets,
+            "'poke', or deferrable be True, for remind_every on Airflow before 3.3, where nothing keeps from one "
+            "reschedule to the next which reminders were sent",
+        )
+        if self.deferrable:
+            for notifier in self.notifiers:
+                try:
+                    pack_notifier(notifier)
+                except ValueError as error:
+                    raise ValueError(
+                        f"Task {self.task_id!r}: remind_every cannot be used here while the task is deferred: {error}. "
+                        "Leave it out, or use deferrable=False."
+                    ) from None
 
+    # The wait
 
-def find_problems(gate: Any) -> list[str]:
-    """
-    Return why an approval cannot keep all that is downstream of it closed, and what to write instead.
+    def _log_result(self, result: dict[str, Any]) -> None:
+        """Leave that to the decision, which says more."""
 
-    :param gate: the operator, or the mapped operator, in its DAG.
-    """
-    may_ignore = _may_expand(gate, "ignore_downstream_trigger_rules", if_unknown=False)
-    possible = [False, True] if may_ignore else [None]
-    found = (Surroundings(gate, ignores_trigger_rules=each).find_problems() for each in possible)
-    return list(dict.fromkeys(problem for problems in found for problem in problems))
+    def _trigger_for(self, condition: TaskDoneCondition, **arguments: Any) -> TallyfyTaskTrigger:
+        if self.remind_every is None:
+            return super()._trigger_for(condition, **arguments)
+        from airflow_provider_tallyfy.triggers.reminding import TallyfyRemindingTaskTrigger
 
+        return TallyfyRemindingTaskTrigger(**condition.as_json(), **arguments)
 
-class Gate:
-    """
-    What one task instance of an approval does to the task instances downstream of it.
+    def _trigger_to_start(self, **arguments: Any) -> TallyfyTaskTrigger:
+        if self.notifiers:
+            raise NeedsWorkerError("notifiers are called by a worker when the wait begins")
+        return super()._trigger_to_start(**arguments)
 
-    :param operator: the approval, as it runs.
-    :param context: of its task instance.
-    """
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Poll once; until there is a decision, call the notifiers when it is time."""
+        try:
+            result = super().poke(context)
+        except TaskDeferred as deferral:
+            self._gate_notifiers.notify(context)
+            if self.remind_every is not None:
+                deferral.trigger.reminders = self._gate_notifiers.as_reminders(context)
+            raise
+        if not result.is_done:
+            self._gate_notifiers.notify(context)
+        return result
 
-    def __init__(self, operator: Any, context: Context) -> None:
-        self._operator = operator
-        self._context = context
-        map_index = getattr(context.get("ti"), "map_index", None)
-        self._map_index = -1 if map_index is None else map_index
-        self._surroundings = Surroundings(context.get("task", operator), is_mapped=self._map_index >= 0)
+    @cached_property
+    def _gate_notifiers(self) -> GateNotifiers:
+        return GateNotifiers(
+            self.notifiers, self._describe_task, self.remind_every, self.max_reminders, self.log
+        )
 
-    def check(self) -> None:
-        """
-        Check the shape of the DAG, in case it was not checked when it was parsed.
+    def _describe_task(self, task: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return what notifiers find under ``tallyfy``, without what cannot be read now."""
+        known = {"task_id": None, "title": self.task, "deadline": None, "url": None}
+        try:
+            known["url"] = self.hook.run_url(self.run_id)
+            task = task or find_task(self.hook.get_tasks(self.run_id), self.task)
+            if task is not None:
+                known |= {
+                    "task_id": str(task["id"]),
+                    "title": task.get("title"),
+                    "deadline": task.get("deadline"),
+                }
+        except Exception as error:  # noqa: BLE001 (whatever Tallyfy or a secrets backend raises)
+            reason = type(error).__name__
+            self.log.warning(
+                "Notifiers get no id, title and deadline: the task cannot be read now (%s)", reason
+            )
+        described: dict[str, Any] = sanitize_payload({"run_id": self.run_id, "task": self.task, **known})
+        return described
 
-        :raises AirflowFailException: something downstream could run after a rejection.
-        """
-        if problems := self._surroundings.find_problems():
-            self._skip_gated()  # now, since trigger rules may let it run after a failure
-            raise AirflowFailException(" ".join(problems))
+    # The decision. Around a whole try and not within a poke, which would take what is raised for a failed poll.
 
-    def is_expanded_with(self, name: str) -> bool:
-        """Tell whether the operator is an instance of one that is mapped over an argument."""
-        gate = self._surroundings.gate
-        return gate.has_dag() and name in _expanded(gate.dag.task_dict.get(gate.task_id))
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Wait, and act on the decision."""
+        wait = super().execute
+        return self._decide(context, lambda: wait(context), begins=True)
 
-    def reject(self, decision: dict[str, Any]) -> dict[str, Any]:
-        """
-        Skip what is downstream, and return the decision as the result of the task.
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume after the deferral, and act on the decision."""
+        resume = super().resume_execution
+        return self._decide(context, lambda: resume(next_method, next_kwargs, context))
 
-        :raises AirflowSkipException: the task is to be skipped itself; the decision is pushed.
-        """
-        self.close()
-        if not self._surroundings.is_skipped_itself:
-            return decision
-        self.push_result(decision)
-        raise AirflowSkipException(format_decision(decision))
+    def _decide(
+        self, context: Context, wait: Callable[[], dict[str, Any]], *, begins: bool = False
+    ) -> dict[str, Any]:
+        with fail_on_bad_input():
+            self.run_id = identifier(self.run_id, "run_id")
+        downstream = DownstreamSkipper(self, context)
+        downstream.check()
+        if self.approvers is None and (self._has_approvers or downstream.is_expanded_with("approvers")):
+            raise AirflowFailException(
+                "approvers is None, as a template or another task gave it, so no one may decide. Leave it out if "
+                "everyone may."
+            )
+        if begins:
+            self._check_approvers(context)
+        try:
+            task = self._wait_until_timeout(context, wait)
+        except AirflowSkipException:  # a rule hides the task, or soft_fail
+            downstream.close()
+            raise
+        if task is None:
+            return self._act_on_timeout(context, downstream)
+        return self._act_on_decision(context, downstream, task)
 
-    def follow(self, names: Sequence[str]) -> None:
-        """Skip what is downstream, but for some branches, now and when it is cleared alone."""
-        skipped = self._surroundings.not_followed(names)
-        self._push_skipped(task.task_id for task in skipped)
-        self._skip_waiting_instances(skipped)
+    def _reader(self, context: Context) -> DecisionReader:
+        return DecisionReader(
+            self.run_id,
+            self.hook,
+            self.approvers,
+            self.require_comment,
+            lambda task: self._gate_notifiers.without_comments(task, context),
+            self.log,
+        )
 
-    def push_result(self, decision: dict[str, Any]) -> None:
+    def _check_approvers(self, context: Context) -> None:
+        """Refuse unknown approvers before the wait, and log who they are; an outage refuses nothing."""
+        if self.approvers is None or (self.reschedule and not self.deferrable and was_rescheduled(context)):
+            return
+        try:
+            with fail_on_bad_input():
+                self.log.info("Who may decide: %s", self._reader(context).read_approvers())
+        except TallyfyError as error:
+            if not PollError(error).is_transient:
+                raise
+            self.log.warning("Who may decide cannot be checked now, only after the decision: %s", error)
+
+    def _act_on_decision(
+        self, context: Context, downstream: DownstreamSkipper, task: dict[str, Any]
+    ) -> dict[str, Any]:
+        problem = None
+        is_decided = is_completed(task) or task["is_approved"] is not None  # no rule hides it
+        if is_decided and (self.approvers is not None or self.require_comment or not self._needs_decision):
+            with fail_on_bad_input():
+                task, problem = self._reader(context).read(task)
+        else:
+            task = self._gate_notifiers.without_comments(task, context)
+        decision = describe_decision(task, self.run_id, self.hook, self.log, _try_number(context))
+        if problem is not None:
+            raise self._fail(
+                context,
+                decision,
+                f"The decision does not count: {problem}. Reopen the task in Tallyfy, let it be decided as it should "
+                f"be, and clear this task. ({format_decision(decision)})",
+            )
+        return self._act(context, downstream, decision)
+
+    @abstractmethod
+    def _act(
+        self, context: Context, downstream: DownstreamSkipper, decision: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Open, close or choose by a decision that counts, and return it as the result of the task."""
+
+    def _log_decision(self, context: Context, decision: dict[str, Any], effect: str) -> None:
+        self.log.info("%s", format_decision(decision))
+        self.log.info("%s", format_audit_line(decision, context, effect))
+
+    def _fail(self, context: Context, decision: dict[str, Any], reason: str) -> AirflowFailException:
+        """Log the decision, push the result, and return what fails the task without retries."""
+        self._log_decision(context, decision, "failed")
+        self._push_result(context, decision)
+        return AirflowFailException(reason)
+
+    def _skip(self, context: Context, decision: dict[str, Any]) -> AirflowSkipException:
+        """Push the result, and return what skips the task."""
+        self._push_result(context, decision)
+        return AirflowSkipException(format_decision(decision))
+
+    def _push_result(self, context: Context, decision: dict[str, Any]) -> None:
         """Push what the task would return, since it ends by an exception."""
-        if not self._operator.do_xcom_push:
+        ti: Any = context.get("ti")
+        if ti is None or not self.do_xcom_push:
             return
-        outputs = decision if self._operator.multiple_outputs else {}
+        outputs = decision if self.multiple_outputs else {}
         for key, value in {**outputs, XCOM_RETURN_KEY: decision}.items():
             if value is not None:
-                self._context["ti"].xcom_push(key=key, value=value)
+                ti.xcom_push(key=key, value=value)
 
-    def close(self) -> None:
-        """Skip what is downstream, now and when it is cleared alone."""
-        surroundings = self._surroundings
-        if surroundings.is_skipped_itself and not surroundings.ignores_trigger_rules:
-            return  # the trigger rules of the tasks directly downstream keep them closed
-        self._skip_gated()
+    # The timeout
 
-    def open(self) -> None:
-        """Take back what an earlier try skipped: a task that starts in the triggerer keeps the XComs of that try."""
-        if self._operator.start_from_trigger and not self._surroundings.is_skipped_itself:
-            self._push_skipped(())
+    def _wait_until_timeout(
+        self, context: Context, wait: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """Return the decided task; ``None`` without a decision in time, unless that fails the task."""
+        try:
+            return wait()
+        except AirflowSensorTimeout:
+            if self.on_timeout == "fail":
+                raise
+        return self._poll_at_timeout(context)
 
-    def _skip_gated(self) -> None:
-        if not (gated := self._surroundings.gated):
-            return
-        if not self._surroundings.is_skipped_itself:
-            self._push_skipped(task.task_id for task in gated)
-        self._skip_waiting_instances(gated)
+    def _poll_at_timeout(self, context: Context) -> dict[str, Any] | None:
+        """
+        Return the task if it was decided in the last moment, ``None`` if it was not.
 
-    def _push_skipped(self, task_ids: Iterable[str]) -> None:
-        self._context["ti"].xcom_push(key=SKIPPED_TASKS_KEY, value={"skipped": list(task_ids)})
+        :raises AirflowSensorTimeout: that is not certain, and ``on_timeout`` would approve.
+        """
+        condition = self._first_condition(context)
+        is_open_since: float | None = None
+        pauses = [*_PAUSES_AT_TIMEOUT, CONFIRMATION_SECONDS]
+        while True:
+            outcome = self._poller.poll(condition)
+            if isinstance(outcome, (Met, Unreachable, Skipped)):
+                return self._finish(context, outcome)
+            if self.on_timeout != "approve":
+                return None
+            # A read may lag behind a rejection, so two of them have to agree.
+            if isinstance(outcome, Pending):
+                if is_open_since is not None:
+                    return None
+                is_open_since = time.time()
+            if not pauses or isinstance(outcome, Denied):
+                raise AirflowSensorTimeout(
+                    f"Task {self.task!r} of run {self.run_id} was not decided in time, as far as Tallyfy could be "
+                    "read, but it is not certain that it was not rejected, so on_timeout='approve' does not apply."
+                )
+            time.sleep(CONFIRMATION_SECONDS if is_open_since is not None else pauses[0])
+            pauses.pop(0)
 
-    def _skip_waiting_instances(self, tasks: Iterable[Any]) -> None:
-        if instances := list(self._waiting_instances(tasks)):
-            skip_task_instances(self._context, instances)
-
-    def _waiting_instances(self, tasks: Iterable[Any]) -> Iterator[tuple[str, int]]:
-        tasks = {task.task_id: task for task in tasks}
-        mapped = {task_id for task_id, task in tasks.items() if _is_mapped(task)}
-        states = task_instance_states(self._context, tasks.keys() - mapped, mapped)
-        for (task_id, map_index), state in states.items():
-            is_other = map_index != self._map_index and _in_same_mapped_group(
-                self._surroundings.gate, tasks[task_id]
-            )
-            if not is_other and state not in _STARTED_OR_ENDED:
-                yield task_id, map_index
-
-
-def is_branch(gate: Any) -> bool:
-    """Tell whether an operator, or a mapped one, chooses between branches."""
-    return hasattr(getattr(gate, "operator_class", type(gate)), "is_tallyfy_branch")
-
-
-def _may_expand(gate: Any, name: str, *, if_unknown: bool) -> bool:
-    """
-    Tell whether a mapped operator is mapped over an argument.
-
-    :param if_unknown: what to return if only another task knows what ``expand_kwargs()`` gets.
-    """
-    value = getattr(getattr(gate, "expand_input", None), "value", ())
-    if isinstance(value, (list, tuple)):
-        return any(name in each if isinstance(each, Mapping) else if_unknown for each in value)
-    return name in value if isinstance(value, Mapping) else if_unknown
-
-
-def _expanded(gate: Any) -> Mapping[str, Any]:
-    """Return the arguments that a mapped operator is expanded with."""
-    value = getattr(getattr(gate, "expand_input", None), "value", None)
-    return value if isinstance(value, Mapping) else {}
+    def _act_on_timeout(self, context: Context, downstream: DownstreamSkipper) -> dict[str, Any]:
+        is_approved = {"approve": True, "reject": False}.get(self.on_timeout)
+        decision = describe_timeout(self.task, self.run_id, is_approved, _try_number(context))
+        if is_approved:
+            message = "NO ONE APPROVED task %r of run %s. on_timeout='approve' opens the gate all the same."
+            self.log.warning(message, self.task, self.run_id)
+        if is_approved is not None:
+            return self._act(context, downstream, decision)
+        self._log_decision(context, decision, "closed")
+        downstream.close()
+        raise self._skip(context, decision)
 
 
-def _argument(gate: Any, name: str) -> Any:
-    """Return an argument of an operator or of a mapped one."""
-    if not isinstance(gate, MappedOperator):
-        return getattr(gate, name)
-    defaults = {
-        **(getattr(gate.dag, "default_args", None) or {}),
-        **gate.partial_kwargs.get("default_args", {}),
-    }
-    return {**defaults, **gate.partial_kwargs}.get(name)
-
-
-def _is_mapped(task: Any) -> bool:
-    return isinstance(task, MappedOperator) or task.get_closest_mapped_task_group() is not None
-
-
-def _in_same_mapped_group(gate: Any, task: Any) -> bool:
-    group, other = gate.get_closest_mapped_task_group(), task.get_closest_mapped_task_group()
-    return group is not None and other is not None and group.group_id == other.group_id
+def _try_number(context: Context) -> int | None:
+    return getattr(context.get("ti"), "try_number", None)

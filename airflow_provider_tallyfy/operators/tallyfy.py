@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, conf
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, conf
 
+from airflow_provider_tallyfy.actions.attempts import AttemptStore
 from airflow_provider_tallyfy.actions.completing import Completer, Completion, ConflictingDecisionError
-from airflow_provider_tallyfy.actions.launching import FIELDS, Launch, Launcher
+from airflow_provider_tallyfy.actions.launching import LAUNCH_FIELDS, Launcher, launch_mark
 from airflow_provider_tallyfy.assets.lineage import report_lineage
-from airflow_provider_tallyfy.links.tallyfy import TallyfyProcessLink, push_run_url
-from airflow_provider_tallyfy.operators.approval import format_decision
-from airflow_provider_tallyfy.operators.attempt_store import TaskAttemptStore, launch_mark
-from airflow_provider_tallyfy.operators.base import TallyfyOperator, fail_on_bad_input
-from airflow_provider_tallyfy.operators.branches import choose_branches, read_branches
-from airflow_provider_tallyfy.operators.decision import Notifiers, TallyfyDecisionOperator
-from airflow_provider_tallyfy.operators.wait_for_completion import WaitForCompletionMixin, check_pace
+from airflow_provider_tallyfy.exceptions import fail_on_bad_input
+from airflow_provider_tallyfy.links.tallyfy import RUN_URL_KEY, TallyfyProcessLink, push_run_url
+from airflow_provider_tallyfy.operators.base import (
+    TallyfyOperator,
+    check_argument,
+    check_bools,
+    is_number,
+    to_seconds,
+)
+from airflow_provider_tallyfy.operators.gate import GateOperator
+from airflow_provider_tallyfy.operators.gate_branches import choose_branches, read_branches
+from airflow_provider_tallyfy.operators.gate_decision import format_decision
 from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.scalars import parse_bool
+from airflow_provider_tallyfy.protocol.tasks import task_name
+from airflow_provider_tallyfy.protocol.urls import identifier
+from airflow_provider_tallyfy.sensors.tallyfy import TallyfyRunSensor
+from airflow_provider_tallyfy.version_compat import with_outputs_pushed
 from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_tallyfy.operators.gate import Gate
+    from airflow_provider_tallyfy.operators.gate_downstream import DownstreamSkipper
+
+_MAX_SECONDS = 100 * 365 * 86400.0
 
 
 class TallyfyGetRunOperator(TallyfyOperator):
@@ -64,6 +77,7 @@ class TallyfyGetRunOperator(TallyfyOperator):
         self.run_id = run_id
         self.with_ = with_
         self.form_fields_values = form_fields_values
+        check_bools(self, "form_fields_values")
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the run and return it."""
@@ -75,7 +89,7 @@ class TallyfyGetRunOperator(TallyfyOperator):
         return self._as_output(context, run)
 
 
-class TallyfyLaunchRunOperator(WaitForCompletionMixin, TallyfyOperator):
+class TallyfyLaunchRunOperator(TallyfyOperator):
     """
     Launch a run of a template once, and return it as ``TallyfyGetRunOperator`` does.
 
@@ -83,7 +97,7 @@ class TallyfyLaunchRunOperator(WaitForCompletionMixin, TallyfyOperator):
     killed worker, a request that timed out and a cleared task start no second run: each run carries a mark of the task
     instance at the end of its notes, by which it is found again, and on Airflow 3.3 and newer its id is kept in the
     task state store too. A run that was archived meanwhile counts as launched. A DAG run that is deleted and created
-    again launches a run of its own; the documentation names the one case that cannot be told apart.
+    again launches a run of its own; the documentation names the one case that cannot be distinguished.
 
     :param checklist_id: id of the template. (templated)
     :param name: what the run is called, at most 550 characters. Default: Tallyfy makes a name. (templated)
@@ -121,7 +135,7 @@ class TallyfyLaunchRunOperator(WaitForCompletionMixin, TallyfyOperator):
         is not above 0.
     """
 
-    template_fields: Sequence[str] = (*FIELDS, "tallyfy_conn_id")
+    template_fields: Sequence[str] = (*LAUNCH_FIELDS, "tallyfy_conn_id")
     template_fields_renderers = {"kickoff": "json", "tasks": "json"}  # noqa: RUF012 - as Airflow's own
     operator_extra_links = (TallyfyProcessLink(),)
 
@@ -149,12 +163,6 @@ class TallyfyLaunchRunOperator(WaitForCompletionMixin, TallyfyOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(multiple_outputs=multiple_outputs, **kwargs)
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = deferrable
-        self.poke_interval = _seconds(poke_interval)
-        self.timeout = _seconds(conf.getfloat("sensors", "default_timeout") if timeout is None else timeout)
-        if wait_for_completion:
-            check_pace(self.poke_interval, self.timeout)
         self.checklist_id = checklist_id
         self.name = name
         self.kickoff = kickoff
@@ -168,40 +176,71 @@ class TallyfyLaunchRunOperator(WaitForCompletionMixin, TallyfyOperator):
         self.folders = folders
         self.parent_id = parent_id
         self.on_retry = on_retry
-        if on_retry not in ("adopt", "relaunch"):
-            raise ValueError(
-                f"Task {self.task_id!r}: on_retry must be 'adopt' or 'relaunch', but is {on_retry!r}."
-            )
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poke_interval = to_seconds(poke_interval)
+        self.timeout = to_seconds(conf.getfloat("sensors", "default_timeout") if timeout is None else timeout)
+        check_argument(self, "on_retry", on_retry in ("adopt", "relaunch"), "'adopt' or 'relaunch'")
+        check_bools(self, "wait_for_completion", "deferrable")
+        self._check_wait()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Launch the run, unless an earlier try did, and return it."""
         mark = launch_mark(context, self.task_id, is_of_every_try=self.on_retry == "adopt")
-        launcher = Launcher(self.hook, Launch.of(self, mark), self.log.warning)
         with fail_on_bad_input():
-            if self.wait_for_completion:
-                self.check_wait()
-            store = TaskAttemptStore.of_launch(context, self.checklist_id, mark, self.log.warning)
-            launched = launcher.launch_once(store)
+            self._check_wait()
+            self.checklist_id = identifier(self.checklist_id, "checklist_id")
+            launcher = Launcher(self.hook, self, mark, self.log)
+            launched = launcher.launch_once(
+                AttemptStore.of_launch(context, self.checklist_id, mark, self.log)
+            )
         push_run_url(context, self.hook.run_url(launched.id))
         report_lineage(self.hook, read_checklists=[self.checklist_id], changed_runs=[launched.id])
         if self.wait_for_completion:
-            return self._as_output(context, self.wait_until_complete(context, launched.id))
+            return self._as_output(context, self._wait(context, launched.id))
         run = launcher.read(launched)
-        self.log.info(
-            "%s; run %s of template %s",
-            messages.describe_run_with_status(run),
-            launched.id,
-            self.checklist_id,
-        )
+        line = messages.describe_run_with_status(run)
+        self.log.info("%s; run %s of template %s", line, launched.id, self.checklist_id)
         return self._as_output(context, run)
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the run that was waited for, or fail."""
-        return self._as_output(context, super().execute_complete(context, event))
+    def _check_wait(self) -> None:
+        """
+        Refuse a wait that would poll without pause, never, or without end.
 
-    def poll_after_timeout(self, context: Context) -> dict[str, Any]:
-        """Return the run if it was completed in the last seconds of the wait."""
-        return self._as_output(context, super().poll_after_timeout(context))
+        :raises ValueError: its pace is not a number of seconds above zero and below a hundred years.
+        """
+        for name in ("poke_interval", "timeout") if self.wait_for_completion else ():
+            is_valid = is_number(getattr(self, name)) and 0 < getattr(self, name) < _MAX_SECONDS
+            check_argument(self, name, is_valid, "a number of seconds above 0")
+
+    def _wait(self, context: Context, run_id: str) -> Any:
+        """Wait as a sensor does until the run is complete, here or in the triggerer, and return it."""
+        sensor = self._sensor(run_id)
+        ends_at = time.time() + self.timeout
+        while not (polled := sensor.poke(context)).is_done:
+            if (left := ends_at - time.time()) <= 0:
+                raise AirflowSensorTimeout(f"Run {run_id} was not complete after {self.timeout:g} seconds.")
+            time.sleep(min(self.poke_interval, left))
+        run: Any = polled.xcom_value
+        return run
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Return the run that the triggerer waited for, or fail, as a sensor does."""
+        ti: Any = context["ti"]
+        # After a timeout, Airflow hands over nothing else from which the run is known.
+        url = ti.xcom_pull(task_ids=ti.task_id, key=RUN_URL_KEY, map_indexes=ti.map_index)
+        sensor = self._sensor(str(url).rpartition("/")[2])
+        return self._as_output(context, sensor.resume_execution(next_method, next_kwargs, context))
+
+    def _sensor(self, run_id: str) -> TallyfyRunSensor:
+        return TallyfyRunSensor(
+            task_id=f"{self.task_id}__wait",
+            run_id=run_id,
+            tallyfy_conn_id=self.tallyfy_conn_id,
+            deferrable=self.deferrable,
+            poke_interval=self.poke_interval,
+            timeout=self.timeout,
+        )
 
 
 class TallyfyCompleteTaskOperator(TallyfyOperator):
@@ -266,15 +305,15 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
         with fail_on_bad_input():
             completion = Completion(
                 run_id=self.run_id,
-                task=self.task,
+                task=task_name(self.task),
                 form_fields=self.form_fields,
                 is_approved=parse_bool(self.is_approved, "is_approved"),
                 override_user=self.override_user,
             )
             push_run_url(context, self.hook.run_url(self.run_id))
-            store = TaskAttemptStore.of_completion(context, self.run_id, self.task, self.log.warning)
+            store = AttemptStore.of_completion(context, self.run_id, completion.task, self.log)
             try:
-                task = Completer(self.hook, completion, store, self.log.warning).complete_once()
+                task = Completer(self.hook, completion, store, self.log).complete_once()
             except ConflictingDecisionError as error:
                 raise AirflowFailException(str(error)) from None
         self.log.info("%s; task %s, run %s", TaskDoneCondition.describe_result(task), task["id"], self.run_id)
@@ -286,7 +325,7 @@ class TallyfyApiOperator(TallyfyOperator):
     """
     Call any endpoint of Tallyfy's API, and return what it answers.
 
-    A request that changes something is sent at each try of the task: Tallyfy knows no idempotency key.
+    A request that changes something is sent at each try of the task: Tallyfy has no idempotency key.
 
     :param endpoint: relative to the organization (``runs/abc/tasks``), or absolute from the API's root when it begins
         with ``/`` (``/me``); without quoting and without a query. (templated)
@@ -324,6 +363,9 @@ class TallyfyApiOperator(TallyfyOperator):
         self.json = json
         self.paginate = paginate
         self.response_filter = response_filter
+        check_bools(self, "paginate")
+        is_valid = response_filter is None or callable(response_filter)
+        check_argument(self, "response_filter", is_valid, "a function")
 
     def execute(self, context: Context) -> Any:
         """Call the endpoint and return its answer, or what the filter makes of it."""
@@ -340,20 +382,20 @@ class TallyfyApiOperator(TallyfyOperator):
         return self.hook.request(self.method, self.endpoint, params=self.query, json=self.json)
 
     def _all_items(self) -> list[dict[str, Any]]:
-        if self.method.upper() != "GET" or self.json is not None:
+        if str(self.method).upper() != "GET" or self.json is not None:
             raise AirflowFailException(
                 "paginate is only for GET without a body, since it asks for page after page."
             )
         return list(self.hook.paginate(self.endpoint, **(self.query or {})))
 
 
-class TallyfyApprovalOperator(TallyfyDecisionOperator):
+class TallyfyApprovalOperator(GateOperator):
     """
     Wait until an approval task of a run is decided. Approved, downstream tasks run; rejected, they are skipped.
 
     Returns ``{"run_id", "task_id", "title", "is_approved", "decided_by": {"id", "name", "email"}, "decided_at",
     "comment", "form_values", "timed_out", "try_number"}``: ``comment`` is the last one that this person wrote on the
-    task, and ``form_values`` are the values of the task's form by alias. What Tallyfy does not tell is ``None``. The
+    task, and ``form_values`` are the values of the task's form by alias. What Tallyfy does not have is ``None``. The
     same is in one log line, as JSON after ``tallyfy.gate.decision``.
 
     It waits as a :class:`~airflow_provider_tallyfy.sensors.tallyfy.TallyfyTaskSensor` does, in the same modes, and
@@ -402,45 +444,32 @@ class TallyfyApprovalOperator(TallyfyDecisionOperator):
     def __init__(
         self,
         *,
-        run_id: str,
-        task: str,
-        approvers: Any = None,
-        require_comment: bool = False,
-        on_timeout: str = "fail",
-        notifiers: Notifiers = None,
-        remind_every: float | timedelta | None = None,
-        max_reminders: int = 10,
         fail_on_reject: bool = False,
         ignore_downstream_trigger_rules: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            run_id=run_id,
-            task=task,
-            approvers=approvers,
-            require_comment=require_comment,
-            on_timeout=on_timeout,
-            notifiers=notifiers,
-            remind_every=remind_every,
-            max_reminders=max_reminders,
-            **kwargs,
-        )
+        super().__init__(**kwargs)
         self.fail_on_reject = fail_on_reject
         self.ignore_downstream_trigger_rules = ignore_downstream_trigger_rules
+        check_bools(self, "fail_on_reject", "ignore_downstream_trigger_rules")
 
-    def _act(self, context: Context, gate: Gate, decision: dict[str, Any]) -> dict[str, Any]:
+    def _act(
+        self, context: Context, downstream: DownstreamSkipper, decision: dict[str, Any]
+    ) -> dict[str, Any]:
         if decision["is_approved"] is not False:
-            self._end(context, gate, decision, "open")
-            gate.open()
-            return self._result(context, decision)
+            self._log_decision(context, decision, "open")
+            downstream.open()
+            return with_outputs_pushed(self, context, decision)
         if self.fail_on_reject:
-            self._end(context, gate, decision, "failed")
-            raise AirflowFailException(format_decision(decision))
-        self._end(context, gate, decision, "closed")
-        return self._result(context, gate.reject(decision))
+            raise self._fail(context, decision, format_decision(decision))
+        self._log_decision(context, decision, "closed")
+        downstream.close()
+        if downstream.skips_gate:
+            raise self._skip(context, decision)
+        return with_outputs_pushed(self, context, decision)
 
 
-class TallyfyBranchOperator(TallyfyDecisionOperator):
+class TallyfyBranchOperator(GateOperator):
     """
     Wait until a task of a run is completed, and run the branch that its decision or a value of its form names.
 
@@ -457,7 +486,7 @@ class TallyfyBranchOperator(TallyfyDecisionOperator):
     :param task: the task's id, alias or title; without ``field`` it has to be an approval. (templated)
     :param branches: task ids or task group ids, one or a list, or ``None`` to follow none, by the value that chooses
         them. Without ``field``, the values are ``approved`` and ``rejected``.
-    :param field: the form field that chooses, by alias (where it has none, by label). A field with several values
+    :param field: the form field that chooses, by alias, or by label if it has none. A field with several values
         follows all of their branches. Default: ``None``, for the decision.
     :param approvers: who may complete the task, as for :class:`TallyfyApprovalOperator`. Default: everyone whom Tallyfy
         lets complete it. (templated)
@@ -488,54 +517,33 @@ class TallyfyBranchOperator(TallyfyDecisionOperator):
     def __init__(
         self,
         *,
-        run_id: str,
-        task: str,
         branches: Mapping[str, str | Sequence[str] | None],
         field: str | None = None,
-        approvers: Any = None,
-        require_comment: bool = False,
-        on_timeout: str = "fail",
-        notifiers: Notifiers = None,
-        remind_every: float | timedelta | None = None,
-        max_reminders: int = 10,
-        on_skipped: str = "skip",
         **kwargs: Any,
     ) -> None:
         self.field = field
         self._needs_decision = field is None
-        super().__init__(
-            run_id=run_id,
-            task=task,
-            approvers=approvers,
-            require_comment=require_comment,
-            on_timeout=on_timeout,
-            notifiers=notifiers,
-            remind_every=remind_every,
-            max_reminders=max_reminders,
-            on_skipped=on_skipped,
-            **kwargs,
-        )
+        super().__init__(**kwargs)
         self.branches = read_branches(branches, is_decision=field is None)
-        if on_skipped == "succeed":
-            raise ValueError(
-                f"Task {self.task_id!r}: on_skipped must be 'skip' or 'fail', since a hidden task names no branch."
-            )
-        if field is not None and on_timeout in ("approve", "reject"):
-            raise ValueError(
-                f"Task {self.task_id!r}: with field, on_timeout must be 'fail' or 'skip', but is {on_timeout!r}."
-            )
+        check_argument(
+            self,
+            "on_skipped",
+            self.on_skipped != "succeed",
+            "'skip' or 'fail', since a hidden task names no branch",
+        )
+        if field is not None:
+            is_valid = self.on_timeout in ("fail", "skip")
+            check_argument(self, "on_timeout", is_valid, "'fail' or 'skip', since field is given")
 
-    def _act(self, context: Context, gate: Gate, decision: dict[str, Any]) -> dict[str, Any]:
+    def _act(
+        self, context: Context, downstream: DownstreamSkipper, decision: dict[str, Any]
+    ) -> dict[str, Any]:
         try:
             followed = choose_branches(self.branches, decision, self.field)
         except LookupError as error:
-            self._end(context, gate, decision, "failed")
-            raise AirflowFailException(f"{error.args[0]} ({format_decision(decision)})") from None
+            reason = f"{error.args[0]} ({format_decision(decision)})"
+            raise self._fail(context, decision, reason) from None
         decision = {**decision, "branches": followed}
-        self._end(context, gate, decision, "branch")
-        gate.follow(followed)
-        return self._result(context, decision)
-
-
-def _seconds(duration: float | timedelta) -> float:
-    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+        self._log_decision(context, decision, "branch")
+        downstream.follow(followed)
+        return with_outputs_pushed(self, context, decision)

@@ -7,8 +7,10 @@ tallyfy 3.1.0; ``completer_guest_id`` in other answers). Names stand with the ta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from html import unescape
 from typing import Any
 
 from airflow_provider_tallyfy.protocol.people import is_email
@@ -83,12 +85,18 @@ def last_comment(task: Mapping[str, Any], person: Person) -> str | None:
 
 def without_comments(task: Mapping[str, Any], texts: Collection[str]) -> dict[str, Any]:
     """Return a task without the comments that hold one of the texts, whoever wrote them."""
+    plain_texts = list(map(_plain, texts))
     kept = [
         each
         for each in _objects(task.get("threads"))
-        if not any(text in str(each.get("content")) for text in texts)
+        if not any(text in _plain(str(each.get("content"))) for text in plain_texts)
     ]
     return {**task, "threads": kept}
+
+
+def _plain(text: str) -> str:
+    """Return text without what makes HTML of it: Tallyfy may return a comment as HTML, whatever was sent."""
+    return "".join(unescape(re.sub("<[^>]*>", "", text)).split())
 
 
 def _owners(task: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:

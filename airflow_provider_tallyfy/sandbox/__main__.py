@@ -25,12 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         from airflow_provider_tallyfy.sandbox.seeds import seeded_store
         from airflow_provider_tallyfy.sandbox.server import SandboxUvicorn, listen
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in (
-            "fastapi",
-            "pydantic",
-            "starlette",
-            "uvicorn",
-        ):
+        if str(error.name).partition(".")[0] not in ("fastapi", "pydantic", "starlette", "uvicorn"):
             raise
         print(_MISSING.format(name=error.name), file=sys.stderr)  # noqa: T201
         return 1
@@ -46,10 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     host = f"[{options.host}]" if ":" in options.host else options.host
     url = f"http://{host}:{listener.getsockname()[1]}"
+    behavior = Behavior(**{name: getattr(options, name) for name in Behavior.model_fields})
     server = SandboxUvicorn(
-        seeded_store(
-            options.seed, Behavior(**{name: getattr(options, name) for name in Behavior.model_fields})
-        ),
+        seeded_store(options.seed, behavior),
         test_controls=options.test_controls,
         # Flushed, so that a program that starts the sandbox can read it at once.
         announce=lambda: print(_welcome(url), flush=True),  # noqa: T201
@@ -81,9 +75,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
             **({"choices": choices} if (choices := get_args(field.annotation)) else _SECONDS),
         )
     parser.add_argument(
-        "--test-controls",
-        action="store_true",
-        help="serve /_sandbox: faults, statistics, clock, behavior",
+        "--test-controls", action="store_true", help="serve /_sandbox: faults, statistics, clock, behavior"
     )
     return parser.parse_args(arguments)
 
@@ -106,15 +98,8 @@ _SECONDS: dict[str, Any] = {"type": _seconds, "metavar": "SECONDS"}
 
 
 def _welcome(url: str) -> str:
-    connection = json.dumps(
-        {
-            "conn_type": "tallyfy",
-            "host": f"{url}/api",
-            "login": "sandbox",
-            "password": TOKEN,
-            "extra": {"web_url": url},
-        }
-    )
+    account = {"conn_type": "tallyfy", "host": f"{url}/api", "login": "sandbox", "password": TOKEN}
+    connection = json.dumps(account | {"extra": {"web_url": url}})
     return f"""\
 Tallyfy sandbox
   API base:      {url}/api

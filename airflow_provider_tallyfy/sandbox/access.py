@@ -1,10 +1,11 @@
-"""Access: personal tokens and application tokens, and when they expire."""
+"""Access: personal tokens and application tokens, when they expire, and how many requests and actions are allowed."""
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from airflow_provider_tallyfy.sandbox.clock import Clock
@@ -17,12 +18,17 @@ CLIENT_ID = "sandbox-client"
 CLIENT_SECRET = "sandbox-secret"  # noqa: S105
 APPLICATION_TOKEN_SECONDS = 604_800
 USER_TOKEN_SECONDS = 7_776_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Grant:
-    user_id: int | None
-    expires_at: datetime | None
+# The number of requests and of seconds, the methods that count, and whether all users share it.
+_Limit = tuple[int, int, str, bool]
+# :attr:`Behavior.rate_limit` chooses which of them applies.
+LIMITS: Mapping[str, tuple[_Limit, ...]] = {
+    "off": (),
+    "user": ((600, 60, "*", False),),
+    "burst": ((140, 10, "*", False), (12, 5, "GET", False)),
+    "organization": ((100, 60, "*", True), (1000, 3600, "*", True)),
+}
+# The actions that send mail, and how often the organization can do them in an hour.
+HOURLY_LIMITS = {"Comment": 120, "Guest Invite": 30}
 
 
 class Access:
@@ -35,7 +41,7 @@ class Access:
     def __init__(self, clock: Clock, members: Mapping[int, Member]) -> None:
         self._clock = clock
         self._members = members
-        self._grants: dict[str, _Grant] = {}
+        self._grants: dict[str, tuple[int | None, datetime | None]] = {}
 
     def grant(self, user_id: int | None, *, token: str | None = None, seconds: int | None = None) -> str:
         """Grant a token and return it.
@@ -46,7 +52,7 @@ class Access:
         """
         token = token or secrets.token_urlsafe(32)
         expires_at = None if seconds is None else self._clock.now() + timedelta(seconds=seconds)
-        self._grants[token] = _Grant(user_id, expires_at)
+        self._grants[token] = user_id, expires_at
         return token
 
     def revoke(self, token: str) -> None:
@@ -55,10 +61,10 @@ class Access:
 
     def member(self, authorization: str | None) -> Member:
         """Return the member whose token is in an ``Authorization`` header, or raise 401 or 403."""
-        grant = self._valid_grant(authorization)
-        if grant.user_id is None:
+        user_id = self._valid_user(authorization)
+        if user_id is None:
             raise RefusedError(403, "This endpoint needs a user's token, not an application's.")
-        member = self._members[grant.user_id]
+        member = self._members[user_id]
         if member.disabled_at is not None:
             raise RefusedError(401, "Unauthenticated.")
         return member
@@ -71,16 +77,51 @@ class Access:
 
     def user_token(self, authorization: str | None, email: str) -> str:
         """Return a token that lets an application act as a member, or raise 403 or 404."""
-        if self._valid_grant(authorization).user_id is not None:
+        if self._valid_user(authorization) is not None:
             raise RefusedError(403, "You don't have application's permissions for this organization!")
         for member in self._members.values():
             if member.email.casefold() == email.casefold():
                 return self.grant(member.id, seconds=USER_TOKEN_SECONDS)
         raise not_found()
 
-    def _valid_grant(self, authorization: str | None) -> _Grant:
+    def _valid_user(self, authorization: str | None) -> int | None:
+        """Return whose token is in an ``Authorization`` header, ``None`` for an application, or raise 401."""
         scheme, _, token = (authorization or "").partition(" ")
-        grant = self._grants.get(token) if scheme == "Bearer" else None
-        if grant is None or (grant.expires_at is not None and grant.expires_at <= self._clock.now()):
+        if scheme != "Bearer" or token not in self._grants:
             raise RefusedError(401, "Unauthenticated.")
-        return grant
+        user_id, expires_at = self._grants[token]
+        if expires_at is not None and expires_at <= self._clock.now():
+            raise RefusedError(401, "Unauthenticated.")
+        return user_id
+
+
+class Limiter:
+    """Counts requests and actions over rolling windows of time."""
+
+    def __init__(self) -> None:
+        self._uses: dict[tuple[_Limit, str], deque[datetime]] = defaultdict(deque)
+
+    def take(
+        self, limits: Iterable[_Limit], method: str, user: str, now: datetime
+    ) -> tuple[int | None, int | None]:
+        """Count a request, unless it is over a limit.
+
+        :param limits: the limits that apply.
+        :return: how many requests are left, and after how many seconds to retry if this one is refused.
+        """
+        left: int | None = None
+        windows = []
+        for limit in limits:
+            most, seconds, counted, shared = limit
+            if counted not in ("*", method):
+                continue
+            window, length = self._uses[limit, "" if shared else user], timedelta(seconds=seconds)
+            while window and window[0] <= now - length:
+                window.popleft()
+            if len(window) >= most:
+                return 0, math.ceil((window[0] + length - now).total_seconds())
+            windows.append(window)
+            left = min(most - len(window) - 1, most if left is None else left)
+        for window in windows:
+            window.append(now)
+        return left, None

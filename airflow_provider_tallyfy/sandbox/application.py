@@ -12,55 +12,49 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_provider_tallyfy.sandbox.controls import Controls, ControlsMiddleware
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
-from airflow_provider_tallyfy.sandbox.limits import LIMITS
-from airflow_provider_tallyfy.sandbox.routes import (
+from airflow_provider_tallyfy.sandbox import (
     accounts,
-    activity,
-    checklists,
+    controls,
     custom_fields,
     files,
-    forms,
-    page,
     people,
     runs,
     search,
     tasks,
-    test_controls,
+    templates,
     threads,
+    web_page,
 )
-from airflow_provider_tallyfy.sandbox.routes.dependencies import behavior_towards
+from airflow_provider_tallyfy.sandbox.access import LIMITS
+from airflow_provider_tallyfy.sandbox.dependencies import behavior_towards
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, rate_limited
 from airflow_provider_tallyfy.sandbox.store import Store
 from airflow_provider_tallyfy.sandbox.webhooks import Webhooks
 
 
-def build_application(store: Store, *, controls: Controls | None = None) -> FastAPI:
+def build_application(store: Store, *, test_controls: controls.Controls | None = None) -> FastAPI:
     """Return the sandbox as an ASGI application.
 
     :param store: the state.
-    :param controls: the test controls, or ``None`` for a sandbox without them.
+    :param test_controls: the test controls, or ``None`` for a sandbox without them.
     """
     application = FastAPI(title="Tallyfy sandbox", openapi_url=None, redirect_slashes=False)
     application.state.store = store
-    application.state.controls = controls
+    application.state.controls = test_controls
     application.state.stopping = asyncio.Event()
     store.listeners.add(Webhooks(lambda: application.state.store))
 
     api = APIRouter(prefix="/api")
-    for module in (
-        *(accounts, checklists, forms, runs, tasks, threads, custom_fields, people, activity, search),
-        files,
-    ):
+    for module in (accounts, templates, runs, tasks, threads, custom_fields, people, search, files):
         api.include_router(module.router)
     api.include_router(accounts.oauth)
     application.include_router(api)
     application.include_router(accounts.oauth)
-    application.include_router(page.router)
-    application.mount("/page", page.files)
-    if controls is not None:
-        application.include_router(test_controls.router)
-        application.add_middleware(ControlsMiddleware, controls=controls)
+    application.include_router(web_page.router)
+    application.mount("/page", web_page.files)
+    if test_controls is not None:
+        application.include_router(controls.router)
+        application.add_middleware(controls.ControlsMiddleware, controls=test_controls)
     application.add_middleware(FrontDoorMiddleware, application=application)
 
     application.exception_handler(RefusedError)(_refuse)
@@ -70,9 +64,10 @@ def build_application(store: Store, *, controls: Controls | None = None) -> Fast
 
 
 class FrontDoorMiddleware:
-    """Applies the limit on requests, adds ``X-Request-Id`` to every answer, and reads a ``+`` in a query as a plus.
+    """Prepares each request, and adds ``X-Request-Id`` to its response.
 
-    According to the official SDK, Tallyfy reads only ``%20`` as a space.
+    It completes the tasks that have expired, applies the limit on requests, and reads a ``+`` in a query as a plus:
+    according to the official SDK, Tallyfy reads only ``%20`` as a space.
     """
 
     def __init__(self, app: ASGIApp, application: FastAPI) -> None:
@@ -85,16 +80,14 @@ class FrontDoorMiddleware:
             await self._app(scope, receive, send)
             return
         request = Request({**scope, "app": self._application})
+        store: Store = self._application.state.store
+        tasks.expire(store)
         remaining: int | None = None
         retry_after: int | None = None
         if scope["path"].startswith("/api/"):
-            store: Store = self._application.state.store
-            remaining, retry_after = store.limiter.take(
-                LIMITS[behavior_towards(request).rate_limit],
-                scope["method"],
-                request.headers.get("Authorization", ""),
-                store.now(),
-            )
+            limits = LIMITS[behavior_towards(request).rate_limit]
+            user = request.headers.get("Authorization", "")
+            remaining, retry_after = store.limiter.take(limits, scope["method"], user, store.now())
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -109,8 +102,8 @@ class FrontDoorMiddleware:
             await self._app(scope, receive, send_with_headers)
         else:
             message = "You've reached the limit for requests. Please try again later."
-            error = RefusedError(429, message, code="RATE_LIMIT_EXCEEDED", retry_after=retry_after)
-            await (await _refuse(request, error))(scope, receive, send_with_headers)
+            refusal = await _refuse(request, rate_limited(message, retry_after))
+            await refusal(scope, receive, send_with_headers)
 
 
 async def _refuse(request: Request, error: RefusedError) -> JSONResponse:

@@ -17,8 +17,8 @@ def _lag(reads: str) -> float:
 class Behavior(BaseModel):
     """The choices of one sandbox; an unknown field or value is refused.
 
-    Each field is also an option of the command and a field of the test control. ``docs/sandbox.md`` says which
-    source each value is from.
+    Each field is also an option of the command and a field of the test control. ``docs/sandbox.md`` names the
+    source of each value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,8 +46,7 @@ class Behavior(BaseModel):
         default="wrapped", description="with=steps,tags of a template: in an object with data, or bare lists"
     )
     task_filter: Literal["measured", "documented"] = Field(
-        default="measured",
-        description="the status filter of tasks: unknown values are ignored, or 422",
+        default="measured", description="the status filter of tasks: unknown values are ignored, or 422"
     )
     run_update: Literal["replace", "keep"] = Field(
         default="replace", description="members and groups that PUT runs/{id} does not send: removed, or kept"
@@ -56,8 +55,7 @@ class Behavior(BaseModel):
         default="hide-for-guests", description="state of a comment that is sent without one"
     )
     working_days: Literal["weekdays", "all"] = Field(
-        default="weekdays",
-        description="deadlines on other days move to 09:00 of the next of these days",
+        default="weekdays", description="deadlines on other days move to 09:00 of the next of these days"
     )
     rate_limit: Literal["off", "user", "burst", "organization"] = Field(
         default="off",

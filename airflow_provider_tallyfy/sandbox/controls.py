@@ -1,6 +1,6 @@
-"""Test controls in front of the API: faults that are injected into answers, and a count of the requests.
+"""Test controls, ``/_sandbox/…``: faults, statistics, clock, behavior, feed, runs, tokens. Only with --test-controls.
 
-The API itself knows nothing of them. Requests of the web page are neither counted nor made to fail.
+The API does not depend on them. They neither count the requests of the web page nor apply faults to them.
 """
 
 from __future__ import annotations
@@ -9,35 +9,32 @@ import asyncio
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
+from fastapi import APIRouter, Body, Depends, Request
 from pydantic import BaseModel, Field, model_validator
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-PAGE_CLIENT = "SandboxPage"
-_WATCHED = re.compile(r"/(api|oauth)(/|$)")
+from airflow_provider_tallyfy.sandbox import runs
+from airflow_provider_tallyfy.sandbox.behavior import Behavior
+from airflow_provider_tallyfy.sandbox.clock import as_text
+from airflow_provider_tallyfy.sandbox.dependencies import NO_CONTENT, SandboxStore, is_from_page
+from airflow_provider_tallyfy.sandbox.errors import invalid
+from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
+from airflow_provider_tallyfy.sandbox.serializers import JSON
+from airflow_provider_tallyfy.sandbox.store import FeedFaults
+
+router = APIRouter(prefix="/_sandbox")
+
+_CONTROLLED = re.compile(r"/(api|oauth)(/|$)")
 _IDENTIFIER = re.compile(r"(?<=/)(?:[0-9a-f]{32}|\d+|[^/@]+@[^/]+)(?=/|$)")
 _ORGANIZATION = re.compile(r"(?<=/organizations/)[^/]+")
-
-
-def is_from_page(headers: Headers) -> bool:
-    """Tell whether a request comes from the sandbox's web page, to which the test controls do not apply."""
-    return headers.get("X-Tallyfy-Client") == PAGE_CLIENT
-
-
-class FaultAction(StrEnum):
-    """What a fault does to a request."""
-
-    STATUS = "status"
-    DELAY = "delay"
-    DROP = "drop"
-    APPLY_THEN_DROP = "apply_then_drop"
-    APPLY_THEN_STATUS = "apply_then_status"
-    TRUNCATE = "truncate"
-    MALFORMED = "malformed"
+FaultAction = Literal[
+    "status", "delay", "drop", "apply_then_drop", "apply_then_status", "truncate", "malformed"
+]
 
 
 class Fault(BaseModel):
@@ -62,7 +59,7 @@ class Fault(BaseModel):
 
     @model_validator(mode="after")
     def _has_delay(self) -> Fault:
-        if self.action is FaultAction.DELAY and self.delay == 0:
+        if self.action == "delay" and self.delay == 0:
             raise ValueError("the action delay needs delay, in seconds")
         return self
 
@@ -91,17 +88,6 @@ class Controls:
         self.faults.clear()
         self.requests.clear()
 
-    def statistics(self) -> dict[str, Any]:
-        """Return the number of requests by method and path, and by the shape of the path."""
-        routes: Counter[tuple[str, str]] = Counter()
-        for (method, path), count in self.requests.items():
-            routes[method, normalised(path)] += count
-        return {
-            "total": self.requests.total(),
-            "requests": _rows(self.requests),
-            "routes": _rows(routes),
-        }
-
 
 def normalised(path: str) -> str:
     """Return a path with its ids replaced: ``/api/organizations/{organization}/runs/{id}``."""
@@ -122,11 +108,8 @@ class ControlsMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count a request, and pass it on or apply a fault to it."""
         fault = None
-        if (
-            scope["type"] == "http"
-            and _WATCHED.match(scope["path"])
-            and not is_from_page(Headers(scope=scope))
-        ):
+        is_controlled = scope["type"] == "http" and _CONTROLLED.match(scope["path"])
+        if is_controlled and not is_from_page(Headers(scope=scope)):
             method, path = scope["method"], scope["path"]
             self._controls.requests[method, path] += 1
             target = f"{path}?{scope['query_string'].decode()}" if scope["query_string"] else path
@@ -142,23 +125,20 @@ class ControlsMiddleware:
             receive = await _read_whole(receive)
             await asyncio.sleep(fault.delay)
         match fault.action:
-            case FaultAction.DELAY:
+            case "delay":
                 await self._app(scope, receive, send)
-            case FaultAction.STATUS:
-                await _answer(fault)(scope, receive, send)
-            case FaultAction.DROP:
-                await _drop(scope)
-            case FaultAction.APPLY_THEN_DROP:
-                await self._app(scope, receive, _discard)
-                await _drop(scope)
-            case FaultAction.APPLY_THEN_STATUS:
-                await self._app(scope, receive, _discard)
-                await _answer(fault)(scope, receive, send)
-            case FaultAction.TRUNCATE:
+            case "malformed":
+                await _html("<html><body>Bad gateway</body></html>", 200, {})(scope, receive, send)
+            case "truncate":
                 await self._app(scope, receive, _truncated(send))
                 await _drop(scope, flush=True)
-            case FaultAction.MALFORMED:
-                await _html("<html><body>Bad gateway</body></html>", 200, {})(scope, receive, send)
+            case _:
+                if fault.action.startswith("apply_then"):
+                    await self._app(scope, receive, _discard)
+                if fault.action.endswith("status"):
+                    await _answer(fault)(scope, receive, send)
+                else:
+                    await _drop(scope)
 
 
 async def _read_whole(receive: Receive) -> Receive:
@@ -212,7 +192,134 @@ async def _drop(scope: Scope, *, flush: bool = False) -> None:
     await asyncio.sleep(0)
 
 
-def _rows(counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
-    return [
-        {"method": method, "path": path, "count": count} for (method, path), count in sorted(counts.items())
-    ]
+async def _controls(request: Request) -> Controls:
+    controls: Controls = request.app.state.controls
+    return controls
+
+
+TestControls = Annotated[Controls, Depends(_controls)]
+_Text = Annotated[str, Body()]
+
+
+@router.get("/faults")
+async def list_faults(controls: TestControls) -> JSON:
+    """List the faults, with how often each matched and was applied."""
+    return {"data": controls.faults}
+
+
+@router.post("/faults")
+async def add_faults(controls: TestControls, faults: list[Fault]) -> JSON:
+    """Add faults; if several match a request, the one that was added first applies."""
+    controls.faults.extend(faults)
+    return await list_faults(controls)
+
+
+@router.delete("/faults", **NO_CONTENT)
+async def remove_faults(controls: TestControls) -> None:
+    """Remove all faults."""
+    controls.faults.clear()
+
+
+@router.get("/stats")
+async def statistics(controls: TestControls) -> JSON:
+    """Show the number of requests since the start or the last reset, by method and path, and by the path's shape."""
+    routes: Counter[tuple[str, str]] = Counter()
+    for (method, path), count in controls.requests.items():
+        routes[method, normalised(path)] += count
+    counts = {
+        name: [{"method": method, "path": path, "count": each} for (method, path), each in sorted(of.items())]
+        for name, of in (("requests", controls.requests), ("routes", routes))
+    }
+    return {"total": controls.requests.total(), **counts}
+
+
+@router.delete("/stats", **NO_CONTENT)
+async def clear_statistics(controls: TestControls) -> None:
+    """Reset the count of requests."""
+    controls.requests.clear()
+
+
+@router.get("/clock")
+async def show_clock(store: SandboxStore) -> JSON:
+    """Show the sandbox's time."""
+    return {"now": as_text(store.now()), "offset_seconds": store.clock.offset_seconds}
+
+
+@router.post("/clock")
+async def move_clock(
+    store: SandboxStore,
+    advance: Annotated[float | None, Body()] = None,
+    moment: Annotated[datetime | None, Body(alias="set")] = None,
+) -> JSON:
+    """Move the clock by seconds, or set it to a moment."""
+    if advance is not None and moment is None:
+        store.clock.advance(advance)
+    elif moment is not None and advance is None:
+        store.clock.set(moment)
+    else:
+        raise invalid({"advance": ["Give either advance (seconds) or set (an ISO 8601 moment)."]})
+    store.changed()
+    return await show_clock(store)
+
+
+@router.post("/runs", status_code=201)
+async def create_runs(
+    store: SandboxStore,
+    count: Annotated[int, Body(ge=1, le=100_000)],
+    checklist_id: _Text = RELEASE_CHECKLIST_ID,
+    name: _Text = "Load test",
+    prerun: Annotated[JSON | None, Body()] = None,
+) -> JSON:
+    """Launch many runs at once."""
+    caller, numbers = next(iter(store.members.values())), range(1, count + 1)
+    launched = (
+        runs.launch(store, caller, checklist_id, name=f"{name} {each}", prerun=prerun) for each in numbers
+    )
+    return {"data": [run.id for run in launched]}
+
+
+@router.post("/activity")
+async def change_feed(store: SandboxStore, faults: FeedFaults) -> FeedFaults:
+    """Make the activity feed late or incomplete; an empty object ends both."""
+    store.feed_faults = faults
+    return faults
+
+
+@router.get("/behavior")
+async def show_behavior(store: SandboxStore) -> Behavior:
+    """Show what the sandbox does if the sources on Tallyfy disagree."""
+    return store.behavior
+
+
+@router.post("/behavior")
+async def change_behavior(store: SandboxStore, body: Behavior) -> Behavior:
+    """Change the given fields of the sandbox's behavior; the others stay."""
+    store.behave(store.behavior.model_copy(update=body.model_dump(exclude_unset=True)))
+    return store.behavior
+
+
+@router.get("/completions")
+async def count_completions(store: SandboxStore) -> dict[str, int]:
+    """Show how often each task was completed, by task id."""
+    completed = (entry for entry in store.activities if (entry.verb, entry.type) == ("completed", "Task"))
+    return Counter(entry.auditable_id for entry in completed)
+
+
+@router.post("/tokens", status_code=201)
+async def grant_token(
+    store: SandboxStore,
+    token: Annotated[str, Body(min_length=1)],
+    user_id: Annotated[int, Body()],
+    expires_in: Annotated[int | None, Body()] = None,
+) -> JSON:
+    """Grant a token to a member, as when it is rotated, for some seconds of the sandbox's clock."""
+    if user_id not in store.members:
+        raise invalid({"user_id": ["The selected user is not a member of the organization."]})
+    store.access.grant(user_id, token=token, seconds=expires_in)
+    return {"user_id": user_id, "expires_in": expires_in}
+
+
+@router.delete("/tokens", **NO_CONTENT)
+async def revoke_token(store: SandboxStore, token: Annotated[str, Body(embed=True)]) -> None:
+    """Revoke a token, as a user's logout does."""
+    store.access.revoke(token)

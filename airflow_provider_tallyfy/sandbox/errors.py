@@ -53,3 +53,8 @@ def invalid(errors: dict[str, list[str]]) -> RefusedError:
     """Return the error for invalid input; the first message becomes the message of the whole."""
     message = next(iter(errors.values()))[0]
     return RefusedError(422, message, errors=errors)
+
+
+def rate_limited(message: str, retry_after: int) -> RefusedError:
+    """Return the error for too many requests or actions."""
+    return RefusedError(429, message, code="RATE_LIMIT_EXCEEDED", retry_after=retry_after)

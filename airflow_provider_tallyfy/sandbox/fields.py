@@ -17,21 +17,6 @@ from airflow_provider_tallyfy.sandbox.model import FieldType, FormField
 TEXT_LIMIT = 200
 TEXTAREA_LIMIT = 30_000
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-# What is wrong with a value that does not fit the type of its field.
-_MESSAGES = {
-    FieldType.TEXT: f"must be a text of at most {TEXT_LIMIT} characters",
-    FieldType.TEXTAREA: f"must be a text of at most {TEXTAREA_LIMIT} characters",
-    FieldType.EMAIL: "must be a valid email address",
-    FieldType.DATE: "is not a valid date",
-    FieldType.RADIO: "must be the text of one of its options",
-    FieldType.DROPDOWN: "must be an object with the id and the exact text of one of its options",
-    FieldType.MULTISELECT: "must be a list of objects with the id and the exact text of its options",
-    FieldType.TABLE: "Number of columns does not match required columns",
-    FieldType.ASSIGNEES_FORM: (
-        "must be an object with the lists users (members of the organization), guests and groups"
-    ),
-    FieldType.FILE: "must be a list of file objects, each with an id, full_url or url",
-}
 _VARIABLE = re.compile(r"\{\{\s*([\w-]+)\s*\}\}")
 
 
@@ -51,11 +36,10 @@ def accept(
         if form_field.id not in values:
             continue
         value = values[form_field.id]
-        if is_empty(value) or _fits(form_field, value, members):
+        if is_empty(value) or (problem := _problem(form_field, value, members)) is None:
             accepted[form_field.id] = value
         else:
-            subject = "" if form_field.field_type is FieldType.TABLE else f"{form_field.label} "
-            errors[f"{surface}.{form_field.id}"] = [subject + _MESSAGES[form_field.field_type]]
+            errors[f"{surface}.{form_field.id}"] = [problem]
     if errors:
         raise invalid(errors)
     return accepted
@@ -109,37 +93,49 @@ def fill_in(text: str, form_fields: Iterable[FormField], values: Mapping[str, An
     return _VARIABLE.sub(lambda match: rendered.get(match[1], match[0]), text)
 
 
-def _fits(form_field: FormField, value: Any, members: Collection[int]) -> bool:
-    """Return whether a value has the shape that the type of its field needs."""
+def _problem(form_field: FormField, value: Any, members: Collection[int]) -> str | None:
+    """Return the message for a value that has not the shape that the type of its field needs."""
     match form_field.field_type:
         case FieldType.TEXT:
-            return isinstance(value, str | int | float) and len(str(value)) <= TEXT_LIMIT
+            fits = isinstance(value, str | int | float) and len(str(value)) <= TEXT_LIMIT
+            message = f"must be a text of at most {TEXT_LIMIT} characters"
         case FieldType.TEXTAREA:
-            return isinstance(value, str) and len(value) <= TEXTAREA_LIMIT
+            fits = isinstance(value, str) and len(value) <= TEXTAREA_LIMIT
+            message = f"must be a text of at most {TEXTAREA_LIMIT} characters"
         case FieldType.EMAIL:
-            return isinstance(value, str) and _EMAIL.fullmatch(value) is not None
+            fits = isinstance(value, str) and _EMAIL.fullmatch(value) is not None
+            message = "must be a valid email address"
         case FieldType.DATE:
-            return _is_date(value)
+            fits, message = _is_date(value), "is not a valid date"
         case FieldType.RADIO:
-            return any(value == option.text for option in form_field.options)
+            fits = any(value == option.text for option in form_field.options)
+            message = "must be the text of one of its options"
         case FieldType.DROPDOWN:
-            return _is_option(form_field, value)
+            fits = _is_option(form_field, value)
+            message = "must be an object with the id and the exact text of one of its options"
         case FieldType.MULTISELECT:
-            return isinstance(value, list) and all(_is_option(form_field, each) for each in value)
+            fits = isinstance(value, list) and all(_is_option(form_field, each) for each in value)
+            message = "must be a list of objects with the id and the exact text of its options"
         case FieldType.TABLE:
-            return isinstance(value, list) and len(value) == len(form_field.columns)
+            fits = isinstance(value, list) and len(value) == len(form_field.columns)
+            return None if fits else "Number of columns does not match required columns"
         case FieldType.ASSIGNEES_FORM:
-            return (
+            fits = (
                 isinstance(value, dict)
                 and value.keys() <= {"users", "guests", "groups"}
                 and all(isinstance(each, list) for each in value.values())
                 and {str(user) for user in value.get("users", ())} <= {str(member) for member in members}
             )
+            message = (
+                "must be an object with the lists users (members of the organization), guests and groups"
+            )
         case FieldType.FILE:
-            return isinstance(value, list) and all(
+            fits = isinstance(value, list) and all(
                 isinstance(file, dict) and (file.get("id") or file.get("full_url") or file.get("url"))
                 for file in value
             )
+            message = "must be a list of file objects, each with an id, full_url or url"
+    return None if fits else f"{form_field.label} {message}"
 
 
 def _is_date(value: Any) -> bool:

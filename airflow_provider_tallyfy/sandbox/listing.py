@@ -5,26 +5,26 @@ Each filter stands in a table by the name of its query parameter; one that is no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
+from itertools import islice
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from starlette.datastructures import URL
 
-from airflow_provider_tallyfy.sandbox import processes, tasks
+from airflow_provider_tallyfy.sandbox.dependencies import invalid_part
 from airflow_provider_tallyfy.sandbox.errors import invalid
 from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Member, Run, Task
-from airflow_provider_tallyfy.sandbox.serializers import JSON, is_due_soon, is_late
+from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import Store
 
 MAX_PER_PAGE = 100
 _Item = TypeVar("_Item")
 _Test = Callable[[_Item], bool]
-# Makes the test that an item must pass of a parameter's value; a ValueError says that the value makes no sense.
+# Makes the test that an item must pass of a parameter's value; a ValueError means that the value is invalid.
 _Filters = Mapping[str, Callable[[Store, str], _Test[_Item]]]
 _LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -46,33 +46,35 @@ class Paging(BaseModel):
         """Return the text of a parameter; ``None`` if it is not given, or empty."""
         return self.q or None if name == "q" else (self.model_extra or {}).get(name) or None
 
-    def page(self, items: Sequence[_Item], show: Callable[[_Item], Any], *, per_page: int = 10) -> JSON:
+    def page(self, items: Collection[_Item], show: Callable[[_Item], Any], *, per_page: int = 10) -> JSON:
         """Return one page of a list; only the items of that page are serialized.
 
         :param per_page: the length of a page if the query has none.
         """
         if self.without_pagination:
             return {"data": [show(item) for item in items]}
-        per_page = min(self.per_page or per_page, MAX_PER_PAGE)
+        number, per_page = self.page_number, min(self.per_page or per_page, MAX_PER_PAGE)
         total_pages = max(1, -(-len(items) // per_page))
-        data = [show(item) for item in items[(self.page_number - 1) * per_page : self.page_number * per_page]]
+        data = [show(item) for item in islice(items, (number - 1) * per_page, number * per_page)]
         links = {}
-        if self.page_number > 1:
-            links["previous"] = str(self._url.include_query_params(page=self.page_number - 1))
-        if self.page_number < total_pages:
-            links["next"] = str(self._url.include_query_params(page=self.page_number + 1))
+        if number > 1:
+            links["previous"] = str(self._url.include_query_params(page=number - 1))
+        if number < total_pages:
+            links["next"] = str(self._url.include_query_params(page=number + 1))
         pagination: JSON = {
             "total": len(items),
             "count": len(data),
             "per_page": per_page,
-            "current_page": self.page_number,
+            "current_page": number,
             "total_pages": total_pages,
             # An empty map is an empty list in PHP, and so in Tallyfy's JSON.
             "links": links or [],
         }
         return {"data": data, "meta": {"pagination": pagination}}
 
-    def answer(self, items: Sequence[_Item], show: Callable[[_Item], Any], *, per_page: int = 10) -> Response:
+    def answer(
+        self, items: Collection[_Item], show: Callable[[_Item], Any], *, per_page: int = 10
+    ) -> Response:
         """Return the answer that shows one page of a list."""
         return JSONResponse(self.page(items, show, per_page=per_page))
 
@@ -81,9 +83,7 @@ async def _paging(request: Request) -> Paging:
     try:
         paging = Paging.model_validate(dict(request.query_params))
     except ValidationError as error:
-        raise RequestValidationError(
-            [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
-        ) from None
+        raise invalid_part("query", error) from None
     paging._url = request.url
     return paging
 
@@ -93,23 +93,16 @@ Pages = Annotated[Paging, Depends(_paging)]
 
 def checklists(store: Store, query: Paging) -> list[Checklist]:
     """Return the templates that match a query."""
-    archived = query.given("archived")
-    found = (
-        checklist
-        for checklist in store.checklists.values()
-        if _archive_wanted(archived, checklist.archived_at is not None)
-    )
+    items, archived = store.checklists.values(), query.given("archived")
+    found = (each for each in items if _archive_wanted(archived, each.archived_at is not None))
     return _matching(store, found, query, _CHECKLIST_FILTERS)
 
 
 def runs(store: Store, caller: Member, query: Paging) -> list[Run]:
     """Return the runs that match a query, the newest first by default."""
+    items = (run for run in store.runs.values() if store.may_see(run, caller))
     archived = "only" if query.given("status") == "archived" else query.given("archived")
-    found = (
-        run
-        for run in store.runs.values()
-        if store.may_see(run, caller) and _archive_wanted(archived, run.archived_at is not None)
-    )
+    found = (run for run in items if _archive_wanted(archived, run.archived_at is not None))
     return _sorted(_matching(store, found, query, _RUN_FILTERS), query, "-created_at", _RUN_ORDERS)
 
 
@@ -130,9 +123,8 @@ def organization_tasks(store: Store, caller: Member, archived: str | None = None
     :param archived: ``true`` to include archived ones, ``only`` for only those.
     """
     for task in store.tasks.values():
-        run = store.run_of(task)
-        is_archived = task.archived_at is not None or (run is not None and run.archived_at is not None)
-        if not task.hidden and _archive_wanted(archived, is_archived) and store.may_see_task(task, caller):
+        wanted = not task.hidden and _archive_wanted(archived, store.is_archived(task))
+        if wanted and store.may_see_task(task, caller):
             yield task
 
 
@@ -227,11 +219,11 @@ def _run_status(store: Store, status: str) -> _Test[Run]:
     if status == "starred":
         return lambda run: run.starred
     now, wanted = store.now(), ("problem", "issue") if status == "problem" else (status,)
-    return lambda run: processes.status(run, now) in wanted
+    return lambda run: run.status(now) in wanted
 
 
 def _has_status(wanted: str) -> _Test[Task]:
-    return lambda task: tasks.status(task) == wanted
+    return lambda task: task.status == wanted
 
 
 def _task_status(store: Store, value: str) -> _Test[Task]:
@@ -244,7 +236,7 @@ def _task_status(store: Store, value: str) -> _Test[Task]:
     tests: dict[str, _Test[Task]] = {
         "active": lambda task: task.completed_at is None,
         "complete": lambda task: task.completed_at is not None,
-        "overdue": lambda task: is_late(task, now),
+        "overdue": lambda task: task.is_late(now),
         **{status: _has_status(status) for status in ("not-started", "in-progress")},
     }
     if store.behavior.task_filter == "documented":
@@ -252,14 +244,14 @@ def _task_status(store: Store, value: str) -> _Test[Task]:
             **dict.fromkeys(("active", "incomplete", "active_visible"), lambda task: task.is_pending),
             "inprogress": _has_status("in-progress"),
             "hasproblem": lambda task: task.has_open_issue,
-            "due_soon": lambda task: is_due_soon(task, now),
+            "due_soon": lambda task: task.is_due_soon(now),
         }
         return tests[_one_of(value, *tests)]
     tests |= {
         "active-visible": lambda task: task.is_pending,
         "auto-skipped": lambda task: not task.hidden,
-        "due-soon": lambda task: is_due_soon(task, now),
-        "on-time": lambda task: task.is_pending and not is_late(task, now),
+        "due-soon": lambda task: task.is_due_soon(now),
+        "on-time": lambda task: task.is_pending and not task.is_late(now),
         "has-problem": lambda task: task.has_open_issue,
         "has-improvement": lambda task: any(thread.label == "improvement" for thread in task.threads),
     }

@@ -9,22 +9,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
-
-class FieldType(StrEnum):
-    """The types of form fields whose values the documentation describes."""
-
-    TEXT = "text"
-    TEXTAREA = "textarea"
-    EMAIL = "email"
-    DATE = "date"
-    RADIO = "radio"
-    DROPDOWN = "dropdown"
-    MULTISELECT = "multiselect"
-    TABLE = "table"
-    ASSIGNEES_FORM = "assignees_form"
-    FILE = "file"
-
-
+# The types of form fields whose values the documentation describes.
+FieldType = StrEnum(
+    "FieldType", "TEXT TEXTAREA EMAIL DATE RADIO DROPDOWN MULTISELECT TABLE ASSIGNEES_FORM FILE"
+)
+# How far ahead something is due soon.
+DUE_SOON = timedelta(hours=24)
 # An approval needs a decision, and a task that expires ends by itself at its deadline; an e-mail is sent then.
 TaskType = Literal["task", "approval", "expiring", "email", "expiring_email"]
 # The kinds of comments; an open problem blocks completion until a resolve answers it.
@@ -36,24 +26,10 @@ Role = Literal["Admin", "Standard", "Light"]
 # What a condition of a rule is about.
 Subject = Literal["Prerun", "Capture", "Step"]
 # How a rule's condition compares a field, or what must have happened to a step.
-Operation = Literal[
-    "equals",
-    "not_equals",
-    "equals_any",
-    "contains",
-    "not_contains",
-    "greater_than",
-    "less_than",
-    "is_empty",
-    "is_not_empty",
-    "completed",
-    "reopened",
-    "approved",
-    "rejected",
-    "acknowledged",
-    "expired",
-    "not_assigned",
-]
+_OfText = Literal["equals", "not_equals", "equals_any", "contains", "not_contains"]
+_OfValue = Literal["greater_than", "less_than", "is_empty", "is_not_empty"]
+_OfStep = Literal["completed", "reopened", "approved", "rejected", "acknowledged", "expired", "not_assigned"]
+Operation = Literal[_OfText, _OfValue, _OfStep]
 # What a rule does with its step.
 Verb = Literal["show", "hide", "assign", "assign_only", "unassign", "clear_assignees", "deadline", "reopen"]
 
@@ -215,7 +191,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A person outside the organization, known by their email address."""
+    """A person outside the organization, identified by the email address."""
 
     id: int
     email: str
@@ -250,8 +226,8 @@ class Tag:
 
     id: str
     title: str
-    color: str
     created_at: datetime
+    color: str = "#3498db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +247,8 @@ class CustomFieldKey:
 
     id: str
     key: str
-    applies_to: str
-    field_type: str
+    applies_to: Literal["process", "task"]
+    field_type: Literal["text", "textarea", "number", "boolean", "date", "email", "url"]
     created_at: datetime
     is_required: bool = False
     is_active: bool = True
@@ -352,9 +328,26 @@ class Task:
         return self.task_type in ("expiring", "expiring_email")
 
     @property
+    def status(self) -> str:
+        """The status; tallyfy/mcp-public has only these four, and an issue is none of them."""
+        if self.hidden:
+            return "auto-skipped"
+        if self.completed_at is not None:
+            return "completed"
+        return "in-progress" if self.in_progress else "not-started"
+
+    @property
     def is_pending(self) -> bool:
         """Whether it is still to be completed; a hidden task is not."""
         return self.completed_at is None and not self.hidden
+
+    def is_late(self, now: datetime) -> bool:
+        """Return whether it is overdue."""
+        return self.is_pending and self.deadline is not None and self.deadline < now
+
+    def is_due_soon(self, now: datetime) -> bool:
+        """Return whether it is due within a day."""
+        return self.is_pending and self.deadline is not None and now <= self.deadline <= now + DUE_SOON
 
     @property
     def has_open_issue(self) -> bool:
@@ -396,6 +389,23 @@ class Run:
     def has_open_issue(self) -> bool:
         """Whether an issue reported on the run itself is unresolved; it blocks every task."""
         return bool(self.threads) and any(thread.is_open_issue for thread in self.threads)
+
+    def status(self, now: datetime) -> str:
+        """Return the status: the most severe one that applies."""
+        if self.archived_at is not None:
+            return "archived"
+        if self.has_open_issue:
+            return "issue"
+        # One plain pass, since a list of thousands of runs calls this for each.
+        is_delayed = False
+        for task in self.tasks.values():
+            if task.is_pending:
+                if task.has_open_issue:
+                    return "problem"
+                is_delayed = is_delayed or (task.deadline is not None and task.deadline < now)
+        if self.completed_at is not None:
+            return "complete"
+        return "delayed" if is_delayed else "active"
 
     @property
     def visible_tasks(self) -> list[Task]:

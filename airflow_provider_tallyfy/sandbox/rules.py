@@ -15,7 +15,7 @@ def apply_rules(run: model.Run, now: datetime) -> list[tuple[model.Task, model.V
     """Do what the run's rules say, and return the tasks that changed, each with what was done.
 
     Steps are visible unless their template hides them by default. Of several rules on one step, the last that
-    holds wins, at each call; a completed task stays as it is, as the documentation says. All other actions are done
+    holds wins, at each call; a completed task stays as it is (documentation). All other actions are done
     once per process.
     """
     changed: list[tuple[model.Task, model.Verb]] = []
@@ -95,18 +95,14 @@ def _is_true(condition: model.Condition, run: model.Run) -> bool:
 
 
 def _in_time(condition: model.Condition, task: model.Task) -> bool:
-    """Return whether a step ended when its condition says; tallyfy/mcp-public: one without a time never holds."""
+    """Return whether a step ended at the time of a condition; one without a time never holds (tallyfy/mcp-public)."""
     if condition.statement == "any_time":
         return True
     if task.completed_at is None or task.deadline is None:
         return False
     early = task.deadline - task.completed_at
-    clauses = {
-        "on-time": early >= timedelta(),
-        "early_24": early >= _DAY,
-        "late_24": early <= -_DAY,
-    }
-    return any(condition.statement == clause for clause, holds in clauses.items() if holds)
+    clauses = {"on-time": early >= timedelta(), "early_24": early >= _DAY, "late_24": early <= -_DAY}
+    return clauses.get(condition.statement, False)
 
 
 def _field_value(condition: model.Condition, run: model.Run) -> tuple[model.FormField | None, Any]:

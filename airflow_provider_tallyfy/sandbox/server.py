@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from airflow_provider_tallyfy.sandbox.access import TOKEN
 from airflow_provider_tallyfy.sandbox.application import build_application
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.controls import Controls
@@ -35,8 +37,6 @@ class DroppableProtocol(H11Protocol):
 class SandboxUvicorn(uvicorn.Server):
     """A server that ends the page's event streams when it stops, instead of waiting for them.
 
-    :param store: the state to serve.
-    :param test_controls: whether to serve ``/_sandbox``.
     :param announce: called once, when the server listens.
     :param certificate: PEM files of a certificate and of its key, for TLS; plain HTTP if not given.
     """
@@ -49,7 +49,7 @@ class SandboxUvicorn(uvicorn.Server):
         announce: Callable[[], None] | None = None,
         certificate: tuple[Path, Path] | None = None,
     ) -> None:
-        self.application = build_application(store, controls=Controls() if test_controls else None)
+        self.application = build_application(store, test_controls=Controls() if test_controls else None)
         self._announce = announce
         certificate_file, key_file = certificate or (None, None)
         super().__init__(
@@ -142,9 +142,8 @@ class SandboxServer:
             announce=lambda: listening.set_result(None),
             certificate=self._certificate,
         )
-        self._thread = threading.Thread(
-            target=self._serve, args=(listening,), name="tallyfy-sandbox", daemon=True
-        )
+        serve = partial(self._serve, listening)
+        self._thread = threading.Thread(target=serve, name="tallyfy-sandbox", daemon=True)
         self._thread.start()
         listening.result(timeout=30)
         return self
@@ -170,11 +169,8 @@ class SandboxServer:
     @property
     def headers(self) -> dict[str, str]:
         """The headers that the API needs."""
-        return {
-            "Authorization": "Bearer sandbox-token",
-            "Accept": "application/json",
-            "X-Tallyfy-Client": "APIClient",
-        }
+        required = {"Authorization": f"Bearer {TOKEN}", "X-Tallyfy-Client": "APIClient"}
+        return required | {"Accept": "application/json"}
 
     def change(self, operation: Callable[[Store], _Result]) -> _Result:
         """Run a function on the store between two requests, and return its result.

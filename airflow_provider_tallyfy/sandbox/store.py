@@ -1,7 +1,7 @@
 """The sandbox's state, in memory: collections, lookups, new ids, the activity feed and the hourly caps.
 
 It does no I/O and has no threads: one event loop uses it, and a change is one function call without an ``await``, so it
-is atomic. The operations on runs, tasks and threads have modules of their own.
+is atomic. The operations on runs, tasks and threads are in other modules.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 from zlib import crc32
 
 from pydantic import BaseModel, Field
 
 from airflow_provider_tallyfy.sandbox import model
-from airflow_provider_tallyfy.sandbox.access import Access
+from airflow_provider_tallyfy.sandbox.access import HOURLY_LIMITS, Access, Limiter
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.clock import Clock, to_working_day
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
-from airflow_provider_tallyfy.sandbox.history import History
-from airflow_provider_tallyfy.sandbox.limits import HOURLY_LIMITS, Limiter
+from airflow_provider_tallyfy.sandbox.errors import not_found, rate_limited
 
 ORGANIZATION = "sandbox"
-_Item = TypeVar("_Item", model.Run, model.Task, model.Run | model.Checklist)
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
+_Item = TypeVar("_Item", bound=model.Run | model.Task | model.Checklist)
+_Kept = TypeVar("_Kept", bound=model.Run | model.Task)
 
 
 def association_id(item_id: str, other_id: str) -> int:
@@ -46,6 +46,17 @@ class FeedFaults(BaseModel):
 
     delay: float = Field(default=0, ge=0)
     missing: list[str] = []
+
+
+def _snapshot(item: _Kept) -> _Kept:
+    """Copy a run or task, with those of its parts that change in place."""
+    changing: dict[str, Any] = {"threads": [replace(thread) for thread in item.threads]}
+    if isinstance(item, model.Task):
+        changing["taskdata"] = dict(item.taskdata)
+    else:
+        changing["prerun"] = dict(item.prerun)
+        changing["tasks"] = {task.id: _snapshot(task) for task in item.tasks.values()}
+    return replace(item, **changing)
 
 
 @dataclass
@@ -75,7 +86,8 @@ class Store:
         self.access = Access(self.clock, self.members)
         self.behavior = Behavior()
         self.limiter = Limiter()
-        self._history: History | None = None
+        # Of runs and one-off tasks, the state after each of their changes, for as long as a read may show it.
+        self._versions: dict[str, list[tuple[datetime, model.Run | model.Task | None]]] | None = None
         self._increment = 1000
 
     def now(self) -> datetime:
@@ -114,20 +126,29 @@ class Store:
         """
         self.behavior = behavior
         if not self._longest_lag:
-            self._history = None
-        elif self._history is None:
+            self._versions = None
+        elif self._versions is None:
             one_offs = (task for task in self.tasks.values() if task.run_id is None)
-            self._history = History([*self.runs.values(), *one_offs])
+            items: list[model.Run | model.Task] = [*self.runs.values(), *one_offs]
+            self._versions = {item.id: [(_ALWAYS, _snapshot(item))] for item in items}
 
     def view(self, behavior: Behavior, lag: float) -> Store:
         """Return the store for reading only, with another behavior, and the runs and tasks of some seconds ago."""
-        lags = self._history is not None and lag > 0
-        if behavior is self.behavior and not lags:
+        versions = self._versions if lag > 0 else None
+        if behavior is self.behavior and versions is None:
             return self
         view = copy.copy(self)
         view.behavior = behavior
-        if self._history is not None and lags:
-            view.runs, view.tasks = self._history.as_of(self.now() - timedelta(seconds=lag))
+        if versions is not None:
+            moment = self.now() - timedelta(seconds=lag)
+            view.runs, view.tasks = {}, {}
+            for states in versions.values():
+                item = next((item for at, item in reversed(states) if at <= moment), None)
+                if isinstance(item, model.Run):
+                    view.runs[item.id] = item
+                    view.tasks |= item.tasks
+                elif item is not None:
+                    view.tasks[item.id] = item
         return view
 
     def changed(self, item: model.Run | model.Task | None = None) -> None:
@@ -135,15 +156,15 @@ class Store:
 
         :param item: the run or task that was changed, created or deleted.
         """
-        if self._history is not None and item is not None:
+        if self._versions is not None and item is not None:
             now = self.now()
             item_id = (item.run_id or item.id) if isinstance(item, model.Task) else item.id
-            self._history.add(
-                item_id,
-                self.runs.get(item_id) or self.tasks.get(item_id),
-                at=now,
-                oldest_read=now - timedelta(seconds=self._longest_lag),
-            )
+            kept = self.runs.get(item_id) or self.tasks.get(item_id)
+            states = self._versions.setdefault(item_id, [])
+            states.append((now, None if kept is None else _snapshot(kept)))
+            oldest_read = now - timedelta(seconds=self._longest_lag)
+            while len(states) > 1 and states[1][0] <= oldest_read:
+                del states[0]
         self.version += 1
         for listener in tuple(self.listeners):
             listener()
@@ -172,16 +193,23 @@ class Store:
         :param run_id: the run that the task must belong to, if the path names one.
         """
         task = self.tasks.get(task_id)
-        if task is None or task.archived_at is not None or (run_id is not None and task.run_id != run_id):
-            raise not_found()
-        run = self.run_of(task)
-        if not self.may_see_task(task, caller) or (run is not None and run.archived_at is not None):
+        if (
+            task is None
+            or run_id not in (None, task.run_id)
+            or self.is_archived(task)
+            or not self.may_see_task(task, caller)
+        ):
             raise not_found()
         return task
 
     def run_of(self, task: model.Task) -> model.Run | None:
         """Return the run of a task, or ``None`` for a one-off task."""
         return None if task.run_id is None else self.runs[task.run_id]
+
+    def is_archived(self, task: model.Task) -> bool:
+        """Return whether a task is archived, by itself or with its run."""
+        run = self.run_of(task)
+        return task.archived_at is not None or (run is not None and run.archived_at is not None)
 
     def may_see(self, run: model.Run, caller: model.Member) -> bool:
         """Return whether the caller may see a run; a light member sees only those they take part in."""
@@ -222,13 +250,8 @@ class Store:
         limit = HOURLY_LIMITS[action]
         _, retry_after = self.limiter.take([(limit, 3600, "*", False)], "*", action, self.now())
         if retry_after is not None:
-            raise RefusedError(
-                429,
-                f"You've reached the hourly limit for {action} ({limit} per hour per organization). "
-                "Please try again later.",
-                code="RATE_LIMIT_EXCEEDED",
-                retry_after=retry_after,
-            )
+            reached = f"You've reached the hourly limit for {action} ({limit} per hour per organization)."
+            raise rate_limited(f"{reached} Please try again later.", retry_after)
 
     def record(
         self,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import requests
@@ -14,9 +13,9 @@ import requests
 from airflow_provider_tallyfy.sandbox import serializers
 from airflow_provider_tallyfy.sandbox.clock import as_text
 from airflow_provider_tallyfy.sandbox.model import Activity, FormField, Run, Task, guest_code
+from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
 
-JSON = dict[str, Any]
 _TIMEOUT = 10
 # What the organization's watchers are sent, by the feed's verb and whether it is about a task.
 _EVENTS = {
@@ -40,9 +39,8 @@ class Webhooks:
         self._store = store
         self._known = store()
         self._next = len(self._known.activities)
-        self._waiting: deque[tuple[str, JSON]] = deque()
-        self._lock = threading.Lock()
-        self._is_sending = False
+        # One thread, so that deliveries arrive in their order.
+        self._sender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tallyfy-sandbox-webhooks")
 
     def __call__(self) -> None:
         """Queue the deliveries; called after each change, when its rules have run."""
@@ -50,27 +48,19 @@ class Webhooks:
         if store is not self._known:
             self._known, self._next = store, len(store.activities)
         new, self._next = store.activities[self._next :], len(store.activities)
-        with self._lock:
-            deliveries = (delivery for entry in new for delivery in _deliveries(store, entry))
-            self._waiting.extend((url, payload) for url, payload in deliveries if _is_local(url))
-            if self._waiting and not self._is_sending:
-                self._is_sending = True
-                threading.Thread(target=self._send, name="tallyfy-sandbox-webhooks", daemon=True).start()
+        for entry in new:
+            for url, payload in _deliveries(store, entry):
+                if _is_local(url):
+                    self._sender.submit(_send, url, payload)
 
-    def _send(self) -> None:
-        with requests.Session() as session:
-            session.trust_env = False
-            while True:
-                with self._lock:
-                    if not self._waiting:
-                        self._is_sending = False
-                        return
-                    url, payload = self._waiting.popleft()
-                try:
-                    headers = {"X-Tallyfy-orgID": ORGANIZATION}
-                    session.post(url, json=payload, headers=headers, timeout=_TIMEOUT, allow_redirects=False)
-                except requests.RequestException:
-                    pass  # Tallyfy does not repeat a delivery either.
+
+def _send(url: str, payload: JSON) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        headers = {"X-Tallyfy-orgID": ORGANIZATION}
+        # Tallyfy does not repeat a delivery either.
+        with contextlib.suppress(requests.RequestException):
+            session.post(url, json=payload, headers=headers, timeout=_TIMEOUT, allow_redirects=False)
 
 
 def _is_local(url: str) -> bool:
@@ -128,16 +118,14 @@ def _task_payload(store: Store, task: Task, run: Run | None) -> JSON:
         "completed_by": completed_by,
         "assets": [],
     }
-    this_task = _task(store, task) | completion
+    shown: JSON = {"this_task": _task(store, task) | completion, "completer": completed_by}
     if run is None:
-        return {"this_task": this_task, "completer": completed_by, "form-fields": {}, "next_task": []}
+        return shown | {"form-fields": {}, "next_task": []}
     following = next((each for each in run.visible_tasks if each.is_pending), None)
     answers = _by_alias(run.checklist.prerun, run.prerun)
     for each in run.visible_tasks:
         answers |= _by_alias(each.captures, each.taskdata)
-    return {
-        "this_task": this_task,
-        "completer": completed_by,
+    return shown | {
         "form-fields": answers,
         "template": {name: getattr(run.checklist, name) for name in ("id", "title", "alias", "summary")},
         "process": {

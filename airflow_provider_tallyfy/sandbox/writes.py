@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
+from airflow_provider_tallyfy.sandbox.dependencies import invalid_part
 from airflow_provider_tallyfy.sandbox.errors import invalid
 
 _Item = TypeVar("_Item")
@@ -19,18 +19,20 @@ _Item = TypeVar("_Item")
 class Writable(Generic[_Item]):
     """What a client can write of one kind of item; anything else in a body is ignored, as at Tallyfy.
 
+    The fields are named in texts, with spaces between them.
+
     :param model: the item's dataclass; pydantic converts and checks the values by its types.
     :param fields: the fields that a client sets.
     :param settings: the fields that are kept in the item's ``settings`` and shown, and do nothing else here.
     :param required: the fields that must be in the body of a create.
-    :param required_on_update: those that must be in the body of an update.
+    :param required_on_update: those that must be in the body of an update; the same if not given.
     """
 
     model: type[_Item]
-    fields: tuple[str, ...]
-    settings: tuple[str, ...] = ()
-    required: tuple[str, ...] = ()
-    required_on_update: tuple[str, ...] = ()
+    fields: str
+    settings: str = ""
+    required: str = ""
+    required_on_update: str | None = None
 
     def create(self, given: Mapping[str, Any], **known: Any) -> _Item:
         """Return a new item, or raise 422.
@@ -40,35 +42,30 @@ class Writable(Generic[_Item]):
         """
         return self._build(given, known, self.required)
 
-    def update(self, item: _Item, given: Mapping[str, Any], **known: Any) -> _Item:
+    def update(self, item: _Item, given: Mapping[str, Any]) -> _Item:
         """Return an item with what a client changes of it, or raise 422; ``null`` resets a field to its default."""
-        values = {name: getattr(item, name) for name in self._names}
-        return self._build(given, values | known, self.required_on_update)
+        fields = dataclasses.fields(item)  # type: ignore[arg-type]
+        required = self.required if self.required_on_update is None else self.required_on_update
+        return self._build(given, {field.name: getattr(item, field.name) for field in fields}, required)
 
-    def _build(self, given: Mapping[str, Any], known: Mapping[str, Any], required: Collection[str]) -> _Item:
+    def _build(self, given: Mapping[str, Any], known: Mapping[str, Any], required: str) -> _Item:
         missing = {
             name: [f"The {name.replace('_', ' ')} field is required."]
-            for name in required
+            for name in required.split()
             if given.get(name) in (None, "")
         }
         if missing:
             raise invalid(missing)
-        values = {**known, **{name: given[name] for name in self.fields if name in given}}
+        values = {**known, **{name: given[name] for name in self.fields.split() if name in given}}
         values = {name: value for name, value in values.items() if value is not None}
         if self.settings:
-            kept = {name: given[name] for name in self.settings if name in given}
+            kept = {name: given[name] for name in self.settings.split() if name in given}
             values["settings"] = {**known.get("settings", {}), **kept}
         try:
             return self._adapter.validate_python(values)
         except ValidationError as error:
-            raise RequestValidationError(
-                [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
-            ) from None
+            raise invalid_part("body", error) from None
 
     @cached_property
     def _adapter(self) -> TypeAdapter[_Item]:
         return TypeAdapter(self.model)
-
-    @cached_property
-    def _names(self) -> list[str]:
-        return [field.name for field in dataclasses.fields(self.model)]  # type: ignore[arg-type]

@@ -20,9 +20,8 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_tallyfy.assets.lineage import report_lineage
-from airflow_provider_tallyfy.exceptions import TallyfyError
+from airflow_provider_tallyfy.exceptions import TallyfyError, fail_on_bad_input
 from airflow_provider_tallyfy.links.tallyfy import TallyfyProcessLink, push_run_url
-from airflow_provider_tallyfy.operators.base import fail_on_bad_input
 from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.rendering import TextPreservingTemplates
 from airflow_provider_tallyfy.sensors.start_in_triggerer import (

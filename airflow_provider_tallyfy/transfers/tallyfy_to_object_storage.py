@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import AirflowFailException, Asset, ObjectStoragePath
 
-from airflow_provider_tallyfy.operators.base import TallyfyOperator, fail_on_bad_input
+from airflow_provider_tallyfy.exceptions import fail_on_bad_input
+from airflow_provider_tallyfy.operators.base import TallyfyOperator
 from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.scalars import format_datetime
 from airflow_provider_tallyfy.protocol.urls import identifier

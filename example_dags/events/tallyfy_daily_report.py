@@ -1,7 +1,7 @@
 """
-A DAG that starts every morning, and also as soon as people completed a process in Tallyfy. It needs Airflow 3.
+Start every morning, and as soon as a process is completed in Tallyfy. This needs Airflow 3.
 
-It runs as it is against the sandbox; elsewhere, put the id of your template in place of its.
+It runs unchanged against the sandbox; for your organization, replace the id of the template.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def tallyfy_daily_report() -> None:
     @task
     def write_report() -> int:
         events = get_current_context()["triggering_asset_events"]
-        # Empty in the run that the clock started.
+        # Empty if the timetable started the DAG run.
         names = [event.extra["payload"]["run"]["name"] for event in events.get(completed, [])]
         # Write the report here.
         return len(names)

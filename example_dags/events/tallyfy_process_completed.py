@@ -1,7 +1,7 @@
 """
-A DAG that starts by itself when people completed a process in Tallyfy. It needs Airflow 3.
+Start when a process is completed in Tallyfy. This needs Airflow 3.
 
-It runs as it is against the sandbox; elsewhere, put the id of your template in place of its.
+It runs unchanged against the sandbox; for your organization, replace the id of the template.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from airflow_provider_tallyfy.assets.tallyfy import event_asset
 
 RELEASE_APPROVAL = "5eed0001000000000000000000000001"
 
+# [START howto_trigger_event]
 completed = event_asset("process.completed", checklist_id=RELEASE_APPROVAL, poke_interval=10)
 
 
@@ -21,10 +22,10 @@ completed = event_asset("process.completed", checklist_id=RELEASE_APPROVAL, poke
 def tallyfy_process_completed() -> None:
     @task
     def completed_processes() -> list[dict[str, Any]]:
-        # All that happened since the last DAG run: Airflow starts one for several events that come close together.
+        # Airflow starts one DAG run for events that arrive close together.
         events = get_current_context()["triggering_asset_events"][completed]
         payloads = [event.extra["payload"] for event in events]
-        # After a triggerer was killed an event may come twice, with the same id.
+        # After a triggerer was killed, an event may be fired twice, with the same id.
         return list({payload["event_id"]: payload for payload in payloads}.values())
 
     @task
@@ -33,6 +34,9 @@ def tallyfy_process_completed() -> None:
         return f"{process['run']['name']}, completed at {process['occurred_at']}"
 
     archive_files.expand(process=completed_processes())
+
+
+# [END howto_trigger_event]
 
 
 tallyfy_process_completed()

@@ -1,8 +1,8 @@
 """
-A DAG that starts for each approved request, with what people filled in. It needs Airflow 3.
+Start for each approved request, with the values of its form. This needs Airflow 3.
 
-Requests that are approved close together are in one DAG run, with a mapped task for each. It runs as it is against the
-sandbox; elsewhere, put your template and your approval task in place of its.
+Requests that are approved close together are in one DAG run, with a mapped task for each. It runs unchanged against the
+sandbox; for your organization, replace the template and the approval task.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A sandbox of its own for each test, and a person who looks at it in an installed Chromium."""
+"""A sandbox for each test, and its page in an installed Chromium."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dev.sandbox import SandboxClient
 
 @dataclass
 class Screen:
-    """The page as somebody sees it.
+    """The page as a user sees it.
 
     :param page: the browser's tab.
     :param url: where the sandbox is.
@@ -50,11 +50,11 @@ class Screen:
         return self.task(title).locator(".badge[data-status]").first
 
     def expect_refusals(self) -> None:
-        """Say that the browser may report requests that the server refused."""
+        """Allow the browser to report requests that the server refused."""
         self.expected_errors.append("the server responded with a status of 422")
 
     def expect_outage(self) -> None:
-        """Say that the browser may report that nobody answers."""
+        """Allow the browser to report that the server is down."""
         self.expected_errors.append("net::ERR_")
 
     @property
@@ -78,7 +78,7 @@ def sandbox() -> Iterator[SandboxServer]:
 
 @pytest.fixture
 def client(sandbox: SandboxServer) -> SandboxClient:
-    """Somebody else, who works in the same Tallyfy over its API."""
+    """Another user, who works in the same sandbox through its API."""
     return SandboxClient(sandbox.url)
 
 

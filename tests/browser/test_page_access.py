@@ -1,4 +1,4 @@
-"""For everybody: a phone, a keyboard, dark and light; and for nobody: a way to run code through a text."""
+"""The page on a phone, by keyboard, in dark and light, and with texts that look like code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ LOW_CONTRASTS = """() => {
 
 
 @pytest.mark.parametrize("context_options", [PHONE])
-def test_nothing_is_wider_than_a_phone(screen, client):
+def test_fits_a_phone(screen, client):
     run_id = client.launch("Anamewithoutaplacewherealinecouldbebroken" * 4)
     narrow = "() => document.documentElement.scrollWidth <= innerWidth"
     screen.open_list()
@@ -61,7 +61,7 @@ def test_nothing_is_wider_than_a_phone(screen, client):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground_in_both_schemes(screen, client, scheme):
+def test_contrast_of_text_in_both_color_schemes(screen, client, scheme):
     screen.expect_refusals()
     screen.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     screen.open_list()
@@ -78,7 +78,7 @@ def test_text_stands_out_from_its_ground_in_both_schemes(screen, client, scheme)
     assert screen.page.evaluate(LOW_CONTRASTS) == []
 
 
-def test_the_schemes_differ(screen):
+def test_color_schemes_differ(screen):
     screen.open_list()
     colours = set()
     for scheme in ("light", "dark"):
@@ -87,7 +87,7 @@ def test_the_schemes_differ(screen):
     assert len(colours) == 2
 
 
-def test_a_task_is_completed_with_the_keyboard_alone(screen, client):
+def test_complete_a_task_by_keyboard(screen, client):
     client.launch("Release 2.5.0")
     screen.open_list()
 
@@ -106,7 +106,7 @@ def test_a_task_is_completed_with_the_keyboard_alone(screen, client):
     expect(screen.button("Prepare release notes", "Reopen")).to_be_focused()
 
 
-def test_the_launch_dialog_closes_with_escape_and_keeps_what_was_entered(screen):
+def test_escape_closes_the_launch_dialog_and_keeps_its_values(screen):
     screen.open_list()
     _tab_to(screen, "Launch a process")
     screen.page.keyboard.press("Enter")
@@ -123,7 +123,7 @@ def test_the_launch_dialog_closes_with_escape_and_keeps_what_was_entered(screen)
     expect(dialog.get_by_role("textbox", name="Version")).to_have_value("3.0.0")
 
 
-def test_the_content_can_be_reached_without_the_header(screen):
+def test_skip_link(screen):
     screen.open_list()
     screen.page.keyboard.press("Tab")
     expect(screen.page.get_by_role("link", name="Skip to content")).to_be_focused()
@@ -132,7 +132,7 @@ def test_the_content_can_be_reached_without_the_header(screen):
     expect(screen.page.get_by_role("searchbox")).to_be_focused()
 
 
-def test_text_that_looks_like_code_is_shown_and_not_run(screen, client):
+def test_markup_in_texts_is_escaped(screen, client):
     code = '<img src="x" onerror="window.hit = true"><script>window.hit = true</script>'
     body = {"checklist_id": RELEASE_CHECKLIST_ID, "name": f"Name {code}", "summary": f"Summary {code}"}
     run_id = client.request("POST", "/runs", json=body)["id"]
@@ -153,7 +153,7 @@ def test_text_that_looks_like_code_is_shown_and_not_run(screen, client):
     assert screen.page.evaluate("window.hit") is None
 
 
-def test_everything_operable_has_a_name(screen):
+def test_controls_have_names(screen):
     screen.open_process(ONBOARDING_RUN_ID)
     nameless = """() => [...document.querySelectorAll("main input, main textarea, main select")]
       .filter((control) => control.labels.length === 0).map((control) => control.id)"""

@@ -1,4 +1,4 @@
-"""The page follows the server: other people's changes appear, what is being typed stays, a restart is survived."""
+"""The page follows the server: changes appear, typed text stays, a restart of the server is noticed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 COLLECT = "Collect documents of Globex"
 
 
-def test_a_process_launched_by_somebody_else_appears_in_the_list(screen, client):
+def test_a_run_launched_through_the_api_appears(screen, client):
     screen.open_list()
 
     client.launch("Release 9.0.0")
@@ -24,7 +24,7 @@ def test_a_process_launched_by_somebody_else_appears_in_the_list(screen, client)
     expect(screen.page.get_by_role("status")).to_contain_text("Release 9.0.0 is now in this list.")
 
 
-def test_somebody_elses_changes_appear_and_leave_typed_text_focus_and_scroll_alone(screen, client):
+def test_changes_keep_typed_text_focus_and_scroll_position(screen, client):
     screen.open_process(ONBOARDING_RUN_ID)
     notes = screen.task(COLLECT).get_by_role("textbox", name="Notes")
     notes.press_sequentially("half a sentence")
@@ -87,7 +87,7 @@ def test_a_saved_field_follows_the_server_again(screen, client):
     expect(customer).to_have_value("Somebody else's")
 
 
-def test_text_for_a_task_that_somebody_else_completes_is_not_lost(screen, client):
+def test_keeps_typed_text_when_the_task_is_completed_elsewhere(screen, client):
     screen.open_process(SEEDED_RUN_ID)
     comment = screen.task("Approve release").get_by_role("textbox", name="Comment (required)")
     comment.press_sequentially("My long reasoning")
@@ -113,7 +113,7 @@ def test_an_open_section_stays_open(screen, client):
     expect(task.get_by_label("Write a comment")).to_have_value("a draft")
 
 
-def test_a_restarted_server_is_picked_up_and_typed_text_survives(screen):
+def test_reconnects_to_a_restarted_server_and_keeps_typed_text(screen):
     screen.expect_outage()
     with SandboxServer() as first:
         port = first.port
@@ -135,7 +135,7 @@ def test_a_restarted_server_is_picked_up_and_typed_text_survives(screen):
         expect(screen.status(COLLECT)).to_have_text("Completed")
 
 
-def test_without_an_event_stream_the_page_looks_by_itself(screen, client):
+def test_polls_without_an_event_stream(screen, client):
     screen.expected_errors.append("status of 503")
     screen.page.route("**/_page/events", lambda route: route.fulfill(status=503, body="no stream"))
     screen.open_list()
@@ -145,7 +145,7 @@ def test_without_an_event_stream_the_page_looks_by_itself(screen, client):
     expect(screen.process("Release 9.0.0")).to_be_visible()
 
 
-def test_a_tab_that_nobody_sees_does_not_listen_and_catches_up_when_seen(screen, sandbox, client):
+def test_a_hidden_tab_stops_listening(screen, sandbox, client):
     hide = "hidden => { Object.defineProperty(document, 'hidden', { configurable: true, value: hidden }); "
     hide += "document.dispatchEvent(new Event('visibilitychange')); }"
     others = _listeners(sandbox)

@@ -1,4 +1,4 @@
-"""The list of processes, launching one, putting one away."""
+"""The list of processes; launch, archive and restore."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_tallyfy.sandbox.server import SandboxServer
 pytestmark = pytest.mark.browser
 
 
-def test_the_list_says_how_far_each_running_process_is_and_what_it_waits_for(screen):
+def test_progress_and_next_task_in_the_list(screen):
     screen.open_list()
 
     row = screen.process("Release 2.4.0")
@@ -27,14 +27,14 @@ def test_the_list_says_how_far_each_running_process_is_and_what_it_waits_for(scr
     assert bar.evaluate("bar => [bar.value, bar.max]") == [1, 3]
 
 
-def test_an_overdue_task_is_called_overdue(screen):
+def test_overdue_task(screen):
     screen.open_list()
 
     expect(screen.process("Onboarding of Globex")).to_contain_text("overdue by 1 day")
 
 
 @pytest.mark.parametrize("next_task", ["collection", "object"])
-def test_the_next_task_and_its_owner_are_shown_in_both_forms_of_the_api(browser, next_task):
+def test_next_task_in_both_formats(browser, next_task):
     with SandboxServer(next_task=next_task) as sandbox:
         page = browser.new_page()
         page.goto(sandbox.url)
@@ -65,7 +65,7 @@ def test_a_search_finds_processes_by_name(screen):
     expect(screen.process("Onboarding of Globex")).to_be_visible()
 
 
-def test_a_long_list_is_shown_in_parts(screen, sandbox, client):
+def test_show_more_of_a_long_list(screen, sandbox, client):
     for number in range(60):
         client.launch(f"Batch {number:02}")
     screen.open_list()
@@ -77,7 +77,7 @@ def test_a_long_list_is_shown_in_parts(screen, sandbox, client):
 
 
 @pytest.mark.parametrize("path", ["/#/processes/{run_id}", "/sandbox/processes/{run_id}"])
-def test_a_process_has_an_address_of_its_own(screen, path):
+def test_address_of_a_process(screen, path):
     screen.page.goto(screen.url + path.format(run_id=COMPLETE_RUN_ID))
 
     expect(screen.page.get_by_role("heading", name="Release 2.3.0")).to_be_visible()
@@ -86,7 +86,7 @@ def test_a_process_has_an_address_of_its_own(screen, path):
     expect(screen.page.get_by_role("heading", name="Processes")).to_be_visible()
 
 
-def test_an_unknown_process_is_said_to_be_unknown(screen):
+def test_unknown_process(screen):
     screen.expected_errors.append("the server responded with a status of 404")
     screen.page.goto(f"{screen.url}/#/processes/nobody-knows-it")
 

@@ -1,4 +1,4 @@
-"""What a person does with a task: complete, approve, reject, reopen, fill in its form, comment."""
+"""Tasks on the page: complete, approve, reject, reopen, fill in the form, comment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_RUN_ID, SEEDED_RUN
 pytestmark = pytest.mark.browser
 
 
-def test_completing_a_task_changes_the_page_by_itself(screen, client):
+def test_complete_a_task(screen, client):
     run_id = client.launch("Release 2.5.0")
     screen.open_process(run_id)
     expect(screen.task("Prepare release notes").get_by_text("Next", exact=True)).to_be_visible()
@@ -25,7 +25,7 @@ def test_completing_a_task_changes_the_page_by_itself(screen, client):
     assert client.tasks(run_id)[0]["status"] == "completed"
 
 
-def test_a_missing_answer_is_refused_at_its_field_and_can_be_given(screen, client):
+def test_missing_answer_is_reported_at_its_field(screen, client):
     screen.expect_refusals()
     screen.open_process(SEEDED_RUN_ID)
     comment = screen.task("Approve release").get_by_role("textbox", name="Comment (required)")
@@ -47,7 +47,7 @@ def test_a_missing_answer_is_refused_at_its_field_and_can_be_given(screen, clien
     assert list(approval["taskdata"].values()) == ["All checks passed."]
 
 
-def test_a_rejection_hides_what_a_rule_says(screen, client):
+def test_a_rejection_applies_the_rules(screen, client):
     screen.open_process(SEEDED_RUN_ID)
     screen.task("Approve release").get_by_role("textbox", name="Comment (required)").fill("Too risky.")
 
@@ -72,7 +72,7 @@ def test_a_completed_task_is_reopened(screen, client):
     assert client.tasks(SEEDED_RUN_ID)[0]["completed_at"] is None
 
 
-def test_a_hidden_task_is_greyed_and_says_why(screen):
+def test_hidden_task(screen):
     screen.open_process(ONBOARDING_RUN_ID)
 
     title = "Tell the customer that the contract was declined"
@@ -83,7 +83,7 @@ def test_a_hidden_task_is_greyed_and_says_why(screen):
     assert _colour(hidden.get_by_role("heading")) != _colour(visible)
 
 
-def test_every_type_of_field_is_saved_in_the_form_the_api_wants(screen, client):
+def test_each_type_of_field_is_saved(screen, client):
     screen.open_process(ONBOARDING_RUN_ID)
     task = screen.task("Collect documents of Globex")
     task.get_by_role("textbox", name="Customer name (required)").fill("Globex Ltd")
@@ -132,7 +132,7 @@ def test_every_type_of_field_is_saved_in_the_form_the_api_wants(screen, client):
     )
 
 
-def test_a_value_of_the_wrong_kind_is_refused_in_words_at_its_field(screen):
+def test_invalid_value_is_reported_at_its_field(screen):
     screen.expect_refusals()
     screen.open_process(ONBOARDING_RUN_ID)
     task = screen.task("Collect documents of Globex")
@@ -179,7 +179,7 @@ def test_a_comment_is_written_and_shown(screen, client):
 
 
 @pytest.mark.parametrize("context_options", [{"timezone_id": "America/New_York"}])
-def test_deadlines_are_shown_in_the_readers_time_zone(screen, client):
+def test_deadlines_in_the_time_zone_of_the_browser(screen, client):
     announce = client.tasks(SEEDED_RUN_ID)[2]
     client.request(
         "PUT", f"/runs/{SEEDED_RUN_ID}/tasks/{announce['id']}", json={"deadline": "2090-01-16T17:00:00Z"}

@@ -21,7 +21,6 @@ from airflow_provider_tallyfy.exceptions import (
 )
 from airflow_provider_tallyfy.hooks import transport
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-from airflow_provider_tallyfy.operators import attempt_store
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyCompleteTaskOperator
 from airflow_provider_tallyfy.protocol.completion import Person
 from airflow_provider_tallyfy.protocol.forms import read_task_form
@@ -53,7 +52,7 @@ def people(sandbox):
 def airflow(request, monkeypatch):
     """One task instance, with and without a task state store."""
     monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", request.param == "3.3")
-    monkeypatch.setattr(attempt_store, "never_expire", lambda: None)
+    monkeypatch.setattr(attempts, "never_expire", lambda: None)
     return Airflow()
 
 
@@ -95,7 +94,7 @@ def written(sandbox):
 class TestCompleting:
     @pytest.mark.parametrize("name", ["approve release", "Approve release", "approve_release"])
     @pytest.mark.parametrize(("given", "decided"), [(True, True), (False, False), ("False", False)])
-    def test_an_approval_with_its_form(self, sandbox, name, given, decided):
+    def test_approval_with_form(self, sandbox, name, given, decided):
         task = complete(**{**APPROVAL, "task": name}, is_approved=given)
         assert (task["title"], task["status"], task["is_approved"]) == (
             "Approve release",
@@ -104,17 +103,17 @@ class TestCompleting:
         )
         assert read_task_form(task) == {"comment": "All is well."}
 
-    def test_a_task_without_a_form(self, sandbox):
+    def test_task_without_form(self, sandbox):
         complete(**APPROVAL, is_approved=True)
         task = complete(run_id=SEEDED_RUN_ID, task="Announce release", is_approved=False)
         assert (task["status"], task["is_approved"]) == ("completed", None)
         assert TallyfyHook().get_run(SEEDED_RUN_ID)["status"] == "complete"
 
     @pytest.mark.parametrize("who", [1002, "1002", "ben@example.com"])
-    def test_in_somebody_elses_name(self, sandbox, who):
+    def test_override_user(self, sandbox, who):
         assert complete(**APPROVAL, is_approved=True, override_user=who)["completer_id"] == 1002
 
-    def test_what_stands_in_the_form_already_need_not_be_given(self, sandbox):
+    def test_stored_form_values_need_not_be_given(self, sandbox):
         hook = TallyfyHook()
         [task] = [task for task in hook.get_tasks(SEEDED_RUN_ID) if task["task_type"] == "approval"]
         hook.update_task(
@@ -124,14 +123,14 @@ class TestCompleting:
 
 
 class TestOnce:
-    def test_a_retry_after_success_succeeds(self, sandbox):
+    def test_retry_after_success_succeeds(self, sandbox):
         first = complete(**APPROVAL, is_approved=False)
         sent = written(sandbox)
         assert complete(**APPROVAL, is_approved=False) == first
         assert written(sandbox) == sent
 
     @pytest.mark.parametrize(("action", "more"), [*APPLIED, *NOT_APPLIED])
-    def test_form_values_without_a_clear_answer_are_sent_again(self, sandbox, people, action, more):
+    def test_form_values_without_answer_are_sent_again(self, sandbox, people, action, more):
         fault(sandbox, action, UPDATED, method="PUT", **more)
         task = complete(**APPROVAL, is_approved=True)
         assert (task["is_approved"], read_task_form(task)) == (True, {"comment": "All is well."})
@@ -140,7 +139,7 @@ class TestOnce:
     @pytest.mark.parametrize("second", ["refuse", "accept", "overwrite"])
     @pytest.mark.parametrize("lag", [0, 0.5])
     @pytest.mark.parametrize(("action", "more"), APPLIED)
-    def test_a_completion_that_was_applied_is_found(self, sandbox, people, action, more, lag, second):
+    def test_applied_completion_is_found(self, sandbox, people, action, more, lag, second):
         people.behave(second_completion=second, run_lag=lag, list_lag=lag)
         fault(sandbox, action, COMPLETED, method="POST", **more)
         task = complete(**APPROVAL, is_approved=True)
@@ -148,7 +147,9 @@ class TestOnce:
         assert people.completions(task["id"]) == 1
 
     @pytest.mark.parametrize(("action", "more"), NOT_APPLIED)
-    def test_one_that_was_not_is_left_to_the_next_try(self, sandbox, people, airflow, action, more):
+    def test_completion_that_was_not_applied_is_left_to_the_next_try(
+        self, sandbox, people, airflow, action, more
+    ):
         people.behave(second_completion="accept")
         fault(sandbox, action, COMPLETED, method="POST", **more)
         with pytest.raises(TallyfyIndeterminateError):
@@ -157,7 +158,7 @@ class TestOnce:
         assert airflow.complete(**APPROVAL, is_approved=True)["is_approved"] is True
         assert people.completions(approval()) == 1
 
-    def test_one_that_is_applied_after_the_time_out(self, sandbox, people, monkeypatch):
+    def test_completion_applied_after_the_time_out_is_found(self, sandbox, people, monkeypatch):
         described = json.loads(os.environ["AIRFLOW_CONN_TALLYFY_DEFAULT"])
         described["extra"]["timeout"] = 0.2
         monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
@@ -167,7 +168,7 @@ class TestOnce:
         assert people.completions(approval()) == 1
 
     @pytest.mark.parametrize("second", ["refuse", "accept"])
-    def test_the_answer_counts_and_not_a_read_that_lags_behind_it(self, sandbox, people, second):
+    def test_answer_counts_and_not_a_lagging_read(self, sandbox, people, second):
         people.behave(second_completion=second, run_lag=30, list_lag=30)
         task = complete(**APPROVAL, is_approved=True)
         assert (task["status"], task["is_approved"]) == ("completed", True)
@@ -175,14 +176,14 @@ class TestOnce:
         assert people.completions(task["id"]) == 1
 
     @pytest.mark.parametrize("second", ["refuse", "accept"])
-    def test_a_retry_that_follows_at_once_over_reads_that_lag(self, sandbox, people, airflow, second):
+    def test_retry_over_lagging_reads(self, sandbox, people, airflow, second):
         people.behave(second_completion=second, run_lag=0.7, list_lag=0.7)
         airflow.complete(**APPROVAL, is_approved=True)
         assert airflow.complete(**APPROVAL, is_approved=True)["is_approved"] is True
         assert people.completions(approval()) == 1
 
     @pytest.mark.parametrize("is_emptied", [False, True])
-    def test_a_worker_that_is_killed_after_the_request(self, people, airflow, monkeypatch, is_emptied):
+    def test_worker_killed_after_the_request(self, people, airflow, monkeypatch, is_emptied):
         people.behave(second_completion="accept", run_lag=0.7, list_lag=0.7)
         complete_task = TallyfyHook.complete_task
 
@@ -198,7 +199,7 @@ class TestOnce:
         assert airflow.complete(**APPROVAL, is_approved=True)["is_approved"] is True
         assert people.completions(approval()) == 1
 
-    def test_a_retry_of_a_try_that_sent_nothing_does_not_wait(self, sandbox, people, airflow, monkeypatch):
+    def test_retry_of_a_try_that_sent_nothing_does_not_wait(self, sandbox, people, airflow, monkeypatch):
         with pytest.raises(AirflowFailException):
             airflow.complete(**APPROVAL)
         began = time.monotonic()
@@ -206,7 +207,7 @@ class TestOnce:
         waited = time.monotonic() - began > attempts.INDETERMINATE_WINDOW
         assert waited is not version_compat.AIRFLOW_V_3_3_PLUS
 
-    def test_a_try_whose_first_request_failed_sent_nothing(self, sandbox, airflow, monkeypatch):
+    def test_retry_after_a_failed_first_request_does_not_wait(self, sandbox, airflow, monkeypatch):
         fault(sandbox, "status", "/tasks", method="GET", status=403)
         with pytest.raises(TallyfyPermissionError):
             airflow.complete(**APPROVAL, is_approved=True)
@@ -216,7 +217,7 @@ class TestOnce:
         assert waited is not version_compat.AIRFLOW_V_3_3_PLUS
 
     @pytest.mark.parametrize("they_approve", [True, False])
-    def test_a_user_who_completes_it_before_it_is_repeated(self, sandbox, people, monkeypatch, they_approve):
+    def test_user_completes_it_before_it_is_repeated(self, sandbox, people, monkeypatch, they_approve):
         people.behave(second_completion="overwrite")
         fault(sandbox, "status", COMPLETED, method="POST", status=429, headers={"Retry-After": "1"})
         task_id, hook = approval(), TallyfyHook()
@@ -234,13 +235,13 @@ class TestOnce:
                 complete(**APPROVAL, is_approved=True)
         assert people.completions(task_id) == 1
 
-    def test_one_that_was_declined_is_repeated(self, sandbox, people):
+    def test_completion_is_repeated_after_429(self, sandbox, people):
         fault(sandbox, "status", COMPLETED, method="POST", status=429, headers={"Retry-After": "0"}, times=2)
         assert complete(**APPROVAL, is_approved=True)["is_approved"] is True
         assert people.completions(approval()) == 1
 
     @pytest.mark.parametrize("form_fields", [APPROVAL["form_fields"], None])
-    def test_a_user_who_completes_it_while_it_is_prepared(self, sandbox, people, monkeypatch, form_fields):
+    def test_user_completes_it_while_it_is_prepared(self, sandbox, people, monkeypatch, form_fields):
         people.behave(second_completion="accept")
         hook, task_id = TallyfyHook(), approval()
         value = {"5eed000a000000000000000000000002": "Looks good."}
@@ -258,24 +259,24 @@ class TestOnce:
         assert task["completer_id"] == 1002
         assert people.completions(task_id) == 1
 
-    def test_an_answer_about_something_else_is_no_evidence(self, sandbox, people):
+    def test_answer_about_another_task_is_no_evidence(self, sandbox, people):
         fault(sandbox, "status", COMPLETED, method="POST", status=200, body={"data": {"id": "x"}})
         with pytest.raises(TallyfyIndeterminateError, match="something else"):
             complete(**APPROVAL, is_approved=True)
 
-    def test_a_task_of_a_process_that_no_read_shows_yet(self, sandbox, people):
+    def test_task_of_a_process_that_was_just_launched(self, sandbox, people):
         people.behave(run_lag=0.15, list_lag=0.15)
         run_id = people.launch("Release 3")
         task = complete(run_id=run_id, task="Prepare release notes")
         assert people.completions(task["id"]) == 1
 
-    def test_one_that_never_gets_an_answer(self, sandbox):
+    def test_completion_without_any_answer(self, sandbox):
         fault(sandbox, "drop", COMPLETED, times=None)
         with pytest.raises(TallyfyIndeterminateError):
             complete(**APPROVAL, is_approved=True)
 
     @pytest.mark.parametrize("they_approve", [True, False])
-    def test_somebody_who_is_quicker(self, sandbox, monkeypatch, they_approve):
+    def test_user_completes_it_at_the_same_time(self, sandbox, monkeypatch, they_approve):
         complete_task = TallyfyHook.complete_task
 
         def second(hook, run_id, task_id, **decision):
@@ -291,7 +292,7 @@ class TestOnce:
             ):
                 complete(**APPROVAL, is_approved=True)
 
-    def test_a_task_that_was_decided_otherwise(self, sandbox):
+    def test_conflicting_decision(self, sandbox):
         sent = written(sandbox)
         with pytest.raises(AirflowFailException) as error:
             complete(run_id=COMPLETE_RUN_ID, task="Approve release", is_approved=False)
@@ -300,22 +301,22 @@ class TestOnce:
         assert message.endswith("so it cannot be rejected.")
         assert written(sandbox) == sent
 
-    def test_a_name_is_one_line_of_what_is_said(self, sandbox, monkeypatch):
+    def test_line_breaks_in_names_are_removed(self, sandbox, monkeypatch):
         named = Person(1002, "Ben\nINFO forged", "ben@example.com")
         monkeypatch.setattr(completing, "who_completed", lambda *_: named)
         with pytest.raises(AirflowFailException, match=r"approved by Ben INFO forged <ben@example\.com>"):
             complete(run_id=COMPLETE_RUN_ID, task="Approve release", is_approved=False)
 
-    def test_an_override_user_that_names_nobody(self, sandbox):
+    def test_invalid_override_user(self, sandbox):
         with pytest.raises(AirflowFailException, match="override_user: a member's id or e-mail address was"):
             complete(**APPROVAL, is_approved=True, override_user={"id": 1002})
 
-    def test_who_decided_is_asked_for_where_the_task_has_only_an_id(self, sandbox):
+    def test_name_of_the_completer_is_read(self, sandbox):
         complete(**APPROVAL, is_approved=True, override_user=1001)  # none of its assignees
         with pytest.raises(AirflowFailException, match=r"was approved by Ada Okafor <ada@example.com> at"):
             complete(**APPROVAL, is_approved=False)
 
-    def test_who_decided_is_an_id_where_members_cannot_be_read(self, sandbox):
+    def test_completer_is_an_id_if_members_cannot_be_read(self, sandbox):
         complete(**APPROVAL, is_approved=True, override_user=1001)
         fault(sandbox, "status", "/users", status=403)
         with pytest.raises(AirflowFailException, match="was approved by member 1001 at"):
@@ -323,7 +324,7 @@ class TestOnce:
 
 
 class TestRefused:
-    def test_all_that_is_wrong_is_told_before_anything_is_sent(self, sandbox):
+    def test_one_error_names_all_mistakes_before_anything_is_sent(self, sandbox):
         with pytest.raises(AirflowFailException) as error:
             complete(
                 run_id=ONBOARDING_RUN_ID,
@@ -341,13 +342,13 @@ class TestRefused:
         assert "The fields are:" in lines
         assert written(sandbox) == 0
 
-    def test_a_required_field_that_would_be_emptied(self, sandbox):
+    def test_required_field_cannot_be_emptied(self, sandbox):
         with pytest.raises(AirflowFailException, match=r"'Comment' .* is required, but would be empty"):
             complete(**{**APPROVAL, "form_fields": {"Comment": None}}, is_approved=True)
         assert written(sandbox) == 0
 
     @pytest.mark.parametrize("run_id", [SEEDED_RUN_ID, COMPLETE_RUN_ID])
-    def test_an_approval_without_a_decision(self, sandbox, run_id):
+    def test_approval_needs_a_decision(self, sandbox, run_id):
         with pytest.raises(AirflowFailException, match="is_approved must be True or False"):
             complete(**{**APPROVAL, "run_id": run_id})
         assert written(sandbox) == 0
@@ -355,18 +356,18 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("decision", "shown"), [("perhaps", "the text 'perhaps'"), ("yes", "the text 'yes'"), (1, "a number")]
     )
-    def test_a_decision_that_is_none(self, sandbox, decision, shown):
+    def test_invalid_decision(self, sandbox, decision, shown):
         with pytest.raises(AirflowFailException, match=f"is_approved must be True or False, but is {shown}"):
             complete(**APPROVAL, is_approved=decision)
         assert written(sandbox) == 0
 
     @pytest.mark.parametrize("user", [True, False, 0, "0", -1, "-1", 1.5, ["ada@example.com"]])
-    def test_a_completer_that_is_no_member(self, sandbox, user):
+    def test_override_user_that_is_no_member(self, sandbox, user):
         with pytest.raises(AirflowFailException, match="override_user: "):
             complete(**APPROVAL, is_approved=True, override_user=user)
         assert written(sandbox) == 0
 
-    def test_a_title_of_several_tasks(self, sandbox):
+    def test_ambiguous_title(self, sandbox):
         hook = TallyfyHook()
         for task in hook.get_tasks(SEEDED_RUN_ID):
             if task["title"] in ("Approve release", "Announce release"):
@@ -376,7 +377,7 @@ class TestRefused:
             complete(**{**APPROVAL, "task": "Release"}, is_approved=True)
         assert written(sandbox) == sent
 
-    def test_of_several_with_the_title_the_one_that_no_rule_hides(self, sandbox):
+    def test_hidden_task_with_the_same_title_is_ignored(self, sandbox):
         hook = TallyfyHook()
         task_id = approval()
         for task in hook.get_tasks(SEEDED_RUN_ID):
@@ -386,16 +387,16 @@ class TestRefused:
         complete(**{**APPROVAL, "task": task_id}, is_approved=False)
         assert complete(**{**APPROVAL, "task": "Release"}, is_approved=False)["id"] == task_id
 
-    def test_a_run_id_that_is_none(self, sandbox):
+    def test_invalid_run_id(self, sandbox):
         with pytest.raises(AirflowFailException, match="run_id must be a Tallyfy id"):
             complete(**{**APPROVAL, "run_id": "a/b"}, is_approved=True)
 
     @pytest.mark.parametrize("name", [None, "", True])
-    def test_a_task_without_a_name(self, sandbox, name):
+    def test_missing_task_name(self, sandbox, name):
         with pytest.raises(AirflowFailException, match="task must be a task's id, alias or title, but is"):
             complete(run_id=SEEDED_RUN_ID, task=name)
 
-    def test_a_task_that_is_not_there(self, sandbox):
+    def test_unknown_task(self, sandbox):
         with pytest.raises(TallyfyNotFoundError) as error:
             complete(run_id=SEEDED_RUN_ID, task="Aprove release")
         assert "'Aprove release' is no task of the process, or not yet." in str(error.value)
@@ -403,20 +404,20 @@ class TestRefused:
             error.value
         )
 
-    def test_a_task_that_a_rule_hides(self, sandbox):
+    def test_hidden_task(self, sandbox):
         complete(**APPROVAL, is_approved=False)
         sent = written(sandbox)
         with pytest.raises(TallyfyValidationError, match="'Announce release' is hidden by a rule"):
             complete(run_id=SEEDED_RUN_ID, task="Announce release")
         assert written(sandbox) == sent
 
-    def test_a_task_with_an_open_issue(self, sandbox):
+    def test_open_issue(self, sandbox):
         hook = TallyfyHook()
         [task] = [task for task in hook.get_tasks(SEEDED_RUN_ID) if task["task_type"] == "approval"]
         hook.request("POST", f"tasks/{task['id']}/problem", json={"content": "The build is broken."})
         with pytest.raises(TallyfyValidationError, match="issue"):
             complete(**APPROVAL, is_approved=True)
 
-    def test_a_process_that_is_not_there(self, sandbox):
+    def test_unknown_process(self, sandbox):
         with pytest.raises(TallyfyNotFoundError):
             complete(**{**APPROVAL, "run_id": "f" * 32}, is_approved=True)

@@ -1,8 +1,8 @@
 """
-The examples of the documentation are Python that Airflow takes, and the hook's run against the sandbox.
+The Python blocks of the documentation run: Airflow accepts the tasks, and the hook calls the sandbox.
 
-A block that begins with ``# Before`` is what somebody may have today. It is run too, unless it needs a package that is
-not there.
+A block that begins with ``# Before`` is code to migrate from. It runs too, unless it needs a package that is not
+installed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def examples():
 
 @pytest.fixture
 def names():
-    """What the page takes for granted: the imports, and the tasks around an example."""
+    """What the blocks leave out: the imports, and the tasks around an example."""
     classes = {
         name: value
         for module in (operators, sensors, notifications)
@@ -103,17 +103,17 @@ def run_block(block, names):
 
 
 @pytest.mark.parametrize("block", examples())
-def test_an_example_is_what_airflow_takes(block, names, sandbox):
+def test_example_runs(block, names, sandbox):
     try:
         run_block(block, names)
     except ModuleNotFoundError as missing:
         if not block.startswith("# Before"):
             raise
-        pytest.skip(f"what it replaces is not installed here: {missing}")
+        pytest.skip(f"the replaced package is not installed: {missing}")
     except (TallyfyConfigurationError, ValueError) as refused:
         if AIRFLOW_V_3_3_PLUS or not re.search("needs Airflow|Only Airflow", str(refused)):
             raise
-        pytest.skip(f"what this Airflow cannot do: {refused}")
+        pytest.skip(f"not on this Airflow: {refused}")
 
 
 def define(names, function):
@@ -123,7 +123,7 @@ def define(names, function):
     return names[function].function
 
 
-def test_the_example_of_a_rename_keeps_members_and_groups(names, sandbox):
+def test_rename_keeps_members_and_groups(names, sandbox):
     groups = sandbox.change(lambda store: tuple(store.groups)[:1])
     people = {"users": (1002, 1003), "groups": groups}
 
@@ -137,11 +137,11 @@ def test_the_example_of_a_rename_keeps_members_and_groups(names, sandbox):
     assert (run.name, run.users, run.groups) == ("Release 2.4.1", *people.values())
 
 
-def test_the_example_of_a_task_that_is_async_reads_the_process(names, sandbox):
+def test_async_task_reads_process(names, sandbox):
     assert asyncio.run(define(names, "read_status")(SEEDED_RUN_ID)) == "active"
 
 
-def test_the_example_that_archives_a_process_does_so_whatever_becomes_of_the_wait(names, sandbox):
+def test_teardown_archives_process(names, sandbox):
     (block,) = (
         block
         for page in PAGES

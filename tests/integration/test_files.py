@@ -10,10 +10,10 @@ import requests
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_tallyfy import version_compat
+from airflow_provider_tallyfy.actions import attempts
 from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError, TallyfyServerError
 from airflow_provider_tallyfy.export import client
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-from airflow_provider_tallyfy.operators import attempt_store
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyCompleteTaskOperator, TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_CHECKLIST_ID
 from airflow_provider_tallyfy.transfers.tallyfy_to_object_storage import TallyfyToObjectStorageOperator
@@ -38,7 +38,7 @@ def contract(tmp_path):
 @pytest.fixture
 def context(monkeypatch):
     monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
-    monkeypatch.setattr(attempt_store, "never_expire", lambda: None)
+    monkeypatch.setattr(attempts, "never_expire", lambda: None)
     instance = TaskInstance()
     instance.dag_id, instance.run_id, instance.task_id, instance.map_index = "dag", "manual", "launch", -1
     return {"ti": instance, "task_state_store": TaskStateStore()}

@@ -28,7 +28,7 @@ from airflow_provider_tallyfy.sandbox.seeds import (
     RELEASE_CHECKLIST_ID,
 )
 
-PAGE = Path(__file__).parents[2] / "docs" / "operators-and-sensors.md"
+PAGE = Path(__file__).parents[2] / "docs" / "form-values.md"
 NAMES = {"date": date, "datetime": datetime, "ZoneInfo": ZoneInfo}
 LABELS = {
     "text": "Customer name",
@@ -46,7 +46,7 @@ LABELS = {
 
 def documented():
     """Give label, value, what is sent, and what is read for each row of the documentation's table."""
-    section = PAGE.read_text().split("\n## Values of form fields\n")[1].split("\n## ")[0]
+    section = PAGE.read_text().split("\n## Values by type of field\n")[1].split("\n## ")[0]
     rows = section.split("| --- | --- | --- | --- |\n")[1].split("\n\n")[0].splitlines()
     field_type = ""
     for row in rows:

@@ -9,24 +9,14 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, BaseOperator, TaskDeferred
 
 from airflow_provider_tallyfy.notifications.tallyfy import TallyfyCommentNotifier
-from airflow_provider_tallyfy.operators import gate as gates
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator, TallyfyBranchOperator
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers.reminding import TallyfyRemindingTaskTrigger
 from dev.sandbox import SandboxClient
+from tests.support.gates import record_skipped
+from tests.unit.conftest import TaskInstance
 
 BEN = {"id": 1002, "name": "Ben Larsen", "email": "ben@example.com"}
-
-
-class TaskInstance:
-    try_number, max_tries, map_index = 1, 0, -1
-    dag_id, task_id, run_id = "d", "gate", "manual"
-
-    def __init__(self):
-        self.xcoms = {}
-
-    def xcom_push(self, key, value):
-        self.xcoms[key] = value
 
 
 @pytest.fixture
@@ -48,13 +38,7 @@ def task(people):
 @pytest.fixture
 def decide(people, task, monkeypatch):
     """Run a gate, and return its result and the tasks that it skipped."""
-    skipped = []
-    monkeypatch.setattr(
-        gates,
-        "task_instance_states",
-        lambda _context, task_ids, _mapped: {(each, -1): None for each in task_ids},
-    )
-    monkeypatch.setattr(gates, "skip_task_instances", lambda _context, these: skipped.extend(these))
+    skipped = record_skipped(monkeypatch)
 
     def run(kind=TallyfyApprovalOperator, **arguments):
         with DAG("d", schedule=None) as dag:
@@ -84,7 +68,7 @@ APPROVERS = [
 
 
 @pytest.mark.parametrize("approvers", APPROVERS, ids=str)
-def test_an_approver_decides(people, task, decide, approvers):
+def test_decision_of_an_approver_counts(people, task, decide, approvers):
     people.complete(task)
     result, skipped = decide(approvers=approvers)
     assert (result["is_approved"], result["decided_by"], skipped) == (True, BEN, set())
@@ -96,48 +80,48 @@ def test_an_approver_decides(people, task, decide, approvers):
     ids=str,
 )
 @pytest.mark.parametrize("is_approved", [True, False])
-def test_nobody_else_does(people, task, decide, approvers, is_approved):
+def test_decision_of_anyone_else_fails(people, task, decide, approvers, is_approved):
     people.complete(task, is_approved=is_approved)
     with pytest.raises(AirflowFailException, match=r"Ben Larsen <ben@example\.com>, who may not decide"):
         decide(approvers=approvers)
 
 
-def test_who_launched_may_not_decide(people, task, decide):
+def test_excluded_starter(people, task, decide):
     task["owners"]["users"] = [1001]  # Ada decides
     people.complete(task)
     with pytest.raises(AirflowFailException, match="who launched the process"):
         decide(approvers={"groups": ["Release managers"], "exclude": ["started_by"]})
 
 
-def test_a_comment_is_required(people, task, decide, monkeypatch):
+def test_missing_comment_fails(people, task, decide, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     people.complete(task)
     with pytest.raises(AirflowFailException, match="wrote no comment"):
         decide(require_comment=True)
 
 
-def test_a_comment_of_the_one_who_decided_counts(people, task, decide):
+def test_comment_of_the_completer_counts(people, task, decide):
     people.request("POST", f"/tasks/{task['id']}/comment", json={"content": "All is well."})
     task["owners"]["users"] = [1001]  # Ada's comment, and Ada decides
     people.complete(task)
     assert decide(require_comment=True)[0]["comment"] == "All is well."
 
 
-def test_the_branch_of_a_decision(people, task, decide):
+def test_branch_by_decision(people, task, decide):
     people.complete(task, is_approved=False)
     branches = {"approved": "publish", "rejected": "repair"}
     result, skipped = decide(TallyfyBranchOperator, branches=branches)
     assert (result["branches"], skipped) == (["repair"], {"publish"})
 
 
-def test_the_branch_of_a_form_value(people, task, decide):
+def test_branch_by_form_value(people, task, decide):
     people.complete(task)
     branches = {"Looks good to me.": ["publish", "repair"], "No": None}
     result, skipped = decide(TallyfyBranchOperator, branches=branches, field="comment", approvers=[1002])
     assert (result["branches"], result["decided_by"], skipped) == (["publish", "repair"], BEN, set())
 
 
-def test_people_are_reminded_in_tallyfy_from_the_triggerer(people, task, decide):
+def test_triggerer_sends_reminders(people, task, decide):
     notifier = TallyfyCommentNotifier(
         task_id="{{ tallyfy.task_id }}",
         content="{{ 'Again' if tallyfy.reminder else 'First' }}: {{ tallyfy.title }}",

@@ -28,7 +28,7 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyRateLimitError,
 )
 from airflow_provider_tallyfy.hooks import transport
-from airflow_provider_tallyfy.operators import attempt_store, wait_for_completion
+from airflow_provider_tallyfy.operators import tallyfy as operators
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_CHECKLIST_ID, RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.waiting import worker
@@ -53,7 +53,7 @@ def keeps_state(request, monkeypatch):
     """Whether there is a task state store; older versions of Airflow have none."""
     is_kept = request.param == "3.3"
     monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", is_kept)
-    monkeypatch.setattr(attempt_store, "never_expire", lambda: None)
+    monkeypatch.setattr(attempts, "never_expire", lambda: None)
     return is_kept
 
 
@@ -128,13 +128,13 @@ class TestLag:
     def people(self, sandbox):
         return SandboxClient(sandbox.url)
 
-    def test_a_run_that_no_read_shows_yet_is_returned(self, sandbox, airflow, people):
+    def test_run_is_returned_before_reads_show_it(self, sandbox, airflow, people):
         people.behave(run_lag=60, list_lag=60)
         run = airflow.run(kickoff={"Version": "3.0"})
         assert the_only(sandbox, run)
         assert (run["name"], run["status"], "next_task" in run) == ("Release 3", "active", False)
 
-    def test_it_is_waited_for(self, sandbox, airflow, people, monkeypatch):
+    def test_lagging_run_is_waited_for(self, sandbox, airflow, people, monkeypatch):
         people.behave(run_lag=20)
         pauses = []
 
@@ -146,7 +146,7 @@ class TestLag:
             people.advance_clock(seconds)
 
         monkeypatch.setattr(
-            wait_for_completion,
+            operators,
             "time",
             SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=pause),
         )
@@ -155,12 +155,12 @@ class TestLag:
         run = airflow.run(wait_for_completion=True, poke_interval=60, timeout=600)
         assert (run["status"], the_only(sandbox, run)) == ("complete", True)
 
-    def test_a_list_that_lags_behind_a_launch_in_doubt(self, sandbox, airflow, people):
+    def test_lagging_list_after_a_launch_without_answer(self, sandbox, airflow, people):
         people.behave(run_lag=0.5, list_lag=0.5)
         fault(sandbox, "apply_then_drop")
         assert the_only(sandbox, airflow.run())
 
-    def test_a_retry_that_follows_at_once(self, sandbox, airflow, people):
+    def test_retry_that_follows_at_once(self, sandbox, airflow, people):
         run = airflow.run()
         people.behave(list_lag=0.5, run_lag=0.5)
         airflow.store = TaskStateStore()
@@ -184,7 +184,7 @@ NOT_APPLIED = [
 
 
 class TestOneAttempt:
-    def test_the_run_is_returned_with_its_next_task(self, sandbox, airflow):
+    def test_returns_the_run_with_its_next_task(self, sandbox, airflow):
         context = airflow.context()
         run = operator(kickoff={"Version": "3.0"}, summary="Ask Ada.").execute(context)
         assert the_only(sandbox, run)
@@ -196,14 +196,14 @@ class TestOneAttempt:
         assert context["ti"].xcoms["tallyfy_run_url"].endswith(f"/sandbox/processes/{run['id']}")
         assert asked(sandbox, "GET") == 0, "a first try need not look"
 
-    def test_it_waits_for_completion_in_a_worker(self, sandbox, airflow, monkeypatch):
+    def test_waits_for_completion_in_a_worker(self, sandbox, airflow, monkeypatch):
         people = SandboxClient(sandbox.url)
 
         def meanwhile(_):
             people.complete_next(launched(sandbox)[0])
 
         monkeypatch.setattr(
-            wait_for_completion,
+            operators,
             "time",
             SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=meanwhile),
         )
@@ -211,7 +211,7 @@ class TestOneAttempt:
         assert the_only(sandbox, run)
         assert run["status"] == "complete"
 
-    def test_the_last_look_comes_when_its_time_is_over(self, sandbox, airflow, monkeypatch):
+    def test_polls_a_last_time_at_the_timeout(self, sandbox, airflow, monkeypatch):
         now, pauses = [1000.0], []
 
         def pause(seconds):
@@ -219,7 +219,7 @@ class TestOneAttempt:
             now[0] += seconds
 
         monkeypatch.setattr(
-            wait_for_completion,
+            operators,
             "time",
             SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0], sleep=pause),
         )
@@ -230,7 +230,7 @@ class TestOneAttempt:
         shown = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()["requests"]
         assert sum(row["count"] for row in shown if row["path"].endswith(f"/runs/{run_id}")) == 4
 
-    def test_it_waits_for_completion_in_the_triggerer_and_a_retry_for_the_same_run(self, sandbox, airflow):
+    def test_waits_in_the_triggerer_and_a_retry_for_the_same_run(self, sandbox, airflow):
         for _ in range(2):
             with pytest.raises(TaskDeferred) as deferral:
                 airflow.run(wait_for_completion=True, deferrable=True, timeout=3600)
@@ -243,13 +243,13 @@ class TestOneAttempt:
         assert resumed == event["result"]
 
     @pytest.mark.parametrize(("action", "more"), ANSWERED_BADLY)
-    def test_a_launch_that_was_applied_is_found(self, sandbox, airflow, action, more):
+    def test_applied_launch_is_found(self, sandbox, airflow, action, more):
         fault(sandbox, action, **more)
         assert the_only(sandbox, airflow.run())
         assert asked(sandbox) == 1
 
     @pytest.mark.parametrize(("action", "more"), NOT_APPLIED)
-    def test_one_that_was_not_is_sent_again_once_that_is_certain(self, sandbox, airflow, action, more):
+    def test_launch_that_was_not_applied_is_sent_again(self, sandbox, airflow, action, more):
         fault(sandbox, action, **more)
         before = datetime.now(UTC)
         assert the_only(sandbox, airflow.run())
@@ -257,7 +257,7 @@ class TestOneAttempt:
         assert asked(sandbox) == 2
         assert asked(sandbox, "GET") >= 4, "it was looked for more than once, in two lists"
 
-    def test_one_that_is_applied_after_the_time_out(self, sandbox, airflow, monkeypatch):
+    def test_launch_applied_after_the_time_out_is_found(self, sandbox, airflow, monkeypatch):
         described = json.loads(os.environ["AIRFLOW_CONN_TALLYFY_DEFAULT"])
         described["extra"]["timeout"] = 0.2
         monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
@@ -266,12 +266,12 @@ class TestOneAttempt:
         time.sleep(0.3)
         assert (asked(sandbox), len(launched(sandbox))) == (1, 1)
 
-    def test_one_that_was_declined_is_sent_again_by_the_hook(self, sandbox, airflow):
+    def test_hook_repeats_a_launch_after_429(self, sandbox, airflow):
         fault(sandbox, "status", status=429, headers={"Retry-After": "0"}, times=3)
         assert the_only(sandbox, airflow.run())
         assert asked(sandbox, "GET") == 0
 
-    def test_nothing_is_sent_more_than_twice(self, sandbox, airflow):
+    def test_launch_is_sent_twice_at_most(self, sandbox, airflow):
         fault(sandbox, "drop", times=None)
         with pytest.raises(TallyfyIndeterminateError):
             airflow.run()
@@ -279,7 +279,7 @@ class TestOneAttempt:
         requests.delete(f"{sandbox.url}/_sandbox/faults", timeout=10)
         assert the_only(sandbox, airflow.run())
 
-    def test_where_it_cannot_be_looked_for_it_is_not_sent_again(self, sandbox, airflow, monkeypatch):
+    def test_launch_is_not_sent_again_if_the_search_fails(self, sandbox, airflow, monkeypatch):
         monkeypatch.setattr(transport, "DEFAULT_RETRIES", 0)
         faults = [
             {"action": "apply_then_drop", "method": "POST", "path": RUNS},
@@ -293,32 +293,32 @@ class TestOneAttempt:
         assert asked(sandbox) == 1
         assert the_only(sandbox, airflow.run())
 
-    def test_many_newer_runs_do_not_hide_it(self, sandbox, airflow):
+    def test_run_is_found_behind_many_newer_ones(self, sandbox, airflow):
         run = airflow.run()
         requests.post(f"{sandbox.url}/_sandbox/runs", json={"count": 230, "name": "Newer"}, timeout=30)
         airflow.store = TaskStateStore()
         assert airflow.run()["id"] == run["id"]
         assert the_only(sandbox, run)
 
-    def test_by_hand_without_a_task_instance(self, sandbox):
+    def test_execute_without_task_instance(self, sandbox):
         fault(sandbox, "apply_then_drop")
         assert the_only(sandbox, operator().execute({}))
 
 
 class TestLaterTries:
-    def test_a_retry_after_success_returns_the_same_run(self, sandbox, airflow):
+    def test_retry_after_success_returns_the_same_run(self, sandbox, airflow):
         run = airflow.run()
         again = airflow.run(kickoff={"Version": "another"})
         assert again == {**run, "last_updated": again["last_updated"]}
         assert the_only(sandbox, again)
 
-    def test_a_task_that_was_cleared_finds_its_run_although_state_is_cleared_too(self, sandbox, airflow):
+    def test_cleared_task_finds_its_run_without_state(self, sandbox, airflow):
         run = airflow.run()
         airflow.store = TaskStateStore()  # [state_store] clear_on_success
         assert airflow.run()["id"] == run["id"]
         assert the_only(sandbox, run)
 
-    def test_a_run_that_was_archived_counts_as_launched(self, sandbox, airflow):
+    def test_archived_run_counts_as_launched(self, sandbox, airflow):
         run = airflow.run()
         requests.delete(
             f"{sandbox.base_url}/organizations/sandbox/runs/{run['id']}", headers=sandbox.headers, timeout=10
@@ -328,7 +328,7 @@ class TestLaterTries:
         assert (again["id"], again["status"]) == (run["id"], "archived")
         assert the_only(sandbox, again)
 
-    def test_a_retry_of_a_try_that_sent_nothing(self, sandbox, airflow, keeps_state):
+    def test_retry_of_a_try_that_sent_nothing(self, sandbox, airflow, keeps_state):
         with pytest.raises(AirflowFailException):
             airflow.run(kickoff={"No such field": 1})
         before = datetime.now(UTC)
@@ -336,7 +336,7 @@ class TestLaterTries:
         waited = datetime.now(UTC) - before > timedelta(seconds=WINDOW)
         assert waited is not keeps_state, "without a store it is possible that something was sent just now"
 
-    def test_a_retry_after_a_launch_that_was_declined_does_not_wait(self, sandbox, airflow, keeps_state):
+    def test_retry_after_a_declined_launch_does_not_wait(self, sandbox, airflow, keeps_state):
         fault(sandbox, "status", status=429, headers={"Retry-After": "0"}, times=5)
         with pytest.raises(TallyfyRateLimitError):
             airflow.run()
@@ -345,7 +345,7 @@ class TestLaterTries:
         assert (datetime.now(UTC) - before > timedelta(seconds=WINDOW)) is not keeps_state
 
     @pytest.mark.parametrize("cleared", [0, 1])
-    def test_a_dag_run_that_was_deleted_and_created_again(self, sandbox, airflow, cleared):
+    def test_dag_run_deleted_and_created_again(self, sandbox, airflow, cleared):
         run = airflow.run()
         again = Airflow()
         again.dag_run.clear_number = cleared
@@ -354,7 +354,7 @@ class TestLaterTries:
         assert launched(sandbox) == [run["id"], other["id"]]
         assert again.run()["id"] == other["id"]
 
-    def test_notes_of_any_length(self, sandbox, airflow):
+    def test_long_summary(self, sandbox, airflow):
         run = airflow.run(summary="Ask Ada. " * 20_000)
         assert run["summary"].startswith("Ask Ada. Ask Ada. ")
         airflow.store = TaskStateStore()
@@ -367,9 +367,9 @@ class TestLaterTries:
         other = airflow.run(checklist_id=ONBOARDING_CHECKLIST_ID, kickoff=kickoff)
         assert launched(sandbox) == [run["id"], other["id"]]
 
-    def test_a_run_of_an_earlier_try_that_is_gone_is_told(self, sandbox, monkeypatch):
+    def test_deleted_run_of_an_earlier_try(self, sandbox, monkeypatch):
         monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
-        monkeypatch.setattr(attempt_store, "never_expire", lambda: None)
+        monkeypatch.setattr(attempts, "never_expire", lambda: None)
         airflow = Airflow()
         run = airflow.run()
         archive(sandbox, run)
@@ -378,7 +378,7 @@ class TestLaterTries:
             airflow.run()
         assert launched(sandbox) == []
 
-    def test_relaunch_starts_a_run_at_each_try_and_one_only(self, sandbox, airflow):
+    def test_relaunch_launches_one_run_at_each_try(self, sandbox, airflow):
         fault(sandbox, "apply_then_drop", times=2)
         first, second = (airflow.run(on_retry="relaunch") for _ in range(2))
         assert launched(sandbox) == [first["id"], second["id"]]
@@ -438,7 +438,7 @@ TallyfyLaunchRunOperator(task_id="launch", checklist_id=checklist_id, name="Rele
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_worker_that_is_killed_around_the_request(sandbox, keeps_state, when, tmp_path):
+def test_worker_killed_around_the_request(sandbox, keeps_state, when, tmp_path):
     kept_in = tmp_path / "state.json"
     airflow = Airflow()
     began = airflow.dag_run.start_date.isoformat()

@@ -93,7 +93,7 @@ class TestLaunch:
             incident()(context)
         assert len(incidents(hook)) == 1
 
-    def test_an_incident_that_was_archived_is_not_opened_again(self, hook):
+    def test_archived_incident_is_not_opened_again(self, hook):
         context = failure()
         incident()(context)
         [run] = incidents(hook)
@@ -101,7 +101,7 @@ class TestLaunch:
         incident()(context)
         assert len(incidents(hook)) == 1
 
-    def test_a_deadline_that_is_awaited(self, hook):
+    def test_awaited_deadline(self, hook):
         context = {
             "dag_run": {"dag_id": "ingest", "dag_run_id": "manual__1"},
             "deadline": {"id": "d1", "deadline_time": "2026-01-05T13:00:00Z"},
@@ -118,21 +118,21 @@ class TestLaunch:
 
 class TestComment:
     @pytest.mark.parametrize("state", ["open", "hide-for-guests", "collapsed"])
-    def test_a_comment_in_each_state(self, hook, state):
+    def test_comment_in_each_state(self, hook, state):
         TallyfyCommentNotifier(task_id=APPROVAL, content="{{ exception }}", state=state)(failure())
         [thread] = threads(hook, "comment")
         assert (thread["content"], thread["state"]) == ("The file is empty.", state)
 
-    def test_an_answer_that_is_lost(self, hook, fault, log):
+    def test_comment_without_answer(self, hook, fault, log):
         fault(action="apply_then_drop", method="POST", path="/comment$")
         TallyfyCommentNotifier(task_id=APPROVAL, content="Look.")(failure())
         assert len(threads(hook, "comment")) == 1
         [error] = [record.getMessage() for record in log.records if record.name == "notifier-under-test"]
-        assert error.startswith("The comment may or may not have been written; look at the task in Tallyfy ")
+        assert error.startswith("The comment may or may not have been written; check the task in Tallyfy ")
 
 
 class TestIssue:
-    def test_an_issue_on_a_process_blocks_it(self, hook):
+    def test_issue_on_a_process_blocks_it(self, hook):
         TallyfyIssueNotifier(run_id=SEEDED_RUN_ID, content="{{ exception }}")(failure())
         assert hook.get_run(SEEDED_RUN_ID)["status"] in ("problem", "issue")
 
@@ -152,7 +152,7 @@ class TestIssue:
         TallyfyIssueNotifier(task_id=APPROVAL, content="{{ exception }}")(failure())
         assert len(threads(hook, "problem")) == 2
 
-    def test_a_completed_task_is_reopened(self, hook):
+    def test_issue_reopens_a_completed_task(self, hook):
         [task, *_] = hook.get_tasks(COMPLETE_RUN_ID, status="complete")
         TallyfyIssueNotifier(task_id=task["id"], content="It is empty.")(failure())
         assert hook.get_task(COMPLETE_RUN_ID, task["id"])["completed_at"] is None

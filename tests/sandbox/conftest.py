@@ -1,4 +1,4 @@
-"""A sandbox of its own for each test, and a client that speaks to it over real HTTP."""
+"""A sandbox for each test, and an HTTP client for it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Tallyfy's own Python SDK drives the sandbox with each of its methods, so that the sandbox is not only this project's
-idea of Tallyfy."""
+"""Tallyfy's official Python SDK, each of its methods, against the sandbox."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def test_me_and_organizations(sandbox, client):
     assert client.data("")["name"] == "Tallyfy sandbox"
 
 
-def test_the_client_header_may_hold_any_name_but_must_be_there(sandbox):
+def test_the_client_header_is_required_with_any_value(sandbox):
     assert me(sandbox, {**HEADERS, "X-Tallyfy-Client": "SomethingElse"}).status_code == 200
     refused = me(sandbox, {"Authorization": HEADERS["Authorization"]})
     assert refused.status_code == 401
@@ -54,18 +54,18 @@ def test_another_organization_is_refused(sandbox):
     assert refused.status_code == 403
 
 
-def test_every_answer_has_a_request_id_of_its_own(sandbox):
+def test_each_response_has_a_unique_request_id(sandbox):
     answers = [me(sandbox, HEADERS), me(sandbox, {}), requests.get(f"{sandbox.url}/nothing", timeout=10)]
     assert [answer.status_code for answer in answers] == [200, 401, 404]
     assert len({answer.headers["X-Request-Id"] for answer in answers}) == 3
 
 
 @pytest.mark.parametrize("path", ["/oauth/token", "/api/oauth/token"])
-def test_an_application_gets_a_token_and_with_it_one_for_a_person(sandbox, path):
+def test_application_token_and_user_token(sandbox, path):
     granted = requests.post(f"{sandbox.url}{path}", data=CREDENTIALS, timeout=10).json()
     assert (granted["token_type"], granted["expires_in"]) == ("Bearer", 604_800)
 
-    # The application itself is nobody: it cannot call what needs a person.
+    # An application is no user, so it cannot call other endpoints.
     assert me(sandbox, bearer(granted["access_token"])).status_code == 403
 
     url = f"{sandbox.base_url}/applications/sandbox/users/ben@example.com/token"
@@ -74,7 +74,7 @@ def test_an_application_gets_a_token_and_with_it_one_for_a_person(sandbox, path)
     assert me(sandbox, bearer(person["access_token"])).json()["data"]["id"] == 1002
 
 
-def test_tokens_expire_by_the_sandboxs_clock(sandbox, client):
+def test_tokens_expire_by_the_sandbox_clock(sandbox, client):
     application = requests.post(f"{sandbox.url}/oauth/token", data=CREDENTIALS, timeout=10).json()[
         "access_token"
     ]
@@ -97,7 +97,7 @@ def test_tokens_expire_by_the_sandboxs_clock(sandbox, client):
         ({"grant_type": "password"}, 400, "unsupported_grant_type"),
     ],
 )
-def test_wrong_credentials_are_refused(sandbox, change, status, code):
+def test_refuses_wrong_credentials(sandbox, change, status, code):
     refused = requests.post(f"{sandbox.url}/oauth/token", data={**CREDENTIALS, **change}, timeout=10)
     assert (refused.status_code, refused.json()["code"]) == (status, code)
 
@@ -106,7 +106,7 @@ def test_credentials_must_be_form_encoded(sandbox):
     assert requests.post(f"{sandbox.url}/oauth/token", json=CREDENTIALS, timeout=10).status_code == 400
 
 
-def test_only_an_application_gets_tokens_for_others(sandbox):
+def test_only_an_application_gets_user_tokens(sandbox):
     url = f"{sandbox.base_url}/applications/sandbox/users/ben@example.com/token"
     assert requests.post(url, headers=HEADERS, timeout=10).status_code == 403
     application = requests.post(f"{sandbox.url}/oauth/token", data=CREDENTIALS, timeout=10).json()[
@@ -118,7 +118,7 @@ def test_only_an_application_gets_tokens_for_others(sandbox):
     assert requests.post(other, headers=bearer(application), timeout=10).status_code == 403
 
 
-def test_a_light_member_sees_only_their_own_work(client, light_client):
+def test_light_member_sees_only_own_work(client, light_client):
     assert {run["name"] for run in client.data("/runs")} > {run["name"] for run in light_client.data("/runs")}
     assert [run["name"] for run in light_client.data("/runs")] == ["Onboarding of Globex"]
     release = next(run for run in client.data("/runs") if run["name"] == "Release 2.4.0")

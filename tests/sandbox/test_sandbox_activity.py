@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -28,25 +28,25 @@ def test_an_entry_has_exactly_the_documented_keys(client):
     assert (entry["auditable_type"], entry["auditable_id"]) == ("App\\Models\\Task", task["id"])
     assert (entry["parentable_type"], entry["parentable_id"]) == ("App\\Models\\Run", SEEDED_RUN_ID)
     assert entry["description"] == ["Completed task: Announce release"]
-    written, completed = (
+    completed, written, now = (
         datetime.fromisoformat(each).replace(microsecond=0, tzinfo=UTC)
-        for each in (entry["created_at"], task["completed_at"])
+        for each in (task["completed_at"], entry["created_at"], client.control("GET", "/clock")["now"])
     )
-    assert timedelta(0) <= written - completed < timedelta(minutes=1)
+    assert completed <= written <= now
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", entry["created_at"])  # without a zone
 
 
-def test_a_runs_feed_tells_its_story_the_newest_first(client):
+def test_feed_of_a_run_newest_first(client):
     client.decide(SEEDED_RUN_ID, is_approved=False)
     task_id = client.tasks(SEEDED_RUN_ID)["approve_release"]["id"]
     client.delete(f"/runs/{SEEDED_RUN_ID}/completed-tasks/{task_id}")
     client.post(f"/tasks/{task_id}/comment", {"content": "Why?"})
     client.delete(f"/runs/{SEEDED_RUN_ID}")
     client.put(f"/runs/{SEEDED_RUN_ID}/activate")
-    told = [
+    recorded = [
         (entry["verb"][0], entry["auditable_type"].rpartition("\\")[2]) for entry in reversed(feed(client))
     ]
-    assert told == [
+    assert recorded == [
         ("created", "Run"),
         ("completed", "Task"),
         ("updated", "Task"),
@@ -102,7 +102,7 @@ def test_filter_by_task_and_paging(client):
     assert everything["total_pages"] == -(-everything["total"] // 3)
 
 
-def test_the_feed_can_be_late(client):
+def test_late_feed(client):
     client.control("POST", "/activity", {"delay": 60})
     client.complete(SEEDED_RUN_ID, "announce_release")
     assert len(feed(client)) == 2
@@ -110,7 +110,7 @@ def test_the_feed_can_be_late(client):
     assert len(feed(client)) == 3
 
 
-def test_the_feed_can_withhold_entries(client):
+def test_feed_without_entries_of_a_verb(client):
     client.control("POST", "/activity", {"missing": ["completed"]})
     client.complete(SEEDED_RUN_ID, "announce_release")
     assert [entry["verb"] for entry in feed(client)] == [["created"]]

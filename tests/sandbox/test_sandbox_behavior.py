@@ -1,4 +1,4 @@
-"""What the sandbox does where the sources on Tallyfy disagree, each in both ways."""
+"""Each behavior for which the sources on Tallyfy disagree."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TestControl:
             [],
         ],
     )
-    def test_what_makes_no_sense_is_refused(self, client, bad):
+    def test_refuses_invalid_values(self, client, bad):
         answer = requests.post(f"{client.sandbox.url}/_sandbox/behavior", json=bad, timeout=10)
         assert answer.status_code == 422
         assert client.control("GET", "/behavior") == DEFAULTS
@@ -68,7 +68,7 @@ class TestControl:
             sandbox.reset()
             assert people.control("GET", "/behavior") == start.model_dump()
 
-    def test_the_client_of_the_other_tests_speaks_it(self, client):
+    def test_sandbox_client_understands_the_behavior(self, client):
         people = SandboxClient(client.sandbox.url)
         people.behave(run_lag=1.5, list_lag=2, second_completion="accept", errors="structured")
         assert people.control("GET", "/behavior") == DEFAULTS | {
@@ -82,7 +82,7 @@ class TestControl:
 
 
 class TestLag:
-    def test_a_run_and_its_tasks_are_as_old_as_was_asked_for(self, client):
+    def test_run_and_tasks_lag(self, client):
         behave(client, run_lag=5)
         task_id = announcement(client)
         complete(client, task_id)
@@ -107,7 +107,7 @@ class TestLag:
         client.advance(seconds=1)
         assert seen() == ("Renamed", 2, 2, True, "completed", 1)
 
-    def test_each_change_is_seen_in_its_turn(self, client):
+    def test_changes_appear_in_order(self, client):
         behave(client, run_lag=10)
         seen = []
         for number in range(5):
@@ -116,7 +116,7 @@ class TestLag:
             client.advance(seconds=5)
         assert seen == ["Release 2.4.0", "Release 2.4.0", "Name 0", "Name 1", "Name 2"]
 
-    def test_what_was_launched_since_then_is_not_found(self, client):
+    def test_a_later_run_is_not_found(self, client):
         behave(client, run_lag=5, list_lag=5)
         run = client.launch(name="New")
         [task_id, *_] = client.sandbox.change(lambda store: list(store.runs[run["id"]].tasks))
@@ -129,7 +129,7 @@ class TestLag:
         assert [client.call("GET", path).status_code for path in paths] == [200, 200, 200]
         assert client.get("/runs", q="New")["meta"]["pagination"]["total"] == 1
 
-    def test_what_was_deleted_since_then_is_still_there(self, client):
+    def test_a_deleted_run_is_still_shown(self, client):
         behave(client, run_lag=5)
         one_off = client.post(
             "/tasks",
@@ -151,7 +151,7 @@ class TestLag:
         assert client.call("GET", RUN).status_code == 404
         assert client.call("GET", f"/tasks/{one_off}").status_code == 404
 
-    def test_lists_lag_by_themselves(self, client):
+    def test_lists_lag_independently(self, client):
         behave(client, list_lag=5)
         task_id = announcement(client)
         complete(client, task_id)
@@ -174,7 +174,7 @@ class TestLag:
         client.advance(seconds=5)
         assert seen() == ("completed", 2, 2, True)
 
-    def test_a_write_sees_the_present_and_answers_with_it(self, client):
+    def test_a_write_uses_and_shows_the_current_state(self, client):
         behave(client, run_lag=60, list_lag=60)
         run = client.launch()
         assert client.put(f"/runs/{run['id']}", {"name": "New"}).json()["data"]["name"] == "New"
@@ -182,18 +182,18 @@ class TestLag:
         assert completed.json()["data"]["status"] == "completed"
         assert complete(client, announcement(client)).status_code == 422
 
-    def test_what_was_there_before_counts_as_old(self, client):
+    def test_state_before_the_lag_is_shown(self, client):
         complete(client, announcement(client))
         behave(client, run_lag=3600)
         assert client.data(RUN)["progress"]["complete"] == 2
 
-    def test_without_lag_the_present_is_seen_at_once(self, client):
+    def test_no_lag_shows_the_current_state(self, client):
         behave(client, run_lag=60)
         complete(client, announcement(client))
         behave(client, run_lag=0)
         assert client.data(RUN)["progress"]["complete"] == 2
 
-    def test_the_web_page_and_the_people_of_the_tests_see_the_present(self, client):
+    def test_the_web_page_and_the_sandbox_client_do_not_lag(self, client):
         behave(client, run_lag=60, list_lag=60, errors="structured")
         people = SandboxClient(client.sandbox.url)
         assert people.complete_next(SEEDED_RUN_ID)["title"] == "Announce release"
@@ -209,9 +209,7 @@ class TestLag:
             client.put(RUN, {"name": f"Name {number}"})
             client.advance(seconds=1)
         [kept] = client.sandbox.change(
-            lambda store: [
-                len(versions) for key, versions in store._history._versions.items() if key == SEEDED_RUN_ID
-            ]
+            lambda store: [len(states) for key, states in store._versions.items() if key == SEEDED_RUN_ID]
         )
         assert kept <= 7
 
@@ -233,7 +231,7 @@ class TestSecondCompletion:
         assert client.control("GET", "/completions")[task_id] == 1
 
     @pytest.mark.parametrize("mode", ["accept", "overwrite"])
-    def test_it_is_accepted_and_happens_again(self, client, mode):
+    def test_accept_answers_200_and_records_again(self, client, mode):
         behave(client, second_completion=mode)
         task_id = announcement(client)
         first = complete(client, task_id).json()["data"]
@@ -256,7 +254,7 @@ class TestSecondCompletion:
         assert (again.status_code, again.json()["data"]["is_approved"]) == (200, True)
         assert client.tasks(SEEDED_RUN_ID)["announce_release"]["status"] == "not-started"
 
-    def test_another_decision_takes_the_place_of_the_first(self, client):
+    def test_overwrite_replaces_the_decision(self, client):
         behave(client, second_completion="overwrite")
         client.decide(SEEDED_RUN_ID, is_approved=True)
         again = client.complete(SEEDED_RUN_ID, "approve_release", is_approved=False)
@@ -285,7 +283,7 @@ class TestErrors:
         endpoint = client.call("GET", "/nothing")
         assert endpoint.json()["error"]["code"] == "ENDPOINT_NOT_FOUND"
 
-    def test_a_hint_to_wait_is_still_in_the_header(self, client):
+    def test_retry_after_stays_in_the_header(self, client):
         behave(client, errors="structured")
         for _ in range(121):
             refused = client.post(f"{RUN}/comment", {"content": "Again."})
@@ -398,13 +396,13 @@ class TestRateLimit:
             answer = client.call("GET", "", headers={"Authorization": f"Bearer {user}"})
         return answer
 
-    def test_there_is_none_unless_one_is_chosen(self, client):
+    def test_no_limit_by_default(self, client):
         answer = self.get(client, 15)
         assert answer.status_code == 200
         assert "X-RateLimit-Remaining" not in answer.headers
 
     @pytest.mark.parametrize(("limit", "most", "seconds"), [("burst", 12, 5), ("organization", 100, 60)])
-    def test_a_request_too_many_is_declined_until_the_window_has_passed(self, client, limit, most, seconds):
+    def test_refuses_requests_over_the_limit_until_the_window_ends(self, client, limit, most, seconds):
         behave(client, rate_limit=limit)
         assert self.get(client).headers["X-RateLimit-Remaining"] == str(most - 1)
         assert self.get(client, most - 1).headers["X-RateLimit-Remaining"] == "0"
@@ -415,7 +413,7 @@ class TestRateLimit:
         client.advance(seconds=int(refused.headers["Retry-After"]))
         assert self.get(client).status_code == 200
 
-    def test_each_user_has_a_limit_and_the_organization_one_for_all(self, client):
+    def test_limits_of_users_and_of_the_organization(self, client):
         behave(client, rate_limit="user")
         assert self.get(client).headers["X-RateLimit-Remaining"] == "599"
         light = self.get(client, user="sandbox-light-token")
@@ -425,7 +423,7 @@ class TestRateLimit:
         light = self.get(client, user="sandbox-light-token")
         assert light.headers["X-RateLimit-Remaining"] == "98"
 
-    def test_an_hours_limit_outlasts_those_of_its_minutes(self, client):
+    def test_hourly_limit_applies_across_minutes(self, client):
         behave(client, rate_limit="organization")
         for _ in range(10):
             assert self.get(client, 100).status_code == 200
@@ -434,7 +432,7 @@ class TestRateLimit:
         assert refused.status_code == 429
         assert 2900 < int(refused.headers["Retry-After"]) <= 3000
 
-    def test_writes_do_not_count_as_gets_and_the_web_page_does_not_count(self, client):
+    def test_writes_are_no_gets_and_the_web_page_has_no_limit(self, client):
         behave(client, rate_limit="burst")
         for _ in range(13):
             client.put(RUN, {"name": "Renamed"})

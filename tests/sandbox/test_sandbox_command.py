@@ -49,7 +49,7 @@ def session(printed: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_says_how_to_reach_it_and_ends_quietly(number):
+def test_prints_how_to_connect_and_stops_on_signal(number):
     with started() as (process, printed):
         base = address(printed)
         headers = {"Authorization": "Bearer sandbox-token", "X-Tallyfy-Client": "APIClient"}
@@ -67,7 +67,7 @@ def test_it_says_how_to_reach_it_and_ends_quietly(number):
         assert "Traceback" not in output
 
 
-def test_the_connection_can_be_pasted_as_it_is():
+def test_the_printed_connection_works():
     with started() as (_, printed):
         match = re.search(r"^ *export AIRFLOW_CONN_TALLYFY_DEFAULT='(.+)'$", printed, re.MULTILINE)
         assert match is not None
@@ -114,13 +114,13 @@ def test_the_options_for_what_the_sources_disagree_on():
 @pytest.mark.parametrize(
     "option", ["--run-lag=-1", "--list-lag=inf", "--run-lag=long", "--second-completion=x", "--errors=x"]
 )
-def test_an_option_that_makes_no_sense_is_refused(option):
+def test_refuses_an_invalid_option(option):
     ended = subprocess.run([*COMMAND, option], capture_output=True, text=True, timeout=30, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert f"argument {option.partition('=')[0]}" in ended.stderr
 
 
-def test_a_port_that_is_taken_is_an_error_that_says_what_to_do():
+def test_taken_port():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -135,7 +135,7 @@ def test_a_port_that_is_taken_is_an_error_that_says_what_to_do():
 
 
 @pytest.mark.parametrize("port", ["70000", "-1", "http"])
-def test_what_is_no_port_is_refused(port):
+def test_refuses_an_invalid_port(port):
     ended = subprocess.run(
         [*COMMAND, f"--port={port}"], capture_output=True, text=True, timeout=30, check=False
     )
@@ -143,14 +143,14 @@ def test_what_is_no_port_is_refused(port):
     assert "argument --port" in ended.stderr
 
 
-def test_answers_are_not_held_back():
+def test_responses_are_sent_at_once():
     # Only a socket that names its protocol gets TCP_NODELAY from asyncio, without which each answer takes 40 ms.
     with listen("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
-def test_a_missing_library_is_an_error_that_names_the_extra(missing):
+def test_missing_library_error_names_the_extra(missing):
     program = (
         f"import sys; sys.modules[{missing!r}] = None\n"
         "from airflow_provider_tallyfy.sandbox.__main__ import main; sys.exit(main(['--port', '0']))"

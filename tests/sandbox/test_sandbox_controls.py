@@ -54,7 +54,7 @@ def test_a_status_with_html(client):
     assert refused.text == "<html>Bad gateway</html>"
 
 
-def test_how_often_and_after_how_many(client):
+def test_times_and_after(client):
     fault(client, "status", times=2, after=1)
     assert [client.call("GET", RUN).status_code for _ in range(5)] == [200, 500, 500, 200, 200]
     [shown] = client.control("GET", "/faults")["data"]
@@ -77,7 +77,7 @@ def test_only_what_the_method_and_the_path_match(client):
     assert client.call("GET", f"{RUN}?with=next_task").status_code == 503
 
 
-def test_of_several_faults_the_first_that_is_not_used_up_strikes(client):
+def test_the_first_fault_that_is_left_applies(client):
     faults = [{"action": "status", "status": status} for status in (500, 502, 503)]
     client.control("POST", "/faults", faults)
     assert [client.call("GET", RUN).status_code for _ in range(4)] == [500, 502, 503, 200]
@@ -90,7 +90,7 @@ def test_a_delay(client):
     assert answer.elapsed.total_seconds() >= 0.3
 
 
-def test_a_request_that_is_delayed_is_applied_although_nobody_waits_for_it(client):
+def test_a_delayed_request_is_applied_after_a_disconnect(client):
     fault(client, "delay", delay=0.3)
     with pytest.raises(requests.ReadTimeout):
         client.call("POST", "/runs", json={"checklist_id": RELEASE_CHECKLIST_ID, "name": "Once"}, timeout=0.1)
@@ -99,7 +99,7 @@ def test_a_request_that_is_delayed_is_applied_although_nobody_waits_for_it(clien
     assert launched(client) == 1
 
 
-def test_drop_gives_no_answer_and_applies_nothing(client):
+def test_drop(client):
     fault(client, "drop")
     with pytest.raises(requests.ConnectionError):
         launch(client)
@@ -107,27 +107,27 @@ def test_drop_gives_no_answer_and_applies_nothing(client):
     assert launch(client).status_code == 201
 
 
-def test_apply_then_drop_gives_no_answer_but_applies(client):
+def test_apply_then_drop(client):
     fault(client, "apply_then_drop")
     with pytest.raises(requests.ConnectionError):
         launch(client)
     assert launched(client) == 1
 
 
-def test_apply_then_status_answers_with_an_error_but_applies(client):
+def test_apply_then_status(client):
     fault(client, "apply_then_status", status=504)
     assert launch(client).status_code == 504
     assert launched(client) == 1
 
 
-def test_truncate_ends_the_body_before_its_declared_length(client):
+def test_truncate(client):
     fault(client, "truncate")
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
         client.call("GET", RUN)
     assert client.call("GET", RUN).status_code == 200
 
 
-def test_malformed_is_html_with_a_good_status(client):
+def test_malformed(client):
     fault(client, "malformed")
     answer = client.call("GET", RUN)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html")
@@ -146,13 +146,13 @@ def test_malformed_is_html_with_a_good_status(client):
         {},
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused(client, bad):
+def test_refuses_an_invalid_fault(client, bad):
     answer = requests.post(f"{client.sandbox.url}/_sandbox/faults", json=[bad], timeout=10)
     assert answer.status_code == 422
     assert client.control("GET", "/faults")["data"] == []
 
 
-def test_tokens_can_be_had_with_faults_too(sandbox, client):
+def test_faults_apply_to_token_requests(sandbox, client):
     fault(client, "status", path="^/oauth/token$", status=503)
     assert requests.post(f"{sandbox.url}/oauth/token", data={}, timeout=10).status_code == 503
 
@@ -177,14 +177,14 @@ def test_statistics_count_by_path_and_by_its_shape(client):
     assert client.control("GET", "/stats") == {"total": 0, "requests": [], "routes": []}
 
 
-def test_what_a_fault_answers_counts_too(client):
+def test_statistics_count_requests_with_faults(client):
     client.control("DELETE", "/stats")
     fault(client, "status")
     client.call("GET", RUN)
     assert client.control("GET", "/stats")["total"] == 1
 
 
-def test_the_page_neither_counts_nor_fails(client):
+def test_requests_of_the_page_are_not_counted_and_have_no_faults(client):
     client.control("DELETE", "/stats")
     fault(client, "status", times=None)
     page = client.call("GET", RUN, headers={"X-Tallyfy-Client": "SandboxPage"})
@@ -201,7 +201,7 @@ def test_the_shape_of_a_path():
     assert normalised("/api/organizations/x/users/1001") == "/api/organizations/{organization}/users/{id}"
 
 
-def test_the_clock_can_be_moved_and_goes_on(client):
+def test_the_clock_runs_on_after_it_was_moved(client):
     assert abs(client.control("GET", "/clock")["offset_seconds"]) < 1
     assert round(client.control("POST", "/clock", {"advance": 90})["offset_seconds"]) == 90
     assert client.control("POST", "/clock", {"set": "2030-01-02T03:04:05Z"})["now"].startswith(
@@ -213,7 +213,7 @@ def test_the_clock_can_be_moved_and_goes_on(client):
 @pytest.mark.parametrize(
     "bad", [{}, {"advance": 1, "set": "2030-01-01"}, {"set": "soon"}, {"advance": "long"}]
 )
-def test_a_clock_is_moved_in_one_way(client, bad):
+def test_refuses_advance_with_set(client, bad):
     answer = requests.post(f"{client.sandbox.url}/_sandbox/clock", json=bad, timeout=10)
     assert answer.status_code == 422
 
@@ -235,7 +235,7 @@ def test_a_token_can_be_rotated(client):
     assert client.call("GET", RUN).status_code == 401
 
 
-def test_a_reset_makes_all_as_it_was(sandbox, client):
+def test_reset(sandbox, client):
     client.delete(RUN)
     fault(client, "status", times=None)
     client.advance(days=9)

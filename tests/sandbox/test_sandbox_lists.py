@@ -26,12 +26,12 @@ from airflow_provider_tallyfy.sandbox.seeds import (
         ),
     ],
 )
-def test_what_is_seeded(client, path, key, expected):
+def test_seeded_items(client, path, key, expected):
     assert [item[key] for item in client.data(path)] == expected
 
 
 @pytest.mark.parametrize("path", ["/users", "/guests", "/groups", "/tags", "/folders", "/checklists"])
-def test_each_item_of_a_list_can_be_had_alone_and_others_are_not_there(client, path):
+def test_each_item_is_found_by_its_id(client, path):
     for item in client.data(path):
         key = item["email"] if path == "/guests" else item["id"]
         assert client.data(f"{path}/{key}")["id"] == item["id"]

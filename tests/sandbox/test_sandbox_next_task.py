@@ -50,7 +50,7 @@ def test_collection_goes_by_deadline_and_object_by_position(client, object_clien
 
 
 @pytest.mark.parametrize("hidden_first", [True, False])
-def test_a_task_that_a_rule_hides_is_nobodys_next(client, object_client, hidden_first):
+def test_a_hidden_task_is_never_next(client, object_client, hidden_first):
     for each in (client, object_client):
         each.decide(SEEDED_RUN_ID, is_approved=not hidden_first)
     expected = None if hidden_first else "Announce release"
@@ -68,7 +68,7 @@ def test_a_moved_deadline_changes_the_next_task(client):
     assert (first["alias"], second["alias"]) == ("approve_release", "announce_release")
 
 
-def test_a_list_of_runs_can_have_it_too(client):
+def test_next_task_in_a_list_of_runs(client):
     found = {run["name"]: run["next_task"]["data"] for run in client.data("/runs", **{"with": "next_task"})}
     assert found["Release 2.3.0"] == []
     assert found["Release 2.4.0"][0]["alias"] == "approve_release"

@@ -27,13 +27,13 @@ def test_the_page_is_served(sandbox, path):
     assert answer.headers["Content-Type"].startswith("text/html")
 
 
-def test_a_missing_file_is_not_there(sandbox):
+def test_missing_file(sandbox):
     assert requests.get(f"{sandbox.url}/page/none.js", timeout=10).status_code == 404
     assert requests.get(f"{sandbox.url}/page/../server.py", timeout=10).status_code == 404
     assert requests.get(f"{sandbox.url}/page/%2e%2e/server.py", timeout=10).status_code == 404
 
 
-def test_the_session_says_how_to_call_the_api(sandbox, object_client):
+def test_session(sandbox, object_client):
     for server, next_task in ((sandbox, "collection"), (object_client.sandbox, "object")):
         session = requests.get(f"{server.url}/_page/session", timeout=10).json()
         assert session == {"organization": "sandbox", "token": "sandbox-token", "next_task": next_task}
@@ -73,7 +73,7 @@ def test_an_open_stream_does_not_keep_the_server_from_stopping():
     stream.close()
 
 
-def test_a_reader_that_goes_away_is_forgotten(sandbox, client):
+def test_a_disconnected_reader_is_removed(sandbox, client):
     before = sandbox.change(lambda store: len(store.listeners))
     with open_stream(sandbox) as stream:
         received = versions(stream)

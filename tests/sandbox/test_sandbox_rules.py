@@ -27,7 +27,7 @@ def approve_contract(client, *, is_approved):
     return client.complete(ONBOARDING_RUN_ID, "review_contract", is_approved=is_approved).json()["data"]
 
 
-def test_a_rejection_hides_and_shows_steps_and_says_so(client):
+def test_a_rejection_hides_and_shows_steps(client):
     before = visible(client, ONBOARDING_RUN_ID)
     changed = approve_contract(client, is_approved=False)["tasks_changed_by_rules"]
     assert {task["title"]: task["status"] for task in changed.values()} == {
@@ -80,14 +80,14 @@ def test_a_hidden_task_is_left_out_of_the_runs_tasks(client):
     assert "decline_customer" not in {task["alias"] for task in run["tasks"]["data"]}
 
 
-def test_a_run_is_complete_when_all_that_is_left_is_hidden(client):
+def test_a_run_with_only_hidden_tasks_left_is_complete(client):
     client.decide(SEEDED_RUN_ID, is_approved=False)
     run = client.data(f"/runs/{SEEDED_RUN_ID}")
     progress = {"complete": 2, "total": 2, "percent": 100, "approved": 0, "rejected": 1}
     assert (run["status"], run["progress"]) == ("complete", progress)
 
 
-def test_a_completed_task_is_not_hidden_any_more(client):
+def test_a_completed_task_is_not_hidden(client):
     client.complete(SEEDED_RUN_ID, "announce_release")
     client.decide(SEEDED_RUN_ID, is_approved=False)
     assert client.tasks(SEEDED_RUN_ID)["announce_release"]["status"] == "completed"
@@ -125,7 +125,7 @@ def test_the_template_shows_its_rules(client):
     ],
 )
 @pytest.mark.parametrize("subject", ["Prerun", "Capture"])
-def test_how_a_field_is_compared(operation, statement, holds, subject):
+def test_conditions_on_a_field(operation, statement, holds, subject):
     run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
     field_id = PLAN if subject == "Prerun" else f"5eed0004{5:024x}"
     first, target, *_ = run.tasks.values()
@@ -150,7 +150,7 @@ def test_how_a_field_is_compared(operation, statement, holds, subject):
         ("equals", True, False),
     ],
 )
-def test_how_a_step_is_judged_once_it_is_completed(operation, is_approved, holds):
+def test_conditions_on_a_completed_step(operation, is_approved, holds):
     run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
     review, target, *_ = (task for task in run.tasks.values() if task.alias != "collect_documents")
     condition = Condition("Step", review.step_id, operation, "any_time")
@@ -164,7 +164,7 @@ def test_how_a_step_is_judged_once_it_is_completed(operation, is_approved, holds
     assert target.hidden is holds
 
 
-def test_a_condition_on_what_is_not_there_never_holds():
+def test_a_condition_on_an_unknown_part_never_holds():
     run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
     target = next(iter(run.tasks.values()))
     for subject, operation in (("Step", "completed"), ("Capture", "is_empty")):
@@ -256,7 +256,7 @@ def test_a_condition_on_a_step_needs_a_time(client):
         ("sometime", 0, False),
     ],
 )
-def test_when_a_step_ended(clause, late_by, holds):
+def test_conditions_on_the_time_of_a_step(clause, late_by, holds):
     run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
     first, target, *_ = run.tasks.values()
     first.completed_at = first.deadline + timedelta(hours=late_by)
@@ -281,7 +281,7 @@ def test_conditions_are_joined(logic, holds):
     assert target.hidden is holds
 
 
-def test_what_is_hidden_at_the_launch_is_not_in_the_feed(client):
+def test_rules_at_the_launch_write_no_feed_entry(client):
     always = Condition("Prerun", f"5eed000a{1:024x}", "is_empty")
     run_id = with_rules(client, Rule("r", "r", (always,), (Action("hide", STEPS[2]),)))
     assert client.tasks(run_id)["announce_release"]["status"] == "auto-skipped"

@@ -35,7 +35,7 @@ def names(runs):
     return {run["name"] for run in runs}
 
 
-def test_a_run_has_the_documented_keys_and_no_more_than_was_asked_for(client):
+def test_keys_of_a_run(client):
     run = client.data(f"/runs/{SEEDED_RUN_ID}")
     assert run.keys() >= DOCUMENTED_KEYS
     assert not run.keys() & {"next_task", "tasks", "checklist", "tags", "form_fields", "form_fields_values"}
@@ -43,7 +43,7 @@ def test_a_run_has_the_documented_keys_and_no_more_than_was_asked_for(client):
     assert run["created_at"].endswith("Z")
 
 
-def test_each_documented_with_adds_what_it_names(client):
+def test_each_include_of_a_run(client):
     asked = (
         "checklist,tasks,tags,assets,next_task,permissions,tasks_meta,ko_form_fields,form_fields,stages,folders,"
         "member_watchers,guest_watchers"
@@ -58,7 +58,7 @@ def test_each_documented_with_adds_what_it_names(client):
     assert "form_fields" not in run["tasks"]["data"][0]
 
 
-def test_with_reaches_into_tasks(client):
+def test_nested_includes(client):
     asked = "tasks.form_fields,tasks.step,tasks.threads"
     run = client.data(f"/runs/{SEEDED_RUN_ID}", **{"with": asked})
     approval = run["tasks"]["data"][1]
@@ -87,7 +87,7 @@ def test_launch(client):
     assert list(client.tasks(run["id"])) == ["prepare_release_notes", "approve_release", "announce_release"]
 
 
-def test_a_launch_without_a_name_takes_the_templates(client):
+def test_a_launch_without_a_name_uses_the_title_of_the_template(client):
     assert client.launch()["name"].startswith("Release approval - 20")
 
 
@@ -103,7 +103,7 @@ def test_launch_overrides_owners_and_deadlines_by_step(client):
     assert task["deadline"] == "2099-01-02T03:04:05.000Z"  # the offset is dropped
 
 
-def test_a_step_without_owners_goes_to_whoever_launches(sandbox, client):
+def test_a_step_without_owners_is_assigned_to_the_starter(sandbox, client):
     values = {"5eed0003" + f"{1:024x}": "A", "5eed0003" + f"{3:024x}": "a@b.example"}
     values["5eed0003" + f"{6:024x}"] = {"id": 1, "text": "Europe"}
     run = client.launch(ONBOARDING_CHECKLIST_ID, prerun=values, user_id=1002)
@@ -133,7 +133,7 @@ def test_a_launch_with_bad_input_is_refused_and_launches_nothing(client, change,
     assert client.get("/runs")["meta"]["pagination"]["total"] == before
 
 
-def test_a_launch_whose_overrides_name_a_stranger_is_refused(client):
+def test_refuses_unknown_owners_in_a_launch(client):
     step = client.data(f"/checklists/{RELEASE_CHECKLIST_ID}/steps")[0]
     tasks = {step["id"]: {"owners": {"users": [77]}}}
     refused = client.post("/runs", {"checklist_id": RELEASE_CHECKLIST_ID, "tasks": tasks})
@@ -189,7 +189,7 @@ def test_a_plus_in_a_query_is_a_plus(sandbox, client):
         assert names(found) == expected
 
 
-def test_paging_gives_every_run_once_and_says_how_many_there_are(client):
+def test_paging(client):
     for number in range(9):
         client.launch(name=f"Run {number}")
     seen, page = [], 1
@@ -213,7 +213,7 @@ def test_the_link_to_the_next_page_keeps_the_filters(sandbox, client):
     assert names(answer["data"]) == {"Release 2.3.0"}
 
 
-def test_links_are_an_empty_list_where_there_is_only_one_page(client):
+def test_one_page_has_no_links(client):
     assert client.get("/runs")["meta"]["pagination"]["links"] == []
 
 
@@ -262,7 +262,7 @@ def test_an_update_changes_what_is_sent_and_removes_members_and_groups_that_are_
     assert client.data(path)["users"] == []
 
 
-def test_an_archived_run_is_out_of_the_list_and_its_tasks_are_gone_but_it_can_be_read(client):
+def test_archived_run(client):
     task_id = client.tasks(SEEDED_RUN_ID)["approve_release"]["id"]
     archived = client.delete(f"/runs/{SEEDED_RUN_ID}").json()["data"]
     assert archived["status"] == "archived"
@@ -281,7 +281,7 @@ def test_an_archived_run_is_out_of_the_list_and_its_tasks_are_gone_but_it_can_be
     assert client.post(f"/runs/{SEEDED_RUN_ID}/completed-tasks", {"task_id": task_id}).status_code == 404
 
 
-def test_activating_brings_a_run_back_as_it_was(client):
+def test_activate_restores_a_run(client):
     before = client.data(f"/runs/{SEEDED_RUN_ID}", **{"with": "tasks,next_task"})
     client.delete(f"/runs/{SEEDED_RUN_ID}")
     assert client.put(f"/runs/{SEEDED_RUN_ID}/activate").json()["data"]["archived_at"] is None
@@ -301,7 +301,7 @@ def test_only_an_archived_run_is_deleted_for_good_and_only_by_an_admin(sandbox, 
     assert client.delete(path).status_code == 404
 
 
-def test_what_does_not_exist_is_told_apart_from_where_nothing_is(sandbox, client):
+def test_unknown_run_and_unknown_endpoint(sandbox, client):
     missing = client.call("GET", "/runs/none").json()
     assert missing == {"error": True, "message": "Resource not found", "code": "RESOURCE_NOT_FOUND"}
     nowhere = client.call("GET", "/processes").json()

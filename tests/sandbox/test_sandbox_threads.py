@@ -24,7 +24,7 @@ def test_a_comment_on_a_task(client, task_id):
     assert client.delete(path).status_code == 404
 
 
-def test_a_comment_keeps_its_state_and_guests_do_not_see_it_unless_it_says_so(client, task_id):
+def test_state_of_a_comment(client, task_id):
     path = f"/tasks/{task_id}/comment"
     states = [
         client.post(path, {"content": "x", **more}).json()["data"]["state"]
@@ -114,7 +114,7 @@ def test_a_comment_on_a_run(client):
     assert client.data(f"/runs/{SEEDED_RUN_ID}")["status"] == "active"
 
 
-def test_comments_are_capped_at_120_an_hour(client, task_id):
+def test_limit_of_120_comments_an_hour(client, task_id):
     path = f"/tasks/{task_id}/comment"
     for _ in range(120):
         assert client.post(path, {"content": "x"}).status_code == 201
@@ -129,7 +129,7 @@ def test_comments_are_capped_at_120_an_hour(client, task_id):
     assert client.post(path, {"content": "x"}).status_code == 201
 
 
-def test_guest_invitations_are_capped_at_30_an_hour(client):
+def test_limit_of_30_guest_invitations_an_hour(client):
     for number in range(30):
         assert client.post("/guests", {"email": f"guest{number}@example.org"}).status_code == 201
     refused = client.post("/guests", {"email": "one-more@example.org"})

@@ -1,4 +1,4 @@
-"""What clients write besides processes and tasks, where the official SDK does not already say it."""
+"""Writes of clients besides processes and tasks, as far as test_official_sdk.py does not test them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def step_path(client):
         ("/checklists/tags", {"subject_type": "Run", "subject_id": SEEDED_RUN_ID, "tag_id": "x"}, "tag_id"),
     ],
 )
-def test_what_makes_no_sense_is_refused(client, path, body, field):
+def test_refuses_invalid_values(client, path, body, field):
     assert refused(client.post(path, body)) == [field]
 
 
@@ -75,11 +75,11 @@ def test_what_makes_no_sense_is_refused(client, path, body, field):
         ({"field_type": "table"}, "columns"),
     ],
 )
-def test_a_form_field_that_makes_no_sense_is_refused(client, step_path, change, field):
+def test_refuses_an_invalid_form_field(client, step_path, change, field):
     assert refused(client.post(f"{step_path}/captures", FIELD | change)) == [field]
 
 
-def test_settings_that_the_sandbox_only_keeps_are_shown(client, step_path):
+def test_settings_are_kept_and_shown(client, step_path):
     kept = {"default_value": "Patch", "collect_time": True}
     field = create(client, f"{step_path}/captures", **FIELD, **kept, unknown="ignored")
     assert field.items() >= kept.items()
@@ -93,7 +93,7 @@ def test_settings_that_the_sandbox_only_keeps_are_shown(client, step_path):
     ]
 
 
-def test_an_archived_template_is_gone_until_it_is_restored(client, light_client):
+def test_archived_template(client, light_client):
     path = f"/checklists/{RELEASE_CHECKLIST_ID}"
     assert client.delete(f"{path}/delete").status_code == 422
     assert client.delete(path).status_code == 200
@@ -221,7 +221,7 @@ def test_a_file_is_described_downloaded_and_deleted(client):
 
 
 def test_an_upload_without_a_file_or_above_the_limit_is_refused(client, monkeypatch):
-    monkeypatch.setattr("airflow_provider_tallyfy.sandbox.routes.files.MAX_BYTES", 10)
+    monkeypatch.setattr("airflow_provider_tallyfy.sandbox.files.MAX_BYTES", 10)
     fields = {"uploaded_from": "ko_field", "subject_type": "Run", "subject_id": SEEDED_RUN_ID}
     too_large = client.call("POST", "/assets", data=fields, files={"name": ("x.txt", b"x" * 11)})
     assert refused(too_large) == ["name"]
@@ -230,7 +230,7 @@ def test_an_upload_without_a_file_or_above_the_limit_is_refused(client, monkeypa
     assert refused(wrong) == ["uploaded_from", "subject_id"]
 
 
-def test_a_disabled_member_is_locked_out(client, light_client):
+def test_a_disabled_member_gets_401(client, light_client):
     assert light_client.call("GET", "/me").status_code == 200
     assert client.delete("/users/1004/disable").status_code == 200
     assert light_client.call("GET", "/me").status_code == 401
@@ -260,5 +260,5 @@ def test_a_deleted_guest_is_taken_off_all_tasks(client):
     assert client.tasks(SEEDED_RUN_ID)["announce_release"]["owners"]["guests"] == []
 
 
-def test_to_delete_a_tag_that_is_not_there_is_no_error(client):
+def test_deleting_an_unknown_tag_is_no_error(client):
     assert client.delete("/tags/nowhere").status_code == 204

@@ -151,7 +151,7 @@ def test_nothing_runs_after_a_rejection(
 
 
 @pytest.mark.parametrize("name", [name for name in SHAPES if is_refused(name)])
-def test_a_shape_that_cannot_be_held_is_refused_when_it_is_parsed(
+def test_invalid_shape_is_refused_when_it_is_parsed(
     gates: Gates, name: str, record_property: Callable[[str, object], None]
 ) -> None:
     def error() -> str | None:
@@ -164,9 +164,7 @@ def test_a_shape_that_cannot_be_held_is_refused_when_it_is_parsed(
 
 
 @pytest.mark.parametrize("name", SHAPES_OF_AIRFLOWS_OWN)
-def test_what_airflows_own_gate_does_there(
-    gates: Gates, name: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_airflows_own_gate(gates: Gates, name: str, record_property: Callable[[str, object], None]) -> None:
     title, _, closed = SHAPES_OF_AIRFLOWS_OWN[name]
     gates.dag_runs[name].wait(SOON)
     state = gates.dag_runs[name].instance_states()[closed]
@@ -175,7 +173,7 @@ def test_what_airflows_own_gate_does_there(
 
 
 @pytest.mark.parametrize("name", ["plain", "started_in_the_triggerer", "deferred"])
-def test_what_was_rejected_runs_once_it_is_approved_and_all_is_cleared(gates: Gates, name: str) -> None:
+def test_rejected_task_runs_after_approval_and_clear(gates: Gates, name: str) -> None:
     dag_run = gates.dag_runs[name]
     assert dag_run.wait(SOON) == "success"
 

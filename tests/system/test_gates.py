@@ -30,7 +30,7 @@ def decided(environment: Environment, dag_id: str, *, is_approved: bool) -> Wait
     return wait
 
 
-def test_branch_is_chosen_by_a_form_value_and_no_worker_waits_for_it(environment: Environment) -> None:
+def test_branch_by_form_value_without_a_worker(environment: Environment) -> None:
     wait = environment.wait_in("gates_branch", done=1)
     assert wait.until("deferred")["pid"] is None
 
@@ -44,7 +44,7 @@ def test_branch_is_chosen_by_a_form_value_and_no_worker_waits_for_it(environment
     assert wait.dag_run.extra_links("wait") == {"Tallyfy process": wait.sandbox.process_url(wait.run_id)}
 
 
-def test_run_is_waited_for_to_its_end(environment: Environment) -> None:
+def test_run_sensor(environment: Environment) -> None:
     wait = environment.wait_in("gates_end_of_run", done=1)
     wait.until("deferred")
     wait.complete_next()
@@ -84,7 +84,7 @@ def test_rejected(environment: Environment, dag_id: str, at_the_end: str) -> Non
     assert (result["is_approved"], result["decided_by"]) == (False, BEN)
 
 
-def test_rejected_as_a_failure(environment: Environment) -> None:
+def test_fail_on_reject(environment: Environment) -> None:
     wait = decided(environment, "gates_approval_strict", is_approved=False)
 
     instance = wait.until("failed")
@@ -97,7 +97,7 @@ def test_rejected_as_a_failure(environment: Environment) -> None:
     assert states["clean_up"] == "success"
 
 
-def test_a_decision_of_someone_who_may_not_decide_fails_without_retries(environment: Environment) -> None:
+def test_decision_of_no_approver_fails_without_retries(environment: Environment) -> None:
     wait = decided(environment, "gates_approval_of_ada", is_approved=True)
 
     instance = wait.until("failed")
@@ -109,7 +109,7 @@ def test_a_decision_of_someone_who_may_not_decide_fails_without_retries(environm
     assert wait.dag_run.task_states()["after"] == "upstream_failed"
 
 
-def test_that_of_an_approver_counts_and_can_be_found_in_the_log(environment: Environment) -> None:
+def test_decision_of_an_approver_is_logged(environment: Environment) -> None:
     wait = decided(environment, "gates_approval_of_the_owner", is_approved=True)
 
     assert wait.dag_run.wait(SOON) == "success", wait.dag_run.failures()
@@ -118,7 +118,7 @@ def test_that_of_an_approver_counts_and_can_be_found_in_the_log(environment: Env
     assert "ben@example.com" in log
 
 
-def test_if_nobody_decides_in_time_the_gate_may_open_loudly(environment: Environment) -> None:
+def test_on_timeout_approve_opens_with_a_warning(environment: Environment) -> None:
     wait = environment.wait_in("gates_approval_nobody_in_time", done=1)
 
     assert wait.dag_run.wait(SOON) == "success", wait.dag_run.failures()
@@ -127,7 +127,7 @@ def test_if_nobody_decides_in_time_the_gate_may_open_loudly(environment: Environ
     assert "NO ONE APPROVED" in wait.log()
 
 
-def test_people_are_reminded_while_no_worker_waits(environment: Environment) -> None:
+def test_triggerer_sends_reminders(environment: Environment) -> None:
     wait = environment.wait_in("gates_approval_reminded", done=1)
     wait.until("deferred")
     assert wait.first is not None
@@ -147,7 +147,7 @@ def test_people_are_reminded_while_no_worker_waits(environment: Environment) -> 
 
 
 @pytest.mark.parametrize("dag_id", ["gates_branch_by_decision", "gates_branch_by_field"])
-def test_an_operator_chooses_the_branch(environment: Environment, dag_id: str) -> None:
+def test_branch_operator(environment: Environment, dag_id: str) -> None:
     wait = decided(environment, dag_id, is_approved=True)
 
     assert wait.dag_run.wait(SOON) == "success", wait.dag_run.failures()

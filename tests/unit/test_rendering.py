@@ -62,7 +62,7 @@ def rendered(operator, dag):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_text_stays_as_it_is_written(dag, text):
+def test_text_is_kept(dag, text):
     launch = TallyfyLaunchRunOperator(task_id="t", checklist_id=text, name=text, kickoff={"Version": [text]})
     assert rendered(launch, dag).name == text
     assert (launch.checklist_id, launch.kickoff) == (text, {"Version": [text]})
@@ -70,7 +70,7 @@ def test_a_text_stays_as_it_is_written(dag, text):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_variable_that_is_a_text_stays_one(dag, text):
+def test_text_of_a_variable_is_kept(dag, text):
     sensor = TallyfyTaskSensor(task_id="s", run_id="r1", task="{{ text }}")
     sensor.render_template_fields({"text": text, "dag": dag})
     assert sensor.task == text
@@ -87,7 +87,7 @@ def test_a_variable_that_is_a_text_stays_one(dag, text):
         ("{% macro it() %}1.10{% endmacro %}{{ it() }}", "1.10"),
     ],
 )
-def test_what_is_put_together_is_a_text(dag, template, text):
+def test_several_parts_make_a_text(dag, template, text):
     assert rendered(TallyfyTaskSensor(task_id="s", run_id="r1", task=template), dag).task == text
 
 
@@ -109,12 +109,12 @@ def test_objects_lists_and_mappings_are_objects(native, template, value):
     assert rendered(launch, native).kickoff == {"Rows": value}
 
 
-def test_a_variable_that_is_not_there_is_an_error(dag):
+def test_unknown_variable_is_an_error(dag):
     with pytest.raises(UndefinedError, match="nothing"):
         rendered(TallyfyTaskSensor(task_id="s", run_id="r1", task="{{ nothing }}"), dag)
 
 
-def test_a_mapped_task(native):
+def test_mapped_task(native):
     mapped = TallyfyApiOperator.partial(task_id="t", query={"q": "{{ version }}"}).expand(endpoint=["2024"])
     operator = mapped.unmap({"endpoint": "2024"})
     operator._do_render_template_fields(
@@ -123,7 +123,7 @@ def test_a_mapped_task(native):
     assert (operator.endpoint, operator.query) == ("2024", {"q": "1.10"})
 
 
-def test_a_notifier(native):
+def test_notifier(native):
     notifier = TallyfyLaunchRunNotifier(
         checklist_id="2024", name="{{ version }}", kickoff={"Version": "1.10", "Start": "{{ start }}"}
     )
@@ -133,7 +133,7 @@ def test_a_notifier(native):
 
 
 @pytest.mark.parametrize("module", [operators, sensors])
-def test_every_operator_and_sensor_renders_so(module):
+def test_every_operator_and_sensor_keeps_texts(module):
     classes = [
         each for name, each in vars(module).items() if name.startswith("Tallyfy") and isinstance(each, type)
     ]

@@ -1,7 +1,7 @@
 """
 The types of fields: what is sent for a value of each, and what a stored value reads as.
 
-``docs/operators-and-sensors.md`` has the same table with examples; a test checks each of them.
+``docs/form-values.md`` has the same table with examples; a test checks each of them.
 """
 
 from __future__ import annotations

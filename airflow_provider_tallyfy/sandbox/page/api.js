@@ -1,6 +1,6 @@
-/** Speaking to the sandbox's API: the documented paths and headers, and refusals as errors that say what is wrong. */
+/** Requests to the sandbox's API, with the documented paths and headers, and errors that say what is wrong. */
 
-/** What the server declined, in its own words. */
+/** A request that the server refused, with the reason that it gave. */
 export class Refusal extends Error {
   constructor(status, message, errors = {}) {
     super(message);
@@ -9,34 +9,32 @@ export class Refusal extends Error {
   }
 }
 
-/** Nothing came back. */
+/** A request without an answer. */
 export class Unreachable extends Error {}
 
-const MOST_PER_PAGE = 100;
+const MAX_PER_PAGE = 100;
 let session = null;
 
-/** Ask the server how to call the API; after a restart it may have other answers. */
+/** Fetch how to call the API; that may differ after a restart. */
 export async function openSession() {
-  session = await answer(await send("/_page/session", { headers: { Accept: "application/json" } }));
+  session = await request("/_page/session");
   return session;
 }
 
 /** Call an endpoint of the organization, or with a leading slash of the API, and return the parsed body. */
 export async function call(method, endpoint, { params = {}, body } = {}) {
-  const given = Object.entries(params).filter(([, value]) => value !== undefined && value !== "");
   // %20 and not + for a space, as the API wants it.
-  const query = given.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
+  const query = Object.entries(params)
+    .filter(([, value]) => value !== undefined && value !== "")
+    .map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
   const headers = {
     Authorization: `Bearer ${session.token}`,
     Accept: "application/json",
     "X-Tallyfy-Client": "SandboxPage",
   };
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const path = endpoint.startsWith("/")
-    ? endpoint
-    : `/organizations/${encodeURIComponent(session.organization)}/${endpoint}`;
-  const url = `/api${path}${query && `?${query}`}`;
-  return answer(await send(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) }));
+  const path = endpoint.startsWith("/") ? endpoint : `/organizations/${session.organization}/${endpoint}`;
+  return request(`/api${path}?${query.join("&")}`, { method, headers, body: body && JSON.stringify(body) });
 }
 
 /** Get one thing. */
@@ -46,7 +44,7 @@ export async function get(endpoint, params) {
 
 /** Get the first `most` items of a list and say how many there are. */
 export async function list(endpoint, params = {}, most = Infinity) {
-  const perPage = Math.min(most, MOST_PER_PAGE);
+  const perPage = Math.min(most, MAX_PER_PAGE);
   const items = [];
   for (let page = 1; ; page += 1) {
     const { data, meta } = await call("GET", endpoint, { params: { ...params, page, per_page: perPage } });
@@ -63,28 +61,18 @@ export function nextTask(run) {
   return first?.id ? first : null;
 }
 
-async function send(url, options) {
+async function request(url, options) {
+  let response = null;
+  let text = "";
   try {
-    return await fetch(url, { cache: "no-store", ...options });
+    response = await fetch(url, { cache: "no-store", ...options });
+    text = await response.text();
   } catch {
     throw new Unreachable("The sandbox does not answer.");
   }
-}
-
-async function answer(response) {
-  const text = await response.text().catch(() => {
-    throw new Unreachable("The sandbox broke off its answer.");
-  });
-  const body = parsed(text);
+  const isJson = response.headers.get("Content-Type")?.startsWith("application/json");
+  const body = isJson ? JSON.parse(text) : null;
   if (response.ok) return body;
   const message = body?.message ?? `The sandbox answered ${response.status} ${response.statusText}.`;
   throw new Refusal(response.status, message, body?.errors);
-}
-
-function parsed(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

@@ -1,4 +1,4 @@
-/** Who is who in the organization: members and groups by id, and the people that were typed by name. */
+/** The members and groups of the organization, by id and by name. */
 
 import { list } from "./api.js";
 

@@ -1,16 +1,16 @@
 /**
  * Form fields, of kick-off forms and of tasks alike: each type's input, the text its value is shown as, and the
- * value that the API wants back. Only what a person changed is sent, so that other answers are not overwritten.
+ * value that the API wants back. Only what a user changed is sent, so that other answers are not overwritten.
  */
 
-import { controls, html, isChanged } from "./dom.js";
+import { attributes, controls, html, isChanged } from "./dom.js";
 
 /** A type with one line of text: how it shows a value for reading and in its input, and reads what was entered. */
 function line(type, { hint, show, read = (text) => text } = {}) {
   return {
     hint,
-    control: (id, field, value, directory) =>
-      html`<input id=${id} name=${id} type=${type} value=${(show ?? asLine)(value, directory)}>`,
+    control: (given, field, value, directory) =>
+      html`<input ${given} type=${type} value=${(show ?? asLine)(value, directory)}>`,
     read: ([input], field, directory) => read(input.value, directory),
     show: show ?? String,
   };
@@ -36,14 +36,15 @@ const TYPES = {
     read: (text, directory) => directory.find(names(text)),
   }),
   textarea: {
-    control: (id, field, value) =>
-      html`<textarea id=${id} name=${id} rows="3">${String(value ?? "").replace(/\r\n?/g, "\n")}</textarea>`,
+    // The first line break in a text area is no part of its text.
+    control: (given, field, value) =>
+      html`<textarea ${given} rows="3">${`\n${String(value ?? "").replace(/\r\n?/g, "\n")}`}</textarea>`,
     read: ([input]) => input.value,
     show: String,
   },
   dropdown: {
-    control: (id, field, value) => html`
-      <select id=${id} name=${id}>
+    control: (given, field, value) => html`
+      <select ${given}>
         <option value="" selected=${!value}>Choose…</option>
         ${field.options.map(
           (option) => html`<option value=${option.id} selected=${option.id === value?.id}>${option.text}</option>`,
@@ -121,20 +122,23 @@ export function fieldElement(prefix, field, { value, problem, directory }) {
         ${notes}
       </fieldset>`;
   }
-  const control = type.control(id, field, value, directory);
-  control.setAttribute("autocomplete", "off");
-  if (described) control.setAttribute("aria-describedby", described);
-  if (field.required) control.setAttribute("aria-required", "true");
-  if (problem) control.setAttribute("aria-invalid", "true");
+  const given = attributes({
+    id,
+    name: id,
+    autocomplete: "off",
+    "aria-describedby": described,
+    "aria-required": field.required && "true",
+    "aria-invalid": problem && "true",
+  });
   return html`
     <div class="field" data-key=${field.id} data-field=${field.id} data-type=${field.field_type}>
       <label for=${id}>${label}</label>
-      <div class="control" data-key="control">${control}</div>
+      <div class="control" data-key="control">${type.control(given, field, value, directory)}</div>
       ${notes}
     </div>`;
 }
 
-/** What a person changed within `form`: values by field id, and what is wrong with them before they are sent. */
+/** What a user changed within `form`: values by field id, and the errors of those that cannot be sent. */
 export function readChanges(form, fields, directory) {
   const values = {};
   const errors = {};

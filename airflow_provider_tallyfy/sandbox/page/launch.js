@@ -1,19 +1,17 @@
 /** The dialog that starts a new process from a template, with the template's kick-off form. */
 
 import { get, list } from "./api.js";
-import { html } from "./dom.js";
+import { html, note } from "./dom.js";
 import { fieldElement } from "./fields.js";
 import { refusal } from "./process.js";
 
-/** What the dialog shows; `null` while it is closed. */
+const NONE = "This sandbox has no templates. Start it with --seed demo to have some.";
+
+/** Load the state of the dialog. */
 export async function load() {
   const { items } = await list("checklists");
-  return {
-    checklists: items,
-    checklist: items.length === 1 ? await loadChecklist(items[0].id) : null,
-    problem: {},
-    busy: false,
-  };
+  const checklist = items.length === 1 ? await loadChecklist(items[0].id) : null;
+  return { checklists: items, checklist, problem: {}, busy: false };
 }
 
 /** Get a template with its kick-off fields. */
@@ -21,22 +19,15 @@ export function loadChecklist(checklistId) {
   return get(`checklists/${encodeURIComponent(checklistId)}`);
 }
 
-/** The dialog's contents as elements. */
+/** The dialog's contents as HTML. */
 export function view({ checklists, checklist, problem, busy }, { directory }) {
   return html`
     <form class="form" data-key="launch" data-submit="launch" novalidate aria-busy=${busy && "true"}>
       <div class="heading">
         <h2 id="launch-title">Launch a process</h2>
-        <button type="button" class="button quiet-button" data-action="close-launch">Close</button>
+        <button type="button" class="button" data-action="close-launch">Close</button>
       </div>
-      ${
-        checklists.length === 0
-          ? html`
-              <p class="empty" data-key="empty">
-                This sandbox has no templates. Start it with --seed demo to have some.
-              </p>`
-          : choice(checklists, checklist, problem, directory)
-      }
+      ${checklists.length > 0 ? choice(checklists, checklist, problem, directory) : note("empty", NONE)}
     </form>`;
 }
 
@@ -65,7 +56,7 @@ function details({ id, title, summary, prerun }, problem, directory) {
     fieldElement("launch", field, { value: null, problem: problem.fields?.[field.id], directory }),
   );
   return html`
-    ${summary && html`<p class="summary" data-key="summary">${summary}</p>`}
+    ${note("summary", summary)}
     <div class="field" data-key="name">
       <label for="launch-name">Name of the process</label>
       <input type="text" id="launch-name" name="name" maxlength="550" autocomplete="off"

@@ -1,6 +1,6 @@
 /**
- * Knowing at once that something changed: the server's event stream says so. The browser opens a broken stream again by
- * itself, so that a restarted server is picked up, unless the server refused it.
+ * The server's event stream, which reports each change. The browser reconnects by itself, also to a restarted server,
+ * unless the server refused the stream.
  *
  * A hidden tab does not listen: a browser has six connections to one server, for all tabs together.
  */

@@ -1,5 +1,5 @@
 /**
- * The page as a whole: which view the address asks for, what is known, and what a person does.
+ * The page as a whole: the view of the address, its state, and the actions of the user.
  *
  * Every change goes one way: something happened, so the view's data is fetched again and the document is patched.
  */
@@ -32,19 +32,27 @@ let listScroll = 0;
 const problems = new Map(); // what the server refused, by task or run id: { message, fields }
 const busy = new Set(); // ids with an action under way
 
-// ---------------------------------------------------------------- what is shown
+// ---------------------------------------------------------------- views
 
-/** The id of the process that the address asks for; `null` for the list. */
+/** The id of the process in the address; `null` for the list. */
 function addressed() {
   return /^#\/processes\/([^/?]+)/.exec(location.hash)?.[1] ?? null;
 }
 
-let retryTimer = null;
+/** Return a function that does some work once it has not been called for some milliseconds. */
+function debounced(delay, work) {
+  let timer = null;
+  return (...values) => {
+    clearTimeout(timer);
+    timer = setTimeout(work, delay, ...values);
+  };
+}
+
+const retry = debounced(RETRY_AFTER, refreshSoon);
 
 async function fetchView() {
   const runId = addressed();
   const module = runId === null ? processList : process;
-  clearTimeout(retryTimer);
   try {
     if (session === null) await begin();
     const loaded = await (runId === null ? processList.load(session) : process.load(runId));
@@ -60,7 +68,7 @@ async function fetchView() {
     // A restarted sandbox may have another token and other people.
     session = null;
     reportOutage(error);
-    retryTimer = setTimeout(refreshSoon, RETRY_AFTER);
+    retry();
   }
 }
 
@@ -69,7 +77,7 @@ async function begin() {
   const [me, known] = await Promise.all([get("/me"), Directory.load()]);
   session = opened;
   directory = known;
-  document.getElementById("acting").textContent = `Acting as ${me.full_name ?? `${me.first_name} ${me.last_name}`}`;
+  document.getElementById("acting").textContent = `Acting as ${me.full_name}`;
   patch(
     document.getElementById("bottom"),
     html`
@@ -130,20 +138,19 @@ function reportOutage(error) {
   outage.hidden = error === null;
 }
 
-let announceTimer = null;
+const hideAnnouncements = debounced(ANNOUNCED_FOR, () => {
+  announcements.textContent = "";
+});
 
 function announce(sentences) {
   if (sentences.length === 0) return;
   announcements.textContent = sentences.slice(0, 3).join(" ");
-  clearTimeout(announceTimer);
-  announceTimer = setTimeout(() => {
-    announcements.textContent = "";
-  }, ANNOUNCED_FOR);
+  hideAnnouncements();
 }
 
-// ---------------------------------------------------------------- what a person does
+// ---------------------------------------------------------------- actions of the user
 
-/** Do something for one task or run, once at a time, and show what the server has against it. */
+/** Do something for one task or run, once at a time, and show why the server refused it. */
 async function perform(id, work) {
   if (busy.has(id)) return;
   busy.add(id);
@@ -166,12 +173,11 @@ function problemOf(error) {
   const fields = {};
   const others = [];
   for (const [name, messages] of Object.entries(error.errors ?? {})) {
-    const [surface, fieldId] = name.split(".");
-    if (fieldId !== undefined && ["taskdata", "prerun"].includes(surface)) fields[fieldId] = messages.join(" ");
-    else others.push(...messages);
+    const [, fieldId] = /^(?:taskdata|prerun)\.(.+)$/.exec(name) ?? [];
+    if (fieldId === undefined) others.push(...messages);
+    else fields[fieldId] = messages.join(" ");
   }
-  const isSaidAtFields = Object.keys(fields).length > 0;
-  return { fields, message: isSaidAtFields ? others.join(" ") : error.message };
+  return { fields, message: Object.keys(fields).length > 0 ? others.join(" ") : error.message };
 }
 
 function focusProblem(container) {
@@ -286,16 +292,11 @@ const submissions = {
   },
 };
 
-let searchTimer = null;
-
 const inputs = {
-  search({ value }) {
-    clearTimeout(searchTimer);
-    searchTimer = setTimeout(() => {
-      processList.choose({ query: value.trim() });
-      refresh();
-    }, SEARCH_PAUSE);
-  },
+  search: debounced(SEARCH_PAUSE, ({ value }) => {
+    processList.choose({ query: value.trim() });
+    refresh();
+  }),
   async template({ value }) {
     const checklist = value === "" ? null : await launch.loadChecklist(value);
     if (launching === null) return;

@@ -1,7 +1,7 @@
 /** The list of processes: which there are, how far each is, and what it waits for. */
 
 import { list, nextTask } from "./api.js";
-import { html } from "./dom.js";
+import { html, note } from "./dom.js";
 import { counted, distance, isPast, ownerNames, progress, runStatus, when } from "./words.js";
 
 const PAGE_SIZE = 50;
@@ -17,7 +17,7 @@ const FILTERS = {
   archived: { label: "Archived", statuses: ["archived"], empty: "No process is archived." },
 };
 
-/** What a person chose to see. */
+/** The filter, the search text and the length of the list. */
 export const choice = { filter: "running", query: "", most: PAGE_SIZE };
 
 /** Choose another filter or search text; both begin at the top again. */
@@ -33,38 +33,39 @@ export function showMore() {
 /** Get the processes of the chosen filter, and how many each of the others has. */
 export async function load(session) {
   const { filter, query, most } = { ...choice };
-  // The older form of next_task does not say who has the task: then the tasks themselves do.
+  // The older format of next_task does not name the owners of the task; the tasks do.
   const includes = session.next_task === "object" ? "next_task,tasks" : "next_task";
-  const counts = {};
-  let runs = [];
-  await Promise.all(
-    Object.entries(FILTERS).map(async ([name, { statuses }]) => {
-      const isShown = name === filter;
-      const lists = await Promise.all(
-        statuses.map((status) =>
-          list(
-            "runs",
-            { status, q: query, sort: "-created_at", with: isShown ? includes : undefined },
-            isShown ? most : 1,
-          ),
-        ),
-      );
-      counts[name] = lists.reduce((sum, { total }) => sum + total, 0);
-      if (isShown) runs = lists.flatMap(({ items }) => items);
+  const wanted = Object.entries(FILTERS).flatMap(([name, { statuses }]) => statuses.map((status) => [name, status]));
+  const lists = await Promise.all(
+    wanted.map(([name, status]) => {
+      const params = { status, q: query, sort: "-created_at", with: name === filter ? includes : undefined };
+      return list("runs", params, name === filter ? most : 1);
     }),
   );
+  const counts = {};
+  const runs = [];
+  wanted.forEach(([name], index) => {
+    counts[name] = lists[index].total + (counts[name] ?? 0);
+    if (name === filter) runs.push(...lists[index].items);
+  });
   runs.sort((one, other) => other.created_at.localeCompare(one.created_at));
   return { filter, query, counts, runs: runs.slice(0, most) };
 }
 
-/** What the list is called in the browser's tab. */
+/** The title of the list in the browser's tab. */
 export function title() {
   return "Processes";
 }
 
-/** The list as elements. */
+/** The list as HTML. */
 export function view({ filter, query, counts, runs }, { directory }) {
   const none = query ? `Nothing here is called “${query}”.` : FILTERS[filter].empty;
+  const rows = runs.map((run) => row(run, directory));
+  const more = html`
+    <p class="more" data-key="more">
+      <span>${runs.length} of ${counted(counts[filter], "process", "processes")} shown</span>
+      <button type="button" class="button" data-action="more">Show more</button>
+    </p>`;
   return html`
     <div class="heading" data-key="heading">
       <h1 tabindex="-1" id="page-title">Processes</h1>
@@ -83,19 +84,8 @@ export function view({ filter, query, counts, runs }, { directory }) {
           </button>`,
       )}
     </nav>
-    ${
-      runs.length === 0
-        ? html`<p class="empty" data-key="empty">${none}</p>`
-        : html`<ul class="processes" data-key="processes">${runs.map((run) => row(run, directory))}</ul>`
-    }
-    ${
-      counts[filter] > runs.length &&
-      html`
-        <p class="more" data-key="more">
-          <span>${runs.length} of ${counted(counts[filter], "process", "processes")} shown</span>
-          <button type="button" class="button" data-action="more">Show more</button>
-        </p>`
-    }`;
+    ${runs.length > 0 ? html`<ul class="processes" data-key="processes">${rows}</ul>` : note("empty", none)}
+    ${counts[filter] > runs.length && more}`;
 }
 
 /** What is different in `after`, in sentences. */
@@ -113,15 +103,15 @@ export function changes(before, after) {
 function row(run, directory) {
   return html`
     <li class="process" data-key=${run.id} data-run=${run.id}>
-      <div class="process-what">
+      <div>
         <h2><a href="#/processes/${encodeURIComponent(run.id)}">${run.name}</a></h2>
         <p class="quiet">${run.checklist_title}</p>
       </div>
-      <div class="process-state">
+      <div>
         <p class="progress">${progressText(run)}</p>
         ${progressBar(run, `Progress of ${run.name}`)}
       </div>
-      <div class="process-next">${next(run, directory)}</div>
+      <div>${next(run, directory)}</div>
     </li>`;
 }
 

@@ -1,59 +1,51 @@
-/** One process: its kick-off values, its tasks in order, and what a person can do with each. */
+/** One process: its kick-off values, its tasks in order, and what a user can do with each. */
 
 import { get, list, nextTask, Refusal } from "./api.js";
-import { controls, html, isChanged } from "./dom.js";
+import { controls, html, isChanged, note } from "./dom.js";
 import { fieldElement, shownValue } from "./fields.js";
 import { due, progressBar, progressText } from "./process-list.js";
 import { counted, isDone, isHidden, isOpen, ownerNames, runStatus, taskState, taskStatus, when } from "./words.js";
 
 /** Get a process with its tasks; `null` if there is none with this id. */
 export async function load(runId) {
+  const endpoint = `runs/${encodeURIComponent(runId)}`;
+  const includes = { with: "form_fields,threads,summary", sort: "position" };
   try {
-    const run = await get(`runs/${encodeURIComponent(runId)}`, { with: "next_task,ko_form_fields" });
-    return { run, tasks: run.archived_at ? [] : await loadTasks(runId) };
+    const run = await get(endpoint, { with: "next_task,ko_form_fields" });
+    return { run, tasks: run.archived_at ? [] : (await list(`${endpoint}/tasks`, includes)).items };
   } catch (error) {
     if (error instanceof Refusal && error.status === 404) return null;
     throw error;
   }
 }
 
-function loadTasks(runId) {
-  const endpoint = `runs/${encodeURIComponent(runId)}/tasks`;
-  return list(endpoint, { with: "form_fields,threads,summary", sort: "position" }).then(({ items }) => items);
-}
-
-/** What the process is called in the browser's tab. */
+/** The title of the process in the browser's tab. */
 export function title(loaded) {
   return loaded === null ? "No such process" : loaded.run.name;
 }
 
-/** The process as elements. */
+/** The process as HTML. */
 export function view(loaded, context) {
-  if (loaded === null) return missing(context.runId);
+  const back = html`<p class="back" data-key="back"><a href="#/">← All processes</a></p>`;
+  if (loaded === null) {
+    return html`
+      ${back}
+      <h1 tabindex="-1" id="page-title">No such process</h1>
+      <p class="empty" data-key="missing">
+        This sandbox has no process with the id <code>${context.runId}</code>. What is in a sandbox is gone when it stops.
+      </p>`;
+  }
   const { run, tasks } = loaded;
   const next = nextTask(run);
+  const issue = "This process has an open issue. Its tasks cannot change until it is resolved.";
+  const archived = "This process is archived. Its tasks come back as they were when it is restored.";
   return html`
-    ${back()}
+    ${back}
     ${header(run, context)}
-    ${
-      run.has_open_issue &&
-      html`
-        <p class="notice" data-key="issue">
-          This process has an open issue. Its tasks cannot change until it is resolved.
-        </p>`
-    }
+    ${note("notice", run.has_open_issue && issue)}
     ${kickOff(run, context)}
-    ${
-      run.archived_at
-        ? html`
-            <p class="empty" data-key="archived">
-              This process is archived and its tasks are out of sight. They come back as they were when it is restored.
-            </p>`
-        : html`
-            <ol class="tasks" aria-label="Tasks" data-key="tasks">
-              ${tasks.map((task) => taskCard(task, next, context))}
-            </ol>`
-    }`;
+    ${note("empty", run.archived_at && archived)}
+    <ol class="tasks" aria-label="Tasks" data-key="tasks">${tasks.map((task) => taskCard(task, next, context))}</ol>`;
 }
 
 /** What is different in `after`, in sentences. */
@@ -64,8 +56,7 @@ export function changes(before, after) {
     const earlier = known.get(task.id);
     if (earlier === undefined) return known.size > 0 ? [`New task: ${task.title}.`] : [];
     if (taskStatus(earlier) !== taskStatus(task)) return [`${task.title}: ${taskStatus(task)}.`];
-    const comments = threads(task).length - threads(earlier).length;
-    return comments > 0 ? [`New comment on ${task.title}.`] : [];
+    return threads(task).length > threads(earlier).length ? [`New comment on ${task.title}.`] : [];
   });
   if (runStatus(before.run) !== runStatus(after.run)) sentences.push(`${after.run.name}: ${runStatus(after.run)}.`);
   return sentences;
@@ -76,47 +67,27 @@ export function taskForm(taskId) {
   return document.getElementById(`form-${taskId}`);
 }
 
-function back() {
-  return html`<p class="back" data-key="back"><a href="#/">← All processes</a></p>`;
-}
-
-function missing(runId) {
-  return html`
-    ${back()}
-    <h1 tabindex="-1" id="page-title">No such process</h1>
-    <p class="empty" data-key="missing">
-      This sandbox has no process with the id <code>${runId}</code>. What is in a sandbox is gone when it stops.
-    </p>`;
-}
-
-/** What the server refused, if it did. */
+/** The reason of a refusal, if there is one. */
 export function refusal(message) {
   return message && html`<p class="refusal" role="alert" data-key="refusal">${message}</p>`;
 }
 
 function header(run, { directory, problems }) {
-  const action = run.archived_at ? "restore" : "archive";
+  const [action, label] = run.archived_at ? ["restore", "Restore"] : ["archive", "Archive"];
   return html`
     <header class="process-header" data-key="header" data-focus-home>
       <div class="heading">
         <h1 tabindex="-1" id="page-title">${run.name}</h1>
-        <div class="actions">
-          <button type="button" class="button" data-action=${action} data-key=${action}>
-            ${run.archived_at ? "Restore" : "Archive"}
-          </button>
-        </div>
+        <button type="button" class="button" data-action=${action} data-key=${action}>${label}</button>
       </div>
       ${refusal(problems.get(run.id)?.message)}
-      ${run.summary && html`<p class="summary" data-key="summary">${run.summary}</p>`}
+      ${note("summary", run.summary)}
       <p class="quiet" data-key="facts">
         ${run.checklist_title} · launched by ${directory.name(run.started_by)} ${when(run.started_at)}
         ${run.completed_at && ` · finished ${when(run.completed_at)}`}
       </p>
       <p class="quiet" data-key="id">run_id <code>${run.id}</code></p>
-      <div class="progress wide" data-key="progress-${run.id}">
-        ${progressText(run)}
-        ${progressBar(run, "Progress")}
-      </div>
+      <div class="progress" data-key="progress-${run.id}">${progressText(run)}${progressBar(run, "Progress")}</div>
     </header>`;
 }
 
@@ -143,50 +114,39 @@ function values(fields, directory) {
 }
 
 function taskCard(task, next, context) {
-  const hidden = isHidden(task);
   const problem = context.problems.get(task.id) ?? {};
   const isNext = task.id === next?.id;
-  const isUnsaidApproval = task.task_type === "approval" && isKindUnsaid(task);
+  // If an approval can be decided, its status shows that it is one.
+  const isUnsaidApproval = task.task_type === "approval" && isOpen(task) && taskState(task) !== "to-do";
+  const status = task.is_approved === false && isDone(task) ? "rejected" : taskState(task);
   return html`
     <li class="task" id="task-${task.id}" data-key=${task.id} data-task=${task.id} data-focus-home
-      data-status=${taskState(task)} data-next=${isNext} data-done=${isDone(task)}
-      aria-busy=${context.busy.has(task.id) && "true"}>
-      <div class="task-head" data-key="head">
-        <span class="marker" aria-hidden="true"></span>
+      data-status=${taskState(task)} data-next=${isNext} aria-busy=${context.busy.has(task.id) && "true"}>
+      <div class="heading" data-key="head">
         <h2 tabindex="-1">${task.title}</h2>
         <p class="badges">
           ${isNext && html`<span class="badge next" data-key="next">Next</span>`}
-          ${isUnsaidApproval && html`<span class="badge kind" data-key="kind">Approval</span>`}
-          <span class="badge" data-key="status" data-status=${decided(task)}>${taskStatus(task)}</span>
+          ${isUnsaidApproval && html`<span class="badge" data-key="kind">Approval</span>`}
+          <span class="badge" data-key="status" data-status=${status}>${taskStatus(task)}</span>
         </p>
       </div>
       ${facts(task, context)}
-      ${task.summary && html`<p class="summary" data-key="summary">${task.summary}</p>`}
-      ${!hidden && form(task, problem, context)}
+      ${note("summary", task.summary)}
+      ${!isHidden(task) && form(task, problem, context)}
       ${refusal(problem.message)}
-      ${!hidden && [buttons(task, isNext), comments(task, context)]}
+      ${!isHidden(task) && [buttons(task, isNext), comments(task, context)]}
     </li>`;
-}
-
-/** Whether an approval's status does not say by itself that it is one. */
-function isKindUnsaid(task) {
-  return isOpen(task) && taskState(task) !== "to-do";
-}
-
-function decided(task) {
-  if (!isDone(task)) return taskState(task);
-  return task.is_approved === false ? "rejected" : "completed";
 }
 
 function facts(task, { directory }) {
   const completer = task.completer_id ? ` by ${directory.name(task.completer_id)}` : "";
-  const waits = taskState(task) === "not-started" && task.started_at;
+  const isWaiting = taskState(task) === "not-started" && task.started_at;
   return html`
     <p class="quiet facts" data-key="facts">
       <span class="owners">${ownerNames(task.owners, directory)}</span>
       ${isDone(task) && html`<span>done ${when(task.completed_at)}${completer}</span>`}
       ${isOpen(task) && task.deadline && html`<span>${due(task.deadline)}</span>`}
-      ${waits && html`<span>starts ${when(task.started_at)}</span>`}
+      ${isWaiting && html`<span>starts ${when(task.started_at)}</span>`}
       <span>alias <code>${task.alias}</code></span>
     </p>`;
 }
@@ -198,21 +158,16 @@ function form(task, problem, { directory }) {
   const shown = fields.map((field) =>
     fieldElement(task.id, field, { value: field.field_value, problem: problem.fields?.[field.id], directory }),
   );
+  const kept = "The task was completed meanwhile. What you entered is kept here and can be saved once it is reopened.";
   return html`
     <form id="form-${task.id}" class="form" data-key="form" data-submit="save" data-task=${task.id} novalidate
       aria-label="Form of ${task.title}">
       <div class="fields" data-key="fields">${shown}</div>
-      ${
-        isDone(task) &&
-        html`
-          <p class="notice" data-key="kept">
-            The task was completed meanwhile. What you entered is kept here and can be saved once the task is reopened.
-          </p>`
-      }
+      ${note("notice", isDone(task) && kept)}
     </form>`;
 }
 
-/** Whether a person entered something in a task's form that is not saved. */
+/** Whether a user entered something in a task's form that is not saved. */
 export function hasUnsaved(taskId) {
   const found = taskForm(taskId);
   return found !== null && controls(found).some(isChanged);
@@ -229,21 +184,18 @@ function buttons(task, isNext) {
     task.task_type === "approval"
       ? [button("approve", "Approve", main), button("reject", "Reject", "danger")]
       : [button("complete", "Complete", main)];
-  const isBlocked = task.is_completable === false;
+  const save = html`
+    <button type="submit" class="button" form="form-${task.id}" data-key="save">Save${named(task)}</button>
+    <span class="quiet" data-key="unsaved">${hasUnsaved(task.id) && "Not saved yet"}</span>`;
   return html`
-    ${isBlocked && html`<p class="notice" data-key="blocked">An open issue keeps this task from being completed.</p>`}
+    ${note("notice", !task.is_completable && "An open issue keeps this task from being completed.")}
     <div class="actions" data-key="actions">
-      ${!isBlocked && ending}
-      ${
-        task.form_fields?.data.length > 0 &&
-        html`
-          <button type="submit" class="button" form="form-${task.id}" data-key="save">Save${named(task)}</button>
-          <span class="quiet" data-key="unsaved">${hasUnsaved(task.id) && "Not saved yet"}</span>`
-      }
+      ${task.is_completable && ending}
+      ${task.form_fields?.data.length > 0 && save}
     </div>`;
 }
 
-/** Which task a button is for, to those who do not see where it stands. */
+/** Which task a button is for, for screen readers. */
 function named(task) {
   return html`<span class="visually-hidden"> “${task.title}”</span>`;
 }
@@ -272,23 +224,18 @@ function comments(task, { directory }) {
 
 function comment(task, thread, directory) {
   const isOpenIssue = thread.label === "problem" && !thread.resolve_id;
-  const status = isOpenIssue ? "issue" : thread.label;
   const label = LABELS[thread.label];
+  const resolve = html`
+    <button type="button" class="button" data-action="resolve" data-task=${task.id} data-thread=${thread.id}
+      data-key="resolve">Mark as resolved</button>`;
   return html`
     <li data-key=${thread.id} class="thread">
       <p class="quiet">
-        <strong>${directory.name(thread.author_id)}</strong> · <time
-          datetime=${thread.created_at}>${when(thread.created_at)}</time>
-        ${label && html`<span class="badge" data-status=${status}>${label}</span>`}
+        <strong>${directory.name(thread.author_id)}</strong> ·
+        <time datetime=${thread.created_at}> ${when(thread.created_at)}</time>
+        ${label && html`<span class="badge" data-status=${isOpenIssue ? "issue" : thread.label}>${label}</span>`}
       </p>
       <p class="said">${thread.content}</p>
-      ${
-        isOpenIssue &&
-        html`
-          <button type="button" class="button small" data-action="resolve" data-task=${task.id}
-            data-thread=${thread.id} data-key="resolve">
-            Mark as resolved
-          </button>`
-      }
+      ${isOpenIssue && resolve}
     </li>`;
 }

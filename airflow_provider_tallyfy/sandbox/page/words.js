@@ -1,4 +1,4 @@
-/** How things are said to people: statuses, names, moments. */
+/** Texts for users: statuses, names, dates. */
 
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "always" });
@@ -14,7 +14,6 @@ const RUN_STATUSES = {
   delayed: "Delayed",
   problem: "Has an issue",
   issue: "Blocked by an issue",
-  improvement: "Improvement suggested",
   archived: "Archived",
 };
 
@@ -23,7 +22,6 @@ const TASK_STATUSES = {
   "to-do": "To do",
   "in-progress": "In progress",
   completed: "Completed",
-  complete: "Completed",
   "auto-skipped": "Hidden by a rule",
   issue: "Has an issue",
 };
@@ -51,7 +49,7 @@ export function taskState(task) {
 
 /** Whether the task is completed. */
 export function isDone(task) {
-  return task.completed_at !== null && task.completed_at !== undefined;
+  return Boolean(task.completed_at);
 }
 
 /** Whether a rule hides the task. */
@@ -64,21 +62,19 @@ export function isOpen(task) {
   return !isDone(task) && !isHidden(task);
 }
 
-/** A moment of the API in the reader's own time zone and words. */
+/** A date of the API in the time zone and the format of the browser. */
 export function when(text) {
-  const date = parsed(text);
-  return date === null ? "" : moment.format(date);
+  return text ? moment.format(new Date(text)) : "";
 }
 
 /** Whether a deadline has passed. */
 export function isPast(text) {
-  const date = parsed(text);
-  return date !== null && date < new Date();
+  return new Date(text) < new Date();
 }
 
 /** A deadline's distance from now: `overdue by 2 days`, `in 3 hours`. */
 export function distance(text) {
-  const milliseconds = parsed(text) - Date.now();
+  const milliseconds = new Date(text) - Date.now();
   const [unit, length] = UNITS.find(([, size]) => Math.abs(milliseconds) >= size) ?? ["minute", 60_000];
   const amount = Math.round(milliseconds / length);
   if (milliseconds >= 0) return relative.format(amount, unit);
@@ -100,12 +96,4 @@ export function ownerNames(owners, directory) {
 /** `count` of something, with a plural. */
 export function counted(count, one, many = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
-}
-
-function parsed(text) {
-  if (typeof text !== "string" || text === "") return null;
-  // Dates without a zone are UTC at Tallyfy, and with a blank for the T in some answers.
-  const iso = text.replace(" ", "T");
-  const date = new Date(/(Z|[+-]\d\d:?\d\d)$/.test(iso) || !iso.includes("T") ? iso : `${iso}Z`);
-  return Number.isNaN(date.getTime()) ? null : date;
 }

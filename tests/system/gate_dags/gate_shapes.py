@@ -1,5 +1,5 @@
 """
-Shapes of DAG around an approval, each with what becomes of its task instances.
+Shapes of DAG around a gate, each with what becomes of its task instances.
 
 In each DAG run, the approval of the first process is rejected, and that of the second is approved.
 """
@@ -7,17 +7,18 @@ In each DAG run, the approval of the first process is rejected, and that of the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, Asset, BaseOperator, TaskGroup, task, task_group
 
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator, TallyfyBranchOperator
 
-REJECTED = "{{ params.run_ids[0] }}"
+RUN_IDS = ["{{ params.run_ids[0] }}", "{{ params.run_ids[1] }}"]
+REJECTED = RUN_IDS[0]
 OF_MAP_INDEX = "{{ params.run_ids[ti.map_index] }}"
 TWICE = [0, 1]
-REFUSED: dict[str, str] = {}
+Build = Callable[[], object]
 
 
 class Work(BaseOperator):
@@ -50,31 +51,60 @@ class Shape:
     """
 
     title: str
-    build: Callable[[], None]
-    states: dict[str, str] = field(default_factory=lambda: REFUSED)
+    build: Build
+    states: dict[str, str]
     cleared: tuple[str, ...] = ()
     decide: bool = True
     deferred: bool = False
     hidden: bool = False
 
 
+SHAPES: dict[str, Shape] = {}
+
+
+def shape(title: str, states: str = "", *cleared: str, **more: bool) -> Callable[[Build], Build]:
+    """
+    Add a shape, by the name of the function that builds it.
+
+    :param states: such as ``gate success, publish skipped success``; two states are those of mapped instances 0 and 1,
+        and a ``*`` stands for one that differs between Airflow versions. Without any, the DAG is refused.
+    """
+    by_instance: dict[str, str] = {}
+    for each in filter(None, states.split(", ")):
+        task_id, *found = each.split()
+        by_instance |= (
+            {f"{task_id}[{index}]": state for index, state in enumerate(found)}
+            if found[1:]
+            else {task_id: found[0]}
+        )
+
+    def add(build: Build) -> Build:
+        SHAPES[build.__name__] = Shape(title, build, by_instance, cleared, **more)
+        return build
+
+    return add
+
+
 def gate(run_id: str = REJECTED, **arguments: Any) -> TallyfyApprovalOperator:
-    approval = "Approve release"
     return TallyfyApprovalOperator(
-        **{"task_id": "gate", "run_id": run_id, "task": approval, "poke_interval": 1, **arguments}
+        **{"task_id": "gate", "run_id": run_id, "task": "Approve release", "poke_interval": 1, **arguments}
     )
 
 
-@task.short_circuit(ignore_downstream_trigger_rules=False)
-def short_circuit(number: int) -> bool:
-    return number == 1
+def mapped_gate() -> Any:
+    gate = TallyfyApprovalOperator.partial(task_id="gate", task="Approve release", poke_interval=1)
+    return gate.expand(run_id=RUN_IDS)
 
 
-def mapped_gate(**arguments: Any) -> Any:
-    approval = "Approve release"
-    return TallyfyApprovalOperator.partial(
-        task_id="gate", task=approval, poke_interval=1, **arguments
-    ).expand(run_id=["{{ params.run_ids[0] }}", "{{ params.run_ids[1] }}"])
+def branch(run_id: str = REJECTED, prefix: str = "", **arguments: Any) -> TallyfyBranchOperator:
+    return TallyfyBranchOperator(
+        task_id="gate",
+        run_id=run_id,
+        task="Approve release",
+        branches={"approved": f"{prefix}publish", "rejected": f"{prefix}repair"},
+        poke_interval=1,
+        **arguments,
+    )
 
 
 def work(task_id: str = "publish", **arguments: Any) -> Work:
@@ -85,42 +115,63 @@ def mapped_work(task_id: str = "publish", **arguments: Any) -> Any:
     return Work.partial(task_id=task_id, **arguments).expand(number=TWICE)
 
 
+def for_each(build: Callable[[int], object]) -> Any:
+    """Make a mapped task group with two instances."""
+
+    @task_group
+    def each(number: int) -> None:
+        build(number)
+
+    return each.expand(number=TWICE)
+
+
+@shape("gate → task", "gate success, publish skipped, at_the_end success", "publish")
 def plain() -> None:
     gate() >> work() >> work("at_the_end", trigger_rule="all_done")
 
 
+@shape(
+    "gate → task with another trigger rule",
+    "gate success, none_failed skipped, all_done skipped, one_success skipped",
+    "none_failed",
+    "all_done",
+)
 def with_rules() -> None:
-    approval = gate()
-    approval >> work("none_failed", trigger_rule="none_failed")
-    approval >> work("all_done", trigger_rule="all_done")
-    approval >> work("one_success", trigger_rule="one_success")
+    gate() >> [work(rule, trigger_rule=rule) for rule in ("none_failed", "all_done", "one_success")]
 
 
+@shape(
+    "gate with `ignore_downstream_trigger_rules` → tasks with other trigger rules",
+    "gate success, publish skipped, announce skipped, at_the_end skipped",
+)
 def ignoring_rules() -> None:
-    (
-        gate(ignore_downstream_trigger_rules=True)
-        >> work()
-        >> work("announce", trigger_rule="none_failed")
-        >> work("at_the_end", trigger_rule="all_done")
+    announce, at_the_end = (
+        work("announce", trigger_rule="none_failed"),
+        work("at_the_end", trigger_rule="all_done"),
     )
+    gate(ignore_downstream_trigger_rules=True) >> work() >> announce >> at_the_end
 
 
+@shape(
+    "gate with `ignore_downstream_trigger_rules` → task → mapped task with another one",
+    "gate success, publish skipped, announce skipped skipped",
+)
 def ignoring_rules_mapped() -> None:
-    (
-        gate(ignore_downstream_trigger_rules=True)
-        >> work()
-        >> mapped_work("announce", trigger_rule="none_failed")
-    )
+    announce = mapped_work("announce", trigger_rule="none_failed")
+    gate(ignore_downstream_trigger_rules=True) >> work() >> announce
 
 
+@shape("gate → mapped task", "gate *, publish skipped skipped", "publish")
 def mapped_behind() -> None:
     gate() >> mapped_work()
 
 
+@shape("gate → mapped task with another trigger rule", "gate success, publish skipped skipped", "publish")
 def mapped_behind_with_rule() -> None:
     gate() >> mapped_work(trigger_rule="none_failed")
 
 
+@shape("gate → task that is mapped over a result", "gate *, numbers success, publish skipped")
 def mapped_by_a_result() -> None:
     @task
     def numbers() -> list[int]:
@@ -129,499 +180,316 @@ def mapped_by_a_result() -> None:
     gate() >> Work.partial(task_id="publish").expand(number=numbers())
 
 
+@shape(
+    "gate → mapped task group",
+    "gate *, each.publish skipped skipped, each.announce skipped skipped",
+    "each.publish",
+)
 def group_behind() -> None:
-    @task_group
-    def each(number: int) -> None:
-        Work(task_id="publish", number=number) >> work("announce")
-
-    gate() >> each.expand(number=TWICE)
+    gate() >> for_each(lambda number: work(number=number) >> work("announce"))
 
 
+@shape(
+    "gate → task, in a mapped task group",
+    "each.gate skipped success, each.publish skipped success, at_the_end success",
+    "each.publish",
+)
 def mapped_group() -> None:
-    @task_group
-    def each(number: int) -> None:
-        gate(OF_MAP_INDEX) >> Work(task_id="publish", number=number)
-
-    each.expand(number=TWICE) >> work("at_the_end", trigger_rule="all_done")
+    group = for_each(lambda number: gate(OF_MAP_INDEX) >> work(number=number))
+    group >> work("at_the_end", trigger_rule="all_done")
 
 
+@shape(
+    "deferred gate → task, in a mapped task group",
+    "each.gate skipped success, each.publish skipped success",
+    deferred=True,
+)
 def mapped_group_deferred() -> None:
-    @task_group
-    def each(number: int) -> None:
-        gate(OF_MAP_INDEX, deferrable=True) >> Work(task_id="publish", number=number)
-
-    each.expand(number=TWICE)
+    for_each(lambda number: gate(OF_MAP_INDEX, deferrable=True) >> work(number=number))
 
 
+@shape(
+    "gate in a task group → task, in a mapped task group",
+    "each.inner.gate skipped success, each.publish skipped success, each.announce skipped success",
+)
 def nested_group() -> None:
-    @task_group
-    def each(number: int) -> None:
+    def build(number: int) -> None:
         with TaskGroup("inner"):
             approval = gate(OF_MAP_INDEX)
-        approval >> Work(task_id="publish", number=number) >> work("announce")
+        approval >> work(number=number) >> work("announce")
 
-    each.expand(number=TWICE)
+    for_each(build)
 
 
+@shape(
+    "gate with `ignore_downstream_trigger_rules` → tasks, in a mapped task group",
+    "each.gate skipped success, each.publish skipped success, each.announce skipped success",
+)
 def mapped_group_ignoring_rules() -> None:
-    @task_group
-    def each(number: int) -> None:
-        (
+    for_each(
+        lambda number: (
             gate(OF_MAP_INDEX, ignore_downstream_trigger_rules=True)
-            >> Work(task_id="publish", number=number)
+            >> work(number=number)
             >> work("announce", trigger_rule="all_done")
         )
+    )
 
-    each.expand(number=TWICE)
 
-
+@shape(
+    "gate at the end of a mapped task group → task",
+    "each.gate skipped success, each.prepare success success, publish skipped",
+    "publish",
+)
 def at_the_end_of_a_mapped_group() -> None:
-    @task_group
-    def each(number: int) -> None:
-        Work(task_id="prepare", number=number) >> gate(OF_MAP_INDEX)
-
-    each.expand(number=TWICE) >> work()
+    for_each(lambda number: work("prepare", number=number) >> gate(OF_MAP_INDEX)) >> work()
 
 
+@shape("mapped gate → task", "gate skipped success, publish skipped", "publish")
 def mapped_itself() -> None:
     mapped_gate() >> work()
 
 
+@shape("mapped gate → task with another trigger rule")
 def mapped_itself_with_rule() -> None:
     mapped_gate() >> work(trigger_rule="none_failed")
 
 
+@shape("mapped gate → mapped task")
 def mapped_itself_before_mapped() -> None:
     mapped_gate() >> mapped_work()
 
 
+@shape(
+    "gate → setup → task → teardown",
+    "gate success, create skipped, publish skipped, delete skipped",
+    "publish",
+)
 def setup_and_teardown() -> None:
-    create, use, delete = work("create"), work("publish"), work("delete")
-    gate() >> create.as_setup() >> use >> delete.as_teardown(setups=create)
+    create = work("create").as_setup()
+    gate() >> create >> work() >> work("delete").as_teardown(setups=create)
 
 
+@shape(
+    "setup → gate → task → teardown",
+    "gate success, create success, publish skipped, delete success",
+    "publish",
+)
 def within_setup_and_teardown() -> None:
-    create, use, delete = work("create"), work("publish"), work("delete")
-    approval = gate()
-    create.as_setup() >> approval >> use >> delete.as_teardown(setups=create)
+    create, approval = work("create").as_setup(), gate()
+    delete = work("delete").as_teardown(setups=create)
+    create >> approval >> work() >> delete
     approval >> delete
 
 
+@shape(
+    "setup → gate → task → teardown, in a mapped task group",
+    "each.gate skipped success, each.create success success, each.delete success success, "
+    "each.publish skipped success",
+)
 def teardown_in_a_mapped_group() -> None:
-    @task_group
-    def each(number: int) -> None:
-        create, delete = work("create"), work("delete")
-        (
-            create.as_setup()
-            >> gate(OF_MAP_INDEX)
-            >> Work(task_id="publish", number=number)
-            >> delete.as_teardown(setups=create)
-        )
+    def build(number: int) -> None:
+        create = work("create").as_setup()
+        create >> gate(OF_MAP_INDEX) >> work(number=number) >> work("delete").as_teardown(setups=create)
 
-    each.expand(number=TWICE)
+    for_each(build)
 
 
+@shape("gate → teardown → task")
 def behind_a_teardown() -> None:
-    create, delete = work("create"), work("delete")
-    create.as_setup() >> gate() >> delete.as_teardown(setups=create) >> work()
+    create = work("create").as_setup()
+    create >> gate() >> work("delete").as_teardown(setups=create) >> work()
 
 
+@shape("setup → gate → task → teardown → task")
 def after_its_teardown() -> None:
-    create, use, delete = work("create"), work("use"), work("delete")
-    create.as_setup() >> gate() >> use >> delete.as_teardown(setups=create) >> work()
+    create = work("create").as_setup()
+    create >> gate() >> work("use") >> work("delete").as_teardown(setups=create) >> work()
 
 
+@shape(
+    "gate with `fail_on_reject` → task",
+    "gate failed, publish upstream_failed, handle_rejection success, at_the_end success",
+    "publish",
+)
 def failing() -> None:
     approval = gate(fail_on_reject=True)
     approval >> work() >> work("at_the_end", trigger_rule="all_done")
     approval >> work("handle_rejection", trigger_rule="all_failed")
 
 
+@shape("gate with `fail_on_reject` → task with `all_done`")
 def failing_with_rule() -> None:
     gate(fail_on_reject=True) >> work(trigger_rule="all_done")
 
 
-def soft_fail() -> None:
-    gate(timeout=1, soft_fail=True) >> work(trigger_rule="none_failed")
-
-
-def hidden() -> None:
-    gate() >> work(trigger_rule="none_failed")
-
-
-def deferred() -> None:
-    gate(deferrable=True) >> work(trigger_rule="none_failed")
-
-
-def rescheduled() -> None:
-    gate(mode="reschedule") >> work(trigger_rule="none_failed")
-
-
-def started_in_the_triggerer() -> None:
-    gate(deferrable=True, start_from_trigger=True) >> work(trigger_rule="none_failed")
-
-
+@shape("gate with `outlets` → task", "gate skipped, publish skipped", "publish")
 def with_outlets() -> None:
     gate(outlets=[Asset("approved")]) >> work()
 
 
-def always() -> None:
-    gate() >> work(trigger_rule="always")
+@shape(
+    "gate that times out with `soft_fail` → task with another trigger rule",
+    "gate skipped, publish skipped",
+    "publish",
+    decide=False,
+)
+def soft_fail() -> None:
+    gate(timeout=1, soft_fail=True) >> work(trigger_rule="none_failed")
 
 
-def started_by_another_task() -> None:
-    [gate(), work("other")] >> work(trigger_rule="one_success")
+@shape(
+    "gate whose task a rule hides → task with another trigger rule",
+    "gate skipped, publish skipped",
+    "publish",
+    hidden=True,
+)
+def hidden() -> None:
+    gate() >> work(trigger_rule="none_failed")
 
 
-def branch(run_id: str = REJECTED, prefix: str = "", **arguments: Any) -> TallyfyBranchOperator:
-    branches = {"approved": f"{prefix}publish", "rejected": f"{prefix}repair"}
-    return TallyfyBranchOperator(
-        task_id="gate",
-        run_id=run_id,
-        task="Approve release",
-        branches=branches,
-        poke_interval=1,
-        **arguments,
-    )
+@shape(
+    "deferred gate → task with another trigger rule",
+    "gate success, publish skipped",
+    "publish",
+    deferred=True,
+)
+def deferred() -> None:
+    gate(deferrable=True) >> work(trigger_rule="none_failed")
 
 
+@shape(
+    "gate in mode `reschedule` → task with another trigger rule", "gate success, publish skipped", "publish"
+)
+def rescheduled() -> None:
+    gate(mode="reschedule") >> work(trigger_rule="none_failed")
+
+
+@shape(
+    "gate that starts in the triggerer → task with another trigger rule",
+    "gate success, publish skipped",
+    "publish",
+    deferred=True,
+)
+def started_in_the_triggerer() -> None:
+    gate(deferrable=True, start_from_trigger=True) >> work(trigger_rule="none_failed")
+
+
+@shape(
+    "gate that someone decides who is none of its `approvers` → tasks",
+    "gate failed, publish upstream_failed, none_failed upstream_failed, handle_failure success",
+    "publish",
+)
+def of_an_approver() -> None:
+    others = [
+        work(name, trigger_rule=rule)
+        for name, rule in [("none_failed",) * 2, ("handle_failure", "all_failed")]
+    ]
+    gate(approvers="ada@example.com", retries=1) >> [work(), *others]
+
+
+@shape(
+    "the same, in a mapped task group",
+    "each.gate failed failed, each.publish upstream_failed upstream_failed",
+)
+def of_an_approver_in_a_mapped_group() -> None:
+    for_each(lambda number: gate(OF_MAP_INDEX, approvers="ada@example.com") >> work(number=number))
+
+
+@shape(
+    'gate that times out with `on_timeout="reject"` → task with another trigger rule',
+    "gate success, publish skipped",
+    "publish",
+    decide=False,
+)
+def rejected_at_the_timeout() -> None:
+    gate(timeout=1, on_timeout="reject") >> work(trigger_rule="none_failed")
+
+
+@shape(
+    'deferred gate that times out with `on_timeout="skip"` → task with another trigger rule',
+    "gate skipped, publish skipped",
+    "publish",
+    decide=False,
+)
+def skipped_at_the_timeout() -> None:
+    gate(timeout=1, on_timeout="skip", deferrable=True) >> work(trigger_rule="none_failed")
+
+
+@shape(
+    "branch operator → tasks, one with another trigger rule → task",
+    "gate success, publish skipped, repair success, at_the_end success",
+    "publish",
+)
 def branches() -> None:
     chosen = [work(), work("repair", trigger_rule="none_failed")]
     branch() >> chosen >> work("at_the_end", trigger_rule="none_failed_min_one_success")
 
 
+@shape(
+    "deferred branch operator → tasks",
+    "gate success, publish skipped, repair success",
+    "publish",
+    deferred=True,
+)
 def branches_deferred() -> None:
     branch(deferrable=True) >> [work(), work("repair")]
 
 
+@shape(
+    "branch operator → tasks, one with another trigger rule, in a mapped task group",
+    "each.gate success success, each.publish skipped success, each.repair success skipped",
+)
 def branches_in_a_mapped_group() -> None:
-    @task_group
-    def each(number: int) -> None:
-        branch(OF_MAP_INDEX, "each.") >> [
-            Work(task_id="publish", number=number),
-            Work(task_id="repair", number=number, trigger_rule="none_failed"),
-        ]
-
-    each.expand(number=TWICE)
-
-
-def mapped_branch() -> None:
-    (
-        TallyfyBranchOperator.partial(
-            task_id="gate", task="Approve release", branches={"approved": "publish", "rejected": None}
-        ).expand(run_id=["{{ params.run_ids[0] }}", "{{ params.run_ids[1] }}"])
-        >> work()
+    for_each(
+        lambda number: (
+            branch(OF_MAP_INDEX, "each.")
+            >> [work(number=number), work("repair", number=number, trigger_rule="none_failed")]
+        )
     )
 
 
+@shape("mapped branch operator → task")
+def mapped_branch() -> None:
+    branches = {"approved": "publish", "rejected": None}
+    gate = TallyfyBranchOperator.partial(task_id="gate", task="Approve release", branches=branches)
+    gate.expand(run_id=RUN_IDS) >> work()
+
+
+@shape("branch operator → task → task that it names")
 def branch_that_is_not_downstream() -> None:
     branch() >> work() >> work("repair")
 
 
-def of_an_approver() -> None:
-    gate(approvers="ada@example.com", retries=1) >> [
-        work(),
-        work("none_failed", trigger_rule="none_failed"),
-        work("handle_failure", trigger_rule="all_failed"),
-    ]
-
-
+@shape("gate with `approvers` → task with `all_done`")
 def of_an_approver_with_rule() -> None:
     gate(approvers="ada@example.com") >> work(trigger_rule="all_done")
 
 
-def of_an_approver_in_a_mapped_group() -> None:
-    @task_group
-    def each(number: int) -> None:
-        gate(OF_MAP_INDEX, approvers="ada@example.com") >> Work(task_id="publish", number=number)
-
-    each.expand(number=TWICE)
+@shape("gate → task with the trigger rule `always`")
+def always() -> None:
+    gate() >> work(trigger_rule="always")
 
 
-def rejected_at_the_timeout() -> None:
-    gate(timeout=1, on_timeout="reject") >> work(trigger_rule="none_failed")
+@shape("gate and another task → task with the trigger rule `one_success`")
+def started_by_another_task() -> None:
+    [gate(), work("other")] >> work(trigger_rule="one_success")
 
 
-def skipped_at_the_timeout() -> None:
-    gate(timeout=1, on_timeout="skip", deferrable=True) >> work(trigger_rule="none_failed")
-
-
-OPEN_AND_CLOSED = {"each.gate[0]": "skipped", "each.gate[1]": "success"}
-
-SHAPES = {
-    "plain": Shape(
-        "gate → task",
-        plain,
-        {"gate": "success", "publish": "skipped", "at_the_end": "success"},
-        ("publish",),
-    ),
-    "with_rules": Shape(
-        "gate → task with another trigger rule",
-        with_rules,
-        {"gate": "success", "none_failed": "skipped", "all_done": "skipped", "one_success": "skipped"},
-        ("none_failed", "all_done"),
-    ),
-    "ignoring_rules": Shape(
-        "gate with `ignore_downstream_trigger_rules` → tasks with other trigger rules",
-        ignoring_rules,
-        {"gate": "success", "publish": "skipped", "announce": "skipped", "at_the_end": "skipped"},
-    ),
-    "ignoring_rules_mapped": Shape(
-        "gate with `ignore_downstream_trigger_rules` → task → mapped task with another one",
-        ignoring_rules_mapped,
-        {"gate": "success", "publish": "skipped", "announce[0]": "skipped", "announce[1]": "skipped"},
-    ),
-    "mapped_behind": Shape(
-        "gate → mapped task",
-        mapped_behind,
-        {"gate": "*", "publish[0]": "skipped", "publish[1]": "skipped"},
-        ("publish",),
-    ),
-    "mapped_behind_with_rule": Shape(
-        "gate → mapped task with another trigger rule",
-        mapped_behind_with_rule,
-        {"gate": "success", "publish[0]": "skipped", "publish[1]": "skipped"},
-        ("publish",),
-    ),
-    "mapped_by_a_result": Shape(
-        "gate → task that is mapped over a result",
-        mapped_by_a_result,
-        {"gate": "*", "numbers": "success", "publish": "skipped"},
-    ),
-    "group_behind": Shape(
-        "gate → mapped task group",
-        group_behind,
-        {
-            "gate": "*",
-            **{f"each.{name}[{index}]": "skipped" for name in ("publish", "announce") for index in TWICE},
-        },
-        ("each.publish",),
-    ),
-    "mapped_group": Shape(
-        "gate → task, in a mapped task group",
-        mapped_group,
-        {
-            **OPEN_AND_CLOSED,
-            "each.publish[0]": "skipped",
-            "each.publish[1]": "success",
-            "at_the_end": "success",
-        },
-        ("each.publish",),
-    ),
-    "mapped_group_deferred": Shape(
-        "deferred gate → task, in a mapped task group",
-        mapped_group_deferred,
-        {**OPEN_AND_CLOSED, "each.publish[0]": "skipped", "each.publish[1]": "success"},
-        deferred=True,
-    ),
-    "nested_group": Shape(
-        "gate in a task group → task, in a mapped task group",
-        nested_group,
-        {
-            "each.inner.gate[0]": "skipped",
-            "each.inner.gate[1]": "success",
-            "each.publish[0]": "skipped",
-            "each.publish[1]": "success",
-            "each.announce[0]": "skipped",
-            "each.announce[1]": "success",
-        },
-    ),
-    "mapped_group_ignoring_rules": Shape(
-        "gate with `ignore_downstream_trigger_rules` → tasks, in a mapped task group",
-        mapped_group_ignoring_rules,
-        {
-            **OPEN_AND_CLOSED,
-            "each.publish[0]": "skipped",
-            "each.publish[1]": "success",
-            "each.announce[0]": "skipped",
-            "each.announce[1]": "success",
-        },
-    ),
-    "at_the_end_of_a_mapped_group": Shape(
-        "gate at the end of a mapped task group → task",
-        at_the_end_of_a_mapped_group,
-        {
-            **OPEN_AND_CLOSED,
-            "each.prepare[0]": "success",
-            "each.prepare[1]": "success",
-            "publish": "skipped",
-        },
-        ("publish",),
-    ),
-    "mapped_itself": Shape(
-        "mapped gate → task",
-        mapped_itself,
-        {"gate[0]": "skipped", "gate[1]": "success", "publish": "skipped"},
-        ("publish",),
-    ),
-    "mapped_itself_with_rule": Shape("mapped gate → task with another trigger rule", mapped_itself_with_rule),
-    "mapped_itself_before_mapped": Shape("mapped gate → mapped task", mapped_itself_before_mapped),
-    "setup_and_teardown": Shape(
-        "gate → setup → task → teardown",
-        setup_and_teardown,
-        {"gate": "success", "create": "skipped", "publish": "skipped", "delete": "skipped"},
-        ("publish",),
-    ),
-    "within_setup_and_teardown": Shape(
-        "setup → gate → task → teardown",
-        within_setup_and_teardown,
-        {"gate": "success", "create": "success", "publish": "skipped", "delete": "success"},
-        ("publish",),
-    ),
-    "teardown_in_a_mapped_group": Shape(
-        "setup → gate → task → teardown, in a mapped task group",
-        teardown_in_a_mapped_group,
-        {
-            **OPEN_AND_CLOSED,
-            **{f"each.{name}[{index}]": "success" for name in ("create", "delete") for index in TWICE},
-            "each.publish[0]": "skipped",
-            "each.publish[1]": "success",
-        },
-    ),
-    "behind_a_teardown": Shape("gate → teardown → task", behind_a_teardown),
-    "after_its_teardown": Shape("setup → gate → task → teardown → task", after_its_teardown),
-    "failing": Shape(
-        "gate with `fail_on_reject` → task",
-        failing,
-        {
-            "gate": "failed",
-            "publish": "upstream_failed",
-            "handle_rejection": "success",
-            "at_the_end": "success",
-        },
-        ("publish",),
-    ),
-    "failing_with_rule": Shape("gate with `fail_on_reject` → task with `all_done`", failing_with_rule),
-    "with_outlets": Shape(
-        "gate with `outlets` → task", with_outlets, {"gate": "skipped", "publish": "skipped"}, ("publish",)
-    ),
-    "soft_fail": Shape(
-        "gate that times out with `soft_fail` → task with another trigger rule",
-        soft_fail,
-        {"gate": "skipped", "publish": "skipped"},
-        ("publish",),
-        decide=False,
-    ),
-    "hidden": Shape(
-        "gate whose task a rule hides → task with another trigger rule",
-        hidden,
-        {"gate": "skipped", "publish": "skipped"},
-        ("publish",),
-        hidden=True,
-    ),
-    "deferred": Shape(
-        "deferred gate → task with another trigger rule",
-        deferred,
-        {"gate": "success", "publish": "skipped"},
-        ("publish",),
-        deferred=True,
-    ),
-    "rescheduled": Shape(
-        "gate in mode `reschedule` → task with another trigger rule",
-        rescheduled,
-        {"gate": "success", "publish": "skipped"},
-        ("publish",),
-    ),
-    "started_in_the_triggerer": Shape(
-        "gate that starts in the triggerer → task with another trigger rule",
-        started_in_the_triggerer,
-        {"gate": "success", "publish": "skipped"},
-        ("publish",),
-        deferred=True,
-    ),
-    "of_an_approver": Shape(
-        "gate that someone decides who is none of its `approvers` → tasks",
-        of_an_approver,
-        {
-            "gate": "failed",
-            "publish": "upstream_failed",
-            "none_failed": "upstream_failed",
-            "handle_failure": "success",
-        },
-        ("publish",),
-    ),
-    "of_an_approver_in_a_mapped_group": Shape(
-        "the same, in a mapped task group",
-        of_an_approver_in_a_mapped_group,
-        {
-            **{f"each.gate[{index}]": "failed" for index in TWICE},
-            **{f"each.publish[{index}]": "upstream_failed" for index in TWICE},
-        },
-    ),
-    "rejected_at_the_timeout": Shape(
-        'gate that times out with `on_timeout="reject"` → task with another trigger rule',
-        rejected_at_the_timeout,
-        {"gate": "success", "publish": "skipped"},
-        ("publish",),
-        decide=False,
-    ),
-    "skipped_at_the_timeout": Shape(
-        'deferred gate that times out with `on_timeout="skip"` → task with another trigger rule',
-        skipped_at_the_timeout,
-        {"gate": "skipped", "publish": "skipped"},
-        ("publish",),
-        decide=False,
-    ),
-    "branches": Shape(
-        "branch operator → tasks, one with another trigger rule → task",
-        branches,
-        {"gate": "success", "publish": "skipped", "repair": "success", "at_the_end": "success"},
-        ("publish",),
-    ),
-    "branches_deferred": Shape(
-        "deferred branch operator → tasks",
-        branches_deferred,
-        {"gate": "success", "publish": "skipped", "repair": "success"},
-        ("publish",),
-        deferred=True,
-    ),
-    "branches_in_a_mapped_group": Shape(
-        "branch operator → tasks, one with another trigger rule, in a mapped task group",
-        branches_in_a_mapped_group,
-        {
-            **{f"each.gate[{index}]": "success" for index in TWICE},
-            "each.publish[0]": "skipped",
-            "each.publish[1]": "success",
-            "each.repair[0]": "success",
-            "each.repair[1]": "skipped",
-        },
-    ),
-    "mapped_branch": Shape("mapped branch operator → task", mapped_branch),
-    "branch_that_is_not_downstream": Shape(
-        "branch operator → task → task that it names", branch_that_is_not_downstream
-    ),
-    "of_an_approver_with_rule": Shape(
-        "gate with `approvers` → task with `all_done`", of_an_approver_with_rule
-    ),
-    "always": Shape("gate → task with the trigger rule `always`", always),
-    "started_by_another_task": Shape(
-        "gate and another task → task with the trigger rule `one_success`", started_by_another_task
-    ),
-}
-
-
-def own_in_a_mapped_group() -> None:
-    @task_group
-    def each(number: int) -> None:
-        short_circuit(number) >> Work(task_id="publish", number=number)
-
-    each.expand(number=TWICE)
-
-
-def own_mapped_itself() -> None:
-    short_circuit.expand(number=TWICE) >> work()
+@task.short_circuit(ignore_downstream_trigger_rules=False)
+def short_circuit(number: int) -> bool:
+    return number == 1
 
 
 #: How Airflow's own gate does in the shapes that its scheduler does not hold, with the instance that should be skipped.
-SHAPES_OF_AIRFLOWS_OWN = {
+SHAPES_OF_AIRFLOWS_OWN: dict[str, tuple[str, Build, str]] = {
     "own_in_a_mapped_group": (
         "Airflow's `ShortCircuitOperator` → task, in a mapped task group",
-        own_in_a_mapped_group,
+        lambda: for_each(lambda number: short_circuit(number) >> work(number=number)),
         "each.publish[0]",
     ),
     "own_mapped_itself": (
         "mapped `ShortCircuitOperator` of Airflow's → task",
-        own_mapped_itself,
+        lambda: short_circuit.expand(number=TWICE) >> work(),
         "publish",
     ),
 }

@@ -1,4 +1,4 @@
-"""The pages of this repository, as GitHub reads them."""
+"""The pages of this repository as Markdown."""
 
 from __future__ import annotations
 
@@ -14,24 +14,33 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[3]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("benchmarks/*.md")])
 
 
 def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+def parse(text: str) -> list[Token]:
+    return MarkdownIt("commonmark").enable("table").parse(text)
+
+
 def tokens(page: Path) -> list[Token]:
-    return MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))
+    return parse(page.read_text(encoding="utf-8"))
 
 
-def targets(page: Path) -> Iterator[str]:
-    """Give where links and images lead."""
-    for block in tokens(page):
+def targets(tokens: list[Token]) -> Iterator[str]:
+    """Yield the targets of links and images."""
+    for block in tokens:
         for token in block.children or ():
             target = token.attrGet({"link_open": "href", "image": "src"}.get(token.type, ""))
             if target is not None:
                 yield str(target)
+
+
+def linked_files(page: Path) -> set[Path]:
+    return {(page.parent / target.partition("#")[0]).resolve() for target in targets(tokens(page))}
 
 
 def anchors(page: Path) -> set[str]:
@@ -52,14 +61,14 @@ def anchors(page: Path) -> set[str]:
 
 
 def blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
-    """Give the code blocks of a language, each with its first line's number."""
+    """Yield the code blocks of a language with the number of their first line."""
     for token in tokens(page):
         if token.type == "fence" and token.info == language and token.map:
             yield token.map[0] + 2, token.content
 
 
 def tables(page: Path) -> Iterator[tuple[str, list[list[str]]]]:
-    """Give each table as the heading above it and its rows, the head among them, as written."""
+    """Yield each table as the heading above it and its rows, the header included."""
     heading, rows, cells, kind = "", [], [], ""
     for token in tokens(page):
         match token.type:

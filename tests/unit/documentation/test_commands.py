@@ -1,4 +1,4 @@
-"""The commands of the pages are ones that the programs they call understand."""
+"""The programs accept the commands of the pages."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def commands():
                     yield pytest.param(line[2:], id=f"{name_of(page)}:{number + offset}")
 
 
-#: Programs whose arguments are not looked at.
+#: Programs whose arguments are not checked.
 OTHERS = ("curl", "export", "git", "grep", "pip", "python")
 
 
-def parts(command):
-    """Give the parts of a pipe as lists of words, without variables that are set for them."""
+def split_pipe(command):
+    """Yield the commands of a pipe as lists of words, without the variables set for them."""
     words = shlex.split(command, comments=True)
     while words:
         end = words.index("|") if "|" in words else len(words)
@@ -44,8 +44,8 @@ def parts(command):
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_command_is_understood(command):
-    for program, *arguments in parts(command):
+def test_program_accepts_command(command):
+    for program, *arguments in split_pipe(command):
         match program:
             case "airflow":
                 get_parser().parse_args(arguments)
@@ -57,15 +57,15 @@ def test_a_command_is_understood(command):
                 for requirement in arguments[1:]:
                     check_requirement(requirement)
             case "export" if arguments[0].startswith("AIRFLOW_CONN_"):
-                said = arguments[0].partition("=")[2]
-                connection = Connection.from_json(said) if said.startswith("{") else Connection(uri=said)
+                value = arguments[0].partition("=")[2]
+                connection = Connection.from_json(value) if value.startswith("{") else Connection(uri=value)
                 assert connection.conn_type == "tallyfy"
             case _:
                 assert program in OTHERS
 
 
 def check_requirement(requirement):
-    """A requirement that is ours has the name, the extra or the file that there is."""
+    """If the requirement is this project, its file and its extra exist."""
     if match := re.fullmatch(r"(?:dist/)?airflow[-_]provider[-_]tallyfy([^\[]*)(?:\[(\w+)\])?", requirement):
         file, extra = match.groups()
         assert file in ("", f"-{__version__}-py3-none-any.whl")

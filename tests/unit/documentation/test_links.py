@@ -1,35 +1,59 @@
-"""Each link leads somewhere, and nothing in docs/ is out of reach."""
+"""Links exist, and every page and image is linked."""
 
 from __future__ import annotations
 
+import re
+import tomllib
+
 import pytest
 
-from tests.unit.documentation.pages import PAGES, ROOT, anchors, name_of, targets
+from tests.unit.documentation.pages import (
+    DOCS,
+    PAGES,
+    ROOT,
+    anchors,
+    linked_files,
+    name_of,
+    parse,
+    targets,
+    tokens,
+)
 
-INDEX = ROOT / "docs" / "README.md"
-IMAGES = ROOT / "docs" / "images"
+IMAGES = DOCS / "images"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page):
-    astray = []
-    for target in targets(page):
+def test_relative_links_exist(page):
+    broken = []
+    for target in targets(tokens(page)):
         if "://" in target:
             continue
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
         if not file.exists() or (anchor and anchor not in anchors(file)):
-            astray.append(target)
-    assert astray == []
+            broken.append(target)
+    assert broken == []
 
 
-@pytest.mark.parametrize("page", [INDEX, ROOT / "README.md"], ids=name_of)
-def test_every_page_is_linked_from(page):
-    linked = {(page.parent / target.partition("#")[0]).resolve() for target in targets(page)}
-    site = ROOT / "docs" / "index.md"  # of which Sphinx says which pages it does not link
-    assert {name_of(other) for other in ROOT.glob("docs/*.md") if other not in {*linked, page, site}} == set()
+def test_every_page_can_be_reached_from_the_readme():
+    reached, new = set(), {ROOT / "README.md"}
+    while new:
+        reached |= new
+        new = {file for page in new for file in linked_files(page) if file.suffix == ".md"} - reached
+    site = DOCS / "index.md"  # which includes docs/README.md
+    assert {name_of(page) for page in PAGES if page not in {*reached, site}} == set()
 
 
 def test_every_image_is_shown():
-    shown = {(page.parent / target).resolve() for page in PAGES for target in targets(page)}
+    shown = {file for page in PAGES for file in linked_files(page)}
     assert {image.name for image in IMAGES.iterdir() if image not in shown} == set()
+
+
+def test_readme_of_index_page_has_no_relative_links():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for each in project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(each["pattern"], each["replacement"], text)
+    links = list(targets(parse(text)))
+    assert links
+    assert [target for target in links if "://" not in target] == []

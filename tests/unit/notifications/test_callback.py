@@ -1,4 +1,4 @@
-"""What a context is about: one mark for one event, whoever calls back, and another one for another event."""
+"""The event that a callback reports: one mark for one event, whoever calls back, and another one for any other."""
 
 from __future__ import annotations
 
@@ -74,33 +74,33 @@ def token(context, fields=FIELDS):
         ({"dag": None, "task_list": "", "blocking_tis": []}, CallbackKind.SLA),
     ],
 )
-def test_what_happened(context, kind):
+def test_kind(context, kind):
     assert Callback.from_context(context).kind is kind
 
 
 class TestOneEvent:
     @pytest.mark.parametrize("state", ["failed", "up_for_retry"])
-    def test_a_worker_and_the_dag_processor_report_one_failure(self, state):
+    def test_worker_and_dag_processor_report_one_failure(self, state):
         assert token(context_of(state)) == token(processor_context())
 
-    def test_a_time_is_the_same_in_every_time_zone(self):
+    def test_time_zone_does_not_matter(self):
         moved = STARTED.astimezone(timezone(timedelta(hours=5)))
         assert token(context_of(started=moved)) == token(context_of())
 
-    def test_a_task_without_an_index_is_not_mapped(self):
+    def test_no_map_index_is_not_mapped(self):
         assert token(context_of(map_index=None)) == token(context_of())
 
-    def test_a_dag_run_fails_once_whichever_task_failed_last(self):
+    def test_dag_run_fails_once_whichever_task_failed_last(self):
         assert token(dag_context(task_id="load")) == token(dag_context(task_id="extract", try_number=3))
 
-    def test_a_deadline_is_missed_once(self):
+    def test_deadline_is_missed_once(self):
         assert token(deadline_context()) == token(deadline_context())
 
-    def test_what_only_its_address_tells_apart_is_the_same(self):
+    def test_memory_addresses_and_order_of_sets_do_not_matter(self):
         assert token(context_of(), {"a": object()}) == token(context_of(), {"a": object()})
         assert token(context_of(), {"a": {"x", "y"}}) == token(context_of(), {"a": {"y", "x"}})
 
-    def test_a_function_is_the_same_wherever_its_dag_file_lies(self):
+    def test_path_of_the_dag_file_does_not_matter(self):
         def tokens(path):
             module = {"__name__": f"unusual_prefix_{path * 40}_dag"}
             exec("def first(**_): pass\nsecond, third = lambda **_: 2, lambda **_: 3", module)  # noqa: S102 - as Airflow loads it
@@ -109,7 +109,7 @@ class TestOneEvent:
         assert len(tokens("a")) == 3
         assert tokens("a") == tokens("b")
 
-    def test_a_start_without_a_time_zone_is_in_utc(self):
+    def test_start_without_time_zone_is_in_utc(self):
         recent = datetime.now(UTC) - timedelta(hours=1)
         naive = context_of(started=recent.replace(tzinfo=None))
         assert Callback.from_context(naive).since == recent
@@ -163,11 +163,11 @@ class TestOneEvent:
         [{"dag": SimpleNamespace(dag_id="ingest"), "run_id": "manual__1", "reason": "task_failure"}] * 2,
     ],
 )
-def test_other_events_have_other_marks(others):
+def test_each_event_has_a_mark_of_its_own(others):
     assert len({token(context) for context in others}) == len(others)
 
 
-def test_two_notifiers_on_one_failure_have_two_marks():
+def test_each_notifier_has_a_mark_of_its_own():
     assert token(context_of()) != token(context_of(), {**FIELDS, "name": "For the customer"})
 
 
@@ -189,12 +189,12 @@ def test_two_notifiers_on_one_failure_have_two_marks():
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_two_values_have_two_marks_and_one_has_one(one, other):
+def test_each_value_has_a_mark_of_its_own(one, other):
     assert token(context_of(), {"a": [one]}) != token(context_of(), {"a": [other]})
     assert token(context_of(), {"a": [one]}) == token(context_of(), {"a": [one]})
 
 
-def test_people_can_read_where_a_process_comes_from():
+def test_text_of_the_mark():
     shown = [
         str(Callback.from_context(context).mark(FIELDS)).partition(" (")[0]
         for context in (context_of(map_index=3, try_number=2), dag_context(), deadline_context())
@@ -206,7 +206,7 @@ def test_people_can_read_where_a_process_comes_from():
     ]
 
 
-def test_how_far_back_an_earlier_process_is_looked_for():
+def test_how_far_back_an_earlier_process_is_searched_for():
     now = datetime.now(UTC)
     recent = now - timedelta(hours=1)
     assert Callback.from_context(context_of(started=recent)).since == recent

@@ -1,4 +1,4 @@
-"""Over requests-mock, and called as Airflow calls them: with a context, of which templates make texts."""
+"""Notifiers, called as Airflow calls them."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def errors(log):
 
 
 class TestLaunch:
-    def test_a_run_with_what_went_wrong(self, tallyfy, context, log):
+    def test_run_with_the_rendered_error(self, tallyfy, context, log):
         launch_notifier(summary="See the runbook.")(context)
         [body] = sent(tallyfy)
         assert (body["name"], body["prerun"]) == ("ingest failed", {"f1": "load: The file is empty."})
@@ -150,7 +150,7 @@ class TestLaunch:
         assert "Launched a process in Tallyfy: https://go.tallyfy.com/acme/processes/r1" in log.text
         assert errors(log) == []
 
-    def test_what_airflow_gives_to_the_callback_of_a_dag(self, tallyfy, context):
+    def test_callback_of_a_dag(self, tallyfy, context):
         """Airflow 3 gives no more than this where no task failed."""
         given = {"dag": context["dag"], "run_id": "manual__1", "reason": "timed_out"}
         launch_notifier(name="{{ dag.dag_id }}", kickoff={"what": "{{ reason }}"})(given)
@@ -158,7 +158,7 @@ class TestLaunch:
         assert (body["name"], body["prerun"]) == ("ingest", {"f1": "timed_out"})
         assert body["summary"].startswith("Launched by Airflow: DAG ingest, run manual__1 (airflow-")
 
-    def test_a_text_that_is_too_long_is_cut(self, tallyfy, context):
+    def test_long_text_is_cut(self, tallyfy, context):
         context["exception"] = ValueError("x" * 40_000)
         launch_notifier(name="n" * 600, kickoff={"what": "{{ exception }}", "LOG": "{{ exception }}"})(
             context
@@ -167,7 +167,7 @@ class TestLaunch:
         assert body["prerun"] == {"f1": "x" * 199 + "…", "f2": "x" * 29_999 + "…"}
         assert body["name"] == "n" * 550
 
-    def test_in_doubt_it_is_looked_for_and_not_sent_again(self, tallyfy, context, clock, log):
+    def test_launch_without_answer_is_searched_for_and_not_sent_again(self, tallyfy, context, clock, log):
         tallyfy.post(f"{API}/runs", status_code=502)
         tallyfy.get(f"{API}/runs", json={"data": []})
         launch_notifier()(context)
@@ -175,11 +175,11 @@ class TestLaunch:
         assert sum(clock.pauses) < 10
         [error] = errors(log)
         assert error.startswith(
-            "A process may or may not have been launched; look in Tallyfy before you launch another "
+            "A process may or may not have been launched; check in Tallyfy before you launch another "
             "(TallyfyLaunchRunNotifier): POST "
         )
 
-    def test_it_stays_in_doubt_where_it_cannot_be_looked_for(self, tallyfy, context, log):
+    def test_failed_search_leaves_the_launch_in_doubt(self, tallyfy, context, log):
         tallyfy.post(f"{API}/runs", status_code=502)
         tallyfy.get(f"{API}/runs", [{"json": {"data": []}}, {"status_code": 403}])
         launch_notifier()(context)
@@ -187,13 +187,13 @@ class TestLaunch:
         [error] = errors(log)
         assert error.startswith("A process may or may not have been launched;")
 
-    def test_in_doubt_it_may_be_found(self, tallyfy, context, log):
+    def test_launch_without_answer_may_be_found(self, tallyfy, context, log):
         tallyfy.post(f"{API}/runs", status_code=502)
         launch_notifier()(context)
         assert "Launched a process in Tallyfy: https://go.tallyfy.com/acme/processes/r1" in log.text
         assert errors(log) == []
 
-    def test_what_cannot_be_sent_is_an_error_in_the_log(self, tallyfy, context, log):
+    def test_invalid_values_are_logged(self, tallyfy, context, log):
         launch_notifier(kickoff={"Cause": "{{ exception }}"})(context)
         [error] = errors(log)
         assert error.startswith("No process was launched (TallyfyLaunchRunNotifier): ")
@@ -201,7 +201,7 @@ class TestLaunch:
         assert "'What happened' (text) is required" in error
         assert sent(tallyfy) == []
 
-    def test_its_parameters_are_those_of_the_operator(self):
+    def test_parameters_are_those_of_the_operator(self):
         ours = set(inspect.signature(TallyfyLaunchRunNotifier).parameters) - {"context"}
         assert (
             ours
@@ -211,7 +211,7 @@ class TestLaunch:
 
 
 class TestOneFailureOneProcess:
-    def test_called_back_twice(self, tallyfy, context, log):
+    def test_second_callback_launches_nothing(self, tallyfy, context, log):
         launch_notifier()(context)
         launch_notifier()({**context, "exception": None})  # the DAG processor does not know it
         assert len(sent(tallyfy)) == 1
@@ -219,24 +219,24 @@ class TestOneFailureOneProcess:
         assert again in log.text
         assert errors(log) == []
 
-    def test_an_archived_process_was_launched_all_the_same(self, tallyfy, context):
+    def test_archived_processes_are_searched_too(self, tallyfy, context):
         launch_notifier()(context)
         searched = [request.qs for request in tallyfy.request_history if request.path.endswith("/runs")]
         assert searched[0]["archived"] == ["true"]
 
-    def test_a_second_failure(self, tallyfy, context):
+    def test_second_failure_launches_another_process(self, tallyfy, context):
         notifier = launch_notifier()
         notifier(context)
         context["ti"].try_number = 2
         notifier(context)
         assert len({body["summary"] for body in sent(tallyfy)}) == 2
 
-    def test_two_notifiers_with_one_template(self, tallyfy, context):
+    def test_each_notifier_launches_a_process(self, tallyfy, context):
         for name in ("For us", "For the customer"):
             launch_notifier(name=name)(context)
         assert [body["name"] for body in sent(tallyfy)] == ["For us", "For the customer"]
 
-    def test_it_does_not_read_all_that_was_ever_launched(self, tallyfy, context):
+    def test_old_processes_are_not_read(self, tallyfy, context):
         old = [
             {"id": str(number), "summary": "", "created_at": "2026-01-01T00:00:00Z"} for number in range(2)
         ]
@@ -245,7 +245,7 @@ class TestOneFailureOneProcess:
         launch_notifier()(context)
         assert len([request for request in tallyfy.request_history if request.path.endswith("/runs")]) == 2
 
-    def test_a_search_that_fails_loses_no_incident(self, tallyfy, context, log):
+    def test_failed_search_does_not_prevent_the_launch(self, tallyfy, context, log):
         tallyfy.get(f"{API}/runs", status_code=403, json={"message": "No."})
         launch_notifier()(context)
         assert len(sent(tallyfy)) == 1
@@ -262,7 +262,7 @@ class TestRendering:
         assert notifier.name == "{{ ti.dag_id }} failed"
         assert notifier.kickoff == {"What happened": "{{ ti.task_id }}: {{ exception }}"}
 
-    def test_at_the_same_time(self, tallyfy, context):
+    def test_concurrent_callbacks(self, tallyfy, context):
         notifier, together = launch_notifier(), Barrier(8)
         contexts = [
             {**context, "ti": SimpleNamespace(**{**vars(context["ti"]), "dag_id": f"dag{number}"})}
@@ -277,7 +277,7 @@ class TestRendering:
             list(threads.map(call, contexts))
         assert {body["name"] for body in sent(tallyfy)} == {f"dag{number} failed" for number in range(8)}
 
-    def test_the_context_is_left_as_it_was(self, tallyfy, context):
+    def test_context_is_not_changed(self, tallyfy, context):
         """Airflow gives the same one to the next callback; its run_id is not that of an issue."""
         before = dict(context)
         issue_notifier(run_id="r1", content="{{ run_id }}")(context)
@@ -285,7 +285,7 @@ class TestRendering:
         assert sent(tallyfy) == [{"content": "manual__1"}]
 
     @pytest.mark.parametrize("broken", ["{{ nothing }}", "{{ ti.nothing.more }}", "{{ 1 / 0 }}", "{{ oops"])
-    def test_what_cannot_be_rendered_is_sent_as_it_is(self, tallyfy, context, log, broken):
+    def test_template_error_in_free_text_sends_the_template(self, tallyfy, context, log, broken):
         launch_notifier(
             name=broken, summary=broken, kickoff={"what": broken, "log": "{{ ti.task_id }} {{ exception }}"}
         )(context)
@@ -293,7 +293,7 @@ class TestRendering:
         assert (body["name"], body["prerun"]) == (broken, {"f1": broken, "f2": "load The file is empty."})
         assert body["summary"].startswith(broken)
         assert len(errors(log)) == 3
-        assert f"Cannot render '{broken}', so it stays as it is (" in errors(log)[0]
+        assert f"Cannot render '{broken}' (" in errors(log)[0]
 
     @pytest.mark.parametrize(
         ("broken", "kept"),
@@ -309,7 +309,7 @@ class TestRendering:
             ),
         ],
     )
-    def test_what_is_no_text_is_left_out(self, tallyfy, context, log, broken, kept):
+    def test_template_error_elsewhere_leaves_the_value_out(self, tallyfy, context, log, broken, kept):
         tallyfy.get(f"{API}/users", json={"data": [{"id": 7, "email": "ada@example.com"}]})
         tallyfy.get(f"{API}/groups", json={"data": []})
         steps = [{"id": "s1", "title": "Fix", "roles": ["a", "b"]}]
@@ -320,16 +320,16 @@ class TestRendering:
         assert {name: value for name, value in body.items() if name not in common} == kept
         assert len(errors(log)) == 1
 
-    def test_a_kickoff_field_that_takes_no_text_is_left_out(self, tallyfy, context, log):
+    def test_template_error_in_a_date_leaves_the_field_out(self, tallyfy, context, log):
         checklist = deepcopy(CHECKLIST)
         checklist["prerun"].append({"id": "f3", "alias": "since", "label": "Since", "field_type": "date"})
         tallyfy.get(f"{API}/checklists/c1", json={"data": checklist})
         launch_notifier(kickoff={"what": "{{ ti.task_id }}", "since": "{{ nothing }}"})(context)
         [body] = sent(tallyfy)
         assert body["prerun"] == {"f1": "load"}
-        assert "Launching without the kick-off values that could not be rendered: " in errors(log)[1]
+        assert "left out" in errors(log)[0]
 
-    def test_a_required_text_that_cannot_be_rendered_beside_it_stays(self, tallyfy, context):
+    def test_template_error_in_a_required_text_sends_the_template(self, tallyfy, context):
         checklist = deepcopy(CHECKLIST)
         checklist["prerun"].append({"id": "f3", "alias": "since", "label": "Since", "field_type": "date"})
         tallyfy.get(f"{API}/checklists/c1", json={"data": checklist})
@@ -339,19 +339,19 @@ class TestRendering:
         [body] = sent(tallyfy)
         assert body["prerun"] == {"f1": "{{ nothing }}"}
 
-    def test_a_dag_that_renders_to_native_objects(self, tallyfy, context):
+    def test_dag_that_renders_to_native_objects(self, tallyfy, context):
         context["dag"] = DAG("native", schedule=None, render_template_as_native_obj=True)
         comment_notifier(content="{{ 5 }}")(context)
         assert sent(tallyfy)[0]["content"] == "5"
 
-    def test_a_serialized_dag(self, tallyfy, context):
+    def test_serialized_dag(self, tallyfy, context):
         """`airflow dags test` gives one to the callbacks of a DAG; it renders nothing itself."""
         given = {"dag": SimpleNamespace(dag_id="ingest"), "run_id": "manual__1", "reason": "task_failure"}
         launch_notifier(name="{{ dag.dag_id }}", kickoff={"what": "{{ reason }}"})(given)
         [body] = sent(tallyfy)
         assert (body["name"], body["prerun"]) == ("ingest", {"f1": "task_failure"})
 
-    def test_sla_misses_of_airflow_2(self, tallyfy, context):
+    def test_sla_miss_of_airflow_2(self, tallyfy, context):
         given = (context["dag"], "load on 2026-01-05", "", [], [])
         notifier = launch_notifier(name="{{ dag.dag_id }} is late", kickoff={"what": "{{ task_list }}"})
         notifier(*given)
@@ -371,16 +371,16 @@ class TestDeadline:
         name = "{{ dag_run.dag_id }} is late since {{ deadline.deadline_time }}"
         return launch_notifier(name=name, kickoff={"what": "{{ dag_run.dag_run_id }}"}, **arguments)
 
-    @pytest.mark.parametrize("way", ["awaited", "called", "called with nothing", "notified"])
-    def test_each_way_in_which_airflow_calls(self, tallyfy, log, way):
+    @pytest.mark.parametrize("call", ["awaited", "called", "called with nothing", "notified"])
+    def test_awaited_and_called(self, tallyfy, log, call):
         notifier = self.notifier(context=self.CONTEXT)
 
         async def wait():
-            if way == "notified":
+            if call == "notified":
                 return await notifier._rendered(self.CONTEXT).async_notify(self.CONTEXT)
             return await notifier
 
-        match way:
+        match call:
             case "called":
                 notifier(self.CONTEXT)
             case "called with nothing":
@@ -393,7 +393,7 @@ class TestDeadline:
         assert body["summary"].startswith("Launched by Airflow: DAG ingest, run manual__1 (airflow-")
         assert errors(log) == []
 
-    def test_the_event_loop_is_not_blocked(self, tallyfy):
+    def test_event_loop_is_not_blocked(self, tallyfy):
         threads = []
         tallyfy.post(
             f"{API}/runs",
@@ -408,7 +408,7 @@ class TestDeadline:
         assert threads
         assert get_ident() not in threads
 
-    def test_a_trigger_that_runs_twice_launches_once(self, tallyfy):
+    def test_trigger_that_runs_twice_launches_once(self, tallyfy):
         async def twice():
             for _ in range(2):
                 await self.notifier(context=deepcopy(self.CONTEXT))
@@ -416,13 +416,13 @@ class TestDeadline:
         asyncio.run(twice())
         assert len(sent(tallyfy)) == 1
 
-    def test_what_a_deadline_does_not_know_stays_as_it_is(self, tallyfy, log):
+    def test_unknown_variables_stay_as_they_are(self, tallyfy, log):
         launch_notifier(name="{{ dag.dag_id }}", kickoff={"what": "{{ exception }}"})(self.CONTEXT)
         [body] = sent(tallyfy)
         assert (body["name"], body["prerun"]) == ("{{ dag.dag_id }}", {"f1": "{{ exception }}"})
         assert len(errors(log)) == 2
 
-    def test_airflow_takes_them(self):
+    def test_airflow_accepts_the_classes(self):
         callbacks = pytest.importorskip(
             "airflow.sdk.definitions.deadline", reason="Airflow 3.1 has deadlines"
         )
@@ -433,41 +433,41 @@ class TestDeadline:
 
 
 class TestComment:
-    def test_a_comment_from_a_template(self, tallyfy, context, log):
+    def test_comment_from_a_template(self, tallyfy, context, log):
         TallyfyCommentNotifier(task_id="t1", content="{{ ti.task_id }} failed: {{ exception }}")(context)
         assert sent(tallyfy) == [{"content": "load failed: The file is empty.", "state": "open"}]
         assert errors(log) == []
 
     @pytest.mark.parametrize("state", ["open", "hide-for-guests", "collapsed"])
-    def test_its_state_is_always_sent(self, tallyfy, context, state):
+    def test_state_is_always_sent(self, tallyfy, context, state):
         comment_notifier(state=state)(context)
         context["wanted"] = state
         comment_notifier(state="{{ wanted }}")(context)
         assert [body["state"] for body in sent(tallyfy)] == [state] * 2
 
     @pytest.mark.parametrize("state", ["closed", "", None, "hidden"])
-    def test_no_such_state(self, state):
+    def test_unknown_state_is_refused(self, state):
         with pytest.raises(ValueError, match="state must be one of open, hide-for-guests, collapsed, but is"):
             comment_notifier(state=state)
 
     @pytest.mark.parametrize("state", ["{{ nothing }}", "{{ ti.task_id }}"])
-    def test_a_template_that_gives_no_state_hides_the_comment_from_guests(self, tallyfy, context, log, state):
+    def test_unknown_rendered_state_hides_the_comment_from_guests(self, tallyfy, context, log, state):
         comment_notifier(state=state)(context)
         assert sent(tallyfy) == [{"content": "Look.", "state": "hide-for-guests"}]
         assert "so the comment is hidden from guests" in errors(log)[-1]
 
-    def test_in_doubt_it_is_not_written_again(self, tallyfy, context, log, clock):
+    def test_comment_without_answer_is_not_written_again(self, tallyfy, context, log, clock):
         tallyfy.post(f"{API}/tasks/t1/comment", status_code=500)
         comment_notifier()(context)
         assert (len(sent(tallyfy)), clock.pauses) == (1, [])
         [error] = errors(log)
         assert error.startswith(
-            "The comment may or may not have been written; look at the task in Tallyfy (TallyfyCommentNotifier): "
+            "The comment may or may not have been written; check the task in Tallyfy (TallyfyCommentNotifier): "
             "POST "
         )
 
-    def test_nothing_to_say(self, tallyfy, context, log):
-        comment_notifier(content=" ")(context)
+    def test_blank_comment_is_not_sent(self, tallyfy, context, log):
+        comment_notifier(content="{{ ' ' }}")(context)
         [error] = errors(log)
         assert error.startswith("No comment was written (TallyfyCommentNotifier): content must be a text")
 
@@ -476,7 +476,7 @@ class TestIssue:
     @pytest.mark.parametrize(
         ("subject", "path"), [({"run_id": "{{ wanted }}1"}, "/runs/r1"), ({"task_id": "t1"}, "/tasks/t1")]
     )
-    def test_an_issue_from_a_template(self, tallyfy, context, log, subject, path):
+    def test_issue_from_a_template(self, tallyfy, context, log, subject, path):
         context["wanted"] = "r"
         issue_notifier(content="{{ ti.task_id }}: {{ exception }}", **subject)(context)
         [request] = posted(tallyfy)
@@ -485,12 +485,17 @@ class TestIssue:
         assert "Reported an issue on " in log.text
         assert errors(log) == []
 
+    @pytest.mark.parametrize("content", [None, ""])
+    def test_missing_content_is_refused_when_the_dag_is_parsed(self, content):
+        with pytest.raises(ValueError, match="TallyfyIssueNotifier needs content"):
+            issue_notifier(content=content)
+
     @pytest.mark.parametrize("subject", [{}, {"run_id": "r1", "task_id": "t1"}])
-    def test_it_is_on_a_run_or_on_a_task(self, subject):
+    def test_needs_either_run_or_task(self, subject):
         with pytest.raises(ValueError, match="Give either run_id"):
             TallyfyIssueNotifier(content="It is empty.", **subject)
 
-    def test_one_failure_reports_one_issue(self, tallyfy, context, log):
+    def test_open_issue_is_not_reported_again(self, tallyfy, context, log):
         for _ in range(2):
             issue_notifier()(context)
         assert len(sent(tallyfy)) == 1
@@ -504,32 +509,32 @@ class TestIssue:
             {"label": "comment", "content": "It is empty."},
         ],
     )
-    def test_another_issue_is_reported(self, tallyfy, context, thread):
+    def test_issue_that_is_not_open_is_reported(self, tallyfy, context, thread):
         tallyfy.get(f"{API}/tasks/t1", json={"data": {"id": "t1", "threads": {"data": [thread]}}})
         issue_notifier()(context)
         assert len(sent(tallyfy)) == 1
 
     @pytest.mark.parametrize("answer", [{"status_code": 403}, {"json": {"data": {"id": "t1"}}}])
-    def test_threads_that_cannot_be_read_lose_no_issue(self, tallyfy, context, answer, log):
+    def test_unreadable_threads_do_not_prevent_the_report(self, tallyfy, context, answer, log):
         tallyfy.get(f"{API}/tasks/t1", **answer)
         issue_notifier()(context)
         assert len(sent(tallyfy)) == 1
         assert "Cannot read the issues that are open on task t1: " in log.text
 
-    def test_in_doubt_it_may_be_found(self, tallyfy, context, log):
+    def test_issue_without_answer_may_be_found(self, tallyfy, context, log):
         tallyfy.post(f"{API}/tasks/t1/problem", status_code=502)
         issue_notifier()(context)
         assert (len(sent(tallyfy)), errors(log)) == (1, [])
 
     @pytest.mark.parametrize("subject", [{"run_id": "r1"}, {"task_id": "t1"}])
-    def test_in_doubt_it_is_not_reported_again(self, tallyfy, context, log, clock, subject):
+    def test_issue_without_answer_is_not_reported_again(self, tallyfy, context, log, clock, subject):
         tallyfy.post(f"{API}/runs/r1/problem", status_code=502)
         tallyfy.post(f"{API}/tasks/t1/problem", status_code=502)
         tallyfy.get(f"{API}/tasks/t1", json={"data": {"id": "t1", "threads": {"data": []}}})
         issue_notifier(**subject)(context)
         assert len(sent(tallyfy)) == 1
         assert sum(clock.pauses) < 10
-        assert errors(log)[0].startswith("The issue may or may not have been reported; look at ")
+        assert errors(log)[0].startswith("The issue may or may not have been reported; check ")
 
 
 class TestLimits:
@@ -547,26 +552,26 @@ class TestLimits:
 
         return limited
 
-    def test_a_cap_that_lasts_an_hour_is_not_waited_for(self, tallyfy, context, clock, log, limited):
+    def test_long_retry_after_is_not_waited_for(self, tallyfy, context, clock, log, limited):
         limited(3600)(context)
         assert clock.pauses == []
         assert len(sent(tallyfy)) == 1
         assert "returned 429: Too many." in errors(log)[0]
 
-    def test_a_burst_is(self, tallyfy, context, clock, log, limited):
+    def test_short_retry_after_is_waited_for(self, tallyfy, context, clock, log, limited):
         limited(3, {"status_code": 201, "json": {"data": {"id": "r1"}}})(context)
         assert clock.pauses == [3]
         assert errors(log) == []
 
 
 @pytest.mark.parametrize("notifier", [launch_notifier(), comment_notifier(), issue_notifier()])
-class TestNothingIsRaised:
-    def test_where_the_connection_is_missing(self, context, log, notifier):
+class TestErrorsAreLogged:
+    def test_missing_connection(self, context, log, notifier):
         assert isinstance(notifier, BaseNotifier)
         notifier(context)
         assert "tallyfy_default" in errors(log)[0]
 
-    def test_what_an_error_of_a_secrets_backend_says_is_not_logged(self, context, log, notifier, monkeypatch):
+    def test_message_of_a_secrets_backend_is_not_logged(self, context, log, notifier, monkeypatch):
         def fail(*_):
             raise RuntimeError("Cannot connect to postgresql://airflow:a-secret@db")
 
@@ -575,14 +580,14 @@ class TestNothingIsRaised:
         assert "'tallyfy_default' could not be read from Airflow (RuntimeError)" in errors(log)[0]
         assert "a-secret" not in log.text
 
-    def test_where_tallyfy_is_down(self, connection, requests_mock, context, log, clock, notifier):
+    def test_tallyfy_is_down(self, connection, requests_mock, context, log, clock, notifier):
         requests_mock.get(re.compile(API), status_code=503)
         requests_mock.post(re.compile(API), status_code=503)
         notifier(context)
         assert len(errors(log)) == 1
         assert sum(clock.pauses) < 20
 
-    def test_after_an_unexpected_error(self, connection, context, log, notifier, monkeypatch):
+    def test_unexpected_error(self, connection, context, log, notifier, monkeypatch):
         def fail(*_):
             raise KeyError("surprise")
 

@@ -23,7 +23,7 @@ def dag():
         yield dag
 
 
-def test_the_whole_answer(connection, requests_mock):
+def test_returns_the_whole_answer(connection, requests_mock):
     requests_mock.get(f"{API}/tags", json={"data": [{"id": "t1"}], "meta": {}})
     assert call(endpoint="tags", query={"q": "Ur gent", "archived": None}) == {
         "data": [{"id": "t1"}],
@@ -33,36 +33,36 @@ def test_the_whole_answer(connection, requests_mock):
 
 
 @pytest.mark.parametrize("paginate", [False, True])
-def test_a_query_that_a_template_made_a_text_of(connection, requests_mock, paginate):
+def test_query_rendered_to_text_is_refused(connection, requests_mock, paginate):
     with pytest.raises(AirflowFailException, match="query must be a mapping, not the text"):
         call(endpoint="tags", query="q=1", paginate=paginate)
     assert not requests_mock.called
 
 
-def test_a_query_may_be_the_output_of_a_task(dag):
+def test_query_from_another_task(dag):
     with dag:
         output = TallyfyGetRunOperator(task_id="before", run_id="r1").output
         after = TallyfyApiOperator(task_id="after", endpoint="tags", query=output)
     assert after.upstream_task_ids == {"before"}
 
 
-def test_what_the_filter_makes_of_it(connection, requests_mock):
+def test_response_filter(connection, requests_mock):
     requests_mock.get("https://tallyfy.test/api/me", json={"data": {"id": 7}})
     assert call(endpoint="/me", response_filter=lambda body: body["data"]["id"]) == 7
 
 
-def test_a_body(connection, requests_mock):
+def test_body(connection, requests_mock):
     requests_mock.put(f"{API}/runs/r1", json={"data": {"id": "r1"}})
     assert call(endpoint="runs/r1", method="put", json={"name": "Release 3"}) == {"data": {"id": "r1"}}
     assert requests_mock.last_request.json() == {"name": "Release 3"}
 
 
-def test_an_empty_answer(connection, requests_mock):
+def test_empty_answer(connection, requests_mock):
     requests_mock.delete(f"{API}/tasks/t1", status_code=204)
     assert call(endpoint="tasks/t1", method="DELETE") is None
 
 
-def test_all_pages(connection, requests_mock):
+def test_paginate(connection, requests_mock):
     def page(number):
         return {"data": [{"id": number}], "meta": {"pagination": {"current_page": number, "total_pages": 2}}}
 
@@ -73,14 +73,14 @@ def test_all_pages(connection, requests_mock):
     assert call(endpoint="users", paginate=True, response_filter=len) == 2
 
 
-def test_all_pages_whatever_the_parameters_are_called(connection, requests_mock):
+def test_paginate_with_any_parameter_name(connection, requests_mock):
     requests_mock.get(f"{API}/users", json={"data": []})
     assert call(endpoint="users", paginate=True, query={"endpoint": "a", "self": "b"}) == []
     assert requests_mock.last_request.qs.items() >= {"endpoint": ["a"], "self": ["b"]}.items()
 
 
-@pytest.mark.parametrize("more", [{"method": "POST"}, {"json": {}}])
-def test_pages_of_what_has_none(connection, requests_mock, more):
+@pytest.mark.parametrize("more", [{"method": "POST"}, {"method": None}, {"json": {}}])
+def test_paginate_is_only_for_get(connection, requests_mock, more):
     with pytest.raises(AirflowFailException, match="only for GET"):
         call(endpoint="users", paginate=True, **more)
     assert requests_mock.call_count == 0
@@ -91,24 +91,27 @@ def test_pages_of_what_has_none(connection, requests_mock, more):
     [
         {"endpoint": "../me"},
         {"endpoint": "runs?q=1"},
+        {"endpoint": None},
+        {"endpoint": ["runs"]},
         {"endpoint": "runs", "method": "FETCH"},
+        {"endpoint": "runs", "method": None},
         {"endpoint": "runs", "query": {"q": object()}},
         {"endpoint": "runs", "method": "POST", "json": float("nan")},
     ],
 )
-def test_what_cannot_be_sent_is_not_retried(connection, requests_mock, wrong):
+def test_invalid_arguments_fail_without_retries(connection, requests_mock, wrong):
     with pytest.raises(AirflowFailException):
         call(**wrong)
     assert not requests_mock.called
 
 
-def test_an_error_of_the_filter_is_its_own(connection, requests_mock):
+def test_error_of_the_filter_is_raised(connection, requests_mock):
     requests_mock.get(f"{API}/tags", json={"data": []})
     with pytest.raises(ValueError, match="invalid literal"):
         call(endpoint="tags", response_filter=lambda _: int("one"))
 
 
-def test_a_write_in_doubt(connection, requests_mock):
+def test_write_without_answer(connection, requests_mock):
     requests_mock.post(f"{API}/tags", status_code=500)
     with pytest.raises(TallyfyIndeterminateError):
         call(endpoint="tags", method="POST", json={"title": "Urgent"})
@@ -117,26 +120,26 @@ def test_a_write_in_doubt(connection, requests_mock):
 class TestQuery:
     """Not ``params``: Airflow takes those from every operator, and mixes the DAG's in."""
 
-    def test_it_is_its_own_beside_the_params_of_the_dag(self, dag):
+    def test_query_beside_params_of_the_dag(self, dag):
         operator = TallyfyApiOperator(task_id="call", endpoint="runs", query={"status": "active"})
         assert operator.query == {"status": "active"}
         assert {name: operator.params[name] for name in operator.params} == {"status": "active", "x": 1}
         assert TallyfyApiOperator(task_id="without", endpoint="runs").query is None
 
-    def test_in_a_mapped_task_it_may_equal_the_params_of_the_dag(self, dag):
+    def test_query_of_a_mapped_task_may_equal_the_params_of_the_dag(self, dag):
         mapped = TallyfyApiOperator.partial(task_id="call", query={"status": "active", "x": 1}).expand(
             endpoint=["runs", "tasks"]
         )
         operator = mapped.unmap({"endpoint": "runs"})
         assert (operator.endpoint, operator.query) == ("runs", {"status": "active", "x": 1})
 
-    def test_mapped_over(self, dag):
+    def test_query_can_be_expanded(self, dag):
         mapped = TallyfyApiOperator.partial(task_id="call", endpoint="runs").expand(
             query=[{"status": "active"}, {"q": "b"}]
         )
         assert mapped.unmap({"query": {"status": "active"}}).query == {"status": "active"}
 
-    def test_what_is_templated(self):
+    def test_template_fields(self):
         assert TallyfyApiOperator.template_fields == (
             "endpoint",
             "method",
@@ -144,3 +147,10 @@ class TestQuery:
             "json",
             "tallyfy_conn_id",
         )
+
+
+@pytest.mark.parametrize("arguments", [{"paginate": "false"}, {"response_filter": "len"}], ids=str)
+def test_arguments_of_other_types_are_refused(arguments):
+    [name] = arguments
+    with pytest.raises(ValueError, match=f"Task 'call': {name} must be "):
+        call(endpoint="runs", **arguments)

@@ -13,7 +13,7 @@ from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
 API = "https://tallyfy.test/api/organizations/acme"
 
 
-def test_it_returns_the_run_with_one_next_task(connection, context, requests_mock):
+def test_returns_the_run_with_one_next_task(connection, context, requests_mock):
     requests_mock.get(
         f"{API}/runs/r1",
         json={"data": {"id": "r1", "name": "Onboarding", "next_task": {"data": [{"id": "t1"}]}}},
@@ -26,7 +26,7 @@ def test_it_returns_the_run_with_one_next_task(connection, context, requests_moc
     assert requests_mock.last_request.qs == {"with": ["next_task,tasks"], "form_fields_values": ["true"]}
 
 
-def test_the_log_says_what_was_read(connection, context, requests_mock, monkeypatch, caplog):
+def test_logs_the_run(connection, context, requests_mock, monkeypatch, caplog):
     run = {"id": "r1", "status": "active", "next_task": {"id": "t1", "title": "Sign"}}
     requests_mock.get(f"{API}/runs/r1", json={"data": run})
     caplog.set_level(logging.INFO)
@@ -35,7 +35,7 @@ def test_the_log_says_what_was_read(connection, context, requests_mock, monkeypa
     assert "active; next is 'Sign'; task t1; run r1" in caplog.messages
 
 
-def test_each_field_is_an_output_of_its_own_unless_told_otherwise():
+def test_multiple_outputs_by_default():
     """Airflow resolves ``output["next_task"]`` to a pushed ``None`` only for multiple outputs."""
     assert TallyfyGetRunOperator(task_id="read", run_id="r1").multiple_outputs is True
     assert (
@@ -44,7 +44,7 @@ def test_each_field_is_an_output_of_its_own_unless_told_otherwise():
 
 
 @pytest.mark.parametrize("is_3_0", [True, False])
-def test_airflow_3_0_is_not_left_to_push_a_none(connection, context, requests_mock, monkeypatch, is_3_0):
+def test_outputs_are_pushed_for_airflow_3_0(connection, context, requests_mock, monkeypatch, is_3_0):
     requests_mock.get(f"{API}/runs/r1", json={"data": {"id": "r1", "next_task": None}})
     monkeypatch.setattr(version_compat, "IS_AIRFLOW_3_0", is_3_0)
     operator = TallyfyGetRunOperator(task_id="read", run_id="r1")
@@ -56,7 +56,7 @@ def test_airflow_3_0_is_not_left_to_push_a_none(connection, context, requests_mo
     assert operator.multiple_outputs is not is_3_0
 
 
-def test_its_link_leads_to_the_process_even_if_the_read_fails(connection, context, requests_mock):
+def test_link_is_pushed_even_if_the_read_fails(connection, context, requests_mock):
     requests_mock.get(f"{API}/runs/r1", status_code=404, json={"message": "Not found"})
     with pytest.raises(TallyfyNotFoundError):
         TallyfyGetRunOperator(task_id="read", run_id="r1").execute(context)
@@ -66,15 +66,15 @@ def test_its_link_leads_to_the_process_even_if_the_read_fails(connection, contex
     assert context["ti"].xcoms[link.xcom_key] == "https://go.tallyfy.com/acme/processes/r1"
 
 
-def test_what_is_templated():
+def test_template_fields():
     assert TallyfyGetRunOperator.template_fields == ("run_id", "with_", "tallyfy_conn_id")
 
 
-def test_a_run_id_that_is_none_is_refused_in_words(connection, context):
+def test_missing_run_id_is_refused(connection, context):
     with pytest.raises(AirflowFailException, match=r"run_id must be a Tallyfy id .* is missing"):
         TallyfyGetRunOperator(task_id="read", run_id=None).execute(context)
 
 
-def test_it_can_be_called_by_hand(connection, requests_mock):
+def test_execute_without_task_instance(connection, requests_mock):
     requests_mock.get(f"{API}/runs/r1", json={"data": {"id": "r1", "next_task": None}})
     assert TallyfyGetRunOperator(task_id="read", run_id="r1").execute({}) == {"id": "r1", "next_task": None}

@@ -16,7 +16,6 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyResponseError,
 )
 from airflow_provider_tallyfy.hooks import transport
-from airflow_provider_tallyfy.operators import attempt_store
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator, TallyfyLaunchRunOperator
 
 API = "https://tallyfy.test/api/organizations/acme"
@@ -52,7 +51,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
     clock = Clock()
-    for module in (attempts, launching, attempt_store):
+    for module in (attempts, launching):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -61,7 +60,7 @@ def clock(monkeypatch):
 def _is_airflow_3_3(monkeypatch):
     """So that the rules of both are tried in each environment."""
     monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
-    monkeypatch.setattr(attempt_store, "never_expire", lambda: None)
+    monkeypatch.setattr(attempts, "never_expire", lambda: None)
 
 
 @pytest.fixture
@@ -100,7 +99,7 @@ def looked(tallyfy):
     return [request.qs for request in asked if request.method == "GET"]
 
 
-class TestWhatIsSent:
+class TestRequest:
     def test_everything(self, tallyfy, context):
         given = {
             "name": "Onboarding of Globex",
@@ -135,7 +134,7 @@ class TestWhatIsSent:
             "Be kind.\n\nLaunched by Airflow: DAG onboarding, task launch, run manual__1 (airflow-"
         )
 
-    def test_no_more_than_need_be(self, tallyfy, context):
+    def test_empty_arguments_are_not_sent(self, tallyfy, context):
         operator().execute(context)
         [body] = sent(tallyfy)
         assert set(body) == {"checklist_id", "prerun", "summary"}
@@ -145,7 +144,7 @@ class TestWhatIsSent:
             "runs/r1",
         ]
 
-    def test_all_that_is_wrong_is_told_before_and_no_retry_helps(self, tallyfy, context):
+    def test_one_error_names_all_mistakes_before_anything_is_sent(self, tallyfy, context):
         with pytest.raises(AirflowFailException) as error:
             operator(
                 kickoff={"Nome": 1}, tasks={"Sing": {}}, name="x" * 551, users=["ben@example.com"]
@@ -158,27 +157,27 @@ class TestWhatIsSent:
         assert sent(tallyfy) == []
         assert context["task_state_store"].kept["tallyfy_launch"]["sent_at"] is None
 
-    def test_notes_may_be_any_plain_value(self, tallyfy, context):
+    def test_summary_may_be_a_number(self, tallyfy, context):
         with pytest.raises(AirflowFailException, match="summary: "):
             operator(summary={"ticket": 4711}).execute(context)
         operator(summary=4711).execute(context)
         [body] = sent(tallyfy)
         assert body["summary"].startswith("4711\n\nLaunched by Airflow")
 
-    def test_a_template_that_cannot_be_read(self, tallyfy, context):
+    def test_unreadable_template(self, tallyfy, context):
         tallyfy.get(f"{API}/checklists/c1", json={"data": {"id": "c1", "prerun": "no fields"}})
         with pytest.raises(TallyfyResponseError, match="template c1 cannot be read"):
             operator().execute(context)
         assert sent(tallyfy) == []
 
-    def test_a_template_that_is_not_there(self, tallyfy, context):
+    def test_missing_template(self, tallyfy, context):
         tallyfy.get(f"{API}/checklists/c1", status_code=404, json={"message": "Not found"})
         with pytest.raises(TallyfyNotFoundError):
             operator().execute(context)
 
 
-class TestRecord:
-    def test_an_attempt_is_kept_before_it_is_sent_and_the_run_after(self, tallyfy, context, clock):
+class TestStateStore:
+    def test_attempt_is_stored_before_sending_and_the_run_after(self, tallyfy, context, clock):
         store, seen = context["task_state_store"], []
         tallyfy.post(
             f"{API}/runs",
@@ -189,7 +188,7 @@ class TestRecord:
         assert (before["began_at"], before["sent_at"], before.get("launched")) == (clock.now, clock.now, None)
         assert store.kept["tallyfy_launch"] == {**before, "launched": "r1"}
 
-    def test_nothing_is_sent_where_the_attempt_cannot_be_kept(self, tallyfy, context):
+    def test_nothing_is_sent_if_the_attempt_cannot_be_stored(self, tallyfy, context):
         def fail(*_args, **_kwargs):
             raise RuntimeError("The store is down.")
 
@@ -198,7 +197,7 @@ class TestRecord:
             operator().execute(context)
         assert sent(tallyfy) == []
 
-    def test_a_run_that_cannot_be_kept_is_returned_all_the_same(self, tallyfy, context, monkeypatch):
+    def test_run_is_returned_if_it_cannot_be_stored(self, tallyfy, context, monkeypatch):
         store = context["task_state_store"]
         keep = store.set
 
@@ -210,7 +209,7 @@ class TestRecord:
         store.set = keep_but_the_run
         assert operator().execute(context)["id"] == "r1"
 
-    def test_the_run_that_was_kept_is_not_looked_for(self, tallyfy, context):
+    def test_stored_run_is_returned_without_a_search(self, tallyfy, context):
         operator().execute(context)
         context["ti"].try_number = 2
         tallyfy.reset_mock()
@@ -218,21 +217,21 @@ class TestRecord:
         assert [request.path.rpartition("/acme/")[2] for request in tallyfy.request_history] == ["runs/r1"]
         assert context["ti"].xcoms["tallyfy_run_url"].endswith("/processes/r1")
 
-    def test_what_is_kept_is_plain_json(self, tallyfy, context):
+    def test_stored_value_is_plain_json(self, tallyfy, context):
         operator().execute(context)
         assert json.loads(json.dumps(context["task_state_store"].kept)) == context["task_state_store"].kept
 
 
-class TestLooking:
+class TestSearch:
     def found(self, context, created_at=RUN_AFTER):
-        mark = attempt_store.launch_mark(context, "launch", is_of_every_try=True)
+        mark = launching.launch_mark(context, "launch", is_of_every_try=True)
         return {"id": "r1", "summary": str(mark), "created_at": created_at.isoformat()}
 
-    def test_a_first_try_does_not_look(self, tallyfy, context):
+    def test_first_try_does_not_search(self, tallyfy, context):
         operator().execute(context)
         assert looked(tallyfy) == []
 
-    def test_a_first_try_that_is_carried_out_twice_does(self, tallyfy, context, clock):
+    def test_first_try_that_runs_twice_searches(self, tallyfy, context, clock):
         tallyfy.post(f"{API}/runs", exc=KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             operator().execute(context)
@@ -240,7 +239,7 @@ class TestLooking:
         assert operator().execute(context)["id"] == "r1"
         assert len(sent(tallyfy)) == 1
 
-    def test_a_later_try_looks_in_both_lists_before_it_sends(self, tallyfy, context):
+    def test_later_try_searches_both_lists_before_it_sends(self, tallyfy, context):
         context["ti"].try_number = 2
         assert operator().execute(context)["id"] == "r1"
         filters = {
@@ -255,7 +254,7 @@ class TestLooking:
         assert asked == asked[:2] * 7
         assert len(sent(tallyfy)) == 1
 
-    def test_what_is_found_is_adopted_before_anything_is_checked(self, tallyfy, context):
+    def test_found_run_is_returned_before_values_are_checked(self, tallyfy, context):
         context["ti"].try_number = 2
         tallyfy.get(f"{API}/runs", json={"data": [{"id": "r0"}, self.found(context)]})
         assert operator(kickoff={}).execute(context)["id"] == "r1"
@@ -279,7 +278,7 @@ class TestLooking:
             (None, RUN_AFTER, True),
         ],
     )
-    def test_how_far_back(self, tallyfy, context, dag_run, created_at, is_found):
+    def test_how_far_back_it_searches(self, tallyfy, context, dag_run, created_at, is_found):
         """No further than what clearing does not move; and to the beginning where nothing is known."""
         context["ti"].try_number = 2
         context["dag_run"] = dag_run
@@ -292,7 +291,7 @@ class TestLooking:
         operator().execute(context)
         assert (sent(tallyfy) == []) is is_found
 
-    def test_a_long_list_is_read_once_and_then_only_as_far_as_it_is_new(self, tallyfy, context, clock):
+    def test_only_the_first_poll_reads_a_long_list(self, tallyfy, context, clock):
         context["ti"].try_number = 2
         context["dag_run"] = None
         clock.now += 2 * 3600
@@ -314,7 +313,7 @@ class TestLooking:
         read = [int(query["page"][0]) for query in looked(tallyfy) if "archived" in query]
         assert read == [1, 2, 3, 4, 5, 1, 1, 1, 2]
 
-    def test_a_launch_in_doubt_is_looked_for_until_a_minute_has_passed(self, tallyfy, context, clock):
+    def test_launch_without_answer_is_searched_for_a_minute(self, tallyfy, context, clock):
         tallyfy.post(
             f"{API}/runs", [{"status_code": 502}, {"status_code": 201, "json": {"data": {"id": "r1"}}}]
         )
@@ -325,7 +324,7 @@ class TestLooking:
         assert len(sent(tallyfy)) == 2
 
     @pytest.mark.parametrize("is_killed", [False, True])
-    def test_the_minute_begins_with_the_last_attempt_of_the_hook(
+    def test_minute_begins_with_the_last_request_of_the_hook(
         self, tallyfy, context, clock, monkeypatch, is_killed
     ):
         """A 429 is waited out and tried again, so the one in doubt may have been sent much later than the first."""
@@ -356,7 +355,7 @@ class TestLooking:
         assert doubtful - first >= 90
         assert last - doubtful == attempts.INDETERMINATE_WINDOW
 
-    def test_twice_in_doubt_fails_and_the_next_try_looks_first(self, tallyfy, context, clock):
+    def test_second_launch_without_answer_fails_and_the_next_try_searches(self, tallyfy, context, clock):
         tallyfy.post(f"{API}/runs", status_code=502)
         with pytest.raises(TallyfyIndeterminateError):
             operator().execute(context)
@@ -368,9 +367,7 @@ class TestLooking:
         assert operator().execute(context)["id"] == "r1"
         assert len(sent(tallyfy)) == 2
 
-    def test_a_retry_soon_after_a_worker_was_killed_waits_for_a_minute_of_its_own(
-        self, tallyfy, context, clock
-    ):
+    def test_retry_soon_after_a_kill_searches_for_a_minute(self, tallyfy, context, clock):
         tallyfy.post(f"{API}/runs", exc=KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             operator().execute(context)
@@ -380,8 +377,8 @@ class TestLooking:
         operator().execute(context)
         assert sum(clock.pauses) == attempts.INDETERMINATE_WINDOW
 
-    def test_one_much_later_does_not_wait(self, tallyfy, context, clock):
-        self.test_twice_in_doubt_fails_and_the_next_try_looks_first(tallyfy, context, clock)
+    def test_retry_hours_later_does_not_wait(self, tallyfy, context, clock):
+        self.test_second_launch_without_answer_fails_and_the_next_try_searches(tallyfy, context, clock)
         clock.pauses.clear()
         context["task_state_store"].kept["tallyfy_launch"].pop("launched")
         clock.now += 2 * 3600
@@ -394,7 +391,7 @@ def dag_run(started=RUN_AFTER, run_after=RUN_AFTER, cleared=0):
     return SimpleNamespace(run_after=run_after, start_date=started, clear_number=cleared)
 
 
-class TestIncarnation:
+class TestDagRunCreatedAgain:
     """A DAG run that was deleted and created again with the same id launches a run of its own."""
 
     @pytest.fixture(params=[True, False], ids=["store", "no store"])
@@ -437,7 +434,7 @@ class TestIncarnation:
         ],
         ids=["a second later", "a day later", "triggered again and cleared"],
     )
-    def test_the_run_of_a_deleted_dag_run_is_not_adopted(self, tallyfy, context, has_store, first_try, more):
+    def test_run_of_a_deleted_dag_run_is_not_returned(self, tallyfy, context, has_store, first_try, more):
         context["dag_run"] = dag_run()
         assert operator().execute(context)["id"] == "r1"
         self.again(context, **more)
@@ -447,7 +444,7 @@ class TestIncarnation:
         assert operator().execute(context)["id"] == "r2"
         assert len(self.runs) == 2
 
-    def test_a_launch_in_doubt_does_not_adopt_it_either(self, tallyfy, context, has_store):
+    def test_launch_without_answer_does_not_return_it(self, tallyfy, context, has_store):
         context["dag_run"] = dag_run()
         operator().execute(context)
         self.again(context, started=RUN_AFTER + timedelta(seconds=5))
@@ -456,7 +453,7 @@ class TestIncarnation:
             operator().execute(context)
 
     @pytest.mark.parametrize("is_emptied", [False, True])
-    def test_a_cleared_dag_run_finds_its_own_newest(self, tallyfy, context, has_store, is_emptied):
+    def test_cleared_dag_run_finds_its_newest_run(self, tallyfy, context, has_store, is_emptied):
         context["dag_run"] = dag_run()
         operator().execute(context)
         self.again(context, started=RUN_AFTER + timedelta(hours=1))
@@ -468,7 +465,7 @@ class TestIncarnation:
         assert operator().execute(context)["id"] == "r2"
         assert len(self.runs) == 2
 
-    def test_a_cleared_dag_run_that_sent_nothing_knows_it_by_its_store(self, tallyfy, context):
+    def test_cleared_dag_run_that_sent_nothing_launches(self, tallyfy, context):
         context["dag_run"] = dag_run()
         operator().execute(context)
         self.again(context, started=RUN_AFTER + timedelta(hours=1))
@@ -478,7 +475,7 @@ class TestIncarnation:
         context["ti"].try_number = 2
         assert operator().execute(context)["id"] == "r2"
 
-    def test_in_airflow_2_the_database_row_is_what_counts(self, tallyfy, context, monkeypatch):
+    def test_airflow_2_uses_the_database_row(self, tallyfy, context, monkeypatch):
         monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", False)
         row = {"logical_date": RUN_AFTER, "data_interval_end": RUN_AFTER, "start_date": RUN_AFTER}
         context["dag_run"] = SimpleNamespace(id=7, clear_number=0, **row)
@@ -489,11 +486,11 @@ class TestIncarnation:
         context["dag_run"] = SimpleNamespace(id=7, clear_number=1, **row)
         assert operator().execute(context)["id"] == "r1"
 
-    def test_a_store_that_was_emptied_while_a_launch_was_under_way(self, tallyfy, context, clock):
+    def test_store_emptied_during_a_launch(self, tallyfy, context, clock):
         """What Tallyfy was still doing when the worker died shows up in the list some seconds later."""
         context["dag_run"] = dag_run()
         context["ti"].try_number = 2
-        mark = attempt_store.launch_mark(context, "launch", is_of_every_try=True)
+        mark = launching.launch_mark(context, "launch", is_of_every_try=True)
 
         def runs(*_):
             return {"data": [{"id": "r9", "summary": str(mark)}] if sum(clock.pauses) > 20 else []}
@@ -506,7 +503,7 @@ class TestIncarnation:
 
 class TestClocks:
     @pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=300), timedelta(minutes=-59)])
-    def test_the_clock_of_the_worker_before_does_not_count(self, tallyfy, context, clock, ahead):
+    def test_clock_of_another_worker_does_not_matter(self, tallyfy, context, clock, ahead):
         """A worker whose clock is ahead, or behind, is killed; the next one waits for a minute, and polls seldom."""
         clock.now += ahead.total_seconds()
         tallyfy.post(f"{API}/runs", exc=KeyboardInterrupt)
@@ -519,14 +516,14 @@ class TestClocks:
         assert sum(clock.pauses) == attempts.INDETERMINATE_WINDOW
         assert len(looked(tallyfy)) == 14
 
-    def test_a_run_that_is_older_than_a_clock_that_was_ahead(self, tallyfy, context, clock):
+    def test_run_older_than_a_clock_that_was_ahead(self, tallyfy, context, clock):
         true_now = clock.now
         clock.now += 3 * 3600
         tallyfy.post(f"{API}/runs", exc=KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             operator().execute(context)
         clock.now = true_now + 30
-        mark = attempt_store.launch_mark(context, "launch", is_of_every_try=True)
+        mark = launching.launch_mark(context, "launch", is_of_every_try=True)
         created = datetime.fromtimestamp(true_now, UTC)
         pages = {"meta": {"pagination": {"total_pages": 2, "links": []}}}
         newer = {"id": "r2", "created_at": (created + timedelta(seconds=10)).isoformat()}
@@ -538,10 +535,10 @@ class TestClocks:
         assert len(sent(tallyfy)) == 1
 
 
-class TestReading:
+class TestReadBack:
     NOT_FOUND = {"status_code": 404, "json": {"message": "Not found"}}  # noqa: RUF012
 
-    def test_a_read_that_lags_is_repeated(self, tallyfy, context, clock):
+    def test_lagging_read_is_repeated(self, tallyfy, context, clock):
         shown = {"json": {"data": {"id": "r1", "next_task": {"id": "t1"}}}}
         tallyfy.get(f"{API}/runs/r1", [self.NOT_FOUND, self.NOT_FOUND, shown])
         assert operator().execute(context) == {"id": "r1", "next_task": {"id": "t1"}}
@@ -556,24 +553,22 @@ class TestReading:
         ],
         ids=["404", "403", "unreadable"],
     )
-    def test_a_run_that_cannot_be_read_is_returned_as_the_launch_showed_it(self, tallyfy, context, answer):
+    def test_unreadable_run_is_returned_as_the_launch_showed_it(self, tallyfy, context, answer):
         answered = {"id": "r1", "name": "Release", "next_task": {"data": [{"id": "t1"}]}}
         tallyfy.post(f"{API}/runs", status_code=201, json={"data": answered})
         tallyfy.get(f"{API}/runs/r1", **answer)
         assert operator().execute(context) == {**answered, "next_task": {"id": "t1"}}
         assert len(sent(tallyfy)) == 1
 
-    def test_a_run_that_was_found_in_a_list_likewise(self, tallyfy, context):
+    def test_unreadable_run_is_returned_as_the_list_showed_it(self, tallyfy, context):
         context["ti"].try_number = 2
-        mark = attempt_store.launch_mark(context, "launch", is_of_every_try=True)
+        mark = launching.launch_mark(context, "launch", is_of_every_try=True)
         listed = {"id": "r1", "summary": str(mark), "next_task": [{"id": "t1"}]}
         tallyfy.get(f"{API}/runs", json={"data": [listed]})
         tallyfy.get(f"{API}/runs/r1", **self.NOT_FOUND)
         assert operator().execute(context) == {**listed, "next_task": {"id": "t1"}}
 
-    def test_a_run_of_which_only_the_id_is_known_is_gone_after_a_minute_of_reads(
-        self, tallyfy, context, clock, monkeypatch
-    ):
+    def test_stored_run_that_is_gone(self, tallyfy, context, clock, monkeypatch):
         operator().execute(context)
         context["ti"].try_number = 2
         tallyfy.get(f"{API}/runs/r1", **self.NOT_FOUND)
@@ -590,7 +585,7 @@ class TestReading:
         assert len(tokens) >= 4
         assert sum(clock.pauses) >= 30
 
-    def test_an_id_that_no_address_can_hold(self, tallyfy, context):
+    def test_invalid_id_in_the_answer(self, tallyfy, context):
         tallyfy.post(f"{API}/runs", status_code=201, json={"data": {"id": "../me"}})
         with pytest.raises(TallyfyIndeterminateError):
             operator().execute(context)
@@ -601,7 +596,7 @@ SANITIZED = {"id": "r1", "name": "a?b ?", "number": str(2**70), "digits": 10**18
 
 
 @pytest.mark.parametrize("waits", [False, True])
-def test_what_is_returned_is_fit_for_airflow(tallyfy, context, waits):
+def test_result_is_sanitized(tallyfy, context, waits):
     tallyfy.get(f"{API}/runs/r1", json={"data": {**ODD, "status": "complete"}})
     assert operator(wait_for_completion=waits).execute(context) == {**SANITIZED, "status": "complete"}
 
@@ -627,12 +622,12 @@ class TestRefused:
             ({"checklist_id": "a/b"}, "checklist_id must be a Tallyfy id"),
         ],
     )
-    def test_at_once_and_without_retries(self, tallyfy, context, given, message):
+    def test_invalid_values_fail_without_retries(self, tallyfy, context, given, message):
         with pytest.raises(AirflowFailException, match=message):
             operator(**given).execute(context)
         assert sent(tallyfy) == []
 
-    def test_a_role_that_no_step_of_the_template_has(self, tallyfy, context):
+    def test_unknown_role(self, tallyfy, context):
         steps = [{"id": "s1", "title": "Sign", "roles": [{"id": "role1"}]}, {"id": "s2", "title": "Pay"}]
         tallyfy.get(f"{API}/checklists/c1", json={"data": {**CHECKLIST, "steps": steps}})
         with pytest.raises(
@@ -643,9 +638,28 @@ class TestRefused:
         [body] = sent(tallyfy)
         assert body["roles"] == {"role1": {"users": [1001], "guests": [], "groups": []}}
 
+    @pytest.mark.parametrize("value", [None, "", ["c1"], {"id": "c1"}, RUN_AFTER, True, object()])
+    def test_checklist_id_of_another_type(self, tallyfy, context, value):
+        launch = operator()
+        launch.checklist_id = value  # as a template may render it
+        with pytest.raises(AirflowFailException, match="checklist_id must be a Tallyfy id"):
+            launch.execute(context)
+        assert tallyfy.request_history == []
+        assert context["task_state_store"].kept == {}
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"wait_for_completion": "yes"}, {"deferrable": None}, {"on_retry": None}],
+        ids=str,
+    )
+    def test_arguments_of_other_types_are_refused(self, arguments):
+        [name] = arguments
+        with pytest.raises(ValueError, match=f"Task 'launch': {name} must be "):
+            operator(**arguments)
+
     @pytest.mark.parametrize("name", ["poke_interval", "timeout"])
-    @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), 1e300, timedelta(0), timedelta(-1)])
-    def test_a_pace_without_sense(self, tallyfy, context, name, value):
+    @pytest.mark.parametrize("value", [0, -1, True, "60", float("inf"), float("nan"), 1e300, timedelta(-1)])
+    def test_invalid_poke_interval_and_timeout(self, tallyfy, context, name, value):
         with pytest.raises(ValueError, match=f"{name} must be a number of seconds above 0"):
             operator(wait_for_completion=True, **{name: value})
         launch = operator(wait_for_completion=True)
@@ -654,17 +668,10 @@ class TestRefused:
             launch.execute(context)
         assert tallyfy.request_history == []
 
-    def test_a_wait_that_cannot_be_handed_over(self, tallyfy, context):
-        launch = operator(wait_for_completion=True, deferrable=True)
-        launch.tallyfy_conn_id = object()
-        with pytest.raises(AirflowFailException, match="cannot be handed to the triggerer"):
-            launch.execute(context)
-        assert tallyfy.request_history == []
-
 
 class TestMark:
-    def test_it_is_of_the_task_instance(self, context):
-        mark = attempt_store.launch_mark(context, "launch", is_of_every_try=True)
+    def test_mark_of_the_task_instance(self, context):
+        mark = launching.launch_mark(context, "launch", is_of_every_try=True)
         assert (mark.dag_id, mark.run_id, mark.task_id, mark.map_index) == (
             "onboarding",
             "manual__1",
@@ -673,7 +680,7 @@ class TestMark:
         )
         assert (mark.try_number, mark.deployment) == (None, "")
 
-    def test_relaunch_makes_it_the_trys(self, tallyfy, context):
+    def test_relaunch_marks_each_try(self, tallyfy, context):
         operator(on_retry="relaunch").execute(context)
         context["ti"].try_number = 2
         operator(on_retry="relaunch").execute(context)
@@ -681,14 +688,14 @@ class TestMark:
         assert first["summary"] != second["summary"]
         assert looked(tallyfy) == []
 
-    def test_every_call_by_hand_is_another(self, tallyfy):
+    def test_each_call_without_airflow_has_a_mark_of_its_own(self, tallyfy):
         for _ in range(2):
             operator().execute({})
         assert len({body["summary"] for body in sent(tallyfy)}) == 2
 
 
 class TestDefinition:
-    def test_what_is_templated(self):
+    def test_template_fields(self):
         parameters = set(inspect.signature(TallyfyLaunchRunOperator.__init__.__wrapped__).parameters)
         behaviour = {
             "on_retry",
@@ -702,7 +709,7 @@ class TestDefinition:
             parameters - behaviour - {"self", "kwargs"} | {"tallyfy_conn_id"}
         )
 
-    def test_values_from_other_tasks_and_templates_within(self):
+    def test_outputs_and_nested_templates(self):
         with DAG("dag", schedule=None, start_date=RUN_AFTER):
             read = TallyfyGetRunOperator(task_id="read", run_id="r1")
             launch = operator(kickoff={"Name": read.output["name"], "Notes": ["{{ run_id }}"]})
@@ -712,9 +719,9 @@ class TestDefinition:
         launch.render_template_fields({"run_id": "manual__1"})
         assert launch.kickoff == {"Name": "manual__1", "Modules": ["manual__1", 5], "Start": RUN_AFTER}
 
-    def test_another_word_for_on_retry_is_refused_when_the_dag_is_parsed(self):
+    def test_unknown_on_retry_is_refused(self):
         with pytest.raises(ValueError, match="on_retry must be 'adopt' or 'relaunch', but is 'ignore'"):
             operator(on_retry="ignore")
 
-    def test_each_field_is_an_output_of_its_own(self):
+    def test_multiple_outputs_by_default(self):
         assert operator().multiple_outputs is True

@@ -48,19 +48,19 @@ def tallyfy(connection, requests_mock):
     ],
     ids=lambda operator: type(operator).__name__,
 )
-def test_odd_values_become_the_nearest_thing_that_fits(operator, context):
+def test_odd_values_are_replaced(operator, context):
     result = operator.execute(context)
     assert {key: result[key] for key in SANITIZED} == SANITIZED
     assert result.keys().isdisjoint({"\0"})
 
 
-def test_those_of_the_next_task_too(context):
+def test_odd_values_of_the_next_task_are_replaced(context):
     result = TallyfyNextTaskSensor(task_id="a", run_id="r1", from_task="t1").execute(context)
     assert result["next_task"] == {"id": "t2", **SANITIZED}
     assert result["progress"] == SANITIZED
 
 
-def test_the_whole_answer_and_all_pages(tallyfy):
+def test_odd_values_of_answers_and_pages_are_replaced(tallyfy):
     body = {"data": [{"id": "r1", **ODD}], "meta": {}}
     tallyfy.get(f"{API}/runs", json=body)
     assert TallyfyApiOperator(task_id="a", endpoint="runs").execute({})["data"] == [{"id": "r1", **SANITIZED}]
@@ -68,7 +68,7 @@ def test_the_whole_answer_and_all_pages(tallyfy):
     assert pages == [{"id": "r1", **SANITIZED}]
 
 
-def test_what_a_filter_makes_that_is_no_json_is_left_alone():
+def test_other_objects_of_a_filter_are_returned_as_they_are():
     made = object()
     operator = TallyfyApiOperator(task_id="a", endpoint="runs/r1", response_filter=lambda _: made)
     assert operator.execute({}) is made

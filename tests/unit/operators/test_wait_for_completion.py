@@ -1,4 +1,4 @@
-"""Waiting for the end of a run in an operator that is no sensor."""
+"""TallyfyLaunchRunOperator with wait_for_completion: it waits for the run as a TallyfyRunSensor does."""
 
 from __future__ import annotations
 
@@ -6,32 +6,19 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
-    AirflowSensorTimeout,
-    BaseOperator,
-    TaskDeferred,
-)
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, TaskDeferred
 
 from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.exceptions import TallyfyAuthError
-from airflow_provider_tallyfy.operators import wait_for_completion
+from airflow_provider_tallyfy.operators import tallyfy as operators
+from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
+from airflow_provider_tallyfy.sensors import tallyfy as sensors
 from airflow_provider_tallyfy.waiting.evidence import GONE_AFTER_SECONDS
+from tests.support.gates import API
 
-RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
+RUN = f"{API}/runs/r1"
 TRIGGER_TIMEOUT = "Trigger timeout" if version_compat.AIRFLOW_V_3_0_PLUS else "Trigger/execution timeout"
-
-
-class Launch(wait_for_completion.WaitForCompletionMixin, BaseOperator):
-    def __init__(self, *, deferrable=False, timeout=100.0, **kwargs):
-        super().__init__(**kwargs)
-        self.tallyfy_conn_id = "tallyfy_default"
-        self.deferrable = deferrable
-        self.poke_interval = 10.0
-        self.timeout = timeout
-
-    def execute(self, context):
-        return self.wait_until_complete(context, "r1")
+NOT_FOUND = {"status_code": 404, "json": {"message": "Not found"}}
 
 
 @pytest.fixture(autouse=True)
@@ -40,58 +27,77 @@ def clock(monkeypatch):
     clock = SimpleNamespace(now=1_800_000_000.0)
     clock.time = clock.monotonic = lambda: clock.now
     clock.sleep = lambda seconds: setattr(clock, "now", clock.now + seconds)
-    monkeypatch.setattr(wait_for_completion, "time", clock)
+    for module in (operators, sensors):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
 @pytest.fixture
 def tallyfy(connection, requests_mock):
+    """Launch a run, and answer the reads of it with statuses, or with HTTP statuses of errors."""
+    requests_mock.get(f"{API}/checklists/c1", json={"data": {"id": "c1", "prerun": []}})
+    requests_mock.post(f"{API}/runs", status_code=201, json={"data": {"id": "r1"}})
+
     def answers(*statuses):
-        requests_mock.get(
-            RUN,
-            [
-                {"json": {"data": {"id": "r1", "status": status}}}
-                if isinstance(status, str)
-                else {"status_code": status, "json": {"message": "No"}}
-                for status in statuses
-            ],
-        )
+        bodies = [
+            {"json": {"data": {"id": "r1", "status": status}}}
+            if isinstance(status, str)
+            else {"status_code": status, "json": {"message": "No"}}
+            for status in statuses
+        ]
+        requests_mock.get(RUN, bodies)
 
     return answers
 
 
+@pytest.fixture
+def context(context):
+    ti = context["ti"]
+    ti.dag_id, ti.run_id, ti.task_id = "onboarding", "manual__1", "launch"
+    return context
+
+
+def operator(**arguments):
+    return TallyfyLaunchRunOperator(
+        **{"task_id": "launch", "checklist_id": "c1", "wait_for_completion": True}
+        | {"deferrable": False, "poke_interval": 10, "timeout": 100, **arguments}
+    )
+
+
 def launch(context, **arguments):
-    return Launch(task_id="launch", **arguments).execute(context)
+    return operator(**arguments).execute(context)
 
 
-def test_in_a_worker_it_returns_the_run_at_its_end(tallyfy, context):
+def test_returns_the_run_when_it_is_complete(tallyfy, context, told_metrics):
     tallyfy("active", 503, "delayed", "complete")
     assert launch(context)["status"] == "complete"
-    assert context["ti"].xcoms == {"tallyfy_run_url": "https://go.tallyfy.com/acme/processes/r1"}
+    assert context["ti"].xcoms["tallyfy_run_url"] == "https://go.tallyfy.com/acme/processes/r1"
+    assert told_metrics.counts("tallyfy.polls") == {"succeeded": 3, "failed": 1}
 
 
-def test_in_a_worker_it_times_out_as_a_sensor_does(tallyfy, context, clock):
+def test_polls_a_last_time_at_the_timeout(tallyfy, context, clock, requests_mock):
     began = clock.now
     tallyfy("active")
-    with pytest.raises(AirflowSensorTimeout, match="not complete after 100 seconds"):
-        launch(context)
-    assert clock.now - began == 100
+    with pytest.raises(AirflowSensorTimeout, match="not complete after 25 seconds"):
+        launch(context, timeout=25)
+    assert clock.now - began == 25
+    assert [request.path for request in requests_mock.request_history][2:] == [RUN.partition(".test")[2]] * 4
 
 
-@pytest.mark.parametrize(("status", "ends_as"), [("archived", AirflowFailException), (401, TallyfyAuthError)])
-def test_a_lost_run_and_a_refusal_end_it(tallyfy, context, status, ends_as):
+@pytest.mark.parametrize(("status", "error"), [("archived", AirflowFailException), (401, TallyfyAuthError)])
+def test_archived_run_and_refusal_end_the_wait(tallyfy, context, status, error):
     tallyfy("active", status)
-    with pytest.raises(ends_as):
+    with pytest.raises(error):
         launch(context)
 
 
-def test_it_does_not_defer_where_the_run_is_complete_already(tallyfy, context):
+def test_complete_run_is_not_deferred(tallyfy, context):
     tallyfy("complete")
     assert launch(context, deferrable=True)["status"] == "complete"
 
 
-@pytest.mark.parametrize("status", ["active", 503])
-def test_deferred_the_wait_travels_with_the_trigger(tallyfy, context, clock, status):
+@pytest.mark.parametrize("status", ["active", 503, 404])
+def test_defers_to_the_trigger_of_the_run_sensor(tallyfy, context, clock, status):
     tallyfy(status)
     with pytest.raises(TaskDeferred) as deferral:
         launch(context, deferrable=True)
@@ -100,86 +106,58 @@ def test_deferred_the_wait_travels_with_the_trigger(tallyfy, context, clock, sta
     assert json.loads(json.dumps(arguments)) == arguments
     assert (arguments["run_id"], arguments["target_statuses"]) == ("r1", ["complete"])
     assert arguments["worker_polled_at"] == (clock.now if status == "active" else None)
-    assert arguments["deferred_at"] == clock.now
-    assert arguments["ends_at"] == clock.now + 100
+    assert (arguments["deferred_at"], arguments["ends_at"]) == (clock.now, clock.now + 100)
     assert deferral.value.timeout.total_seconds() == 100
 
 
-def test_it_takes_up_what_the_trigger_saw(context):
-    def resumed(event):
-        return Launch(task_id="launch").resume_execution("execute_complete", {"event": event}, context)
-
-    assert resumed({"outcome": "met", "result": {"id": "r1"}}) == {"id": "r1"}
-    with pytest.raises(AirflowFailException, match="archived"):
-        resumed({"outcome": "unreachable", "reason": "archived"})
-
-
-class TestAfterATimeout:
-    """What happened in the last seconds of a deferral is seen by one more poll."""
-
-    def timed_out(self, context, **arguments):
-        """Resume as Airflow does when the trigger ran out of time."""
-        return Launch(task_id="launch", deferrable=True).resume_execution(
-            "__fail__", {"error": TRIGGER_TIMEOUT}, context
-        )
-
-    @pytest.fixture
-    def launched(self, context):
+class TestResume:
+    @pytest.fixture(autouse=True)
+    def _launched(self, context):
         context["ti"].xcom_push("tallyfy_run_url", "https://go.tallyfy.com/acme/processes/r1")
 
-    def test_a_run_that_was_completed_is_a_success(self, tallyfy, context, launched):
+    @staticmethod
+    def timed_out(context):
+        """Resume as Airflow does when the trigger ran out of time."""
+        return operator(deferrable=True).resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, context)
+
+    def test_returns_the_run_of_the_event(self, tallyfy, context):
+        event = {"outcome": "met", "result": {"id": "r1", "name": "a\0b"}}
+        resumed = operator(deferrable=True).resume_execution("execute_complete", {"event": event}, context)
+        assert resumed == {"id": "r1", "name": "a?b"}
+
+    def test_fails_as_the_event_says(self, tallyfy, context):
+        event = {"outcome": "unreachable", "reason": "It was archived."}
+        with pytest.raises(AirflowFailException, match="archived"):
+            operator(deferrable=True).resume_execution("execute_complete", {"event": event}, context)
+
+    def test_polls_once_more_after_a_timeout(self, tallyfy, context):
         tallyfy("complete")
         assert self.timed_out(context)["status"] == "complete"
 
     @pytest.mark.parametrize("status", ["active", 503])
-    def test_any_other_is_a_sensor_s_timeout(self, tallyfy, context, launched, status):
+    def test_fails_as_a_sensor_after_a_timeout(self, tallyfy, context, status):
         tallyfy(status)
         with pytest.raises(AirflowSensorTimeout, match="run r1: the run is complete is still waited for"):
             self.timed_out(context)
 
-    def test_a_refusal_is_a_refusal(self, tallyfy, context, launched):
+    def test_refusal_after_a_timeout(self, tallyfy, context):
         tallyfy(401)
         with pytest.raises(TallyfyAuthError):
             self.timed_out(context)
-
-    def test_so_is_one_that_nobody_knows_any_more(self, tallyfy, context):
-        with pytest.raises(AirflowSensorTimeout, match="not complete after 100 seconds"):
-            self.timed_out(context)
-
-
-def test_metrics_are_told_of_each_look_in_a_worker(tallyfy, context, told_metrics):
-    tallyfy("active", 503, "complete")
-    launch(context)
-    assert told_metrics.counts("tallyfy.polls") == {"succeeded": 2, "failed": 1}
-    assert told_metrics.counts("tallyfy.requests") == {"ok": 2, "server_error": 1}
-
-
-NOT_FOUND = {"status_code": 404, "json": {"message": "Not found"}}
 
 
 class TestRunThatWasJustLaunched:
     """Reads may lag behind the launch."""
 
-    @pytest.mark.parametrize("deferrable", [True, False])
-    def test_it_is_not_gone_because_a_few_reads_do_not_show_it(
-        self, connection, requests_mock, context, clock, deferrable
-    ):
+    def test_reads_that_do_not_show_it_yet_do_not_end_the_wait(self, tallyfy, context, requests_mock):
         active = {"json": {"data": {"id": "r1", "status": "active"}}}
         complete = {"json": {"data": {"id": "r1", "status": "complete"}}}
         requests_mock.get(RUN, [*[NOT_FOUND] * 6, active, NOT_FOUND, complete])
-        if deferrable:
-            # The trigger polls it again, by the same rule.
-            with pytest.raises(TaskDeferred) as deferral:
-                launch(context, deferrable=True)
-            assert deferral.value.trigger.worker_polled_at is None
-        else:
-            assert launch(context)["status"] == "complete"
+        assert launch(context)["status"] == "complete"
 
-    def test_it_is_gone_by_the_same_rule_as_for_a_sensor(
-        self, connection, requests_mock, context, time_of_polls
-    ):
+    def test_run_is_gone_after_as_long_as_for_a_sensor(self, tallyfy, context, time_of_polls):
         began = time_of_polls.monotonic()
-        requests_mock.get(RUN, **NOT_FOUND)
+        tallyfy(404)
         with pytest.raises(AirflowFailException, match="gone"):
             launch(context)
         assert time_of_polls.monotonic() - began == GONE_AFTER_SECONDS
