@@ -145,9 +145,9 @@ class RealAirflow:
         """End a part with all its processes by SIGKILL, as if its machine lost power."""
         self._processes[part].kill()
 
-    def worker_of(self, pid: int) -> str | None:
-        """Return the Celery worker that a task's process belongs to; ``None`` with another executor."""
-        return next((part for part in self._backend.parts if self._parts[part].leads(pid)), None)
+    def part_of(self, pid: int) -> str | None:
+        """Return the part that a process belongs to, such as the worker of a task."""
+        return next((part for part, process in self._processes.items() if process.leads(pid)), None)
 
     def wait_until_healthy(self, timeout: float = TIMEOUT) -> None:
         """Wait until every part reports that it is healthy."""
