@@ -54,13 +54,13 @@ test-matrix: $(INSTALLED) ## The built wheel in every Airflow and Python that is
 check-wheel: $(INSTALLED) ## Check that the wheel builds reproducibly, holds what it should, and imports fast
 	$(RUN) -m dev.wheel
 
-bench: $(INSTALLED) ## Measure what waits cost, beside the HTTP provider; half an hour. BENCH=--quick for a smoke run
+bench: $(INSTALLED) ## Measure what waits cost, beside the HTTP provider; 25 minutes. BENCH=--quick for a short run
 	$(RUN) -m benchmarks $(BENCH)
 
-bench-export: $(INSTALLED) ## Measure exports of 1,000 to 100,000 runs, beside a simple script; BENCH=--quick for a smoke run
+bench-export: $(INSTALLED) ## Measure exports of 1,000 to 100,000 runs, beside a simple script; 10 minutes. BENCH=--quick for a short run
 	$(RUN) -m benchmarks.export $(BENCH)
 
-bench-events: $(INSTALLED) ## Measure what watchers of events cost, and kill them; 15 minutes. BENCH=--quick for a smoke run
+bench-events: $(INSTALLED) ## Measure what watchers of events cost, and kill the triggerer; 12 minutes. BENCH=--quick for a short run
 	$(RUN) -m benchmarks.events $(BENCH)
 
 lint: $(INSTALLED) ## Check style

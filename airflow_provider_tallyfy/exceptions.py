@@ -12,8 +12,8 @@ class TallyfyError(AirflowException):
     """
     The base of all errors of the provider.
 
-    :param message: the request, what came back, and what to do.
-    :param status: the HTTP status of the response, or ``None`` if none came.
+    :param message: the request, the response, and what to do.
+    :param status: the HTTP status of the response, or ``None`` if there was none.
     :param tallyfy_message: Tallyfy's own message, or ``None`` if it sent none that can be read.
     :param request_id: Tallyfy's id of the request, to quote to its support.
     :param retry_after: the seconds that Tallyfy asked to wait, or ``None``.
@@ -71,11 +71,11 @@ class TallyfyServerError(TallyfyError):
 
 
 class TallyfyConnectionError(TallyfyError):
-    """Nothing came back, and it is certain that nothing was changed: a read, or a request that was never sent."""
+    """No response, and it is certain that nothing was changed: a read, or a request that was never sent."""
 
 
 class TallyfyResponseError(TallyfyError):
-    """A response came that cannot be read, or a list that changed each time it was read."""
+    """A response that cannot be read, or a list that changed each time it was read."""
 
 
 class TallyfyIndeterminateError(TallyfyError):

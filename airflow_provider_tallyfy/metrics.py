@@ -1,9 +1,9 @@
 """
 The provider's metrics: every name in one place, and a function for everything that is recorded.
 
-Airflow sends them to StatsD, OpenTelemetry or Datadog, as ``[metrics]`` in its configuration says, or drops them. They
-are recorded where they arise, also on the triggerer's event loop, as Airflow's own are there. The values of a tag are
-few. Whatever a backend raises, the request or the wait goes on.
+Airflow sends them to StatsD, OpenTelemetry or Datadog, as configured in ``[metrics]``, or drops them. They
+are recorded where they arise, also on the triggerer's event loop, as Airflow's own are. Tags have few values. An error
+of a backend never fails a request or a wait.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ OUTCOME_OF_ERROR: Mapping[ErrorKind, RequestOutcome] = {
 @dataclass(frozen=True, slots=True)
 class Metric:
     """
-    Something that is recorded.
+    A metric.
 
     :param name: its name, after Airflow's own prefix.
     :param kind: ``counter``, ``timer`` (in milliseconds) or ``gauge``.
@@ -73,7 +73,7 @@ _INVALID = re.compile(r"[^A-Za-z0-9_.-]")  # Airflow drops a tag with others, an
 
 
 def request_ended(conn_id: str, outcome: RequestOutcome) -> None:
-    """Record that a request to Tallyfy was answered, or will not be."""
+    """Record that a request to Tallyfy ended."""
     _count(REQUESTS, 1, conn_id=conn_id, outcome=outcome)
 
 
@@ -92,7 +92,7 @@ def completed(conn_id: str, outcome: CompletionOutcome, latency: timedelta | Non
     """
     Record that a wait ended in the triggerer.
 
-    :param latency: how long ago happened what it waited for; ``None`` if Tallyfy does not say.
+    :param latency: the time since what it waited for happened; ``None`` if Tallyfy has no date of it.
     """
     _count(COMPLETIONS, 1, conn_id=conn_id, outcome=outcome)
     if latency is not None:
@@ -135,7 +135,7 @@ def _hostname() -> str:
 
 @contextmanager
 def suppress_errors() -> Iterator[None]:
-    """Let nothing that goes wrong with metrics go any further."""
+    """Log errors of the metrics backend instead of raising them."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 (a plugin's backend may raise anything)
@@ -144,5 +144,5 @@ def suppress_errors() -> Iterator[None]:
 
 @cache
 def _warn_once(kind: str) -> None:
-    """Warn once of every kind of error, or the log would be full of it."""
-    logger.warning("Airflow's metrics client failed (%s); everything else goes on", kind)
+    """Warn once of each kind of error."""
+    logger.warning("Airflow's metrics client failed (%s); this metric is not recorded", kind)

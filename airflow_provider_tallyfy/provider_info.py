@@ -1,4 +1,4 @@
-"""What Airflow is told about this provider: its modules, its connection type and that type's form."""
+"""The provider info for Airflow: modules, connection type and its form."""
 
 from __future__ import annotations
 

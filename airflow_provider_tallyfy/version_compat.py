@@ -1,4 +1,4 @@
-"""What differs between the Airflow versions served, told apart here and nowhere else."""
+"""Differences between the supported Airflow versions; no other module compares versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AIRFLOW_V_3_3_PLUS = _version >= Version("3.3")
 FINDS_SKIPS_OF_UNMAPPED_TASKS = _version >= Version("3.2.2")
 """Whether the scheduler finds, for a mapped task, what an unmapped upstream task skipped; see ``operators/gate.py``."""
 GIVES_EACH_EVENT_TO_A_DAG_RUN = _version >= Version("3.4")
-"""Whether of several asset events that come close together none waits for a later one (apache/airflow#70972)."""
+"""Whether each of several asset events in quick succession gets a DAG run at once (apache/airflow#70972)."""
 PUSHES_XCOMS_OF_EVENTS = not AIRFLOW_V_3_0_PLUS
 """
 Whether a ``TaskSuccessEvent`` of a trigger takes XComs along.
@@ -93,7 +93,7 @@ def not_begun_before(context: Context) -> datetime | None:
 
 
 def is_trigger_timeout(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
-    """Tell whether a task is resumed since its trigger ran out of time."""
+    """Return whether a task is resumed since its trigger ran out of time."""
     error = (next_kwargs or {}).get("error")
     return next_method == "__fail__" and getattr(error, "value", error) in (
         "Trigger timeout",
@@ -120,7 +120,7 @@ def started_at(context: Context) -> str:
 
 
 def was_cleared(context: Context) -> bool:
-    """Tell whether the DAG run was, or may have been, cleared, so that its start may have moved."""
+    """Return whether the DAG run was, or may have been, cleared, so that its start may have moved."""
     dag_run = context.get("dag_run")
     return getattr(dag_run, "clear_number", None) != 0 or getattr(dag_run, "start_date", None) is None
 
@@ -140,12 +140,12 @@ def deferral_hold() -> float:
 
 
 def can_start_from_trigger() -> bool:
-    """Tell whether this Airflow starts tasks in its triggerer; 3.0 to 3.2 do not, or were never seen to."""
+    """Return whether this Airflow starts tasks in its triggerer; 3.0 to 3.2 do not, or were never seen to."""
     return AIRFLOW_V_3_3_PLUS or not AIRFLOW_V_3_0_PLUS
 
 
 def has_listeners() -> bool:
-    """Tell whether plugins listen to task states; Airflow then refuses a DAG with ``end_from_trigger``."""
+    """Return whether plugins listen to task states; Airflow then refuses a DAG with ``end_from_trigger``."""
     from airflow.listeners.listener import get_listener_manager
 
     return bool(get_listener_manager().has_listeners)
@@ -167,7 +167,7 @@ def with_outputs_pushed(operator: Any, context: Context, outputs: dict[str, Any]
 
 
 def was_rescheduled(context: Context) -> bool:
-    """Tell whether this try of a sensor polled before, in ``mode="reschedule"``."""
+    """Return whether this try of a sensor polled before, in ``mode="reschedule"``."""
     ti: Any = context["ti"]
     if AIRFLOW_V_3_0_PLUS:
         return ti.get_first_reschedule_date(context) is not None
@@ -192,16 +192,16 @@ def task_instance_states(
         instances = dag_run.get_task_instances()
         return {(each.task_id, each.map_index): each.state for each in instances if each.task_id in wanted}
 
-    def ask(*ids: str) -> dict[str, str | None]:
+    def states_of(*ids: str) -> dict[str, str | None]:
         ti: Any = context["ti"]
         states = ti.get_task_states(dag_id=ti.dag_id, task_ids=list(ids), run_ids=[ti.run_id])
         found: dict[str, str | None] = states.get(ti.run_id, {})
         return found
 
-    states = {(task_id, -1): state for task_id, state in ask(*task_ids).items()} if task_ids else {}
+    states = {(task_id, -1): state for task_id, state in states_of(*task_ids).items()} if task_ids else {}
     # Mapped tasks one by one, since the key of instance 0 of "a" is that of a task "a_0", too.
     for task_id in mapped_task_ids:
-        for key, state in ask(task_id).items():
+        for key, state in states_of(task_id).items():
             map_index = -1 if key == task_id else int(key.removeprefix(f"{task_id}_"))
             states[task_id, map_index] = state
     return states
@@ -229,7 +229,7 @@ def skip_task_instances(context: Context, instances: list[tuple[str, int]]) -> N
 
 
 def times_out_at(trigger: BaseTrigger) -> datetime | None:
-    """Return when the triggerer ends the trigger; Airflow 3 tells the trigger itself, Airflow 2 its task instance."""
+    """Return when the triggerer ends the trigger; in Airflow 3 the trigger has that, in Airflow 2 its task instance."""
     in_airflow_2 = getattr(trigger.task_instance, "trigger_timeout", None)
     moment: datetime | None = getattr(trigger, "timeout_after", in_airflow_2)
     return moment

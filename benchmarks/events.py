@@ -147,11 +147,9 @@ class Environment:
             counts[{"activity-feeds": "feed", "runs": "lists"}.get(end, "runs")] += route["count"]
         return dict(counts)
 
-    def _triggerer(self) -> Iterator[psutil.Process]:
-        for process in psutil.process_iter():
-            with suppress(StopIteration):
-                if self._airflow.part_of(process.pid) == "triggerer":
-                    yield process
+    def _triggerer(self) -> list[psutil.Process]:
+        """Return the processes of the triggerer."""
+        return [each for each in psutil.process_iter() if self._airflow.leads("triggerer", each.pid)]
 
     def _cpu(self) -> float:
         return float(sum(sum(each.cpu_times()[:2]) for each in self._triggerer()))

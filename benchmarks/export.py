@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from airflow_provider_tallyfy.sandbox import listing, processes, templates
+from airflow_provider_tallyfy.sandbox import listing, model
 from airflow_provider_tallyfy.sandbox.access import TOKEN
-from airflow_provider_tallyfy.sandbox.model import Run
+from airflow_provider_tallyfy.sandbox.runs import launch
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
 from benchmarks.implementations import IMPLEMENTATIONS, OURS
 from benchmarks.plot import draw
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from multiprocessing.connection import Connection
 
-    from airflow_provider_tallyfy.sandbox.model import Member
     from airflow_provider_tallyfy.sandbox.store import Store
 
 JSON = dict[str, Any]
@@ -44,16 +43,16 @@ def fill(store: Store, runs: int) -> str:
     """Fill a sandbox with runs of one task with 50 answers; return the id of their template."""
     gc.disable()  # it would search millions of new objects for garbage, again and again
     user = next(iter(store.members.values()))
-    captures = [
-        {"label": f"Field {number}", "field_type": "text" if number % 5 else "textarea", "required": False}
-        for number in range(FIELDS)
+    types = [model.FieldType.TEXT if number % 5 else model.FieldType.TEXTAREA for number in range(FIELDS)]
+    fields = [
+        model.FormField(store.new_id(), f"field_{number}", f"Field {number}", field_type)
+        for number, field_type in enumerate(types)
     ]
-    checklist = templates.create(
-        store, user, {"title": "Benchmark", "steps": [{"title": "Fill in", "captures": captures}]}
-    )
-    fields = checklist.steps[0].captures
+    step = model.Step(store.new_id(), "fill_in", "Fill in", 1, captures=fields)
+    checklist = model.Checklist(store.new_id(), "Benchmark", "benchmark", store.now(), steps=[step])
+    store.checklists[checklist.id] = checklist
     for number in range(runs):
-        run = processes.launch(store, user, checklist.id, name=f"Run {number}")
+        run = launch(store, user, checklist.id, name=f"Run {number}")
         [task] = run.tasks.values()
         task.taskdata = {
             field.id: f"Answer {index} of run {number}, {'of some length ' * (index % 5 == 0) * 10}"
@@ -67,9 +66,9 @@ def fill(store: Store, runs: int) -> str:
 
 def _sort_once() -> None:
     """Sort the list of runs once: they do not change, and 100,000 take longer to sort than a page to export."""
-    sort, kept = listing.runs, dict[tuple[str | None, ...], list[Run]]()
+    sort, kept = listing.runs, dict[tuple[str | None, ...], list[model.Run]]()
 
-    def runs(store: Store, caller: Member, query: listing.Paging) -> list[Run]:
+    def runs(store: Store, caller: model.Member, query: listing.Paging) -> list[model.Run]:
         key = tuple(map(query.given, ("status", "archived", "checklist_id", "sort")))
         if key not in kept:
             kept[key] = sort(store, caller, query)

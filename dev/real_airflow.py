@@ -149,6 +149,10 @@ class RealAirflow:
         """Return the part that a process belongs to, such as the worker of a task."""
         return next((part for part, process in self._processes.items() if process.leads(pid)), None)
 
+    def leads(self, part: str, pid: int) -> bool:
+        """Return whether a process belongs to a part."""
+        return self._processes[part].leads(pid)
+
     def wait_until_healthy(self, timeout: float = TIMEOUT) -> None:
         """Wait until every part reports that it is healthy."""
 

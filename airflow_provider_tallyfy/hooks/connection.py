@@ -1,15 +1,20 @@
-"""What an Airflow connection of type ``tallyfy`` says, checked once and named plainly."""
+"""The settings in an Airflow connection of type ``tallyfy``, checked."""
 
 from __future__ import annotations
 
+import logging
 import math
 import ssl
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
 from airflow_provider_tallyfy.protocol import urls
+from airflow_provider_tallyfy.protocol.formatting import listed, quoted
+from airflow_provider_tallyfy.provider_info import get_provider_info
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -19,6 +24,8 @@ _MAX_TIMEOUT = 3600.0
 DEFAULT_REQUESTS_PER_HOUR = 900
 """Nine tenths of the tightest limit that Tallyfy publishes, 1,000 an hour for an organization."""
 _MAX_REQUESTS_PER_HOUR = 1_000_000
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,7 @@ class TallyfyConnection:
     :param user_email: the person an application acts as.
     :param token_url: where an application gets its token.
     :param timeout: seconds to wait for a connection, and then for each part of a response.
-    :param verify: whether certificates are checked, or the path of a CA bundle to check them by.
+    :param verify: whether certificates are checked, or the path of a CA bundle to check them with.
     :param requests_per_hour: the most requests that a triggerer sends in an hour to poll, and as many for each export;
         0 for no ceiling.
     """
@@ -58,65 +65,82 @@ class TallyfyConnection:
         """
         Read an Airflow connection.
 
+        Unknown extras are ignored with a warning, since a secrets backend may add some.
+
         :raises TallyfyConfigurationError: names the connection and the field that is missing or cannot be used.
         """
         try:
             extra = connection.extra_dejson
             if not isinstance(extra, dict):
                 raise ValueError("extra must be a JSON object.")
+            known = get_provider_info()["connection-types"][0]["conn-fields"]
+            if unknown := sorted(map(str, extra.keys() - known.keys())):
+                _warn_about_extras(conn_id, listed(map(quoted, unknown)), ", ".join(known))
+            extra = {name: value for name, value in extra.items() if value not in (None, "")}
+
+            def text(name: str) -> str | None:
+                return _text(extra.get(name), f"extra {name!r}")
+
             allow_http = _bool(extra, "allow_http", default=False)
-            api_url = urls.api_url(connection.host, connection.port, connection.schema, allow_http=allow_http)
-            client_id = _text(extra, "client_id")
-            if extra.get("client_secret") and not client_id:
+            host, schema = _text(connection.host, "host"), _text(connection.schema, "schema")
+            api_url = urls.api_url(host, connection.port, schema, allow_http=allow_http)
+            organization = _organization(connection.login)
+            access_token = client_secret = None
+            if client_id := text("client_id"):
+                client_secret = _secret(extra.get("client_secret"), "extra 'client_secret'")
+            elif "client_secret" in extra:
                 raise ValueError("extra 'client_secret' needs extra 'client_id'.")
+            else:
+                access_token = _secret(connection.password, "password (the access token)")
+            token_url = text("token_url") or urljoin(api_url, "/oauth/token")
+            # No token goes to the web URL, so plain http may be anywhere.
+            web_url = urls.checked_url(
+                text("web_url") or urls.DEFAULT_WEB_URL, "extra 'web_url'", allow_http=True
+            )
             return cls(
                 conn_id=conn_id,
                 api_url=api_url,
-                web_url=_web_url(_text(extra, "web_url") or urls.DEFAULT_WEB_URL),
-                organization=_organization(connection.login),
-                access_token=None
-                if client_id
-                else _secret(connection.password, "password (the access token)"),
+                web_url=web_url,
+                organization=organization,
+                access_token=access_token,
                 client_id=client_id,
-                client_secret=_secret(extra.get("client_secret"), "extra 'client_secret'")
-                if client_id
-                else None,
-                user_email=_text(extra, "user_email"),
-                token_url=urls.checked_url(
-                    _text(extra, "token_url") or urls.token_url(api_url),
-                    "extra 'token_url'",
-                    allow_http=allow_http,
-                ),
-                timeout=_seconds(extra, "timeout", DEFAULT_TIMEOUT),
-                verify=_verify(extra.get("verify")),
-                requests_per_hour=_requests_per_hour(extra),
+                client_secret=client_secret,
+                user_email=text("user_email"),
+                token_url=urls.checked_url(token_url, "extra 'token_url'", allow_http=allow_http),
+                timeout=_timeout(extra.get("timeout", DEFAULT_TIMEOUT)),
+                verify=_verify(extra),
+                requests_per_hour=_requests_per_hour(extra.get("requests_per_hour")),
             )
         except ValueError as error:
             raise TallyfyConfigurationError(f"Connection {conn_id!r} cannot be used: {error}") from None
 
 
-def _required(value: object, field_name: str) -> object:
-    if value is None or value == "":
-        raise ValueError(f"{field_name} is missing.")
-    return value
+@cache
+def _warn_about_extras(conn_id: str, unknown: str, known: str) -> None:
+    """Warn once in a process; a wait may read its connection many times."""
+    logger.warning(
+        "Connection %r has unknown extras, which are ignored: %s. Known are %s.", conn_id, unknown, known
+    )
+
+
+def is_token(text: str) -> bool:
+    """Return whether a text can be a token: it goes into a header, so it must not hold spaces or line breaks."""
+    return text != "" and all("!" <= character <= "~" for character in text)
 
 
 def _organization(login: object) -> str:
     """Return the organization's id; a token that was pasted here by mistake must not be shown."""
-    _required(login, "login (the organization id)")
+    if login is None or login == "":
+        raise ValueError("login (the organization id) is missing.")
     if not urls.is_identifier(login):
         raise ValueError("login (the organization id) must be 1 to 255 letters, digits, '_' or '-'.")
     return login
 
 
-def is_token(text: str) -> bool:
-    """Tell whether a text can be a token: it goes into a header, so it must not hold blanks or line breaks."""
-    return text != "" and all("!" <= character <= "~" for character in text)
-
-
 def _secret(value: object, field_name: str) -> str:
-    """Return a secret that can stand in a header; the error must not show it."""
-    _required(value, field_name)
+    """Return a secret that can be sent in a header; the error must not show it."""
+    if value is None or value == "":
+        raise ValueError(f"{field_name} is missing.")
     if not isinstance(value, str):
         raise ValueError(f"{field_name} must be a text, but is of type {type(value).__name__}.")
     stripped = value.strip()
@@ -125,36 +149,27 @@ def _secret(value: object, field_name: str) -> str:
     return stripped
 
 
-def _text(extra: dict[str, Any], name: str) -> str | None:
-    value = extra.get(name)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        raise ValueError(f"extra {name!r} must be a text, but is of type {type(value).__name__}.")
-    return value.strip()
+def _text(value: object, field_name: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{field_name} must be a text, but is of type {type(value).__name__}.")
+    return value and value.strip()
 
 
 def _bool(extra: dict[str, Any], name: str, *, default: bool) -> bool:
-    """Read true or false; a URI has them as text, and so has an unsaved form of Airflow 2."""
-    value = extra.get(name)
-    if value is None or value == "":
-        return default
+    """Return true or false; a URI has them as text, and so has an unsaved form of Airflow 2."""
+    value = extra.get(name, default)
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.lower() in ("true", "y", "false"):
-        return value.lower() != "false"
+    if isinstance(value, str) and value.strip().lower() in ("true", "y", "false"):
+        return value.strip().lower() != "false"
     raise ValueError(f"extra {name!r} must be true or false.")
 
 
-def _verify(value: object) -> bool | str:
-    if isinstance(value, str) and value.lower() not in ("true", "false", ""):
-        _check_bundle(value)
-        return value
-    return _bool({"verify": value}, "verify", default=True)
-
-
-def _check_bundle(path: str) -> None:
-    """Refuse a CA bundle that cannot be loaded here; requests would fail at every request, with another message."""
+def _verify(extra: dict[str, Any]) -> bool | str:
+    """Return true, false, or the path of a CA bundle; one that cannot be loaded would fail each request."""
+    path = extra.get("verify")
+    if not isinstance(path, str) or path.strip().lower() in ("true", "false"):
+        return _bool(extra, "verify", default=True)
     try:
         is_folder = Path(path).is_dir()
         ssl.create_default_context(cafile=None if is_folder else path, capath=path if is_folder else None)
@@ -163,24 +178,21 @@ def _check_bundle(path: str) -> None:
             f"extra 'verify' is neither true nor false, nor the path of a CA bundle that can be read on this machine "
             f"({type(error).__name__})."
         ) from None
+    return path
 
 
-def _seconds(extra: dict[str, Any], name: str, default: float) -> float:
-    value = extra.get(name)
-    if value is None or value == "":
-        return default
+def _timeout(value: Any) -> float:
     try:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if isinstance(value, bool) or not 0 < seconds <= _MAX_TIMEOUT:
-        raise ValueError(f"extra {name!r} must be a number of seconds above 0, up to {_MAX_TIMEOUT:.0f}.")
+        raise ValueError(f"extra 'timeout' must be a number of seconds above 0, up to {_MAX_TIMEOUT:.0f}.")
     return seconds
 
 
-def _requests_per_hour(extra: dict[str, Any]) -> int:
-    value = extra.get("requests_per_hour")
-    if value is None or value == "":
+def _requests_per_hour(value: Any) -> int:
+    if value is None:
         return DEFAULT_REQUESTS_PER_HOUR
     number = int(value) if isinstance(value, str) and value.isascii() and value.strip().isdigit() else value
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _MAX_REQUESTS_PER_HOUR:
@@ -188,8 +200,3 @@ def _requests_per_hour(extra: dict[str, Any]) -> int:
             f"extra 'requests_per_hour' must be a whole number from 0 to {_MAX_REQUESTS_PER_HOUR}."
         )
     return number
-
-
-def _web_url(url: str) -> str:
-    # No token goes there, so plain http may be anywhere.
-    return urls.checked_url(url, "extra 'web_url'", allow_http=True)

@@ -1,5 +1,5 @@
 """
-The connection form of Airflow 2.11, made of what the provider info says.
+The connection form of Airflow 2.11, made from the provider info.
 
 Airflow 3 reads the provider info itself. flask_appbuilder and wtforms are imported late: Airflow 3 does not have them.
 """

@@ -1,4 +1,4 @@
-"""Files that users upload in Tallyfy, streamed in both directions: neither is ever whole in memory."""
+"""Download and upload the files of forms, streamed, so that no file is held in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import requests
 
 from airflow_provider_tallyfy.exceptions import TallyfyResponseError
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
-from airflow_provider_tallyfy.protocol.requests import build_request
 from airflow_provider_tallyfy.protocol.responses import read_item
 from airflow_provider_tallyfy.protocol.urls import identifier
 
@@ -24,26 +23,26 @@ if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
 MAX_FILE_SIZE = 100 * 1024 * 1024
-"""Bytes that Tallyfy takes (page "Upload & attach file")."""
+"""Bytes that Tallyfy accepts (page "Upload & attach file")."""
 MAX_DURATION = 1800.0
-"""Seconds in which a download must be complete, however steadily it trickles."""
+"""Seconds in which a download must be complete, even if data keep arriving."""
 _CHUNK = 256 * 1024
 _MAX_NAME_BYTES = 200
-"""A file system takes 255, of which endings take some."""
+"""File systems allow 255; an ending may be added."""
 
 
 def safe_name(name: str) -> str:
-    """Return a file name that leads into no other folder and that every storage takes."""
+    """Return a file name that is no path to another folder, and that every storage accepts."""
     cleaned = re.sub(r"[^\w.\- ]", "_", str(sanitize_payload(name))).strip(" .")
     return cleaned.encode()[-_MAX_NAME_BYTES:].decode(errors="ignore").strip(" .") or "file"
 
 
 def download(hook: TallyfyHook, file_id: str, create: Callable[[], AbstractContextManager[IO[bytes]]]) -> str:
     """
-    Download a file, and return the name that Tallyfy has for it.
+    Download a file, and return its name in Tallyfy.
 
-    :param create: opens the file to write to, empty, for each attempt.
-    :raises TallyfyResponseError: it is larger than Tallyfy takes, or not complete.
+    :param create: opens an empty file to write to, for each attempt.
+    :raises TallyfyResponseError: the file is larger than Tallyfy accepts, or takes too long.
     """
     names = [file_id]
 
@@ -54,17 +53,16 @@ def download(hook: TallyfyHook, file_id: str, create: Callable[[], AbstractConte
             for chunk in response.iter_content(_CHUNK):
                 size += len(chunk)
                 if size > MAX_FILE_SIZE or time.monotonic() > ends_at:
-                    what = (
-                        f"larger than {MAX_FILE_SIZE // 1024**2} MiB" if size > MAX_FILE_SIZE else "too slow"
-                    )
-                    raise TallyfyResponseError(f"File {file_id} is {what}; it is not downloaded.")
+                    limit = f"larger than {MAX_FILE_SIZE // 1024**2} MiB"
+                    reason = limit if size > MAX_FILE_SIZE else f"not complete after {MAX_DURATION:.0f} s"
+                    raise TallyfyResponseError(f"File {file_id} is {reason}; it is not downloaded.")
                 sink.write(chunk)
         expected = response.headers.get("Content-Length", "")
         if expected.isdigit() and "Content-Encoding" not in response.headers and int(expected) != size:
-            raise requests.ConnectionError(f"{size} of {expected} bytes came")
+            raise requests.ConnectionError(f"received {size} of {expected} bytes")
 
     hook._send(
-        build_request("GET", f"file/{identifier(file_id, 'file_id')}/dl", hook._organization),
+        hook._build("GET", f"file/{identifier(file_id, 'file_id')}/dl"),
         lambda body: body,
         receive=receive,
     )
@@ -88,12 +86,11 @@ def download_to_path(hook: TallyfyHook, file_id: str, path: Path) -> Path:
 def upload(
     hook: TallyfyHook,
     path: Path,
-    *,
-    checklist_id: str | None = None,
-    run_id: str | None = None,
-    step_id: str | None = None,
-    field_id: str | None = None,
-    name: str | None = None,
+    checklist_id: str | None,
+    run_id: str | None,
+    step_id: str | None,
+    field_id: str | None,
+    name: str | None,
 ) -> dict[str, Any]:
     """Upload a file; see :meth:`TallyfyHook.upload_file`."""
     if (run_id is None) != (field_id is None) or (run_id is None and step_id is not None):
@@ -105,24 +102,20 @@ def upload(
     fields = {"source": "local"}
     if run_id is None or checklist_id is not None:
         fields["checklist_id"] = identifier(checklist_id, "checklist_id")
+    if step_id is not None:  # a one-off task has none
+        fields["step_id"] = identifier(step_id, "step_id")
     if run_id is None:
-        fields |= {
+        subject = {
             "subject_type": "Checklist",
             "subject_id": fields["checklist_id"],
             "uploaded_from": "ko_field",
         }
     else:
-        fields |= {
-            "subject_type": "Run",
-            "subject_id": identifier(run_id, "run_id"),
-            "uploaded_from": identifier(field_id, "field_id"),
-        }
-        if step_id is not None:  # a one-off task has none
-            fields["step_id"] = identifier(step_id, "step_id")
+        field = identifier(field_id, "field_id")
+        subject = {"subject_type": "Run", "subject_id": identifier(run_id, "run_id"), "uploaded_from": field}
+    form = {**fields, **subject}
     return hook._send(
-        build_request("POST", "assets", hook._organization),
-        read_item,
-        body=lambda: _multipart(fields, path, name, size),
+        hook._build("POST", "assets"), read_item, body=lambda: _multipart(form, path, name, size)
     )
 
 
@@ -130,7 +123,7 @@ def check_file(path: Path) -> int:
     """
     Return the size of a file that can be uploaded.
 
-    :raises ValueError: there is no such file, or it is empty or too large.
+    :raises ValueError: the file does not exist, or is empty or too large.
     """
     if not path.is_file():
         raise ValueError(f"There is no file {str(path)!r} on this machine.")
@@ -143,7 +136,7 @@ def check_file(path: Path) -> int:
 
 
 class _Multipart:
-    """A form with one file, which requests sends piece by piece; its length is known before."""
+    """A form with one file, which requests sends in chunks; its length is known before."""
 
     def __init__(self, head: bytes, path: Path, size: int, tail: bytes) -> None:
         self._head, self._path, self._size, self._tail = head, path, size, tail
@@ -155,7 +148,7 @@ class _Multipart:
         yield self._head
         left = self._size
         with self._path.open("rb") as file:
-            # A file that grows meanwhile is cut; one that shrinks breaks the request off, and nothing is stored.
+            # A file that grows meanwhile is cut; one that shrinks aborts the request, and nothing is stored.
             while left and (chunk := file.read(min(_CHUNK, left))):
                 left -= len(chunk)
                 yield chunk
@@ -179,7 +172,7 @@ def _multipart(fields: dict[str, str], path: Path, name: str, size: int) -> tupl
 
 
 def _name_of(response: requests.Response) -> str | None:
-    """Return the file name of a ``Content-Disposition``, in its plain and its encoded form."""
+    """Return the file name in a ``Content-Disposition``, plain or encoded."""
     message = Message()
     message["Content-Disposition"] = response.headers.get("Content-Disposition", "")
     name = message.get_filename()

@@ -1,4 +1,4 @@
-"""TallyfyHook, through which the provider sends every request to Tallyfy."""
+"""TallyfyHook, which sends every request of the provider to Tallyfy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from itertools import chain, count
 from math import ceil
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar
 
 import requests
@@ -16,12 +17,13 @@ from airflow.providers.common.compat.sdk import AirflowException, BaseHook
 from airflow_provider_tallyfy.exceptions import TallyfyAuthError, TallyfyResponseError
 from airflow_provider_tallyfy.hooks import connection_form, files
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
-from airflow_provider_tallyfy.hooks.credentials import AccessToken, ApplicationToken, Credentials
-from airflow_provider_tallyfy.hooks.transport import DEFAULT_RETRIES, BearerAuth, TallyfySession, Transport
-from airflow_provider_tallyfy.protocol import requests as api_requests
+from airflow_provider_tallyfy.hooks.credentials import Credentials
+from airflow_provider_tallyfy.hooks.session import BearerAuth, TallyfySession
+from airflow_provider_tallyfy.hooks.transport import DEFAULT_RETRIES, Transport
 from airflow_provider_tallyfy.protocol import urls
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.people import Directory, read_directory
-from airflow_provider_tallyfy.protocol.requests import Request
+from airflow_provider_tallyfy.protocol.requests import COMMENT_STATES, Request, build_request
 from airflow_provider_tallyfy.protocol.responses import (
     Activity,
     MalformedResponseError,
@@ -30,12 +32,13 @@ from airflow_provider_tallyfy.protocol.responses import (
     read_activities,
     read_item,
     read_list,
-    read_next_task_of_run,
     read_page,
     read_run,
     read_threads,
     with_one_next_task,
 )
+from airflow_provider_tallyfy.protocol.scalars import format_datetime
+from airflow_provider_tallyfy.protocol.urls import identifier
 
 T = TypeVar("T")
 
@@ -50,7 +53,8 @@ class TallyfyHook(BaseHook):
     is certain that it was not applied, and otherwise raises
     :class:`~airflow_provider_tallyfy.exceptions.TallyfyIndeterminateError`. Every method raises a
     :class:`~airflow_provider_tallyfy.exceptions.TallyfyError` of the kind that fits, and ``ValueError`` for an
-    argument that cannot be sent.
+    argument that cannot be sent. Endpoints and parameters are those of Tallyfy's API documentation (pages "Code
+    samples" of 2026-08), or of the source that a method names.
 
     :param tallyfy_conn_id: id of an Airflow connection of type ``tallyfy``. Default: ``tallyfy_default``.
     :param retries: how often a request may be repeated; 0 for never. Default: 4.
@@ -96,112 +100,6 @@ class TallyfyHook(BaseHook):
         """
         return self._session
 
-    @cached_property
-    def _session(self) -> requests.Session:
-        session = TallyfySession(self.connection)
-        session.auth = BearerAuth(self.connection.api_url, lambda: self._credentials.token())
-        return session
-
-    @cached_property
-    def _transport(self) -> Transport:
-        return Transport(
-            self._session,
-            self.connection,
-            secrets=lambda: self._credentials.secrets(),
-            retries=self.retries,
-            max_retry_after=self.max_retry_after,
-            warn=self.log.warning,
-        )
-
-    @cached_property
-    def _credentials(self) -> Credentials:
-        if self.connection.access_token is not None:
-            return AccessToken(self.connection.access_token)
-        return ApplicationToken(self.connection, self._transport)
-
-    def _send(
-        self,
-        request: Request,
-        read: Callable[[Any], T],
-        before_sending: Callable[[], object] = lambda: None,
-        **content: Any,
-    ) -> T:
-        self._credentials.token()  # a refusal to issue one is no reason to ask for another
-        try:
-            return self._transport.send(request, read, before_sending=before_sending, **content)
-        except TallyfyAuthError:
-            # A 401 was declined, so even a write can be sent again.
-            if not self._credentials.renew():
-                raise
-        return self._transport.send(request, read, before_sending=before_sending, **content)
-
-    def _pages(
-        self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
-    ) -> Iterator[list[dict[str, Any]]]:
-        """
-        Yield the items of a list, as ``read`` makes them, page by page as they are taken.
-
-        Pages are no snapshot. An item that was added meanwhile shows others on two pages: they are yielded once. An
-        item that was removed moves others to pages that were read already: if ``total`` shrank, these are read again.
-        """
-        if dict(request.params).get("without_pagination") == "true":
-            yield list(self._send(request, partial(read_list, read=read)))
-            return
-        seen: set[str] = set()
-        previous: Page[dict[str, Any]] | None = None
-        for number in count(1):
-            page = self._page(request, number, read, previous)
-            pages = [page]
-            if previous and previous.total is not None and page.total is not None:
-                moved = ceil((previous.total - page.total) / (len(previous.items) or 1))
-                pages[:0] = [self._page(request, n, read) for n in range(max(1, number - moved), number)]
-            items = [item for part in pages for item in part.items if str(item.get("id")) not in seen]
-            seen.update(str(item["id"]) for item in items if is_id(item.get("id")))
-            yield items
-            if page.is_last:
-                return
-            previous = page
-
-    def _items(
-        self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
-    ) -> Iterator[dict[str, Any]]:
-        return chain.from_iterable(self._pages(request, read))
-
-    def _complete(self, endpoint: str) -> list[dict[str, Any]]:
-        """
-        Return all items of a list, even if it changes while it is read.
-
-        One page is a snapshot. Several pages count when two reads in a row agree.
-        """
-        request = api_requests.build_request("GET", endpoint, self._organization)
-        previous: set[str] = set()
-        for _ in range(_MAX_READS):
-            pages = list(self._pages(request))
-            items = [item for page in pages for item in page]
-            ids = {str(item.get("id")) for item in items}
-            if len(pages) == 1 or ids == previous:
-                return items
-            previous = ids
-        raise TallyfyResponseError(
-            f"GET {request.path} gave another list each time it was read ({_MAX_READS} times), so it is being changed. "
-            f"Nothing was sent. Let Airflow retry the task later, or name members and groups by id."
-        )
-
-    def _page(
-        self,
-        request: Request,
-        number: int,
-        read: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-        previous: Page[dict[str, Any]] | None = None,
-    ) -> Page[dict[str, Any]]:
-        return self._send(
-            request.page(number), partial(read_page, number=number, previous=previous, read=read)
-        )
-
-    @property
-    def _organization(self) -> str:
-        return self.connection.organization
-
     def request(
         self, method: str, endpoint: str, *, params: Mapping[str, Any] | None = None, json: Any = None
     ) -> Any:
@@ -217,22 +115,19 @@ class TallyfyHook(BaseHook):
         :raises ValueError: one of them cannot be sent.
         :raises TallyfyIndeterminateError: what was not a GET may or may not have been applied.
         """
-        return self._send(
-            api_requests.build_request(method, endpoint, self._organization, params=params, json=json),
-            lambda body: body,
-        )
+        return self._send(self._build(method, endpoint, params=params, json=json), lambda body: body)
 
     def paginate(self, endpoint: str, /, **params: Any) -> Iterator[dict[str, Any]]:
         """
         Yield every item of a list once, page by page as they are taken.
 
         Pages are no snapshot: an item that is added while they are read may be missing. So may one that is there all
-        the time, if as many items are added as removed between two pages, or if Tallyfy does not tell the ``total``.
+        the time, if as many items are added as removed between two pages, or if the response has no ``total``.
 
         :param endpoint: as for :meth:`request`.
         :param params: query parameters, as for :meth:`request`; ``per_page`` is 100, Tallyfy's largest, unless given.
         """
-        return self._items(api_requests.build_request("GET", endpoint, self._organization, params=params))
+        return chain.from_iterable(self._pages(self._build("GET", endpoint, params=params)))
 
     def get_run(
         self,
@@ -242,19 +137,19 @@ class TallyfyHook(BaseHook):
         form_fields_values: bool = False,
     ) -> dict[str, Any]:
         """
-        Return a run as Tallyfy has it, but ``next_task`` is always ``None`` or one task, whichever shape came in.
+        Return a run unchanged, but ``next_task`` is always ``None`` or one task, in whichever shape it came.
 
         :param run_id: the run's id.
         :param with_: what to include, as a sequence of names or one comma-separated string. Tallyfy knows
             ``checklist, tasks, tags, assets, next_task, permissions, tasks_meta, ko_form_fields, form_fields, stages,
             folders, member_watchers, guest_watchers`` (page "Get process"). If ``next_task`` is not among them,
-            the run has no ``next_task``: nothing is known of it then. Default: ``next_task`` alone.
+            the run has no ``next_task``. Default: ``next_task`` alone.
         :param form_fields_values: include the values of all form fields. Default: ``False``.
         :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
         """
-        return self._send(
-            api_requests.get_run(self._organization, run_id, with_, form_fields_values), read_run
-        )
+        values = True if form_fields_values else None
+        endpoint = f"runs/{identifier(run_id, 'run_id')}"
+        return self._get(endpoint, read_run, with_=with_, form_fields_values=values)
 
     def get_next_task(self, run_id: str) -> dict[str, Any] | None:
         """
@@ -262,22 +157,26 @@ class TallyfyHook(BaseHook):
 
         :param run_id: the run's id.
         :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
-        :raises TallyfyResponseError: Tallyfy does not say which task is next.
+        :raises TallyfyResponseError: the response has no next task, not even none.
         """
-        return self._send(
-            api_requests.get_run(self._organization, run_id, ("next_task",), False), read_next_task_of_run
-        )
+        run = self.get_run(run_id)
+        if "next_task" not in run:
+            raise TallyfyResponseError(
+                f"The response for run {run_id} has no next_task, although it was requested."
+            )
+        next_task: dict[str, Any] | None = run["next_task"]
+        return next_task
 
     def list_runs(self, **filters: Any) -> Iterator[dict[str, Any]]:
         """
         Yield the runs of the organization once each, with ``next_task`` read as in :meth:`get_run`.
 
-        What the list may miss while runs come and go: see :meth:`paginate`.
+        What the list may miss if it changes meanwhile: see :meth:`paginate`.
 
         :param filters: ``q, status, owners, checklist_id, folder, tag, groups, type, starred, archived, sort`` and
             ``with_`` (page "List processes").
         """
-        return self._items(api_requests.list_runs(self._organization, filters), with_one_next_task)
+        return chain.from_iterable(self.get_runs_pages(**filters))
 
     def get_runs_page(self, number: int, **filters: Any) -> Page[dict[str, Any]]:
         """
@@ -286,7 +185,7 @@ class TallyfyHook(BaseHook):
         :param number: of the page, from 1.
         :param filters: as for :meth:`list_runs`.
         """
-        return self._page(api_requests.list_runs(self._organization, filters), number, with_one_next_task)
+        return self._page(self._build("GET", "runs", params=filters), number, with_one_next_task)
 
     def get_runs_pages(self, **filters: Any) -> Iterator[list[dict[str, Any]]]:
         """
@@ -294,7 +193,7 @@ class TallyfyHook(BaseHook):
 
         :param filters: as for :meth:`list_runs`.
         """
-        return self._pages(api_requests.list_runs(self._organization, filters), with_one_next_task)
+        return self._pages(self._build("GET", "runs", params=filters), with_one_next_task)
 
     def get_activities_page(self, number: int) -> Page[Activity]:
         """
@@ -305,8 +204,8 @@ class TallyfyHook(BaseHook):
         :param number: of the page, from 1.
         :raises TallyfyPermissionError: the person behind the token may not see it.
         """
-        request = api_requests.list_activities(self._organization).page(number)
-        return self._send(request, partial(read_activities, number=number))
+        request = self._build("GET", "activity-feeds", params={"sort": "-created_at"})
+        return self._send(request.page(number), partial(read_activities, number=number))
 
     def get_checklist(self, checklist_id: str, *, with_: Iterable[str] | str = ()) -> dict[str, Any]:
         """
@@ -317,7 +216,7 @@ class TallyfyHook(BaseHook):
             template"). Default: nothing.
         :raises TallyfyNotFoundError: there is no such template, or the person behind the token does not see it.
         """
-        return self._send(api_requests.get_checklist(self._organization, checklist_id, with_), read_item)
+        return self._get(f"checklists/{identifier(checklist_id, 'checklist_id')}", read_item, with_=with_)
 
     def get_task(self, run_id: str, task_id: str, *, with_: Iterable[str] | str = ()) -> dict[str, Any]:
         """
@@ -329,7 +228,8 @@ class TallyfyHook(BaseHook):
             (page "Get task"). Default: nothing.
         :raises TallyfyNotFoundError: there is no such task, or the person behind the token does not see it.
         """
-        return self._send(api_requests.get_task(self._organization, run_id, task_id, with_), read_item)
+        endpoint = f"runs/{identifier(run_id, 'run_id')}/tasks/{identifier(task_id, 'task_id')}"
+        return self._get(endpoint, read_item, with_=with_)
 
     def get_directory(self) -> Directory:
         """
@@ -351,7 +251,7 @@ class TallyfyHook(BaseHook):
         :param filters: ``status, owners, groups, guests, sort`` and ``with_`` (page "List process tasks").
         :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
         """
-        return list(self._items(api_requests.get_tasks(self._organization, run_id, filters)))
+        return list(self.paginate(f"runs/{identifier(run_id, 'run_id')}/tasks", **filters))
 
     def launch_run(
         self,
@@ -377,9 +277,12 @@ class TallyfyHook(BaseHook):
         :raises TallyfyValidationError: Tallyfy refuses them; nothing was launched.
         :raises TallyfyIndeterminateError: the run may or may not have been launched.
         """
-        values = {"name": name, "prerun": prerun, **values}
-        request = api_requests.launch_run(self._organization, checklist_id, values)
-        return self._send(request, read_run, before_sending)
+        for key in ("tags", "users", "groups", "folders"):
+            if not isinstance(values.get(key), (list, tuple, NoneType)):
+                raise ValueError(f"{key} must be a list of ids, not {type(values[key]).__name__}.")
+        template = identifier(checklist_id, "checklist_id")
+        body = _without_none({"checklist_id": template, "name": name, "prerun": prerun, **values})
+        return self._send(self._build("POST", "runs", json=body), read_run, before_sending)
 
     def update_task(
         self, run_id: str, task_id: str, *, taskdata: Mapping[str, Any] | None = None, **values: Any
@@ -396,8 +299,11 @@ class TallyfyHook(BaseHook):
         :raises TallyfyValidationError: the task is completed, or Tallyfy refuses a value; nothing was changed.
         :raises TallyfyIndeterminateError: the change may or may not have been applied.
         """
-        values = {"taskdata": taskdata, **values}
-        return self._send(api_requests.update_task(self._organization, run_id, task_id, values), read_item)
+        body = _without_none({"taskdata": taskdata, **values})
+        if "deadline" in body:
+            body["deadline"] = format_datetime(body["deadline"])
+        endpoint = f"runs/{identifier(run_id, 'run_id')}/tasks/{identifier(task_id, 'task_id')}"
+        return self._send(self._build("PUT", endpoint, json=body), read_item)
 
     def complete_task(
         self,
@@ -422,28 +328,43 @@ class TallyfyHook(BaseHook):
         :raises TallyfyValidationError: it is completed already, a required field is empty, or an issue is open.
         :raises TallyfyIndeterminateError: it may or may not have been completed.
         """
-        values = {"is_approved": is_approved, "override_user": override_user}
-        request = api_requests.complete_task(self._organization, run_id, task_id, values)
-        return self._send(request, read_item, before_sending)
+        if not isinstance(is_approved, (bool, NoneType)):
+            raise ValueError(f"is_approved must be True or False, not {type(is_approved).__name__}.")
+        if not isinstance(override_user, (int, NoneType)) or isinstance(override_user, bool):
+            raise ValueError(
+                f"override_user must be the id of a member, a number, not {type(override_user).__name__}."
+            )
+        endpoint = f"runs/{identifier(run_id, 'run_id')}/completed-tasks"
+        task = identifier(task_id, "task_id")
+        body = {"task_id": task, "is_approved": is_approved, "override_user": override_user}
+        return self._send(self._build("POST", endpoint, json=_without_none(body)), read_item, before_sending)
 
     def comment(self, task_id: str, content: str, *, state: str = "open") -> dict[str, Any]:
         """
         Write a comment on a task and return it.
 
         :param task_id: the task's id, of a run or not.
-        :param content: what it says. Tallyfy takes at most 120 comments an hour from one organization.
+        :param content: the text. Tallyfy takes at most 120 comments an hour from one organization.
         :param state: ``open``, the default, ``hide-for-guests`` or ``collapsed``.
         :raises ValueError: ``content`` is empty, or ``state`` is another word.
         :raises TallyfyRateLimitError: there were too many already.
         :raises TallyfyIndeterminateError: it may or may not have been written.
         """
-        return self._send(api_requests.comment(self._organization, task_id, content, state), read_item)
+        if state not in COMMENT_STATES:
+            raise ValueError(f"state must be one of {', '.join(COMMENT_STATES)}, but is {state!r}.")
+        endpoint = f"tasks/{identifier(task_id, 'task_id')}/comment"
+        return self._send(
+            self._build("POST", endpoint, json={"content": _checked_content(content), "state": state}),
+            read_item,
+        )
 
     def report_issue(
         self, content: str, *, run_id: str | None = None, task_id: str | None = None
     ) -> dict[str, Any]:
         """
-        Report an issue on a run or on a task and return it; until it is resolved, it blocks what it is about.
+        Report an issue on a run or on a task and return it; it blocks the run or task until it is resolved.
+
+        Source: the official SDK, ``report_task_issue``.
 
         :param content: what is wrong.
         :param run_id: the run's id, for an issue on a run. Default: ``None``, for an issue on a task.
@@ -453,16 +374,23 @@ class TallyfyHook(BaseHook):
         :raises TallyfyRateLimitError: there were too many comments and issues already.
         :raises TallyfyIndeterminateError: it may or may not have been reported.
         """
-        return self._send(api_requests.report_issue(self._organization, run_id, task_id, content), read_item)
+        if (run_id is None) == (task_id is None):
+            raise ValueError("Give either run_id or task_id.")
+        if task_id is None:
+            endpoint = f"runs/{identifier(run_id, 'run_id')}/problem"
+        else:
+            endpoint = f"tasks/{identifier(task_id, 'task_id')}/problem"
+        body = {"content": _checked_content(content)}
+        return self._send(self._build("POST", endpoint, json=body), read_item)
 
     def get_threads(self, task_id: str) -> list[dict[str, Any]]:
         """
-        Return the comments and issues on a task.
+        Return the comments and issues on a task (official SDK, ``get_standalone_task_comments``).
 
         :param task_id: the task's id, of a run or not.
         :raises TallyfyNotFoundError: there is no such task, or the person behind the token does not see it.
         """
-        return list(self._send(api_requests.get_threads(self._organization, task_id), read_threads))
+        return list(self._get(f"tasks/{identifier(task_id, 'task_id')}", read_threads, with_="threads"))
 
     def download_file(self, file_id: str, path: str | os.PathLike[str]) -> Path:
         """
@@ -470,8 +398,8 @@ class TallyfyHook(BaseHook):
 
         It is streamed to a temporary file, which takes its name only when it is complete.
 
-        :param file_id: the file's id, as it stands in the value of a form field of type ``file``.
-        :param path: where it goes; in a folder, it gets the name that Tallyfy has for it.
+        :param file_id: the file's id, as in the value of a form field of type ``file``.
+        :param path: the target; in a folder, the file gets its name in Tallyfy.
         :raises TallyfyResponseError: it is larger than 100 MiB, which Tallyfy takes no upload of, or not complete.
         """
         return files.download_to_path(self, file_id, Path(path))
@@ -510,15 +438,7 @@ class TallyfyHook(BaseHook):
         :raises ValueError: there is no such file, or it is empty or too large.
         :raises TallyfyIndeterminateError: it may or may not have arrived.
         """
-        return files.upload(
-            self,
-            Path(path),
-            checklist_id=checklist_id,
-            run_id=run_id,
-            step_id=step_id,
-            field_id=field_id,
-            name=name,
-        )
+        return files.upload(self, Path(path), checklist_id, run_id, step_id, field_id, name)
 
     def run_url(self, run_id: str) -> str:
         """
@@ -531,7 +451,7 @@ class TallyfyHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """
-        Ask Tallyfy who the token belongs to and whether it sees the organization; return success and a sentence.
+        Check to which user the token belongs and whether they see the organization; return success and a message.
 
         Each request is sent once, whatever ``retries`` says, since a user waits for the result. The connection is read
         again, and so is an application's token.
@@ -539,8 +459,8 @@ class TallyfyHook(BaseHook):
         hook = TallyfyHook(self.tallyfy_conn_id, retries=0)
         try:
             with hook.get_conn():
-                person = hook._send(api_requests.me(), read_item)
-                organization = hook._send(api_requests.get_organization(hook._organization), read_item)
+                person = hook._get("/me", read_item)
+                organization = hook._get(f"/organizations/{hook._organization}", read_item)
         except (AirflowException, ValueError) as error:
             return False, str(error)
         name = person.get("full_name") or person.get("username") or person.get("email") or person.get("id")
@@ -555,3 +475,121 @@ class TallyfyHook(BaseHook):
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the extra fields of the connection form for Airflow 2.11."""
         return connection_form.widgets()
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        session = TallyfySession(self.connection)
+        session.auth = BearerAuth(self.connection.api_url, lambda: self._credentials.token())
+        return session
+
+    @cached_property
+    def _transport(self) -> Transport:
+        return Transport(
+            self._session,
+            self.connection,
+            secrets=lambda: self._credentials.secrets(),
+            retries=self.retries,
+            max_retry_after=self.max_retry_after,
+            warn=self.log.warning,
+        )
+
+    @cached_property
+    def _credentials(self) -> Credentials:
+        return Credentials(self.connection, self._transport)
+
+    @property
+    def _organization(self) -> str:
+        return self.connection.organization
+
+    def _build(
+        self, method: str, endpoint: str, *, params: Mapping[str, Any] | None = None, json: Any = None
+    ) -> Request:
+        return build_request(method, endpoint, self._organization, params=params, json=json)
+
+    def _get(self, endpoint: str, read: Callable[[Any], T], **params: Any) -> T:
+        return self._send(self._build("GET", endpoint, params=params), read)
+
+    def _send(
+        self,
+        request: Request,
+        read: Callable[[Any], T],
+        before_sending: Callable[[], object] = lambda: None,
+        **content: Any,
+    ) -> T:
+        self._credentials.token()  # if none is issued, another request for one would not help
+        try:
+            return self._transport.send(request, read, before_sending=before_sending, **content)
+        except TallyfyAuthError:
+            # A 401 was declined, so even a write can be sent again.
+            if not self._credentials.renew():
+                raise
+        return self._transport.send(request, read, before_sending=before_sending, **content)
+
+    def _page(
+        self,
+        request: Request,
+        number: int,
+        read: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+        previous: Page[dict[str, Any]] | None = None,
+    ) -> Page[dict[str, Any]]:
+        return self._send(
+            request.page(number), partial(read_page, number=number, previous=previous, read=read)
+        )
+
+    def _pages(
+        self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    ) -> Iterator[list[dict[str, Any]]]:
+        """
+        Yield the items of a list, as ``read`` makes them, page by page as they are taken.
+
+        Pages are no snapshot. An item that was added meanwhile moves others to a second page: they are yielded once. An
+        item that was removed moves others to pages that were read already: if ``total`` shrank, these are read again.
+        """
+        if dict(request.params).get("without_pagination") == "true":
+            yield list(self._send(request, partial(read_list, read=read)))
+            return
+        seen: set[str] = set()
+        previous: Page[dict[str, Any]] | None = None
+        for number in count(1):
+            page = self._page(request, number, read, previous)
+            pages = [page]
+            if previous and previous.total is not None and page.total is not None:
+                moved = ceil((previous.total - page.total) / (len(previous.items) or 1))
+                pages[:0] = [self._page(request, n, read) for n in range(max(1, number - moved), number)]
+            items = [item for part in pages for item in part.items if str(item.get("id")) not in seen]
+            seen.update(str(item["id"]) for item in items if is_id(item.get("id")))
+            yield items
+            if page.is_last:
+                return
+            previous = page
+
+    def _complete(self, endpoint: str) -> list[dict[str, Any]]:
+        """
+        Return all items of a list, even if it changes while it is read.
+
+        One page is a snapshot. Several pages count when two reads in a row agree.
+        """
+        request = self._build("GET", endpoint)
+        previous: set[str] = set()
+        for _ in range(_MAX_READS):
+            pages = list(self._pages(request))
+            items = [item for page in pages for item in page]
+            ids = {str(item.get("id")) for item in items}
+            if len(pages) == 1 or ids == previous:
+                return items
+            previous = ids
+        raise TallyfyResponseError(
+            f"GET {request.path} gave another list each time it was read ({_MAX_READS} times), so it is being changed. "
+            f"Nothing was sent. Let Airflow retry the task later, or name members and groups by id."
+        )
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _checked_content(content: object) -> str:
+    """Return the text of a comment or an issue, without characters that cannot be sent."""
+    if not isinstance(content, str) or not content.strip():
+        raise ValueError("content must be a text, and not empty.")
+    return str(sanitize_payload(content))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
@@ -89,7 +89,7 @@ class Callback:
             _value(dag_run, "dag_run_id"),
             context.get("run_id"),
         )
-        # Clearing a DAG run that has ended changes it, and nothing does while the run goes on.
+        # Clearing a DAG run that has ended changes it, and nothing does while it runs.
         started_at = _value(dag_run, "start_date")
         if isinstance(started_at, datetime):
             started_at = in_utc(started_at).astimezone(UTC)
@@ -104,19 +104,12 @@ class Callback:
             instance = uuid4().hex
         earliest = datetime.now(UTC) - LOOKBACK
         since = max(started_at, earliest) if isinstance(started_at, datetime) else earliest
+        event = cls(kind, dag_id, run_id, instance=instance, since=since)
         if kind in (CallbackKind.DEADLINE, CallbackKind.SLA, *_OF_DAG_RUNS):
-            return cls(kind, dag_id, run_id, instance=instance, since=since)
-        map_index = _value(ti, "map_index")
-        return cls(
-            kind,
-            dag_id,
-            run_id,
-            _first(_value(ti, "task_id")),
-            -1 if map_index is None else map_index,
-            _value(ti, "try_number"),
-            instance,
-            since,
-        )
+            return event
+        task_id, map_index = _first(_value(ti, "task_id")), _value(ti, "map_index")
+        map_index = -1 if map_index is None else map_index
+        return replace(event, task_id=task_id, map_index=map_index, try_number=_value(ti, "try_number"))
 
     def mark(self, fields: Mapping[str, Any]) -> LaunchMark:
         """

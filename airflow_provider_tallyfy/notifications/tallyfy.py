@@ -72,7 +72,8 @@ class TallyfyNotifier(BaseNotifier):
         context = self.context
         super().__init__()
         self.context = context or {}
-        self._fields_as_given: dict[str, Any] | None = None
+        given = {name: getattr(self, name) for name in self.template_fields}
+        self.fields_as_given = {"notifier": type(self).__name__, **given}  # also those of a rendered copy
         for field in fields(self):
             if field.default is MISSING and getattr(self, field.name) in (None, ""):
                 raise ValueError(
@@ -123,19 +124,9 @@ class TallyfyNotifier(BaseNotifier):
     def send(self, hook: TallyfyHook, context: Context) -> None:
         """Send it; an error is logged."""
 
-    @property
-    def fields_as_given(self) -> dict[str, Any]:
-        """The templated fields before they were rendered."""
-        if self._fields_as_given is not None:
-            return self._fields_as_given
-        return {"notifier": type(self).__name__} | {
-            name: getattr(self, name) for name in self.template_fields
-        }
-
     def _rendered(self, context: Context) -> TallyfyNotifier:
         """Return a copy with its fields rendered."""
         rendered = copy(self)
-        rendered._fields_as_given = self.fields_as_given
         environment = self.get_template_env(_rendering_dag(context))
         if _rendering_dag(context) is None:
             import jinja2

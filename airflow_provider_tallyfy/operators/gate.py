@@ -31,7 +31,7 @@ from airflow_provider_tallyfy.operators.gate_decision import (
 )
 from airflow_provider_tallyfy.operators.gate_downstream import DownstreamSkipper
 from airflow_provider_tallyfy.operators.gate_notifiers import GateNotifiers, pack_notifier
-from airflow_provider_tallyfy.protocol.approvers import check_approvers
+from airflow_provider_tallyfy.protocol.completion import check_approvers
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.tasks import find_task, is_completed
 from airflow_provider_tallyfy.protocol.urls import identifier

@@ -10,8 +10,13 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_provider_tallyfy.actions.attempts import READ_LAG_PAUSES
 from airflow_provider_tallyfy.actions.completing import who_completed
-from airflow_provider_tallyfy.protocol.approvers import Approvers, read_approvers
-from airflow_provider_tallyfy.protocol.completion import Person, completer, last_comment
+from airflow_provider_tallyfy.protocol.completion import (
+    Approvers,
+    Person,
+    completer,
+    last_comment,
+    read_approvers,
+)
 from airflow_provider_tallyfy.protocol.formatting import one_line, quoted, shortened
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.responses import parse_datetime
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.waiting.worker import Log
+    from airflow_provider_tallyfy.waiting.evidence import Log
 
 AUDIT_MARK = "tallyfy.gate.decision"
 """What the log line of each decision begins with."""

@@ -371,22 +371,20 @@ class TallyfyApiOperator(TallyfyOperator):
         """Call the endpoint and return its answer, or what the filter makes of it."""
         if self.query is not None and not isinstance(self.query, Mapping):
             raise AirflowFailException(f"query must be a mapping, not {described(self.query)}.")
+        if self.paginate and (str(self.method).upper() != "GET" or self.json is not None):
+            raise AirflowFailException(
+                "paginate is only for GET without a body, since it asks for page after page."
+            )
         with fail_on_bad_input():
-            answer = self._all_items() if self.paginate else self._answer()
+            answer = (
+                list(self.hook.paginate(self.endpoint, **(self.query or {})))
+                if self.paginate
+                else self.hook.request(self.method, self.endpoint, params=self.query, json=self.json)
+            )
         # A text itself is not logged: a user may have written it into a form.
         what = "a text" if isinstance(answer, str) else described(answer)
         self.log.info("%s %s was answered with %s", self.method.upper(), self.endpoint, what)
         return sanitize_payload(answer if self.response_filter is None else self.response_filter(answer))
-
-    def _answer(self) -> Any:
-        return self.hook.request(self.method, self.endpoint, params=self.query, json=self.json)
-
-    def _all_items(self) -> list[dict[str, Any]]:
-        if str(self.method).upper() != "GET" or self.json is not None:
-            raise AirflowFailException(
-                "paginate is only for GET without a body, since it asks for page after page."
-            )
-        return list(self.hook.paginate(self.endpoint, **(self.query or {})))
 
 
 class TallyfyApprovalOperator(GateOperator):
@@ -424,7 +422,7 @@ class TallyfyApprovalOperator(GateOperator):
         reminder. One that fails does not end the wait. Default: none.
     :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``. While the task
         is deferred, the triggerer does that, without a worker. Default: ``None``, for no reminders.
-    :param max_reminders: how many times at most. Default: 10.
+    :param max_reminders: how many times at most, up to 1,000. Default: 10.
     :param fail_on_reject: fail the task on a rejection, without retries, instead of skipping what is downstream. Then
         trigger rules decide what runs downstream, as after any failed task. Default: ``False``.
     :param ignore_downstream_trigger_rules: skip all that is downstream, whatever its trigger rules. By default, the
@@ -498,7 +496,7 @@ class TallyfyBranchOperator(GateOperator):
     :param notifiers: called once, when the wait begins, as for :class:`TallyfyApprovalOperator`. Default: none.
     :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``. Default:
         ``None``, for no reminders.
-    :param max_reminders: how many times at most. Default: 10.
+    :param max_reminders: how many times at most, up to 1,000. Default: 10.
     :param on_skipped: what to do if a rule hides the task: ``skip`` this one and what is downstream, or ``fail``.
         Default: ``skip``.
     :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)

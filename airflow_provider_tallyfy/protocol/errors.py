@@ -1,9 +1,9 @@
 """
-Error responses: what kind of error it is, and the reason that the body gives.
+Error responses: the kind of error, and the reason in the body.
 
 An error is ``{"message": "…"}``, with or without ``"error": true`` and ``"code"``, or it is structured:
 ``{"error": {"code": …, "message": …, "details": …}}``. From a proxy in between it may be text, HTML or nothing at all.
-The status decides what kind of error it is, the body only explains it.
+The status decides which kind of error it is; the body only explains it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _OF_GATEWAYS = (
     {"message": "Missing Authentication Token"},
     {"Message": "User is not authorized to access this resource with an explicit deny"},
 )
-"""What gateways and firewalls in front of an API answer in its place, as those of AWS do (seen with 401, 403, 404)."""
+"""Bodies of gateways and firewalls in front of an API, as those of AWS (seen with 401, 403, 404)."""
 VERSION_HEADER = "X-Tallyfy-Version"
-"""Tallyfy's own responses have it (``tallyfy/mcp-public`` logs it); with it, the words are Tallyfy's."""
+"""Tallyfy's own responses have it (``tallyfy/mcp-public`` logs it), so a body that comes with it is Tallyfy's."""
 
 
 class ErrorKind(Enum):
-    """The kinds of error that a caller can tell apart."""
+    """The kinds of error responses."""
 
     AUTHENTICATION = "authentication"
     PERMISSION = "permission"
@@ -43,6 +43,15 @@ class ErrorKind(Enum):
     OTHER = "other"
 
 
+_KINDS = {
+    401: ErrorKind.AUTHENTICATION,
+    403: ErrorKind.PERMISSION,
+    429: ErrorKind.RATE_LIMIT,
+    **dict.fromkeys((404, 410), ErrorKind.NOT_FOUND),
+    **dict.fromkeys((400, 409, 422), ErrorKind.VALIDATION),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
     """
@@ -50,7 +59,7 @@ class ErrorResponse:
 
     :param kind: what the status means.
     :param status: the HTTP status.
-    :param message: the reason that the body gives, or ``None`` if it gives none.
+    :param message: the reason in the body, or ``None`` if there is none.
     :param request_id: from ``X-Request-Id``, to quote to Tallyfy's support.
     :param is_from_tallyfy: whether the body is a JSON object, as Tallyfy's are, and not one that gateways are known
         for. Text, HTML or nothing is a proxy's.
@@ -64,7 +73,7 @@ class ErrorResponse:
 
     @property
     def is_unknown_endpoint(self) -> bool:
-        """Whether Tallyfy knows no such endpoint; a wrong base URL has the same status as a run that does not exist."""
+        """Whether there is no such endpoint; a wrong base URL has the same status as a run that does not exist."""
         return self.kind is ErrorKind.NOT_FOUND and "endpoint not found" in (self.message or "").casefold()
 
 
@@ -90,21 +99,10 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Error
 
 
 def _kind_of(status: int) -> ErrorKind:
-    match status:
-        case 401:
-            return ErrorKind.AUTHENTICATION
-        case 403:
-            return ErrorKind.PERMISSION
-        case 404 | 410:
-            return ErrorKind.NOT_FOUND
-        case 400 | 409 | 422:
-            return ErrorKind.VALIDATION
-        case 429:
-            return ErrorKind.RATE_LIMIT
-    # 408, 421 and 425 say, like a 5xx, that this attempt failed, and nothing about what was asked for.
+    # 408, 421 and 425 mean, like a 5xx, that this attempt failed.
     if status >= 500 or status in (408, 421, 425):
         return ErrorKind.SERVER
-    return ErrorKind.REDIRECT if status < 400 else ErrorKind.OTHER
+    return _KINDS.get(status, ErrorKind.REDIRECT if status < 400 else ErrorKind.OTHER)
 
 
 def _plain_text(content: bytes) -> str | None:
@@ -117,7 +115,7 @@ def _plain_text(content: bytes) -> str | None:
 
 
 def _is_an_error(body: Any) -> bool:
-    """Tell whether a body says what is wrong; an object may also be texts by field, without an envelope."""
+    """Return whether a body is an error; it may also be an object of texts by field, without an envelope."""
     if not isinstance(body, dict) or _ENVELOPE & body.keys():
         return True
     return all(
@@ -137,21 +135,23 @@ def _reason(value: Any) -> str:
     if not isinstance(value, dict):
         return _details(value)
     candidates = (_reason(value.get(key)) for key in _REASONS)
-    said = next(filter(None, candidates), "")
+    message = next(filter(None, candidates), "")
     details = "; ".join(filter(None, (_details(value.get(key)) for key in _DETAILS)))
-    if said and details:
-        return f"{said} ({details})"
-    return said or details or _details({key: inner for key, inner in value.items() if key not in _ENVELOPE})
+    if message and details:
+        return f"{message} ({details})"
+    return (
+        message or details or _details({key: inner for key, inner in value.items() if key not in _ENVELOPE})
+    )
 
 
 def _details(value: Any) -> str:
-    """Return all texts in a value, each with the fields that it is about: Laravel nests them in lists and objects."""
+    """Return all texts in a value with their fields; Laravel nests them in lists and objects."""
     match value:
         case {"field": str(field), "message": message}:
             return f"{field}: {_details(message)}"
         case dict():
-            said = ((field, _details(inner)) for field, inner in value.items())
-            return "; ".join(f"{field}: {text}" if text else field for field, text in said)
+            texts = ((field, _details(inner)) for field, inner in value.items())
+            return "; ".join(f"{field}: {text}" if text else field for field, text in texts)
         case list():
             return " ".join(filter(None, map(_details, value)))
         case str():

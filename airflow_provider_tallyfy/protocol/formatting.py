@@ -1,4 +1,4 @@
-"""How a text or a value that came from elsewhere is shown in messages and logs."""
+"""Texts and values from elsewhere, formatted for messages and logs."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def quoted(text: str) -> str:
 
 def quoter(texts: Iterable[str]) -> Callable[[str], str]:
     r"""
-    Return a function that quotes one of these texts so that it looks like none of the others.
+    Return a function that quotes one of these texts so that it can be distinguished from the others.
 
     Texts that differ in blanks, in invisible characters or in the way an accent is encoded are quoted with escapes,
     such as ``'Gold\xa0'``.
     """
-    looks = Counter(map(_look, set(texts)))
-    return lambda text: _escaped(text) if looks[_look(text)] > 1 else quoted(text)
+    similar = Counter(map(_visible, set(texts)))
+    return lambda text: _escaped(text) if similar[_visible(text)] > 1 else quoted(text)
 
 
 def described(value: Any) -> str:
@@ -69,7 +69,7 @@ def listed(names: Iterable[str]) -> str:
     return shown if len(names) <= MAX_LISTED else f"{shown} and {len(names) - MAX_LISTED} more"
 
 
-def _look(text: str) -> str:
+def _visible(text: str) -> str:
     return "".join(normalize("NFKC", shortened(text)).split())
 
 

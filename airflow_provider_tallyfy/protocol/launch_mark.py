@@ -1,18 +1,18 @@
 """
-The mark in a run's notes that names the task instance which launched it.
+The mark in a run's notes: which task instance launched it.
 
 Tallyfy has no idempotency key. Its documentation says to check whether the process exists before launching it again
 (page "Handling idempotency"). The mark makes that check possible: it is the same for every try of a task instance, and
 differs for any other one, also for one of a DAG run that was deleted and created again with the same id.
 
-The mark stands in the run's ``summary`` (the process notes), and not in its name: a name is what people read in every
-list, and the template may make it from kick-off values. Lists hold each run's summary (page "List processes") and can
-be filtered by template and sorted by ``-created_at``, so that few pages have to be read.
+The mark is in the run's ``summary`` (the process notes), not in its name: users read the name in every list, and the
+template may make it from kick-off values. Lists hold each run's summary (page "List processes") and can be filtered by
+template and sorted by ``-created_at``, so that few pages have to be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -108,14 +108,15 @@ def find_marked(
     :param pages: one of the lists that :func:`newest_runs` asks for, page by page.
     :param token: :attr:`LaunchMark.token` or :attr:`LaunchMark.stem`.
     :param since: when the first attempt to launch was made, in UTC if it has no zone; older pages are not read, but
-        for :data:`CLOCK_SKEW`. ``None`` reads all. So does a list that comes in another order.
+        for :data:`CLOCK_SKEW`. ``None`` reads all. A list in another order is read to its end.
     """
     oldest = None if since is None else in_utc(since) - CLOCK_SKEW
     for page in pages:
         if found := next((run for run in page if _is_marked(str(run.get("summary")), token)), None):
             return found
-        created = list(_created(page))
-        if oldest is not None and created and created[-1] < oldest and _is_newest_first(created):
+        created = [moment for run in page if (moment := parse_datetime(run.get("created_at"))) is not None]
+        is_newest_first = all(first >= second for first, second in pairwise(created))
+        if oldest is not None and created and created[-1] < oldest and is_newest_first:
             return None
     return None
 
@@ -129,19 +130,11 @@ def _digest(parts: Sequence[Any], length: int) -> str:
     return sha256(dumps(parts).encode()).hexdigest()[:length]
 
 
-def _created(runs: Iterable[Mapping[str, Any]]) -> Iterator[datetime]:
-    return (created for run in runs if (created := parse_datetime(run.get("created_at"))) is not None)
-
-
-def _is_newest_first(moments: Iterable[datetime]) -> bool:
-    return all(first >= second for first, second in pairwise(moments))
-
-
 def in_utc(moment: datetime) -> datetime:
     """Return an instant with a time zone, UTC if it has none."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def _shown(name: str) -> str:
-    """Return a name as it can stand in HTML, which is what the notes are."""
+    """Return a name that needs no quoting in HTML, which the notes are."""
     return shortened("".join(" " if character in "<>&\"'" else character for character in name), 80)

@@ -1,4 +1,4 @@
-"""The body of a launch. All its values are checked before anything is sent, and one error names all mistakes."""
+"""The body of a launch. All its values are checked before anything is sent, and one error lists all problems."""
 
 from __future__ import annotations
 
@@ -41,37 +41,34 @@ def encode_launch(
     :raises FormValuesError: something is wrong with any of them.
     """
     fields, steps = read_kickoff_fields(checklist), read_steps(checklist)
-    people_or_ids: dict[str, Callable[[Any], Any]] = {
+    encoders: dict[str, Callable[[Any], Any]] = {
+        "prerun": lambda given: forms.encode_kickoff(fields, given, directory),
+        "tasks": lambda given: tasks.encode_overrides(steps, given, directory),
+        "roles": lambda given: _encode_roles(steps, given, directory),
         "name": _encode_name,
         "summary": plain_text,
-        "owner_id": lambda owner: _encode_owner(owner, directory),
-        "users": lambda users: people.encode_assignees({"users": users}, directory)["users"],
-        "groups": lambda groups: people.encode_assignees({"groups": groups}, directory)["groups"],
+        "owner_id": lambda given: _encode_owner(given, directory),
+        "users": lambda given: people.encode_assignees({"users": given}, directory)["users"],
+        "groups": lambda given: people.encode_assignees({"groups": given}, directory)["groups"],
         "tags": _encode_ids,
         "folders": _encode_ids,
         "parent_id": _encode_id,
     }
-    encoders: dict[str, Callable[[], Any]] = {
-        "prerun": lambda: forms.encode_kickoff(fields, {} if kickoff is None else kickoff, directory),
-        "tasks": lambda: tasks.encode_overrides(steps, {} if overrides is None else overrides, directory),
-        "roles": lambda: _encode_roles(steps, {} if roles is None else roles, directory),
-        **{
-            name: lambda name=name, value=value: _named(name, people_or_ids[name], value)  # type: ignore[misc]
-            for name, value in values.items()
-            if value is not None
-        },
-    }
-    encoded, errors = {}, []
-    for part, encode in encoders.items():
+    # Required fields are checked without any values too.
+    values = {"prerun": {} if kickoff is None else kickoff, "tasks": overrides, "roles": roles, **values}
+    encoded, problems, there_are = {}, list[str](), list[str]()
+    for part, value in values.items():
+        if value is None:
+            continue
         try:
-            encoded[part] = encode()
+            encoded[part] = encoders[part](value)
         except FormValuesError as error:
-            errors.append(error)
-    if errors:
-        raise FormValuesError(
-            [problem for error in errors for problem in error.problems],
-            [line for error in errors for line in error.choices],
-        )
+            problems += error.problems
+            there_are += error.choices
+        except InvalidValueError as error:
+            problems += [f"{part}: {problem}" for problem in error.problems]
+    if problems:
+        raise FormValuesError(problems, there_are)
     return {part: value for part, value in encoded.items() if value}
 
 
@@ -86,7 +83,7 @@ def needs_directory(
     roles: Any = None,
     **_values: Any,
 ) -> bool:
-    """Tell whether a launch names people whom only a directory knows; see :func:`encode_launch`."""
+    """Return whether people in a launch must be looked up in a directory; see :func:`encode_launch`."""
     fields = read_kickoff_fields(checklist)
     assignees = [{"users": users, "groups": groups}, {"users": owner_id}]
     assignees += list(roles.values()) if isinstance(roles, Mapping) else []
@@ -105,14 +102,6 @@ def cut_to_fit(
     if not isinstance(kickoff, Mapping):
         return cut, kickoff
     return cut, forms.cut_to_fit(read_kickoff_fields(checklist), kickoff)
-
-
-def _named(part: str, encode: Callable[[Any], Any], value: Any) -> Any:
-    """Encode a value; the error for it begins with the name of the parameter."""
-    try:
-        return encode(value)
-    except InvalidValueError as error:
-        raise FormValuesError([f"{part}: {problem}" for problem in error.problems]) from None
 
 
 def _encode_name(name: Any) -> str:
@@ -150,7 +139,7 @@ def _encode_roles(
     """
     Return the assignees of roles; Tallyfy ignores a role that the template does not have.
 
-    Only the official SDK (``models.py``) says that steps name their roles. If no step does, they are not checked.
+    Steps have their roles only in the official SDK (``models.py``). If no step has any, they are not checked.
     """
     if not isinstance(roles, Mapping):
         raise FormValuesError(
@@ -170,13 +159,12 @@ def _encode_roles(
         except InvalidValueError as error:
             problems += [f"roles: {quoted(str(role_id))}: {problem}" for problem in error.problems]
     if problems:
-        nothing = ["No step of the template names a role."]
-        raise FormValuesError(problems, [] if known is None else choices("The roles are:", known) or nothing)
+        raise FormValuesError(problems, [] if known is None else choices("roles", known))
     return encoded
 
 
 def _role_ids(steps: Sequence[Mapping[str, Any]]) -> list[str] | None:
-    """Return the ids of the roles that steps are assigned to, or ``None`` if no step says so."""
+    """Return the ids of the roles that steps are assigned to, or ``None`` if no step has roles."""
     if not any("roles" in step for step in steps):
         return None
     roles: list[Any] = []

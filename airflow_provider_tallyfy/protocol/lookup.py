@@ -1,74 +1,55 @@
 """
-How a thing is found by what people call it: fields, options, columns, tasks, steps, members and groups, all alike.
+Find things by name: fields, options, columns, tasks, steps, members and groups.
 
-An exact match comes before one that differs only in case, blanks or the way an accent is encoded. If several things
-match equally well, none of them is chosen: the caller gets all of them, and decides what no match and several matches
-mean.
+An exact match takes precedence over one that differs only in case, spaces or the encoding of an accent. If several
+things match equally well, none is chosen: the caller gets all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Generic, NamedTuple, TypeVar
 from unicodedata import normalize
 
 T = TypeVar("T")
 
 
-def exact(name: str) -> str:
-    """Return the name as it is."""
-    return name
-
-
 def normalized(name: str) -> str:
-    """Return what is equal for names that differ only in case, blanks or the way an accent is encoded."""
+    """Return a text that is equal for names that differ only in case, spaces or the encoding of an accent."""
     return " ".join(normalize("NFC", normalize("NFD", name).casefold()).split())
 
 
-@dataclass(frozen=True, slots=True)
-class Rank(Generic[T]):
+class Rank(NamedTuple, Generic[T]):
     """
-    One way in which a name can fit a thing.
+    One kind of name.
 
-    :param names: the names that a thing has; an empty one is none.
-    :param spelled: what is made of a name before it is compared.
+    :param names: returns the names of this kind that a thing has; an empty one does not count.
+    :param key: what is made of a name before it is compared; :func:`normalized`, or nothing.
     """
 
     names: Callable[[T], Iterable[str]]
-    spelled: Callable[[str], str] = exact
+    key: Callable[[str], str] = str
 
 
-@dataclass(frozen=True, slots=True)
 class Index(Generic[T]):
-    """Things by their names, rank by rank; made by :func:`index`."""
+    """
+    Things by their names.
 
-    ranks: tuple[tuple[Callable[[str], str], Mapping[str, tuple[T, ...]]], ...]
+    :param things: the things.
+    :param ranks: the kinds of names; an earlier one takes precedence.
+    """
+
+    def __init__(self, things: Iterable[T], *ranks: Rank[T]) -> None:
+        self._ranks: list[tuple[Rank[T], dict[str, list[T]]]] = [(rank, defaultdict(list)) for rank in ranks]
+        for thing in things:
+            for rank, by_name in self._ranks:
+                # A thing whose alias equals its label is still one thing.
+                for name in {rank.key(name) for name in rank.names(thing)} - {""}:
+                    by_name[name].append(thing)
 
     def matches(self, name: str) -> tuple[T, ...]:
-        """Return what ``name`` fits in the first rank in which it fits anything: nothing, one thing, or several."""
-        for spelled, things in self.ranks:
-            if found := things.get(spelled(name)):
-                return found
-        return ()
-
-
-def index(things: Iterable[T], *ranks: Rank[T]) -> Index[T]:
-    """
-    Return an index of things.
-
-    :param things: what there is.
-    :param ranks: the ways in which a name can fit, the best first.
-    """
-    things = tuple(things)
-    return Index(tuple((rank.spelled, _by_name(things, rank)) for rank in ranks))
-
-
-def _by_name(things: tuple[T, ...], rank: Rank[T]) -> Mapping[str, tuple[T, ...]]:
-    found: dict[str, list[T]] = {}
-    for thing in things:
-        # A thing whose alias is its label too is still one thing.
-        for name in dict.fromkeys(map(rank.spelled, rank.names(thing))):
-            if name:
-                found.setdefault(name, []).append(thing)
-    return {name: tuple(same) for name, same in found.items()}
+        """Return what has this name, by the first kind of name by which anything has it."""
+        return next(
+            (tuple(by_name[key]) for rank, by_name in self._ranks if (key := rank.key(name)) in by_name), ()
+        )

@@ -1,27 +1,26 @@
 """
-Who work is given to: members of the organization, guests, and groups.
+Assignees: members of the organization, guests, and groups.
 
 Tallyfy takes ``{"users": [12345], "guests": ["guest@example.com"], "groups": ["group_id"]}`` (pages "Launch process"
 and "Update task"). Names and e-mail addresses are looked up in a :class:`Directory`: the e-mail address of a member
-means the member, any other a guest. A name that fits several is refused.
+means the member, any other a guest. An ambiguous name is refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
-from typing import Any, TypeVar
+from typing import Any
 
 from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted, quoter
-from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
+from airflow_provider_tallyfy.protocol.lookup import Index, Rank, normalized
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
+from airflow_provider_tallyfy.protocol.scalars import items_of
 from airflow_provider_tallyfy.protocol.urls import is_identifier
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
-
-T = TypeVar("T")
 
 KINDS = ("users", "guests", "groups")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
@@ -41,7 +40,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """People that work is given to together: members by id, guests by e-mail address."""
+    """A group of members, by id, and guests, by e-mail address."""
 
     id: int | str
     name: str
@@ -62,14 +61,19 @@ class Directory:
 
         :raises InvalidValueError: there is none, or more than one.
         """
-        if len(found := self.members_called(name)) == 1:
-            return found[0]
-        # Not which members there are: a log is no place for their addresses.
-        there_are = f": none of the {len(self.members):,} has this id, e-mail address or full name"
-        shown = quoter([name, *(known for member in self.members for known in (member.email, member.name))])(
-            name
-        )
-        raise InvalidValueError(_problem(found, shown, "member", there_are, lambda m: f"{m.id} ({m.email})"))
+        found = self.find_members(name)
+        if len(found) > 1:
+            ids = listed(f"{member.id} ({member.email})" for member in found)
+            raise InvalidValueError(
+                f"{quoted(name)} is ambiguous: {len(found)} members have it; use an id: {ids}"
+            )
+        if not found:
+            # Not which members there are: a log is no place for their addresses.
+            quote = quoter([name, *(known for each in self.members for known in (each.email, each.name))])
+            raise InvalidValueError(
+                f"{quote(name)} is no member: none of the {len(self.members):,} has this id, e-mail address or name"
+            )
+        return found[0]
 
     def group(self, name: str) -> Group:
         """
@@ -77,27 +81,33 @@ class Directory:
 
         :raises InvalidValueError: there is none, or more than one.
         """
-        if len(found := self.groups_called(name)) == 1:
-            return found[0]
-        shown, groups = self.shown_beside_groups(name)
-        raise InvalidValueError(_problem(found, shown, "group", f"; there are {groups}", lambda g: str(g.id)))
+        found = self.find_groups(name)
+        if len(found) > 1:
+            ids = listed(str(group.id) for group in found)
+            raise InvalidValueError(
+                f"{quoted(name)} is ambiguous: {len(found)} groups have it; use an id: {ids}"
+            )
+        if not found:
+            shown, known = self.shown_beside_groups(name)
+            raise InvalidValueError(f"{shown} is no group; there are {known}")
+        return found[0]
 
     def shown_beside_groups(self, name: str) -> tuple[str, str]:
-        """Return a name and those of all groups as a message shows them."""
+        """Return a name and the names of all groups, quoted for a message."""
         quote = quoter([name, *(group.name for group in self.groups)])
         return quote(name), listed(quote(group.name) for group in self.groups) or "none"
 
-    def members_called(self, name: str) -> tuple[Member, ...]:
+    def find_members(self, name: str) -> tuple[Member, ...]:
         """Return the members with this id, e-mail address or full name."""
         return self._members.matches(name)
 
-    def groups_called(self, name: str) -> tuple[Group, ...]:
+    def find_groups(self, name: str) -> tuple[Group, ...]:
         """Return the groups with this id or name."""
         return self._groups.matches(name)
 
     @cached_property
     def _members(self) -> Index[Member]:
-        return index(
+        return Index(
             self.members,
             Rank(lambda member: (str(member.id),)),
             Rank(lambda member: (member.email,), normalized),
@@ -107,7 +117,7 @@ class Directory:
 
     @cached_property
     def _groups(self) -> Index[Group]:
-        return index(
+        return Index(
             self.groups,
             Rank(lambda group: (str(group.id),)),
             Rank(lambda group: (group.name,)),
@@ -125,32 +135,57 @@ def read_directory(
 
     :raises MalformedResponseError: one of them has no id.
     """
-    by_id = {
-        (user_id := _user_id(item)): Member(user_id, str(item.get("email") or ""), _full_name(item))
-        for item in members
-    }
-    groups_by_id = {
-        (group_id := _id(item)): Group(
+    members_by_id: dict[int, Member] = {}
+    for item in members:
+        if (member_id := parse_member_id(item.get("id"))) is None:
+            raise MalformedResponseError("a member has no id")
+        members_by_id[member_id] = Member(member_id, str(item.get("email") or ""), full_name(item))
+    groups_by_id: dict[int | str, Group] = {}
+    for item in groups:
+        if not is_id(group_id := item.get("id")):
+            raise MalformedResponseError("a group has no id")
+        # Whoever is not listed in a group is not in it.
+        listed_members, guests = (
+            each if isinstance(each, list) else [] for each in (item.get("members"), item.get("guests"))
+        )
+        groups_by_id[group_id] = Group(
             group_id,
             str(item.get("name") or ""),
-            tuple(filter(None, map(_number, _items(item.get("members"))))),
-            tuple(guest for guest in _items(item.get("guests")) if isinstance(guest, str)),
+            tuple(filter(None, map(parse_member_id, listed_members))),
+            tuple(guest for guest in guests if isinstance(guest, str)),
         )
-        for item in groups
-    }
-    return Directory(tuple(by_id.values()), tuple(groups_by_id.values()))
+    return Directory(tuple(members_by_id.values()), tuple(groups_by_id.values()))
 
 
 def is_email(value: object) -> bool:
-    """Tell whether a value is an e-mail address."""
+    """Return whether a value is an e-mail address."""
     text = value.strip() if isinstance(value, str) else ""
     return text.isprintable() and _EMAIL.fullmatch(text) is not None
 
 
+def parse_member_id(value: Any) -> int | None:
+    """Return a member's id, a positive whole number as in the official SDK; ``None`` if the value is none."""
+    if isinstance(value, str) and value.isascii() and value.strip().isdigit() and len(value) < 30:
+        value = int(value)
+    is_number = isinstance(value, Integral) and not isinstance(value, bool)
+    return int(value) if is_number and 0 < int(value) < 2**63 else None
+
+
+def full_name(member: Mapping[str, Any]) -> str:
+    """Return the full name in a member's object (page "List members"); empty if there is none."""
+    names = (member.get("first_name"), member.get("last_name"))
+    return str(member.get("full_name") or " ".join(str(name) for name in names if name))
+
+
 def needs_directory(assignees: Any) -> bool:
-    """Tell whether there is anything in a value for assignees that must be looked up in a directory."""
+    """
+    Return whether any of the assignees must be looked up in a directory.
+
+    These are all texts but the ids under ``users``: digits may be the name of a group, and an address under ``guests``
+    may be a member's.
+    """
     return any(
-        isinstance(entry, str) and kind != "guests" and _number(entry) is None
+        isinstance(entry, str) and (kind != "users" or parse_member_id(entry) is None)
         for kind, entry in _entries(assignees)
     )
 
@@ -161,39 +196,34 @@ def encode_assignees(assignees: Any, directory: Directory | None = None) -> dict
 
     :param assignees: one or more of: an e-mail address, the id or the full name of a member, the id or the name of a
         group; or a mapping with lists of them under ``users``, ``guests`` and ``groups``, all of them optional.
-    :param directory: to look up e-mail addresses and names. Without it, the id of a group is taken as it is, and so
-        are the e-mail addresses under ``guests``.
+    :param directory: to look up e-mail addresses and names. Without it, the id of a group is taken as it is, digits
+        mean a member, and an address under ``guests`` is not checked.
     :raises InvalidValueError: an assignee is none of these, is ambiguous, or cannot be looked up.
     """
     encoded: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     problems: list[str] = []
     for kind, entry in _entries(assignees):
         try:
-            encoded_as, name = _encoded(kind, entry, directory)
+            encoded_kind, assignee = _encoded(kind, entry, directory)
         except InvalidValueError as error:
             problems.extend(error.problems)
             continue
-        if name not in encoded[encoded_as]:
-            encoded[encoded_as].append(name)
+        if assignee not in encoded[encoded_kind]:
+            encoded[encoded_kind].append(assignee)
     if problems:
         raise InvalidValueError(*problems)
     return encoded
 
 
 def _entries(assignees: Any) -> Iterator[tuple[str | None, Any]]:
-    """Give each of the assignees with the list that it stands under, if it does."""
+    """Yield each assignee with the key of its list, or ``None`` if it has no key."""
     if isinstance(assignees, Mapping) and "id" not in assignees:
         for kind, entries in assignees.items():
-            for entry in _each(entries if entries is not None else ()):
+            for entry in items_of(entries if entries is not None else ()):
                 yield str(kind), entry
     else:
-        for entry in _each(assignees):
+        for entry in items_of(assignees):
             yield None, entry
-
-
-def _each(entries: Any) -> Iterable[Any]:
-    several = isinstance(entries, (Sequence, Set)) and not isinstance(entries, (str, bytes, bytearray))
-    return entries if several else (entries,)
 
 
 def _encoded(kind: str | None, entry: Any, directory: Directory | None) -> tuple[str, Any]:
@@ -203,14 +233,15 @@ def _encoded(kind: str | None, entry: Any, directory: Directory | None) -> tuple
         case "users":
             return "users", _user(entry, directory)
         case "guests":
-            return "guests", _guest(entry)
+            return "guests", _guest(entry, directory)
         case "groups":
             return "groups", _group(entry, directory)
     raise InvalidValueError(f"{quoted(kind or '')} is none of the lists {', '.join(KINDS)}")
 
 
 def _kind_of(entry: Any, directory: Directory | None) -> str:
-    if _number(entry) is not None:
+    member_id = parse_member_id(entry)
+    if member_id is not None and (directory is None or not isinstance(entry, str)):
         return "users"
     if not isinstance(entry, str):
         raise InvalidValueError(
@@ -220,35 +251,42 @@ def _kind_of(entry: Any, directory: Directory | None) -> str:
         if "@" in entry:
             raise InvalidValueError(f"whether {quoted(entry)} is a member's is not known without the members")
         return "groups"
-    members, groups = directory.members_called(entry), directory.groups_called(entry)
+    members = directory.find_members(entry if member_id is None else str(member_id))
+    groups = directory.find_groups(entry)
     if members and groups:
         ids = {"users": [member.id for member in members], "groups": [group.id for group in groups]}
         raise InvalidValueError(f"{quoted(entry)} is the name of a member and of a group; use an id: {ids}")
-    if not members and not groups and "@" not in entry:
+    if members or groups:
+        return "users" if members else "groups"
+    if member_id is None and "@" not in entry:
         shown, known = directory.shown_beside_groups(entry)
         raise InvalidValueError(
             f"{shown} is no e-mail address, and neither a member nor a group; the groups are {known}"
         )
-    return "users" if members else "groups" if groups else "guests"
+    return "guests" if member_id is None else "users"
 
 
 def _user(entry: Any, directory: Directory | None) -> int:
-    number = _number(entry)
-    if number is None and not isinstance(entry, str):
+    member_id = parse_member_id(entry)
+    if member_id is None and not isinstance(entry, str):
         raise InvalidValueError(
             f"a member is named by id, e-mail address or full name, not by {described(entry)}"
         )
     if directory is not None:
-        return directory.member(str(entry) if number is None else str(number)).id
-    if number is None:
+        return directory.member(entry if member_id is None else str(member_id)).id
+    if member_id is None:
         raise InvalidValueError(f"the member {quoted(entry)} cannot be looked up without the members")
-    return number
+    return member_id
 
 
-def _guest(entry: Any) -> str:
+def _guest(entry: Any, directory: Directory | None) -> str:
     if not is_email(entry):
         raise InvalidValueError(f"a guest is named by e-mail address, not by {described(entry)}")
-    return str(entry).strip()
+    address = str(entry).strip()
+    members = directory.find_members(address) if directory is not None else ()
+    if any(normalized(member.email) == normalized(address) for member in members):
+        raise InvalidValueError(f"{quoted(address)} is a member, not a guest; write it under 'users'")
+    return address
 
 
 def _group(entry: Any, directory: Directory | None) -> int | str:
@@ -260,42 +298,3 @@ def _group(entry: Any, directory: Directory | None) -> int | str:
         raise InvalidValueError(f"the group {quoted(entry)} cannot be looked up without the groups")
     group: int | str = entry
     return group
-
-
-def _number(entry: Any) -> int | None:
-    """Return a member's id if the entry is one: a positive whole number, as the official SDK has it."""
-    if isinstance(entry, Integral) and not isinstance(entry, bool):
-        return int(entry) if 0 < int(entry) < 10**18 else None
-    if isinstance(entry, str) and entry.isascii() and entry.isdigit() and len(entry) < 19:
-        return int(entry)
-    return None
-
-
-def _problem(found: tuple[T, ...], shown: str, what: str, there_are: str, named: Callable[[T], str]) -> str:
-    if not found:
-        return f"{shown} is no {what}{there_are}"
-    return f"{shown} is ambiguous: {len(found)} {what}s are called so; use an id: {listed(map(named, found))}"
-
-
-def _items(value: Any) -> list[Any]:
-    """Return the items of a list, or nothing: who is not known to be in a group is not in it."""
-    return value if isinstance(value, list) else []
-
-
-def _full_name(item: Mapping[str, Any]) -> str:
-    names = (item.get("first_name"), item.get("last_name"))
-    return str(item.get("full_name") or " ".join(str(name) for name in names if name))
-
-
-def _user_id(item: Mapping[str, Any]) -> int:
-    number = _number(item.get("id"))
-    if number is None:
-        raise MalformedResponseError("a member has no id")
-    return number
-
-
-def _id(item: Mapping[str, Any]) -> int | str:
-    identifier: int | str | None = item.get("id")
-    if identifier is None or not is_id(identifier):
-        raise MalformedResponseError("a group has no id")
-    return identifier

@@ -1,22 +1,17 @@
-"""
-The requests that the provider sends to Tallyfy, as values.
-
-Each function returns one :class:`Request`; nothing is sent here. Method, path and parameters are those of Tallyfy's API
-documentation (pages "Code samples" of 2026-08).
-"""
+"""Requests to Tallyfy, as values; nothing is sent here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from json import dumps
-from types import NoneType
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from airflow_provider_tallyfy.protocol.scalars import format_datetime
-from airflow_provider_tallyfy.protocol.urls import endpoint_path, identifier, organization_path, segment
+from airflow_provider_tallyfy.protocol.scalars import format_datetime, plain_text
+from airflow_provider_tallyfy.protocol.urls import endpoint_path, segment
+from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 HEADERS: Mapping[str, str] = {
     "Accept": "application/json",
@@ -37,7 +32,7 @@ class Request:
 
     :param method: in capitals.
     :param path: from the API's root, quoted, beginning with ``/``.
-    :param params: the query, in order, without what was left out.
+    :param params: the query, in order.
     :param json: the body, or ``None`` for none.
     :param form: a form-encoded body instead; the token endpoint takes only that.
     """
@@ -50,7 +45,7 @@ class Request:
 
     @property
     def target(self) -> str:
-        """Path and query. Tallyfy does not take ``+`` for a blank (official SDK), so it is ``%20``."""
+        """Path and query. Tallyfy does not read ``+`` as a space (official SDK), so it is ``%20``."""
         return f"{self.path}?{urlencode(self.params, quote_via=quote)}" if self.params else self.path
 
     @property
@@ -85,108 +80,14 @@ def build_request(
     if verb not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, but is {method!r}.")
     try:
-        dumps(json, allow_nan=False)
+        dumps(json, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"json cannot be sent as JSON: {error}") from None
     return Request(verb, endpoint_path(endpoint, organization), _query(params or {}), json)
 
 
-def get_run(organization: str, run_id: str, with_: Iterable[str] | str, form_fields_values: bool) -> Request:
-    """Read one run (`Get process`)."""
-    return build_request(
-        "GET",
-        f"runs/{identifier(run_id, 'run_id')}",
-        organization,
-        params={
-            "with_": with_,
-            "form_fields_values": True if form_fields_values else None,
-        },
-    )
-
-
-def get_checklist(organization: str, checklist_id: str, with_: Iterable[str] | str) -> Request:
-    """Read one template with its kick-off fields (`Get template`)."""
-    path = f"checklists/{identifier(checklist_id, 'checklist_id')}"
-    return build_request("GET", path, organization, params={"with_": with_})
-
-
-def get_task(organization: str, run_id: str, task_id: str, with_: Iterable[str] | str) -> Request:
-    """Read one task of a run (`Get task`)."""
-    return build_request("GET", _task(run_id, task_id), organization, params={"with_": with_})
-
-
-def get_tasks(organization: str, run_id: str, params: Mapping[str, Any]) -> Request:
-    """List the tasks of a run (`List process tasks`)."""
-    return build_request("GET", f"runs/{identifier(run_id, 'run_id')}/tasks", organization, params=params)
-
-
-def list_runs(organization: str, filters: Mapping[str, Any]) -> Request:
-    """List the runs of the organization (`List processes`)."""
-    return build_request("GET", "runs", organization, params=filters)
-
-
-def list_activities(organization: str) -> Request:
-    """List what happened in the organization, the newest first (`Get activity feed for a process`)."""
-    return build_request("GET", "activity-feeds", organization, params={"sort": "-created_at"})
-
-
-def launch_run(organization: str, checklist_id: str, values: Mapping[str, Any]) -> Request:
-    """Launch a run of a template (`Launch process`). ``None`` values are left out."""
-    for name in ("tags", "users", "groups", "folders"):
-        if not isinstance(values.get(name), (list, tuple, NoneType)):
-            raise ValueError(f"{name} must be a list of ids, not {type(values[name]).__name__}.")
-    body = {"checklist_id": identifier(checklist_id, "checklist_id"), **_present(values)}
-    return build_request("POST", "runs", organization, json=body)
-
-
-def update_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Request:
-    """Change a task of a run, its form values among others (`Update task`). ``None`` values are left out."""
-    body = _present(values)
-    if "deadline" in body:
-        body["deadline"] = format_datetime(body["deadline"])
-    return build_request("PUT", _task(run_id, task_id), organization, json=body)
-
-
-def complete_task(organization: str, run_id: str, task_id: str, values: Mapping[str, Any]) -> Request:
-    """Complete, approve or reject a task of a run (`Complete task`). ``None`` values are left out."""
-    user = values.get("override_user")
-    if not isinstance(values.get("is_approved"), (bool, NoneType)):
-        raise ValueError(f"is_approved must be True or False, not {type(values['is_approved']).__name__}.")
-    if not isinstance(user, (int, NoneType)) or isinstance(user, bool):
-        raise ValueError(f"override_user must be the id of a member, a number, not {type(user).__name__}.")
-    path = f"runs/{identifier(run_id, 'run_id')}/completed-tasks"
-    body = {"task_id": identifier(task_id, "task_id"), **_present(values)}
-    return build_request("POST", path, organization, json=body)
-
-
-def comment(organization: str, task_id: str, content: str, state: str) -> Request:
-    """Write a comment on a task, of a run or not (`Task operations and automation`)."""
-    if state not in COMMENT_STATES:
-        raise ValueError(f"state must be one of {', '.join(COMMENT_STATES)}, but is {state!r}.")
-    path = f"tasks/{identifier(task_id, 'task_id')}/comment"
-    return build_request("POST", path, organization, json={"content": _content(content), "state": state})
-
-
-def report_issue(organization: str, run_id: str | None, task_id: str | None, content: str) -> Request:
-    """Report an issue on a run, or on a task of a run or not (official SDK, `report_task_issue`)."""
-    if (run_id is None) == (task_id is None):
-        raise ValueError("Give either run_id or task_id.")
-    if task_id is None:
-        path = f"runs/{identifier(run_id, 'run_id')}/problem"
-    else:
-        path = f"tasks/{identifier(task_id, 'task_id')}/problem"
-    return build_request("POST", path, organization, json={"content": _content(content)})
-
-
-def get_threads(organization: str, task_id: str) -> Request:
-    """Read a task, of a run or not, with its comments and issues (official SDK, `get_standalone_task_comments`)."""
-    return build_request(
-        "GET", f"tasks/{identifier(task_id, 'task_id')}", organization, params={"with": "threads"}
-    )
-
-
 def application_token(client_id: str, client_secret: str) -> Request:
-    """Ask for an application's token; sent to the token URL itself (`Third-party application API access`)."""
+    """Request an application's token; sent to the token URL itself (`Third-party application API access`)."""
     return Request(
         "POST",
         "",
@@ -202,23 +103,13 @@ def application_token(client_id: str, client_secret: str) -> Request:
 def person_token(organization: str, user_email: str) -> Request:
     """Exchange an application's token for a person's (`Third-party application API access`)."""
     path = f"/applications/{segment(organization, 'organization')}/users/{segment(user_email, 'user_email')}/token"
-    # An empty form, not JSON null: like the application's token, asking twice does no harm.
+    # An empty form, not JSON null: like the application's token, it can be requested twice.
     return Request("POST", path, form={})
-
-
-def me() -> Request:
-    """Read who the token belongs to."""
-    return Request("GET", "/me")
-
-
-def get_organization(organization: str) -> Request:
-    """Read the organization."""
-    return Request("GET", organization_path(organization))
 
 
 def include_names(with_: Iterable[str] | str | None) -> tuple[str, ...]:
     """
-    Return the names that ``with`` asks for.
+    Return the names in a ``with`` parameter.
 
     :param with_: a sequence of names, or one comma-separated string; ``None`` for none.
     :raises ValueError: it is anything else.
@@ -231,20 +122,6 @@ def include_names(with_: Iterable[str] | str | None) -> tuple[str, ...]:
     return tuple(stripped for name in names if (stripped := name.strip()))
 
 
-def _task(run_id: str, task_id: str) -> str:
-    return f"runs/{identifier(run_id, 'run_id')}/tasks/{identifier(task_id, 'task_id')}"
-
-
-def _content(content: str) -> str:
-    if not isinstance(content, str) or not content.strip():
-        raise ValueError("content must be a text that says something.")
-    return content
-
-
-def _present(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _query(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return the query; ``with_`` stands for ``with``, which is a keyword in Python."""
     if not isinstance(params, Mapping):
@@ -254,21 +131,14 @@ def _query(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         if name in ("with_", "with"):
             name, value = "with", ",".join(include_names(value)) or None
         if value is not None:
-            pairs.append((name, _query_value(name, value)))
+            try:
+                pairs.append((plain_text(name), _query_value(value)))
+            except InvalidValueError as error:
+                raise ValueError(f"The query parameter {name!r} cannot be sent: {error}.") from None
     return tuple(pairs)
 
 
-def _query_value(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    if isinstance(value, datetime):
-        return format_datetime(value)
-    if isinstance(value, date):
-        return value.isoformat()
+def _query_value(value: Any) -> str:
     if isinstance(value, (list, tuple)) and not any(isinstance(item, (list, tuple)) for item in value):
-        return ",".join(_query_value(name, item) for item in value)
-    raise ValueError(
-        f"The query parameter {name!r} must be text, a number, a boolean, a date or a list, not {type(value).__name__}."
-    )
+        return ",".join(map(_query_value, value))
+    return format_datetime(value) if isinstance(value, datetime) else plain_text(value)

@@ -1,5 +1,5 @@
 """
-Reads Tallyfy's responses.
+Read Tallyfy's responses.
 
 A response is read in every shape that Tallyfy documents, or it is refused with
 :class:`MalformedResponseError`. Nothing is guessed, and an unreadable page never counts as 'no more items'.
@@ -20,6 +20,14 @@ class MalformedResponseError(ValueError):
 
 
 Item = TypeVar("Item")
+_JSON_TYPES = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +35,10 @@ class Page(Generic[Item]):
     """
     One page of a list.
 
-    :param items: what is on it.
+    :param items: its items.
     :param is_last: whether no page follows.
-    :param total_pages: how many pages the list has, or ``None`` if the response does not say.
-    :param total: how many items the list has, or ``None`` if the response does not say.
+    :param total_pages: how many pages the list has, or ``None`` if that is not in the response.
+    :param total: how many items the list has, or ``None`` if that is not in the response.
     """
 
     items: tuple[Item, ...]
@@ -85,28 +93,15 @@ def read_run(body: Any) -> dict[str, Any]:
     """
     Return the run of a response, with ``next_task`` as ``None`` or one task; all else is as Tallyfy sent it.
 
-    If the response has no ``next_task``, neither has the run: nothing is known of it then.
+    If the response has no ``next_task``, neither has the run: the next task is not known then.
 
     :raises MalformedResponseError: there is no run, or its ``next_task`` cannot be read.
     """
     return with_one_next_task(read_item(body))
 
 
-def read_next_task_of_run(body: Any) -> dict[str, Any] | None:
-    """
-    Return the next task of a response that was requested with it.
-
-    :raises MalformedResponseError: there is no run, or it says nothing of a next task.
-    """
-    run = read_run(body)
-    if "next_task" not in run:
-        raise MalformedResponseError("it does not say which task is next")
-    next_task: dict[str, Any] | None = run["next_task"]
-    return next_task
-
-
 def with_one_next_task(run: dict[str, Any]) -> dict[str, Any]:
-    """Return the run with its ``next_task`` as ``None`` or one task; without one if Tallyfy says nothing of it."""
+    """Return the run with its ``next_task`` as ``None`` or one task; without one if the response has none."""
     return {**run, "next_task": read_next_task(run["next_task"])} if "next_task" in run else run
 
 
@@ -134,7 +129,7 @@ def read_next_task(value: Any) -> dict[str, Any] | None:
 
 
 def is_id(value: Any) -> TypeGuard[int | str]:
-    """Tell whether a value from a response can be an id: a non-empty string or a whole number."""
+    """Return whether a value from a response can be an id: a non-empty string or a whole number."""
     return (isinstance(value, str) and value != "") or (
         isinstance(value, int) and not isinstance(value, bool)
     )
@@ -149,40 +144,56 @@ def read_page(
     """
     Return one page of a response for a list: ``{"data": […], "meta": {"pagination": {…}}}``.
 
-    A list without ``meta`` is its only page. The last page is told by ``current_page`` and ``total_pages``, and where
-    ``total_pages`` is absent, by an empty ``links.next``; ``links`` is ``[]`` when it is empty.
+    A list without ``meta`` is its only page. ``current_page`` and ``total_pages`` say which page is the last; if
+    ``total_pages`` is absent, an empty ``links.next`` does. ``links`` is ``[]`` when it is empty.
 
-    :param number: the page that was asked for, from 1.
+    :param number: the page that was requested, from 1.
     :param previous: the page before. If it had the same items and total, and the number of pages is unknown, the list
         would never end.
     :param read: what is made of each item.
-    :raises MalformedResponseError: it is no list of objects, or it cannot be told whether a page follows.
+    :raises MalformedResponseError: it is no list of objects, or does not say whether a page follows.
     """
     items = read_list(body, read)
     meta = body.get("meta")
-    page = Page(items, _is_last_page(meta, number), _total_pages(meta), _total(meta))
-    is_same = previous and (items, page.total) == (previous.items, previous.total)
-    if items and is_same and page.total_pages is None:
-        raise MalformedResponseError(f"page {number} is the page before once more")
-    return page
+    if meta is None or meta in ({}, []):
+        return Page(items, is_last=True)
+    pagination = meta.get("pagination") if isinstance(meta, dict) else None
+    if not isinstance(pagination, dict):
+        raise MalformedResponseError(f"'meta.pagination' is {_kind(pagination)}")
+    current = _whole_number(pagination.get("current_page", number), "current_page")
+    if current != number:
+        raise MalformedResponseError(f"page {number} was requested, but the response has page {current}")
+    # The total only helps to notice changes, so a response without it can be read.
+    total = pagination["total"] if isinstance(pagination.get("total"), int) else None
+    if pagination.get("total_pages") is not None:
+        total_pages = _whole_number(pagination["total_pages"], "total_pages")
+        return Page(items, current >= total_pages, total_pages, total)
+    links = pagination.get("links")
+    if links != [] and not isinstance(links, dict):
+        raise MalformedResponseError(
+            f"neither 'total_pages' nor 'links' says whether a page follows page {number}"
+        )
+    if items and previous and (items, total) == (previous.items, previous.total):
+        raise MalformedResponseError(f"page {number} is the same as the page before")
+    return Page(items, not links or not links.get("next"), None, total)
 
 
 def read_activities(body: Any, number: int) -> Page[Activity]:
     """
-    Return one page of the activity feed, which was asked for with the newest first.
+    Return one page of the activity feed, which was requested with the newest first.
 
     Page "Get activity feed for a process": an entry names what was acted upon (``auditable``) and what that belongs to
     (``parentable``) by model class and id.
 
-    :param number: the page that was asked for, from 1.
-    :raises MalformedResponseError: it is no page, an entry has no id, or they come in another order.
+    :param number: the page that was requested, from 1.
+    :raises MalformedResponseError: it is no page, an entry has no id, or they are in another order.
     """
     page = read_page(body, number)
     moments = [
         moment for item in page.items if (moment := parse_datetime(item.get("created_at"))) is not None
     ]
     if any(first < second for first, second in pairwise(moments)):
-        raise MalformedResponseError("its entries do not come with the newest first")
+        raise MalformedResponseError("its entries are not sorted by date, the newest first")
     return Page(tuple(map(_activity, page.items)), page.is_last, page.total_pages)
 
 
@@ -215,7 +226,7 @@ def read_list(
     body: Any, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
 ) -> tuple[dict[str, Any], ...]:
     """
-    Return the items of a response for a list, whatever it says of pages.
+    Return the items of a response for a list, without its pagination.
 
     :param read: what is made of each item.
     :raises MalformedResponseError: it is no list of objects.
@@ -237,36 +248,6 @@ def read_threads(body: Any) -> tuple[dict[str, Any], ...]:
     return read_list(read_item(body).get("threads"))
 
 
-def _is_last_page(meta: Any, number: int) -> bool:
-    if meta is None or meta in ({}, []):
-        return True
-    pagination = meta.get("pagination") if isinstance(meta, dict) else None
-    if not isinstance(pagination, dict):
-        raise MalformedResponseError(f"'meta.pagination' is {_kind(pagination)}")
-    current = _whole_number(pagination.get("current_page", number), "current_page")
-    if current != number:
-        raise MalformedResponseError(f"page {number} was asked for, but page {current} came")
-    if pagination.get("total_pages") is not None:
-        return current >= _whole_number(pagination["total_pages"], "total_pages")
-    links = pagination.get("links")
-    if links != [] and not isinstance(links, dict):
-        raise MalformedResponseError(
-            f"neither 'total_pages' nor 'links' tells whether a page follows page {number}"
-        )
-    return not links or not links.get("next")
-
-
-def _total_pages(meta: Any) -> int | None:
-    total = meta.get("pagination", {}).get("total_pages") if isinstance(meta, dict) else None
-    return None if total is None else _whole_number(total, "total_pages")
-
-
-def _total(meta: Any) -> int | None:
-    """Return the number of items; it only helps to notice changes, so a response without it can be read."""
-    total = meta.get("pagination", {}).get("total") if isinstance(meta, dict) else None
-    return total if isinstance(total, int) else None
-
-
 def _whole_number(value: Any, name: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -282,12 +263,4 @@ def _kind_of_data(body: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {
-        dict: "an object",
-        list: "a list",
-        str: "a text",
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-    }
-    return "nothing" if value is None else names.get(type(value), type(value).__name__)
+    return "nothing" if value is None else _JSON_TYPES.get(type(value), type(value).__name__)

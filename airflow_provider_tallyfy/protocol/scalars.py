@@ -1,17 +1,18 @@
 """
-Plain Python values as Tallyfy stores them, which is as text: numbers, booleans, dates and times.
+Plain Python values as Tallyfy stores them: numbers, booleans, dates and times as text.
 
-Each value is written in one way only. A value that cannot be written in full is refused.
+A value that cannot be written in full is refused.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence, Set
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from math import isfinite
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeGuard
 
 from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
@@ -33,7 +34,7 @@ def plain_text(value: Any) -> str:
             text = str.__str__(value)
         case bool():
             text = "true" if value else "false"
-        case datetime() | date():
+        case datetime() | date() if value == value:  # not pandas' NaT
             text = value.isoformat()
         case Decimal() if value.is_finite() and abs(value.adjusted()) < _MAX_DIGITS:
             text = format(value, "f")
@@ -89,6 +90,16 @@ def _in_utc(value: date | datetime) -> str:
     if value.tzinfo and in_utc.astimezone(value.tzinfo).replace(tzinfo=None) != value.replace(tzinfo=None):
         raise InvalidValueError("it is a time that does not exist: clocks are put forward over it")
     return datetime.isoformat(in_utc.replace(tzinfo=None), timespec="milliseconds") + "Z"
+
+
+def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
+    """Return whether a value is a list, a tuple or the like, and no text."""
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
+
+
+def items_of(value: Any) -> Iterable[Any]:
+    """Return the items of a list or a set; any other value is the only item."""
+    return value if is_list(value) or isinstance(value, Set) else (value,)
 
 
 def parse_bool(value: bool | str | None, name: str) -> bool | None:

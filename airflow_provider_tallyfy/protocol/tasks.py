@@ -1,9 +1,9 @@
 """
-The tasks of a run, and the steps of a template that they are made from, by the names that people know.
+The tasks of a run, and the steps of a template that they are made from.
 
-A task or a step is named by its id, its alias or its title, exact before case-folded; a name that fits several equally
-well is refused. A launch can change ``owners`` and ``deadline`` of a step's task (page "Launch process"). Tallyfy drops
-a step that it does not know without an error, so an unknown name is refused too.
+A task or a step is found by its id, its alias or its title (see :mod:`~airflow_provider_tallyfy.protocol.lookup`); an
+ambiguous name is refused. A launch can change ``owners`` and ``deadline`` of a step's task (page "Launch process").
+Tallyfy drops a step that it does not know without an error, so an unknown name is refused too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_tallyfy.protocol import people
 from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted, quoter, shortened
-from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
+from airflow_provider_tallyfy.protocol.lookup import Index, Rank, normalized
 from airflow_provider_tallyfy.protocol.people import Directory, encode_assignees
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
 from airflow_provider_tallyfy.protocol.scalars import format_datetime, plain_text
@@ -25,8 +25,15 @@ class AmbiguousTaskError(ValueError):
 
 
 def index_tasks(tasks: Iterable[Mapping[str, Any]]) -> Index[Mapping[str, Any]]:
-    """Return an index in which :func:`find_task` finds tasks; worth it where many are looked up in the same run."""
-    return _by_name(tasks)
+    """Return an index for :func:`find_task`, by id, alias and title; worth it if many tasks of a run are looked up."""
+
+    def called(task: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(name for name in (task.get("alias"), task.get("title")) if isinstance(name, str))
+
+    # An id may be a number; a name is always a text.
+    return Index(
+        tasks, Rank(lambda task: (str(task.get("id") or ""),)), Rank(called), Rank(called, normalized)
+    )
 
 
 def find_task(
@@ -41,7 +48,7 @@ def find_task(
     :param name: what the task is called; see :func:`task_name`.
     :raises AmbiguousTaskError: several match equally well; the message lists them.
     """
-    found = (tasks if isinstance(tasks, Index) else _by_name(tasks)).matches(name)
+    found = (tasks if isinstance(tasks, Index) else index_tasks(tasks)).matches(name)
     if len(found) > 1:
         found = tuple(task for task in found if not is_hidden(task)) or found
     if len(found) > 1:
@@ -82,29 +89,28 @@ def get_task(tasks: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any]
     tasks = tuple(tasks)
     found = find_task(tasks, name)
     if found is None:
-        there_are = choices("The tasks are:", _describe(tasks, name)) or ["There are no tasks."]
-        quote = quoter([name, *map(_title, tasks)])
-        raise LookupError("\n".join([f"{quote(name)} is no task of the process, or not yet.", *there_are]))
+        problem = f"{quoter([name, *map(_title, tasks)])(name)} is no task of the process, or not yet."
+        raise LookupError("\n".join([problem, *choices("tasks", _describe(tasks, name))]))
     return found
 
 
 def is_completed(task: Mapping[str, Any]) -> bool:
-    """Tell whether a task is done: ``completed_at`` says so, and the status, which is spelled in two ways."""
+    """Return whether a task is done, by ``completed_at`` or the status, which is spelled in two ways."""
     return bool(task.get("completed_at")) or task.get("status") in ("completed", "complete")
 
 
 def is_hidden(task: Mapping[str, Any]) -> bool:
-    """Tell whether a rule hides a task (page "Get task": ``auto-skipped``)."""
+    """Return whether a rule hides a task (page "Get task": ``auto-skipped``)."""
     return task.get("status") == "auto-skipped"
 
 
 def is_approval(task: Mapping[str, Any]) -> bool:
-    """Tell whether a task is completed by a decision."""
+    """Return whether a task is completed by a decision."""
     return task.get("task_type") == "approval"
 
 
 def decision(task: Mapping[str, Any]) -> bool | None:
-    """Return what was decided on a completed approval, ``None`` where the task does not tell."""
+    """Return the decision on a completed approval; ``None`` if the task has none."""
     return {"true": True, "1": True, "false": False, "0": False}.get(str(task.get("is_approved")).casefold())
 
 
@@ -135,7 +141,7 @@ def encode_overrides(
     if not isinstance(overrides, Mapping):
         raise FormValuesError([f"tasks are given by step id, alias or title, not as {described(overrides)}"])
     steps = tuple(steps)
-    known = _by_name(steps)
+    known = index_tasks(steps)
     quote = quoter([*map(str, overrides), *map(_title, steps)])
     encoded: dict[str, dict[str, Any]] = {}
     problems = []
@@ -155,15 +161,13 @@ def encode_overrides(
             problems.append(f"{quote(str(name))} is no step of the template")
             are_known = False
     if problems:
-        there_are = choices("The steps are:", _describe(steps, *map(str, overrides))) or [
-            "There are no steps."
-        ]
+        there_are = choices("steps", _describe(steps, *map(str, overrides)))
         raise FormValuesError(problems, () if are_known else there_are)
     return encoded
 
 
 def needs_directory(overrides: Mapping[str, Any]) -> bool:
-    """Tell whether among the owners there are people whom only a directory knows."""
+    """Return whether any of the owners must be looked up in a directory."""
     return isinstance(overrides, Mapping) and any(
         isinstance(override, Mapping) and people.needs_directory(override.get("owners") or ())
         for override in overrides.values()
@@ -174,21 +178,17 @@ def _override(override: Any, directory: Directory | None) -> tuple[dict[str, Any
     if not isinstance(override, Mapping):
         return {}, [f"'owners' and 'deadline' were expected, not {described(override)}"]
     encoded: dict[str, Any] = {}
-    problems = [
-        f"{quoted(str(key))} cannot be changed at a launch, only 'owners' and 'deadline'"
-        for key in override
-        if key not in ("owners", "deadline")
-    ]
-    try:
-        if (owners := override.get("owners")) is not None:
-            encoded["owners"] = encode_assignees(owners, directory)
-    except InvalidValueError as error:
-        problems.extend(error.problems)
-    try:
-        if (deadline := override.get("deadline")) is not None:
-            encoded["deadline"] = format_datetime(deadline)
-    except InvalidValueError as error:
-        problems.extend(error.problems)
+    problems: list[str] = []
+    for key, value in override.items():
+        if key not in ("owners", "deadline"):
+            problems.append(f"{quoted(str(key))} cannot be changed at a launch, only 'owners' and 'deadline'")
+        elif value is not None:
+            try:
+                encoded[key] = (
+                    encode_assignees(value, directory) if key == "owners" else format_datetime(value)
+                )
+            except InvalidValueError as error:
+                problems.extend(error.problems)
     return encoded, problems
 
 
@@ -205,31 +205,14 @@ def _included(whole: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], .
     return tuple(things)
 
 
-def _by_name(things: Iterable[Mapping[str, Any]]) -> Index[Mapping[str, Any]]:
-    """Return an index of tasks or steps by id, alias and title."""
-
-    def called(thing: Mapping[str, Any]) -> tuple[str, ...]:
-        return _text(thing, "alias"), _text(thing, "title")
-
-    # An id may be a number; whoever names a thing by it has its text.
-    return index(
-        things, Rank(lambda thing: (str(thing.get("id") or ""),)), Rank(called), Rank(called, normalized)
-    )
-
-
-def _text(thing: Mapping[str, Any], key: str) -> str:
-    value = thing.get(key)
-    return value if isinstance(value, str) else ""
-
-
 def named(thing: Mapping[str, Any], quote: Callable[[str], str] = quoted) -> str:
-    """Return all the names of a task or a step, for people."""
+    """Return title, alias and id of a task or a step, for a message."""
     alias = f"alias {shortened(str(thing['alias']))}, " if thing.get("alias") else ""
     return f"{quote(_title(thing))} ({alias}id {thing.get('id')})"
 
 
 def _describe(things: Iterable[Mapping[str, Any]], *beside: str) -> list[str]:
-    """Return the names of tasks or steps; none looks like another, or like what is ``beside`` them."""
+    """Return the names of tasks or steps; similar ones, also to a name ``beside`` them, have escapes."""
     things = tuple(things)
     quote = quoter([*beside, *map(_title, things)])
     return [named(thing, quote) for thing in things]

@@ -10,7 +10,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import TypeGuard
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import quote, urlsplit
+
+from airflow_provider_tallyfy.protocol.formatting import described
 
 DEFAULT_API_URL = "https://go.tallyfy.com/api"
 DEFAULT_WEB_URL = "https://go.tallyfy.com"
@@ -26,24 +28,25 @@ _FORBIDDEN_IN_ENDPOINT = re.compile(r"[\\?#\x00-\x20\x7f]")
 
 
 def is_identifier(value: object) -> TypeGuard[str]:
-    """Tell whether ``value`` can be a Tallyfy id."""
+    """Return whether ``value`` can be a Tallyfy id."""
     return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
 def identifier(value: object, field: str) -> str:
     """
-    Return ``value`` as a Tallyfy id that can stand in a path.
+    Return ``value`` as a Tallyfy id, for a path.
 
     :param value: the id, a string of 1 to 255 letters, digits, ``_`` and ``-``, or a whole number.
     :param field: what the caller calls it, for the error.
     :raises ValueError: it is anything else.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**255:
         value = str(value)
     if is_identifier(value):
         return value
+    shown = "missing" if value is None else described(value)
     raise ValueError(
-        f"{field} must be a Tallyfy id (1 to 255 letters, digits, '_' or '-'), but is {_described(value)}. "
+        f"{field} must be a Tallyfy id (1 to 255 letters, digits, '_' or '-'), but is {shown}. "
         f"Take it from a response of the API, or from the URL of the page in Tallyfy."
     )
 
@@ -55,16 +58,16 @@ def segment(value: object, field: str) -> str:
     :raises ValueError: it is not a string, is empty, or is ``.`` or ``..``, which would change the path.
     """
     if not isinstance(value, str) or value in ("", ".", ".."):
-        raise ValueError(f"{field} must be a non-empty string, but is {_described(value)}.")
+        raise ValueError(f"{field} must be a non-empty string, but is {described(value)}.")
     try:
         return quote(value, safe="")
     except UnicodeEncodeError:
-        raise ValueError(f"{field} holds characters that cannot stand in an address.") from None
+        raise ValueError(f"{field} holds characters that a URL cannot have.") from None
 
 
 def endpoint_path(endpoint: object, organization: str) -> str:
     """
-    Return the path, from the API's root, that an endpoint stands for.
+    Return the path of an endpoint from the API's root.
 
     :param endpoint: written without quoting; relative to the organization (``runs/abc/tasks``), or absolute from
         the API's root when it begins with ``/`` (``/me``).
@@ -72,23 +75,19 @@ def endpoint_path(endpoint: object, organization: str) -> str:
     :raises ValueError: it is empty, leaves its place (``..``), or carries a query.
     """
     if not isinstance(endpoint, str) or not endpoint.strip("/"):
-        raise ValueError(f"endpoint must be a path such as 'runs' or '/me', but is {_described(endpoint)}.")
+        raise ValueError(f"endpoint must be a path such as 'runs' or '/me', but is {described(endpoint)}.")
     if _FORBIDDEN_IN_ENDPOINT.search(endpoint) or "://" in endpoint:
         raise ValueError(
             "endpoint must be a plain path without host, query, fragment, blanks or backslashes; "
             "put query parameters into 'query' of TallyfyApiOperator, or 'params' of the hook's request()."
         )
-    parts = endpoint.strip("/").split("/")
-    path = "/".join(segment(part, "each part of endpoint") for part in parts)
-    return f"/{path}" if endpoint.startswith("/") else f"{organization_path(organization)}/{path}"
+    path = "".join(f"/{segment(part, 'each part of endpoint')}" for part in endpoint.strip("/").split("/"))
+    return (
+        path if endpoint.startswith("/") else f"/organizations/{segment(organization, 'organization')}{path}"
+    )
 
 
-def organization_path(organization: str) -> str:
-    """Return the path that everything of an organization stands below."""
-    return f"/organizations/{segment(organization, 'organization')}"
-
-
-def api_url(host: str | None, port: int | None, schema: str | None, *, allow_http: bool = False) -> str:
+def api_url(host: str | None, port: int | str | None, schema: str | None, *, allow_http: bool = False) -> str:
     """
     Return the API's base URL, without a slash at its end.
 
@@ -96,25 +95,24 @@ def api_url(host: str | None, port: int | None, schema: str | None, *, allow_htt
     API. A URL of another host is taken as written.
 
     :param host: a URL or a host name, with or without a path; empty for Tallyfy's own cloud.
-    :param port: goes into the URL if the host does not name one.
+    :param port: goes into the URL if the host does not name one; some secrets backends have it as a text.
     :param schema: ``https`` or ``http``, if the host does not name it. Airflow also stores what follows the host in a
         connection's URI here, so it may be a path too: ``api``, ``https/api``.
-    :param allow_http: let plain http go to another machine.
+    :param allow_http: allow plain http to another machine.
     :raises ValueError: it is no http(s) URL, carries credentials, or would send a token in clear text.
     """
     scheme, path = _scheme_and_path(schema or "")
-    if port is not None and not 0 < port < 65536:
+    if port not in (None, "") and not (str(port).isdecimal() and 0 < int(port) < 65536):
         raise ValueError("port must be between 1 and 65535.")
     given = (host or "").strip().lstrip("/") or "go.tallyfy.com"
     is_url = "://" in given
     if given.count(":") > 1 and not is_url and "[" not in given:
         given = f"[{given}]"  # an IPv6 address, as Airflow gives it
-    parts = _checked(given if is_url else f"{scheme}://{given}", "host", allow_http=allow_http)
+    parts = urlsplit(checked_url(given if is_url else f"{scheme}://{given}", "host", allow_http=allow_http))
     netloc = parts.netloc if parts.port or not port else f"{parts.netloc}:{port}"
-    hostname = parts.hostname or ""
-    path = parts.path or path or API_PATHS.get(hostname.rstrip("."), "" if is_url else "/api")
+    root = API_PATHS.get((parts.hostname or "").rstrip("."))
+    path = parts.path or path or (root if root is not None else "" if is_url else "/api")
     segments = path.split("/")[1:]
-    root = API_PATHS.get(hostname.rstrip("."))
     if "organizations" in segments or (
         root is not None and (segments[:1] == ["api"]) is not (root == "/api")
     ):
@@ -143,12 +141,10 @@ def checked_url(url: str, field: str, *, allow_http: bool = False) -> str:
     """
     Return ``url`` without a slash at its end, if a token may be sent there.
 
+    :param field: name of the setting, for the error.
+    :param allow_http: allow plain http to another machine.
     :raises ValueError: it is no http(s) URL, carries credentials, or is plain http to another machine.
     """
-    return _checked(url, field, allow_http=allow_http).geturl()
-
-
-def _checked(url: str, field: str, *, allow_http: bool) -> SplitResult:
     if " " in url or not url.isprintable():
         raise ValueError(f"{field} holds blanks or control characters; write it without them.")
     try:
@@ -170,12 +166,8 @@ def _checked(url: str, field: str, *, allow_http: bool) -> SplitResult:
             f"Use https, or set the extra 'allow_http' to true if that network is trusted."
         )
     netloc = f"[{hostname}]" if ":" in hostname else hostname
-    return parts._replace(
-        netloc=f"{netloc}:{port}" if port else netloc,
-        path=_normalized_path(parts.path),
-        query="",
-        fragment="",
-    )
+    netloc = f"{netloc}:{port}" if port else netloc
+    return f"{parts.scheme}://{netloc}{_normalized_path(parts.path)}"
 
 
 def _ascii_hostname(hostname: str, field: str) -> str:
@@ -189,26 +181,22 @@ def _ascii_hostname(hostname: str, field: str) -> str:
             raise ValueError(
                 f"{field} holds no valid international host name ({error}). Write its ASCII form, xn--…, if it has one."
             ) from None
-    if not _HOSTNAME.fullmatch(hostname) and not _is_ip_address(hostname):
+    if not _HOSTNAME.fullmatch(hostname) and _ip_address(hostname) is None:
         raise ValueError(f"{field} is no URL: its host name cannot be read. {_EXAMPLE}")
     return hostname
 
 
-def _is_ip_address(hostname: str) -> bool:
+def _ip_address(hostname: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return bool(ipaddress.ip_address(hostname))
+        return ipaddress.ip_address(hostname)
     except ValueError:
-        return False
+        return None
 
 
 def is_loopback(hostname: str) -> bool:
-    """Tell whether ``hostname`` names this machine itself, without asking a name server."""
-    if hostname.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(hostname).is_loopback
-    except ValueError:
-        return False
+    """Return whether a host name means this machine itself, without a name server."""
+    address = _ip_address(hostname)
+    return hostname.lower() == "localhost" or (address is not None and address.is_loopback)
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -217,21 +205,6 @@ def origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def token_url(api: str) -> str:
-    """Return the default URL of an application's token: ``/oauth/token`` of the API's host."""
-    parts = urlsplit(api)
-    return f"{parts.scheme}://{parts.netloc}/oauth/token"
-
-
 def run_url(web_url: str, organization: str, run_id: str) -> str:
     """Return the page on which people see a run."""
     return f"{web_url}/{segment(organization, 'organization')}/processes/{identifier(run_id, 'run_id')}"
-
-
-def _described(value: object) -> str:
-    if value is None or value == "":
-        return "missing" if value is None else "empty"
-    if isinstance(value, str):
-        shown = value if len(value) <= 60 else value[:60] + "…"
-        return f"the text {shown!r}"
-    return f"of type {type(value).__name__}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from urllib.parse import urlsplit
 
 import requests
@@ -39,8 +40,8 @@ class Webhooks:
         self._store = store
         self._known = store()
         self._next = len(self._known.activities)
-        # One thread, so that deliveries arrive in their order.
-        self._sender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tallyfy-sandbox-webhooks")
+        self._queue: SimpleQueue[tuple[str, JSON]] = SimpleQueue()
+        self._sender = threading.Thread(target=self._send, name="tallyfy-sandbox-webhooks", daemon=True)
 
     def __call__(self) -> None:
         """Queue the deliveries; called after each change, when its rules have run."""
@@ -48,19 +49,21 @@ class Webhooks:
         if store is not self._known:
             self._known, self._next = store, len(store.activities)
         new, self._next = store.activities[self._next :], len(store.activities)
-        for entry in new:
-            for url, payload in _deliveries(store, entry):
-                if _is_local(url):
-                    self._sender.submit(_send, url, payload)
+        for url, payload in (delivery for entry in new for delivery in _deliveries(store, entry)):
+            if _is_local(url):
+                self._queue.put((url, payload))
+                if not self._sender.is_alive():
+                    self._sender.start()
 
-
-def _send(url: str, payload: JSON) -> None:
-    with requests.Session() as session:
-        session.trust_env = False
-        headers = {"X-Tallyfy-orgID": ORGANIZATION}
-        # Tallyfy does not repeat a delivery either.
-        with contextlib.suppress(requests.RequestException):
-            session.post(url, json=payload, headers=headers, timeout=_TIMEOUT, allow_redirects=False)
+    def _send(self) -> None:
+        with requests.Session() as session:
+            session.trust_env = False
+            headers = {"X-Tallyfy-orgID": ORGANIZATION}
+            while True:
+                url, payload = self._queue.get()
+                # A failed delivery is not repeated, as at Tallyfy, and does not end the thread.
+                with contextlib.suppress(Exception):
+                    session.post(url, json=payload, headers=headers, timeout=_TIMEOUT, allow_redirects=False)
 
 
 def _is_local(url: str) -> bool:

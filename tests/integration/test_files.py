@@ -75,9 +75,7 @@ def files_of(run):
 
 
 @pytest.mark.parametrize("given", [str, Path, lambda path: {"path": str(path)}, lambda path: [str(path)]])
-def test_a_local_file_in_a_kickoff_form_is_uploaded_and_can_be_downloaded(
-    sandbox, users, context, contract, given, tmp_path
-):
+def test_local_file_in_a_kickoff_form(sandbox, users, context, contract, given, tmp_path):
     [file] = files_of(launch(context, given(contract)))
     assert file["filename"] == "the contract.pdf"
     target = TallyfyHook().download_file(file["id"], tmp_path)
@@ -85,7 +83,7 @@ def test_a_local_file_in_a_kickoff_form_is_uploaded_and_can_be_downloaded(
     assert uploads(users) == 1
 
 
-def test_a_local_file_in_the_form_of_a_task(sandbox, users, context, contract):
+def test_local_file_in_the_form_of_a_task(sandbox, users, context, contract):
     run = launch(context, str(contract))
     task = next(
         each for each in users.tasks(run["id"]) if users.task(run["id"], each["id"])["form_fields"]["data"]
@@ -106,13 +104,13 @@ def test_a_local_file_in_the_form_of_a_task(sandbox, users, context, contract):
     assert (file["subject"]["type"], file["subject"]["id"]) == ("Run", run["id"])
 
 
-def test_a_file_that_is_not_there_is_refused_before_anything_is_sent(sandbox, users, context, tmp_path):
+def test_missing_file_is_refused_before_anything_is_sent(sandbox, users, context, tmp_path):
     with pytest.raises(AirflowFailException, match="There is no file"):
         launch(context, [str(tmp_path / "none.pdf"), str(tmp_path)])
     assert uploads(users) == 0
 
 
-def test_a_retry_uploads_nothing_again(sandbox, users, context, contract):
+def test_retry_does_not_upload_again(sandbox, users, context, contract):
     fault(sandbox, method="POST", path="/runs$", action="status", status=403, body={"message": "Not now."})
     with pytest.raises(Exception, match="Not now"):
         launch(context, str(contract))
@@ -121,15 +119,13 @@ def test_a_retry_uploads_nothing_again(sandbox, users, context, contract):
     assert uploads(users) == 1
 
 
-def test_an_upload_without_a_clear_answer_is_repeated(sandbox, users, context, contract):
+def test_upload_without_a_clear_response_is_repeated(sandbox, users, context, contract):
     fault(sandbox, method="POST", path="/assets", action="apply_then_drop")
     assert len(files_of(launch(context, str(contract)))) == 1
     assert uploads(users) == 2
 
 
-def test_an_export_copies_attachments_beside_the_records(
-    sandbox, users, context, contract, tmp_path, monkeypatch
-):
+def test_export_copies_attachments(sandbox, users, context, contract, tmp_path, monkeypatch):
     run = launch(context, str(contract))
     folder = tmp_path / "export"
     export = TallyfyToObjectStorageOperator(
@@ -155,7 +151,7 @@ def test_an_export_copies_attachments_beside_the_records(
 
 
 @pytest.mark.parametrize("name", ["backup.tmp", f"{'契約書' * 60}.pdf"])
-def test_an_attachment_of_any_name_is_copied(sandbox, context, tmp_path, name):
+def test_attachments_with_unusual_names(sandbox, context, tmp_path, name):
     contract = tmp_path / "short"
     contract.write_bytes(CONTENT)
     file = TallyfyHook().upload_file(contract, checklist_id=ONBOARDING_CHECKLIST_ID, name=name)
@@ -177,7 +173,7 @@ def _is_staged(path):
     return any(part.startswith(".tallyfy-export-") for part in path.parts)
 
 
-def test_a_file_that_is_gone_does_not_fail_an_export(sandbox, users, context, contract, tmp_path):
+def test_deleted_file_does_not_fail_an_export(sandbox, users, context, contract, tmp_path):
     [file] = files_of(launch(context, str(contract)))
     users.request("DELETE", f"/file/{file['id']}")
     with pytest.raises(TallyfyNotFoundError):

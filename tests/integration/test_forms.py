@@ -92,13 +92,13 @@ def collect_documents(hook, run_id=ONBOARDING_RUN_ID):
     return hook.get_task(run_id, found["id"], with_="form_fields")
 
 
-def test_every_type_of_field_is_tried(checklist):
+def test_documentation_has_every_type(checklist):
     types = {field.label: field.field_type for field in read_kickoff_fields(checklist)}
     assert {types[label] for label, *_ in DOCUMENTED} == {*FieldType} == {*field_types.FIELD_TYPES}
 
 
 @pytest.mark.parametrize(("label", "given", "sent", "read"), DOCUMENTED, ids=name_of)
-def test_the_documentation_says_what_is_sent_and_read(hook, checklist, label, given, sent, read):
+def test_documented_values(hook, checklist, label, given, sent, read):
     fields = read_kickoff_fields(checklist)
     [field] = by_name(fields).matches(label)
     assert field_types.encode(field, given, hook.get_directory()) == sent
@@ -107,7 +107,7 @@ def test_the_documentation_says_what_is_sent_and_read(hook, checklist, label, gi
 
 
 @pytest.mark.parametrize(("label", "given", "read"), GIVEN, ids=name_of)
-def test_a_value_is_taken_at_the_launch_and_reads_back(hook, checklist, label, given, read):
+def test_value_at_a_launch_reads_back(hook, checklist, label, given, read):
     kickoff = {**REQUIRED, label.upper(): given} if label not in REQUIRED else {**REQUIRED, label: given}
     directory = hook.get_directory() if needs_directory(checklist, kickoff) else None
     run = hook.launch_run(ONBOARDING_CHECKLIST_ID, **encode_launch(checklist, kickoff, directory=directory))
@@ -116,7 +116,7 @@ def test_a_value_is_taken_at_the_launch_and_reads_back(hook, checklist, label, g
 
 
 @pytest.mark.parametrize(("label", "given", "read"), GIVEN, ids=name_of)
-def test_a_value_is_taken_by_a_task_and_emptied_again(hook, label, given, read):
+def test_value_of_a_task_reads_back_and_is_cleared(hook, label, given, read):
     task = collect_documents(hook)
     fields = read_task_fields(task)
     before = forms.read_task_form(task)
@@ -131,7 +131,7 @@ def test_a_value_is_taken_by_a_task_and_emptied_again(hook, label, given, read):
     assert emptied == {**before, alias: nothing}
 
 
-def test_which_required_fields_are_still_empty(hook):
+def test_required_fields_of_a_task(hook):
     task = collect_documents(hook)
     fields = read_task_fields(task)
     with pytest.raises(FormValuesError) as error:
@@ -144,7 +144,7 @@ def test_which_required_fields_are_still_empty(hook):
     assert hook.complete_task(ONBOARDING_RUN_ID, task["id"])["status"] == "completed"
 
 
-def test_steps_are_changed_at_the_launch(hook, checklist):
+def test_overrides_at_a_launch(hook, checklist):
     overrides = {
         "review_contract": {"owners": ["ben@example.com"], "deadline": datetime(2030, 1, 4, 17, tzinfo=UTC)},
         "Welcome CALL": {"owners": {"groups": ["customer success"], "guests": ["x@y.example"]}},
@@ -159,7 +159,7 @@ def test_steps_are_changed_at_the_launch(hook, checklist):
     assert call["owners"]["groups"] == ["5eed0007000000000000000000000002"]
 
 
-def test_a_launch_is_found_by_its_mark(hook):
+def test_launch_is_found_by_its_mark(hook):
     mark = LaunchMark("release", "manual__2026-01-05T12:00:00+00:00", "launch", 3)
     started = datetime.now(UTC)
 
@@ -180,7 +180,7 @@ def test_a_launch_is_found_by_its_mark(hook):
     assert found(LaunchMark("release", "never", "launch")) is None
 
 
-def test_a_comment_is_written_on_a_task(hook):
+def test_comment_on_a_task(hook):
     task = collect_documents(hook)
     assert hook.comment(task["id"], "The pipeline needs you.")["content"] == "The pipeline needs you."
     [thread] = hook.get_task(ONBOARDING_RUN_ID, task["id"], with_="threads")["threads"]["data"]

@@ -100,8 +100,8 @@ def fault(sandbox):
     return fault
 
 
-def asked(sandbox, method, path):
-    """How many requests for this path arrived."""
+def count_requests(sandbox, method, path):
+    """Return how many requests for a path arrived."""
     shown = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()
     return sum(row["count"] for row in shown["requests"] if (row["method"], row["path"]) == (method, path))
 
@@ -111,7 +111,7 @@ def launched(sandbox, name):
 
 
 class TestRuns:
-    def test_a_run_from_its_first_task_to_its_last(self, either_server, connect):
+    def test_run_from_first_to_last_task(self, either_server, connect):
         either_server.reset()
         hook = connect(either_server)
         with hook.get_conn():
@@ -138,7 +138,7 @@ class TestRuns:
         is_approved = True if task["task_type"] != "task" else None
         hook.complete_task(run_id, task_id, is_approved=is_approved)
 
-    def test_the_run_is_what_the_api_says_but_for_its_next_task(self, either_server, connect):
+    def test_run_is_unchanged_but_for_next_task(self, either_server, connect):
         either_server.reset()
         hook = connect(either_server)
         with hook.get_conn():
@@ -148,16 +148,16 @@ class TestRuns:
             assert {**run, "next_task": None} == {**raw, "next_task": None}
             assert hook.get_run(COMPLETE_RUN_ID)["next_task"] is None
 
-    def test_several_pages(self, hook, sandbox):
+    def test_pages(self, hook, sandbox):
         requests.post(f"{sandbox.url}/_sandbox/runs", json={"count": 230, "name": "Many more"}, timeout=30)
         runs = list(hook.list_runs(q="Many more", with_=["next_task"]))
         assert len({run["id"] for run in runs}) == len(runs) == 230
         assert all(run["next_task"]["id"] for run in runs)
-        assert asked(sandbox, "GET", "/api/organizations/sandbox/runs") == 3
+        assert count_requests(sandbox, "GET", "/api/organizations/sandbox/runs") == 3
         assert len(list(hook.list_runs(q="Many more", per_page=50))) == 230
         assert list(hook.list_runs(q="There is none of this name")) == []
 
-    def test_completing_and_reopening(self, hook):
+    def test_complete_and_reopen(self, hook):
         task = hook.get_next_task(SEEDED_RUN_ID)
         TestRuns.complete(hook, SEEDED_RUN_ID, task["id"])
         assert hook.get_next_task(SEEDED_RUN_ID) != task
@@ -166,42 +166,42 @@ class TestRuns:
         hook.request("DELETE", f"runs/{SEEDED_RUN_ID}/completed-tasks/{task['id']}")
         assert hook.get_next_task(SEEDED_RUN_ID)["id"] == task["id"]
 
-    def test_what_is_not_there(self, hook):
+    def test_not_found(self, hook):
         with pytest.raises(TallyfyNotFoundError) as error:
             hook.get_run("f" * 32)
         assert error.value.status == 404
         assert error.value.request_id in str(error.value)
 
-    def test_parameters_arrive_as_they_were_given(self, hook):
+    def test_parameters_are_quoted(self, hook):
         name = "100% of A&B + ünïcödé / #1?"
         run = hook.launch_run(RELEASE_CHECKLIST_ID, name=name)
         assert [found["id"] for found in hook.list_runs(q=name)] == [run["id"]]
 
 
-def test_people_are_found_by_name_and_address(hook):
+def test_assignees_by_name_and_address(hook):
     people = ["Ada Okafor", "BEN@example.com\n", "grace@example.org\n"]
     found = encode_assignees(people, hook.get_directory())
     assert found == {"users": [1001, 1002], "guests": ["grace@example.org"], "groups": []}
 
 
 class TestFaults:
-    def test_a_connection_that_breaks_off_before_the_answer(self, hook, sandbox, fault, pauses):
+    def test_dropped_connection_is_retried(self, hook, sandbox, fault, pauses):
         fault("drop", method="GET", times=3)
         assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
-        assert (asked(sandbox, "GET", RUN_PATH), len(pauses)) == (4, 3)
+        assert (count_requests(sandbox, "GET", RUN_PATH), len(pauses)) == (4, 3)
 
-    def test_one_that_breaks_off_for_good(self, hook, sandbox, fault):
+    def test_dropped_connection_fails_after_the_last_retry(self, hook, sandbox, fault):
         fault("drop", method="GET", times=None)
         with pytest.raises(TallyfyConnectionError, match="got no response"):
             hook.get_run(SEEDED_RUN_ID)
-        assert asked(sandbox, "GET", RUN_PATH) == 5
+        assert count_requests(sandbox, "GET", RUN_PATH) == 5
 
     @pytest.mark.parametrize(("action", "was_applied"), [("drop", 0), ("apply_then_drop", 1)])
-    def test_a_write_that_breaks_off_is_sent_once(self, hook, sandbox, fault, pauses, action, was_applied):
+    def test_dropped_write_is_sent_once(self, hook, sandbox, fault, pauses, action, was_applied):
         fault(action, method="POST")
         with pytest.raises(TallyfyIndeterminateError, match="may have been applied: check in Tallyfy"):
             hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
-        assert asked(sandbox, "POST", "/api/organizations/sandbox/runs") == 1
+        assert count_requests(sandbox, "POST", "/api/organizations/sandbox/runs") == 1
         assert launched(sandbox, "Once") == was_applied
         assert pauses == []
 
@@ -214,31 +214,29 @@ class TestFaults:
             ("status", {"status": 503}),
         ],
     )
-    def test_a_write_whose_answer_tells_nothing_is_sent_once(
-        self, hook, sandbox, fault, pauses, action, more
-    ):
+    def test_write_without_a_clear_response_is_sent_once(self, hook, sandbox, fault, pauses, action, more):
         fault(action, method="POST", **more)
         with pytest.raises(TallyfyIndeterminateError):
             hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
-        assert asked(sandbox, "POST", "/api/organizations/sandbox/runs") == 1
+        assert count_requests(sandbox, "POST", "/api/organizations/sandbox/runs") == 1
         assert pauses == []
 
-    def test_a_body_that_breaks_off(self, hook, sandbox, fault, pauses):
+    def test_truncated_body_is_retried(self, hook, sandbox, fault, pauses):
         fault("truncate", method="GET", times=2)
         assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
-        assert (asked(sandbox, "GET", RUN_PATH), len(pauses)) == (3, 2)
+        assert (count_requests(sandbox, "GET", RUN_PATH), len(pauses)) == (3, 2)
         fault("truncate", method="GET", times=None)
         with pytest.raises(TallyfyConnectionError):
             hook.get_run(SEEDED_RUN_ID)
 
-    def test_a_page_of_a_proxy(self, hook, fault, pauses):
+    def test_page_of_a_proxy(self, hook, fault, pauses):
         fault("malformed", method="GET")
         with pytest.raises(TallyfyResponseError, match="the body is a page of HTML or XML") as error:
             hook.get_run(SEEDED_RUN_ID)
         assert "Bad gateway" not in str(error.value)
         assert pauses == []
 
-    def test_a_server_that_fails(self, hook, fault):
+    def test_server_error_is_retried(self, hook, fault):
         fault("status", status=503, times=4)
         assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
         fault("status", status=503, times=None)
@@ -256,30 +254,30 @@ class TestFaults:
         assert error.value.retry_after == 7
         assert launched(sandbox, "Never") == 0
 
-    def test_an_answer_that_takes_too_long(self, connect, sandbox, fault):
+    def test_slow_response_times_out(self, connect, sandbox, fault):
         hook = connect(sandbox, {"timeout": 0.1})
         fault("delay", delay=0.5, method="GET")
         with hook.get_conn():
             assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
-            assert asked(sandbox, "GET", RUN_PATH) == 2
+            assert count_requests(sandbox, "GET", RUN_PATH) == 2
             fault("delay", delay=0.5, method="POST")
             with pytest.raises(TallyfyIndeterminateError, match="timed out"):
                 hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
 
     @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
-    def test_a_server_that_is_not_there_changed_nothing(self, connect, method, pauses):
+    def test_refused_connection_is_no_indeterminate_error(self, connect, method, pauses):
         with SandboxServer() as gone:
             hook = connect(gone)
         with hook.get_conn(), pytest.raises(TallyfyConnectionError, match="refused"):
             hook.request(method, "runs")
         assert len(pauses) == 4
 
-    def test_a_host_that_speaks_no_tls(self, connect, sandbox):
+    def test_host_without_tls(self, connect, sandbox):
         hook = connect(sandbox, host=f"https://127.0.0.1:{sandbox.port}/api")
         with hook.get_conn(), pytest.raises(TallyfyConnectionError, match="SSL"):
             hook.get_run(SEEDED_RUN_ID)
 
-    def test_a_host_that_never_answers(self, connect, sandbox):
+    def test_silent_host_times_out(self, connect, sandbox):
         """It takes the connection, and says nothing."""
         with socket.create_server(("127.0.0.1", 0)) as silent:
             host = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
@@ -290,13 +288,13 @@ class TestFaults:
                 with pytest.raises(TallyfyIndeterminateError):
                     hook.launch_run("c1")
 
-    def test_a_token_that_ended(self, hook, sandbox):
+    def test_revoked_token(self, hook, sandbox):
         hook.get_run(SEEDED_RUN_ID)
         requests.delete(f"{sandbox.url}/_sandbox/tokens", json={"token": "sandbox-token"}, timeout=10)
         with pytest.raises(TallyfyAuthError, match="Check the credentials of connection"):
             hook.get_run(SEEDED_RUN_ID)
 
-    def test_an_answer_without_a_body_leaves_the_connection_as_good_as_new(self, hook, fault, monkeypatch):
+    def test_connection_is_reused_after_an_empty_response(self, hook, fault, monkeypatch):
         fault("status", status=204, method="DELETE", body="")
         connected = []
         connect = HTTPConnection.connect
@@ -313,21 +311,21 @@ class TestFaults:
 
 
 class TestCredentials:
-    def test_an_application_as_a_person(self, connect, sandbox):
+    def test_application_with_user_email(self, connect, sandbox):
         hook = connect(sandbox, {**APPLICATION, "user_email": "ben@example.com"}, password=None)
         with hook.get_conn():
             assert hook.request("GET", "/me")["data"]["email"] == "ben@example.com"
             assert hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
-            assert asked(sandbox, "POST", "/oauth/token") == 1
+            assert count_requests(sandbox, "POST", "/oauth/token") == 1
             assert hook.test_connection()[0]
-        assert asked(sandbox, "POST", "/oauth/token") == 2  # a test asks for a token of its own
+        assert count_requests(sandbox, "POST", "/oauth/token") == 2  # the test requests its own token
 
-    def test_an_application_that_is_nobody(self, connect, sandbox):
+    def test_application_without_user_email(self, connect, sandbox):
         hook = connect(sandbox, APPLICATION, password=None)
         with hook.get_conn(), pytest.raises(TallyfyPermissionError, match="needs a user's token"):
             hook.get_run(SEEDED_RUN_ID)
 
-    def test_a_token_that_ended_is_renewed(self, connect, sandbox):
+    def test_revoked_token_is_renewed(self, connect, sandbox):
         hook = connect(sandbox, {**APPLICATION, "user_email": "ben@example.com"}, password=None)
         with hook.get_conn():
             hook.get_run(SEEDED_RUN_ID)
@@ -340,7 +338,7 @@ class TestCredentials:
             requests.delete(f"{sandbox.url}/_sandbox/tokens", json=body, timeout=10)
             hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
         assert launched(sandbox, "Once") == 1
-        assert asked(sandbox, "POST", "/oauth/token") == 2
+        assert count_requests(sandbox, "POST", "/oauth/token") == 2
 
     @pytest.mark.parametrize(
         ("change", "kind"),
@@ -350,13 +348,13 @@ class TestCredentials:
             ({"token_url": "{url}/there/is/nothing"}, TallyfyError),
         ],
     )
-    def test_what_is_wrong_with_them_is_told(self, connect, sandbox, change, kind):
+    def test_invalid_credentials(self, connect, sandbox, change, kind):
         change = {name: value.format(url=sandbox.url) for name, value in change.items()}
         hook = connect(sandbox, {**APPLICATION, **change}, password=None)
         with hook.get_conn(), pytest.raises(kind, match="token"):
             hook.get_run(SEEDED_RUN_ID)
 
-    def test_the_token_urls_errors_pass_too(self, connect, sandbox, fault):
+    def test_token_request_is_retried(self, connect, sandbox, fault):
         hook = connect(sandbox, {**APPLICATION, "user_email": "ben@example.com"}, password=None)
         fault("drop", path="/oauth/token", times=2)
         fault("status", status=503, path="/applications/", times=1)
@@ -365,7 +363,7 @@ class TestCredentials:
 
 
 class TestTestConnection:
-    def test_it_says_who_it_is(self, hook):
+    def test_success(self, hook):
         assert hook.test_connection() == (True, "Connected to Tallyfy sandbox as Ada Okafor.")
 
     @pytest.mark.parametrize(
@@ -376,7 +374,7 @@ class TestTestConnection:
             ({"host": "http://127.0.0.1:9/api"}, "refused"),
         ],
     )
-    def test_it_says_what_is_wrong(self, connect, sandbox, fields, said):
+    def test_failure(self, connect, sandbox, fields, said):
         hook = connect(sandbox, **fields)
         good, message = hook.test_connection()
         assert not good

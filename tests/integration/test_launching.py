@@ -239,7 +239,7 @@ class TestOneAttempt:
             assert (arguments["run_id"], list(arguments["target_statuses"])) == (run_id, ["complete"])
         event = {"outcome": "met", "result": {"id": run_id, "status": "complete"}}
         waiting = operator(wait_for_completion=True, deferrable=True)
-        resumed = getattr(waiting, deferral.value.method_name)(airflow.context(), event=event)
+        resumed = waiting.resume_execution(deferral.value.method_name, {"event": event}, airflow.context())
         assert resumed == event["result"]
 
     @pytest.mark.parametrize(("action", "more"), ANSWERED_BADLY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 import requests
@@ -18,12 +19,18 @@ from airflow_provider_tallyfy.operators.tallyfy import (
     TallyfyGetRunOperator,
     TallyfyLaunchRunOperator,
 )
-from airflow_provider_tallyfy.sandbox.seeds import COMPLETE_RUN_ID, RELEASE_CHECKLIST_ID, SEEDED_RUN_ID
+from airflow_provider_tallyfy.sandbox.seeds import (
+    COMPLETE_RUN_ID,
+    ONBOARDING_CHECKLIST_ID,
+    RELEASE_CHECKLIST_ID,
+    SEEDED_RUN_ID,
+)
 from airflow_provider_tallyfy.sensors.tallyfy import (
     TallyfyNextTaskSensor,
     TallyfyRunSensor,
     TallyfyTaskSensor,
 )
+from airflow_provider_tallyfy.transfers.tallyfy_to_object_storage import TallyfyToObjectStorageOperator
 from tests.unit.documentation.pages import ROOT, tables
 
 [TABLE] = [
@@ -35,6 +42,7 @@ NAMED = {
     for name in re.findall(r"`(\w+)`", names) or [names]
 }
 WAITS = NAMED["all that wait"]
+UPLOADS = "launch and completion, with local files in form values"
 APPROVAL = "fe1f19fb78ae59688cb843354eb32649"
 PREPARATION = "0" * 32  # no task of the run, so that another one is next
 COMMENTED = {"Comment": "All is well."}
@@ -94,12 +102,46 @@ CASES = {
 }
 
 
+def count_requests(sandbox):
+    """Return how often each request was sent, as the documentation writes it."""
+    rows = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()["routes"]
+    return Counter(
+        re.sub(
+            r"\{\w+\}",
+            "{id}",
+            f"{row['method']} {row['path'].removeprefix('/api/organizations/{organization}/')}",
+        )
+        for row in rows
+        for _ in range(row["count"])
+    )
+
+
 @pytest.mark.parametrize(("act", "named"), CASES.values(), ids=CASES)
-def test_all_requests_are_named(sandbox, act, named):
+def test_documentation_lists_all_requests(sandbox, act, named):
     act()
-    shown = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()["routes"]
-    asked = {
-        f"{row['method']} {row['path'].removeprefix('/api/organizations/{organization}/')}" for row in shown
+    sent = set(count_requests(sandbox))
+    assert sent
+    assert sent <= named
+
+
+@pytest.mark.parametrize(("records", "last"), [("runs", "GET file/{id}/dl"), ("tasks", "GET runs")])
+def test_documentation_lists_the_requests_of_uploads_and_exports(sandbox, tmp_path, records, last):
+    contract = tmp_path / "contract.pdf"
+    contract.write_bytes(b"%PDF-1.7")
+    kickoff = {
+        "customer_name": "Globex",
+        "contact_email": "client@example.org",
+        "region": "Europe",
+        "contract": str(contract),
     }
-    assert asked
-    assert {re.sub(r"\{\w+\}", "{id}", request) for request in asked} <= named
+    execute(TallyfyLaunchRunOperator, checklist_id=ONBOARDING_CHECKLIST_ID, kickoff=kickoff)
+    uploaded = count_requests(sandbox)
+    assert "POST assets" in uploaded
+    assert set(uploaded) <= NAMED["TallyfyLaunchRunOperator"] | NAMED[UPLOADS]
+
+    export = {"checklist_id": ONBOARDING_CHECKLIST_ID, "since": "1970-01-01", "attachments": True}
+    path = f"file://{tmp_path}/export/{records}.jsonl"
+    execute(TallyfyToObjectStorageOperator, path=path, records=records, **export)
+    exported = count_requests(sandbox) - uploaded
+    assert last in exported
+    assert set(exported) <= NAMED["TallyfyToObjectStorageOperator"]

@@ -184,3 +184,25 @@ def test_token_is_in_no_log_and_not_in_the_database(environment: Environment) ->
     files = [path for path in airflow.home.rglob("*") if path.is_file()]
     assert any(wait.run_id.encode() in path.read_bytes() for path in files if path.suffix == ".log")
     assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
+
+
+def test_marking_or_clearing_a_wait_leaves_the_process_alone(environment: Environment) -> None:
+    """As docs/waiting.md has it, under "Mark, clear or delete a task that waits"."""
+    failed, succeeded, cleared = waits = [environment.wait_in("next_task_deferred") for _ in range(3)]
+    for wait in waits:
+        wait.until("deferred")
+
+    failed.dag_run.set_task_state("wait", "failed")
+    succeeded.dag_run.set_task_state("wait", "success")
+    cleared.dag_run.clear("wait")
+
+    assert (failed.dag_run.wait(60), succeeded.dag_run.wait(60)) == ("failed", "success")
+    cleared.until("deferred")
+    for wait in waits:
+        run = wait.sandbox.run(wait.run_id)
+        assert (run["status"], run["archived_at"]) == ("active", None)
+        assert wait.complete_next() is not None
+    cleared.until("success")
+    assert cleared.dag_run.xcom("wait")["from_task_id"] == cleared.first_id
+    assert failed.dag_run.task("wait")["state"] == "failed"
+    assert succeeded.dag_run.task("wait")["state"] == "success"

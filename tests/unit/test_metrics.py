@@ -45,29 +45,29 @@ def test_each_is_recorded_with_tags(told_metrics):
     assert {name for _, name, _, _ in told_metrics.told} == {metric.name for metric in metrics.METRICS}
 
 
-def test_nothing_is_recorded_of_no_polls(told_metrics):
+def test_zero_polls_are_not_recorded(told_metrics):
     metrics.polled("prod")
     assert told_metrics.told == []
 
 
-def test_a_clock_that_is_ahead_makes_no_negative_time(told_metrics):
+def test_latency_is_never_negative(told_metrics):
     metrics.completed("prod", "met", timedelta(seconds=-2))
     assert told_metrics.of("tallyfy.detection_latency") == [(0.0, {"conn_id": "prod"})]
 
 
-def test_a_completion_of_unknown_latency_is_counted_all_the_same(told_metrics):
+def test_completion_without_latency_is_counted(told_metrics):
     metrics.completed("prod", "unreachable", None)
     assert told_metrics.counts("tallyfy.completions") == {"unreachable": 1}
     assert told_metrics.of("tallyfy.detection_latency") == []
 
 
-def test_an_id_that_airflow_would_drop_is_changed(told_metrics):
+def test_invalid_characters_in_tags_are_replaced(told_metrics):
     metrics.active_waits("Büro, 1=x", 1)
     ((_, tags),) = told_metrics.of("tallyfy.active_waits")
     assert tags["conn_id"] == "B_ro__1_x"
 
 
-def test_whatever_a_backend_raises_is_felt_by_nobody_and_said_once(monkeypatch, caplog):
+def test_failing_backend_is_logged_once(monkeypatch, caplog):
     class Broken:
         def __getattr__(self, name):
             raise RuntimeError("a secret of the backend")
@@ -81,23 +81,23 @@ def test_whatever_a_backend_raises_is_felt_by_nobody_and_said_once(monkeypatch, 
     assert "secret" not in line
 
 
-def test_a_backend_that_airflow_cannot_give_is_felt_by_nobody(monkeypatch, caplog):
+def test_missing_backend_is_ignored(monkeypatch, caplog):
     monkeypatch.setattr(sdk, "Stats", None)
     record_everything()
     assert "(AttributeError)" in caplog.text
 
 
-def test_every_kind_of_failure_has_an_outcome():
+def test_every_error_kind_has_an_outcome():
     assert set(metrics.OUTCOME_OF_ERROR) == set(ErrorKind)
 
 
-def test_airflow_has_no_metric_of_these_names():
+def test_names_are_not_airflows():
     registry = pytest.importorskip("airflow.sdk._shared.observability.metrics.metrics_registry")
     known = registry.MetricsRegistry()
     assert [metric.name for metric in metrics.METRICS if known.get(metric.name)] == []
 
 
-def test_the_documentation_names_all_of_them_and_no_others():
+def test_documentation_lists_all_metrics():
     _, _, table = DOCUMENTED.read_text().partition("## Metrics")
     table, _, _ = table.partition("\n## ")
     rows = re.findall(r"^\| `(tallyfy\.\w+)` \|(.*)\|$", table, re.MULTILINE)
@@ -116,6 +116,6 @@ def test_the_documentation_names_all_of_them_and_no_others():
         ("polls", ("succeeded", "failed")),
     ],
 )
-def test_the_documentation_tells_every_outcome(tag, outcomes):
+def test_documentation_lists_all_outcomes(tag, outcomes):
     (row,) = re.findall(rf"^\| outcome of `tallyfy\.{tag}` \|(.*)\|$", DOCUMENTED.read_text(), re.MULTILINE)
     assert tuple(re.findall(r"`(\w+)`", row)) == outcomes

@@ -1,9 +1,9 @@
 """
 What is sent for a plain Python value, by the type of its field.
 
-Kick-off values and values of tasks go through the same validator at Tallyfy (page "Update task"). What is sent is
-Tallyfy's own spelling (the option's text, not the caller's), and what does not fit is refused: Tallyfy may drop it or
-show it empty without an error.
+Kick-off values and values of tasks go through the same validator at Tallyfy (page "Update task"). Options are sent in
+Tallyfy's spelling, not the caller's. A value that does not fit is refused: Tallyfy may drop it or show it empty without
+an error.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from urllib.parse import unquote
 
 from airflow_provider_tallyfy.protocol.formatting import described, listed, quoted, quoter
 from airflow_provider_tallyfy.protocol.forms.fields import Choice, FormField, is_on, option_text
-from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
+from airflow_provider_tallyfy.protocol.lookup import Index, Rank, normalized
 from airflow_provider_tallyfy.protocol.people import Directory, is_email
-from airflow_provider_tallyfy.protocol.scalars import plain_text
+from airflow_provider_tallyfy.protocol.scalars import is_list, items_of, plain_text
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
     """
-    A file on this machine, which stands in an encoded value until it is uploaded.
+    A file on this machine, in place of the uploaded one in an encoded value.
 
     :param path: its absolute path.
     """
@@ -48,20 +48,20 @@ def encode_radio(field: FormField, value: Any, directory: Directory | None) -> s
     """Return the text of an option."""
     if field.has_hidden_options:
         return plain_text(option_text(value) if isinstance(value, Mapping) else value)
-    return _find_option(field, _by_text(field), value).text
+    return _find_option(field, _index(field.options), value).text
 
 
 def encode_dropdown(field: FormField, value: Any, directory: Directory | None) -> dict[str, Any]:
     """Return an option as an object."""
-    return _chosen(_find_option(field, _by_text(field), value))
+    return _chosen(_find_option(field, _index(field.options), value))
 
 
 def encode_multiselect(field: FormField, value: Any, directory: Directory | None) -> list[dict[str, Any]]:
     """Return options as objects, each once; a set has no order, so its options come in the order of the field."""
-    options = _by_text(field)
+    options = _index(field.options)
     chosen: dict[Choice, None] = {}
     problems: list[str] = []
-    for item in _each(value):
+    for item in items_of(value):
         # As Tallyfy returns it: all options, of which some are selected.
         if isinstance(item, Mapping) and not is_on(item.get("selected", True)):
             continue
@@ -96,36 +96,39 @@ def encode_table(field: FormField, value: Any, directory: Directory | None) -> l
 
 
 def encode_files(field: FormField, value: Any, directory: Directory | None) -> list[Any]:
-    """Return objects of files: those that Tallyfy returned for uploads as they are, made from a URL, or local files."""
-    return [_file(file) for file in _each(value)]
+    """Return files as objects: uploaded ones as Tallyfy returned them, files by URL, and local files."""
+    return [_file(file) for file in items_of(value)]
 
 
 def encode_json(value: Any) -> Any:
-    """Return a value as it is, if it is JSON; so do the official clients for types that they do not know."""
+    """Return a value unchanged, if it is JSON; so do the official clients for types that they do not know."""
     if isinstance(value, (str, date, Decimal)):
         return plain_text(value)
     try:
-        dumps(value, allow_nan=False)
+        dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidValueError(f"it cannot be sent as JSON ({type(error).__name__})") from None
     return value
 
 
-def _by_text(field: FormField) -> Index[Choice]:
-    """Return an index of the options by text, and by id unless a text is itself a number, such as ``10`` or ``5 %``."""
-    return _index(field.options, with_ids=not any(map(_is_number, field.options)))
+def _index(choices: Sequence[Choice]) -> Index[Choice]:
+    """
+    Return an index of options or columns by text, and by id.
 
+    If one of the texts is itself a number, such as ``10`` or ``5 %``, there are no ids in it: a number is a text then.
+    """
 
-def _index(choices: Sequence[Choice], *, with_ids: bool = True) -> Index[Choice]:
     def text(choice: Choice) -> tuple[str, ...]:
         return (choice.text,)
 
-    by_id: Rank[Choice] = Rank(lambda choice: (str(choice.id),))
-    return index(choices, Rank(text), Rank(text, normalized), *([by_id] if with_ids else []))
+    by_id: Rank[Choice] = Rank(lambda choice: () if choice.id is None else (str(choice.id),))
+    return Index(
+        choices, Rank(text), Rank(text, normalized), *([] if any(map(_is_number, choices)) else [by_id])
+    )
 
 
-def _is_number(option: Choice) -> bool:
-    return any(map(str.isdigit, option.text)) and not any(map(str.isalpha, option.text))
+def _is_number(choice: Choice) -> bool:
+    return any(map(str.isdigit, choice.text)) and not any(map(str.isalpha, choice.text))
 
 
 def _find_option(field: FormField, options: Index[Choice], value: Any) -> Choice:
@@ -156,7 +159,8 @@ def _find_option(field: FormField, options: Index[Choice], value: Any) -> Choice
             f"Tallyfy does not show the options; write {{'id': …, 'text': …}} instead of {shown}"
         )
     there_are = f"choose from {listed(quote(option.text) for option in field.options)}"
-    if by_id := next((option for option in field.options if str(option.id) in names), None):
+    by_id = next((each for each in field.options if each.id is not None and str(each.id) in names), None)
+    if by_id:
         there_are += f", or write {{'id': {by_id.id!r}}} for {quote(by_id.text)}"
     raise InvalidValueError(f"{shown} is no option; {there_are if field.options else 'the field has none'}")
 
@@ -166,7 +170,7 @@ def _is_described(option: Choice, key: Any, text: Any) -> bool:
 
 
 def _option_names(value: Any) -> tuple[str, ...]:
-    """Return what a value may be called among the options, the most likely first."""
+    """Return the texts or ids that a value may stand for, the most likely first."""
     if isinstance(value, bool):
         return ("true", "yes") if value else ("false", "no")
     if isinstance(value, float) and value.is_integer():
@@ -184,24 +188,24 @@ def _rows(field: FormField, value: Any) -> list[Sequence[Any]]:
     """Return the rows of a table: one row, a list of rows (lists or mappings), or columns in a mapping."""
     if isinstance(value, Mapping):
         cells = _by_column(field, value)
-        heights = {len(cell) if _is_list(cell) else 1 for cell in cells if cell is not None}
-        if not any(map(_is_list, cells)):
+        heights = {len(cell) if is_list(cell) else 1 for cell in cells if cell is not None}
+        if not any(map(is_list, cells)):
             return [cells]
-        if len(heights) > 1 or not all(cell is None or _is_list(cell) for cell in cells):
+        if len(heights) > 1 or not all(cell is None or is_list(cell) for cell in cells):
             raise InvalidValueError("columns must be lists of the same length")
         empty = [None] * heights.pop()  # a column that is not given
         return list(zip(*(empty if cell is None else cell for cell in cells), strict=True))
-    if not _is_list(value):
+    if not is_list(value):
         raise InvalidValueError(
             f"a row, a list of rows, or a mapping by column was expected, not {described(value)}"
         )
     if all(isinstance(row, Mapping) for row in value):
         return [_by_column(field, row) for row in value]
-    return list(value) if all(map(_is_list, value)) else [value]
+    return list(value) if all(map(is_list, value)) else [value]
 
 
 def _by_column(field: FormField, row: Mapping[Any, Any]) -> list[Any]:
-    """Return what a mapping has for each column, ``None`` for nothing."""
+    """Return the cell of each column, ``None`` for one that is not given."""
     known = _index(field.columns)
     quote = quoter([*map(str, row), *(column.text for column in field.columns)])
     there_are = listed(quote(column.text) for column in field.columns) or "none"
@@ -214,8 +218,8 @@ def _by_column(field: FormField, row: Mapping[Any, Any]) -> list[Any]:
         elif len(found) == 1:
             problems.append(f"the column {quoted(found[0].text)} is given twice")
         else:
-            fault = "no column" if not found else f"the name of {len(found)} columns"
-            problems.append(f"{quote(str(name))} is {fault}; there are {there_are}")
+            problem = "no column" if not found else f"the name of {len(found)} columns"
+            problems.append(f"{quote(str(name))} is {problem}; there are {there_are}")
     if problems:
         raise InvalidValueError(*problems)
     return [cells.get(column) for column in field.columns]
@@ -244,12 +248,3 @@ def _file(file: Any) -> Any:
         "a file is an https URL, {'filename': …, 'url': …}, the absolute path of a local file, or the object that "
         f"Tallyfy returned for its upload, with 'id' and 'filename', not {described(given)}"
     )
-
-
-def _each(value: Any) -> Sequence[Any] | Set[Any]:
-    """Return the items of a list or a set; any other value is one item."""
-    return value if _is_list(value) or isinstance(value, Set) else (value,)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))

@@ -1,21 +1,59 @@
 """
 The types of fields: what is sent for a value of each, and what a stored value reads as.
 
-``docs/form-values.md`` has the same table with examples; a test checks each of them.
+``docs/form-values.md`` has the same table with examples; a test checks each of them. A stored value of an undocumented
+shape is returned unchanged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from itertools import zip_longest
 from types import NoneType
 from typing import Any
 
-from airflow_provider_tallyfy.protocol.forms import decoding, encoding
-from airflow_provider_tallyfy.protocol.forms.fields import FormField
-from airflow_provider_tallyfy.protocol.people import Directory, encode_assignees
+from airflow_provider_tallyfy.protocol.forms import encoding
+from airflow_provider_tallyfy.protocol.forms.fields import FormField, is_on, option_text
+from airflow_provider_tallyfy.protocol.people import KINDS, Directory, encode_assignees
 from airflow_provider_tallyfy.protocol.scalars import format_datetime, plain_text
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
+
+
+def is_blank(value: Any) -> bool:
+    """Return whether a value, given or stored, leaves its field empty."""
+    if isinstance(value, Mapping):
+        return all(map(is_blank, value.values()))
+    if isinstance(value, (list, tuple, Set)):
+        return all(map(is_blank, value))
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _decode_choice(value: Any) -> Any:
+    """Return the text of an option."""
+    return option_text(value) if isinstance(value, Mapping) else value
+
+
+def _decode_multiselect(value: Any) -> Any:
+    """Return the texts of the options that are selected; Tallyfy shows no other one (page "Launch process")."""
+    if not isinstance(value, list):
+        return value
+    return [
+        _decode_choice(item) for item in value if not isinstance(item, Mapping) or is_on(item.get("selected"))
+    ]
+
+
+def _decode_table(value: Any) -> Any:
+    """Return the rows of a table, each a list with a text for each column."""
+    if not isinstance(value, list) or any(isinstance(column, Mapping) for column in value):
+        return value
+    columns = (column if isinstance(column, list) else [column] for column in value)
+    return [["" if cell is None else cell for cell in row] for row in zip_longest(*columns)]
+
+
+def _decode_assignees(value: Any) -> Any:
+    """Return all three lists of assignees."""
+    return {kind: value.get(kind) or [] for kind in KINDS} if isinstance(value, Mapping) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +78,14 @@ FIELD_TYPES = {
     "textarea": FieldType(lambda field, value, directory: plain_text(value), limit=30_000),
     "email": FieldType(encoding.encode_email),
     "date": FieldType(lambda field, value, directory: format_datetime(value)),
-    "radio": FieldType(encoding.encode_radio, decoding.decode_choice),
-    "dropdown": FieldType(encoding.encode_dropdown, decoding.decode_choice),
-    "multiselect": FieldType(encoding.encode_multiselect, decoding.decode_multiselect, list),
-    "table": FieldType(encoding.encode_table, decoding.decode_table, list),
+    "radio": FieldType(encoding.encode_radio, _decode_choice),
+    "dropdown": FieldType(encoding.encode_dropdown, _decode_choice),
+    "multiselect": FieldType(encoding.encode_multiselect, _decode_multiselect, list),
+    "table": FieldType(encoding.encode_table, _decode_table, list),
     "assignees_form": FieldType(
         lambda field, value, directory: encode_assignees(value, directory),
-        decoding.decode_assignees,
-        lambda: decoding.decode_assignees({}),
+        _decode_assignees,
+        lambda: _decode_assignees({}),
     ),
     "file": FieldType(encoding.encode_files, blank=list),
 }
@@ -67,7 +105,7 @@ def encode(field: FormField, value: Any, directory: Directory | None = None) -> 
     :raises InvalidValueError: it does not fit.
     """
     field_type = type_of(field)
-    if value is None or (field_type.limit is None and decoding.is_blank(value)):
+    if value is None or (field_type.limit is None and is_blank(value)):
         return None
     encoded = field_type.encode(field, value, directory)
     if field_type.limit is not None and len(encoded) > field_type.limit:
@@ -78,7 +116,7 @@ def encode(field: FormField, value: Any, directory: Directory | None = None) -> 
 def decode(field: FormField, stored: Any) -> Any:
     """Return a stored value as plain JSON; Tallyfy stores texts, so a number reads as the text that was sent."""
     field_type = type_of(field)
-    if stored is None or (field_type.limit is None and decoding.is_blank(stored)):
+    if stored is None or (field_type.limit is None and is_blank(stored)):
         return field_type.blank()
     return field_type.decode(stored)
 

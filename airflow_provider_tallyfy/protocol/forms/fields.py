@@ -2,7 +2,7 @@
 The fields of a form, as Tallyfy describes them: the kick-off form of a template, and the forms of tasks.
 
 A field's id is the *timeline id* by which its value is sent and stored. A list of fields is bare (page "Get template"),
-or stands under ``data`` in what ``with`` adds (page "Get task").
+or under ``data`` in what ``with`` adds (page "Get task").
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_tallyfy.protocol.formatting import described, quoter, shortened
-from airflow_provider_tallyfy.protocol.lookup import Index, Rank, index, normalized
+from airflow_provider_tallyfy.protocol.lookup import Index, Rank, normalized
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An option of a radio, dropdown or multiselect field, or a column of a table; one of a ``list`` may have no id."""
+    """An option of a radio, dropdown or multiselect field, or a column of a table; an option may have no id."""
 
     id: int | str | None
     text: str
@@ -60,7 +60,7 @@ class FormField:
 
 
 def describe(fields: Iterable[FormField], beside: Iterable[object] = ()) -> list[str]:
-    """Return what fields can be called, each in one line; none looks like another, or like what is ``beside`` them."""
+    """Return the names of fields, each in one line; similar ones, also to a name ``beside`` them, have escapes."""
     fields = tuple(fields)
     quote = quoter([*map(str, beside), *(field.name for field in fields)])
     return [
@@ -87,7 +87,7 @@ def read_kickoff_fields(checklist: Mapping[str, Any]) -> tuple[FormField, ...]:
 
 
 def read_task_fields(task: Mapping[str, Any]) -> tuple[FormField, ...]:
-    """Return the fields of a task that was read ``with=form_fields``; webhooks and steps say ``captures``."""
+    """Return the fields of a task that was read ``with=form_fields``; in webhooks and steps they are ``captures``."""
     return read_form_fields(_form(task))
 
 
@@ -95,7 +95,7 @@ def stored_values(task: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return the values that a task's form holds, by field id.
 
-    They stand in ``taskdata``, which PHP writes as a list if it is empty, and with each of the form fields as
+    They are in ``taskdata``, which PHP writes as a list if it is empty, and with each of the form fields as
     ``field_value`` (Tallyfy's MCP server) or ``value`` (page "Get task").
     """
     stored: dict[str, Any] = {}
@@ -115,12 +115,12 @@ def by_name(fields: Iterable[FormField]) -> Index[FormField]:
     def called(field: FormField) -> tuple[str, ...]:
         return field.alias, field.label
 
-    return index(fields, Rank(lambda field: (field.id,)), Rank(called), Rank(called, normalized))
+    return Index(fields, Rank(lambda field: (field.id,)), Rank(called), Rank(called, normalized))
 
 
 def keys(fields: Iterable[FormField]) -> dict[str, FormField]:
     """
-    Return the fields by the key under which people find their values.
+    Return the fields by the key under which their values are read.
 
     That is the alias; if there is none, or another field has the same name, the label; otherwise the id. So each of
     these keys names its own field when values are written.
@@ -136,12 +136,12 @@ def keys(fields: Iterable[FormField]) -> dict[str, FormField]:
 
 
 def is_on(value: Any) -> bool:
-    """Tell whether a flag is set, as PHP writes it."""
+    """Return whether a flag is set, as PHP writes it."""
     return value in (True, 1, "1", "true")
 
 
 def option_text(item: Mapping[Any, Any]) -> Any:
-    """Return what an option says: its ``text``, or in some responses its ``label`` or ``value`` (MCP server)."""
+    """Return the text of an option: ``text``, or in some responses ``label`` or ``value`` (MCP server)."""
     return next((item[name] for name in ("text", "label", "value") if item.get(name) is not None), None)
 
 

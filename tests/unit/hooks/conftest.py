@@ -1,4 +1,4 @@
-"""A hook on a connection of a test's choice, a clock that tests move, and the pauses that would have been made."""
+"""A hook with any connection, a clock that tests move, and its pauses, which take no time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import pytest
 
 from airflow_provider_tallyfy.hooks import credentials, transport
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-
-TOKEN = "personal-token-that-nobody-may-see"
-SECRET = "client-secret-that-nobody-may-see"
+from tests.support.secrets import SECRET, TOKEN
 
 
 class Clock:
@@ -53,7 +51,7 @@ def log(monkeypatch, caplog):
 
 @pytest.fixture
 def connect(monkeypatch):
-    """Give a hook on a connection with these fields; the extra's are named by keyword."""
+    """Return a hook for a connection with these fields and extras."""
 
     def connect(extra=None, *, retries=4, **fields):
         described = {
@@ -89,7 +87,7 @@ def application(connect):
 
 @pytest.fixture
 def everything_shown(log):
-    """All that a person or a log may come to see of an error."""
+    """Everything that an error and the log show."""
 
     def everything_shown(error):
         parts = [str(error), repr(error), repr(vars(error)), *traceback.format_exception(error)]

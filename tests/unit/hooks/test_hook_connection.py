@@ -2,17 +2,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import certifi
 import pytest
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
+from airflow_provider_tallyfy import get_provider_info
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError, TallyfyError
+from airflow_provider_tallyfy.hooks import connection as connection_module
+from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+from tests.support.secrets import SECRET, TOKEN
 
-TOKEN = "personal-token-that-nobody-may-see"
-SECRET = "client-secret-that-nobody-may-see"
+
+@pytest.fixture(autouse=True)
+def _nothing_was_warned_about():
+    connection_module._warn_about_extras.cache_clear()
 
 
 @pytest.fixture
@@ -25,7 +32,7 @@ def from_uri(monkeypatch):
 
 
 class TestUri:
-    def test_the_shortest_is_tallyfys_own_cloud(self, from_uri):
+    def test_defaults(self, from_uri):
         connection = from_uri(f"tallyfy://acme:{TOKEN}@")
         assert connection.api_url == "https://go.tallyfy.com/api"
         assert connection.web_url == "https://go.tallyfy.com"
@@ -52,7 +59,7 @@ class TestUri:
     def test_host_port_and_schema(self, from_uri, place, api_url):
         assert from_uri(f"tallyfy://acme:{TOKEN}@{place}").api_url == api_url
 
-    def test_the_extra_as_text(self, from_uri):
+    def test_extras_as_text(self, from_uri):
         connection = from_uri(
             f"tallyfy://acme:{TOKEN}@tallyfy.test/http?allow_http=true&timeout=2.5&verify=false"
             "&web_url=https%3A%2F%2Fpeople.test%2F"
@@ -61,15 +68,15 @@ class TestUri:
         assert (connection.timeout, connection.verify) == (2.5, False)
         assert connection.web_url == "https://people.test"
 
-    def test_a_ticked_box_of_airflow_2s_form_that_is_tested_unsaved(self, from_uri):
+    def test_checked_box_of_an_unsaved_form_of_airflow_2(self, from_uri):
         assert from_uri(f"tallyfy://acme:{TOKEN}@tallyfy.test/http?allow_http=y").api_url.startswith("http:")
 
-    def test_a_token_with_marks_that_a_uri_quotes(self, from_uri):
+    def test_quoted_token(self, from_uri):
         assert from_uri("tallyfy://acme:1%7Cab%2Fc%3D%3D@").access_token == "1|ab/c=="
 
 
 class TestJson:
-    def test_an_application_instead_of_a_token(self, connect, tmp_path):
+    def test_application_credentials(self, connect, tmp_path):
         own_ca = tmp_path / "own.pem"
         own_ca.write_text(Path(certifi.where()).read_text())
         extra = {
@@ -86,7 +93,7 @@ class TestJson:
         assert connection.token_url == "https://account.tallyfy.com/oauth/token"
         assert (connection.timeout, connection.verify) == (5.0, str(own_ca))
 
-    def test_empty_fields_are_as_good_as_absent(self, connect):
+    def test_empty_fields_are_ignored(self, connect):
         """The connection form stores what was left empty as an empty text or null."""
         names = (
             "timeout",
@@ -102,23 +109,30 @@ class TestJson:
             connection = connect(dict.fromkeys(names, empty), host="", schema="").connection
             assert connection == connect(host=None).connection
 
-    def test_a_token_copied_with_blanks_around_it(self, connect):
+    def test_token_is_stripped(self, connect):
         assert connect(password=f" {TOKEN}\n").connection.access_token == TOKEN
 
     @pytest.mark.parametrize(
         ("given", "verify"),
-        [(True, True), (False, False), ("true", True), ("False", False), ("", True), (None, True)],
+        [
+            (True, True),
+            (False, False),
+            ("true", True),
+            (" FALSE\n", False),
+            ("", True),
+            (None, True),
+        ],
     )
     def test_verify(self, connect, given, verify):
         assert connect({"verify": given}).connection.verify is verify
 
-    def test_verify_by_a_bundle_or_a_directory_of_ones_own(self, connect, tmp_path):
+    def test_verify_with_a_bundle_or_a_folder(self, connect, tmp_path):
         bundle = tmp_path / "ca.pem"
         bundle.write_text(Path(certifi.where()).read_text())
         for path in (bundle, tmp_path):
             assert connect({"verify": str(path)}).connection.verify == str(path)
 
-    def test_it_is_read_at_the_first_use_and_kept(self, connect, monkeypatch):
+    def test_connection_is_read_once(self, connect, monkeypatch):
         hook = connect()
         monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", f"tallyfy://other:{TOKEN}@")
         first = hook.connection
@@ -126,18 +140,74 @@ class TestJson:
         monkeypatch.delenv("AIRFLOW_CONN_TALLYFY_DEFAULT")
         assert hook.connection is first
 
-    def test_another_connection_id(self, monkeypatch):
+    def test_other_connection_id(self, monkeypatch):
         monkeypatch.setenv("AIRFLOW_CONN_SECOND", f"tallyfy://acme:{TOKEN}@")
         assert TallyfyHook("second").connection.conn_id == "second"
 
-    def test_no_connection_is_airflows_own_error(self, monkeypatch):
+    def test_missing_connection_is_airflows_own_error(self, monkeypatch):
         monkeypatch.delenv("AIRFLOW_CONN_TALLYFY_DEFAULT", raising=False)
         hook = TallyfyHook("nobody_made_this")
         with pytest.raises(AirflowNotFoundException, match="nobody_made_this"):
             hook.get_run("r1")
 
 
-class TestBadFields:
+class TestSecretsBackends:
+    """A secrets backend may make a connection of whatever types it has."""
+
+    def read(self, **fields):
+        defaults = {"host": None, "port": None, "schema": None, "login": "acme", "password": TOKEN}
+        return TallyfyConnection.read("own", SimpleNamespace(**{**defaults, "extra_dejson": {}, **fields}))
+
+    @pytest.mark.parametrize(("port", "shown"), [("8443", ":8443"), (8443, ":8443"), ("", ""), (None, "")])
+    def test_port(self, port, shown):
+        assert self.read(host="tallyfy.test", port=port).api_url == f"https://tallyfy.test{shown}/api"
+
+    @pytest.mark.parametrize(
+        ("fields", "named"),
+        [
+            *[
+                ({"port": bad}, "port must be")
+                for bad in ("0", "-1", "https", " 443", "\u00b2", 1.5, True, [])
+            ],
+            ({"host": 7}, "host must be a text, but is of type int"),
+            ({"host": b"tallyfy.test"}, "host must be a text, but is of type bytes"),
+            ({"schema": ["https"]}, "schema must be a text, but is of type list"),
+            ({"login": 7}, "login (the organization id) must be"),
+            ({"password": 7}, "password (the access token) must be a text"),
+            ({"extra_dejson": None}, "extra must be a JSON object"),
+        ],
+    )
+    def test_other_types_are_refused(self, fields, named):
+        with pytest.raises(TallyfyConfigurationError, match=r"^Connection 'own' cannot be used: ") as error:
+            self.read(**fields)
+        assert named in str(error.value)
+
+
+class TestUnknownExtras:
+    def test_a_warning_names_them_and_the_known_ones(self, connect, log):
+        extra = {"time_out": 5, "web url": "x", "timeout": 6, "allow_HTTP\n": SECRET}
+        hook = connect(extra)
+        assert hook.connection.timeout == 6
+        assert TallyfyHook().connection == hook.connection
+        [line] = [each.getMessage() for each in log.records if "unknown extras" in each.getMessage()]
+        assert line.startswith(
+            "Connection 'tallyfy_default' has unknown extras, which are ignored: 'allow_HTTP', 'time_out', 'web url'."
+        )
+        known = get_provider_info()["connection-types"][0]["conn-fields"]
+        assert line.endswith(f" Known are {', '.join(known)}.")
+        assert SECRET not in line
+
+    def test_known_extras_cause_no_warning(self, connect, log):
+        assert connect(dict.fromkeys(get_provider_info()["connection-types"][0]["conn-fields"])).connection
+        assert "unknown extras" not in log.text
+
+    def test_the_warning_comes_before_an_error(self, connect, log):
+        with pytest.raises(TallyfyConfigurationError, match="password"):
+            _ = connect({"client-id": "x"}, password=None).connection
+        assert "unknown extras, which are ignored: 'client-id'" in log.text
+
+
+class TestInvalidSettings:
     def refused(self, hook):
         with pytest.raises(TallyfyConfigurationError) as error:
             _ = hook.connection
@@ -207,26 +277,26 @@ class TestBadFields:
             ({"user_email": ["ada@example.com"]}, "extra 'user_email'"),
         ],
     )
-    def test_the_extra(self, connect, extra, named):
+    def test_extras(self, connect, extra, named):
         assert named in self.refused(connect(extra))
 
     @pytest.mark.skipif(
         airflow_version.startswith(("3.0.", "3.1.")), reason="this Airflow takes such a connection for none"
     )
-    def test_an_extra_that_is_no_object(self, connect):
+    def test_extra_that_is_not_an_object(self, connect):
         assert "extra" in self.refused(connect("[1, 2]"))
 
-    def test_a_secret_without_its_id_says_what_is_missing(self, connect):
+    def test_client_secret_without_client_id(self, connect):
         assert "client_id" in self.refused(connect({"client_secret": SECRET}, password=None))
 
-    def test_a_token_in_the_wrong_field_is_not_shown(self, connect):
+    def test_token_in_the_login_is_not_shown(self, connect):
         """A token has dots or bars, and so is refused as the organization's id; it stays secret all the same."""
         for token in ("eyJ0eXAiOiJKV1Qi.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "17|b8f3c2a9d4e5"):
             refusal = self.refused(connect(login=token))
             assert "login (the organization id) must be" in refusal
             assert not [part for part in re.split(r"[.|]", token) if len(part) > 2 and part in refusal]
 
-    def test_bad_fields_come_out_of_every_method(self, connect):
+    def test_every_method_raises_the_error(self, connect):
         hook = connect(password=None)
         for use in (
             lambda: hook.get_run("r1"),
@@ -237,7 +307,7 @@ class TestBadFields:
             with pytest.raises(TallyfyConfigurationError, match="password"):
                 use()
 
-    def test_what_the_settings_show_of_themselves(self, connect):
+    def test_repr_hides_secrets(self, connect):
         assert TOKEN not in repr(connect().connection)
         extra = {"client_id": "the-client", "client_secret": SECRET}
         assert SECRET not in repr(connect(extra, password=None).connection)

@@ -15,8 +15,8 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyResponseError,
     TallyfyServerError,
 )
+from tests.support.secrets import SECRET
 
-SECRET = "client-secret-that-nobody-may-see"
 ROOT = "https://tallyfy.test/api"
 RUN = f"{ROOT}/organizations/acme/runs/r1"
 OAUTH = "https://tallyfy.test/oauth/token"
@@ -33,24 +33,24 @@ def tokens_sent(mocked):
     return [request.headers.get("Authorization") for request in mocked.request_history]
 
 
-class TestAnApplicationsToken:
-    def test_how_it_is_asked_for(self, application, requests_mock):
+class TestApplicationToken:
+    def test_requests_a_token(self, application, requests_mock):
         oauth = requests_mock.post(OAUTH, **issued("first"))
         requests_mock.get(RUN, **GOOD)
         application().get_run("r1")
-        asked = oauth.last_request
-        assert asked.headers["Content-Type"] == "application/x-www-form-urlencoded"
-        assert asked.headers["X-Tallyfy-Client"] == "APIClient"
-        assert parse_qs(asked.text) == {
+        request = oauth.last_request
+        assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
+        assert request.headers["X-Tallyfy-Client"] == "APIClient"
+        assert parse_qs(request.text) == {
             "grant_type": ["client_credentials"],
             "client_id": ["the-client"],
             "client_secret": [SECRET],
             "scope": ["*"],
         }
-        assert SECRET not in asked.url
+        assert SECRET not in request.url
         assert tokens_sent(requests_mock) == [None, "Bearer first"]
 
-    def test_at_another_place(self, application, requests_mock):
+    def test_other_token_url(self, application, requests_mock):
         place = "https://account.tallyfy.test/oauth/token"
         requests_mock.post(place, **issued("first"))
         requests_mock.get(RUN, **GOOD)
@@ -58,13 +58,13 @@ class TestAnApplicationsToken:
         assert [request.url for request in requests_mock.request_history] == [place, f"{RUN}?with=next_task"]
         assert tokens_sent(requests_mock) == [None, "Bearer first"]
 
-    def test_in_an_envelope(self, application, requests_mock):
+    def test_token_in_an_envelope(self, application, requests_mock):
         requests_mock.post(OAUTH, json={"data": {"access_token": "first", "expires_in": WEEK}})
         requests_mock.get(RUN, **GOOD)
         application().get_run("r1")
         assert tokens_sent(requests_mock)[-1] == "Bearer first"
 
-    def test_once_for_many_calls(self, application, requests_mock):
+    def test_token_is_reused(self, application, requests_mock):
         oauth = requests_mock.post(OAUTH, **issued("first"))
         requests_mock.get(RUN, **GOOD)
         hook = application()
@@ -76,7 +76,7 @@ class TestAnApplicationsToken:
     @pytest.mark.parametrize(
         ("lasts", "good_for"), [(WEEK, WEEK - 300), (3600, 3300), (100, 50), (0.5, 0.25)]
     )
-    def test_it_is_renewed_before_it_ends(self, application, requests_mock, clock, lasts, good_for):
+    def test_token_is_renewed_before_it_expires(self, application, requests_mock, clock, lasts, good_for):
         oauth = requests_mock.post(OAUTH, [issued("first", lasts), issued("second", lasts)])
         requests_mock.get(RUN, **GOOD)
         hook = application()
@@ -88,7 +88,7 @@ class TestAnApplicationsToken:
         hook.get_run("r1")
         assert (oauth.call_count, tokens_sent(requests_mock)[-1]) == (2, "Bearer second")
 
-    def test_it_is_not_taken_from_a_netrc_file(self, application, requests_mock, monkeypatch, tmp_path):
+    def test_netrc_is_ignored(self, application, requests_mock, monkeypatch, tmp_path):
         netrc = tmp_path / "netrc"
         netrc.write_text("machine tallyfy.test login ada password other-secret\n")
         monkeypatch.setenv("NETRC", str(netrc))
@@ -98,8 +98,8 @@ class TestAnApplicationsToken:
         assert tokens_sent(requests_mock) == [None, "Bearer first"]
 
 
-class TestAPersonsToken:
-    def test_the_applications_is_exchanged_for_it(self, application, requests_mock):
+class TestPersonToken:
+    def test_application_token_is_exchanged(self, application, requests_mock):
         oauth = requests_mock.post(OAUTH, **issued("first"))
         exchange = requests_mock.post(EXCHANGE, **issued("persons", 7_776_000))
         requests_mock.get(RUN, **GOOD)
@@ -110,7 +110,7 @@ class TestAPersonsToken:
         assert tokens_sent(requests_mock) == [None, "Bearer first", "Bearer persons", "Bearer persons"]
         assert not exchange.last_request.text
 
-    def test_it_is_renewed_by_its_own_end(self, application, requests_mock, clock):
+    def test_person_token_is_renewed_by_its_own_lifetime(self, application, requests_mock, clock):
         requests_mock.post(OAUTH, **issued("first"))
         exchange = requests_mock.post(EXCHANGE, [issued("one", 7_776_000), issued("two")])
         requests_mock.get(RUN, **GOOD)
@@ -124,19 +124,17 @@ class TestAPersonsToken:
         assert tokens_sent(requests_mock)[-3:] == [None, "Bearer first", "Bearer two"]
 
     @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-    def test_a_refusal_is_the_connection_s_and_not_that_of_what_was_asked(
-        self, application, requests_mock, status
-    ):
+    def test_refused_exchange_is_an_auth_error(self, application, requests_mock, status):
         requests_mock.post(OAUTH, **issued("first"))
         requests_mock.post(EXCHANGE, status_code=status, json={"message": "No."})
         with pytest.raises(
             TallyfyAuthError,
             match=r"POST /applications/acme/users/ada%40example\.com/token returned",
-        ) as told:
+        ) as error:
             application(user_email="ada@example.com").get_run("r1")
-        assert (told.value.status, told.value.tallyfy_message) == (status, "No.")
+        assert (error.value.status, error.value.tallyfy_message) == (status, "No.")
 
-    def test_a_page_that_is_not_tallyfys_is_none(self, application, requests_mock):
+    def test_page_of_a_proxy_is_no_auth_error(self, application, requests_mock):
         requests_mock.post(OAUTH, **issued("first"))
         requests_mock.post(EXCHANGE, status_code=404, text="<html>")
         with pytest.raises(TallyfyNotFoundError):
@@ -145,7 +143,7 @@ class TestAPersonsToken:
 
 class Test401:
     @pytest.mark.parametrize("method", ["GET", "POST"])
-    def test_a_new_token_is_fetched_and_the_call_sent_again(self, application, requests_mock, method):
+    def test_token_is_renewed_and_the_request_repeated(self, application, requests_mock, method):
         oauth = requests_mock.post(OAUTH, [issued("first"), issued("second")])
         call = requests_mock.request(method, RUN, [{"status_code": 401}, GOOD])
         assert application().request(method, "runs/r1", json={"a": 1}) == GOOD["json"]
@@ -156,14 +154,14 @@ class Test401:
         ]
         assert call.last_request.json() == {"a": 1}
 
-    def test_but_only_once(self, application, requests_mock):
+    def test_request_is_repeated_once(self, application, requests_mock):
         oauth = requests_mock.post(OAUTH, [issued("first"), issued("second"), issued("third")])
         call = requests_mock.get(RUN, status_code=401)
         with pytest.raises(TallyfyAuthError):
             application().get_run("r1")
         assert (oauth.call_count, call.call_count) == (2, 2)
 
-    def test_a_token_from_the_connection_cannot_be_renewed(self, hook, requests_mock):
+    def test_access_token_cannot_be_renewed(self, hook, requests_mock):
         requests_mock.get(RUN, status_code=401)
         with pytest.raises(
             TallyfyAuthError,
@@ -172,14 +170,14 @@ class Test401:
             hook.get_run("r1")
         assert requests_mock.call_count == 1
 
-    def test_credentials_that_are_refused_are_not_tried_again(self, application, requests_mock):
+    def test_refused_credentials_are_not_sent_again(self, application, requests_mock):
         requests_mock.post(OAUTH, status_code=401, json={"error": "invalid_client"})
         with pytest.raises(TallyfyAuthError, match="invalid_client"):
             application().get_run("r1")
         assert requests_mock.call_count == 1
 
 
-class TestTheTokenUrlsErrors:
+class TestTokenUrlErrors:
     @pytest.mark.parametrize("method", ["GET", "POST"])
     @pytest.mark.parametrize(
         ("answer", "kind", "times"),
@@ -207,7 +205,7 @@ class TestTheTokenUrlsErrors:
             ({"text": '{"access_token": "t", "expires_in": 1' + "0" * 400 + "}"}, TallyfyResponseError, 1),
         ],
     )
-    def test_they_name_it_and_the_call_itself_is_not_sent(
+    def test_error_names_the_token_url_and_the_request_is_not_sent(
         self, application, requests_mock, method, answer, kind, times
     ):
         call = requests_mock.request(method, RUN, **GOOD)
@@ -216,7 +214,7 @@ class TestTheTokenUrlsErrors:
             application().request(method, "runs/r1")
         assert (oauth.call_count, call.call_count) == (times, 0)
 
-    def test_one_that_passes_does_not_end_the_call(self, application, requests_mock):
+    def test_token_request_is_repeated(self, application, requests_mock):
         requests_mock.post(OAUTH, [{"status_code": 503}, issued("first")])
         requests_mock.get(RUN, **GOOD)
         assert application().get_run("r1")["id"] == "r1"

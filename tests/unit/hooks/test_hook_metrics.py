@@ -1,4 +1,4 @@
-"""What Airflow's metrics and traces are told of the requests that a hook makes."""
+"""The metrics of the requests of a hook."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GOOD = {"json": {"data": {"id": "r1"}}}
         ({"exc": requests.exceptions.InvalidHeader("half of a token")}, "unreachable"),
     ],
 )
-def test_a_request_is_told_by_what_came_of_it(connect, requests_mock, told_metrics, answer, outcome):
+def test_request_is_counted_by_outcome(connect, requests_mock, told_metrics, answer, outcome):
     requests_mock.get(RUN, **answer)
     hook = connect(retries=0)
     if outcome == "ok":
@@ -44,7 +44,7 @@ def test_a_request_is_told_by_what_came_of_it(connect, requests_mock, told_metri
     assert told_metrics.counts("tallyfy.requests") == {outcome: 1}
 
 
-def test_an_answer_without_end_is_told(connect, requests_mock, told_metrics, monkeypatch):
+def test_too_large_response_is_counted(connect, requests_mock, told_metrics, monkeypatch):
     monkeypatch.setattr(transport, "MAX_RESPONSE_SIZE", 10)
     requests_mock.get(RUN, **GOOD)
     with pytest.raises(exceptions.TallyfyResponseError):
@@ -52,7 +52,7 @@ def test_an_answer_without_end_is_told(connect, requests_mock, told_metrics, mon
     assert told_metrics.counts("tallyfy.requests") == {"unreadable": 1}
 
 
-def test_each_repetition_is_told(hook, requests_mock, told_metrics):
+def test_each_attempt_is_counted(hook, requests_mock, told_metrics):
     requests_mock.get(
         RUN, [{"status_code": 503}, {"exc": requests.ConnectionError}, {"status_code": 429}, GOOD]
     )
@@ -65,14 +65,14 @@ def test_each_repetition_is_told(hook, requests_mock, told_metrics):
     }
 
 
-def test_a_write_of_which_nobody_knows_is_told(hook, requests_mock, told_metrics):
+def test_indeterminate_write_is_counted(hook, requests_mock, told_metrics):
     requests_mock.post(RUN, status_code=502)
     with pytest.raises(exceptions.TallyfyIndeterminateError):
         hook.request("POST", "runs/r1")
     assert told_metrics.counts("tallyfy.requests") == {"server_error": 1}
 
 
-def test_a_request_succeeds_though_metrics_fail(hook, requests_mock, told_metrics, monkeypatch):
+def test_failing_metrics_do_not_fail_the_request(hook, requests_mock, told_metrics, monkeypatch):
     monkeypatch.setattr(told_metrics, "incr", None)
     requests_mock.get(RUN, **GOOD)
     assert hook.get_run("r1")["id"] == "r1"

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
+import re
+import threading
 from pathlib import Path
 
 import certifi
@@ -16,8 +19,9 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyResponseError,
 )
 from airflow_provider_tallyfy.hooks import transport
+from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
+from tests.support.secrets import TOKEN
 
-TOKEN = "personal-token-that-nobody-may-see"
 ORGANIZATION = "https://tallyfy.test/api/organizations/acme"
 RUN = f"{ORGANIZATION}/runs/r1"
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -35,7 +39,7 @@ LOCATIONS = [
 RUN_BODY = {"data": {"id": "r1", "name": "Release", "next_task": {"data": [{"id": "t1"}]}}}
 
 
-class TestWhatIsSent:
+class TestSession:
     def test_headers(self, hook, requests_mock):
         requests_mock.get(RUN, json=RUN_BODY)
         hook.get_run("r1")
@@ -44,14 +48,14 @@ class TestWhatIsSent:
         assert headers["Accept"] == "application/json"
         assert headers["X-Tallyfy-Client"] == "APIClient"
 
-    def test_the_connections_timeout_and_verify(self, connect, requests_mock, monkeypatch):
+    def test_timeout_and_verify(self, connect, requests_mock, monkeypatch):
         monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
         monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
         requests_mock.get(RUN, json=RUN_BODY)
         connect({"timeout": 2.5, "verify": False}).get_run("r1")
         assert (requests_mock.last_request.timeout, requests_mock.last_request.verify) == (2.5, False)
 
-    def test_the_connections_verify_goes_before_the_environments(
+    def test_verify_takes_precedence_over_the_environment(
         self, connect, requests_mock, monkeypatch, tmp_path
     ):
         own_ca = tmp_path / "own-ca.pem"
@@ -62,7 +66,7 @@ class TestWhatIsSent:
             connect({"verify": verify}).get_run("r1")
             assert requests_mock.last_request.verify == verify
 
-    def test_a_session_of_ones_own_use(self, hook, requests_mock):
+    def test_get_conn(self, hook, requests_mock):
         requests_mock.get("https://tallyfy.test/api/me", json={})
         requests_mock.get("https://other.test/", json={})
         session = hook.get_conn()
@@ -84,19 +88,19 @@ class TestWhatIsSent:
             "https://sub.tallyfy.test/",
         ],
     )
-    def test_the_token_goes_nowhere_else(self, hook, requests_mock, url):
+    def test_token_is_sent_to_no_other_origin(self, hook, requests_mock, url):
         requests_mock.get(url, json={})
         hook.get_conn().get(url)
         assert "Authorization" not in requests_mock.last_request.headers
 
-    def test_an_international_host_gets_the_token(self, connect, requests_mock):
+    def test_token_is_sent_to_an_international_host(self, connect, requests_mock):
         requests_mock.get(
             "https://xn--tllyfy-bua.test/api/organizations/acme/runs/r1", json={"data": {"id": "r1"}}
         )
         connect(host="t\u00e4llyfy.test").get_run("r1")
         assert requests_mock.last_request.headers["Authorization"] == f"Bearer {TOKEN}"
 
-    def test_a_netrc_file_is_not_used(self, hook, requests_mock, monkeypatch, tmp_path):
+    def test_netrc_is_ignored(self, hook, requests_mock, monkeypatch, tmp_path):
         netrc = tmp_path / "netrc"
         netrc.write_text("machine tallyfy.test login ada password other-secret\ndefault login a password b\n")
         monkeypatch.setenv("NETRC", str(netrc))
@@ -115,10 +119,32 @@ class TestWhatIsSent:
         ]
 
 
+def test_documented_async_task_leaves_the_event_loop_free(hook, requests_mock):
+    """The example in docs/hook.md."""
+    page = (Path(__file__).parents[3] / "docs" / "hook.md").read_text()
+    [example] = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "async def" in code]
+    names = {"task": lambda function: function, "TallyfyHook": TallyfyHook}
+    exec(example, names)  # noqa: S102
+    loop_ran = threading.Event()
+
+    def respond(request, context):
+        assert loop_ran.wait(10), "the event loop is blocked"
+        return {"data": {"id": "r1", "status": "active"}}
+
+    async def read_beside_other_work():
+        reading = asyncio.create_task(names["read_status"]("r1"))
+        await asyncio.sleep(0)
+        loop_ran.set()
+        return await reading
+
+    requests_mock.get(RUN, json=respond)
+    assert asyncio.run(read_beside_other_work()) == "active"
+
+
 class TestRedirects:
     @pytest.mark.parametrize("method", METHODS)
     @pytest.mark.parametrize("location", LOCATIONS)
-    def test_none_is_followed_wherever_it_leads(self, hook, requests_mock, method, location, pauses):
+    def test_no_redirect_is_followed(self, hook, requests_mock, method, location, pauses):
         requests_mock.request(ANY, ANY, json=RUN_BODY)
         requests_mock.request(method, f"{ORGANIZATION}/runs", status_code=307, headers={"Location": location})
         with pytest.raises(TallyfyResponseError, match=r"set the host of connection 'tallyfy_default'"):
@@ -128,7 +154,7 @@ class TestRedirects:
 
     @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 305, 307, 308, 399])
     @pytest.mark.parametrize("method", METHODS)
-    def test_none_is_followed_whatever_its_status(self, hook, requests_mock, pauses, status, method):
+    def test_no_status_is_followed(self, hook, requests_mock, pauses, status, method):
         requests_mock.request(ANY, ANY, json=RUN_BODY)
         requests_mock.request(
             method, f"{ORGANIZATION}/runs", status_code=status, headers={"Location": "/api/x"}
@@ -144,25 +170,25 @@ class TestRedirects:
         ["https://tallyfy.test:99999/", "https://tallyfy.test:port/", "https://[::1", "https://\xff.test/"],
     )
     @pytest.mark.parametrize("method", ["GET", "POST"])
-    def test_one_that_leads_nowhere_is_refused_like_any_other(self, hook, requests_mock, method, location):
+    def test_invalid_location_is_a_response_error(self, hook, requests_mock, method, location):
         requests_mock.request(method, RUN, status_code=302, headers={"Location": location})
         with pytest.raises(TallyfyResponseError, match=r"returned 302\. A redirect is not followed here"):
             hook.request(method, "runs/r1")
 
-    def test_one_without_a_place_is_a_refusal(self, hook, requests_mock):
+    def test_redirect_without_a_location(self, hook, requests_mock):
         requests_mock.get(RUN, status_code=302)
         with pytest.raises(TallyfyResponseError, match="returned 302"):
             hook.get_run("r1")
 
     @pytest.mark.parametrize("method", METHODS)
     @pytest.mark.parametrize("location", LOCATIONS)
-    @pytest.mark.parametrize("asked", [{}, {"allow_redirects": True}, {"allow_redirects": False}])
-    def test_a_session_of_ones_own_use_gives_it_as_it_is(self, hook, requests_mock, method, location, asked):
+    @pytest.mark.parametrize("redirects", [{}, {"allow_redirects": True}, {"allow_redirects": False}])
+    def test_session_returns_the_redirect(self, hook, requests_mock, method, location, redirects):
         requests_mock.request(ANY, ANY, json=RUN_BODY)
         requests_mock.request(
             method, f"{ORGANIZATION}/runs", status_code=302, headers={"Location": location}, text="Moved."
         )
-        answer = hook.get_conn().request(method, f"{ORGANIZATION}/runs", **asked)
+        answer = hook.get_conn().request(method, f"{ORGANIZATION}/runs", **redirects)
         assert (answer.status_code, answer.headers["Location"], answer.text) == (302, location, "Moved.")
         assert (answer.history, answer.next) == ([], None)
         assert [request.url for request in requests_mock.request_history] == [f"{ORGANIZATION}/runs"]
@@ -170,7 +196,7 @@ class TestRedirects:
 
 class TestBounds:
     @pytest.mark.parametrize("compressed", [False, True])
-    def test_an_answer_that_is_too_large(self, hook, requests_mock, monkeypatch, pauses, compressed):
+    def test_too_large_response(self, hook, requests_mock, monkeypatch, pauses, compressed):
         monkeypatch.setattr(transport, "MAX_RESPONSE_SIZE", 1024 * 1024)
         content = b'{"data": {"name": "' + b"x" * 2 * 1024 * 1024 + b'"}}'
         if compressed:
@@ -186,7 +212,7 @@ class TestBounds:
             hook.request("PUT", "runs/r1", json={})
         assert pauses == []
 
-    def test_an_answer_that_trickles(self, hook, requests_mock, clock):
+    def test_too_slow_response(self, hook, requests_mock, clock):
         class Trickle(io.BytesIO):
             def read1(self, size=-1):
                 clock.now += 20
@@ -198,12 +224,12 @@ class TestBounds:
             hook.get_run("r1")
         assert 300 < clock.now - before < 350
 
-    def test_a_compressed_answer_is_read(self, hook, requests_mock):
+    def test_compressed_response(self, hook, requests_mock):
         content = gzip.compress(json.dumps(RUN_BODY).encode())
         requests_mock.get(RUN, content=content, headers={"Content-Encoding": "gzip"})
         assert hook.get_run("r1")["name"] == "Release"
 
-    def test_a_large_page_that_explains_a_refusal_does_not_hide_it(self, hook, requests_mock, monkeypatch):
+    def test_large_error_page_is_cut(self, hook, requests_mock, monkeypatch):
         monkeypatch.setattr(transport, "MAX_RESPONSE_SIZE", 1024)
         requests_mock.post(f"{ORGANIZATION}/runs", status_code=403, text="<html>" + "x" * 5000)
         with pytest.raises(TallyfyPermissionError):

@@ -79,14 +79,14 @@ def assert_growing(pauses):
 
 class TestReads:
     @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 507, 599])
-    def test_a_status_that_passes(self, hook, requests_mock, pauses, status):
+    def test_retries_after_status(self, hook, requests_mock, pauses, status):
         requests_mock.get(RUN, [{"status_code": status}] * 4 + [GOOD])
         assert hook.get_run("r1")["id"] == "r1"
         assert requests_mock.call_count == 5
         assert_growing(pauses)
 
     @pytest.mark.parametrize("error", named(NOT_SENT + SENT_PERHAPS))
-    def test_a_broken_connection_that_passes(self, hook, requests_mock, pauses, error):
+    def test_retries_after_broken_connection(self, hook, requests_mock, pauses, error):
         requests_mock.get(RUN, [{"exc": error}] * 4 + [GOOD])
         assert hook.get_run("r1")["id"] == "r1"
         assert_growing(pauses)
@@ -99,9 +99,7 @@ class TestReads:
             ({"exc": requests.ReadTimeout("timed out")}, TallyfyConnectionError),
         ],
     )
-    def test_trouble_that_stays_is_told_after_as_many_retries_as_were_asked_for(
-        self, connect, requests_mock, pauses, trouble, error
-    ):
+    def test_fails_after_the_last_retry(self, connect, requests_mock, pauses, trouble, error):
         requests_mock.get(RUN, [trouble])
         for retries in (4, 1, 0):
             requests_mock.reset_mock()
@@ -111,24 +109,24 @@ class TestReads:
             assert (requests_mock.call_count, len(pauses)) == (retries + 1, retries)
 
     @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 410, 422])
-    def test_a_refusal_is_not_repeated(self, hook, requests_mock, pauses, status):
+    def test_refusal_is_not_retried(self, hook, requests_mock, pauses, status):
         requests_mock.get(RUN, status_code=status)
         with pytest.raises(TallyfyError):
             hook.get_run("r1")
         assert (requests_mock.call_count, pauses) == (1, [])
 
     @pytest.mark.parametrize("text", ["<html>Log in</html>", "", "[]", '{"data": {"next_task": 7}}'])
-    def test_an_unreadable_answer_is_not_repeated(self, hook, requests_mock, pauses, text):
+    def test_malformed_response_is_not_retried(self, hook, requests_mock, pauses, text):
         requests_mock.get(RUN, text=text)
         with pytest.raises(TallyfyResponseError):
             hook.get_run("r1")
         assert (requests_mock.call_count, pauses) == (1, [])
 
-    def test_fewer_retries_than_none_are_refused(self, connect):
+    def test_negative_retries_are_refused(self, connect):
         with pytest.raises(ValueError, match="retries"):
             connect(retries=-1).get_run("r1")
 
-    def test_every_repetition_is_one_line_of_the_log(self, hook, requests_mock, log):
+    def test_each_retry_is_logged(self, hook, requests_mock, log):
         troubles = [
             {"status_code": 503, "json": {"message": "Maintenance."}, "headers": {"X-Request-Id": "q-1"}},
             {"exc": requests.ReadTimeout("read timed out")},
@@ -164,13 +162,13 @@ class TestRetryAfter:
         assert len(pauses) == 1
         assert seconds <= pauses[0] <= seconds + 1
 
-    def test_as_a_date(self, hook, requests_mock, pauses):
+    def test_date(self, hook, requests_mock, pauses):
         moment = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
         requests_mock.get(RUN, [{"status_code": 429, "headers": {"Retry-After": moment}}, GOOD])
         hook.get_run("r1")
         assert 50 <= pauses[0] <= 62
 
-    def test_a_date_that_has_passed_is_now(self, hook, requests_mock, pauses):
+    def test_past_date(self, hook, requests_mock, pauses):
         moment = "Wed, 21 Oct 2015 07:28:00 GMT"
         requests_mock.get(RUN, [{"status_code": 429, "headers": {"Retry-After": moment}}, GOOD])
         hook.get_run("r1")
@@ -196,7 +194,7 @@ class TestRetryAfter:
             "\u0667",
         ],
     )
-    def test_a_malformed_one_is_as_good_as_none(self, hook, requests_mock, pauses, given):
+    def test_malformed_value_is_ignored(self, hook, requests_mock, pauses, given):
         requests_mock.get(RUN, [{"status_code": 429, "headers": {"Retry-After": given}}, GOOD])
         hook.get_run("r1")
         assert pauses[0] <= 1
@@ -204,13 +202,13 @@ class TestRetryAfter:
     @pytest.mark.parametrize(
         "given", ["121", "86400", "120.5", "7, 86400", "9" * 400, "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"]
     )
-    def test_none_holds_a_caller_for_longer_than_the_ceiling(self, hook, requests_mock, pauses, given):
+    def test_wait_is_at_most_two_minutes(self, hook, requests_mock, pauses, given):
         requests_mock.get(RUN, [{"status_code": 429, "headers": {"Retry-After": given}}, GOOD])
         hook.get_run("r1")
         assert pauses == [transport.MAX_RETRY_DELAY]
         assert transport.MAX_RETRY_DELAY == 120
 
-    def test_the_error_tells_it(self, connect, requests_mock):
+    def test_error_has_retry_after(self, connect, requests_mock):
         requests_mock.get(RUN, status_code=429, headers={"Retry-After": "7"})
         with pytest.raises(TallyfyRateLimitError) as error:
             connect(retries=0).get_run("r1")
@@ -219,54 +217,54 @@ class TestRetryAfter:
 
 @pytest.mark.parametrize("method", WRITES)
 class TestWrites:
-    def test_too_many_requests_was_declined_and_is_repeated(self, hook, requests_mock, pauses, method):
+    def test_retries_after_429(self, hook, requests_mock, pauses, method):
         answers = [{"status_code": 429, "headers": {"Retry-After": "3"}}, {"status_code": 429}, GOOD]
         requests_mock.request(method, RUN, answers)
         assert hook.request(method, "runs/r1", json={"a": 1}) == GOOD["json"]
         assert [request.json() for request in requests_mock.request_history] == [{"a": 1}] * 3
         assert 3 <= pauses[0] <= 4
 
-    def test_too_many_for_good(self, hook, requests_mock, method):
+    def test_fails_after_the_last_429(self, hook, requests_mock, method):
         requests_mock.request(method, RUN, status_code=429)
         with pytest.raises(TallyfyRateLimitError, match="Nothing was changed"):
             hook.request(method, "runs/r1")
         assert requests_mock.call_count == 5
 
     @pytest.mark.parametrize("error", named(NOT_SENT))
-    def test_what_was_never_sent_is_repeated(self, hook, requests_mock, pauses, method, error):
+    def test_retries_if_nothing_was_sent(self, hook, requests_mock, pauses, method, error):
         requests_mock.request(method, RUN, [{"exc": error}, GOOD])
         assert hook.request(method, "runs/r1") == GOOD["json"]
         assert len(pauses) == 1
 
     @pytest.mark.parametrize("error", named(NOT_SENT))
-    def test_what_was_never_sent_for_good_was_not_applied(self, hook, requests_mock, method, error):
+    def test_connection_error_if_nothing_was_ever_sent(self, hook, requests_mock, method, error):
         requests_mock.request(method, RUN, exc=error)
         with pytest.raises(TallyfyConnectionError):
             hook.request(method, "runs/r1")
         assert requests_mock.call_count == 5
 
     @pytest.mark.parametrize("error", named(SENT_PERHAPS))
-    def test_what_may_have_been_sent_is_not_repeated(self, hook, requests_mock, pauses, method, error):
+    def test_indeterminate_if_it_may_have_been_sent(self, hook, requests_mock, pauses, method, error):
         requests_mock.request(method, RUN, exc=error)
         with pytest.raises(
             TallyfyIndeterminateError, match="may have been applied: check in Tallyfy"
-        ) as told:
+        ) as error:
             hook.request(method, "runs/r1")
-        assert str(told.value).startswith(f"{method} /organizations/acme/runs/r1 got no response: ")
+        assert str(error.value).startswith(f"{method} /organizations/acme/runs/r1 got no response: ")
         assert (requests_mock.call_count, pauses) == (1, [])
 
     @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 507, 599])
-    def test_a_server_error_is_not_repeated(self, hook, requests_mock, pauses, method, status):
+    def test_server_error_is_indeterminate(self, hook, requests_mock, pauses, method, status):
         requests_mock.request(method, RUN, status_code=status, json={"message": "Oops."})
         with pytest.raises(
             TallyfyIndeterminateError, match="may have been applied: check in Tallyfy"
-        ) as told:
+        ) as error:
             hook.request(method, "runs/r1")
-        assert (told.value.status, told.value.tallyfy_message) == (status, "Oops.")
+        assert (error.value.status, error.value.tallyfy_message) == (status, "Oops.")
         assert (requests_mock.call_count, pauses) == (1, [])
 
     @pytest.mark.parametrize("text", ["<html>Log in</html>", '{"data": '])
-    def test_an_unreadable_answer_is_not_repeated(self, hook, requests_mock, pauses, method, text):
+    def test_malformed_response_is_not_retried(self, hook, requests_mock, pauses, method, text):
         requests_mock.request(method, RUN, text=text)
         with pytest.raises(
             TallyfyIndeterminateError, match=f"{method} .* cannot be read.* may have been applied"
@@ -275,7 +273,7 @@ class TestWrites:
         assert (requests_mock.call_count, pauses) == (1, [])
 
     @pytest.mark.parametrize("status", [400, 409, 422])
-    def test_a_refusal_is_not_repeated(self, hook, requests_mock, pauses, method, status):
+    def test_refusal_is_not_retried(self, hook, requests_mock, pauses, method, status):
         requests_mock.request(method, RUN, status_code=status)
         with pytest.raises(TallyfyValidationError, match="Nothing was changed"):
             hook.request(method, "runs/r1")
@@ -283,31 +281,31 @@ class TestWrites:
 
 
 @pytest.mark.parametrize("method", ["GET", *WRITES])
-class TestHopeless:
+class TestPermanentErrors:
     """Another attempt can only fail in the same way, and nothing was sent."""
 
-    def test_a_certificate_that_is_not_trusted(self, hook, requests_mock, pauses, method):
+    def test_untrusted_certificate(self, hook, requests_mock, pauses, method):
         requests_mock.request(method, RUN, exc=refused_certificate())
         with pytest.raises(TallyfyConnectionError, match=r"certificate verify failed.*extra 'verify'"):
             hook.request(method, "runs/r1")
         assert (requests_mock.call_count, pauses) == (1, [])
 
     @pytest.mark.parametrize("kind", [requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader])
-    def test_a_request_that_cannot_be_made(self, hook, requests_mock, pauses, method, kind):
+    def test_malformed_request(self, hook, requests_mock, pauses, method, kind):
         requests_mock.request(method, RUN, exc=kind("not shown"))
-        with pytest.raises(TallyfyConnectionError, match="the request could not be made") as told:
+        with pytest.raises(TallyfyConnectionError, match="the request could not be made") as error:
             hook.request(method, "runs/r1")
-        assert "not shown" not in str(told.value)
+        assert "not shown" not in str(error.value)
         assert (requests_mock.call_count, pauses) == (1, [])
 
-    def test_a_host_that_no_name_server_can_know(self, connect, pauses, method):
+    def test_invalid_host_name(self, connect, pauses, method):
         hook = connect({"allow_http": True}, host=f"http://{'a' * 70}.localhost/api")
-        with pytest.raises(TallyfyError) as told:
+        with pytest.raises(TallyfyError) as error:
             hook.request(method, "runs/r1")
-        assert not isinstance(told.value, TallyfyIndeterminateError)
+        assert not isinstance(error.value, TallyfyIndeterminateError)
         assert pauses == []
 
-    def test_a_ca_bundle_that_is_not_there(self, connect, pauses, method):
+    def test_missing_ca_bundle(self, connect, pauses, method):
         hook = connect({"verify": "/there/is/no/such.pem"}, host="https://127.0.0.1:9")
         with pytest.raises(
             TallyfyConfigurationError,
@@ -319,7 +317,7 @@ class TestHopeless:
     @pytest.mark.parametrize(
         "value", [float("nan"), float("inf"), object(), {1, 2}, datetime(2026, 1, 1, tzinfo=UTC)]
     )
-    def test_a_body_that_json_cannot_hold(self, hook, requests_mock, pauses, method, value):
+    def test_body_that_is_not_json(self, hook, requests_mock, pauses, method, value):
         requests_mock.request(method, RUN, **GOOD)
         with pytest.raises(ValueError, match="json"):
             hook.request(method, "runs/r1", json={"due": value})

@@ -7,14 +7,13 @@ import requests
 
 from airflow_provider_tallyfy.exceptions import TallyfyError
 from airflow_provider_tallyfy.hooks import credentials
+from tests.support.secrets import SECRET, TOKEN
 
-TOKEN = "personal-token-that-nobody-may-see"
-SECRET = "client-secret-that-nobody-may-see"
 RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
 OAUTH = "https://tallyfy.test/oauth/token"
 EXCHANGE = "https://tallyfy.test/api/applications/acme/users/ada%40example.com/token"
-ISSUED = "issued-token-that-nobody-may-see"
-PERSONS = "persons-token-that-nobody-may-see"
+ISSUED = "issued-token-that-must-stay-hidden"
+PERSONS = "persons-token-that-must-stay-hidden"
 
 
 def echoes(secret):
@@ -41,7 +40,7 @@ KINDS = list(echoes(""))
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("echo", KINDS)
-def test_the_access_token(hook, requests_mock, everything_shown, method, echo):
+def test_access_token(hook, requests_mock, everything_shown, method, echo):
     requests_mock.request(method, RUN, [echoes(TOKEN)[echo]])
     with pytest.raises(TallyfyError) as error:
         hook.request(method, "runs/r1")
@@ -49,7 +48,7 @@ def test_the_access_token(hook, requests_mock, everything_shown, method, echo):
 
 
 @pytest.mark.parametrize("echo", KINDS)
-def test_the_clients_secret(application, requests_mock, everything_shown, echo):
+def test_client_secret(application, requests_mock, everything_shown, echo):
     requests_mock.post(OAUTH, [echoes(SECRET)[echo]])
     with pytest.raises(TallyfyError) as error:
         application().get_run("r1")
@@ -57,7 +56,7 @@ def test_the_clients_secret(application, requests_mock, everything_shown, echo):
 
 
 @pytest.mark.parametrize("echo", KINDS)
-def test_the_applications_token_while_it_is_exchanged(application, requests_mock, everything_shown, echo):
+def test_application_token_during_the_exchange(application, requests_mock, everything_shown, echo):
     requests_mock.post(OAUTH, json={"access_token": ISSUED, "expires_in": 604_800})
     requests_mock.post(EXCHANGE, [echoes(ISSUED)[echo]])
     with pytest.raises(TallyfyError) as error:
@@ -67,7 +66,7 @@ def test_the_applications_token_while_it_is_exchanged(application, requests_mock
 
 @pytest.mark.parametrize("secret", [ISSUED, PERSONS, SECRET])
 @pytest.mark.parametrize("echo", KINDS)
-def test_all_of_them_when_a_person_is_acted_for(application, requests_mock, everything_shown, echo, secret):
+def test_all_secrets_with_user_email(application, requests_mock, everything_shown, echo, secret):
     requests_mock.post(OAUTH, json={"access_token": ISSUED, "expires_in": 604_800})
     requests_mock.post(EXCHANGE, json={"access_token": PERSONS, "expires_in": 7_776_000})
     requests_mock.get(RUN, [echoes(secret)[echo]])
@@ -77,7 +76,7 @@ def test_all_of_them_when_a_person_is_acted_for(application, requests_mock, ever
 
 
 @pytest.mark.parametrize("echo", KINDS)
-def test_a_token_that_was_renewed_stays_secret(application, requests_mock, everything_shown, echo):
+def test_renewed_token(application, requests_mock, everything_shown, echo):
     answers = [{"json": {"access_token": token, "expires_in": 604_800}} for token in (ISSUED, PERSONS)]
     requests_mock.post(OAUTH, answers)
     requests_mock.get(RUN, [{"status_code": 401}, echoes(ISSUED)[echo]])
@@ -86,9 +85,7 @@ def test_a_token_that_was_renewed_stays_secret(application, requests_mock, every
     assert ISSUED[:12] not in everything_shown(error.value)
 
 
-def test_a_token_that_cannot_stand_in_a_header_is_refused_unshown(
-    application, requests_mock, everything_shown
-):
+def test_invalid_token_is_not_shown(application, requests_mock, everything_shown):
     requests_mock.post(OAUTH, json={"access_token": f"{ISSUED}\r\nX-Evil: 1", "expires_in": 604_800})
     requests_mock.get(RUN, json={"data": {"id": "r1"}})
     with pytest.raises(TallyfyError) as error:
@@ -97,7 +94,7 @@ def test_a_token_that_cannot_stand_in_a_header_is_refused_unshown(
     assert "X-Evil" not in str(error.value)
 
 
-def test_airflow_is_told_every_secret_to_mask(application, connect, requests_mock, monkeypatch):
+def test_every_secret_is_masked(application, connect, requests_mock, monkeypatch):
     masked = []
     monkeypatch.setattr(credentials, "mask_secret", masked.append)
     requests_mock.post(OAUTH, json={"access_token": ISSUED, "expires_in": 604_800})
@@ -110,7 +107,7 @@ def test_airflow_is_told_every_secret_to_mask(application, connect, requests_moc
     assert masked == [TOKEN]
 
 
-def test_nothing_is_logged_of_a_call_that_goes_well(hook, requests_mock, log):
+def test_successful_request_logs_no_token(hook, requests_mock, log):
     requests_mock.get(RUN, json={"data": {"id": "r1"}})
     hook.get_run("r1")
     assert TOKEN not in log.text

@@ -21,7 +21,7 @@ SCHEMAS = Path(airflow.__file__).parent
 STANDARD_FIELDS = {"host", "login", "password", "port", "schema", "description", "extra"}
 
 
-def test_it_is_what_airflow_takes_at_runtime():
+def test_valid_at_runtime():
     schema = json.loads((SCHEMAS / "provider_info.schema.json").read_text())
     jsonschema.Draft7Validator.check_schema(schema)
     jsonschema.validate(get_provider_info(), schema)
@@ -31,7 +31,7 @@ def test_it_is_what_airflow_takes_at_runtime():
         assert set(get_provider_info()) <= {*schema["properties"], "versions"}
 
 
-def test_every_part_is_what_airflows_own_providers_describe():
+def test_valid_as_provider_yaml():
     schema = json.loads((SCHEMAS / "provider.yaml.schema.json").read_text())
     for name, part in get_provider_info().items():
         # Airflow 2 knows assets as datasets.
@@ -39,11 +39,11 @@ def test_every_part_is_what_airflows_own_providers_describe():
             jsonschema.validate({name: part}, {**schema, "required": []})
 
 
-def test_the_version_is_the_distributions():
+def test_version():
     assert get_provider_info()["versions"] == [__version__]
 
 
-def test_all_that_is_named_can_be_imported():
+def test_named_modules_and_classes_exist():
     info = get_provider_info()
     for kind in ("hooks", "operators", "sensors", "triggers"):
         for described in info[kind]:
@@ -57,7 +57,7 @@ def test_all_that_is_named_can_be_imported():
 
 
 class TestConnectionForm:
-    def test_it_agrees_with_the_hook(self):
+    def test_matches_the_hook(self):
         assert CONNECTION_TYPE["connection-type"] == TallyfyHook.conn_type == "tallyfy"
         assert CONNECTION_TYPE["hook-name"] == TallyfyHook.hook_name
         assert resolve_name(CONNECTION_TYPE["hook-class-name"]) is TallyfyHook
@@ -66,7 +66,7 @@ class TestConnectionForm:
             "tallyfy_conn_id",
         )
 
-    def test_what_it_hides_and_renames_is_there(self):
+    def test_hidden_and_relabeled_fields_exist(self):
         behaviour = CONNECTION_TYPE["ui-field-behaviour"]
         hidden, renamed = set(behaviour["hidden-fields"]), set(behaviour["relabeling"])
         assert hidden <= STANDARD_FIELDS
@@ -75,7 +75,7 @@ class TestConnectionForm:
             set(behaviour["placeholders"]) <= (STANDARD_FIELDS | set(CONNECTION_TYPE["conn-fields"])) - hidden
         )
 
-    def test_airflow_2_sees_the_same(self):
+    def test_behaviour_for_airflow_2(self):
         behaviour = CONNECTION_TYPE["ui-field-behaviour"]
         assert TallyfyHook.get_ui_field_behaviour() == {
             "hidden_fields": behaviour["hidden-fields"],
@@ -83,8 +83,8 @@ class TestConnectionForm:
             "placeholders": behaviour["placeholders"],
         }
 
-    def test_the_fields_of_airflow_2s_form_may_be_left_empty(self, monkeypatch):
-        """What Airflow 2 makes its form of is not in Airflow 3: these stand in for it, and keep what they are given.
+    def test_widgets_for_airflow_2_are_optional(self, monkeypatch):
+        """Airflow 3 lacks the libraries of Airflow 2's form, so fakes take their place.
 
         They are all the kinds of fields that Airflow 2.11 takes; with any other it drops the connection type.
         """
@@ -114,7 +114,7 @@ class TestConnectionForm:
                 "tallyfy_default", connect(extra, password=None).get_connection("tallyfy_default")
             )
 
-    def test_the_clients_secret_is_hidden_while_it_is_typed(self):
+    def test_client_secret_is_a_password_field(self):
         fields = CONNECTION_TYPE["conn-fields"]
         assert [name for name, field in fields.items() if field["schema"].get("format") == "password"] == [
             "client_secret"
@@ -124,7 +124,7 @@ class TestConnectionForm:
 class TestDiscovery:
     """The installed distribution, as Airflow finds it."""
 
-    def test_the_provider(self):
+    def test_provider(self):
         provider = ProvidersManager().providers["airflow-provider-tallyfy"]
         assert provider.version == __version__
         assert provider.data["name"] == "Tallyfy"
@@ -132,20 +132,20 @@ class TestDiscovery:
     @pytest.mark.filterwarnings(
         "ignore:ProvidersManager.hooks is deprecated"
     )  # what replaces it is not in Airflow 2
-    def test_the_connection_type(self):
+    def test_connection_type(self):
         found = ProvidersManager().hooks["tallyfy"]
         assert found.hook_class_name == "airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook"
         assert found.connection_id_attribute_name == "tallyfy_conn_id"
         assert (found.package_name, found.hook_name) == ("airflow-provider-tallyfy", "Tallyfy")
 
-    def test_the_link(self):
+    def test_extra_link(self):
         names = ProvidersManager().extra_links_class_names
         assert "airflow_provider_tallyfy.links.tallyfy.TallyfyProcessLink" in names
 
-    def test_the_notifiers(self):
+    def test_notifiers(self):
         names = {name.rpartition(".")[2] for name in ProvidersManager().notification}
         assert {"TallyfyLaunchRunNotifier", "TallyfyCommentNotifier", "TallyfyIssueNotifier"} <= names
 
-    def test_a_connection_of_the_type_gives_the_hook(self, connect):
+    def test_get_hook(self, connect):
         connection = connect().get_connection("tallyfy_default")
         assert isinstance(connection.get_hook(), TallyfyHook)

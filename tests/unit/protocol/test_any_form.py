@@ -1,4 +1,4 @@
-"""Whatever a form looks like: what was given is accepted by Tallyfy's rules, and reads back as it was given."""
+"""Any form: encoded values are accepted by the rules of the sandbox, and read back as they were given."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.protocol import forms
-from airflow_provider_tallyfy.protocol.forms.decoding import is_blank
+from airflow_provider_tallyfy.protocol.forms.field_types import is_blank
 from airflow_provider_tallyfy.protocol.forms.fields import by_name, keys, read_form_fields
 from airflow_provider_tallyfy.protocol.launch_request import encode_launch
 from airflow_provider_tallyfy.protocol.lookup import normalized
@@ -21,7 +21,7 @@ from airflow_provider_tallyfy.protocol.tasks import AmbiguousTaskError, find_tas
 from airflow_provider_tallyfy.protocol.validation import FormValuesError
 from airflow_provider_tallyfy.sandbox import fields as sandbox_fields
 from airflow_provider_tallyfy.sandbox.model import Column, FieldType, FormField, Option
-from tests.unit.protocol.forms_of_tests import DIRECTORY
+from tests.support.forms import DIRECTORY
 
 MEMBERS = tuple(member.id for member in DIRECTORY.members)
 # What can be sent at all; half of a surrogate pair cannot.
@@ -126,7 +126,7 @@ def same(field, read, wanted):
 
 @given(st.data(), described_forms())
 @settings(deadline=None, max_examples=150)
-def test_what_is_encoded_is_accepted_and_reads_back_as_it_was_given(data, described):
+def test_encoded_values_are_accepted_and_read_back_unchanged(data, described):
     fields = read_form_fields(described)
     drawn = {field["id"]: data.draw(value_for(field)) for field in described}
     names = {field.id: key for key, field in keys(fields).items()}
@@ -143,7 +143,7 @@ def test_what_is_encoded_is_accepted_and_reads_back_as_it_was_given(data, descri
 
 @given(st.data(), described_forms())
 @settings(deadline=None, max_examples=100)
-def test_a_launch_is_refused_here_exactly_where_a_required_field_is_empty(data, described):
+def test_launch_is_refused_only_if_a_required_field_is_empty(data, described):
     fields = read_form_fields(described)
     drawn = {field["id"]: data.draw(value_for(field)) for field in described if data.draw(st.booleans())}
     values = {key: value for key, (value, _) in drawn.items()}
@@ -166,7 +166,7 @@ def test_a_launch_is_refused_here_exactly_where_a_required_field_is_empty(data, 
 
 @given(described_forms())
 @settings(deadline=None, max_examples=150)
-def test_every_field_has_a_key_of_its_own_that_names_it(described):
+def test_every_field_has_a_unique_key(described):
     fields = read_form_fields(described)
     named = keys(fields)
     assert sorted(field.id for field in named.values()) == sorted(field["id"] for field in described)
@@ -176,7 +176,7 @@ def test_every_field_has_a_key_of_its_own_that_names_it(described):
 
 @given(described_forms(), NAME)
 @settings(deadline=None, max_examples=150)
-def test_a_key_names_one_field_or_is_refused(described, key):
+def test_key_names_one_field_or_is_refused(described, key):
     fields = read_form_fields(described)
     exactly = [field.id for field in fields if key and key in (field.alias, field.label)]
     alike = [
@@ -217,7 +217,7 @@ ANYTHING = st.recursive(
 
 @given(st.data(), described_forms())
 @settings(deadline=None, max_examples=150)
-def test_whatever_is_given_is_encoded_or_refused_with_all_that_is_wrong(data, described):
+def test_any_value_is_encoded_or_refused(data, described):
     fields = read_form_fields(described)
     values = {field["id"]: data.draw(ANYTHING) for field in described}
     for encode in (forms.encode_kickoff, forms.encode_task_values):
@@ -231,7 +231,7 @@ def test_whatever_is_given_is_encoded_or_refused_with_all_that_is_wrong(data, de
 
 @given(ANYTHING, ANYTHING, ANYTHING)
 @settings(deadline=None, max_examples=100)
-def test_any_answer_is_read_or_refused(prerun, steps, values):
+def test_any_response_is_read_or_refused(prerun, steps, values):
     with suppress(MalformedResponseError, FormValuesError):
         encode_launch({"prerun": prerun, "steps": steps}, values, values)
     with suppress(MalformedResponseError):
@@ -240,7 +240,7 @@ def test_any_answer_is_read_or_refused(prerun, steps, values):
 
 @given(st.lists(st.fixed_dictionaries({"alias": st.none() | NAME, "title": NAME}), max_size=6), NAME)
 @settings(deadline=None, max_examples=150)
-def test_a_name_is_that_of_one_task_or_none_or_refused(described, name):
+def test_name_matches_one_task_or_none_or_is_refused(described, name):
     tasks = [{**task, "id": f"t{number}"} for number, task in enumerate(described)]
     exactly = [task for task in tasks if name and name in (task["alias"], task["title"])]
     alike = [
@@ -257,7 +257,7 @@ def test_a_name_is_that_of_one_task_or_none_or_refused(described, name):
         assert find_task(tasks, name) == (found[0] if found else None)
 
 
-def test_huge_lists_take_no_time_to_speak_of():
+def test_large_lists_are_encoded():
     texts = [f"Option {number}" for number in range(20_000)]
     fields = read_form_fields(
         [

@@ -37,7 +37,7 @@ def said(body, status=422):
         (599, ErrorKind.SERVER),
     ],
 )
-def test_the_status_decides(status, kind):
+def test_kind_follows_from_the_status(status, kind):
     failure = read_error(status, {}, b'{"message": "200 OK"}')
     assert (failure.kind, failure.status) == (kind, status)
 
@@ -132,16 +132,16 @@ def test_the_status_decides(status, kind):
         (None, None),
     ],
 )
-def test_tallyfys_words(body, message):
+def test_message(body, message):
     assert said(body) == message
 
 
-def test_a_body_that_is_nested_too_deeply_says_nothing():
+def test_too_deeply_nested_body_has_no_message():
     failure = read_error(422, {}, b'{"errors": ' + b"[" * 900 + b'"No."' + b"]" * 900 + b"}")
     assert (failure.status, failure.message) in [(422, "No."), (422, None)]
 
 
-def test_a_long_message_is_left_whole():
+def test_long_message_is_not_cut():
     """It is cut only after secrets were taken out of it, or half of one would stay."""
     assert said({"message": "x" * 10_000}) == "x" * 10_000
     assert said({"errors": {"name": ["x" * 10_000]}}) == "name: " + "x" * 10_000
@@ -158,35 +158,35 @@ def test_a_long_message_is_left_whole():
         b"",
     ],
 )
-def test_a_proxys_page_says_nothing_and_is_not_tallyfys(content):
+def test_page_of_a_proxy_has_no_message_and_is_not_from_tallyfy(content):
     failure = read_error(502, {}, content)
     assert (failure.message, failure.is_from_tallyfy) == (None, False)
 
 
 @pytest.mark.parametrize("content", [b"upstream timed out\n", b'"upstream timed out"'])
-def test_text_is_shown_and_is_not_tallyfys(content):
+def test_plain_text_is_a_message_but_not_from_tallyfy(content):
     failure = read_error(502, {}, content)
     assert (failure.message, failure.is_from_tallyfy) == ("upstream timed out", False)
 
 
-def test_an_error_of_the_api_is_tallyfys():
+def test_json_error_is_from_tallyfy():
     assert read_error(404, {}, b'{"message": "Not found."}').is_from_tallyfy
 
 
 @pytest.mark.parametrize("content", [b"", b"  \n", b"[]", b"null"])
-def test_a_body_that_is_no_object_is_not_tallyfys(content):
+def test_other_json_is_not_from_tallyfy(content):
     failure = read_error(404, {}, content)
     assert (failure.message, failure.is_from_tallyfy) == (None, False)
 
 
 @pytest.mark.parametrize("words", ["Forbidden", "Unauthorized", "Missing Authentication Token"])
-def test_words_that_gateways_are_known_for_are_tallyfys_only_with_its_version(words):
+def test_gateway_message_is_from_tallyfy_only_with_its_version_header(words):
     body = json.dumps({"message": words}).encode()
     assert not read_error(403, {}, body).is_from_tallyfy
     assert read_error(403, CaseInsensitiveDict({"x-tallyfy-version": "1.2"}), body).is_from_tallyfy
     assert read_error(403, {}, json.dumps({"error": True, "message": words}).encode()).is_from_tallyfy
 
 
-def test_the_request_id_is_kept():
+def test_request_id():
     assert read_error(500, {"X-Request-Id": "r-1"}, b"").request_id == "r-1"
     assert read_error(500, {}, b"").request_id is None

@@ -13,7 +13,7 @@ from airflow_provider_tallyfy.protocol.forms.fields import (
     stored_values,
 )
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
-from tests.unit.protocol.forms_of_tests import field, form
+from tests.support.forms import field, form
 
 PLAN = {
     "id": "f1",
@@ -27,12 +27,12 @@ READ = FormField("f1", "plan", "Plan", "radio", required=True, options=(Choice(1
 
 
 @pytest.mark.parametrize("value", [[PLAN], {"data": [PLAN]}, [PLAN, PLAN], {"data": [PLAN], "meta": {}}])
-def test_a_list_of_fields_in_each_shape(value):
+def test_list_of_fields_in_each_shape(value):
     assert read_form_fields(value) == (READ,)
 
 
 @pytest.mark.parametrize("value", [None, [], {}, "", {"data": []}, {"data": None}])
-def test_no_fields(value):
+def test_empty_lists_of_fields(value):
     assert read_form_fields(value) == ()
 
 
@@ -53,7 +53,7 @@ def test_no_fields(value):
         [{**PLAN, "columns": "A"}],
     ],
 )
-def test_what_is_no_list_of_fields_is_refused(value):
+def test_other_values_are_refused(value):
     with pytest.raises(MalformedResponseError):
         read_form_fields(value)
 
@@ -84,12 +84,12 @@ def test_what_is_no_list_of_fields_is_refused(value):
         ({"default_value_enabled": True}, {}),
     ],
 )
-def test_what_a_field_says_of_itself(more, expected):
+def test_attributes_of_a_field(more, expected):
     plain = {"id": "f1", "alias": "it", "label": "It", "field_type": "text"}
     assert field(**more) == FormField(**{**plain, **expected})
 
 
-def test_the_forms_of_templates_and_tasks():
+def test_fields_of_templates_and_tasks():
     assert read_kickoff_fields({"id": "c1", "prerun": [PLAN]}) == (READ,)
     assert read_kickoff_fields({"id": "c1"}) == ()
     assert read_task_fields({"id": "t1", "form_fields": {"data": [PLAN]}}) == (READ,)
@@ -97,7 +97,7 @@ def test_the_forms_of_templates_and_tasks():
     assert read_task_fields({"id": "t1"}) == ()
 
 
-def test_the_values_of_a_task_stand_in_field_value():
+def test_stored_values_in_field_value():
     fields = [
         {**PLAN, "field_value": "Gold"},
         {**PLAN, "id": "f2", "field_value": None, "value": "Silver"},
@@ -113,7 +113,7 @@ def test_the_values_of_a_task_stand_in_field_value():
     assert stored_values({"captures": fields, "taskdata": {"f1": ""}}) == {**stored, "f1": ""}
 
 
-def test_the_values_of_a_task_stand_in_two_places():
+def test_stored_values_in_taskdata_take_precedence():
     task = {"form_fields": {"data": [{**PLAN, "value": "Gold"}, {**PLAN, "id": "f2", "value": None}]}}
     assert stored_values(task) == {"f1": "Gold", "f2": None}
     assert stored_values({**task, "taskdata": {"f1": "Silver"}}) == {"f1": "Silver", "f2": None}
@@ -136,7 +136,7 @@ class TestByName:
     @pytest.mark.parametrize(
         ("name", "ids"),
         [
-            ("f1", ["f1"]),  # an id is nobody's to take
+            ("f1", ["f1"]),  # an id takes precedence
             ("plan", ["f1"]),
             ("Plan", ["f1"]),
             ("PLAN ", ["f1"]),
@@ -153,10 +153,10 @@ class TestByName:
             ("else", []),
         ],
     )
-    def test_by_id_alias_or_label(self, name, ids):
+    def test_finds_by_id_alias_or_label(self, name, ids):
         assert [found.id for found in by_name(self.FIELDS).matches(name)] == ids
 
-    def test_the_keys_that_people_know_them_by(self):
+    def test_keys_are_aliases_or_labels_or_ids(self):
         assert {key: each.id for key, each in keys(self.FIELDS).items()} == {
             "plan": "f1",
             "Remarks": "f2",
@@ -168,7 +168,7 @@ class TestByName:
         }
 
 
-def test_a_field_tells_what_it_can_be_called():
+def test_str_has_label_type_alias_and_id():
     assert str(READ) == "'Plan' (radio, required; alias plan, id f1)"
     assert str(form({"id": "f7", "alias": None, "label": None})[0]) == "'f7' (text; id f7)"
     assert len(str(form({"id": "f7", "alias": "x" * 10_000, "label": "y" * 10_000})[0])) < 200

@@ -1,4 +1,4 @@
-"""One value of each type: what is sent, what is refused, and what it reads back as."""
+"""Values by the type of their field: encoded, refused, and decoded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from zoneinfo import ZoneInfo
 import pendulum
 import pytest
 
-from airflow_provider_tallyfy.protocol.forms.decoding import is_blank
 from airflow_provider_tallyfy.protocol.forms.encoding import LocalFile
-from airflow_provider_tallyfy.protocol.forms.field_types import cleared, encode
+from airflow_provider_tallyfy.protocol.forms.field_types import cleared, encode, is_blank
 from airflow_provider_tallyfy.protocol.forms.field_types import decode as read
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
-from tests.unit.protocol.forms_of_tests import DIRECTORY, choice, field, table
+from tests.support.forms import DIRECTORY, choice, field, table
 
 NEW_YORK = timezone(timedelta(hours=-5))
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -25,6 +24,18 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 class Plan(enum.StrEnum):
     GOLD = "Gold"
+
+
+class NotATime(datetime):
+    """As pandas' ``NaT``: a ``datetime`` that equals nothing."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return False
+
+    def __ne__(self, other):
+        return True
 
 
 class WholeNumber:
@@ -67,11 +78,11 @@ class TestText:
             (datetime(2026, 1, 5, 12, tzinfo=UTC), "2026-01-05T12:00:00+00:00"),
         ],
     )
-    def test_what_is_sent_and_read(self, field_type, value, sent):
+    def test_encodes_and_decodes(self, field_type, value, sent):
         assert encode(field(field_type), value) == sent
         assert read(field(field_type), sent) == sent
 
-    def test_whole_numbers_of_other_libraries(self, monkeypatch):
+    def test_integral_types_of_other_libraries(self, monkeypatch):
         from numbers import Integral
 
         Integral.register(WholeNumber)
@@ -92,34 +103,35 @@ class TestText:
             (Decimal("1E+999999"), "no number that can be written out"),
             pytest.param(10**5000, "no number that can be written out", id="a huge number"),
             ("a\ud800", "characters that cannot be sent"),
+            (NotATime(2026, 1, 5), "a text was expected, not of type NotATime"),
         ],
     )
-    def test_what_is_refused(self, value, said):
+    def test_refuses(self, value, said):
         assert said in refused(field("text"), value)
 
     @pytest.mark.parametrize(("field_type", "limit"), [("text", 200), ("textarea", 30_000)])
-    def test_how_long_it_may_be(self, field_type, limit):
+    def test_limit(self, field_type, limit):
         assert encode(field(field_type), "é" * limit) == "é" * limit
         said = refused(field(field_type), "é" * (limit + 1))
         assert said == f"it has {limit + 1:,} characters, and {limit:,} are allowed"
 
-    def test_an_empty_text_is_a_text(self):
+    def test_empty_text_is_not_none(self):
         assert read(field("text"), "") == ""
         assert read(field("text"), None) is None
 
 
 class TestEmail:
     @pytest.mark.parametrize("value", ["a@b.example", " a@b.example ", "a+b@c.d.example", "ä@b.example"])
-    def test_good(self, value):
+    def test_valid(self, value):
         assert encode(field("email"), value) == value.strip()
 
     @pytest.mark.parametrize(
         "value", ["nobody", "a@b", "a b@c.example", "a@b.example, c@d.example", 5, ["a@b.example"], True]
     )
-    def test_bad(self, value):
+    def test_invalid(self, value):
         assert "an e-mail address was expected, not" in refused(field("email"), value)
 
-    def test_read(self):
+    def test_decodes(self):
         assert read(field("email"), "a@b.example") == "a@b.example"
         assert read(field("email"), "") is None
 
@@ -144,10 +156,13 @@ class TestDate:
             ),  # a template's {{ data_interval_start }}
             ("2026-12-31T20:00-0500", "2027-01-01T01:00:00.000Z"),
             (pendulum.datetime(2026, 7, 5, 9, tz="Europe/Berlin"), "2026-07-05T07:00:00.000Z"),
+            (datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN), "2026-10-25T00:30:00.000Z"),
             (datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=1), "2026-10-25T01:30:00.000Z"),
+            (date(2024, 2, 29), "2024-02-29T00:00:00.000Z"),
+            (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), "9999-12-31T23:59:59.000Z"),
         ],
     )
-    def test_what_is_sent_and_read(self, value, sent):
+    def test_encodes_and_decodes(self, value, sent):
         assert encode(field("date"), value) == sent
         assert read(field("date"), sent) == sent
 
@@ -158,6 +173,9 @@ class TestDate:
             "05.01.2026",
             "2026-13-01",
             "2026-02-30",
+            "2026-02-29",
+            "0000-01-01",
+            "2026-06-30T23:59:60Z",
             "20260105",
             "2026-W02-1",
             "2026-01-5",
@@ -168,28 +186,31 @@ class TestDate:
             "2026-01-05x12:00",
         ],
     )
-    def test_texts_that_are_no_dates(self, value):
+    def test_texts_that_are_not_dates(self, value):
         assert (
             f"a date is written 2026-01-31 or 2026-01-31T12:00:00Z (ISO 8601), not the text '{value}'"
             == refused(field("date"), value)
         )
 
-    @pytest.mark.parametrize("value", [5, 1767571200.0, True, ["2026-01-05"], {"date": "2026-01-05"}])
-    def test_what_is_no_date_at_all(self, value):
+    @pytest.mark.parametrize(
+        "value",
+        [5, 1767571200.0, True, ["2026-01-05"], {"date": "2026-01-05"}, NotATime(2026, 1, 5, tzinfo=UTC)],
+    )
+    def test_values_of_other_types(self, value):
         assert "a date was expected, not" in refused(field("date"), value)
 
     @pytest.mark.parametrize(
         "value",
         [datetime.max.replace(tzinfo=NEW_YORK), "9999-12-31T23:00:00-05:00", "0001-01-01T00:00:00+01:00"],
     )
-    def test_a_moment_that_utc_does_not_have(self, value):
+    def test_time_outside_of_the_years_1_to_9999(self, value):
         assert "years 1 to 9999" in refused(field("date"), value)
 
-    def test_a_time_that_clocks_skip(self):
+    def test_time_skipped_by_daylight_saving(self):
         skipped = datetime(2026, 3, 29, 2, 30, tzinfo=BERLIN)
         assert "does not exist" in refused(field("date"), skipped)
 
-    def test_nothing(self):
+    def test_empty(self):
         assert read(field("date"), "") is None
         assert read(field("date"), None) is None
 
@@ -217,7 +238,7 @@ class TestChoice:
             ({"text": "Silver"}, 3),
         ],
     )
-    def test_by_text_or_id(self, value, number):
+    def test_finds_by_text_or_id(self, value, number):
         text = self.PLANS[number - 1]
         assert encode(self.FIELD, value) == option(number, text)
         assert encode(choice("radio", *self.PLANS), value) == text
@@ -238,12 +259,12 @@ class TestChoice:
         ],
     )
     @pytest.mark.parametrize("field_type", ["radio", "dropdown", "multiselect"])
-    def test_what_is_none_of_them(self, field_type, value, said):
+    def test_refuses_unknown_and_ambiguous_options(self, field_type, value, said):
         assert said in refused(choice(field_type, *self.PLANS), value)
 
     @pytest.mark.parametrize("field_type", ["radio", "dropdown"])
     @pytest.mark.parametrize("value", [["Gold"], ("Gold",), {"Gold"}])
-    def test_several_where_there_can_be_one(self, field_type, value):
+    def test_refuses_several_values_for_a_single_choice(self, field_type, value):
         assert "a text was expected, not a" in refused(choice(field_type, *self.PLANS), value)
 
     SEATS = choice("dropdown", "5", "10", "20")
@@ -251,19 +272,19 @@ class TestChoice:
     @pytest.mark.parametrize(
         ("value", "number"), [(5, 1), ("10", 2), (20.0, 3), ({"id": 2}, 2), ({"text": 5}, 1)]
     )
-    def test_a_number_is_a_text_before_it_is_an_id(self, value, number):
+    def test_number_is_compared_with_texts_before_ids(self, value, number):
         assert encode(self.SEATS, value)["id"] == number
         assert encode(choice("radio", "5 %", "10 %", "20 %"), {"id": 3}) == "20 %"
 
     @pytest.mark.parametrize("value", [2, "2", 2.0])
     @pytest.mark.parametrize("texts", [("5", "10", "20"), ("5 %", "Other"), ("1,000", "10-20")])
-    def test_a_number_is_no_id_if_a_text_is_a_number(self, texts, value):
+    def test_number_is_no_id_if_an_option_is_a_number(self, texts, value):
         said = refused(choice("dropdown", *texts), value)
         assert f"is no option; choose from '{texts[0]}', '{texts[1]}'" in said
         assert said.endswith(f"or write {{'id': 2}} for '{texts[1]}'")
 
     @pytest.mark.parametrize("key", ["label", "value"])
-    def test_options_with_another_key_for_their_text(self, key):
+    def test_text_of_an_option_under_another_key(self, key):
         plans = field("dropdown", options=[{"id": 1, key: "Gold"}, {"id": 2, key: "Silver"}])
         assert encode(plans, "silver") == encode(plans, {"id": 2, key: "Silver"}) == option(2, "Silver")
         assert read(plans, {"id": 2, key: "Silver"}) == "Silver"
@@ -277,13 +298,18 @@ class TestChoice:
             ({"id": "l1", "items": ["Gold", "Silver"]}, None),
         ],
     )
-    def test_choices_from_a_list(self, choices, number):
+    def test_options_in_a_list(self, choices, number):
         listed = {"options": [], "list": choices}
         assert encode(field("dropdown", **listed), "silver") == option(number, "Silver")
         assert encode(field("radio", **listed), "silver") == "Silver"
         assert encode(field("multiselect", **listed), "SILVER") == [option(number, "Silver", selected=True)]
 
-    def test_choices_from_a_list_that_is_not_shown(self):
+    def test_option_without_an_id_is_not_called_none(self):
+        gold = field("dropdown", options=["Gold"])
+        assert encode(gold, "gold") == option(None, "Gold")
+        assert refused(gold, "None") == "'None' is no option; choose from 'Gold'"
+
+    def test_options_in_a_hidden_list(self):
         hidden = {"options": [], "list": "5eed"}
         chosen = {"id": 3, "text": "Silver"}
         assert encode(field("dropdown", **hidden), chosen) == option(3, "Silver")
@@ -295,7 +321,7 @@ class TestChoice:
             field("dropdown", **hidden), "Silver"
         )
 
-    def test_options_that_look_alike_are_told_apart(self):
+    def test_similar_options_are_shown_with_escapes(self):
         alike = choice("dropdown", "Gold", "Gold\xa0", "Go\u200bld", "Jos\xe9", "Jose\u0301", "Silver")
         said = refused(alike, "Bronze")
         assert r"'Gold', 'Gold\xa0', 'Go\u200bld', 'Jos\xe9', 'Jose\u0301', 'Silver'" in said
@@ -303,10 +329,10 @@ class TestChoice:
         assert encode(alike, "Gold\xa0") == option(2, "Gold\xa0")
 
     @pytest.mark.parametrize(("value", "text"), [(True, "Yes"), (False, "No")])
-    def test_booleans_say_yes_and_no(self, value, text):
+    def test_booleans_match_yes_and_no(self, value, text):
         assert encode(choice("radio", "Yes", "No"), value) == text
 
-    def test_of_two_options_with_one_text_the_id_tells(self):
+    def test_options_with_equal_texts_are_chosen_by_id(self):
         twins = choice("dropdown", "Same", "Same")
         assert "names 2 options alike: 'Same' (id 1), 'Same' (id 2)" in refused(twins, "Same")
         assert encode(twins, 2) == option(2, "Same")
@@ -315,15 +341,15 @@ class TestChoice:
             option(1, "Same", selected=True),
         ]
 
-    def test_a_field_without_options(self):
+    def test_no_options(self):
         assert refused(choice("radio"), "Gold") == "'Gold' is no option; the field has none"
 
-    def test_many_options_are_not_all_listed(self):
+    def test_message_lists_fifty_options(self):
         said = refused(choice("radio", *(f"Option {number}" for number in range(5000))), "Gold")
         assert said.endswith("and 4950 more")
         assert len(said) < 2000
 
-    def test_read(self):
+    def test_decodes(self):
         assert read(self.FIELD, option(1, "Gold")) == "Gold"
         assert read(self.FIELD, "Gold") == "Gold"
         assert read(choice("radio", "Gold"), "Gold") == "Gold"
@@ -352,11 +378,11 @@ class TestMultiselect:
             ([A, option(2, "B", selected=False)], [A], ["A"]),
         ],
     )
-    def test_what_is_sent_and_read(self, value, sent, given):
+    def test_encodes_and_decodes(self, value, sent, given):
         assert encode(self.FIELD, value) == sent
         assert read(self.FIELD, sent) == given
 
-    def test_each_that_is_wrong_is_told_once(self):
+    def test_each_problem_is_reported_once(self):
         with pytest.raises(InvalidValueError) as error:
             encode(self.FIELD, ["A", "X", "Y", "X", None])
         assert [problem.split(";")[0] for problem in error.value.problems] == [
@@ -365,7 +391,7 @@ class TestMultiselect:
             "a text was expected, not nothing",
         ]
 
-    def test_a_text_is_not_taken_apart(self):
+    def test_text_is_not_split_at_commas(self):
         assert "'A, B' is no option" in refused(self.FIELD, "A, B")
 
     @pytest.mark.parametrize(
@@ -381,7 +407,7 @@ class TestMultiselect:
             ("odd", "odd"),
         ],
     )
-    def test_what_is_selected(self, stored, texts):
+    def test_decodes_selected_options(self, stored, texts):
         assert read(self.FIELD, stored) == texts
 
 
@@ -417,7 +443,7 @@ class TestTable:
             ({"Qty": [1, 2]}, [["", ""], ["1", "2"]], [["", "1"], ["", "2"]]),
         ],
     )
-    def test_what_is_sent_and_read(self, value, sent, rows):
+    def test_encodes_and_decodes(self, value, sent, rows):
         assert encode(self.FIELD, value) == sent
         assert read(self.FIELD, sent) == rows
         assert encode(self.FIELD, rows) == sent
@@ -441,7 +467,7 @@ class TestTable:
             ([{"Item": "a"}, ["b", 1]], "a text was expected, not a mapping of 1"),
         ],
     )
-    def test_what_is_refused(self, value, said):
+    def test_refuses(self, value, said):
         assert said in refused(self.FIELD, value)
 
     @pytest.mark.parametrize(
@@ -453,41 +479,47 @@ class TestTable:
             ([{"label": "Item", "value": "a"}], [{"label": "Item", "value": "a"}]),
         ],
     )
-    def test_what_is_stored_in_another_way(self, stored, rows):
+    def test_decodes_other_shapes(self, stored, rows):
         assert read(self.FIELD, stored) == rows
 
-    def test_columns_of_one_name_are_told_by_id(self):
+    def test_columns_with_equal_labels_are_named_by_id(self):
         twins = table("Same", "Same", "same")
         assert "'SAME' is the name of 3 columns" in refused(twins, {"SAME": 1})
         assert encode(twins, {"1": "a", "2": "b", "same": "c"}) == ["a", "b", "c"]
 
-    def test_a_table_of_one_column(self):
+    @pytest.mark.parametrize("row", [{"2": "a"}, {2: "a"}])
+    def test_number_is_no_id_if_a_label_is_a_number(self, row):
+        years = table("2024", "2025")
+        assert "'2' is no column; there are '2024', '2025'" in refused(years, row)
+        assert encode(years, {2025: "a"}) == ["", "a"]
+
+    def test_one_column(self):
         assert encode(table("Item"), ["Widget"]) == ["Widget"]
         assert encode(table("Item"), [{"Item": "Widget"}]) == ["Widget"]
         assert encode(table("Item"), [["Widget"], ["Gadget"]]) == [["Widget", "Gadget"]]
 
     @pytest.mark.parametrize("stored", [None, "", [], ["", ""], ["", None]])
-    def test_an_empty_table(self, stored):
+    def test_decodes_empty_table(self, stored):
         assert read(self.FIELD, stored) == []
 
 
 class TestAssignees:
     FIELD = field("assignees_form")
 
-    def test_what_is_sent_and_read(self):
+    def test_encodes_and_decodes(self):
         sent = {"users": [1001], "guests": ["x@y.example"], "groups": ["g1"]}
         assert encode(self.FIELD, ["ada@example.com", "x@y.example", "release managers"], DIRECTORY) == sent
         assert encode(self.FIELD, sent, DIRECTORY) == sent
         assert read(self.FIELD, sent) == sent
 
     @pytest.mark.parametrize("stored", [None, "", [], {}, {"users": [], "guests": None}])
-    def test_nobody(self, stored):
+    def test_decodes_no_assignees(self, stored):
         assert read(self.FIELD, stored) == {"users": [], "guests": [], "groups": []}
 
-    def test_what_is_stored_in_part(self):
+    def test_decodes_missing_lists(self):
         assert read(self.FIELD, {"users": [1]}) == {"users": [1], "guests": [], "groups": []}
 
-    def test_nobody_is_guessed(self):
+    def test_unknown_member_is_refused(self):
         assert "is no member" in refused(self.FIELD, {"users": ["x@y.example"]})
 
 
@@ -496,7 +528,7 @@ class TestFile:
     FILE = {"id": "a1", "filename": "report.pdf", "version": 1, "subject": {"id": "c1", "type": "Checklist"}}  # noqa: RUF012
 
     @pytest.mark.parametrize("value", [[FILE], (FILE,), FILE])
-    def test_uploaded_files_as_they_are(self, value):
+    def test_uploaded_files_are_sent_unchanged(self, value):
         assert encode(self.FIELD, value) == [self.FILE]
         assert read(self.FIELD, [self.FILE]) == [self.FILE]
 
@@ -513,12 +545,12 @@ class TestFile:
             ({"filename": "r.pdf", "source": "url", "url": URL}, "r.pdf"),
         ],
     )
-    def test_by_url(self, value, name):
+    def test_files_by_url(self, value, name):
         sent = [{"filename": name, "source": "url", "url": self.URL}]
         assert encode(self.FIELD, value) == sent
         assert encode(self.FIELD, read(self.FIELD, sent)) == sent
 
-    def test_a_url_without_a_path(self):
+    def test_url_without_a_path(self):
         assert encode(self.FIELD, "https://files.example/")[0]["filename"] == "files.example"
 
     @pytest.mark.parametrize(
@@ -539,7 +571,7 @@ class TestFile:
             [None, 5],
         ],
     )
-    def test_what_is_no_uploaded_file(self, value):
+    def test_refuses_other_values(self, value):
         assert (
             "a file is an https URL, {'filename': …, 'url': …}, the absolute path of a local file, or"
             in refused(self.FIELD, value)
@@ -548,22 +580,25 @@ class TestFile:
     @pytest.mark.parametrize(
         "given", ["/data/a b.pdf", PurePosixPath("/data/a b.pdf"), {"path": "/data/a b.pdf"}]
     )
-    def test_a_local_file_stands_there_until_it_is_uploaded(self, given):
+    def test_local_files(self, given):
         assert encode(self.FIELD, given) == encode(self.FIELD, [given]) == [LocalFile("/data/a b.pdf")]
 
     @pytest.mark.parametrize("given", [PurePosixPath("a.pdf"), {"path": "a.pdf"}, {"path": 5}])
-    def test_the_path_of_a_local_file_is_absolute(self, given):
+    def test_relative_path_is_refused(self, given):
         assert "absolute" in refused(self.FIELD, given)
 
-    def test_what_is_no_json(self):
+    def test_refuses_what_is_not_json(self):
         assert "cannot be sent as JSON (TypeError)" in refused(self.FIELD, {**self.FILE, "content": b"a"})
+        assert "cannot be sent as JSON (UnicodeEncodeError)" in refused(
+            self.FIELD, {**self.FILE, "filename": "\ud800"}
+        )
 
-    def test_none(self):
+    def test_decodes_no_files(self):
         assert read(self.FIELD, None) == []
         assert read(self.FIELD, "") == []
 
 
-class TestATypeOfTomorrow:
+class TestUnknownType:
     FIELD = field("signature")
 
     @pytest.mark.parametrize(
@@ -577,12 +612,12 @@ class TestATypeOfTomorrow:
             (Decimal("1.5"), "1.5"),
         ],
     )
-    def test_plain_json_is_passed_on(self, value, sent):
+    def test_json_is_sent_unchanged(self, value, sent):
         assert encode(self.FIELD, value) == sent
         assert read(self.FIELD, sent) == sent
 
     @pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), [b"a"]])
-    def test_nothing_else_is(self, value):
+    def test_other_values_are_refused(self, value):
         assert "cannot be sent as JSON" in refused(self.FIELD, value)
 
 
@@ -597,22 +632,22 @@ class TestATypeOfTomorrow:
         field("assignees_form"),
     ],
 )
-def test_an_empty_text_empties_a_field(field_):
+def test_cleared_with_an_empty_text(field_):
     assert cleared(field_) == ""
     assert is_blank(read(field_, ""))
 
 
-def test_a_table_is_emptied_column_by_column():
+def test_table_is_cleared_by_column():
     assert cleared(table("A", "B")) == ["", ""]
 
 
 @pytest.mark.parametrize(
     "value", [None, "", " \n", [], (), set(), {}, [None, ""], {"a": [], "b": None}, [[""]]]
 )
-def test_what_says_nothing(value):
+def test_blank(value):
     assert is_blank(value)
 
 
 @pytest.mark.parametrize("value", [0, False, 0.0, "a", ["", 0], {"a": ["b"]}, [False]])
-def test_what_says_something(value):
+def test_not_blank(value):
     assert not is_blank(value)

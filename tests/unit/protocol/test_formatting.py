@@ -31,11 +31,11 @@ from airflow_provider_tallyfy.protocol.formatting import (
         (object(), "of type object"),
     ],
 )
-def test_a_value_is_told_by_its_kind_and_never_dumped(value, shown):
+def test_described(value, shown):
     assert described(value) == shown
 
 
-def test_a_text_is_shown_in_one_line_and_cut():
+def test_text_is_shortened_to_one_line():
     assert one_line("a\x1b[31m\n b") == "a [31m b"
     assert quoted("it is\r\nmore") == "'it is more'"
     assert shortened("x" * 60) == "x" * 60
@@ -44,7 +44,7 @@ def test_a_text_is_shown_in_one_line_and_cut():
     assert len(quoted("x" * 10**7)) == 63
 
 
-def test_texts_that_look_alike_are_quoted_with_escapes():
+def test_similar_texts_are_quoted_with_escapes():
     quote = quoter(["Gold", "Gold ", "Gold\xa0", "G\u200bold", "\ufeffSilver", "M\xfcnchen"])
     assert [quote(text) for text in ("Gold", "Gold ", "Gold\xa0", "G\u200bold")] == [
         "'Gold'",
@@ -58,7 +58,7 @@ def test_texts_that_look_alike_are_quoted_with_escapes():
     assert len(quoter(["x" * 10**6, "x" * 10**6 + "y"])("x" * 10**6)) < 300
 
 
-def test_a_long_list_says_how_many_more_there_are():
+def test_listed():
     assert listed(["a", "b"]) == "a, b"
     assert listed([]) == ""
     assert listed(map(str, range(50))).endswith(", 49")

@@ -1,4 +1,4 @@
-"""Whole forms: every key names one field, all that is wrong is told at once, and values come back by alias."""
+"""Whole forms: keys, required fields, all problems in one error, and reading by alias."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_tallyfy.protocol import forms
 from airflow_provider_tallyfy.protocol.forms.fields import read_form_fields
 from airflow_provider_tallyfy.protocol.validation import FormValuesError
-from tests.unit.protocol.forms_of_tests import DIRECTORY, form
+from tests.support.forms import DIRECTORY, form
 
 OPTIONS = [{"id": 1, "text": "Gold"}, {"id": 2, "text": "Silver"}]
 DESCRIBED = [
@@ -47,7 +47,7 @@ def problems(encode, values, fields=FIELDS):
 
 
 class TestEncodeKickoff:
-    def test_by_id_alias_and_label(self):
+    def test_encodes_by_id_alias_and_label(self):
         values = {
             "CUSTOMER NAME": "Globex",
             "f2": 1,
@@ -69,28 +69,28 @@ class TestEncodeKickoff:
         }
 
     @pytest.mark.parametrize("nothing", [None, "", "  ", [], {}])
-    def test_what_says_nothing_is_left_out(self, nothing):
+    def test_blank_values_are_left_out(self, nothing):
         values = {**GOOD, "start": nothing, "modules": nothing, "team": nothing, "licences": nothing}
         assert forms.encode_kickoff(FIELDS, values) == ENCODED
 
-    def test_an_empty_text_is_sent_and_none_is_not(self):
+    def test_empty_text_is_sent_but_none_is_not(self):
         assert forms.encode_kickoff(FIELDS, {**GOOD, "notes": ""}) == {**ENCODED, "f7": ""}
         assert forms.encode_kickoff(FIELDS, {**GOOD, "notes": None}) == ENCODED
 
     @pytest.mark.parametrize(
         "values", [{}, {"plan": None}, {"customer_name": "", "plan": ""}, {"customer_name": " "}]
     )
-    def test_required_fields_must_have_a_value(self, values):
+    def test_required_fields_need_a_value(self, values):
         assert problems(forms.encode_kickoff, values) == (
             "'Customer name' (text) is required, but there is no value for it",
             "'Plan' (radio) is required, but there is no value for it",
         )
 
-    def test_a_required_field_with_a_value_of_the_template_is_for_tallyfy_to_judge(self):
+    def test_required_field_with_a_default_may_be_left_out(self):
         fields = form({"id": "f1", "required": True, "default_value_enabled": True, "default_value": "x"})
         assert forms.encode_kickoff(fields, {}) == {}
 
-    def test_all_that_is_wrong_is_told_in_one_message(self):
+    def test_one_error_lists_all_problems(self):
         values = {
             "Customer": "Globex",
             "customer_name": "x" * 201,
@@ -129,13 +129,13 @@ class TestEncodeKickoff:
             ]
         )
 
-    def test_fields_are_listed_only_where_a_key_is_unknown(self):
+    def test_error_lists_the_fields_only_if_a_key_is_unknown(self):
         with pytest.raises(FormValuesError) as error:
             forms.encode_kickoff(FIELDS, {**GOOD, "start": 5})
         assert "The fields are" not in str(error.value)
         assert str(error.value).startswith("Nothing was sent, since one thing is wrong with the values:\n")
 
-    def test_labels_that_look_alike_are_told_apart(self):
+    def test_similar_labels_are_shown_with_escapes(self):
         fields = form(
             {"id": "f1", "label": "Plan\xa0"},
             {"id": "f2", "label": "Notes"},
@@ -151,23 +151,23 @@ class TestEncodeKickoff:
             r"  'Note\u200bs' (text; id f3)",
         ]
 
-    def test_a_form_without_fields(self):
+    def test_no_fields(self):
         assert forms.encode_kickoff((), {}) == {}
         with pytest.raises(FormValuesError, match="There are no fields"):
             forms.encode_kickoff((), {"a": 1})
 
     @pytest.mark.parametrize("values", [[("a", 1)], "a", 5])
-    def test_what_is_no_mapping(self, values):
+    def test_values_that_are_not_a_mapping(self, values):
         assert (
             "values are given by field id, alias or label, not as"
             in problems(forms.encode_kickoff, values)[0]
         )
 
     @pytest.mark.parametrize("key", [1, None, ("a",), ""])
-    def test_a_key_that_is_none(self, key):
+    def test_keys_of_other_types_are_unknown(self, key):
         assert "is no field of the form" in problems(forms.encode_task_values, {key: "x"})[0]
 
-    def test_a_key_that_is_a_number(self):
+    def test_key_may_be_a_number(self):
         numbered = form({"id": 5, "alias": "a"}, {"id": 6, "field_type": "date"})
         assert forms.encode_kickoff(numbered, {5: "x"}) == {"5": "x"}
         [problem] = problems(forms.encode_kickoff, {6: "x"}, numbered)
@@ -175,7 +175,7 @@ class TestEncodeKickoff:
         [problem] = problems(forms.encode_kickoff, {5: "x", "a": "y"}, numbered)
         assert problem.startswith("'5' and 'a' are both the field")
 
-    def test_a_message_stays_readable_whatever_came(self):
+    def test_message_is_bounded(self):
         values = {f"Unknown {number}\n": "x" * 10_000 for number in range(5000)}
         with pytest.raises(FormValuesError) as error:
             forms.encode_kickoff(FIELDS, values)
@@ -184,19 +184,19 @@ class TestEncodeKickoff:
         assert len(lines) < 120
         assert len(error.value.problems) == 5002
 
-    def test_the_error_travels_between_processes(self):
+    def test_error_can_be_pickled(self):
         error = FormValuesError(["a"], ["b"])
         assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301
         assert isinstance(error, ValueError)
 
 
 class TestEncodeTaskValues:
-    def test_only_what_is_given(self):
+    def test_encodes_only_given_values(self):
         assert forms.encode_task_values(FIELDS, {}) == {}
         assert forms.encode_task_values(FIELDS, {"Plan": "silver"}) == {"f2": "Silver"}
 
     @pytest.mark.parametrize("nothing", [None, [], {}])
-    def test_what_says_nothing_empties_the_field(self, nothing):
+    def test_blank_value_clears_the_field(self, nothing):
         values = {"plan": nothing, "start": nothing, "modules": nothing, "team": nothing, "licences": nothing}
         assert forms.encode_task_values(FIELDS, values) == {
             "f2": "",
@@ -206,11 +206,11 @@ class TestEncodeTaskValues:
             "f6": ["", ""],
         }
 
-    def test_a_text_is_emptied_by_none_and_by_an_empty_text(self):
+    def test_none_and_empty_text_clear_a_text(self):
         assert forms.encode_task_values(FIELDS, {"notes": None}) == {"f7": ""}
         assert forms.encode_task_values(FIELDS, {"notes": ""}) == {"f7": ""}
 
-    def test_all_that_is_wrong(self):
+    def test_reports_all_problems(self):
         assert len(problems(forms.encode_task_values, {"Nothing": 1, "Plan": "x", "start": 5})) == 3
 
     def test_ambiguous_keys(self):
@@ -231,7 +231,7 @@ class TestRequiredFieldsOfATask:
             ({"f1": None, "f2": ""}, {"start": "2026-01-05"}, ["Customer name", "Plan"]),
         ],
     )
-    def test_what_would_still_be_empty(self, stored, values, missing):
+    def test_required_fields_that_would_be_empty(self, stored, values, missing):
         if not missing:
             assert forms.encode_task_values(FIELDS, values, stored=stored)
             return
@@ -257,7 +257,7 @@ class TestNeedsDirectory:
             ("odd", False),
         ],
     )
-    def test_only_for_people_by_name(self, values, needed):
+    def test_only_for_names_and_addresses(self, values, needed):
         assert forms.needs_directory(FIELDS, values) is needed
 
 
@@ -274,10 +274,10 @@ class TestRead:
             "notes": None,
         }
 
-    def test_php_writes_nothing_as_a_list(self):
+    def test_empty_list_of_php(self):
         assert forms.read_form(form({"id": "f1", "alias": "a"}), []) == {"a": None}
 
-    def test_the_form_of_a_task(self):
+    def test_task_form(self):
         task = {"form_fields": {"data": [{**DESCRIBED[1], "value": "Gold"}, DESCRIBED[2]]}, "taskdata": []}
         assert forms.read_task_form(task) == {"plan": "Gold", "start": None}
         assert forms.read_task_form({**task, "taskdata": {"f3": "2026-01-05"}})["start"] == "2026-01-05"

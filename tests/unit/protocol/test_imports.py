@@ -1,4 +1,4 @@
-"""What importing costs: DAG files are parsed all day, and the protocol is to stand without Airflow and sockets."""
+"""What modules import: DAG files are parsed all day, and the protocol needs neither Airflow nor sockets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_tallyfy import protocol
 
 
 def modules_after(*imports: str) -> set[str]:
-    """Import in a fresh interpreter, and tell all that was loaded."""
+    """Import in a new interpreter, and return all modules that were loaded."""
     code = "\n".join([*imports, "import json, sys", "print(json.dumps(sorted(sys.modules)))"])
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
@@ -27,7 +27,7 @@ PROTOCOL = [
 ]
 
 
-def test_the_protocol_needs_neither_airflow_nor_sockets():
+def test_protocol_imports_neither_airflow_nor_sockets():
     loaded = modules_after(*(f"import {name}" for name in PROTOCOL))
     assert set(PROTOCOL) <= loaded
     banned = (
@@ -64,7 +64,7 @@ from airflow.providers.common.compat.sdk import (
         "airflow_provider_tallyfy.transfers.tallyfy_to_object_storage",
     ],
 )
-def test_what_dag_files_import_adds_no_network_to_airflows_base_classes(module):
+def test_modules_of_dag_files_import_no_network(module):
     added = modules_after(BASES, f"import {module}") - modules_after(BASES)
     assert module in added
     network = {"requests", "urllib3", "httpx", "aiohttp", "fastapi", "starlette", "uvicorn"}

@@ -4,7 +4,7 @@ import pytest
 
 from airflow_provider_tallyfy.protocol.launch_request import encode_launch, needs_directory
 from airflow_provider_tallyfy.protocol.validation import FormValuesError
-from tests.unit.protocol.forms_of_tests import DIRECTORY
+from tests.support.forms import DIRECTORY
 
 CHECKLIST = {
     "id": "c1",
@@ -16,7 +16,7 @@ CHECKLIST = {
 }
 
 
-def test_what_a_launch_sends():
+def test_encodes_kickoff_and_tasks():
     assert encode_launch(
         CHECKLIST, {"Name": "Globex", "Team": "ada@example.com"}, {"sign": {"owners": 1002}}, DIRECTORY
     ) == {
@@ -25,12 +25,12 @@ def test_what_a_launch_sends():
     }
 
 
-def test_what_is_empty_is_not_sent():
+def test_empty_parameters_are_left_out():
     assert encode_launch({"id": "c1", "prerun": []}) == {}
     assert encode_launch(CHECKLIST, {"Name": "Globex"}, {}) == {"prerun": {"f1": "Globex"}}
 
 
-def test_all_that_is_wrong_with_both_is_one_message():
+def test_one_error_lists_all_problems():
     with pytest.raises(FormValuesError) as error:
         encode_launch(CHECKLIST, {"Nome": "Globex"}, {"Sing": {}})
     assert str(error.value).splitlines() == [
@@ -46,7 +46,7 @@ def test_all_that_is_wrong_with_both_is_one_message():
     ]
 
 
-def test_required_fields_are_required_without_any_values_too():
+def test_required_fields_are_checked_without_values():
     with pytest.raises(FormValuesError, match=r"'Name' .* is required"):
         encode_launch(CHECKLIST)
 
@@ -60,12 +60,12 @@ def test_required_fields_are_required_without_any_values_too():
         (None, {"sign": {"owners": "ada@example.com"}}, True),
     ],
 )
-def test_whether_people_must_be_looked_up(kickoff, overrides, needed):
+def test_needs_directory(kickoff, overrides, needed):
     assert needs_directory(CHECKLIST, kickoff, overrides) is needed
 
 
 class TestPeopleAndName:
-    def test_they_are_sent_as_tallyfy_takes_them(self):
+    def test_encodes_people_and_name(self):
         sent = encode_launch(
             {"id": "c1"},
             directory=DIRECTORY,
@@ -89,10 +89,10 @@ class TestPeopleAndName:
     @pytest.mark.parametrize(
         "who", [{"owner_id": "ada@example.com"}, {"users": ["ada@example.com"]}, {"groups": ["Managers"]}]
     )
-    def test_names_do(self, who):
+    def test_names_need_a_directory(self, who):
         assert needs_directory({"id": "c1"}, **who)
 
-    def test_what_is_wrong_is_told_with_all_the_rest(self):
+    def test_problems_name_the_parameter(self):
         with pytest.raises(FormValuesError) as error:
             encode_launch(
                 CHECKLIST,
@@ -107,7 +107,7 @@ class TestPeopleAndName:
         assert "name: it has 551 characters, and 550 are allowed" in problems
         assert "owner_id: one member was expected" in problems
         assert (
-            "users: 'nobody@example.com' is no member: none of the 2 has this id, e-mail address or full name"
+            "users: 'nobody@example.com' is no member: none of the 2 has this id, e-mail address or name"
             in problems
         )
         assert "groups: 'No such group' is no group; there are" in problems
@@ -120,45 +120,45 @@ WITH_ROLES = {
 
 
 class TestRoles:
-    def test_roles_that_steps_name(self):
+    def test_encodes_roles(self):
         sent = encode_launch(
             WITH_ROLES,
             {"Name": "x"},
             roles={"r1": {"users": [1001]}, 7: "ada@example.com"},
             directory=DIRECTORY,
         )
-        nobody = {"guests": [], "groups": []}
-        assert sent["roles"] == {"r1": {"users": [1001], **nobody}, "7": {"users": [1001], **nobody}}
+        no_others = {"guests": [], "groups": []}
+        assert sent["roles"] == {"r1": {"users": [1001], **no_others}, "7": {"users": [1001], **no_others}}
 
     @pytest.mark.parametrize(
         ("checklist", "there_are"),
         [
             (WITH_ROLES, ["The roles are:", "  r1", "  7"]),
-            ({**CHECKLIST, "steps": [{"id": "s1", "roles": []}]}, ["No step of the template names a role."]),
+            ({**CHECKLIST, "steps": [{"id": "s1", "roles": []}]}, ["There are no roles."]),
         ],
     )
-    def test_another_role_is_refused(self, checklist, there_are):
+    def test_unknown_role_is_refused(self, checklist, there_are):
         with pytest.raises(FormValuesError) as error:
             encode_launch(checklist, {"Name": "x"}, roles={"r2": {"users": [1001]}})
         assert str(error.value).splitlines()[1:] == ["- roles: 'r2' is no role of the template", *there_are]
 
-    def test_a_template_that_does_not_tell_its_roles_checks_none(self):
+    def test_roles_are_not_checked_if_no_step_names_any(self):
         sent = encode_launch(CHECKLIST, {"Name": "x"}, roles={"r2": {"users": [1001]}})
         assert sent["roles"] == {"r2": {"users": [1001], "guests": [], "groups": []}}
 
     @pytest.mark.parametrize("roles", ["r1", ["r1"], {"r1": {"user": [1]}}, {"r1": True}])
-    def test_what_is_no_mapping_of_assignees(self, roles):
+    def test_invalid_roles_are_refused(self, roles):
         with pytest.raises(FormValuesError, match="roles: "):
             encode_launch(WITH_ROLES, {"Name": "x"}, roles=roles)
 
 
 @pytest.mark.parametrize("name", ["tags", "folders"])
-def test_an_id_in_place_of_a_list(name):
+def test_id_in_place_of_a_list_is_refused(name):
     with pytest.raises(FormValuesError, match=rf"{name}: a list of ids was expected, such as \['one-id'\]"):
         encode_launch(CHECKLIST, {"Name": "x"}, **{name: "one-id"})
 
 
-def test_a_deadline_is_in_utc():
+def test_deadline_is_converted_to_utc():
     deadline = {"Sign": {"deadline": "2026-01-05T17:00:00+01:00"}}
     assert encode_launch(CHECKLIST, {"Name": "x"}, deadline)["tasks"] == {
         "s1": {"deadline": "2026-01-05T16:00:00.000Z"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_tallyfy.protocol.lookup import Rank, exact, index, normalized
+from airflow_provider_tallyfy.protocol.lookup import Index, Rank, normalized
 
 BOTH = (Rank(lambda name: (name,)), Rank(lambda name: (name,), normalized))
 
@@ -22,26 +22,26 @@ BOTH = (Rank(lambda name: (name,)), Rank(lambda name: (name,), normalized))
         ("İstanbul", "i\u0307STANBUL"),
     ],
 )
-def test_names_that_people_take_for_the_same(one, other):
+def test_similar_names_are_normalized_to_the_same(one, other):
     assert normalized(one) == normalized(other)
-    assert exact(one) != exact(other)
+    assert one != other
 
 
-def test_an_exact_match_comes_before_a_normalized_one():
-    known = index(["Gold", "gold", "GOLD"], *BOTH)
+def test_exact_match_takes_precedence():
+    known = Index(["Gold", "gold", "GOLD"], *BOTH)
     assert known.matches("gold") == ("gold",)
     assert known.matches("gOLD") == ("Gold", "gold", "GOLD")
     assert known.matches("silver") == ()
 
 
-def test_a_rank_decides_as_soon_as_it_knows_the_name():
-    known = index([("1", "2"), ("2", "3")], Rank(lambda pair: (pair[0],)), Rank(lambda pair: (pair[1],)))
+def test_earlier_rank_takes_precedence():
+    known = Index([("1", "2"), ("2", "3")], Rank(lambda pair: (pair[0],)), Rank(lambda pair: (pair[1],)))
     assert known.matches("2") == (("2", "3"),)
     assert known.matches("3") == (("2", "3"),)
 
 
-def test_a_thing_with_one_name_twice_is_one_thing():
-    known = index(
+def test_thing_with_one_name_twice_matches_once():
+    known = Index(
         [("plan", "Plan")], Rank(lambda names: (*names, names[0])), Rank(lambda names: names, normalized)
     )
     assert known.matches("plan") == (("plan", "Plan"),)
@@ -49,14 +49,14 @@ def test_a_thing_with_one_name_twice_is_one_thing():
 
 
 @pytest.mark.parametrize("name", ["", " ", "\u00a0"])
-def test_nothing_is_called_by_an_empty_name(name):
-    assert index(["", "a"], *BOTH).matches(name) == ()
+def test_empty_name_matches_nothing(name):
+    assert Index(["", "a"], *BOTH).matches(name) == ()
 
 
 @given(st.lists(st.text(max_size=4), max_size=8), st.text(max_size=4))
-def test_what_is_found_is_called_so(names, wanted):
+def test_matches_have_the_name(names, wanted):
     things = list(enumerate(names))
-    found = index(
+    found = Index(
         things, Rank(lambda thing: (thing[1],)), Rank(lambda thing: (thing[1],), normalized)
     ).matches(wanted)
     exactly = tuple(thing for thing in things if thing[1] == wanted and wanted)
@@ -66,9 +66,9 @@ def test_what_is_found_is_called_so(names, wanted):
     assert found == (exactly or alike)
 
 
-def test_many_names_are_looked_up_in_many_things_at_once():
+def test_large_index_is_fast():
     things = [f"Name {number}" for number in range(50_000)]
-    known = index(things, *BOTH)
+    known = Index(things, *BOTH)
     started = time.process_time()
     assert all(known.matches(thing.upper()) == (thing,) for thing in things)
     assert time.process_time() - started < 10

@@ -66,7 +66,7 @@ class Pair(NamedTuple):
         ({2**64: 1, str(2**64): 2}, {f"{2**64} (2)": 1, str(2**64): 2}),
     ],
 )
-def test_what_does_not_fit_becomes_the_nearest_thing_that_does(value, sanitized):
+def test_replaces_what_airflow_cannot_store(value, sanitized):
     result = sanitize_payload(value)
     assert result == sanitized
     assert type(result) is type(sanitized)
@@ -91,18 +91,18 @@ class NoJson:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_needs_no_change_is_returned_as_it_is(value):
+def test_unchanged_values_are_returned_themselves(value):
     assert sanitize_payload(value) is value
     assert sanitize_payload(["\0", value])[1] is value
 
 
 @pytest.mark.parametrize("value", [NoJson("\0"), b"\0", object()], ids=type)
-def test_what_is_no_json_is_left_alone(value):
+def test_other_objects_are_left_alone(value):
     assert sanitize_payload(value) is value
     assert sanitize_payload([value])[0] is value
 
 
-def test_the_value_itself_is_not_changed():
+def test_value_is_not_modified():
     value = {"a": ["\0"]}
     sanitize_payload(value)
     assert value == {"a": ["\0"]}
@@ -132,7 +132,7 @@ def texts(value):
 
 
 @given(JSON)
-def test_whatever_json_holds_is_made_fit_once(value):
+def test_any_json_can_be_stored_afterwards(value):
     sanitized = sanitize_payload(value)
     msgspec.msgpack.encode(sanitized)
     text = json.dumps(sanitized, allow_nan=False, ensure_ascii=False)

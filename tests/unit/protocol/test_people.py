@@ -12,7 +12,7 @@ from airflow_provider_tallyfy.protocol.people import (
 )
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
-from tests.unit.protocol.forms_of_tests import DIRECTORY
+from tests.support.forms import DIRECTORY
 
 
 def assigned(users=(), guests=(), groups=()):
@@ -28,6 +28,7 @@ def assigned(users=(), guests=(), groups=()):
         ((1001,), assigned([1001])),
         ({1001}, assigned([1001])),
         ([1001, "ada@example.com", "1001"], assigned([1001])),
+        ("1001\n", assigned([1001])),
         ("ada@example.com", assigned([1001])),
         ("ADA@Example.com", assigned([1001])),
         (" ben@example.com ", assigned([1002])),
@@ -47,7 +48,6 @@ def assigned(users=(), guests=(), groups=()):
         ({}, assigned()),
         ({"users": ["ada@example.com", 1002]}, assigned([1001, 1002])),
         ({"users": 1001, "groups": None}, assigned([1001])),
-        ({"guests": ["ada@example.com"]}, assigned(guests=["ada@example.com"])),
         ({"groups": ["release managers", "g2"]}, assigned(groups=["g1", "g2"])),
         # as Tallyfy answers
         ({"users": [{"id": 1001, "full_name": "Ada"}], "guests": [], "groups": []}, assigned([1001])),
@@ -55,14 +55,14 @@ def assigned(users=(), guests=(), groups=()):
         ({"id": 1001, "full_name": "Ada"}, assigned([1001])),
     ],
 )
-def test_assignees_as_tallyfy_takes_them(value, encoded):
+def test_encodes_assignees(value, encoded):
     assert encode_assignees(value, DIRECTORY) == encoded
 
 
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (7, "'7' is no member: none of the 2 has this id, e-mail address or full name"),
+        (7, "'7' is no member: none of the 2 has this id, e-mail address or name"),
         ("7", "'7' is no member"),
         (-1, "not a number"),
         (True, "not true"),
@@ -78,11 +78,16 @@ def test_assignees_as_tallyfy_takes_them(value, encoded):
             "'Release' is no e-mail address, and neither a member nor a group; the groups are 'Release managers', "
             "'Customer success', 'customer Success'",
         ),
-        ("CUSTOMER SUCCESS", "'CUSTOMER SUCCESS' is ambiguous: 2 groups are called so; use an id: g2, g3"),
+        ("CUSTOMER SUCCESS", "'CUSTOMER SUCCESS' is ambiguous: 2 groups have it; use an id: g2, g3"),
         ({"groups": ["Nobody"]}, "'Nobody' is no group; there are 'Release managers'"),
         ({"users": ["x@y.example"]}, "'x@y.example' is no member"),
         ({"users": [None]}, "a member is named by id, e-mail address or full name, not by nothing"),
         ({"guests": [1001]}, "a guest is named by e-mail address, not by a number"),
+        (
+            {"guests": ["ADA@example.com\n"]},
+            "'ADA@example.com' is a member, not a guest; write it under 'users'",
+        ),
+        ("0", "'0' is no e-mail address, and neither a member nor a group"),
         # what cannot be seen is shown
         ({"groups": ["\u200bCustomer success"]}, r"'\u200bCustomer success' is no group"),
         ({"users": ["\u200bada@example.com"]}, r"'\u200bada@example.com' is no member"),
@@ -92,13 +97,13 @@ def test_assignees_as_tallyfy_takes_them(value, encoded):
         ({"people": [1001]}, "'people' is none of the lists users, guests, groups"),
     ],
 )
-def test_who_is_nobody(value, said):
+def test_unknown_and_ambiguous_assignees_are_refused(value, said):
     with pytest.raises(InvalidValueError) as error:
         encode_assignees(value, DIRECTORY)
     assert said in str(error.value)
 
 
-def test_all_who_are_nobody_are_told_at_once():
+def test_error_lists_all_problems():
     with pytest.raises(InvalidValueError) as error:
         encode_assignees({"users": [7, 8], "people": [1]}, DIRECTORY)
     assert len(error.value.problems) == 3
@@ -135,7 +140,7 @@ class TestFullNames:
             ("li@example.org", assigned([1007])),
         ],
     )
-    def test_a_member_is_found_by_it(self, value, encoded):
+    def test_finds_members_by_full_name(self, value, encoded):
         assert encode_assignees(value, NAMES) == encoded
 
     @pytest.mark.parametrize(
@@ -143,23 +148,60 @@ class TestFullNames:
         [
             (
                 {"users": ["Kim Lee"]},
-                "'Kim Lee' is ambiguous: 2 members are called so; use an id: 1004 (kim@example.com), 1005 (kim@",
+                "'Kim Lee' is ambiguous: 2 members have it; use an id: 1004 (kim@example.com), 1005 (kim@",
             ),
-            ("kim lee", "'kim lee' is ambiguous: 2 members are called so; use an id: 1004"),
-            ("BEN WEISS", "'BEN WEISS' is ambiguous: 2 members are called so; use an id: 1002"),
+            ("kim lee", "'kim lee' is ambiguous: 2 members have it; use an id: 1004"),
+            ("BEN WEISS", "'BEN WEISS' is ambiguous: 2 members have it; use an id: 1002"),
             ("Sales", "of a member and of a group; use an id: {'users': [1006], 'groups': ['g1']}"),
             ("Ada", "'Ada' is no e-mail address, and neither a member nor a group"),
             ({"users": ["Legal"]}, "'Legal' is no member"),
         ],
     )
-    def test_one_that_fits_several_or_none_is_refused(self, value, said):
+    def test_ambiguous_or_unknown_name_is_refused(self, value, said):
         with pytest.raises(InvalidValueError) as error:
             encode_assignees(value, NAMES)
         assert said in str(error.value)
 
-    def test_it_needs_the_directory(self):
+    def test_full_name_needs_the_directory(self):
         assert needs_directory({"users": ["Ada Okafor"]})
         assert needs_directory("Ada Okafor")
+
+
+class TestDigits:
+    DIRECTORY = Directory(
+        members=(Member(7, "ada@example.com"), Member(1234567890123456789, "ben@example.com")),
+        groups=(Group("g1", "2024"), Group("g2", "007"), Group(5, "Staff")),
+    )
+
+    @pytest.mark.parametrize(
+        ("value", "encoded"),
+        [
+            ("2024", assigned(groups=["g1"])),
+            (["2024", 7], assigned([7], groups=["g1"])),
+            ({"groups": ["2024", "007", "5"]}, assigned(groups=["g1", "g2", 5])),
+            ("7", assigned([7])),
+            ({"users": ["007"]}, assigned([7])),
+            (1234567890123456789, assigned([1234567890123456789])),
+            ("1234567890123456789", assigned([1234567890123456789])),
+        ],
+    )
+    def test_digits_name_a_member_or_a_group(self, value, encoded):
+        assert encode_assignees(value, self.DIRECTORY) == encoded
+
+    @pytest.mark.parametrize(
+        ("value", "said"),
+        [
+            (2024, "'2024' is no member"),
+            ({"users": ["2024"]}, "'2024' is no member"),
+            ("9", "'9' is no member"),
+            ("007", "of a member and of a group; use an id: {'users': [7], 'groups': ['g2']}"),
+            (2**63, "not a number"),
+        ],
+    )
+    def test_unknown_and_ambiguous_digits_are_refused(self, value, said):
+        with pytest.raises(InvalidValueError) as error:
+            encode_assignees(value, self.DIRECTORY)
+        assert said in str(error.value)
 
 
 class TestWithoutADirectory:
@@ -174,7 +216,7 @@ class TestWithoutADirectory:
             ("g9", assigned(groups=["g9"])),
         ],
     )
-    def test_what_needs_no_looking_up(self, value, encoded):
+    def test_encodes_ids(self, value, encoded):
         assert encode_assignees(value) == encoded
 
     @pytest.mark.parametrize(
@@ -185,7 +227,7 @@ class TestWithoutADirectory:
             ("Release managers", "the group 'Release managers' cannot be looked up"),
         ],
     )
-    def test_what_does_is_never_guessed(self, value, said):
+    def test_names_are_refused(self, value, said):
         with pytest.raises(InvalidValueError, match=said):
             encode_assignees(value)
 
@@ -193,8 +235,10 @@ class TestWithoutADirectory:
         ("value", "needed"),
         [
             (1001, False),
-            (["1001", 1002], False),
-            ({"users": [1001], "guests": ["a@b.example"]}, False),
+            ({"users": ["1001", 1002]}, False),
+            ("1001", True),
+            ({"groups": ["2024"]}, True),
+            ({"users": [1001], "guests": ["a@b.example"]}, True),
             (None, False),
             ([], False),
             ({}, False),
@@ -205,12 +249,12 @@ class TestWithoutADirectory:
             ({"users": ["ada@example.com"]}, True),
         ],
     )
-    def test_whether_one_is_needed(self, value, needed):
+    def test_needs_directory(self, value, needed):
         assert needs_directory(value) is needed
 
 
 class TestReadDirectory:
-    def test_what_the_api_lists(self):
+    def test_reads_members_and_groups(self):
         members = [
             {"id": 1001, "email": "ada@example.com", "full_name": "Ada"},
             {"id": "1002", "email": None},
@@ -221,7 +265,7 @@ class TestReadDirectory:
             (Group("g1", "Release managers"), Group(5, "")),
         )
 
-    def test_what_two_pages_show_is_there_once(self):
+    def test_repeated_items_are_read_once(self):
         ada = {"id": 1001, "email": "ada@example.com", "full_name": "Ada"}
         group = {"id": "g1", "name": "Staff"}
         directory = read_directory([ada, {"id": 1002}, {**ada, "id": "1001"}], [group, group])
@@ -236,17 +280,17 @@ class TestReadDirectory:
             ({"full_name": "Dr. Ada Okafor", "first_name": "Ada"}, "Dr. Ada Okafor"),
         ],
     )
-    def test_the_full_name(self, item, name):
+    def test_full_name(self, item, name):
         assert read_directory([{"id": 1, **item}]).members[0].name == name
 
     @pytest.mark.parametrize(
         "members", [[{"email": "a@b.example"}], [{"id": None}], [{"id": True}], [{"id": "a"}]]
     )
-    def test_a_member_without_an_id_is_refused(self, members):
+    def test_member_without_an_id_is_refused(self, members):
         with pytest.raises(MalformedResponseError, match="member"):
             read_directory(members)
 
     @pytest.mark.parametrize("groups", [[{"name": "A"}], [{"id": ""}]])
-    def test_a_group_without_an_id_is_refused(self, groups):
+    def test_group_without_an_id_is_refused(self, groups):
         with pytest.raises(MalformedResponseError, match="group"):
             read_directory([], groups)

@@ -15,7 +15,7 @@ from airflow_provider_tallyfy.protocol.tasks import (
     task_name,
 )
 from airflow_provider_tallyfy.protocol.validation import FormValuesError
-from tests.unit.protocol.forms_of_tests import DIRECTORY
+from tests.support.forms import DIRECTORY
 
 TASKS = [
     {"id": "t1", "alias": "approve_release", "title": "Approve release"},
@@ -42,21 +42,21 @@ class TestFindTask:
             ("REVIEW", "t5"),
         ],
     )
-    def test_by_id_alias_or_title(self, name, task_id):
+    def test_finds_by_id_alias_or_title(self, name, task_id):
         assert find_task(iter(TASKS), name) == next(task for task in TASKS if task["id"] == task_id)
 
     @pytest.mark.parametrize("name", ["Publish", "", " ", "T2", "None"])
-    def test_not_there_or_not_yet(self, name):
+    def test_unknown_name_is_none(self, name):
         assert find_task(TASKS, name) is None
         assert find_task([], name) is None
 
     @pytest.mark.parametrize("name", [42, "42"])
-    def test_a_number(self, name):
+    def test_name_may_be_a_number(self, name):
         task = {"id": 42, "title": "Sign"}
         assert find_task([task, {"id": 7, "title": "Review"}], task_name(name)) == task
         assert find_task([{"id": "t1", "title": "2024"}], task_name(2024)) == {"id": "t1", "title": "2024"}
 
-    def test_titles_that_look_alike_are_told_apart(self):
+    def test_similar_titles_are_shown_with_escapes(self):
         tasks = [{"id": "t1", "title": "Sign\xa0off"}, {"id": "t2", "title": "Sign off"}]
         with pytest.raises(LookupError) as error:
             get_task(tasks, "Sign\u200b off")
@@ -67,7 +67,7 @@ class TestFindTask:
             "  'Sign off' (id t2)",
         ]
 
-    def test_two_alike_are_listed(self):
+    def test_ambiguous_name_is_refused(self):
         with pytest.raises(AmbiguousTaskError) as error:
             find_task(TASKS, "Review")
         assert str(error.value) == (
@@ -77,7 +77,7 @@ class TestFindTask:
         with pytest.raises(AmbiguousTaskError, match="names 3 tasks alike"):
             find_task(TASKS, "review")
 
-    def test_of_two_alike_the_one_that_no_rule_hides(self):
+    def test_visible_task_takes_precedence_over_a_hidden_one(self):
         hidden, shown = (
             {"id": id_, "title": "Review", "status": status}
             for id_, status in (("t1", "auto-skipped"), ("t2", "not-started"))
@@ -88,24 +88,24 @@ class TestFindTask:
             with pytest.raises(AmbiguousTaskError, match="names 2 tasks alike"):
                 find_task(tasks, "Review")
 
-    def test_the_alias_of_one_is_the_title_of_another(self):
+    def test_alias_of_one_task_may_be_the_title_of_another(self):
         with pytest.raises(AmbiguousTaskError, match=r"id t1\), 'approve_release' \(id t7\)"):
             find_task(TASKS, "approve_release")
 
 
 class TestReadSteps:
     @pytest.mark.parametrize("steps", [[{"id": "s1"}], {"data": [{"id": "s1"}]}])
-    def test_in_each_shape(self, steps):
+    def test_reads_each_shape(self, steps):
         assert read_steps({"steps": steps}) == ({"id": "s1"},)
 
     @pytest.mark.parametrize(
         "checklist", [{}, {"steps": None}, {"steps": []}, {"steps": {}}, {"steps": {"data": None}}]
     )
-    def test_none(self, checklist):
+    def test_reads_no_steps(self, checklist):
         assert read_steps(checklist) == ()
 
     @pytest.mark.parametrize("steps", ["s1", [None], [{"title": "A"}], {"id": "s1"}, 5])
-    def test_what_is_no_list_of_steps(self, steps):
+    def test_other_values_are_malformed(self, steps):
         with pytest.raises(MalformedResponseError, match="a list of steps was expected"):
             read_steps({"steps": steps})
 
@@ -132,10 +132,10 @@ class TestOverrides:
             ({"deadline": "2026-01-05T17:00:00Z"}, {"deadline": "2026-01-05T17:00:00Z"}),
         ],
     )
-    def test_owners_and_deadline_by_step(self, name, override, encoded):
+    def test_encodes_owners_and_deadline(self, name, override, encoded):
         assert encode_overrides(self.STEPS, {name: override}, DIRECTORY) == {"s1": encoded}
 
-    def test_all_that_is_wrong_is_told_at_once(self):
+    def test_one_error_lists_all_problems(self):
         overrides = {
             "Publish": {},
             "Same": {"deadline": None},
@@ -164,7 +164,7 @@ class TestOverrides:
             "  'Approve release' (alias approve_release, id s1)",
         )
 
-    def test_steps_are_listed_only_where_one_is_unknown(self):
+    def test_error_lists_the_steps_only_if_one_is_unknown(self):
         with pytest.raises(FormValuesError) as error:
             encode_overrides(self.STEPS, {"s1": {"deadline": 5}})
         assert error.value.choices == ()
@@ -172,7 +172,7 @@ class TestOverrides:
             encode_overrides((), {"s1": {}})
 
     @pytest.mark.parametrize("overrides", [["s1"], "s1", 5])
-    def test_what_is_no_mapping(self, overrides):
+    def test_overrides_that_are_not_a_mapping(self, overrides):
         with pytest.raises(FormValuesError, match="tasks are given by step id, alias or title, not as"):
             encode_overrides(self.STEPS, overrides)
 
@@ -187,11 +187,11 @@ class TestOverrides:
             ("odd", False),
         ],
     )
-    def test_whether_people_must_be_looked_up(self, overrides, needed):
+    def test_needs_directory(self, overrides, needed):
         assert needs_directory(overrides) is needed
 
 
-def test_an_id_may_be_a_number():
+def test_id_may_be_a_number():
     review = {"id": 7, "title": "Review"}
     assert find_task([review], "7") is review
     assert encode_overrides([review], {"7": {"deadline": "2026-01-01T00:00:00Z"}}).keys() == {"7"}

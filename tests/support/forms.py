@@ -1,4 +1,4 @@
-"""The forms that tests fill in: one field of each type, as the API gives them."""
+"""Builders of form fields, as the API returns them, and a directory."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.approvers import Approvers, check_approvers, read_approvers
+from airflow_provider_tallyfy.protocol.completion import Approvers, check_approvers, read_approvers
 from airflow_provider_tallyfy.protocol.people import read_directory
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
@@ -45,29 +45,29 @@ def may(approvers, task, started_by=None):
         ("Nobody yet", []),
     ],
 )
-def test_only_they_may_decide(approvers, allowed):
+def test_approvers_may_decide_and_others_may_not(approvers, allowed):
     people = [ADA, BEN, CHO, CLIENT, STRANGER]
     assert [each for each in people if may(approvers, each)] == allowed
 
 
-def test_to_exclude_a_group_of_no_one_is_refused():
+def test_excluding_an_empty_group_is_refused():
     with pytest.raises(InvalidValueError, match="no one is known to be in group 'Nobody yet'"):
         may({"exclude": ["Nobody yet"]}, ADA)
 
 
-class TestFourEyes:
+class TestStartedBy:
     @pytest.mark.parametrize("started_by", [1001, "1001", {"id": 1001}])
-    def test_who_launched_may_not_decide(self, started_by):
+    def test_launcher_may_not_decide(self, started_by):
         approvers = {"groups": ["Release managers"], "exclude": ["started_by"]}
         assert not may(approvers, ADA, started_by)
         assert may(approvers, CHO, started_by)
 
-    def test_everyone_else_may(self):
+    def test_others_may_decide(self):
         assert may({"exclude": ["started_by"]}, BEN, 1001)
         assert may({"exclude": ["started_by"]}, STRANGER, 1001)
 
     @pytest.mark.parametrize("started_by", [None, "", 0, True, {}, {"id": None}])
-    def test_nobody_may_if_it_is_not_known_who_launched(self, started_by):
+    def test_no_one_may_decide_if_the_launcher_is_unknown(self, started_by):
         assert not may({"exclude": ["started_by"]}, BEN, started_by)
 
 
@@ -86,11 +86,11 @@ class TestFourEyes:
     ],
 )
 @pytest.mark.parametrize("approvers", [1001, "ada@example.com", {"exclude": ["started_by"]}])
-def test_someone_whom_tallyfy_does_not_name_may_not(task, approvers):
+def test_unknown_completer_may_not_decide(task, approvers):
     assert not may(approvers, task, 1002)
 
 
-def test_a_member_is_not_taken_for_a_guest_with_the_same_address():
+def test_guest_with_the_address_of_a_member_may_not_decide():
     assert not may("ada@example.com", {"completer_guest": "ada@example.com"})
 
 
@@ -114,12 +114,12 @@ def test_a_member_is_not_taken_for_a_guest_with_the_same_address():
         {"users": True},
     ],
 )
-def test_what_names_nobody_is_an_error(approvers):
+def test_values_without_approvers_are_refused(approvers):
     with pytest.raises(InvalidValueError):
         read_approvers(approvers, DIRECTORY)
 
 
-def test_a_name_that_two_members_have_is_an_error():
+def test_ambiguous_name_is_refused():
     twice = read_directory(
         [{"id": number, "email": f"{number}@example.com", "full_name": "Ben Larsen"} for number in (1, 2)]
     )
@@ -129,12 +129,12 @@ def test_a_name_that_two_members_have_is_an_error():
 
 
 @pytest.mark.parametrize("approvers", ["", [], {}, {"users": []}, {"people": [1]}, False, None])
-def test_some_of_it_is_seen_without_a_directory(approvers):
+def test_check_without_a_directory(approvers):
     with pytest.raises(InvalidValueError, match="approvers"):
         check_approvers(approvers)
 
 
-def test_a_message_names_them():
+def test_str_lists_approvers_and_exclusions():
     approvers = read_approvers(
         {"users": [1002], "groups": ["g1"], "guests": ["x@y.org"], "exclude": ["started_by", 1001]}, DIRECTORY
     )
