@@ -28,12 +28,12 @@ demo: $(INSTALLED) ## A real Airflow waits for a (simulated) person; KEEP=1 lets
 	$(RUN) -m dev.demo $(if $(KEEP),--keep) $(if $(DEMO),--dag $(DEMO))
 
 # Percent of the lines and branches that run in the processes of the unit and integration tests.
-COVERAGE = 95
-PYTEST = $(RUN) -m pytest $(if $(filter random,$(ORDER)),-p randomly)
+COVERAGE = 97
 
-test: $(INSTALLED) ## Unit, integration and system tests, with coverage. ORDER=random to shuffle them
-	$(PYTEST) -m 'not browser and not system' --numprocesses 3 --dist worksteal --cov --cov-fail-under $(COVERAGE)
-	$(PYTEST) -m 'not production' --numprocesses 4 --dist loadfile tests/system
+test: $(INSTALLED) ## Unit, integration and system tests, with coverage. ORDER=random to shuffle all but the last
+	$(RUN) -m pytest $(if $(filter random,$(ORDER)),-p randomly) -m 'not browser and not system' \
+		--numprocesses 3 --dist worksteal --cov --cov-fail-under $(COVERAGE)
+	$(RUN) -m pytest -m 'not production' --numprocesses 4 --dist loadfile tests/system
 
 test-clients: $(INSTALLED) ## Tallyfy's official Python SDK drives the sandbox, with each of its methods
 	$(RUN) -m pytest tests/sandbox/test_official_sdk.py

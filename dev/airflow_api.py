@@ -41,7 +41,7 @@ class AirflowApi:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy between this machine and itself
         # SQLite refuses concurrent writes, and the API server then returns 500 without an effect.
-        retries = Retry(total=6, status_forcelist={500}, allowed_methods=None, backoff_factor=0.2)
+        retries = Retry(total=6, connect=0, status_forcelist={500}, allowed_methods=None, backoff_factor=0.2)
         self._session.mount("http://", HTTPAdapter(max_retries=retries))
 
     def request(self, method: str, path: str, **arguments: Any) -> Any:

@@ -145,9 +145,9 @@ class RealAirflow:
         """End a part with all its processes by SIGKILL, as if its machine lost power."""
         self._processes[part].kill()
 
-    def worker_of(self, pid: int) -> str | None:
-        """Return the Celery worker that a task's process belongs to; ``None`` with another executor."""
-        return next((part for part in self._backend.parts if self._parts[part].leads(pid)), None)
+    def part_of(self, pid: int) -> str | None:
+        """Return the part that a process belongs to, such as the worker of a task."""
+        return next((part for part, process in self._processes.items() if process.leads(pid)), None)
 
     def leads(self, part: str, pid: int) -> bool:
         """Return whether a process belongs to a part."""
@@ -232,7 +232,8 @@ class RealAirflow:
             "LOGGING__TRIGGER_LOG_SERVER_PORT": str(unused_port),
             "DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(self.home / "bundles"),
             "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
+            # Watchers of a DAG that was unpaused start when its file is processed again.
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
             "DAG_PROCESSOR__PARSING_PROCESSES": "2",
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",

@@ -155,6 +155,7 @@ def running_environment(*, production: bool = False) -> Iterator[Environment]:
             "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
             "AIRFLOW_CONN_TALLYFY_OBJECT": object_sandbox.connection(),
             "AIRFLOW_CONN_TALLYFY_ODD": sandbox.connection(rewriter.url),
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         }
         shape: dict[str, Any] = {}
         if production:

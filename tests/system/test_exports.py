@@ -121,7 +121,8 @@ def users_at_work(url: str, ids: list[str]) -> Iterator[None]:
 
 def kill_worker(environment: Environment, pid: int) -> None:
     """Kill the Celery worker that has a task's process; with the LocalExecutor, that process."""
-    if part := environment.airflow.worker_of(pid):
+    part = environment.airflow.part_of(pid)
+    if part and part.startswith("worker"):
         environment.airflow.kill(part)
         environment.airflow.start(part)
     else:
