@@ -7,10 +7,12 @@ another process group, as Airflow's task processes do.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import signal
 import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -79,6 +81,7 @@ class ChildProcess:
                 user=self._user,
                 group=self._user and pwd.getpwnam(self._user).pw_gid,
                 extra_groups=None if self._user is None else (),
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
 
     def leads(self, pid: int) -> bool:
@@ -136,6 +139,12 @@ class ChildProcess:
 
     def has_ended(self) -> bool:
         return self._process is None or (self._process.poll() is not None and not _session(self._process.pid))
+
+
+def _end_with_parent() -> None:
+    """Let the kernel send SIGTERM to this process when its parent dies, as pytest-xdist's workers do at Ctrl-C."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def last_lines(log: Path, lines: int = 40) -> str:
