@@ -132,7 +132,9 @@ class GateNotifiers:
             try:
                 copy(notifier)(context)  # a copy, since a notifier renders its own fields for good
             except Exception as error:  # noqa: BLE001 (a notifier may raise anything, and the wait continues)
-                self._log.warning("%s failed (%s), still waiting for the decision", _name(notifier), type(error).__name__)
+                self._log.warning(
+                    "%s failed (%s), still waiting for the decision", _name(notifier), type(error).__name__
+                )
 
     def _pack(self, notifier: Any, context: Context) -> dict[str, Any] | None:
         try:
