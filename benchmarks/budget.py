@@ -19,7 +19,7 @@ from airflow_provider_tallyfy.hooks.connection import DEFAULT_REQUESTS_PER_HOUR
 from airflow_provider_tallyfy.waiting.scheduler.budget import RequestBudget
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS, REREAD_SHARE
 from benchmarks.program import Part, main, table
-from tests.unit.waiting.simulation import FORBIDDEN, Simulation
+from tests.support.simulation import FORBIDDEN, Simulation
 
 WAITS = (10, 100, 1000, 5000)
 CHANGES = 20
@@ -38,7 +38,7 @@ def latencies(
         simulation.tallyfy.broken["FetchFeedPage"] = FORBIDDEN
     simulation.wait_for(poke_interval=poke_interval)
     simulation.pass_time(3600.0)  # until the burst is used up
-    began, since = len(simulation.tallyfy.asked), simulation.now
+    began, since = len(simulation.tallyfy.received), simulation.now
     changed = [
         simulation.run(number * (waits // min(CHANGES, waits))) for number in range(min(CHANGES, waits))
     ]
@@ -46,8 +46,8 @@ def latencies(
         simulation.complete(run)
         # At no regular time, or it might always be just before a poll.
         simulation.pass_time(HOURS * 3600.0 / CHANGES + 7.3 * (number % 9))
-    requests = (len(simulation.tallyfy.asked) - began) / ((simulation.now - since) / 3600.0)
-    over = {wait.run_id: wait.over_at for wait in simulation.waits if wait.over_at is not None}
+    requests = (len(simulation.tallyfy.received) - began) / ((simulation.now - since) / 3600.0)
+    over = {wait.run_id: wait.ended_at for wait in simulation.waits if wait.ended_at is not None}
     return [over[run.id] - run.changed_at if run.id in over else float("inf") for run in changed], requests
 
 
@@ -62,11 +62,11 @@ def burst(changes: int, requests_per_hour: int, poke_interval: float, feed: bool
     for run in simulation.tallyfy.runs.values():
         simulation.complete(run)
         simulation.pass_time(BURST_SECONDS / changes)
-    while any(wait.over_at is None for wait in simulation.waits):
+    while any(wait.ended_at is None for wait in simulation.waits):
         simulation.pass_time(60.0)
     times = [at for at, requests in simulation.spent for _ in range(requests)]
     busiest = max(sum(start <= at < start + 3600.0 for at in times) for start in times[::25])
-    latencies = [wait.over_at - simulation.tallyfy.runs[wait.run_id].changed_at for wait in simulation.waits]
+    latencies = [wait.ended_at - simulation.tallyfy.runs[wait.run_id].changed_at for wait in simulation.waits]
     return sorted(latencies), busiest
 
 

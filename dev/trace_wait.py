@@ -1,7 +1,7 @@
 """
-Prints the files of the provider that one deferrable wait passes, from the DAG to HTTP and back.
+Prints the files of the provider that one deferrable wait uses, from the DAG to HTTP and back.
 
-At a *leaf* a reader can stop: it calls nothing further, or only plain functions, which are in `protocol/` (without I/O,
+A reader can stop at a *leaf*: it calls nothing further, or only plain functions, which are in `protocol/` (without I/O,
 and without Airflow) or in a file that calls no other. All other files have to be *followed*.
 """
 
@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,7 +25,7 @@ PACKAGE = Path(__file__).parents[1] / "airflow_provider_tallyfy"
 
 
 class Trace:
-    """The files that are entered, in order, and how often the way leads from one to another."""
+    """The files that are entered, in order, and how often the control moves from one to another."""
 
     def __init__(self) -> None:
         self.files: dict[str, set[str]] = {}
@@ -33,7 +34,7 @@ class Trace:
         self._last = ""
 
     def __call__(self, frame: FrameType, event: str, _argument: Any) -> None:
-        name = _file_of(frame)
+        name = _file_of(frame.f_code.co_filename)
         # The bodies of modules and classes run when they are imported, which is no part of a wait.
         if event != "call" or name is None or not frame.f_code.co_flags & 0x2:
             return
@@ -41,9 +42,13 @@ class Trace:
         self._last = name
         self.files.setdefault(name, set()).add(frame.f_code.co_name)
         caller = frame.f_back
-        while caller is not None and _file_of(caller) is None:
+        while caller is not None and _file_of(caller.f_code.co_filename) is None:
             caller = caller.f_back
-        if caller is not None and caller.f_code.co_flags & 0x2 and (calling := _file_of(caller)) != name:
+        if (
+            caller is not None
+            and caller.f_code.co_flags & 0x2
+            and (calling := _file_of(caller.f_code.co_filename)) != name
+        ):
             self.callees[str(calling)].add(name)
 
     @property
@@ -65,19 +70,24 @@ class Trace:
         )
 
 
-def _file_of(frame: FrameType) -> str | None:
-    path = Path(frame.f_code.co_filename)
+@cache
+def _file_of(filename: str) -> str | None:
+    path = Path(filename)
     if not path.is_relative_to(PACKAGE) or "sandbox" in path.parts:
         return None
     return str(path.relative_to(PACKAGE))
 
 
 def main() -> None:
-    """Run a wait against the sandbox, and print its way."""
+    """Run a wait against the sandbox, and print its files."""
     os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airflow-trace-"))
     logging.disable()
     from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
     from airflow_provider_tallyfy.sandbox.server import SandboxServer
+
+    # Imported before the trace, since that takes most of the time.
+    from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger  # noqa: F401
+    from airflow_provider_tallyfy.waiting import watcher  # noqa: F401
     from dev.sandbox import SandboxClient
 
     with SandboxServer(test_controls=True) as server:

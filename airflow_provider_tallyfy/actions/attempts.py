@@ -30,7 +30,7 @@ from airflow_provider_tallyfy.version_compat import (
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_tallyfy.waiting.worker import Log
+    from airflow_provider_tallyfy.waiting.evidence import Log
 
 INDETERMINATE_WINDOW = 60.0
 """Seconds after which a request was carried out or never will be; gateways rarely wait longer."""

@@ -38,7 +38,7 @@ from airflow_provider_tallyfy.protocol.validation import FormValuesError, Invali
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.actions.attempts import AttemptStore
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.waiting.worker import Log
+    from airflow_provider_tallyfy.waiting.evidence import Log
 
 _UPDATE_PAUSES = (2.0, 5.0)
 """Seconds before form values are sent again that got no clear answer; that changes nothing if they are there."""

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_tallyfy.actions.attempts import AttemptStore
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.waiting.worker import Log
+    from airflow_provider_tallyfy.waiting.evidence import Log
 
 MAX_SENDS = 2
 """How often one attempt sends at most."""

@@ -1,8 +1,8 @@
 """
 Upload the local files among encoded form values, each once.
 
-An uploaded file is attached to nothing until a form value names it. So an upload that got no clear answer is repeated:
-at worst a file stays in Tallyfy that no form shows.
+An uploaded file is attached to nothing until a form value names it. So an upload without a clear response is repeated:
+at worst, Tallyfy keeps a file that no form shows.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def upload_local_files(
     store: AttemptStore | None,
 ) -> dict[str, Any]:
     """
-    Return encoded values with Tallyfy's object in place of each local file.
+    Upload the local files, and return the values with Tallyfy's object in place of each file.
 
     :param encoded: values by field id.
     :param check: returns the size of a file, or raises ``ValueError`` if it cannot be uploaded.
     :param upload: uploads a file for the field with this id, and returns Tallyfy's object for it.
-    :param store: what an earlier attempt uploaded.
-    :raises FormValuesError: a file cannot be uploaded; none was.
+    :param store: keeps what an earlier attempt uploaded.
+    :raises FormValuesError: a file cannot be uploaded; no file was.
     """
     problems: list[str] = []
     keys: dict[tuple[str, str], str] = {}
@@ -58,9 +58,9 @@ def upload_local_files(
         if store is not None and key not in before:
             store.mark_uploaded(key, file)
 
-    def sent(field_id: str, value: Any) -> Any:
+    def with_objects(field_id: str, value: Any) -> Any:
         if not isinstance(value, list):
             return value
         return [uploaded[field_id, each.path] if isinstance(each, LocalFile) else each for each in value]
 
-    return {field_id: sent(field_id, value) for field_id, value in encoded.items()}
+    return {field_id: with_objects(field_id, value) for field_id, value in encoded.items()}

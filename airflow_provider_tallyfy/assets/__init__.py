@@ -1,1 +1,1 @@
-"""Assets: what Airflow knows of processes and templates in Tallyfy."""
+"""Airflow assets for processes and templates in Tallyfy."""

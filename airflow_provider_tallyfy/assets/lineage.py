@@ -1,4 +1,4 @@
-"""What a task read and changed in Tallyfy, for OpenLineage and whatever else collects lineage in Airflow."""
+"""Report what a task read and changed in Tallyfy to Airflow's lineage collector, and so to OpenLineage."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def report_lineage(
     changed_runs: Iterable[str] = (),
 ) -> None:
     """
-    Tell Airflow's lineage collector which processes and templates a task read and changed.
+    Report to Airflow's lineage collector which processes and templates a task read and changed.
 
-    No task fails for the sake of its lineage.
+    A failure is logged, and does not fail the task.
 
-    :param hook: what it did that through.
+    :param hook: that the task used.
     :param read_runs: ids of processes that it read.
     :param read_checklists: ids of templates that it read.
     :param changed_runs: ids of processes that it launched or changed.
@@ -46,5 +46,5 @@ def report_lineage(
             collector.add_input_asset(hook, uri=asset_uri(organization, run_id=run_id))
         for run_id in changed_runs:
             collector.add_output_asset(hook, uri=asset_uri(organization, run_id=run_id))
-    except Exception as error:  # noqa: BLE001 (a collector may be anybody's)
+    except Exception as error:  # noqa: BLE001 (a collector may raise anything)
         logger.warning("The lineage of this task is not reported (%s: %s)", type(error).__name__, error)

@@ -41,8 +41,8 @@ def create_asset(
     :param organization: the organization's id.
     :param checklist_id: the template's id; or
     :param run_id: the process's id.
-    :param extra: what else is to be known of it.
-    :raises ValueError: unless exactly one of them is given.
+    :param extra: the asset's extra.
+    :raises ValueError: both ids are given, or neither.
     """
     return Asset(uri=asset_uri(organization, checklist_id=checklist_id, run_id=run_id), extra=extra)
 
@@ -57,9 +57,9 @@ def asset_uri(organization: str, *, checklist_id: str | None = None, run_id: str
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
     """
-    Return an asset's URI as it is stored, or refuse one that names nothing in Tallyfy.
+    Return the normalized URI of an asset.
 
-    :raises ValueError: for any other URI than those of templates and processes.
+    :raises ValueError: it is not the URI of a template or a process.
     """
     if not _ID.fullmatch(uri.netloc):
         raise ValueError("URI format tallyfy:// must contain the id of an organization.")
@@ -70,7 +70,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
 
 
 def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> OpenLineageDataset:
-    """Return a dataset of OpenLineage: the organization is its namespace, template or process its name."""
+    """Return the asset as a dataset of OpenLineage, with the organization as its namespace."""
     from airflow.providers.common.compat.openlineage.facet import Dataset as OpenLineageDataset
 
     parsed = urlsplit(asset.uri)
@@ -99,8 +99,8 @@ def event_asset(
     Calls with the same arguments return the same asset, so several DAGs may use it. For the other parameters see
     :class:`~airflow_provider_tallyfy.triggers.tallyfy.TallyfyEventTrigger`.
 
-    :param name: the asset's name; by default it says which events it is about.
-    :raises TallyfyConfigurationError: this Airflow has no asset watchers, that is, it is older than 3.0.
+    :param name: the asset's name; by default it names the events and the filters.
+    :raises TallyfyConfigurationError: this Airflow is older than 3.0, and has no asset watchers.
     :raises ValueError: for arguments that no event can match.
     """
     if not AIRFLOW_V_3_0_PLUS:

@@ -1,1 +1,1 @@
-"""Events: what people did in Tallyfy since a place that is kept, each told once."""
+"""Events: what users did in Tallyfy since a stored cursor, each fired once."""

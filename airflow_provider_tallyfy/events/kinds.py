@@ -1,9 +1,8 @@
 """
-Which events there are, and which of them a run shows.
+The kinds of events, and how to find them in a run.
 
-An event is derived from what the run or its tasks themselves say: a time at which something happened, or a comment with
-its id. Neither the activity feed nor a list of runs is evidence; they only name runs to read. So an event has the same
-id wherever and whenever it is found.
+An event is derived from a field of the run or of a task: a time, or the id of a comment. The activity feed and the
+lists of runs only name runs to read. So an event has the same id however and whenever it is found.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ class Event:
     """
     Something that a user did.
 
-    :param name: what, one of :data:`EVENTS`.
-    :param id: the same for the same event, wherever it is found.
-    :param occurred_at: when, as Tallyfy says.
+    :param name: one of :data:`EVENTS`.
+    :param id: the same for the same event, however it is found.
+    :param occurred_at: when, by Tallyfy's clock.
     :param task: the task that it happened to, or ``None`` for a process.
     :param thread: the comment or issue that it is about, if any.
     :param undone_at: for a reopened task, the time of the completion that was undone.
@@ -82,11 +81,11 @@ class EventFilter:
         decision: str | None = None,
     ) -> EventFilter:
         """
-        Return the filter that some arguments of a user describe.
+        Return the filter for the arguments of a trigger.
 
         :raises ValueError: for arguments that no event can match.
         """
-        if not isinstance(events, (str, list, tuple)):  # a set has another order in each process
+        if not isinstance(events, (str, list, tuple)):  # the order of a set differs between processes
             raise ValueError(f"events is {events!r}; give a name, or a list of names.")
         names = (events,) if isinstance(events, str) else tuple(events)
         if not names:
@@ -119,7 +118,7 @@ class EventFilter:
         return ("tasks",) if self.needs_tasks else ()
 
     def matches(self, run: Mapping[str, Any]) -> bool:
-        """Tell whether events of this run are wanted."""
+        """Return whether events of this run are wanted."""
         return self.checklist_id is None or str(run.get("checklist_id")) == self.checklist_id
 
     def tasks_of(self, run: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
@@ -136,7 +135,7 @@ def find_events(
     run: Mapping[str, Any], wanted: EventFilter, completed: Mapping[str, int] | None = None
 ) -> list[Event]:
     """
-    Return all the wanted events that a run shows, the oldest first, whenever they happened.
+    Return all wanted events of a run, the oldest first.
 
     :param run: with :attr:`EventFilter.with_`.
     :param wanted: which events.
@@ -149,11 +148,12 @@ def find_events(
     if wanted.needs_tasks:
         for task in wanted.tasks_of(run):
             found += _task_events(run, task, wanted, completed or {})
-    return sorted(found, key=lambda event: (event.occurred_at, event.id))
+    # The time of a reopening may be that of the completion after it.
+    return sorted(found, key=lambda event: (event.occurred_at, event.undone_at is None, event.id))
 
 
 def completions(run: Mapping[str, Any], wanted: EventFilter) -> Iterator[tuple[str, int]]:
-    """Give the tasks of a run that are completed, with the time in seconds since the epoch."""
+    """Yield the ids of the completed tasks of a run, with the time in seconds since the epoch."""
     if wanted.matches(run):
         for task in wanted.tasks_of(run):
             if (completed_at := completion(task)) is not None:
@@ -203,10 +203,10 @@ def _task_events(
 
 def _undone_at(run: Mapping[str, Any], completed_at: datetime | None, undone_at: int) -> datetime | None:
     """
-    Return when, at the latest, a completion that was seen had been undone; ``None`` if it was not.
+    Return a time by which a completion was undone; ``None`` if it was not.
 
-    A task that is shown open may be so in an old state of the run, from before it was completed. Tallyfy says when a
-    run changed last: an old state says a time before the completion.
+    If the task is open, the run may be an old state from before the completion. In that case, ``last_updated`` is
+    earlier than the completion.
     """
     if completed_at is not None:
         return completed_at if int(completed_at.timestamp()) > undone_at else None
@@ -252,7 +252,7 @@ def _threads(task: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _moment(value: Any) -> datetime | None:
-    """Return a time in UTC, or ``None`` if it is none, or out of range there."""
+    """Return a time in UTC, or ``None`` if it is not valid there."""
     moment = parse_datetime(value)
     try:
         return None if moment is None else moment.astimezone(UTC)
@@ -261,5 +261,5 @@ def _moment(value: Any) -> datetime | None:
 
 
 def _event_id(name: str, subject_id: Any, moment: datetime) -> str:
-    # To the second: Tallyfy says times with or without milliseconds, as the case may be.
+    # To the second: Tallyfy returns the same time with or without milliseconds.
     return f"{name}/{subject_id}/{moment:%Y%m%dT%H%M%SZ}"

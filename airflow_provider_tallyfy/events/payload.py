@@ -1,4 +1,4 @@
-"""What an event tells the DAG that it starts: small, plain JSON."""
+"""The payload of an event, for the DAG that it starts: small, plain JSON."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from airflow_provider_tallyfy.protocol.tasks import decision, is_approval, read_
 MAX_NAME = 500
 """Characters of a name or a title."""
 MAX_FORM_VALUES = 48_000
-"""Characters of the form values, as JSON. If they are longer, they are left out, and the payload says so."""
+"""Characters of the form values, as JSON. Longer ones are left out, and the payload says so."""
 WITH_FORM_VALUES = ("tasks", "tasks.form_fields", "ko_form_fields")
 """What a run has to include for the values of its forms."""
-_OF_A_RUN = (
+_RUN_FIELDS = (
     "id",
     "increment_id",
     "checklist_id",
@@ -34,7 +34,7 @@ _OF_A_RUN = (
     "owner_id",
     "started_by",
 )
-_OF_A_TASK = ("id", "alias", "status", "task_type", "completed_at", "deadline")
+_TASK_FIELDS = ("id", "alias", "status", "task_type", "completed_at", "deadline")
 
 
 def to_payload(
@@ -54,7 +54,7 @@ def to_payload(
         "occurred_at": event.occurred_at.astimezone(UTC).isoformat(),
         "organization": organization,
         "run": {
-            **{key: _plain(run.get(key)) for key in _OF_A_RUN},
+            **{key: _plain(run.get(key)) for key in _RUN_FIELDS},
             "name": _name(run.get("name")),
             "checklist_title": _name(run.get("checklist_title")),
         },
@@ -69,7 +69,7 @@ def _describe_task(event: Event) -> dict[str, Any]:
     task = event.task or {}
     person = completer(task) if task.get("completed_at") else None
     described = {
-        **{key: _plain(task.get(key)) for key in _OF_A_TASK},
+        **{key: _plain(task.get(key)) for key in _TASK_FIELDS},
         "title": _name(task.get("title")),
         "is_approved": decision(task) if is_approval(task) and task.get("completed_at") else None,
         "completed_by": None
@@ -77,7 +77,7 @@ def _describe_task(event: Event) -> dict[str, Any]:
         else {"id": _plain(person.id), "name": _name(person.name), "email": _name(person.email)},
     }
     if event.thread is not None:
-        # What it says is for whoever reads the comments of the task.
+        # Its content may be confidential; a DAG that needs it reads the task's comments.
         described["thread"] = {key: _plain(event.thread.get(key)) for key in ("id", "label", "author_id")}
     return described
 
@@ -109,5 +109,5 @@ def _name(value: Any) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """Return an id, a time or a status, and nothing else."""
+    """Return an id, a time or a status as a short plain value."""
     return value if value is None or isinstance(value, (bool, int)) else shortened(str(value), MAX_NAME)

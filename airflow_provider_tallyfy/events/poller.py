@@ -1,10 +1,10 @@
 """
-Polls for all the watchers of one connection that live in this triggerer.
+Poll for all the watchers of one connection in this triggerer.
 
-Two ways lead to the runs that are read. The activity feed names those that changed, at every poll. And every few
-minutes all pages of the lists of runs are read (a *sweep*), in which each watcher finds the runs that seem to hold
-something new. Both are hints. What is told comes from the run, read by itself. The feed makes it quick, the sweep makes
-it certain: a feed that is late, incomplete or forbidden delays an event to the next sweep.
+A run is read by itself if one of two sources names it. The activity feed names the runs that changed, at every poll. A
+*sweep* reads all pages of the lists of runs every few minutes, and each watcher names the runs that seem to hold new
+events. Both are hints: an event is always taken from the run itself. The feed keeps the delay short; the sweep ensures
+that nothing is missed if the feed is late, incomplete or forbidden.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from math import inf
@@ -47,69 +47,46 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SWEEP_INTERVAL = 300.0
-"""Seconds between the beginnings of two sweeps while the activity feed works."""
+"""Seconds from the beginning of one sweep to that of the next while the activity feed works."""
 SWEEP_SHARE = 5
-"""A sweep takes one request in so many that the budget allows, so a long list takes longer."""
+"""A sweep uses at most one in so many of the requests that the budget allows, so a long list takes longer."""
 MAX_PAUSE = 300.0
-"""Seconds after a failure until the next attempt, at most."""
+"""The longest pause after a failure, in seconds."""
 MAX_OUTAGES = 3
-"""Failures in a row after which a request makes room for others: the cause may concern it alone after all."""
+"""After so many failures in a row, a request makes room for others: the cause may be its own after all."""
 MAX_UNREAD = 86_400.0
-"""Seconds from the first failure to read a run until it is given up."""
+"""Seconds from the first failure to read a run until its events are given up."""
 CLOCK_TOLERANCE = timedelta(seconds=5)
-"""If this machine's clock differs by more from the time that Tallyfy's answers carry, theirs is used."""
+"""If this machine's clock differs by more from the ``Date`` of Tallyfy's responses, Tallyfy's clock is used."""
 MAX_CONNECTION_AGE = 3600.0
 """Seconds after which a connection that works is read again, too."""
 
 logger = BackgroundLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class FetchSweepPage:
-    """
-    One page of the list of all runs, the newest first.
+@dataclass(slots=True, eq=False)
+class _Sweep:
+    """One read of all pages of the lists, and for each watcher the runs that it named and that are not read yet."""
 
-    :param page: its number, from 1.
-    :param archived: the archived runs, or the others.
-    :param with_: what to include.
-    :param checklist_id: only runs of this template.
-    """
-
-    page: int
-    archived: bool
+    began_at: datetime
+    clock_began_at: float
+    unread: dict[EventStream, set[str]]
     with_: tuple[str, ...]
     checklist_id: str | None
+    is_archive: bool = False
+    page: int = 1
+    pages: int = 0
 
-    def __call__(self, hook: TallyfyHook) -> Page[dict[str, Any]]:
-        """Send it, and return the page."""
-        # One of them is in the documentation, the other one in the official SDK.
-        archived = {"status": "archived", "archived": "only"} if self.archived else {}
+    def fetch_page(self, hook: TallyfyHook) -> Page[dict[str, Any]]:
+        # The documentation names one of these filters, the official SDK the other.
+        filters = {"status": "archived", "archived": "only"} if self.is_archive else {}
         return hook.get_runs_page(
             self.page,
             sort="-created_at",
             with_=self.with_ or None,
             checklist_id=self.checklist_id,
-            **archived,
+            **filters,
         )
-
-
-@dataclass(slots=True, eq=False)
-class _Sweep:
-    """A walk through all pages of the lists, and the runs that it named and that are not read yet."""
-
-    began_at: datetime
-    streams: tuple[EventStream, ...]
-    with_: tuple[str, ...]
-    checklist_id: str | None
-    clock_began_at: float
-    archived: bool = False
-    page: int = 1
-    pages: int = 0
-    unread: set[str] = field(default_factory=set)
-
-    @property
-    def fetch(self) -> FetchSweepPage:
-        return FetchSweepPage(self.page, self.archived, self.with_, self.checklist_id)
 
 
 @dataclass(slots=True)
@@ -128,8 +105,8 @@ class EventPoller:
     :param tallyfy_conn_id: id of the Airflow connection.
     :param use: what everything that polls through this connection shares.
     :param end: called when the last watcher has left.
-    :param clock: the time by which it lives.
-    :param wall_clock: the seconds since the epoch, as this machine has them.
+    :param clock: the time by which it polls.
+    :param wall_clock: returns the seconds since the epoch.
     """
 
     def __init__(
@@ -144,7 +121,7 @@ class EventPoller:
         self._use = use
         self._end = end
         self.clock = clock or Clock()
-        self._epoch = wall_clock
+        self._wall_clock = wall_clock
         self._hook = ReloadingHook(tallyfy_conn_id)
         self._threads = DaemonThreads(1, "tallyfy-events")
         self._streams: list[EventStream] = []
@@ -157,22 +134,22 @@ class EventPoller:
         self._feed_works = True
         self._sweep_at = inf
         self._sweep: _Sweep | None = None
-        self._read_sweeps: list[_Sweep] = []
+        self._unfinished_sweeps: list[_Sweep] = []
         self._list_pages = 1
         self._to_read: dict[str, _Attempts] = {}
         self._hinted: set[str] = set()
         self._outages = 0
         self._reload_at = -inf
-        self._offset = timedelta()
+        self._clock_offset = timedelta()
         self._organization = ""
-        self._contact: asyncio.Event = asyncio.Event()
-        self._has_news = asyncio.Event()
+        self._has_connected = asyncio.Event()
+        self._stream_added = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> EventPoller:
         self._users += 1
         if self._task is None or self._task.done():
-            # In a context of its own, or it would write into the log of the watcher that happens to come first.
+            # In a context of its own, or it would write to the log of the first watcher.
             self._task = asyncio.create_task(
                 self._poll(), name=f"tallyfy events of {self._conn_id}", context=contextvars.Context()
             )
@@ -185,25 +162,21 @@ class EventPoller:
             self._task = None
             self._end()
 
-    async def contact(self) -> tuple[str, datetime]:
-        """
-        Return the organization and the time there, as soon as Tallyfy has answered.
-
-        The time is that of the call, not of the answer.
-        """
-        called_at = datetime.fromtimestamp(self._epoch(), UTC)
-        await self._contact.wait()
-        return self._organization, called_at + self._offset
+    async def connect(self) -> tuple[str, datetime]:
+        """Wait for Tallyfy's first response; return the organization, and the time of the call by Tallyfy's clock."""
+        called_at = datetime.fromtimestamp(self._wall_clock(), UTC)
+        await self._has_connected.wait()
+        return self._organization, called_at + self._clock_offset
 
     def add(self, stream: EventStream) -> None:
-        """Begin to poll for a watcher; the first sweep brings what happened while there was no poll."""
+        """Begin to poll for a watcher; the first sweep finds what happened since its cursor."""
         self._streams.append(stream)
         self._feed_at = min(self._feed_at, self.clock.now() + stream.poke_interval)
         self._sweep_at = -inf
-        self._has_news.set()
+        self._stream_added.set()
 
     def remove(self, stream: EventStream) -> None:
-        """Poll for a watcher no more."""
+        """End to poll for a watcher."""
         if stream in self._streams:
             self._streams.remove(stream)
 
@@ -213,9 +186,9 @@ class EventPoller:
                 try:
                     await self._step()
                 except Exception:
-                    logger.exception("The event poller of %r failed; it goes on", self._conn_id)
+                    logger.exception("The event poller of connection %r failed, retrying", self._conn_id)
                     self._sweep, self._sweep_at = None, -inf
-                    self._read_sweeps.clear()
+                    self._unfinished_sweeps.clear()
                     await self._pause(MAX_PAUSE / 10)
         finally:
             self._threads.submit(self._hook.reset)
@@ -223,11 +196,11 @@ class EventPoller:
 
     async def _step(self) -> None:
         """Send one request of each kind that is due, or wait until one is."""
-        self._has_news.clear()
+        self._stream_added.clear()
         now = self.clock.now()
         run_id = min(self._to_read, key=lambda each: self._to_read[each].due_at, default=None)
         is_read_due = run_id is not None and self._to_read[run_id].due_at <= now
-        is_page_due = bool(self._streams) and self._page_due_at() <= now
+        is_page_due = self._page_due_at() <= now
         if self._feed_due_at() <= now:
             await self._poll_feed()
         if is_page_due:
@@ -235,10 +208,8 @@ class EventPoller:
         if is_read_due and run_id in self._to_read:
             await self._read(run_id)
         if not (is_read_due or is_page_due):
-            reads = (attempts.due_at for attempts in self._to_read.values())
-            await self.clock.wait(
-                self._has_news, min(self._feed_due_at(), self._page_due_at(), min(reads, default=inf))
-            )
+            reads_at = min((attempts.due_at for attempts in self._to_read.values()), default=inf)
+            await self.clock.wait(self._stream_added, min(self._feed_due_at(), self._page_due_at(), reads_at))
 
     def _interval(self) -> float:
         return min((stream.poke_interval for stream in self._streams), default=60.0)
@@ -253,7 +224,7 @@ class EventPoller:
         return max(due_at, self._list_retry_at)
 
     async def _poll_feed(self) -> None:
-        """Read what the feed tells; page 1 may have been read for waits just now."""
+        """Read a page of the feed, unless waits have just read the first one, and request the runs that it names."""
         shared = self._use.feed_page
         now = self.clock.now()
         if (
@@ -268,10 +239,10 @@ class EventPoller:
         now = self.clock.now()
         if isinstance(page, PollError):
             self._feed_health.fail(page, now)
-            if not self._contact.is_set():
-                await self._fetch(FetchSweepPage(1, archived=False, with_=(), checklist_id=None))
+            if not self._has_connected.is_set():
+                await self._fetch(lambda hook: hook.get_runs_page(1))
             if self._feed_works:
-                # Without the feed, only sweeps bring anything.
+                # Until the feed works again, only sweeps find anything.
                 self._feed_works = False
                 self._sweep_at = min(self._sweep_at, now + self._sweep_interval())
             return
@@ -283,7 +254,7 @@ class EventPoller:
             self._feed_at = now + self._interval()
         if self._feed.overflows > overflows:
             self._sweep_at = -inf
-        # What the feed names, a read may not show yet: it counts for this poll and the next one.
+        # A read may lag behind the feed, so what it names is read at this poll and at the next one.
         hinted, self._hinted = named | self._hinted, named
         if len(hinted) > max(BATCH_THRESHOLD, self._list_pages):
             self._sweep_at = -inf
@@ -296,69 +267,59 @@ class EventPoller:
         base = SWEEP_INTERVAL if self._feed_works else self._interval()
         return max(base, self._list_pages * SWEEP_SHARE * self._use.budget.pause)
 
-    def _tallyfy_clock(self) -> datetime:
-        return datetime.fromtimestamp(self._epoch(), UTC) + self._offset
-
     def _begin_sweep(self) -> _Sweep:
-        templates = {stream.wanted.checklist_id for stream in self._streams}
-        sweep = _Sweep(
-            self._tallyfy_clock(),
-            tuple(self._streams),
-            tuple(dict.fromkeys(name for stream in self._streams for name in stream.wanted.with_)),
-            templates.pop() if len(templates) == 1 else None,
-            self.clock.now(),
-        )
         self._sweep_at = inf  # until another one is requested
-        return sweep
+        templates = {stream.wanted.checklist_id for stream in self._streams}
+        return _Sweep(
+            began_at=datetime.fromtimestamp(self._wall_clock(), UTC) + self._clock_offset,
+            clock_began_at=self.clock.now(),
+            unread={stream: set() for stream in self._streams},
+            with_=tuple(dict.fromkeys(name for stream in self._streams for name in stream.wanted.with_)),
+            checklist_id=templates.pop() if len(templates) == 1 else None,
+        )
 
     async def _poll_page(self) -> None:
-        """Read the next page of a sweep, and request each run in which a watcher finds something new."""
-        if self._sweep is None:
-            self._sweep = self._begin_sweep()
-        sweep = self._sweep
-        page = await self._fetch(sweep.fetch)
+        """Read the next page of a sweep, and request each run in which a watcher finds new events."""
+        sweep = self._sweep = self._sweep or self._begin_sweep()
+        page = await self._fetch(sweep.fetch_page)
         now = self.clock.now()
         if isinstance(page, PollError):
             self._list_failures += 1
-            pause = max(page.error.retry_after or 0.0, 2.0 ** min(self._list_failures, 10))
-            self._list_retry_at = now + min(pause, MAX_PAUSE)
+            self._list_retry_at = now + _pause_after(page, self._list_failures)
             if self._list_failures in (3, 30, 300):
                 logger.warning(
-                    "The list of processes could not be read (%d in a row); what the activity feed does not tell is "
-                    "missing until it can: %s",
+                    "The list of processes could not be read (%d in a row), retrying; until then, only events that "
+                    "the activity feed shows are found: %s",
                     self._list_failures,
                     page.error,
                 )
             return
         self._list_failures = 0
         sweep.pages += 1
-        named: dict[str, None] = {}
 
         def check(pair: tuple[dict[str, Any], EventStream]) -> None:
             run, stream = pair
-            if is_id(run.get("id")) and stream.has_news(run):
-                named[str(run["id"])] = None
+            if is_id(run.get("id")) and stream.has_new_events(run):
+                sweep.unread[stream].add(str(run["id"]))
+                self._request(str(run["id"]), now)
 
-        await spread(check, [(run, stream) for run in page.items for stream in sweep.streams])
-        sweep.unread.update(named)
-        for run_id in named:
-            self._request(run_id, now)
+        await spread(check, [(run, stream) for run in page.items for stream in sweep.unread])
         if not page.is_last:
             sweep.page += 1
-        elif not sweep.archived:
-            sweep.archived, sweep.page = True, 1
+        elif not sweep.is_archive:
+            sweep.is_archive, sweep.page = True, 1
         else:
             self._list_pages = sweep.pages
             self._sweep_at = min(self._sweep_at, sweep.clock_began_at + self._sweep_interval())
             self._sweep = None
-            self._read_sweeps.append(sweep)
+            self._unfinished_sweeps.append(sweep)
             self._finish_sweeps()
 
     def _request(self, run_id: str, now: float) -> None:
         self._to_read.setdefault(run_id, _Attempts(now))
 
     async def _read(self, run_id: str) -> None:
-        """Read a run by itself, and give it to all watchers."""
+        """Read a run by itself, and deliver it to all watchers."""
         with_ = tuple(dict.fromkeys(name for stream in self._streams for name in stream.with_))
         snapshot = await self._fetch(FetchRun(run_id, with_))
         if isinstance(snapshot, RunSnapshot):
@@ -367,59 +328,69 @@ class EventPoller:
         if isinstance(snapshot, PollError) and not snapshot.is_missing:
             attempts = self._to_read[run_id]
             attempts.failures += 1
-            pause = max(snapshot.error.retry_after or 0.0, 2.0 ** min(attempts.failures, 10))
-            attempts.due_at = now + min(pause, MAX_PAUSE)
+            attempts.due_at = now + _pause_after(snapshot, attempts.failures)
             attempts.failed_at = min(attempts.failed_at, now)
             if now < attempts.failed_at + MAX_UNREAD:
                 return
-            logger.warning("Events of run %s are given up: %s", run_id, snapshot.error)
+            logger.warning(
+                "Run %s could not be read for %.0f h; its events are given up: %s",
+                run_id,
+                MAX_UNREAD / 3600,
+                snapshot.error,
+            )
         # A run that is missing is named again if it turns up.
         del self._to_read[run_id]
-        for sweep in self._read_sweeps if self._sweep is None else [*self._read_sweeps, self._sweep]:
-            sweep.unread.discard(run_id)
+        for sweep in (
+            self._unfinished_sweeps if self._sweep is None else [*self._unfinished_sweeps, self._sweep]
+        ):
+            for unread in sweep.unread.values():
+                unread.discard(run_id)
         self._finish_sweeps()
 
     def _deliver(self, snapshot: RunSnapshot) -> RunSnapshot | PollError:
-        """Give a run to all watchers; one that cannot take it keeps it from no other."""
+        """Deliver a run to all watchers; if one of them cannot read it, the others get it all the same."""
         result: RunSnapshot | PollError = snapshot
         for stream in tuple(self._streams):
             try:
                 stream.deliver(snapshot.run, self._organization)
-            except Exception as error:  # noqa: BLE001 (a run may be odd in any way, and is read again)
+            except Exception as error:  # noqa: BLE001 (a run may be malformed in any way, and is read again)
                 reason = str(error) if isinstance(error, MalformedResponseError) else type(error).__name__
                 result = PollError(TallyfyResponseError(f"Run {snapshot.run.get('id')}: {reason}"))
         return result
 
     def _finish_sweeps(self) -> None:
-        """Say of each sweep that is complete, with all the runs that it named, that it is."""
-        for sweep in [sweep for sweep in self._read_sweeps if not sweep.unread]:
-            self._read_sweeps.remove(sweep)
-            for stream in sweep.streams:
+        """End each sweep for the watchers whose named runs were all read."""
+        for sweep in self._unfinished_sweeps:
+            for stream in [stream for stream, unread in sweep.unread.items() if not unread]:
+                del sweep.unread[stream]
                 if stream in self._streams:
-                    stream.swept(sweep.began_at)
-        del self._read_sweeps[:-10]  # a later one names again what an earlier one named
+                    stream.end_sweep(sweep.began_at)
+        # A later one names the same runs again.
+        self._unfinished_sweeps = [sweep for sweep in self._unfinished_sweeps if sweep.unread][-10:]
 
     async def _fetch(self, fetch: Callable[[TallyfyHook], T]) -> T | PollError:
         """
         Return the response to a request, within the budget.
 
-        What most likely concerns all requests makes it wait and try again, up to :data:`MAX_OUTAGES`.
+        A failure that most likely affects all requests is retried, until there were :data:`MAX_OUTAGES` in a row.
         """
         while True:
+            budget = self._use.budget
             await self._pause(
-                max(self._use.budget.available_at(self.clock.now()), self._use.budget.refused_until)
-                - self.clock.now()
+                max(budget.available_at(self.clock.now()), budget.refused_until) - self.clock.now()
             )
             now = self.clock.now()
             if now >= self._reload_at:
                 await in_thread(self._threads, self._hook.reset)
                 self._reload_at = now + MAX_CONNECTION_AGE
             try:
-                response: T | PollError = await in_thread(self._threads, self._hook.fetch, self._dated(fetch))
+                response: T | PollError = await in_thread(
+                    self._threads, self._hook.fetch, self._noting_date(fetch)
+                )
             except AirflowNotFoundException as error:
                 response = PollError(unread_connection(self._conn_id, error))
             except Exception as error:
-                logger.exception("The event poller of %r could not send a request", self._conn_id)
+                logger.exception("The event poller of connection %r could not send a request", self._conn_id)
                 response = PollError(
                     TallyfyResponseError(f"The request could not be sent ({type(error).__name__})")
                 )
@@ -429,13 +400,12 @@ class EventPoller:
                 self._outages = 0
                 if self._hook.connection is not None:
                     self._organization = self._hook.connection.organization
-                    self._contact.set()
+                    self._has_connected.set()
                 return response
             self._outages += 1
-            pause = max(response.error.retry_after or 0.0, 2.0 ** min(self._outages, 10))
-            pause = min(pause, MAX_PAUSE)
+            pause = _pause_after(response, self._outages)
             if isinstance(response.error, TallyfyRateLimitError):
-                self._use.budget.refused_until = now + pause
+                budget.refused_until = now + pause
             logger.warning(
                 "Poll for events failed (%d in a row), retrying in %.0f s: %s",
                 self._outages,
@@ -446,16 +416,16 @@ class EventPoller:
             if self._outages >= MAX_OUTAGES:
                 return response
 
-    def _dated(self, fetch: Callable[[TallyfyHook], T]) -> Callable[[TallyfyHook], T]:
-        """Have a request note how far Tallyfy's clock is ahead of this machine's."""
+    def _noting_date(self, fetch: Callable[[TallyfyHook], T]) -> Callable[[TallyfyHook], T]:
+        """Return a request that notes the offset of Tallyfy's clock from this machine's."""
 
         def note(response: requests.Response, *_: Any, **__: Any) -> None:
             try:
                 date = parsedate_to_datetime(response.headers["Date"])
             except (KeyError, ValueError):
                 return
-            offset = date.astimezone(UTC) - datetime.fromtimestamp(self._epoch(), UTC)
-            self._offset = offset if abs(offset) > CLOCK_TOLERANCE else timedelta()
+            offset = date.astimezone(UTC) - datetime.fromtimestamp(self._wall_clock(), UTC)
+            self._clock_offset = offset if abs(offset) > CLOCK_TOLERANCE else timedelta()
 
         def send(hook: TallyfyHook) -> T:
             responses = hook.get_conn().hooks["response"]
@@ -470,6 +440,11 @@ class EventPoller:
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:
             await self.clock.wait(asyncio.Event(), self.clock.now() + seconds)
+
+
+def _pause_after(failed: PollError, failures: int) -> float:
+    """Return the seconds to wait after some failures in a row."""
+    return min(max(failed.error.retry_after or 0.0, 2.0 ** min(failures, 10)), MAX_PAUSE)
 
 
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, EventPoller]] = WeakKeyDictionary()

@@ -1,9 +1,9 @@
 """
-The events of one watcher, in the order in which they are to be told.
+The new events of one watcher, in the order in which they are fired.
 
-The poller hands over runs as it reads them (:meth:`EventStream.deliver`), and says when it has read all lists
-(:meth:`EventStream.swept`). Whoever tells the events takes them from :meth:`EventStream.next_item`, and calls
-:meth:`EventStream.store` for each as soon as it is certain that it was stored. Only then the place moves on.
+The poller delivers each run that it reads (:meth:`EventStream.deliver`), and reports the end of each sweep
+(:meth:`EventStream.end_sweep`). The trigger takes the events from :meth:`EventStream.next_item`, and calls
+:meth:`EventStream.store` for each when Airflow has stored it. Only then the cursor advances.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_tallyfy.events.cursor import Cursor
 from airflow_provider_tallyfy.events.kinds import Event, EventFilter, completion, completions, find_events
 from airflow_provider_tallyfy.events.payload import WITH_FORM_VALUES, to_payload
-from airflow_provider_tallyfy.events.place import Place
 from airflow_provider_tallyfy.protocol.responses import parse_datetime
 
 if TYPE_CHECKING:
@@ -29,37 +29,37 @@ HOLD = 15.0
 """
 Seconds between an event and the one before it, unless more follow.
 
-Airflow up to 3.3 starts a DAG run with the first of several events that come close together, and gives the others to
-the next DAG run, which only a later event starts (apache/airflow#54659, #56050). So the last of them comes when the
-scheduler has taken up those before it.
+Airflow up to 3.3 starts a DAG run with the first of several events that arrive close together, and gives the others to
+the next DAG run, which only a later event starts (apache/airflow#54659, #56050). So the last of them is fired when the
+scheduler has processed those before it.
 """
 
 
 class OrganizationChangedError(Exception):
-    """The connection leads to another organization than before; the watcher has to begin again."""
+    """The connection now leads to another organization; the watcher has to begin again."""
 
 
 @dataclass(slots=True, eq=False)
-class Found:
+class PendingEvent:
     """
-    An event that is to be told.
+    An event that is not yet known to be stored.
 
     :param event: what happened.
-    :param payload: what to tell.
-    :param is_taken: whether the triggerer has taken note of it, and so says when it is stored.
+    :param payload: what the trigger fires.
+    :param is_fired: whether the triggerer has taken the event from the trigger, and so reports when it is stored.
     """
 
     event: Event
     payload: dict[str, Any]
-    is_taken: bool = False
+    is_fired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepEnd:
     """
-    All lists were read, and everything that they named; what came of it stands before this.
+    The end of a sweep, behind all events that it found.
 
-    :param began_at: when that reading began.
+    :param began_at: when the sweep began.
     """
 
     began_at: datetime
@@ -67,20 +67,20 @@ class Swept:
 
 class EventStream:
     """
-    Finds the events of one watcher in the runs that the poller reads.
+    Finds the new events of one watcher in the runs that the poller reads.
 
     :param wanted: which events.
-    :param place: how far the watcher has come.
+    :param cursor: how far the watcher has come.
     :param form_values: include the values of forms in the payloads.
     :param poke_interval: seconds between two polls.
     :param hold: seconds; see :data:`HOLD`.
-    :param clock: the time by which it holds.
+    :param clock: the time by which it holds events.
     """
 
     def __init__(
         self,
         wanted: EventFilter,
-        place: Place,
+        cursor: Cursor,
         *,
         form_values: bool = False,
         poke_interval: float = 60.0,
@@ -88,15 +88,15 @@ class EventStream:
         clock: Clock,
     ) -> None:
         self.wanted = wanted
-        self.place = place
+        self.cursor = cursor
         self.form_values = form_values
         self.poke_interval = poke_interval
         self._hold = hold
         self._clock = clock
         self._last_at = -inf
-        self._items: deque[Found | Swept] = deque()
-        self._untold: set[str] = set()
-        """Ids of the events that were found and are not certain to be stored."""
+        self._items: deque[PendingEvent | SweepEnd] = deque()
+        self._pending: set[str] = set()
+        """Ids of the events that were found and are not known to be stored."""
         self._arrival = asyncio.Event()
         self._has_ended = False
 
@@ -105,90 +105,90 @@ class EventStream:
         """What a run that is read by itself has to include."""
         return (*self.wanted.with_, *(WITH_FORM_VALUES if self.form_values else ()))
 
-    def has_news(self, run: Mapping[str, Any]) -> bool:
-        """Tell whether a run, as a list shows it, is to be read by itself, since it seems to hold new events."""
+    def has_new_events(self, run: Mapping[str, Any]) -> bool:
+        """Return whether a run in a list seems to hold new events, so that it has to be read by itself."""
         if not self.wanted.matches(run):
             return False
         try:
             self._note_completions(run)
-            if any(map(self._is_new, find_events(run, self.wanted, self.place.completed))):
+            if any(map(self._is_new, find_events(run, self.wanted, self.cursor.completed))):
                 return True
-        except Exception:  # noqa: BLE001 (a run may be odd in any way; by itself it may not be)
+        except Exception:  # noqa: BLE001 (a listed run may be malformed in any way; by itself it may not be)
             return True
         if not self.wanted.needs_tasks or "tasks" in run or run.get("archived_at"):
             return False
-        # The list does not show what was asked for.
+        # The list does not include the tasks.
         changed_at = parse_datetime(run.get("last_updated"))
-        return changed_at is None or changed_at >= self.place.floor
+        return changed_at is None or changed_at >= self.cursor.floor
 
     def deliver(self, run: Mapping[str, Any], organization: str) -> None:
         """
-        Take the new events of a run that was read by itself.
+        Find the new events of a run that was read by itself.
 
         :raises MalformedResponseError: the run cannot be read.
         """
-        if organization != self.place.organization:
+        if organization != self.cursor.organization:
             self._has_ended = True
             self._arrival.set()
             return
         self._note_completions(run)
-        for event in find_events(run, self.wanted, self.place.completed):
+        for event in find_events(run, self.wanted, self.cursor.completed):
             if self._is_new(event):
                 payload = to_payload(event, run, organization, form_values=self.form_values)
-                self._untold.add(event.id)
-                self._add(Found(event, payload))
+                self._pending.add(event.id)
+                self._add(PendingEvent(event, payload))
 
-    def swept(self, began_at: datetime) -> None:
-        """Note that all lists were read, and everything that they named."""
-        self._add(Swept(began_at))
+    def end_sweep(self, began_at: datetime) -> None:
+        """Report that a sweep has read all lists, and that all runs that it named for this watcher were read."""
+        self._add(SweepEnd(began_at))
 
-    async def next_item(self) -> Found | Swept:
+    async def next_item(self) -> PendingEvent | SweepEnd:
         """
-        Return the next event, or the note that all lists were read.
+        Return the next event, or the end of a sweep.
 
-        :raises OrganizationChangedError: the connection leads to another organization now.
+        :raises OrganizationChangedError: the connection now leads to another organization.
         """
         while (due_at := self._due_at()) > self._clock.now():
             if self._has_ended:
                 raise OrganizationChangedError(
-                    f"The connection leads to another organization than {self.place.organization!r} now"
+                    f"The connection does not lead to organization {self.cursor.organization!r} any more"
                 )
             self._arrival.clear()
             await self._clock.wait(self._arrival, due_at)
         item = self._items.popleft()
-        if isinstance(item, Found):
+        if isinstance(item, PendingEvent):
             self._last_at = self._clock.now()
         return item
 
-    def store(self, item: Found | Swept) -> None:
-        """Move the place on, since an item and all before it are stored."""
-        if isinstance(item, Swept):
-            self.place.advance(item.began_at)
+    def store(self, item: PendingEvent | SweepEnd) -> None:
+        """Advance the cursor, since an item and all before it are stored."""
+        if isinstance(item, SweepEnd):
+            self.cursor.advance(item.began_at)
         else:
-            self.place.store(item.event)
-            self._untold.discard(item.event.id)
+            self.cursor.store(item.event)
+            self._pending.discard(item.event.id)
             task = item.event.task
             if "task.reopened" in self.wanted.events and task is not None:
-                # Until a reopening was stored, the completion that followed it could not be noted.
+                # Until the reopening was stored, the completion after it could not be noted.
                 completed_at = completion(task)
                 if completed_at is not None:
-                    self.place.note_completion(str(task["id"]), completed_at)
+                    self.cursor.note_completion(str(task["id"]), completed_at)
 
     def _due_at(self) -> float:
-        """Return when the next item may be told."""
+        """Return when the next item may be taken."""
         if not self._items:
             return inf
-        is_last = sum(isinstance(item, Found) for item in islice(self._items, 3)) == 1
-        return self._last_at + self._hold if is_last and isinstance(self._items[0], Found) else -inf
+        is_last = sum(isinstance(item, PendingEvent) for item in islice(self._items, 3)) == 1
+        return self._last_at + self._hold if is_last and isinstance(self._items[0], PendingEvent) else -inf
 
     def _is_new(self, event: Event) -> bool:
-        return event.id not in self._untold and self.place.is_new(event)
+        return event.id not in self._pending and self.cursor.is_new(event)
 
     def _note_completions(self, run: Mapping[str, Any]) -> None:
         if "task.reopened" in self.wanted.events:
             for task_id, completed_at in completions(run, self.wanted):
-                self.place.note_completion(task_id, completed_at)
+                self.cursor.note_completion(task_id, completed_at)
 
-    def _add(self, item: Found | Swept) -> None:
+    def _add(self, item: PendingEvent | SweepEnd) -> None:
         self._items.append(item)
         self._arrival.set()

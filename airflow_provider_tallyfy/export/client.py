@@ -1,4 +1,4 @@
-"""Requests that may take hours: within the connection's request budget, and through 429s and outages."""
+"""Send the reads of an export, which may take hours: within the request budget, and through 429s and outages."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_OUTAGE = 3600.0
-"""Seconds without one response after which the task fails; its retry goes on where it stopped."""
+"""Seconds without one response after which the task fails; its retry continues where it stopped."""
 _FIRST_PAUSE, _MAX_PAUSE = 2.0, 300.0
 _SLICE = 15.0
 
 
 class Clock(Protocol):
-    """The part of :mod:`time` that is needed."""
+    """The part of :mod:`time` that an export uses."""
 
     def monotonic(self) -> float:
         """Return seconds that only grow."""
@@ -29,16 +29,16 @@ class Clock(Protocol):
         """Pause."""
 
 
-class PatientClient:
+class RetryingClient:
     """
-    Sends reads one after the other, each when the request budget allows it.
+    Sends reads one after the other, each when the request budget allows it, and retries them.
 
-    The budget is the connection's ``requests_per_hour``, as for waits, but a worker has one of its own: it does not
-    know what a triggerer sends.
+    The ceiling is the connection's ``requests_per_hour``, as for waits. A worker does not know what triggerers send, so
+    its budget is separate.
 
     :param hook: of the connection.
-    :param warn: takes a line for each failure, as a logger's ``warning`` does.
-    :param requests_per_hour: the ceiling in place of the connection's own; 0 for none.
+    :param warn: a logger's ``warning``, called for each failure.
+    :param requests_per_hour: the ceiling, in place of the connection's; 0 for none.
     :param idle: called every few seconds while nothing is sent.
     """
 
@@ -52,7 +52,7 @@ class PatientClient:
         clock: Clock = time,
     ) -> None:
         connection = hook.connection
-        # A connection that leads to another organization meanwhile must not be read from.
+        # If the connection is changed to another organization meanwhile, it must not be read from.
         self._hook = ReloadingHook(hook.tallyfy_conn_id)
         self._target = (connection.api_url, connection.organization)
         self._budget = RequestBudget(
@@ -62,13 +62,13 @@ class PatientClient:
         self._idle = idle
         self._clock = clock
         self.requests = 0
-        """HTTP requests that were sent."""
+        """How many HTTP requests were sent."""
 
     def fetch(self, fetch: Callable[[TallyfyHook], T]) -> T:
         """
-        Return what a read returns, repeating it through 429s and outages.
+        Return what a read returns, and retry it through 429s and outages.
 
-        :param fetch: sends one request through the hook, or few.
+        :param fetch: sends one request through the hook, or a few.
         :raises TallyfyError: Tallyfy refused, or did not respond for an hour.
         """
         failing_since: float | None = None

@@ -1,8 +1,8 @@
 """
 The columns of an export: their names, their types, and the values that fit them.
 
-A form field is recognized by its id, so a renamed field keeps its column under the new name. What no column takes, such
-as the answer to a field that the template no longer has, stands in one last column as an object, so nothing is lost.
+A form field is identified by its id, so a renamed field keeps its column under the new name. What fits no column, such
+as the answer to a field that the template no longer has, is kept in the last column as an object, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.responses import parse_datetime
 
 MAX_NAME_LENGTH = 128
-"""Of a column; warehouses take 128 (Redshift) to 300 (BigQuery) characters."""
+"""Characters of a column's name; warehouses allow 128 (Redshift) to 300 (BigQuery)."""
 OTHER_VALUES = "other_values"
 """The last column of an export of one template."""
 
 
 class ColumnType(Enum):
-    """What the values of a column are."""
+    """The type of a column's values."""
 
     TEXT = "text"
     INTEGER = "integer"
@@ -70,9 +70,9 @@ class Column:
     """
     One column.
 
-    :param name: unique in its export, whatever the case of its letters.
-    :param type: what its values are.
-    :param description: what it holds, for people.
+    :param name: unique in its export, regardless of case.
+    :param type: of its values.
+    :param description: of its values, for the schema file.
     :param field_id: id of the form field whose answers it holds; ``None`` for a field of the record.
     """
 
@@ -83,14 +83,14 @@ class Column:
 
 
 class MisfitError(ValueError):
-    """A value is not of the type of its column."""
+    """A value does not have the type of its column."""
 
 
 def fit(value: Any, column_type: ColumnType) -> Any:
     """
-    Return a value as its column has it: plain JSON, a time as ISO 8601 text in UTC.
+    Return a value with the type of its column: plain JSON, a time as ISO 8601 text in UTC.
 
-    :raises MisfitError: it is of another type.
+    :raises MisfitError: it has another type.
     """
     if value is None:
         return None
@@ -167,7 +167,7 @@ class Layout:
     def __init__(self, record_columns: Sequence[Column], templates: Iterable[Iterable[FormField]]) -> None:
         self._record_columns = tuple(record_columns)
         rest = (
-            "What no column takes: answers to fields that the template no longer has, values of another type"
+            "What fits no column: answers to fields that the template no longer has, values of another type"
         )
         self._rest = Column(OTHER_VALUES, ColumnType.JSON, rest)
         taken = {column.name for column in (*self._record_columns, self._rest)}
@@ -198,7 +198,7 @@ class Layout:
         rest: dict[str, Any] = {}
         for column in self._record_columns:
             _put(record, rest, column, values.get(column.name), column.name)
-        # A field that was deleted and made again has another id; an answer to the new one goes first.
+        # A field that was deleted and created again has another id; an answer to the new one takes precedence.
         for field, stored in sorted(answers, key=lambda answer: answer[0].id not in self._by_id):
             value = decode(field, stored)
             column_of_field = self._by_id.get(field.id)
@@ -244,7 +244,7 @@ def _free_name(rest: Mapping[str, Any], field: FormField) -> str:
 
 
 def _answer_columns(fields: Sequence[FormField], taken: Iterable[str]) -> list[Column]:
-    """Return a column for each field; of fields whose names are the same, none has the name without its id."""
+    """Return a column for each field; if fields have the same name, each gets its id appended."""
     names = [_clean(field.alias) or _clean(field.label) or field.id for field in fields]
     counts = Counter(name.casefold() for name in names) + Counter(name.casefold() for name in taken)
     return [
@@ -261,7 +261,7 @@ def _answer_columns(fields: Sequence[FormField], taken: Iterable[str]) -> list[C
 
 
 def _share(first: Column, second: Column) -> Column:
-    """Return the column of two fields of different templates; if their types differ, it takes both."""
+    """Return the column that two fields of different templates share: JSON, if their types differ."""
     column_type = first.type if first.type is second.type else ColumnType.JSON
     description = (
         first.description if first.description == second.description else f"{first.name} of several templates"

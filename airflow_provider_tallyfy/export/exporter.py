@@ -1,4 +1,4 @@
-"""One export, from its plan to the files: read what changed, keep it, write it, and only then say that it is there."""
+"""Run one export: read what changed, keep it, write the files, and publish them when all are complete."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError
 from airflow_provider_tallyfy.export import records as of_records
-from airflow_provider_tallyfy.export.client import Clock, PatientClient
+from airflow_provider_tallyfy.export.client import Clock, RetryingClient
 from airflow_provider_tallyfy.export.columns import Layout
 from airflow_provider_tallyfy.export.listing import RunListing, fetch_page
 from airflow_provider_tallyfy.export.progress import Progress
-from airflow_provider_tallyfy.export.staging import Folder, Plan, SegmentBuffer, Staging
-from airflow_provider_tallyfy.export.writers import ENDINGS, json_line, writer_of
+from airflow_provider_tallyfy.export.staging import Folder, Staging
+from airflow_provider_tallyfy.export.writers import ENDINGS, json_line, write_records
 from airflow_provider_tallyfy.hooks.files import download, safe_name
 from airflow_provider_tallyfy.protocol.forms.fields import FormField, read_kickoff_fields
 from airflow_provider_tallyfy.protocol.responses import parse_datetime
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_KNOWN = 500
 """
-Records that changed shortly before an export began and that the next one recognizes, so as to leave them out. More
-would not fit the 64 KiB that Airflow allows for a state.
+Records that changed shortly before an export began, which the next one recognizes and leaves out. More would exceed
+the 64 KiB above which Airflow warns of a large state.
 """
 MAX_LAG = 60.0
-"""Seconds by which a list may lag; an export of a time that has just passed waits so long."""
+"""Seconds by which a list may lag: an export whose ``until`` has just passed waits as long."""
 _OWNER = "x-tallyfy-export"
 _COLLECTED, _PUBLISHING, _ATTACHMENT = "collected", "publishing", "attachment.tmp"
 _LAST_UPDATED = {"runs": "last_updated", "tasks": "run_last_updated"}
@@ -47,9 +47,9 @@ class Target:
     """
     Where the files of an export go.
 
-    :param folder: the folder they go to.
-    :param stem: their name without number and ending.
-    :param ending: the ending of each, with its dot.
+    :param folder: the folder.
+    :param stem: the files' name without number and ending.
+    :param ending: the files' ending, with its dot.
     """
 
     folder: Folder
@@ -74,19 +74,11 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
     """
-    What to export.
+    What to export; the fields are those of the operator.
 
-    :param checklist_id: id of the template; ``None`` for all.
-    :param records: ``runs`` or ``tasks``.
-    :param file_format: ``jsonl``, ``csv`` or ``parquet``.
-    :param filters: further query parameters of the list of runs.
     :param since: leaves out runs that did not change since.
     :param until: leaves out runs that changed at this time or later.
     :param overlap: how long before ``since`` to begin, since lists may lag.
-    :param page_size: runs on one page.
-    :param max_records_per_file: after which the next file begins.
-    :param attachments: copy files that are answers, too.
-    :param overwrite: replace files of other exports.
     """
 
     checklist_id: str | None
@@ -109,9 +101,9 @@ class ExportResult:
 
     :param names: names of the files, in order, without the schema file.
     :param records: how many records are in them.
-    :param began_at: when the first try began; what changed later belongs to the next load.
+    :param began_at: when the first attempt began; what changed later belongs to the next load.
     :param newest: the newest ``last_updated`` among them.
-    :param requests: HTTP requests of this try.
+    :param requests: HTTP requests of this attempt.
     :param known: fingerprints of records that changed shortly before it began, by id.
     """
 
@@ -125,7 +117,7 @@ class ExportResult:
 
 def parse_target(path: str, file_format: str, default_stem: str) -> tuple[str, str, str]:
     """
-    Return folder, stem and ending of the files that a path stands for.
+    Return folder, stem and ending of the files for a path.
 
     :param path: a file, if it has an ending of the format, or a folder.
     :param default_stem: names the files in a folder.
@@ -145,14 +137,14 @@ def parse_target(path: str, file_format: str, default_stem: str) -> tuple[str, s
 
 class Exporter:
     """
-    Carries out one export.
+    Runs one export.
 
     :param hook: of the connection.
     :param target: where the files go.
-    :param export_id: identifies the task instance whose export it is: the same for all its tries.
-    :param known: fingerprints of records that the load before had already, by id.
-    :param log: Airflow's logger of the task.
-    :param requests_per_hour: the ceiling in place of the connection's own.
+    :param export_id: identifies the task instance, and is the same for all its attempts.
+    :param log: the task's logger.
+    :param known: fingerprints of records that the previous load had, by id.
+    :param requests_per_hour: the ceiling, in place of the connection's.
     """
 
     def __init__(
@@ -177,27 +169,22 @@ class Exporter:
         self._now = now
         self._progress = Progress(log.info, clock.monotonic)
         self._source = (hook.connection.api_url, hook.connection.organization)
-        self._client = PatientClient(
+        self._client = RetryingClient(
             hook, log.warning, requests_per_hour=requests_per_hour, idle=self._progress.tick, clock=clock
         )
-        self._staging = Staging(target.folder / f".tallyfy-export-{export_id}")
+        self._staging = Staging(target.folder / f".tallyfy-export-{export_id}", clock.monotonic)
         self._checklists: dict[str, tuple[FormField, ...]] = {}
         self._list_shows_answers = False
 
     def run(self) -> ExportResult:
         """
-        Read, write and publish; or fail, and leave what was read for the next try.
+        Read, write and publish; or fail, and leave what was read for the next attempt.
 
-        :raises FileExistsError: there is a file already, and it is not of this task instance.
+        :raises FileExistsError: another task instance wrote a file of this name.
         """
         self._check_target()
         self._wait_for_lists()
-        plan = Plan(_text(self._now()) or "", _text(self._request.since), self._fixed())
-        kept = self._staging.resume(plan)
-        if kept is None:
-            self._staging.begin(plan)
-            kept = plan
-        began_at = parse_datetime(kept.began_at) or self._now()
+        began_at = datetime.fromisoformat(self._staging.begin(self._fixed(), self._now().isoformat()))
         checklists = self._read_checklists()
         layout = of_records.layout_of(self._request.records, checklists)
         self._checklists = {str(each.get("id")): read_kickoff_fields(each) for each in checklists}
@@ -215,7 +202,7 @@ class Exporter:
         )
 
     def _fixed(self) -> dict[str, Any]:
-        """Return what must not differ between two tries that share what they read."""
+        """Return what must not differ between two attempts that share what they read."""
         request = self._request
         return {
             "source": self._source,
@@ -257,12 +244,12 @@ class Exporter:
 
     def _collect(self, layout: Layout, checklists: list[dict[str, Any]], summary: _Summary) -> None:
         request = self._request
-        start = self._staging.place()
+        start = self._staging.position()
         run_id = _RUN_ID[request.records]
         seen = {str(record[run_id]) for record in self._staging.records()}
         if seen:
-            self._log.info("Going on with %d runs that an earlier try had read", len(seen))
-        # Runs of templates that are not listed, since they were archived, may have fields in any case.
+            self._log.info("Continuing after %d runs that an earlier attempt read", len(seen))
+        # Templates that are archived are not listed, and their runs may have fields.
         has_task_fields = request.checklist_id is None or any(map(of_records.has_task_fields, checklists))
         params = {
             **request.filters,
@@ -271,7 +258,7 @@ class Exporter:
             "per_page": request.page_size,
         }
         listing = RunListing(
-            lambda number, asked: self._client.fetch(lambda hook: fetch_page(hook, number, asked)),
+            lambda number, params: self._client.fetch(lambda hook: fetch_page(hook, number, params)),
             params,
             since=None if request.since is None else request.since - request.overlap,
             until=request.until,
@@ -279,20 +266,19 @@ class Exporter:
             start=start,
             log=self._log.info,
         )
-        buffer = SegmentBuffer(self._staging, self._clock.monotonic())
         try:
             for run in listing:
                 found = []
                 for record in self._records_of(layout, run, has_task_fields):
                     if self._known_before.get(str(record["id"])) == summary.fingerprint(record):
-                        summary.note(record)  # the next load knows it, too
+                        summary.note(record)  # for the next load
                     else:
                         found.append(record)
                 self._progress.add(len(found), self._client.requests, listing.total)
-                buffer.add(found, listing.place, self._clock.monotonic())
+                self._staging.add(found, listing.position)
         finally:
-            # An interrupted try leaves what it has read to the next one.
-            buffer.flush(listing.place, self._clock.monotonic())
+            # An interrupted attempt leaves what it has read to the next one.
+            self._staging.flush(listing.position)
 
     def _records_of(
         self, layout: Layout, run: dict[str, Any], has_task_fields: bool
@@ -321,12 +307,12 @@ class Exporter:
         return [] if run.get("archived_at") else self._read_tasks(run) or []
 
     def _trusted(self, listed: list[T] | None) -> list[T] | None:
-        """Return what a list shows with a run; that it shows nothing counts only once it has shown something."""
+        """Return what a list shows of a run; ``None`` until it has shown something, since it may show nothing."""
         self._list_shows_answers = self._list_shows_answers or bool(listed)
         return listed if self._list_shows_answers else None
 
     def _read_tasks(self, run: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
-        """Read the tasks of a run that the list does not show; ``None`` for a run that is gone meanwhile."""
+        """Read the tasks of a run that the list does not show; return ``None`` if the run was deleted meanwhile."""
         try:
             tasks = self._client.fetch(lambda hook: hook.get_tasks(str(run["id"]), with_=("form_fields",)))
         except TallyfyNotFoundError:
@@ -334,7 +320,7 @@ class Exporter:
         return of_records.visible(tasks)
 
     def _kickoff_fields(self, run: Mapping[str, Any]) -> tuple[FormField, ...]:
-        """Return the kick-off fields of a run's template, for a run that does not show its own."""
+        """Return the kick-off fields of a run's template, if the run does not show its own."""
         checklist_id = str(run.get("checklist_id") or "")
         if run.get("ko_form_fields") is not None or not checklist_id:
             return ()
@@ -354,7 +340,7 @@ class Exporter:
         return record
 
     def _copy_attachment(self, entry: Mapping[str, Any]) -> str | None:
-        """Copy a file to the staging folder, and return where it will be, relative to the records."""
+        """Copy a file to the staging folder, and return its later path, relative to the records."""
         if entry.get("source") == "url":
             return None
         file_id, name = str(entry["id"]), safe_name(str(entry.get("filename") or "file"))
@@ -375,21 +361,21 @@ class Exporter:
         if self._request.overwrite or self._owned() is not None:
             return
         taken = self._taken()
-        # A try that was ended while it moved the files left some, but no schema file yet.
+        # An attempt that was interrupted while it moved the files left some, but no schema file yet.
         if taken and not self._staging.folder.exists(_PUBLISHING):
             raise FileExistsError(
-                f"{taken[0]} is there already, and another task instance wrote it; set overwrite=True to replace it."
+                f"File {taken[0]} exists, and another task instance wrote it; set overwrite=True to replace it."
             )
 
     def _taken(self) -> list[str]:
-        """Return the files that have names of this export, whoever wrote them."""
+        """Return the existing files that have names of this export."""
         stem, ending = re.escape(self._target.stem), re.escape(self._target.ending)
         return [
             name for name in self._target.folder.names() if re.fullmatch(rf"{stem}(-\d{{5}})?{ending}", name)
         ]
 
     def _owned(self) -> list[str] | None:
-        """Return the files that this task instance wrote before it was cleared; ``None`` if there are none."""
+        """Return the files that this task instance wrote before it was cleared; ``None`` if it wrote none."""
         try:
             with self._target.folder.open(self._target.schema_name) as file:
                 written = json.load(file)[_OWNER]
@@ -399,16 +385,13 @@ class Exporter:
 
     def _write(self, layout: Layout, summary: _Summary) -> tuple[str, ...]:
         """Write the files under temporary names, at least one, and return their names."""
-        all_records = summary.watch(self._staging.records())
-        writer = writer_of(self._request.file_format, self._target.ending)
+        records = summary.watch(self._staging.records())
         names: list[str] = []
-        first = next(all_records, None)
-        while first is not None or not names:
+        while (first := list(islice(records, 1))) or not names:
             names.append(self._target.file_name(len(names) + 1))
-            rest = islice(all_records, self._request.max_records_per_file - 1)
+            of_file = chain(first, islice(records, self._request.max_records_per_file - 1))
             with self._staging.folder.create(f"{names[-1]}.tmp") as file:
-                writer(file, layout.columns, _chain(first, rest))
-            first = next(all_records, None)
+                write_records(file, names[-1], self._request.file_format, layout.columns, of_file)
         return tuple(names)
 
     def _publish(self, layout: Layout, names: tuple[str, ...], records: int, began_at: datetime) -> None:
@@ -417,7 +400,7 @@ class Exporter:
         replaces_all = self._request.overwrite or staged.exists(_PUBLISHING)
         stale = set(self._taken() if replaces_all else self._owned() or ()) - set(names)
         staged.write(_PUBLISHING, b"")
-        folder.remove(self._target.schema_name)  # it says that the files are complete
+        folder.remove(self._target.schema_name)  # its presence says that the files are complete
         for name in names:
             staged.move(f"{name}.tmp", folder, name)
         files = staged / "files"
@@ -435,7 +418,7 @@ class Exporter:
 
 @dataclass
 class _Summary:
-    """What was written, noted while it passes."""
+    """Collects figures of the records while they are written."""
 
     known_since: datetime
     last_updated: str
@@ -477,12 +460,6 @@ class _Summary:
     @property
     def known(self) -> dict[str, str]:
         return {record_id: fingerprint for record_id, (_, fingerprint) in self._newest()}
-
-
-def _chain(first: dict[str, Any] | None, rest: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    if first is not None:
-        yield first
-        yield from rest
 
 
 def _text(moment: datetime | None) -> str | None:

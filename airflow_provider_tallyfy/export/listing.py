@@ -1,10 +1,10 @@
 """
-Which runs changed, found in lists whose pages are no snapshot.
+Find the runs that changed, in lists whose pages are no snapshot.
 
-Tallyfy has no ``updated_since``: tallyfy/n8n measured that every ``*_since`` is ignored. So the list is asked for with
-the runs that changed last first, and read up to the first page of runs that did not change. No source says that Tallyfy
-honours this order, so it counts only once the pages themselves prove it. Otherwise the whole list is read, by creation:
-sources agree on that order.
+Tallyfy has no ``updated_since``: tallyfy/n8n measured that it ignores every ``*_since``. So the list is requested in
+descending order of the last change, and read up to the first page of runs that did not change. No source says that
+Tallyfy honours this order, so it is relied on only after the pages have proved it. Otherwise the whole list is read in
+the order of creation, on which the sources agree.
 """
 
 from __future__ import annotations
@@ -27,15 +27,19 @@ if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
 MAX_PASSES = 3
-"""Through a list that shows fewer runs than it says it has, since runs went while it was read."""
+"""How often a list is read that shows fewer runs than its total, since runs left it meanwhile."""
 _MAX_REREADS = 5
 _MIN_STEPS = 8
-"""From one time to an earlier one, before an order is no accident."""
+"""Steps from one time to an earlier one that prove an order."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """One page of a list of runs, with how many runs the whole list has, if it says so."""
+    """
+    One page of a list of runs.
+
+    :param total: how many runs the whole list has, if the page says so.
+    """
 
     number: int
     runs: tuple[dict[str, Any], ...]
@@ -44,8 +48,8 @@ class RunPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a run was listed: the pass, and the number of the page in it."""
+class Position:
+    """Where a run was listed: the number of the list, and of the page in it."""
 
     listing: int = 0
     page: int = 1
@@ -71,15 +75,15 @@ def fetch_page(hook: TallyfyHook, number: int, params: Mapping[str, Any]) -> Run
 
 class RunListing:
     """
-    Gives the runs of an organization that changed, each once.
+    Yields each run of an organization that changed once.
 
     :param read: reads one page with these query parameters.
     :param filters: query parameters of the list.
     :param since: leaves out runs that did not change since; ``None`` for all runs.
     :param until: leaves out runs that changed at this time or later.
-    :param seen: ids of runs that were given before; those that are given are added.
-    :param start: where to begin in a list of all runs, if a run of that page was given before.
-    :param log: takes a line, as a logger's ``info`` does.
+    :param seen: ids of runs that were yielded before; those that are yielded are added.
+    :param start: where to begin in a list of all runs, if a run of that page was yielded before.
+    :param log: a logger's ``info``.
     """
 
     def __init__(
@@ -90,7 +94,7 @@ class RunListing:
         since: datetime | None,
         until: datetime | None,
         seen: set[str],
-        start: Place = Place(),
+        start: Position = Position(),
         log: Callable[..., object],
     ) -> None:
         self._read = read
@@ -101,17 +105,17 @@ class RunListing:
         self._start = start
         self._log = log
         self.total: int | None = None
-        """How many runs the list has that is being read, if it says so."""
-        self.place = start
+        """The total of the list that is being read, if it has one."""
+        self.position = start
         self._shown = False
         self._is_order_refuted = False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Give the runs: those of the usual list, then archived ones, which it leaves out."""
+        """Yield the runs of the default list, then archived ones, which it leaves out."""
         listings: list[dict[str, str]] = [{}]
         if not {"status", "archived"} & self._filters.keys():
-            # Documentation and official SDK name one way each to list archived runs; the second is tried if the
-            # first shows none.
+            # The documentation names the first way to list archived runs, the official SDK the second, which is tried
+            # if the first shows none.
             listings += [{"status": "archived"}, {"archived": "only"}]
         for number, filters in list(enumerate(listings))[self._start.listing :]:
             self._shown = False
@@ -120,7 +124,7 @@ class RunListing:
                 return
 
     def _runs(self, listing: int, filters: Mapping[str, str], first_page: int) -> Iterator[dict[str, Any]]:
-        """Give the runs of one list."""
+        """Yield the runs of one list."""
         params = {**self._filters, **filters}
         if self._since is not None and not self._is_order_refuted:
             proof = _OrderProof()
@@ -133,10 +137,10 @@ class RunListing:
                 if proof.is_conclusive and proof.oldest < self._since:
                     break
             if not self._is_order_refuted:
-                yield from self._bumped({**params, "sort": "-last_updated"}, proof.newest)
+                yield from self._moved_up({**params, "sort": "-last_updated"}, proof.newest)
                 return
             self._log("Tallyfy does not sort runs by their last change; reading the whole list")
-        # New runs come first here and move others to later pages, where they are read again.
+        # New runs stand first here and move others to later pages, where they are read again.
         params["sort"] = "-created_at"
         first_page = self._resumable_page(params, first_page) if self._since is None else 1
         for number in range(MAX_PASSES):
@@ -144,7 +148,7 @@ class RunListing:
             smallest_total = inf
             for page in self._accepted(listing, filters, params, first_page):
                 listed.update(str(run["id"]) for run in page.runs)
-                # Runs that were launched meanwhile stand on pages that were read before, and belong to the next load.
+                # Runs that were launched meanwhile stand on earlier pages, and belong to the next load.
                 smallest_total = min(smallest_total, inf if page.total is None else page.total)
                 yield from self._fresh(page)
             # Only a list that was read from its beginning can be counted.
@@ -156,16 +160,16 @@ class RunListing:
     def _accepted(
         self, listing: int, filters: Mapping[str, str], params: Mapping[str, Any], first_page: int
     ) -> Iterator[RunPage]:
-        """Give the pages of a list, none if it is the usual one because its filter is ignored."""
+        """Yield the pages of a list; none if Tallyfy ignores its filter and returns the default list."""
         for page in self._pages(params, first_page):
             if filters and not all(run.get("archived_at") for run in page.runs):
                 return
-            self.place, self.total = Place(listing, page.number), page.total
+            self.position, self.total = Position(listing, page.number), page.total
             self._shown = self._shown or bool(page.runs)
             yield page
 
     def _resumable_page(self, params: Mapping[str, Any], number: int) -> int:
-        """Return a page that begins with a run that was given before, so that all runs before it were, too."""
+        """Return a page whose first run was yielded before, so that all runs before it were, too."""
         while number > 1:
             runs = self._read(number, params).runs
             if runs and str(runs[0]["id"]) in self._seen:
@@ -174,7 +178,7 @@ class RunListing:
         return 1
 
     def _pages(self, params: Mapping[str, Any], number: int) -> Iterator[RunPage]:
-        """Give the pages; a run that goes from a page moves the first run of the next one onto it."""
+        """Yield the pages. If runs left the list, the next ones moved to the page before, which is read again."""
         total: int | None = None
         rereads = 0
         while True:
@@ -194,9 +198,9 @@ class RunListing:
                 return
             number += 1
 
-    def _bumped(self, params: Mapping[str, Any], newest: datetime | None) -> Iterator[dict[str, Any]]:
-        """Give the runs that changed while the list was read, and so moved to its beginning, behind the reader."""
-        if newest is None or self.place.page == 1:
+    def _moved_up(self, params: Mapping[str, Any], newest: datetime | None) -> Iterator[dict[str, Any]]:
+        """Yield the runs that changed while the list was read, and so moved to its beginning."""
+        if newest is None or self.position.page == 1:
             return
         for page in self._pages(params, 1):
             yield from self._fresh(page)
@@ -218,7 +222,7 @@ class RunListing:
 
 
 class _OrderProof:
-    """Whether a list comes with the runs that changed last first, and could not come so by another order."""
+    """Checks whether a list is in descending order of the last change, and cannot be in the order of creation."""
 
     def __init__(self) -> None:
         self._ids: set[str] = set()
@@ -236,7 +240,7 @@ class _OrderProof:
         )
 
     def add(self, runs: Iterable[Mapping[str, Any]]) -> None:
-        """Take in the next runs; those that moved down between two pages come again, and are no disorder."""
+        """Check the next runs; those that moved to a later page come twice, and refute nothing."""
         for run in runs:
             if run["id"] in self._ids:
                 continue

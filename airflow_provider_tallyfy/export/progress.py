@@ -1,4 +1,4 @@
-"""How far an export is, in one line every half minute."""
+"""Log the progress of an export, in one line every half minute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Progress:
     """
     Counts what was read, and logs it.
 
-    :param log: takes a line, as a logger's ``info`` does.
+    :param log: a logger's ``info``.
     :param now: returns seconds that only grow.
     """
 
@@ -27,7 +27,7 @@ class Progress:
         """
         Count a run.
 
-        :param records: how many records it gave.
+        :param records: how many records the run has.
         :param requests: how many requests were sent in all.
         :param total: how many runs the list has, if it says so; some of them may not have changed.
         """

@@ -1,4 +1,4 @@
-"""What a record of a run or of a task holds, and where its answers stand in what Tallyfy returns."""
+"""Make records of runs and tasks, with their answers, from what Tallyfy returns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WITH: Mapping[str, tuple[str, ...]] = {
     "runs": ("ko_form_fields", "form_fields"),
     "tasks": ("tasks", "tasks.form_fields"),
 }
-"""What a list of runs is asked to include (page "List processes"), so that a run needs no request of its own."""
+"""What a list of runs has to include (page "List processes"), so that no run has to be read by itself."""
 
 _T, _I, _N, _B, _D, _J = (
     ColumnType.TEXT,
@@ -101,7 +101,7 @@ def layout_of(records: str, checklists: Iterable[Mapping[str, Any]]) -> Layout:
 
 
 def has_task_fields(checklist: Mapping[str, Any]) -> bool:
-    """Tell whether the tasks of a template's runs have form fields."""
+    """Return whether the tasks of a template's runs have form fields."""
     return any(read_task_fields(step) for step in read_steps(checklist))
 
 
@@ -127,9 +127,9 @@ def task_answers(task: Mapping[str, Any]) -> Answers:
 
 def kickoff_answers(run: Mapping[str, Any], fields: Sequence[FormField]) -> Answers:
     """
-    Return the answers of a run's kick-off form; each run shows their values (page "List processes").
+    Return the answers of a run's kick-off form; each run has their values (page "List processes").
 
-    :param fields: the fields of the template's kick-off form, for a run that does not show its own.
+    :param fields: the fields of the template's kick-off form, if the run does not show its own.
     """
     known = {field.id: field for field in (*fields, *read_form_fields(run.get("ko_form_fields")))}
     stored = run.get("prerun")
@@ -181,9 +181,9 @@ def map_files(
     copy: Callable[[Mapping[str, Any]], str | None],
 ) -> None:
     """
-    Copy the files that are answers of a record, and say in the record where each copy is.
+    Copy the files that are answers of a record, and add the path of each copy to the record.
 
-    :param copy: copies a file, and returns where to; ``None`` for a file that cannot be copied.
+    :param copy: copies a file and returns the path of the copy; ``None`` if it cannot be copied.
     """
     copies = {
         str(entry["id"]): path
@@ -215,13 +215,13 @@ def _entries(form_fields: Any) -> list[Mapping[str, Any]] | None:
 
 
 def _shows_values(form_fields: Any) -> bool:
-    """Tell whether fields come with answers, in ``field_value`` (tallyfy/mcp-public) or ``value`` (documentation)."""
+    """Return whether fields include answers, in ``field_value`` (tallyfy/mcp-public) or ``value`` (documentation)."""
     entries = _entries(form_fields)
     return entries is not None and all("field_value" in entry or "value" in entry for entry in entries)
 
 
 def _bare(items: Any) -> Any:
-    """Return the ids of members or groups, which Tallyfy gives bare or as objects."""
+    """Return the ids of members or groups, which Tallyfy returns bare or as objects."""
     items = items.get("data") if isinstance(items, Mapping) else items
     return (
         [item.get("id") if isinstance(item, Mapping) else item for item in items]

@@ -1,4 +1,4 @@
-"""How records are written: JSON Lines, CSV and Parquet, each to a binary file that is open for writing."""
+"""Write records as JSON Lines, CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import IO, Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any
 
 from airflow_provider_tallyfy.export.columns import Column, ColumnType
 from airflow_provider_tallyfy.protocol.responses import parse_datetime
@@ -20,22 +19,31 @@ ENDINGS = {
 }
 """File endings of each format; the first is used for files in a folder."""
 _MAX_ROWS, _MAX_CHARACTERS = 2_000, 8 * 1024 * 1024
-"""Of a batch of Parquet, which is in memory as a whole."""
+"""Limits of a batch of Parquet, which is held in memory."""
 # Readers that split text at every line separator of Unicode would break a record in two.
 _LINE_SEPARATORS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
-class Writer(Protocol):
-    """Writes records to a file."""
+def write_records(
+    file: IO[bytes],
+    name: str,
+    file_format: str,
+    columns: Sequence[Column],
+    records: Iterable[dict[str, Any]],
+) -> None:
+    """
+    Write records to a file that is open for writing; the caller closes it.
 
-    def __call__(self, file: IO[bytes], columns: Sequence[Column], records: Iterable[dict[str, Any]]) -> None:
-        """Write all records; the caller closes the file."""
-
-
-def writer_of(file_format: str, name: str) -> Writer:
-    """Return the writer of a format; a name that ends with ``.gz`` is compressed."""
-    writer = _WRITERS[file_format]
-    return _gzipped(writer) if name.endswith(".gz") else writer
+    :param name: the file's name; if it ends with ``.gz``, the file is compressed.
+    :param file_format: ``jsonl``, ``csv`` or ``parquet``.
+    """
+    write = _WRITERS[file_format]
+    if not name.lower().endswith(".gz"):
+        write(file, columns, records)
+        return
+    # Without a time in it, so that equal records make equal files.
+    with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=5, mtime=0) as packed:
+        write(packed, columns, records)  # type: ignore[arg-type]  # it has all that a writer uses
 
 
 def json_line(record: dict[str, Any]) -> bytes:
@@ -69,7 +77,7 @@ def _write_csv(file: IO[bytes], columns: Sequence[Column], records: Iterable[dic
     writer.writerow(column.name for column in columns)
     writer.writerows([_cell(record[column.name]) for column in columns] for record in records)
     text.flush()
-    text.detach()  # or the file would be closed with it
+    text.detach()  # otherwise, closing the wrapper would close the file
 
 
 def _cell(value: Any) -> Any:
@@ -105,7 +113,7 @@ def _write_parquet(file: IO[bytes], columns: Sequence[Column], records: Iterable
             for column in columns
         ]
     )
-    # The system's allocator gives memory back between the batches.
+    # The system's allocator returns memory between the batches.
     pool = pa.system_memory_pool()
     with pq.ParquetWriter(file, schema, memory_pool=pool) as writer:
         for batch in _batches(rows):
@@ -129,19 +137,8 @@ def _batches(rows: Iterable[list[Any]]) -> Iterator[list[list[Any]]]:
         yield batch
 
 
-def _gzipped(writer: Writer) -> Writer:
-    def write(file: IO[bytes], columns: Sequence[Column], records: Iterable[dict[str, Any]]) -> None:
-        with compressed(file) as packed:
-            writer(packed, columns, records)
-
-    return write
-
-
-@contextmanager
-def compressed(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Compress what is written to a file; without a time in it, so that equal records make equal files."""
-    with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=5, mtime=0) as packed:
-        yield packed  # type: ignore[misc]  # it has all that a writer uses
-
-
-_WRITERS: dict[str, Writer] = {"jsonl": _write_jsonl, "csv": _write_csv, "parquet": _write_parquet}
+_WRITERS: Mapping[str, Callable[[IO[bytes], Sequence[Column], Iterable[dict[str, Any]]], None]] = {
+    "jsonl": _write_jsonl,
+    "csv": _write_csv,
+    "parquet": _write_parquet,
+}

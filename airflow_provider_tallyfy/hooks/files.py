@@ -1,4 +1,4 @@
-"""Upload and download files as streams, so that none is ever whole in memory."""
+"""Download and upload the files of forms, streamed, so that no file is held in memory."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
 MAX_FILE_SIZE = 100 * 1024 * 1024
-"""Bytes that Tallyfy takes (page "Upload & attach file")."""
+"""Bytes that Tallyfy accepts (page "Upload & attach file")."""
 MAX_DURATION = 1800.0
-"""Seconds in which a download must be complete, however slow it is."""
+"""Seconds in which a download must be complete, even if data keep arriving."""
 _CHUNK = 256 * 1024
 _MAX_NAME_BYTES = 200
-"""A file system takes 255, of which endings take some."""
+"""File systems allow 255; an ending may be added."""
 
 
 def safe_name(name: str) -> str:
-    """Return a file name that leads into no other folder and that every storage takes."""
+    """Return a file name that is no path to another folder, and that every storage accepts."""
     cleaned = re.sub(r"[^\w.\- ]", "_", str(sanitize_payload(name))).strip(" .")
     return cleaned.encode()[-_MAX_NAME_BYTES:].decode(errors="ignore").strip(" .") or "file"
 
 
 def download(hook: TallyfyHook, file_id: str, create: Callable[[], AbstractContextManager[IO[bytes]]]) -> str:
     """
-    Download a file, and return the name that Tallyfy has for it.
+    Download a file, and return its name in Tallyfy.
 
-    :param create: opens the file to write to, empty, for each attempt.
-    :raises TallyfyResponseError: it is larger than Tallyfy takes, or not complete.
+    :param create: opens an empty file to write to, for each attempt.
+    :raises TallyfyResponseError: the file is larger than Tallyfy accepts, or takes too long.
     """
     names = [file_id]
 
@@ -59,7 +59,7 @@ def download(hook: TallyfyHook, file_id: str, create: Callable[[], AbstractConte
                 sink.write(chunk)
         expected = response.headers.get("Content-Length", "")
         if expected.isdigit() and "Content-Encoding" not in response.headers and int(expected) != size:
-            raise requests.ConnectionError(f"only {size} of {expected} bytes were received")
+            raise requests.ConnectionError(f"received {size} of {expected} bytes")
 
     hook._send(
         hook._build("GET", f"file/{identifier(file_id, 'file_id')}/dl"),
@@ -123,7 +123,7 @@ def check_file(path: Path) -> int:
     """
     Return the size of a file that can be uploaded.
 
-    :raises ValueError: there is no such file, or it is empty or too large.
+    :raises ValueError: the file does not exist, or is empty or too large.
     """
     if not path.is_file():
         raise ValueError(f"There is no file {str(path)!r} on this machine.")
@@ -136,7 +136,7 @@ def check_file(path: Path) -> int:
 
 
 class _Multipart:
-    """A form with one file, which requests sends piece by piece; its length is known before."""
+    """A form with one file, which requests sends in chunks; its length is known before."""
 
     def __init__(self, head: bytes, path: Path, size: int, tail: bytes) -> None:
         self._head, self._path, self._size, self._tail = head, path, size, tail
@@ -148,7 +148,7 @@ class _Multipart:
         yield self._head
         left = self._size
         with self._path.open("rb") as file:
-            # A file that grows meanwhile is cut; one that shrinks breaks the request off, and nothing is stored.
+            # A file that grows meanwhile is cut; one that shrinks aborts the request, and nothing is stored.
             while left and (chunk := file.read(min(_CHUNK, left))):
                 left -= len(chunk)
                 yield chunk
@@ -172,7 +172,7 @@ def _multipart(fields: dict[str, str], path: Path, name: str, size: int) -> tupl
 
 
 def _name_of(response: requests.Response) -> str | None:
-    """Return the file name of a ``Content-Disposition``, in its plain and its encoded form."""
+    """Return the file name in a ``Content-Disposition``, plain or encoded."""
     message = Message()
     message["Content-Disposition"] = response.headers.get("Content-Disposition", "")
     name = message.get_filename()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.waiting.worker import Log
+    from airflow_provider_tallyfy.waiting.evidence import Log
 
 AUDIT_MARK = "tallyfy.gate.decision"
 """What the log line of each decision begins with."""

@@ -23,7 +23,7 @@ from airflow_provider_tallyfy.version_compat import never_expire, task_state_sto
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_tallyfy.waiting.worker import Log
+    from airflow_provider_tallyfy.waiting.evidence import Log
 
 CONTEXT_KEY = "tallyfy"
 """What notifiers find in Airflow's context: the run, the task, the address, and the number of the reminder."""
@@ -132,9 +132,8 @@ class GateNotifiers:
             try:
                 copy(notifier)(context)  # a copy, since a notifier renders its own fields for good
             except Exception as error:  # noqa: BLE001 (a notifier may raise anything, and the wait continues)
-                self._log.warning(
-                    "%s failed (%s), still waiting for the decision", _name(notifier), type(error).__name__
-                )
+                message = "%s failed (%s), still waiting for the decision"
+                self._log.warning(message, _name(notifier), type(error).__name__)
 
     def _pack(self, notifier: Any, context: Context) -> dict[str, Any] | None:
         try:

@@ -1,9 +1,9 @@
 """
 Start and end a sensor in the triggerer, if Airflow allows it, and warn if it does not.
 
-The scheduler hands a trigger what stands in the serialized DAG, so that has to be text. Since Airflow 3.3 the triggerer
-renders it; a reference to what another task returned is therefore written as a template here. If the triggerer would
-make something else of an argument than a worker does, the sensor has to start in a worker.
+The scheduler starts the trigger with arguments from the serialized DAG, so they have to be text. Since Airflow 3.3 the
+triggerer renders it, so another task's output is written as a template here. If the triggerer would not render an
+argument as a worker does, the sensor has to start in a worker.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _NEEDS_A_SLOT = (
     "deferred tasks, those that wait take its slots, and one whose wait is over may have to wait for them."
 )
 _FROM_THE_DAG_FILE = 4  # frames up: the sensor's __init__, Airflow's wrapper of it, the DAG file
-# An XCom that is None is the next task of a run that has none, if that run was read; otherwise the output is missing,
-# which is an error: the name that stands for it is not known.
+# An XCom that is None means that the run has no next task, if the task returned a run. Otherwise the output is missing,
+# which has to be an error: the template then uses a name that is not defined.
 _ID_OF_TASK = (
     "{{% set task = {pull} %}}{{% if task is none and {result} is none %}}{{{{ {{}}[{missing}] }}}}{{% endif %}}"
     "{{{{ task['id'] if task is mapping and task else task or '' }}}}"
@@ -55,15 +55,15 @@ _ID_OF_TASK = (
 
 
 class NeedsWorkerError(Exception):
-    """The sensor cannot start in the triggerer; the message says why, and what to write."""
+    """The sensor cannot start in the triggerer; the message gives the reason, and what to write."""
 
 
 class _Computed(Generic[T]):
     """
     An attribute that a sensor computes whenever Airflow reads it, such as when it serializes the DAG.
 
-    So it holds for what cluster policies, callbacks and outlets have made of the sensor by then. The class itself has
-    the default: Airflow starts mapped tasks by what the class says.
+    So it takes account of changes by cluster policies. The class itself has the default, which Airflow uses for mapped
+    tasks.
     """
 
     def __init__(self, default: T, compute: Callable[[Any], T]) -> None:
@@ -75,11 +75,11 @@ class _Computed(Generic[T]):
 
 
 class StartInTriggererMixin(_Base):
-    """A sensor whose wait may begin and end in the triggerer; each says by which trigger."""
+    """A sensor whose wait may begin and end in the triggerer; subclasses make the trigger."""
 
-    #: What only a worker does after a success of such a sensor.
+    #: Why a success of such a sensor always needs a worker, if so.
     _ends_in_a_worker_since: str | None = None
-    _asks_to_start = _asks_to_end = False
+    _start_requested = _end_requested = False
 
     @abstractmethod
     def _trigger_to_start(self, **arguments: Any) -> TallyfyTrigger:
@@ -90,30 +90,29 @@ class StartInTriggererMixin(_Base):
         """
 
     def _use_triggerer(self, start_from_trigger: bool, end_from_trigger: bool) -> None:
-        """Begin and end there, as far as it is asked for and possible; called when all other arguments are set."""
-        self._asks_to_start, self._asks_to_end = start_from_trigger, end_from_trigger
+        """Begin and end in the triggerer, if possible; to be called when all other arguments are set."""
+        self._start_requested, self._end_requested = start_from_trigger, end_from_trigger
+        problems = []
         if end_from_trigger and (reason := self._reason_to_end_in_a_worker()):
-            message = _ENDS_IN_A_WORKER.format(self.task_id, reason)
-            warnings.warn(message, UserWarning, stacklevel=_FROM_THE_DAG_FILE)
-        if not start_from_trigger:
-            return
-        try:
-            self._arguments_to_start()
-        except NeedsWorkerError as reason:
-            message = _STARTS_IN_A_WORKER.format(self.task_id, reason)
-            warnings.warn(message, UserWarning, stacklevel=_FROM_THE_DAG_FILE)
-        else:
-            if self.pool != "default_pool":
-                message = _NEEDS_A_SLOT.format(self.task_id, self.pool)
-                warnings.warn(message, UserWarning, stacklevel=_FROM_THE_DAG_FILE)
+            problems.append(_ENDS_IN_A_WORKER.format(self.task_id, reason))
+        if start_from_trigger:
+            try:
+                self._arguments_to_start()
+            except NeedsWorkerError as error:
+                problems.append(_STARTS_IN_A_WORKER.format(self.task_id, error))
+            else:
+                if self.pool != "default_pool":
+                    problems.append(_NEEDS_A_SLOT.format(self.task_id, self.pool))
+        for problem in problems:
+            warnings.warn(problem, UserWarning, stacklevel=_FROM_THE_DAG_FILE)
 
     @classmethod
     def partial(cls, **arguments: Any) -> Any:
         """
-        Begin a mapped sensor, as on every operator.
+        Begin a mapped sensor, without ``start_from_trigger``.
 
-        Airflow does not start mapped tasks in the triggerer. But one that asks for it is rendered there when it defers,
-        and so may end the triggerer: see :func:`_check_airflow`.
+        Airflow does not start mapped tasks in the triggerer, but would render their triggers there, which may end the
+        triggerer: see :func:`_check_airflow`.
         """
         if arguments.pop("start_from_trigger", False):
             message = _STARTS_IN_A_WORKER.format(arguments.get("task_id"), "Airflow does not map that")
@@ -134,8 +133,8 @@ class StartInTriggererMixin(_Base):
             raise NeedsWorkerError("on_execute_callback is called by a worker")
         if self.execution_timeout and self.execution_timeout.total_seconds() < self.timeout:
             raise NeedsWorkerError(
-                "Airflow would end the wait after execution_timeout, which is shorter than timeout and else counts for "
-                "the time in a worker only"
+                "Airflow would end the wait after execution_timeout, which is shorter than timeout, and otherwise "
+                "limits only the time in a worker"
             )
         _check_airflow(self)
         path, arguments = self._trigger_to_start(
@@ -153,7 +152,7 @@ class StartInTriggererMixin(_Base):
         )
 
     def _start_trigger_args(self) -> StartTriggerArgs | None:
-        if not self._asks_to_start:
+        if not self._start_requested:
             return None
         try:
             return self._arguments_to_start()
@@ -163,7 +162,7 @@ class StartInTriggererMixin(_Base):
     start_trigger_args = _Computed(None, _start_trigger_args)
     start_from_trigger = _Computed(False, lambda sensor: sensor.start_trigger_args is not None)
     end_from_trigger = _Computed(
-        False, lambda sensor: sensor._asks_to_end and sensor._reason_to_end_in_a_worker() is None
+        False, lambda sensor: sensor._end_requested and sensor._reason_to_end_in_a_worker() is None
     )
 
     def _schedule_of_trigger(self) -> dict[str, Any]:
@@ -190,13 +189,13 @@ class StartInTriggererMixin(_Base):
 
 def _check_airflow(sensor: BaseOperator) -> None:
     """
-    Make sure that Airflow can start this sensor in its triggerer, and that the triggerer survives it.
+    Check that Airflow can start this sensor in its triggerer, and that the triggerer survives it.
 
-    Airflow 3.3.2 makes the context to render with where nothing catches an error (``create_triggers`` in
-    ``jobs/triggerer_job_runner.py``): a param without a default ends the whole triggerer there, with everybody's waits,
-    and again after every restart. A value given to the DAG run comes too late to help.
+    Airflow 3.3.2 makes the context for rendering where no error is caught (``create_triggers`` in
+    ``jobs/triggerer_job_runner.py``): a param without a default ends the whole triggerer with all its waits, and again
+    after every restart, even if the DAG run has a value for it.
 
-    :raises NeedsWorkerError: it cannot, or a param has no default, or the DAG with its params is not known yet.
+    :raises NeedsWorkerError: it cannot, or a param has no default, or the sensor is in no DAG yet.
     """
     if not can_start_from_trigger():
         raise NeedsWorkerError("Airflow 3.0 to 3.2 start no task in the triggerer")
@@ -215,8 +214,8 @@ def _check_airflow(sensor: BaseOperator) -> None:
             ) from None
 
 
-def comes_from_a_task(value: object) -> bool:
-    """Tell whether an argument is what another task returns: its output, or a template that pulls an XCom."""
+def is_task_output(value: object) -> bool:
+    """Return whether an argument is the output of another task, or a template that pulls an XCom."""
     if isinstance(value, str):
         return "xcom_pull" in value
     references = getattr(value, "iter_references", tuple)
@@ -225,10 +224,10 @@ def comes_from_a_task(value: object) -> bool:
 
 def template_as_text(value: object, field: str, sensor: BaseOperator) -> str:
     """
-    Return the text that the triggerer renders to what a worker would make of an argument.
+    Return an argument as the text that the triggerer renders as a worker would.
 
     :param value: the argument: a text, a template, or another task's output.
-    :param field: what it is called, for the error.
+    :param field: its name, for the error.
     :param sensor: the sensor that it was given to.
     :raises NeedsWorkerError: there is no such text.
     """
@@ -240,7 +239,7 @@ def template_as_text(value: object, field: str, sensor: BaseOperator) -> str:
         raise NeedsWorkerError(f"{field} is neither a text nor the output of a task")
     if _is_template(value):
         _check_that_the_triggerer_renders(field)
-        # It asks for all map indexes at once then: a question that a triggerer never gets an answer to.
+        # That would request all map indexes at once, which a triggerer gets no response to.
         if value.count("xcom_pull") > value.count("map_indexes"):
             raise NeedsWorkerError(
                 f"{field} calls xcom_pull() without map_indexes, which Airflow's triggerer does not answer. "
@@ -251,15 +250,15 @@ def template_as_text(value: object, field: str, sensor: BaseOperator) -> str:
 
 def next_task_id_as_text(from_task: object, sensor: BaseOperator) -> str:
     """
-    Return the same for the id of a task: a text that renders to nothing where there is no task.
+    Return ``from_task`` as the text that renders to the task's id, or to nothing if there is no task.
 
-    :param from_task: what the sensor was given, see :func:`~airflow_provider_tallyfy.waiting.next_task.from_task_id`.
+    :param from_task: as for :func:`~airflow_provider_tallyfy.waiting.next_task.from_task_id`.
     :param sensor: the sensor.
     :raises NeedsWorkerError: there is no such text, or no task is named.
     """
     if from_task is None or from_task in ("", {}):
         raise NeedsWorkerError(
-            "without from_task, the task to move on from would be known to the triggerer alone, and be forgotten "
+            "without from_task, only the triggerer would have the task to move on from, which would be forgotten "
             "when that restarts. Write from_task=get_run.output['next_task'] after a TallyfyGetRunOperator"
         )
     if isinstance(from_task, XComArg):
@@ -287,9 +286,9 @@ def _check_that_the_triggerer_renders(field: str) -> None:
 
 def _pull(output: Any, field: str, sensor: BaseOperator, other_key: str | None = None) -> str:
     """
-    Return the call by which a template gets another task's output, or another XCom of that task.
+    Return the call in a template that pulls another task's output, or another XCom of that task.
 
-    Airflow's own text of an output names no map index, so that it asks for all of them: see above.
+    Airflow's own text of an output has no map index, so it would request all of them; see :func:`template_as_text`.
     """
     _check_that_the_triggerer_renders(field)
     upstream, key = getattr(output, "operator", None), getattr(output, "key", None)

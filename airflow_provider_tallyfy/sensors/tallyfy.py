@@ -26,7 +26,7 @@ from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.rendering import TextPreservingTemplates
 from airflow_provider_tallyfy.sensors.start_in_triggerer import (
     StartInTriggererMixin,
-    comes_from_a_task,
+    is_task_output,
     next_task_id_as_text,
     template_as_text,
 )
@@ -42,7 +42,6 @@ from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_t
 from airflow_provider_tallyfy.waiting.outcomes import (
     C,
     Condition,
-    Denied,
     Evaluation,
     Final,
     Met,
@@ -69,11 +68,7 @@ if TYPE_CHECKING:
 
 class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOperator, Generic[C]):
     """
-    A wait for a condition of a run. Each sensor adds the condition, its arguments, and what it keeps of it.
-
-    A wait goes on through 429, 5xx, time-outs and broken connections, until its ``timeout``. ``timeout``,
-    ``soft_fail``, ``never_fail``, ``silent_fail``, ``exponential_backoff`` and ``max_wait`` mean what they mean on
-    every sensor, in every mode.
+    Wait for a condition of a run, in every mode. Each sensor adds the condition and its arguments.
 
     :param run_id: id of the run. (templated)
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
@@ -101,22 +96,24 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
 
     @abstractmethod
     def _first_condition(self, context: Context) -> C:
-        """Return what is waited for at the first poll of this try."""
+        """Return the condition for the first poll of this try."""
 
     @abstractmethod
     def _trigger_for(self, condition: C, **arguments: Any) -> TallyfyTrigger:
         """Return the trigger that waits for a condition."""
 
     def _save_baseline(self, context: Context, condition: C) -> None:
-        """Keep what a condition learned from the first poll."""
+        """Keep what the condition took from the first poll."""
 
     def _may_end_in_triggerer(self, context: Context) -> bool:
-        """Tell whether nothing is left for a worker after a success."""
+        """Return whether a success leaves nothing for a worker to do."""
         return self.end_from_trigger
 
     @cached_property
     def _poller(self) -> RunPoller[C]:
-        return RunPoller(self.tallyfy_conn_id, self.run_id, self.log)
+        # In the other modes, Airflow itself implements silent_fail.
+        outlives_denials = self.silent_fail and self.deferrable
+        return RunPoller(self.tallyfy_conn_id, self.run_id, self.log, outlives_denials=outlives_denials)
 
     @property
     def hook(self) -> TallyfyHook:
@@ -124,42 +121,40 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
         return self._poller.hook
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Poll once; if the wait is not over and ``deferrable`` is set, go on in the triggerer."""
+        """Poll once; if that does not end the wait, and ``deferrable`` is set, defer."""
         started_at = time.time()
         polled_at: float | None = started_at
         with fail_on_bad_input():
             self.run_id = identifier(self.run_id, "run_id")
             condition = self._condition or self._first_condition(context)
-        if self._condition is None and (
-            self.deferrable or not self.reschedule
-        ):  # not again at each reschedule
+        is_rescheduled = self.reschedule and not self.deferrable
+        if self._condition is None and not is_rescheduled:  # or it would be logged at each poke
             self.log.info("%s", messages.describe_start(condition.describe_goal(), self.run_id))
+        last_updated = _load(context, _LAST_UPDATED_KEY, self.run_id) if is_rescheduled else {}
         outcome = self._poller.poll(
             condition,
             confirm=not self.deferrable,
+            last_updated=last_updated.get("last_updated"),
             at_first_read=lambda url: push_run_url(context, url),
         )
         match outcome:
-            case Pending(learned):
-                if learned != condition:
-                    self._save_baseline(context, learned)
-                condition = learned
+            case Pending(pending):
+                if pending != condition:
+                    self._save_baseline(context, pending)
+                condition = pending
             case PollFailed() | Unconfirmed():
-                polled_at = None
-            case Denied(error) if self.silent_fail and self.deferrable:
-                self.log.error(
-                    "Tallyfy refused this poll; the wait goes on because of silent_fail: %s", error
-                )
                 polled_at = None
             case _:
                 return PokeReturnValue(is_done=True, xcom_value=self._finish(context, outcome))
         self._condition = condition
         if self.deferrable:
             self._defer(context, condition, started_at + self.timeout, worker_polled_at=polled_at)
+        if is_rescheduled and self._poller.last_updated != last_updated.get("last_updated"):
+            _save(context, _LAST_UPDATED_KEY, self.run_id, last_updated=self._poller.last_updated)
         return PokeReturnValue(is_done=False)
 
     def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
-        """Return the seconds until the next poke; a reschedule takes some, and ``Retry-After`` may ask for more."""
+        """Return the seconds until the next poke, which a reschedule or ``Retry-After`` may prolong."""
         interval: float = super()._get_next_poke_interval(*args, **kwargs)
         return max(interval, deferral_hold(), self._poller.paused_for) if self.reschedule else interval
 
@@ -187,18 +182,18 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
     def execute_complete(
         self, context: Context, event: Mapping[str, Any] | None = None, ends_at: float | None = None
     ) -> dict[str, Any]:
-        """Resume after the deferral; ``dag.test()`` and a start from the trigger pass on nothing but the event."""
+        """Resume after the deferral; ``dag.test()`` and a start from the trigger pass only the event."""
         if ends_at is None:
             # When this try began, which a deferral does not change.
             began_at = getattr(context.get("ti"), "start_date", None)
             ends_at = (began_at.timestamp() if began_at else time.time()) + self.timeout
-        if self._asks_to_start:
+        if self._start_requested:
             self._push_link_without_poll(context)
         outcome = from_event(event, self._condition_class)
         return self._finish(context, self._resume(context, outcome, ends_at))
 
     def _resume(self, context: Context, outcome: Evaluation[Any], ends_at: float) -> Final:
-        """Return the outcome of the trigger, if it ends the wait; otherwise wait on."""
+        """Return the outcome of the trigger if it ends the wait; otherwise defer again."""
         if isinstance(outcome, Pending):
             self._save_baseline(context, outcome.condition)
             self._defer(context, outcome.condition, ends_at, worker_polled_at=time.time())
@@ -206,14 +201,14 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
         return final
 
     def _push_link_without_poll(self, context: Context) -> None:
-        """Push the link to the process, if the connection can be read; to end the wait, it is not needed any more."""
+        """Push the link to the process, if the connection can be read; the end of the wait does not need it."""
         try:
             push_run_url(context, self.hook.run_url(self.run_id))
         except Exception as error:  # noqa: BLE001 (a secrets backend may raise anything)
             self.log.warning("The link to the process is left out: no connection (%s)", type(error).__name__)
 
     def _finish(self, context: Context, outcome: Final) -> dict[str, Any]:
-        """End the wait as its outcome says, in whatever mode it was held."""
+        """End the task by the outcome of its wait, in every mode."""
         result = finish(outcome, self._log_result)
         report_lineage(self.hook, read_runs=[self.run_id])
         return result
@@ -231,7 +226,6 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
         return self._poller.finish_after_timeout(
             self._first_condition(context),
             lambda outcome: self._finish(context, outcome),
-            outlives_denials=self.silent_fail,
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -259,15 +253,13 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
 
 class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
     """
-    Wait until another task of a run is next than the one to move on from, or none is left.
+    Wait until the next task of a run changes, or the run has no open tasks left.
 
     Returns ``{"run_id", "from_task_id", "next_task": {…} | None, "run_status", "progress"}``, where ``next_task`` and
     ``progress`` are Tallyfy's own objects (API page "Get process"). On today's API the next task is the open one with
-    the earliest deadline, so it also becomes another one when a deadline moves, or a task is added, hidden or reopened.
+    the earliest deadline, so it also changes when a deadline moves, or a task is added, hidden or reopened.
 
-    A wait goes on through 429, 5xx, time-outs and broken connections, until its ``timeout``. ``timeout``,
-    ``soft_fail``, ``never_fail``, ``silent_fail``, ``exponential_backoff`` and ``max_wait`` mean what they mean on
-    every sensor, in every mode.
+    Outages do not end the wait before its ``timeout``. The arguments of every Airflow sensor work in every mode.
 
     :param run_id: id of the run. (templated)
     :param from_task: the task to move on from: its id, or the task object itself, so that
@@ -276,12 +268,10 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
         newer only. (templated)
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
-    :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too, without a worker. It needs
-        ``from_task``, and Airflow 3.3 or newer where an argument is templated; where it cannot be, a warning says why
-        when the DAG is parsed, and the wait begins in a worker.
-    :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
-        every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
-        ``multiple_outputs``, which only a worker handles; a warning says so.
+    :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too, without a worker. If that is
+        not possible, as without ``from_task``, a warning says why when the DAG is parsed.
+    :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result. If
+        that is not possible, as for a task with ``outlets``, a warning says why when the DAG is parsed.
     :raises AirflowFailException: the run is archived or gone, or ``run_id`` or ``from_task`` is no id; the task fails
         without retries.
     :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
@@ -310,7 +300,7 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
                 "the task of the first poll from one poke to the next, so that a change between them would be missed. "
                 "Write from_task=get_run.output['next_task'] after a TallyfyGetRunOperator, or deferrable=True."
             )
-        if from_task is None and comes_from_a_task(run_id):
+        if from_task is None and is_task_output(run_id):
             warnings.warn(
                 f"Task {self.task_id!r}: without from_task, a change before this sensor starts is missed. Write "
                 "from_task=launch.output['next_task']: a TallyfyLaunchRunOperator or TallyfyGetRunOperator returns it.",
@@ -345,65 +335,68 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
         if condition.from_task_id is None:
             return
         self.log.info("Waiting to move on from task %s", condition.from_task_id)
-        kept = {"run_id": self.run_id, "from_task_id": condition.from_task_id}
-        if not _keep_baseline(context, kept) and self._forgets_between_pokes:
+        if getattr(context.get("ti"), "try_number", 1) > 1:
+            self.log.warning("No earlier try kept a task to move on from; a change before this try is missed")
+        is_saved = _save(context, _BASELINE_KEY, self.run_id, from_task_id=condition.from_task_id)
+        if not is_saved and self._forgets_between_pokes:
             raise AirflowFailException(
-                "from_task came out empty, and on Airflow before 3.3 nothing keeps the task of the first poll from one "
+                "from_task is empty, and on Airflow before 3.3 nothing keeps the task of the first poll from one "
                 "reschedule to the next. Use deferrable=True or mode='poke', or pass a task in from_task."
             )
 
     def _resume(self, context: Context, outcome: Evaluation[Any], ends_at: float) -> Final:
-        knew_no_task = isinstance(outcome, Pending) or (
+        had_no_baseline = isinstance(outcome, Pending) or (
             isinstance(outcome, Met) and outcome.result.get("from_task_id") is None
         )
-        if knew_no_task and (kept := _kept_baseline(context, self.run_id)):
-            # An earlier try kept it, and the trigger that started this one could not know.
+        if had_no_baseline and (kept := _kept_baseline(context, self.run_id)):
+            # Of an earlier try; the trigger that started this one does not read it.
             self._defer(context, NextTaskCondition(kept), ends_at, worker_polled_at=None)
         return super()._resume(context, outcome, ends_at)
 
     def _finish(self, context: Context, outcome: Final) -> dict[str, Any]:
         result = super()._finish(context, outcome)
         if from_task_id(self.from_task) is None:  # or nothing was kept
-            _mark_baseline_used(context)
+            _mark_baseline_used(context, self.run_id)
         return result
 
 
 # Airflow clears a task's XComs at each start, and with them anything a poke pushed; only the task state store (3.3)
-# outlives a reschedule and a retry. It outlives success too, and a sensor cannot tell whether its success will be
+# outlives a reschedule and a retry. It outlives success too, and a sensor cannot find out whether its success will be
 # recorded: the worker may die, or fail to push the result. So the baseline is not deleted but marked as used. A retry
 # uses it again; a task instance that was cleared since, which Airflow gives more tries, does not.
 _BASELINE_KEY = "tallyfy_from_task"
+_LAST_UPDATED_KEY = "tallyfy_last_updated"
 _USED = "used_with_max_tries"
+
+
+def _load(context: Context, key: str, run_id: str) -> dict[str, Any]:
+    """Return what the task state store keeps of a run; a task that was cleared may wait for another run now."""
+    store = task_state_store(context)
+    kept = store.get(key) if store is not None else None
+    return kept if isinstance(kept, dict) and kept.get("run_id") == run_id else {}
+
+
+def _save(context: Context, key: str, run_id: str, **values: Any) -> bool:
+    """Keep something of a run in the task state store; return whether there is one."""
+    if (store := task_state_store(context)) is None:
+        return False
+    store.set(key, {"run_id": run_id, **values}, retention=never_expire())
+    return True
 
 
 def _kept_baseline(context: Context, run_id: str) -> str | None:
     """Return the id of the task that was kept for this run, or ``None``."""
-    kept = _stored_baseline(context)
-    # A task that was cleared may wait for another run now.
-    if kept.get("run_id") != run_id or kept.get(_USED, _max_tries(context)) != _max_tries(context):
+    kept = _load(context, _BASELINE_KEY, run_id)
+    if kept.get(_USED, _max_tries(context)) != _max_tries(context):
         return None
     task_id = kept.get("from_task_id")
     return task_id if isinstance(task_id, str) else None
 
 
-def _keep_baseline(context: Context, kept: dict[str, Any]) -> bool:
-    """Keep the baseline; tell whether that was possible."""
-    if (store := task_state_store(context)) is None:
-        return False
-    store.set(_BASELINE_KEY, kept, retention=never_expire())
-    return True
-
-
-def _mark_baseline_used(context: Context) -> None:
-    """Let what was kept serve the retries of this success only, should it not be recorded."""
-    if kept := _stored_baseline(context):
-        _keep_baseline(context, {**kept, _USED: _max_tries(context)})
-
-
-def _stored_baseline(context: Context) -> dict[str, Any]:
-    store = task_state_store(context)
-    kept = store.get(_BASELINE_KEY) if store is not None else None
-    return kept if isinstance(kept, dict) else {}
+def _mark_baseline_used(context: Context, run_id: str) -> None:
+    """Keep the baseline only for retries of this success, in case it is not recorded."""
+    if kept := _load(context, _BASELINE_KEY, run_id):
+        _save(context, _BASELINE_KEY, **{**kept, _USED: _max_tries(context)})
 
 
 def _max_tries(context: Context) -> int | None:
@@ -416,14 +409,12 @@ class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
     Wait until a task of a run is completed.
 
     Returns the task as Tallyfy has it (API page "Get task"), with ``is_approved`` (``True``, ``False``, or ``None``
-    where it is no approval) and ``form_values``, the values of its form by alias (where a field has none, by label).
+    if it is no approval) and ``form_values``, the values of its form by alias (by label, if a field has none).
 
-    A task that is not there yet is waited for. The task fails without retries where the run is complete without it,
-    or where several tasks have that name and rules do not hide all but one of them.
+    The task may be added to the run later. The sensor fails without retries if the run is complete without it, or if
+    several tasks have that name and rules do not hide all but one of them.
 
-    A wait goes on through 429, 5xx, time-outs and broken connections, until its ``timeout``. ``timeout``,
-    ``soft_fail``, ``never_fail``, ``silent_fail``, ``exponential_backoff`` and ``max_wait`` mean what they mean on
-    every sensor, in every mode.
+    Outages do not end the wait before its ``timeout``. The arguments of every Airflow sensor work in every mode.
 
     :param run_id: id of the run. (templated)
     :param task: the task's id, alias or title. An exact match comes before one that differs in case only. (templated)
@@ -431,12 +422,10 @@ class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
         that its template hides until a rule shows it is hidden from the start: wait for what decides that first.
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
-    :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too, without a worker; it needs
-        Airflow 3.3 or newer where an argument is templated. Where it cannot be, a warning says why when the DAG is
-        parsed.
-    :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
-        every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
-        ``multiple_outputs``, which only a worker handles; a warning says so.
+    :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too, without a worker. If that is
+        not possible, a warning says why when the DAG is parsed.
+    :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result. If
+        that is not possible, as for a task with ``outlets``, a warning says why when the DAG is parsed.
     :raises AirflowFailException: the task will never be completed, the run is archived or gone, or ``run_id`` or
         ``task`` names nothing.
     :raises AirflowSkipException: a rule hides the task.
@@ -484,29 +473,25 @@ class TallyfyRunSensor(TallyfySensor[RunStatusCondition]):
 
     Returns the run as Tallyfy has it (API page "Get process"), with ``next_task`` as ``None`` or one task.
 
-    The task fails without retries where the run can never get there: where it is archived (unless that is waited for),
-    and where it is complete while something else is waited for. A status that comes with the passing of time, as
-    ``delayed`` does, is seen within five minutes, or the ``poke_interval`` where that is longer.
+    The task fails without retries if the run can never get there: if it is archived or complete, and that is none of
+    the statuses. A status that changes with time alone, as ``delayed`` does, is seen within five minutes, or the
+    ``poke_interval`` if that is longer.
 
-    A wait goes on through 429, 5xx, time-outs and broken connections, until its ``timeout``. ``timeout``,
-    ``soft_fail``, ``never_fail``, ``silent_fail``, ``exponential_backoff`` and ``max_wait`` mean what they mean on
-    every sensor, in every mode.
+    Outages do not end the wait before its ``timeout``. The arguments of every Airflow sensor work in every mode.
 
     :param run_id: id of the run. (templated)
     :param target_statuses: the statuses, or one: ``active``, ``complete``, ``problem``, ``issue``, ``improvement``,
         ``delayed``, ``archived``; also ``in-progress`` and ``completed``, as webhooks say.
     :param tallyfy_conn_id: id of the Airflow connection. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
-    :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too, without a worker; it needs
-        Airflow 3.3 or newer where an argument is templated. Where it cannot be, a warning says why when the DAG is
-        parsed.
-    :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result;
-        every other end needs a worker. Not for a task with ``on_success_callback``, ``outlets`` or
-        ``multiple_outputs``, which only a worker handles; a warning says so.
+    :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too, without a worker. If that is
+        not possible, a warning says why when the DAG is parsed.
+    :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result. If
+        that is not possible, as for a task with ``outlets``, a warning says why when the DAG is parsed.
     :raises AirflowFailException: the run will never have one of the statuses, or is gone.
     :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
-    :raises ValueError: a status is none that Tallyfy knows; the message lists them.
+    :raises ValueError: a status is none of Tallyfy's; the message lists them.
     """
 
     _condition_class = RunStatusCondition

@@ -1,9 +1,9 @@
 """
-How far the exports of a task have come, from one DAG run to the next (Airflow 3.3 and newer).
+Keep where the last load of a task ended, from one DAG run to the next (Airflow 3.3 and newer).
 
-It stands in the state of an outlet asset, since the task state store belongs to one DAG run. It moves on only when a
-load is whole. What one DAG run was to load is kept in its task state store, so a retry, and a task that was cleared,
-load the same again.
+That is in the state of an outlet asset, since the task state store belongs to one DAG run. It changes only when a load
+is complete. What one DAG run loads is kept in its task state store, so that a retry or a cleared task loads the same
+again.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Load:
     """
     What one DAG run loads.
 
-    :param since: where the load before ended; ``None`` to load everything.
+    :param since: where the previous load ended; ``None`` to load everything.
     :param until: where this load ended, if the task succeeded before and was cleared.
-    :param known: fingerprints of records that the load before had already.
+    :param known: fingerprints of records that the previous load had.
     """
 
     since: datetime | None
@@ -44,13 +44,13 @@ class Load:
 
 class ExportState:
     """
-    Keeps how far the exports of a task have come.
+    Keeps where the last load of a task ended.
 
     :param context: of the task instance.
-    :param asset: the outlet whose state holds it.
+    :param asset: the outlet whose state is used.
     :param full_every: how often everything is loaded again; ``None`` for never.
-    :param selection: what decides which records there are. If it changes, everything is loaded: how far the load of
-        another template came says nothing of this one.
+    :param selection: what decides which records there are. If it changes, everything is loaded: the end of another
+        template's load says nothing about this one.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ExportState:
         self._selection = blake2b(content.encode(), digest_size=9).hexdigest()
 
     def next_load(self, now: datetime) -> Load:
-        """Return what this DAG run loads: the same as at an earlier try, or what changed since the load before."""
+        """Return what this DAG run loads: the same as an earlier attempt, or what changed since the previous load."""
         state, own = self._state(), self._own()
         if own is None:
             until, full_at = state.get("until"), parse_datetime(state.get("full_at"))

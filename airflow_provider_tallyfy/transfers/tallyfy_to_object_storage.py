@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
@@ -31,18 +32,18 @@ _OWN_FILTERS = ("page", "per_page", "sort", "sort_by", "with", "with_", "without
 
 class TallyfyToObjectStorageOperator(TallyfyOperator):
     """
-    Write runs or tasks, with what people filled in, to files in object storage.
+    Write runs or tasks, with what users filled in, to files in object storage.
 
     Each record has the fields of the run or task and the answers of its forms, as columns by alias. A JSON Schema
     beside the files describes the columns. Incremental by default: each DAG run loads what changed since the one
     before.
 
-    Files appear complete or not at all. A retry goes on where the try before was ended, and leaves neither duplicates
-    nor temporary files; so a full load that takes hours needs ``retries``, not luck.
+    Files appear complete or not at all. A retry continues where the previous attempt stopped, and leaves neither
+    duplicates nor temporary files; give a full load that takes hours some ``retries``.
 
     :param path: where the files go: a URL or path of a file that ends with ``.jsonl``, ``.jsonl.gz``, ``.csv``,
-        ``.csv.gz`` or ``.parquet``, or of a folder. In a folder, files are named by the task, and
-        by the interval if ``since`` and ``until`` are given, otherwise by the DAG run. (templated)
+        ``.csv.gz`` or ``.parquet``, or of a folder. In a folder, files are named by the task, and by the interval if
+        ``since`` and ``until`` are given, otherwise by the DAG run. (templated)
     :param checklist_id: id of the template. Default: all templates, with the columns of each. (templated)
     :param records: ``runs`` or ``tasks``.
     :param file_format: ``jsonl``, ``csv``, or ``parquet``, which needs the extra ``[parquet]``.
@@ -54,24 +55,24 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
     :param filters: further filters of the list of runs, as for
         :meth:`~airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook.list_runs`; with ``status`` or ``archived`` among
         them, archived runs are exported only as these say. (templated)
-    :param overwrite: replace files that another task instance wrote. Its own are always replaced.
+    :param overwrite: replace files that another task instance wrote. A task instance always replaces its own files.
     :param max_records_per_file: after how many records the next file begins.
     :param attachments: copy files that users uploaded, too, to a folder beside the records.
-    :param overlap: how long lists may lag, in seconds or as a ``timedelta``: each incremental load begins so much
-        earlier, and leaves out again what the load before had in the same state. If you give ``since``, it does not
-        apply.
-    :param full_every: how often an incremental export loads everything again, so that a change that no list showed
-        arrives at most this late; ``None`` for never.
+    :param overlap: how long lists may lag, in seconds or as a ``timedelta``: each incremental load begins this much
+        earlier, and leaves out what the previous load had in the same state. It does not apply if you give ``since``.
+    :param full_every: how often an incremental export loads everything again, in seconds or as a ``timedelta``, so
+        that a change that no list showed arrives at most this late; ``None`` for never.
     :param page_size: runs in one response, up to 100. Fewer need less memory if answers are very long.
-    :param requests_per_hour: the most requests in an hour; 0 for no ceiling. Default: as the connection says.
+    :param requests_per_hour: the most requests in an hour; 0 for no ceiling. Default: the connection's.
     :param object_storage_conn_id: id of the Airflow connection to the object storage. (templated)
     :param tallyfy_conn_id: id of the Airflow connection to Tallyfy. (templated)
-    :return: ``{"paths", "records", "since", "until", "requests"}``: URLs of the files; how many records they hold; the
-        interval in ISO 8601; and the number of HTTP requests of the last try.
-    :raises AirflowFailException: an argument cannot be used, or the files are there already; the task fails without
-        retries, and wrote no files.
-    :raises ValueError: an argument cannot be used, found out when the DAG is parsed. Among them: no ``since`` on an
-        Airflow before 3.3.
+    :return: ``{"paths", "records", "since", "until", "requests"}``: URLs of the files, with the id of the storage's
+        connection if there is one (``s3://aws_default@bucket/…``); how many records they hold; the interval in ISO
+        8601; and the number of HTTP requests of the last attempt.
+    :raises AirflowFailException: an argument cannot be used, or another task instance wrote files of the same name;
+        the task fails without retries, and has written no files.
+    :raises ValueError: an argument cannot be used, when the DAG is parsed. Among them: no ``since`` on an Airflow
+        before 3.3.
     """
 
     template_fields: Sequence[str] = (
@@ -159,7 +160,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
         return [outlet for outlet in self.outlets if isinstance(outlet, Asset)]
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Export, and return where the files are."""
+        """Export, and return the URLs of the files."""
         from airflow_provider_tallyfy.export.exporter import Exporter
         from airflow_provider_tallyfy.export.writers import check_format
 
@@ -179,9 +180,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
                 raise ValueError(f"until ({until}) is in the future.")
             if self._is_incremental:
                 if getattr(ti, "map_index", -1) not in (-1, None):
-                    raise ValueError(
-                        "A mapped task needs since: its instances cannot tell their earlier loads apart."
-                    )
+                    raise ValueError("A mapped task needs since: its instances would share one state.")
                 connection = self.hook.connection
                 selection = {
                     "source": (connection.api_url, connection.organization),
@@ -262,7 +261,9 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
 
         paths = [f"{root}/{name}" for name in result.names]
         for path in paths:
-            get_hook_lineage_collector().add_output_asset(context=self.hook, uri=path)
+            # The id of a connection is no part of an asset's URI.
+            uri = re.sub("://[^/@]+@", "://", path)
+            get_hook_lineage_collector().add_output_asset(context=self.hook, uri=uri)
         ended_at = until or result.began_at
         self.log.info(
             "Wrote %d records to %d files with %d requests", result.records, len(paths), result.requests
@@ -277,7 +278,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
 
 
 def _export_id(ti: Any) -> str:
-    """Return what all tries of a task instance have in common, and no other task instance has."""
+    """Return an id of the task instance, the same for all its attempts."""
     if ti is None:
         return uuid4().hex[:16]
     parts = (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index))
@@ -286,7 +287,7 @@ def _export_id(ti: Any) -> str:
 
 def _moment(value: Any, name: str) -> datetime | None:
     """
-    Return the time that an argument names, in UTC; ``None`` if it names none, as a template may.
+    Return the time that an argument is, in UTC; ``None`` if it is empty, as a rendered template may be.
 
     :raises ValueError: it is no time.
     """

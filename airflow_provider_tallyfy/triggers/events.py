@@ -1,9 +1,9 @@
 """
 The trigger behind the assets that users' actions in Tallyfy update.
 
-In Airflow 3.3 it takes part in a shared stream of its own, for one thing that a plain trigger does not have: Airflow
-says when an event was stored (``SharedStreamProducer.advance``), and only then the place moves on in the asset's state
-store. Requests are shared by the :mod:`~airflow_provider_tallyfy.events.poller`, not by that stream.
+In Airflow 3.3 each watcher has a shared stream to itself, since Airflow reports only there when an event was stored
+(``SharedStreamProducer.advance``). Only then the cursor in the asset's state store advances. Requests are shared by the
+:mod:`~airflow_provider_tallyfy.events.poller`, not by that stream.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_tallyfy.events.cursor import Cursor
 from airflow_provider_tallyfy.events.kinds import EventFilter
-from airflow_provider_tallyfy.events.place import Place
-from airflow_provider_tallyfy.events.stream import HOLD, EventStream, Found, Swept
+from airflow_provider_tallyfy.events.stream import HOLD, EventStream, PendingEvent, SweepEnd
 from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
 from airflow_provider_tallyfy.protocol.responses import parse_datetime
 from airflow_provider_tallyfy.version_compat import (
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from airflow.triggers.shared_stream import AdvanceItem
 
 MAX_UNSTORED = 32
-"""So many events are under way to the database at most: a triggerer's event loop sends them all in one message."""
+"""The most events that are fired and not yet stored: a triggerer sends them to its supervisor in one message."""
 _STORE_ATTEMPTS = 5
 
 logger = BackgroundLogger(__name__)
 
 
 class _Fired(TriggerEvent):
-    """An event that stands in the triggerer's log by its id, and not with all that the run and its forms hold."""
+    """An event that the triggerer logs by its id only, without the names and form values of its payload."""
 
     def __repr__(self) -> str:
         return f"TriggerEvent<{self.payload['event_id']}>"
@@ -104,7 +104,7 @@ class TallyfyEventTrigger(BaseEventTrigger):
         self.poke_interval = poke_interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments, as plain JSON; Airflow tells watchers apart by them."""
+        """Return the class path and the arguments, as plain JSON; Airflow identifies watchers by them."""
         return (
             "airflow_provider_tallyfy.triggers.tallyfy.TallyfyEventTrigger",
             {
@@ -120,55 +120,55 @@ class TallyfyEventTrigger(BaseEventTrigger):
         )
 
     def shared_stream_key(self) -> Hashable:
-        """Return a key that no other watcher has: a stream's place is that of one watcher."""
+        """Return a key that no other watcher has: each has a cursor of its own."""
         return json.dumps(self.serialize())
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> Any:
-        """Return what finds the events, and moves the place on when Airflow has stored them (Airflow 3.3)."""
+        """Return the producer that finds the events, and advances the cursor when they are stored (Airflow 3.3)."""
         return EventProducer(cls(**kwargs))
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
-        """Fire an event for each that was found (Airflow 3.3)."""
+        """Fire the events that the producer found (Airflow 3.3)."""
         async for item in shared_stream:
             if isinstance(item, asyncio.Future):
-                # Only the trigger has the stores; the producer waits for them.
+                # The producer waits for the stores, which only the trigger has.
                 if not item.done():
                     item.set_result(asset_state_stores(self))
-            elif isinstance(item, Found):
+            elif isinstance(item, PendingEvent):
                 yield _Fired(payload=item.payload)
-                # If the triggerer stops while it logs the event, Airflow counts it as stored, and never comes here.
-                item.is_taken = True
+                # Not reached if the triggerer stops while it logs the event, although Airflow counts that as stored.
+                item.is_fired = True
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Fire an event for each that is found, from now on: before Airflow 3.3 there is nowhere to keep a place."""
+        """Fire the events from now on: Airflow before 3.3 has no store for a cursor."""
         async with self.open([]) as (stream, _):
             while True:
                 item = await stream.next_item()
-                if isinstance(item, Found):
+                if isinstance(item, PendingEvent):
                     yield _Fired(payload=item.payload)
                 stream.store(item)
 
     @asynccontextmanager
-    async def open(self, stores: Sequence[Any]) -> AsyncIterator[tuple[EventStream, PlaceStore]]:
+    async def open(self, stores: Sequence[Any]) -> AsyncIterator[tuple[EventStream, CursorStore]]:
         """
-        Have Tallyfy polled for this watcher, from its place on.
+        Poll Tallyfy for this watcher, from its cursor on, until the ``with`` block ends.
 
-        :param stores: where the place is kept, one for each asset.
+        :param stores: the state stores for the cursor, one for each asset.
         """
-        # DAG files are parsed all day, and need none of this.
+        # Imported here, since it takes time, and parsing a DAG does not need it.
         from airflow_provider_tallyfy.events.poller import event_poller
 
         async with event_poller(self.tallyfy_conn_id) as poller:
-            organization, now = await poller.contact()
-            places = PlaceStore(stores, self.wanted)
-            place = await places.load(organization)
-            if place is None:
-                place = Place(organization, self.since or now)
-                await places.save(place)
+            organization, now = await poller.connect()
+            cursors = CursorStore(stores, self.wanted)
+            cursor = await cursors.load(organization)
+            if cursor is None:
+                cursor = Cursor(organization, self.since or now)
+                await cursors.save(cursor)
             stream = EventStream(
                 self.wanted,
-                place,
+                cursor,
                 form_values=self.form_values,
                 poke_interval=self.poke_interval,
                 hold=0.0 if GIVES_EACH_EVENT_TO_A_DAG_RUN else HOLD,
@@ -176,17 +176,17 @@ class TallyfyEventTrigger(BaseEventTrigger):
             )
             poller.add(stream)
             try:
-                yield stream, places
+                yield stream, cursors
             finally:
                 poller.remove(stream)
 
 
-class PlaceStore:
+class CursorStore:
     """
-    Keeps the place of a watcher in the state stores of its assets.
+    Keeps the cursor of a watcher in the state stores of its assets.
 
-    :param stores: one for each asset. Airflow runs a single trigger for assets whose watchers are alike.
-    :param wanted: which events the watcher is for: with others it begins again.
+    :param stores: one for each asset. Airflow runs a single trigger for assets whose watchers have the same arguments.
+    :param wanted: the watcher's events. With others, it begins again.
     """
 
     def __init__(self, stores: Sequence[Any], wanted: EventFilter) -> None:
@@ -194,118 +194,119 @@ class PlaceStore:
         described = [sorted(wanted.events), wanted.checklist_id, wanted.task, wanted.decision]
         self.key = f"tallyfy_events_{sha256(json.dumps(described).encode()).hexdigest()[:16]}"
 
-    async def load(self, organization: str) -> Place | None:
-        """Return the place that was stored for an organization, or ``None``; an error is no reason to begin again."""
-        places = []
+    async def load(self, organization: str) -> Cursor | None:
+        """Return the stored cursor of an organization, or ``None``. A store that fails is retried."""
+        cursors = []
         for store in self._stores:
             while True:
                 try:
-                    stored = await store.aget(self.key)
+                    cursor = Cursor.from_json(await store.aget(self.key))
                     break
                 except Exception:
-                    logger.exception("The place of a Tallyfy watcher could not be read, retrying in 10 s")
+                    logger.exception("The cursor of a Tallyfy watcher could not be read, retrying in 10 s")
                     await asyncio.sleep(10)
-            place = Place.from_json(stored)
-            if place is not None and place.organization == organization:
-                places.append(place)
-            elif place is not None:
+            if cursor is not None and cursor.organization == organization:
+                cursors.append(cursor)
+            elif cursor is not None:
                 logger.warning(
-                    "The connection leads to organization %r now, not to %r; its watcher begins with what happens "
-                    "from now on",
+                    "The connection leads to organization %r now, not to %r; the watcher begins with what happens from "
+                    "now on",
                     organization,
-                    place.organization,
+                    cursor.organization,
                 )
-        if not places:
+        if not cursors:
             return None
-        first = min(places, key=lambda place: place.floor)
-        for place in places:
-            first.seen |= place.seen
+        first = min(cursors, key=lambda cursor: cursor.floor)
+        for cursor in cursors:
+            first.seen |= cursor.seen
         return first
 
-    async def refresh(self, place: Place) -> None:
-        """Add to a place what another triggerer stored meanwhile, if that can be read."""
+    async def refresh(self, cursor: Cursor) -> None:
+        """Add what another triggerer stored meanwhile, if it can be read."""
         for store in self._stores:
             try:
-                stored = Place.from_json(await store.aget(self.key))
-            except Exception:  # noqa: BLE001 (all that is lost is one more chance to tell an event only once)
+                stored = Cursor.from_json(await store.aget(self.key))
+            except Exception:  # noqa: BLE001 (at worst, an event is fired twice with the same id)
                 return
             if stored is not None:
-                place.merge(stored)
+                cursor.merge(stored)
 
-    async def save(self, place: Place) -> None:
-        """Store a place, with what another triggerer stored meanwhile."""
-        await self.refresh(place)
+    async def save(self, cursor: Cursor) -> None:
+        """Store a cursor, with what another triggerer stored meanwhile."""
+        await self.refresh(cursor)
         for attempt in range(1, _STORE_ATTEMPTS + 1):
             try:
                 for store in self._stores:
-                    await store.aset(self.key, place.as_json())
+                    await store.aset(self.key, cursor.as_json())
                 return
             except Exception:
                 if attempt == _STORE_ATTEMPTS:
                     raise
-                logger.exception("The place of a Tallyfy watcher could not be stored (attempt %d)", attempt)
+                logger.exception(
+                    "The cursor of a Tallyfy watcher could not be stored (attempt %d), retrying", attempt
+                )
                 await asyncio.sleep(attempt)
 
 
 class EventProducer(SharedStreamProducer):
     """
-    Finds the events of one watcher for Airflow's shared stream, and moves its place on when they are stored.
+    Finds the events of one watcher for Airflow's shared stream, and advances its cursor when they are stored.
 
-    :param trigger: the watcher's trigger, as Airflow made it for this purpose; it has no asset state store.
+    :param trigger: the watcher's trigger, as Airflow made it for this purpose, without an asset state store.
     """
 
     def __init__(self, trigger: TallyfyEventTrigger) -> None:
         self._trigger = trigger
         self._resources = AsyncExitStack()
         self._stream: EventStream | None = None
-        self._places: PlaceStore | None = None
-        self._unstored = asyncio.Semaphore(MAX_UNSTORED)
-        self._under_way = 0
+        self._cursors: CursorStore | None = None
+        self._free_slots = asyncio.Semaphore(MAX_UNSTORED)
+        self._unstored = 0
         self._is_broken = False
 
     async def open_stream(self) -> AsyncIterator[tuple[Any, Any]]:
-        """Give a request for the asset state stores, and then each event and each end of a sweep."""
+        """Yield a request for the asset state stores, and then each event and each end of a sweep."""
         stores: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         yield stores, None
-        stream, places = await self._resources.enter_async_context(self._trigger.open(await stores))
-        self._stream, self._places = stream, places
+        stream, cursors = await self._resources.enter_async_context(self._trigger.open(await stores))
+        self._stream, self._cursors = stream, cursors
         while True:
             item = await stream.next_item()
-            if isinstance(item, Found):
-                await self._unstored.acquire()
-                if not self._under_way:
+            if isinstance(item, PendingEvent):
+                await self._free_slots.acquire()
+                if not self._unstored:
                     # For a moment, another triggerer may have the same watcher.
-                    await places.refresh(stream.place)
-                if not stream.place.is_new(item.event):
+                    await cursors.refresh(stream.cursor)
+                if not stream.cursor.is_new(item.event):
                     stream.store(item)
-                    self._unstored.release()
+                    self._free_slots.release()
                     continue
-                self._under_way += 1
+                self._unstored += 1
             yield item, item
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
-        """Move the place on, since Airflow has stored these events."""
-        if self._stream is None or self._places is None:
+        """Advance the cursor, since Airflow has stored these events."""
+        if self._stream is None or self._cursors is None:
             return
         has_changed = False
         for item in batch:
             is_stored = item.outcome.is_clean
-            if isinstance(item.broker_payload, Found):
-                is_stored = is_stored and item.broker_payload.is_taken
-                self._under_way -= 1
-                self._unstored.release()
-            # What was not stored is told again, by whatever follows this producer; the place stays before it.
+            if isinstance(item.broker_payload, PendingEvent):
+                is_stored = is_stored and item.broker_payload.is_fired
+                self._unstored -= 1
+                self._free_slots.release()
+            # The cursor stays before an event that was not stored; the next producer finds and fires it again.
             self._is_broken = self._is_broken or not is_stored
             if self._is_broken:
                 break
-            if isinstance(item.broker_payload, (Found, Swept)):
+            if isinstance(item.broker_payload, (PendingEvent, SweepEnd)):
                 self._stream.store(item.broker_payload)
                 has_changed = True
         if has_changed:
-            await self._places.save(self._stream.place)
+            await self._cursors.save(self._stream.cursor)
 
     async def aclose(self) -> None:
-        """Have Tallyfy polled no more for this watcher."""
+        """End to poll Tallyfy for this watcher."""
         await self._resources.aclose()
 
 
@@ -314,7 +315,7 @@ def _moment(since: datetime | str | None) -> datetime | None:
         return None
     if not AIRFLOW_V_3_3_PLUS:
         raise TallyfyConfigurationError(
-            "since needs Airflow 3.3 or newer: an older one keeps no place, and would tell everything since then again "
+            "since needs Airflow 3.3 or newer: an older one keeps no cursor, and would fire all events since then "
             "whenever its triggerer restarts. Leave it out"
         )
     moment = parse_datetime(since.isoformat() if isinstance(since, datetime) else since)

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyTaskTrigger
-from airflow_provider_tallyfy.waiting.threads import DaemonThreads, in_thread
+from airflow_provider_tallyfy.waiting.threads import DaemonThreads, in_thread, log_in_thread
 
 if TYPE_CHECKING:
     from airflow.triggers.base import TriggerEvent
@@ -49,12 +49,12 @@ class TallyfyRemindingTaskTrigger(TallyfyTaskTrigger):
         for number in range(first, reminders["at_most"] + 1):
             await asyncio.sleep(max(began_at + number * every - time.time(), 0))
             subject = {**reminders["subject"], "reminder": number}
-            await self._write_log(self.log.info, "Reminder %d: there is no decision yet", number)
+            await log_in_thread(self.log.info, "Reminder %d: there is no decision yet", number)
             for notifier in reminders["notifiers"]:
                 await self._send(notifier, {"tallyfy": subject, "ti": self.task_instance})
 
     async def _send(self, packed: dict[str, Any], context: dict[str, Any]) -> None:
-        """Call a notifier whose fields were rendered before; no error of its ends the wait."""
+        """Call a notifier whose fields were rendered before; an error does not end the wait."""
         from airflow.providers.common.compat.sdk import BaseNotifier
 
         module, _, name = packed["class"].rpartition(".")
@@ -67,4 +67,4 @@ class TallyfyRemindingTaskTrigger(TallyfyTaskTrigger):
                 await in_thread(_threads, notifier.notify, context)
         except Exception as error:  # noqa: BLE001 (a notifier may raise anything, and the wait continues)
             message = "The reminder by %s failed (%s), still waiting for the decision"
-            await self._write_log(self.log.warning, message, name, type(error).__name__)
+            await log_in_thread(self.log.warning, message, name, type(error).__name__)

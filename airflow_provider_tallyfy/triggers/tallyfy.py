@@ -1,4 +1,4 @@
-"""The triggers behind the sensors. All of a wait is in :mod:`airflow_provider_tallyfy.waiting`."""
+"""The triggers behind the sensors. How they are polled for is in :mod:`airflow_provider_tallyfy.waiting`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -21,44 +21,59 @@ from airflow_provider_tallyfy.version_compat import (
     deferral_hold,
     times_out_at,
 )
+from airflow_provider_tallyfy.waiting.evidence import Evidence, PollEvaluator
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
-from airflow_provider_tallyfy.waiting.outcomes import Condition, Denied, Evaluation, Met, to_event
+from airflow_provider_tallyfy.waiting.outcomes import (
+    Condition,
+    Denied,
+    Evaluation,
+    Met,
+    Outcome,
+    Pending,
+    PollFailed,
+    Unconfirmed,
+    outcome_name,
+    to_event,
+)
+from airflow_provider_tallyfy.waiting.polls import RunSnapshot
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
 from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
+from airflow_provider_tallyfy.waiting.threads import PUSHING, in_thread, log_in_thread, turn_to_push
 
 if TYPE_CHECKING:
     import jinja2
 
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
+    from airflow_provider_tallyfy.waiting.watcher import Subscription
 
 T = TypeVar("T")
 
 XCOM_TIMEOUT = 30.0
-"""Seconds for which an XCom is waited for; a request that Airflow's triggerer does not know is never answered."""
+"""Seconds to wait for an XCom; a request that Airflow's triggerer does not support gets no response."""
 XCOM_QUEUE_TIMEOUT = 300.0
-"""Seconds for which the XComs of others are waited for, some ten milliseconds each."""
+"""Seconds to wait until it is this trigger's turn; each XCom takes some ten milliseconds."""
 # An XCom of the waiting task's own, and what makes a template render to something else later.
 _RENDERED_KEY = "tallyfy_rendered"
 _MAY_CHANGE = ("xcom", "var.", "conn.")
 
 
 class _WaitEnded(TriggerEvent):
-    """An event that stands in the task's log as one word, and not with all that the run and its forms hold."""
+    """An event that Airflow logs as one word, and not with all that the run and its forms hold."""
 
     def __repr__(self) -> str:
         return f"TriggerEvent<{self.payload['outcome']}>"
 
-    __str__ = __repr__  # in Airflow 3 pydantic has one of its own
+    __str__ = __repr__  # in Airflow 3, pydantic defines another one
 
 
 class TallyfyTrigger(BaseTrigger):
     """
     Fires once, as soon as a condition is met, or it is certain that it never will be.
 
-    Everything it needs to go on after a restart of the triggerer is in its arguments, and no secret is. Where it
-    starts its task (``start_from_trigger``), those that are templated are rendered by the triggerer, since Airflow 3.3.
-    Each kind adds what its condition is made of.
+    All that it needs after a restart of the triggerer is in its arguments, and no secret is. With
+    ``start_from_trigger``, the triggerer renders those that are templated (Airflow 3.3 and newer). Each kind adds what
+    its condition is made of.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: id of the run.
@@ -67,19 +82,19 @@ class TallyfyTrigger(BaseTrigger):
         read the run.
     :param poke_interval: seconds between two polls.
     :param exponential_backoff: let that time double from poll to poll; it starts over after a restart.
-    :param max_wait: seconds that it does not go beyond, or ``None``.
-    :param worker_polled_at: when the sensor polled before it deferred, in seconds since the epoch, so that the next
-        poll comes an interval later; at once if that has passed, as after a restart.
-    :param last_line: the checksum of the line that the sensor wrote into its log then, so that it is not written twice.
-    :param last_updated: the run's ``last_updated`` as the sensor saw it then; an older answer ends no wait.
-    :param deferred_at: when the task deferred, likewise. The event is held until Airflow can resume the task safely.
-        ``None`` for a wait that began in the triggerer.
-    :param ends_at: when the sensor times out, likewise, so that a last poll comes shortly before. ``None``: when the
-        triggerer ends this trigger.
-    :param silent_fail: go on even when Tallyfy refuses the connection's credentials.
-    :param end_from_trigger: end the task as successful, without a worker. For any other outcome a worker ends it.
-    :param do_xcom_push: push the result then, and the address of the process.
-    :param looked_at: what ``worker_polled_at`` was called in triggers that were deferred before 0.1.0 was released.
+    :param max_wait: maximum of that time in seconds, or ``None``.
+    :param worker_polled_at: when the sensor polled before it deferred, in seconds since the epoch. The next poll comes
+        an interval later; at once if that has passed, as after a restart.
+    :param last_line: the checksum of the line that the sensor logged then, so that it is not logged twice.
+    :param last_updated: the run's ``last_updated`` at that time; an older answer does not end the wait.
+    :param deferred_at: when the task deferred, in seconds since the epoch. The event is held until Airflow can resume
+        the task safely. ``None`` for a wait that began in the triggerer.
+    :param ends_at: when the sensor times out, in seconds since the epoch; the last poll comes shortly before. ``None``:
+        when the triggerer ends this trigger.
+    :param silent_fail: wait on even if Tallyfy refuses the connection's credentials.
+    :param end_from_trigger: end the task as successful, without a worker. Any other outcome needs a worker.
+    :param do_xcom_push: push the result then, and the URL of the process.
+    :param looked_at: the name of ``worker_polled_at`` in triggers that an older version deferred.
     """
 
     _own_arguments: tuple[str, ...] = ()
@@ -158,7 +173,7 @@ class TallyfyTrigger(BaseTrigger):
         )
 
     def get_template_env(self, dag: Any = None) -> jinja2.Environment:
-        """Return what the triggerer renders with; an unknown name is an error, as it is in a worker."""
+        """Return the environment that the triggerer renders with; an unknown name is an error, as in a worker."""
         from jinja2 import StrictUndefined
 
         environment = super().get_template_env(dag)
@@ -166,19 +181,19 @@ class TallyfyTrigger(BaseTrigger):
         return environment
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
-        """Render the arguments, as the triggerer has it do at each start; :meth:`run` says what comes of an error."""
+        """Render the arguments, at each start; :meth:`run` fires an event if that failed."""
         names = [name for name in self.template_fields if hasattr(self, name)]
         self._templates = {name: getattr(self, name) for name in names}
         try:
             super().render_template_fields(context, jinja_env)
-        except Exception as error:  # noqa: BLE001 (whatever a template raises, the task is to know)
+        except Exception as error:  # noqa: BLE001 (whatever a template raises, the task fails with it)
             self._rendering_error = error
 
     async def _restore_first_rendering(self) -> None:
         """
         Set the arguments to what their templates rendered to at the first start in this try.
 
-        An upstream task may have been cleared since, or its XComs deleted; the wait goes on for what it began with.
+        An upstream task may have been cleared since, or its XComs deleted.
 
         :raises ValueError: a template could not be rendered at the first start.
         """
@@ -192,7 +207,7 @@ class TallyfyTrigger(BaseTrigger):
             raise ValueError(f"An argument could not be rendered ({kind}): {self._rendering_error}")
 
     async def _first_rendering(self) -> dict[str, Any] | None:
-        """Return what was kept of it, or keep what is rendered now; ``None`` if nothing is kept."""
+        """Return the arguments that an XCom keeps of the first start, or ``None`` after keeping those of now."""
         from airflow.providers.common.compat.sdk import XCom
 
         ti: Any = self.task_instance
@@ -205,8 +220,8 @@ class TallyfyTrigger(BaseTrigger):
                 rendered = {name: getattr(self, name) for name in self._templates}
                 await self._push({_RENDERED_KEY: {"try_number": ti.try_number, "arguments": rendered}})
         except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises)
-            message = "What the arguments rendered to could not be kept (%s); a restart renders them again"
-            await self._write_log(self.log.warning, message, type(error).__name__)
+            message = "The rendered arguments could not be kept (%s); a restart renders them again"
+            await log_in_thread(self.log.warning, message, type(error).__name__)
         return None
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -220,45 +235,68 @@ class TallyfyTrigger(BaseTrigger):
             await self._restore_first_rendering()
             run_id = identifier(self.run_id, "run_id")
             condition = self.condition()
-        except ValueError as error:  # so the triggerer rendered it; raised here, it would not reach the task
+        except ValueError as error:  # of a rendered argument; raised here, it would not reach the task
             return _WaitEnded(payload=to_event(Denied(TallyfyConfigurationError(str(error)))))
         try:
             outcome = await self._wait(run_id, condition)
         finally:
             if self._pushing_link is not None:
-                self._pushing_link.cancel()  # whoever ends the task pushes it, too
+                self._pushing_link.cancel()  # it is pushed with the result, too
         if isinstance(outcome, Met) and self._may_end_the_task(condition):
             end = await self._end(outcome)
-            if end is not None:  # otherwise a worker says it
+            if end is not None:  # otherwise a worker logs it
                 result = condition.describe_result(outcome.result)
-                await self._write_log(self.log.info, "The wait is over: %s", result)
+                await log_in_thread(self.log.info, "The wait is over: %s", result)
                 return end
         return _WaitEnded(payload=to_event(outcome))
 
     def _hold(self, now: float) -> float:
-        """Return the seconds that the event is held; a clock that differs from the worker's makes them no longer."""
+        """Return for how many seconds the event is held, at most the whole hold if the worker's clock differs."""
         if self.deferred_at is None or self.trigger_id is None:  # ``dag.test()`` has no executor
             return 0.0
         hold = deferral_hold()
         return min(max(self.deferred_at + hold - now, 0.0), hold)
 
     async def _wait(self, run_id: str, condition: Condition) -> Evaluation[Condition]:
-        from airflow_provider_tallyfy.waiting.watcher import wait
+        """
+        Wait until the condition is met, can never be met any more, or Tallyfy does not let this connection poll.
 
+        A condition that took its baseline from a poll ends the wait too: a triggerer forgets everything when it
+        restarts, so the task has to keep the baseline, and defer again.
+        """
+        from airflow_provider_tallyfy import metrics
+        from airflow_provider_tallyfy.waiting.watcher import subscribe
+
+        evidence = Evidence(run_id, condition, self.last_updated)
+        evaluator = PollEvaluator(evidence, self.log, self.last_line, self.silent_fail)
         schedule = PollSchedule(self.poke_interval, self.exponential_backoff, self.max_wait, self._ends_at())
-        return await wait(
-            self.tallyfy_conn_id,
-            run_id,
-            condition,
-            schedule,
-            self.log,
-            worker_polled_at=self.worker_polled_at,
-            last_line=self.last_line,
-            last_updated=self.last_updated,
-            target=(self.api_url, self.organization) if self.api_url and self.organization else None,
-            outlives_denials=self.silent_fail,
-            at_first_read=self._note_link if self.do_xcom_push else None,
-        )
+        target = (self.api_url, self.organization) if self.api_url and self.organization else None
+        was_pending = (
+            self.worker_polled_at is not None
+        )  # so what meets the condition happened during the wait
+        if not was_pending:
+            evaluator.log_start()
+            await _write_log(evaluator)
+        with subscribe(
+            self.tallyfy_conn_id, run_id, condition, schedule, self.worker_polled_at, target
+        ) as subscription:
+            while True:
+                outcome, is_read = await _next_outcome(subscription, evaluator)
+                if is_read and not self._link and self.do_xcom_push and subscription.connection is not None:
+                    self._keep_link(subscription.connection)
+                if isinstance(outcome, Unconfirmed):
+                    subscription.request_fresh_read(outcome.recheck_after)
+                elif outcome == Pending(condition):
+                    was_pending = True
+                elif not isinstance(outcome, PollFailed):
+                    break
+                await _write_log(evaluator)
+        await _write_log(evaluator)
+        latency = None
+        if isinstance(outcome, Met) and outcome.happened_at is not None and was_pending:
+            latency = datetime.now(UTC) - outcome.happened_at
+        metrics.completed(self.tallyfy_conn_id, outcome_name(outcome), latency)  # type: ignore[arg-type]
+        return outcome
 
     def _ends_at(self) -> float | None:
         if self.ends_at is not None or (moment := times_out_at(self)) is None:
@@ -267,9 +305,9 @@ class TallyfyTrigger(BaseTrigger):
 
     def _may_end_the_task(self, condition: Condition) -> bool:
         """
-        Tell whether this trigger ends the task after a success.
+        Return whether this trigger ends the task after a success.
 
-        Not in ``dag.test()``, which runs a trigger without a triggerer, and knows no event that ends a task.
+        Not in ``dag.test()``, which runs a trigger without a triggerer, and supports no event that ends a task.
         """
         return self.end_from_trigger and self.trigger_id is not None
 
@@ -288,7 +326,7 @@ class TallyfyTrigger(BaseTrigger):
             await self._push(xcoms)
         except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, a worker can still end the task)
             message = "The result could not be pushed from here (%s); a worker ends the task"
-            await self._write_log(self.log.warning, message, type(error).__name__)
+            await log_in_thread(self.log.warning, message, type(error).__name__)
             return None
         return TaskSuccessEvent()
 
@@ -304,8 +342,6 @@ class TallyfyTrigger(BaseTrigger):
 
         When it is this trigger's turn: thousands may end at once, and a supervisor takes one by one.
         """
-        from airflow_provider_tallyfy.waiting.threads import PUSHING, in_thread, turn_to_push
-
         ti: Any = self.task_instance
         task = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
         async with (
@@ -315,13 +351,8 @@ class TallyfyTrigger(BaseTrigger):
         ):
             return await in_thread(PUSHING, call, **arguments, **task)
 
-    async def _write_log(self, write: Callable[..., object], message: str, *args: object) -> None:
-        from airflow_provider_tallyfy.waiting.threads import log_in_thread
-
-        await log_in_thread(write, message, *args)
-
-    def _note_link(self, connection: TallyfyConnection) -> None:
-        """Note the XCom that leads to the process; while the wait goes on, push it for a task that had no worker."""
+    def _keep_link(self, connection: TallyfyConnection) -> None:
+        """Keep the link to the process for the end of the wait, and push it now for a task that had no worker."""
         from airflow_provider_tallyfy.links.tallyfy import RUN_URL_KEY
 
         url = urls.run_url(connection.web_url, connection.organization, self.run_id)
@@ -333,16 +364,35 @@ class TallyfyTrigger(BaseTrigger):
         try:
             await self._push(self._link)
             self._is_link_pushed = True
-        except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, the wait goes on)
+        except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, the trigger waits on)
             message = "The link to the process could not be pushed from here (%s)"
-            await self._write_log(self.log.warning, message, type(error).__name__)
+            await log_in_thread(self.log.warning, message, type(error).__name__)
+
+
+async def _next_outcome(
+    subscription: Subscription, evaluator: PollEvaluator[Condition]
+) -> tuple[Outcome[Condition], bool]:
+    """
+    Return what the next poll means, and whether the run was read.
+
+    Its local variables end with it, so no result is held while the wait is idle: there may be thousands of waits.
+    """
+    result, polled_at = await subscription.next_result()
+    outcome = evaluator.evaluate(result, polled_at)
+    return outcome, isinstance(result, RunSnapshot) and not isinstance(outcome, PollFailed)
+
+
+async def _write_log(evaluator: PollEvaluator[Condition]) -> None:
+    """Write what there is to log, however long the log takes for it."""
+    for write, message, arguments in evaluator.take_log_calls():
+        await log_in_thread(write, message, *arguments)
 
 
 class TallyfyNextTaskTrigger(TallyfyTrigger):
     """
-    Fires once, as soon as another task of a run is next, none is left, or it is certain that neither will come.
+    Fires once, as soon as the next task of a run changes, none is left, or it is certain that neither will happen.
 
-    Without ``from_task`` it fires as soon as it sees a task, for the sensor to keep that one and wait on.
+    Without ``from_task`` it fires as soon as it sees a task. The sensor keeps that one, and defers again.
 
     :param from_task: the task to move on from, its id or the task object; ``None`` or empty while it is not known.
     :param waiting: as for :class:`TallyfyTrigger`.
@@ -359,9 +409,8 @@ class TallyfyNextTaskTrigger(TallyfyTrigger):
         return NextTaskCondition(from_task_id(self.from_task))
 
     def _may_end_the_task(self, condition: Condition) -> bool:
-        """Not without a task to move on from: a worker may have kept one in an earlier try."""
-        knows_task = isinstance(condition, NextTaskCondition) and condition.from_task_id is not None
-        return knows_task and super()._may_end_the_task(condition)
+        # Without a task to move on from, a worker may have kept one in an earlier try.
+        return condition.left_task is not None and super()._may_end_the_task(condition)
 
 
 class TallyfyTaskTrigger(TallyfyTrigger):
@@ -385,7 +434,7 @@ class TallyfyTaskTrigger(TallyfyTrigger):
         self.needs_decision = needs_decision
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
-        """Render the task's name too; the triggerer knows the sensor's fields only, which calls it ``task``."""
+        """Render the task's name too; the triggerer has only the sensor's fields, where it is called ``task``."""
         self.template_fields = tuple(dict.fromkeys((*self.template_fields, "task_name")))
         super().render_template_fields(context, jinja_env)
 

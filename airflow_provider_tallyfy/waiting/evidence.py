@@ -1,24 +1,28 @@
 """
-When a wait may end: on evidence, never on one answer that may be old, about something else, or not Tallyfy's own.
+When a wait may end: never on one answer that may be old, about something else, or not Tallyfy's own.
 
 Reads may come from replicas that lag, so an answer may be older than the one before (API page "List process tasks").
-The rule, for every kind of wait and wherever it is held:
+The rule is the same for every condition and every mode:
 
-- An answer that is older than what the wait knows never ends it.
-- What cannot be explained by an old answer ends it at once: the run is complete; the awaited task is completed; the
-  task to move on from is completed or hidden.
-- Any other end has to be shown again by a second read, :data:`CONFIRMATION_SECONDS` later, with nothing else between.
+- An answer that is older than one before never ends a wait.
+- What no old answer can show ends it at once: the run is complete; the awaited task is completed; the task to move on
+  from is completed or hidden.
+- Any other end needs a second read that agrees, :data:`CONFIRMATION_SECONDS` later, and no other answer between them.
 - A run is gone, and a connection is refused, after :data:`MIN_ERRORS` polls over :data:`GONE_AFTER_SECONDS` or
   :data:`DENIED_AFTER_SECONDS` in which Tallyfy itself said so. Each time the connection was read again
   (:class:`~airflow_provider_tallyfy.waiting.polls.ReloadingHook`).
-- What is not Tallyfy's own answer is an outage, whatever its status. A list of runs is a hint.
+- An answer that is not Tallyfy's own is an outage, whatever its status. A list of runs is only a hint.
+
+:class:`PollEvaluator` applies the rule to the polls of one wait, in a worker or the triggerer, and collects its log
+lines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime
-from typing import Any, Generic
+from typing import Any, Generic, Protocol
 
 from airflow_provider_tallyfy.exceptions import (
     TallyfyConfigurationError,
@@ -26,6 +30,7 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyResponseError,
 )
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime
+from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.outcomes import (
     C,
     Denied,
@@ -44,44 +49,41 @@ CONFIRMATION_SECONDS = 10.0
 """Seconds between two reads that have to agree; a replica seldom lags by more."""
 GONE_AFTER_SECONDS = 30.0
 DENIED_AFTER_SECONDS = 10.0
-"""Seconds for which Tallyfy has to say that there is no such run, or that this connection may not read it."""
+"""Seconds for which Tallyfy has to say that there is no such run, or that this user may not read it."""
 MIN_ERRORS = 3
 """Polls in which it has to say so."""
 MAX_LAG = 300.0
-"""Seconds after which answers that are older than what is known are the truth: no replica lags for so long."""
+"""Seconds after which answers that are older than one before are accepted: no replica lags for so long."""
 
 
+@dataclass(slots=True, eq=False)
 class Evidence(Generic[C]):
     """
     Evaluates the polls of one wait, one after the other.
 
     :param run_id: the run's id.
     :param condition: what is waited for.
-    :param last_updated: the run's ``last_updated`` as a worker saw it before, or ``None``.
+    :param seen_before: the run's ``last_updated`` in an earlier poll, or ``None``.
     """
 
-    __slots__ = (
-        "_end",
-        "_end_since",
-        "_error_kind",
-        "_errors",
-        "_errors_since",
-        "_older_since",
-        "_run_id",
-        "_seen",
-        "condition",
-    )
+    run_id: str
+    condition: C
+    seen_before: InitVar[str | None] = None
+    _seen: _Version | None = field(default=None, init=False)
+    _older_since: float | None = field(default=None, init=False)
+    _end: object = field(default=None, init=False)
+    _end_since: float = field(default=0.0, init=False)
+    _error_kind: type[Denied | Unreachable] | None = field(default=None, init=False)
+    _errors: int = field(default=0, init=False)
+    _errors_since: float = field(default=0.0, init=False)
 
-    def __init__(self, run_id: str, condition: C, last_updated: str | None = None) -> None:
-        self._run_id = run_id
-        self.condition = condition
-        self._seen = _Version({"last_updated": last_updated}) if last_updated else None
-        self._older_since: float | None = None
-        self._end: object = None
-        self._end_since = 0.0
-        self._error_kind: type[Denied | Unreachable] | None = None
-        self._errors = 0
-        self._errors_since = 0.0
+    def __post_init__(self, seen_before: str | None) -> None:
+        self._seen = _Version({"last_updated": seen_before}) if seen_before else None
+
+    @property
+    def last_updated(self) -> str | None:
+        """The newest ``last_updated`` of the run that was seen, as Tallyfy gives it."""
+        return self._seen.last_updated if self._seen is not None else None
 
     def evaluate(self, result: PollResult, polled_at: float) -> Outcome[C]:
         """
@@ -92,7 +94,7 @@ class Evidence(Generic[C]):
         if isinstance(result, PollError):
             return self._evaluate_error(result, polled_at)
         self._error_kind = None
-        if str(result.run.get("id")) != self._run_id:
+        if str(result.run.get("id")) != self.run_id:
             return self._unreadable("it is about something else")
         try:
             outcome = self._evaluate_run(result)
@@ -101,13 +103,13 @@ class Evidence(Generic[C]):
                 return Unconfirmed("a list of runs does not show enough", 0.0)
             return self._unreadable(str(error))
         if result.is_from_list:
-            is_news = outcome != Pending(self.condition)
-            return Unconfirmed("a list of runs is a hint", 0.0) if is_news else outcome
+            is_end = outcome != Pending(self.condition)
+            return Unconfirmed("a list of runs is a hint", 0.0) if is_end else outcome
         if self._is_older(result.run, polled_at):
             if outcome == Pending(self.condition):
                 return outcome
             return Unconfirmed("the answer is older than the one before", CONFIRMATION_SECONDS)
-        progress_went_back = self._takes_version(result.run)
+        progress_went_back = self._update_version(result.run)
         if isinstance(outcome, Pending):
             self._end = None
             return outcome
@@ -120,12 +122,12 @@ class Evidence(Generic[C]):
         is_archived = run.get("archived_at") or run.get("status") == "archived"
         if is_archived and not run.get("completed_at") and not self.condition.allows_archived:
             return Unreachable(
-                f"Run {self._run_id} was archived in Tallyfy while it was waited for; it will not move on."
+                f"Run {self.run_id} was archived in Tallyfy while it was waited for; it will not move on."
             )
         return self.condition.evaluate(snapshot)
 
     def _confirm(self, outcome: Final, polled_at: float) -> Outcome[C]:
-        """Return an end of the wait as soon as two reads show the same, some seconds apart."""
+        """Return the outcome as soon as two reads agree, some seconds apart."""
         end = _fingerprint(outcome)
         if end != self._end:
             self._end, self._end_since = end, polled_at
@@ -135,7 +137,7 @@ class Evidence(Generic[C]):
     def _evaluate_error(self, result: PollError, polled_at: float) -> Outcome[C]:
         error = result.error
         if result.is_missing:
-            gone = f"Run {self._run_id} is gone from Tallyfy, or not visible to this connection. {error}"
+            gone = f"Run {self.run_id} is gone from Tallyfy, or not visible to this connection. {error}"
             return self._confirm_error(Unreachable(gone), error, GONE_AFTER_SECONDS, polled_at)
         if result.is_wrong_address:
             error = TallyfyConfigurationError(f"There is no Tallyfy API at this address. {error}")
@@ -148,7 +150,7 @@ class Evidence(Generic[C]):
     def _confirm_error(
         self, outcome: Denied | Unreachable, error: TallyfyError, seconds: float, polled_at: float
     ) -> Outcome[C]:
-        """Return an end of the wait as soon as Tallyfy has said so several times, over some seconds."""
+        """Return the outcome as soon as Tallyfy has said so several times, over some seconds."""
         if self._error_kind is not type(outcome):
             self._error_kind, self._errors, self._errors_since = type(outcome), 0, polled_at
         self._errors += 1
@@ -159,11 +161,11 @@ class Evidence(Generic[C]):
 
     def _unreadable(self, reason: str) -> PollFailed:
         return PollFailed(
-            TallyfyResponseError(f"What Tallyfy says of run {self._run_id} cannot be read: {reason}")
+            TallyfyResponseError(f"Tallyfy's response for run {self.run_id} cannot be read: {reason}")
         )
 
     def _is_older(self, run: Mapping[str, Any], polled_at: float) -> bool:
-        """Tell whether Tallyfy says that this state of the run is older than the one that the wait knows."""
+        """Return whether this state of the run is older than one that was seen before, by its ``last_updated``."""
         updated_at = parse_datetime(run.get("last_updated"))
         known = self._seen.updated_at if self._seen is not None else None
         if updated_at is None or known is None or updated_at >= known:
@@ -176,24 +178,26 @@ class Evidence(Generic[C]):
         self._older_since = self._seen = None
         return False
 
-    def _takes_version(self, run: Mapping[str, Any]) -> bool:
-        """Keep which state of the run this is; tell whether fewer tasks are done than before, and nothing says why."""
+    def _update_version(self, run: Mapping[str, Any]) -> bool:
+        """Keep this state of the run; return whether fewer tasks are done than before although it is not newer."""
         seen, version = self._seen, _Version(run)
         self._seen = version
         if seen is None or seen.done is None or version.done is None or version.done >= seen.done:
             return False
-        # A task that was reopened makes the run newer. Where that is not so, the answer may be old.
+        # A task that was reopened makes the run newer. Otherwise the answer may be old.
         is_newer = version.updated_at is not None and version.updated_at != seen.updated_at
         return not is_newer
 
 
 class _Version:
-    """How new a state of a run is, as far as the run says."""
+    """How new a state of a run is: its last change, and how many tasks are done."""
 
-    __slots__ = ("done", "updated_at")
+    __slots__ = ("done", "last_updated", "updated_at")
 
     def __init__(self, run: Mapping[str, Any]) -> None:
-        self.updated_at: datetime | None = parse_datetime(run.get("last_updated"))
+        last_updated = run.get("last_updated")
+        self.last_updated = last_updated if isinstance(last_updated, str) else None
+        self.updated_at: datetime | None = parse_datetime(last_updated)
         progress = run.get("progress")
         done = progress.get("complete") if isinstance(progress, Mapping) else progress
         self.done = done if isinstance(done, (int, float)) and not isinstance(done, bool) else None
@@ -211,3 +215,89 @@ def _fingerprint(outcome: Final) -> object:
         next_task.get("id") if isinstance(next_task, Mapping) else None,
         outcome.result.get("completed_at"),
     )
+
+
+class Log(Protocol):
+    """A logger of the standard library, as in Airflow 2, or of structlog, as in Airflow 3."""
+
+    def info(self, msg: str, /, *args: object) -> Any:
+        """Log what happened."""
+
+    def warning(self, msg: str, /, *args: object) -> Any:
+        """Log what went wrong."""
+
+
+LogCall = tuple[Callable[..., Any], str, tuple[object, ...]]
+"""A method of a logger, the message and its arguments."""
+
+
+@dataclass(slots=True, eq=False)
+class PollEvaluator(Generic[C]):
+    """
+    Evaluates the polls of one wait, and collects what to log: what is new in a run, failures, and the recovery.
+
+    Of failures in a row, it logs the first, second, fourth, eighth, and so on.
+
+    :param evidence: decides what a poll means.
+    :param log: the task's logger. Nothing is written here; see :meth:`take_log_calls`.
+    :param last_line: the checksum of the line that was logged last, by a worker; it is not logged again.
+    :param outlives_denials: a refusal is a failed poll, as for a sensor with ``silent_fail``.
+    """
+
+    evidence: Evidence[C]
+    log: Log
+    last_line: int | None = None
+    outlives_denials: bool = False
+    _failures: int = field(default=0, init=False)
+    _log_calls: tuple[LogCall, ...] = field(default=(), init=False)
+
+    def log_start(self) -> None:
+        """Log what is waited for."""
+        start = messages.describe_start(self.evidence.condition.describe_goal(), self.evidence.run_id)
+        self._add_log_call(self.log.info, "%s", start)
+
+    def evaluate(self, result: PollResult, polled_at: float) -> Outcome[C]:
+        """
+        Return what a poll means for the wait.
+
+        :param polled_at: when the poll began, in seconds on a clock that only goes forward.
+        """
+        condition = self.evidence.condition
+        outcome = self.evidence.evaluate(result, polled_at)
+        if isinstance(outcome, Denied) and self.outlives_denials:
+            outcome = PollFailed(outcome.error)
+        if isinstance(outcome, PollFailed):
+            self._log_failure(outcome.error)
+        elif isinstance(outcome, Unconfirmed):
+            if outcome.recheck_after:
+                self._log_once(f"Not certain yet, polling again: {outcome.reason}")
+        elif isinstance(result, RunSnapshot):
+            self._log_once(f"{condition.describe_run(result)}; run {self.evidence.run_id}")
+            if isinstance(outcome, Met) and outcome.warning:
+                self._add_log_call(self.log.warning, "%s", outcome.warning)
+            if result.tasks_error is not None and isinstance(outcome, Pending):  # a hidden task is not seen
+                self._log_failure(result.tasks_error)
+            elif self._failures:
+                message = "Polling works again after %d failed polls"
+                self._add_log_call(self.log.info, message, self._failures)
+                self._failures = 0
+        return outcome
+
+    def take_log_calls(self) -> tuple[LogCall, ...]:
+        """Return what there is to log since the last call; a triggerer must not block on it."""
+        calls, self._log_calls = self._log_calls, ()
+        return calls
+
+    def _log_once(self, line: str) -> None:
+        if (checksum := messages.checksum(line)) != self.last_line:
+            self.last_line = checksum
+            self._add_log_call(self.log.info, "%s", line)
+
+    def _log_failure(self, error: TallyfyError) -> None:
+        self._failures += 1
+        if self._failures.bit_count() == 1:
+            message = "Poll failed (%d in a row), will poll again: %s"
+            self._add_log_call(self.log.warning, message, self._failures, error)
+
+    def _add_log_call(self, write: Callable[..., Any], message: str, *args: object) -> None:
+        self._log_calls += ((write, message, args),)

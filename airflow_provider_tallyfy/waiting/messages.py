@@ -1,4 +1,4 @@
-"""One readable line of a wait: what is waited for, and what a poll saw."""
+"""The lines of a wait in the task's log."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from airflow_provider_tallyfy.protocol.tasks import is_completed, is_hidden
 
 
 def describe_start(goal: str, run_id: str) -> str:
-    """Return the line for the beginning of a wait, whatever the DAG's author or a person has put into it."""
+    """Return the line for the beginning of a wait, in one line whatever a name contains."""
     return one_line(f"Waiting until {goal}; run {run_id}")
 
 
 def checksum(line: str) -> int:
-    """Return a number by which one line is told from another; thousands of waits remember their last line."""
+    """Return a number that identifies a line; thousands of waits remember their last line."""
     return crc32(line.encode("utf-8", "replace"))
 
 
 def describe_run(run: Mapping[str, Any]) -> str:
-    """Return the line for a run, as the hook gives it. Values of unknown shape are left out, never an error."""
+    """Return the line for a run, as the hook returns it. Values of unknown shape are left out."""
     parts = [_progress(run.get("progress"))]
     next_task = run.get("next_task")
     if isinstance(next_task, Mapping):
@@ -31,14 +31,14 @@ def describe_run(run: Mapping[str, Any]) -> str:
         if "owners" in next_task:
             parts.append(_owners(next_task["owners"]))
         parts.append(_deadline(next_task.get("deadline")))
-        parts.append(f"task {next_task.get('id')}")  # last: nobody reads it until it is needed
+        parts.append(f"task {next_task.get('id')}")  # last, since it is seldom needed
     elif "next_task" in run:
         parts.append("no task is left")
     return one_line("; ".join(part for part in parts if part))
 
 
 def describe_run_with_status(run: Mapping[str, Any]) -> str:
-    """Return the line for a run in which nothing is waited for, with its status."""
+    """Return the line for a run, with its status."""
     status = str(run.get("status") or "")
     if not run.get("next_task"):
         return describe_task(run, status)
@@ -51,7 +51,7 @@ def describe_task(run: Mapping[str, Any], state: str, task: Mapping[str, Any] | 
 
     :param run: the run.
     :param state: how the task is, in words.
-    :param task: the task, where it is there. Who has it and when it is due is said while it is open.
+    :param task: the task, if the run has it. Its owners and deadline are named while it is open.
     """
     parts = [_progress(run.get("progress")), state]
     if task is not None and not is_completed(task) and not is_hidden(task):
@@ -80,7 +80,7 @@ def _owners(owners: Any) -> str:
         if isinstance(owners.get(kind), list)
         for owner in owners[kind]
     ]
-    return f"with {', '.join(names)}" if names else "with nobody"
+    return f"with {', '.join(names)}" if names else "unassigned"
 
 
 def _name(owner: Any) -> str:

@@ -1,8 +1,8 @@
 """
 The condition that another task of a run is next, or that none is left.
 
-The task to move on from (the *baseline*) is either named by the caller or taken from the first run that is seen. From
-then on it never changes: the condition that carries it is what is kept and handed on.
+The task to move on from (the *baseline*) is either named by the caller or taken from the first poll. From then on it
+never changes.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from airflow_provider_tallyfy.protocol.formatting import quoted
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime
 from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.waiting import messages
-from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Unreachable
+from airflow_provider_tallyfy.waiting.outcomes import Condition, Met, Pending, Unreachable
 from airflow_provider_tallyfy.waiting.polls import RunSnapshot
 from airflow_provider_tallyfy.waiting.run_status import is_complete
 
 CLOCK_SKEW = timedelta(seconds=2)
-"""By so much two of Tallyfy's times may differ that belong to one change."""
+"""Maximum difference of two of Tallyfy's times that belong to one change."""
 
 
 @dataclass(frozen=True, slots=True)
-class NextTaskCondition:
+class NextTaskCondition(Condition):
     """
     Another task is next than the baseline, or none is.
 
@@ -35,28 +35,9 @@ class NextTaskCondition:
     from_task_id: str | None = None
 
     @property
-    def with_(self) -> tuple[str, ...]:
-        """Only the next task is needed beside the run itself."""
-        return ("next_task",)
-
-    @property
-    def required_tasks(self) -> tuple[str, ...]:
-        """Which other tasks the run has does not matter."""
-        return ()
-
-    @property
     def left_task(self) -> str | None:
         """The baseline."""
         return self.from_task_id
-
-    @property
-    def allows_archived(self) -> bool:
-        """An archived run does not move on."""
-        return False
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the baseline."""
-        return {"from_task_id": self.from_task_id}
 
     def evaluate(self, snapshot: RunSnapshot) -> Pending[NextTaskCondition] | Met | Unreachable:
         """Return whether the run has moved on from the baseline."""
@@ -80,13 +61,13 @@ class NextTaskCondition:
                 "run_status": run.get("status"),
                 "progress": run.get("progress"),
             },
-            # When the task before was completed, a run does not say; only when the last one was.
+            # A run does not say when the task before was completed, only when the last one was.
             happened_at=parse_datetime(run.get("completed_at")) if next_task is None else None,
             is_certain=is_complete(run) if next_task is None else self._has_left(snapshot),
         )
 
     def _has_left(self, snapshot: RunSnapshot) -> bool:
-        """Tell whether the baseline was found done when it was read by itself, and the run is no older than that."""
+        """Return whether the baseline is completed or hidden, and the run is no older than that."""
         left, baseline = snapshot.left_tasks or {}, self.from_task_id
         if baseline is None or baseline not in left:
             return False
@@ -114,10 +95,10 @@ class NextTaskCondition:
 
 def from_task_id(from_task: object) -> str | None:
     """
-    Return the id of the task that a caller names to move on from, or ``None`` where none is named.
+    Return the id of the task to move on from, or ``None`` if the caller names none.
 
     :param from_task: a task's id, the task object itself, or nothing: ``None``, an empty text or object.
-    :raises ValueError: where it is anything else.
+    :raises ValueError: it is anything else.
     """
     # 'None' is what Jinja makes of None; no task has that id.
     if from_task is None or from_task in ("", "None", {}):

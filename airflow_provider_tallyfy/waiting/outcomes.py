@@ -1,16 +1,17 @@
 """
-What a poll means for a wait: its outcome.
+What a poll means for a wait.
 
 A condition evaluates what a run shows (:class:`Condition`). Whether that is enough to end the wait is decided in
-:mod:`~airflow_provider_tallyfy.waiting.evidence`, and nowhere else.
+:mod:`~airflow_provider_tallyfy.waiting.evidence` only.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.exceptions import TallyfyError
@@ -22,11 +23,7 @@ C = TypeVar("C", bound="Condition")
 
 @dataclass(frozen=True, slots=True)
 class Pending(Generic[C]):
-    """
-    Not yet.
-
-    :param condition: what to wait for from now on.
-    """
+    """It has not happened yet. The condition says what to wait for from now on."""
 
     condition: C
 
@@ -37,8 +34,8 @@ class Met:
     What was waited for has happened.
 
     :param result: what the task returns; plain JSON.
-    :param happened_at: when that was, where Tallyfy says so. It does not travel to the worker.
-    :param is_certain: whether one answer is enough: what it shows cannot be explained by a replica that lags.
+    :param happened_at: when that was, if Tallyfy says so. It is not part of the trigger's event.
+    :param is_certain: whether one answer is enough, since no replica that lags would give it.
     :param warning: what is missing in the result, as a sentence for the log.
     """
 
@@ -50,83 +47,69 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """
-    It can never happen any more.
-
-    :param reason: a sentence that says why.
-    """
+    """It can never happen. The reason is a sentence."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """
-    It will not happen, and the task is to be skipped for that.
-
-    :param reason: a sentence that says why.
-    """
+    """It will not happen, so the task is skipped. The reason is a sentence."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """
-    Tallyfy does not let this connection poll.
-
-    :param error: its refusal.
-    """
+    """Tallyfy does not let this connection poll."""
 
     error: TallyfyError
 
 
 @dataclass(frozen=True, slots=True)
 class PollFailed:
-    """
-    The poll brought nothing, for a reason that may pass.
-
-    :param error: the reason.
-    """
+    """The poll failed, for a reason that may pass."""
 
     error: TallyfyError
 
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """
-    The poll shows an end of the wait that is not certain yet.
-
-    :param reason: why not, as a clause.
-    :param recheck_after: seconds after which to poll again.
-    """
+    """The poll would end the wait, but is not certain yet. The reason is a clause, the time is in seconds."""
 
     reason: str
     recheck_after: float
 
 
-class Condition(Protocol):
-    """What a wait is for."""
+@dataclass(frozen=True, slots=True)
+class Condition(ABC):
+    """What a wait is for. Each kind is a frozen dataclass of plain values, and overrides what it needs more of."""
 
     @property
     def with_(self) -> tuple[str, ...]:
-        """What to include when the run is read."""
+        """What to include when the run is read; a list of runs includes no more than this."""
+        return ("next_task",)
 
     @property
     def required_tasks(self) -> tuple[str, ...]:
         """The names of tasks that have to be among those of the run, also those that a rule hides."""
+        return ()
 
     @property
     def left_task(self) -> str | None:
         """The id of the task to move on from, which is read by itself as soon as another one is next."""
+        return None
 
     @property
     def allows_archived(self) -> bool:
-        """Whether it may still be met by a run that was archived before its end."""
+        """Whether it may still be met by a run that was archived before it was complete."""
+        return False
 
     def as_json(self) -> dict[str, Any]:
-        """Return the condition as plain JSON, to be kept or sent."""
+        """Return the condition as plain values, to be kept or sent."""
+        return asdict(self)
 
+    @abstractmethod
     def evaluate(self, snapshot: RunSnapshot) -> Evaluation[Self]:
         """
         Return what a run that is there shows.
@@ -134,15 +117,18 @@ class Condition(Protocol):
         :raises MalformedResponseError: what it needs cannot be read.
         """
 
+    @abstractmethod
     def describe_run(self, snapshot: RunSnapshot) -> str:
         """Return one readable line about the run."""
 
+    @abstractmethod
     def describe_goal(self) -> str:
         """Return what is waited for, as the end of a sentence that begins with 'Waiting until'."""
 
     @staticmethod
+    @abstractmethod
     def describe_result(result: dict[str, Any]) -> str:
-        """Return how the wait came out, as a clause, from what :class:`Met` holds."""
+        """Return how the wait ended, as a clause, from what :class:`Met` holds."""
 
 
 Final = Met | Unreachable | Skipped | Denied
@@ -153,9 +139,13 @@ Outcome = Final | Pending[C] | PollFailed | Unconfirmed
 """What a poll means for a wait."""
 
 
+def outcome_name(outcome: Evaluation[Any]) -> str:
+    """Return the name of an outcome in events and metrics."""
+    return type(outcome).__name__.lower()
+
+
 def to_event(outcome: Evaluation[Any]) -> dict[str, Any]:
-    """Return the outcome as the event of a trigger: plain JSON, on its way to a worker."""
-    name = type(outcome).__name__.lower()
+    """Return the outcome as plain JSON, for the event of a trigger."""
     content: dict[str, Any]
     match outcome:
         case Met(result):
@@ -166,18 +156,18 @@ def to_event(outcome: Evaluation[Any]) -> dict[str, Any]:
             content = {"condition": condition.as_json()}
         case Denied(error):
             content = {"error": type(error).__name__, "message": str(error)}
-    event: dict[str, Any] = sanitize_payload({"outcome": name, **content})
+    event: dict[str, Any] = sanitize_payload({"outcome": outcome_name(outcome), **content})
     return event
 
 
 def from_event(event: Mapping[str, Any] | None, condition_class: type[C]) -> Evaluation[C]:
     """
-    Return the outcome that a trigger's event tells.
+    Return the outcome that a trigger's event carries.
 
-    The second words for an outcome are those of triggers that fired before they had the first ones.
+    The second name of an outcome is the one that older triggers sent.
 
     :param condition_class: what was waited for.
-    :raises TallyfyError: it is no event of :func:`to_event`, as after a change of the provider's version.
+    :raises TallyfyError: :func:`to_event` of this version did not make it.
     """
     match event:
         case {"outcome": "met" | "over", "result": result}:

@@ -1,8 +1,8 @@
 """
-What waits send to Tallyfy and what comes back: requests, snapshots of runs, and errors.
+Requests that waits send to Tallyfy, and their results: snapshots of runs, and errors.
 
 A *fetch* is one request of a wait, or of the watcher for many waits. :class:`ReloadingHook` sends it, through an
-Airflow connection that may change while a wait goes on for days.
+Airflow connection that may change during a wait of days.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LISTED_FIELDS = ("next_task",)
-"""What a list of runs includes; a wait that needs more has its run read by itself."""
+"""What a list of runs includes; for a wait that needs more, its run is read by itself."""
 MAX_LEFT_TASKS = 5
-"""Tasks that one fetch of a run reads by themselves; further waits are confirmed by a second read of the run."""
+"""Tasks that one fetch of a run reads by themselves; others are confirmed by a second read of the run."""
 MAX_RETRY_AFTER = 900.0
 """Seconds for which one ``Retry-After`` may delay a poll."""
 _TRANSIENT = (TallyfyRateLimitError, TallyfyServerError, TallyfyConnectionError, TallyfyResponseError)
@@ -66,7 +66,7 @@ class RunSnapshot:
     A run, as one poll saw it.
 
     :param run: as :meth:`~airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook.get_run` returns it.
-    :param is_from_list: whether it stood in a list of runs. A list is a hint: it never ends a wait.
+    :param is_from_list: whether it was in a list of runs. A list is a hint: it never ends a wait.
     :param left_tasks: tasks that a wait may move on from and that are completed or hidden, by id. The value is the time
         of the completion as Tallyfy gives it, or ``None``.
     :param tasks_error: why the list of all tasks, hidden ones too, could not be read, if it was needed.
@@ -95,10 +95,10 @@ class RunSnapshot:
 @dataclass(frozen=True, slots=True)
 class PollError:
     """
-    A poll brought no snapshot.
+    A poll that failed.
 
     :param error: why.
-    :param is_wrong_target: whether nothing was sent, since the connection leads elsewhere than where the wait began.
+    :param is_wrong_target: whether nothing was sent, since the connection leads to another API or organization.
     """
 
     error: TallyfyError
@@ -106,14 +106,14 @@ class PollError:
 
     @property
     def is_from_tallyfy(self) -> bool:
-        """Whether these are Tallyfy's own words; a proxy or a firewall may answer in its place, with any status."""
+        """Whether Tallyfy itself answered; a proxy or a firewall may answer in its place, with any status."""
         return self.error.is_from_tallyfy and (
             self.error.status is None or self.error.tallyfy_message is not None
         )
 
     @property
     def is_missing(self) -> bool:
-        """Whether Tallyfy says that there is no such thing, or that it is not visible to this person."""
+        """Whether Tallyfy says that there is no such object, or that this user may not see it."""
         return (
             isinstance(self.error, TallyfyNotFoundError)
             and self.is_from_tallyfy
@@ -122,13 +122,13 @@ class PollError:
 
     @property
     def is_wrong_address(self) -> bool:
-        """Whether there is no API at this address, which says nothing about what was asked for."""
+        """Whether there is no API at this address, which says nothing about the object."""
         said = (self.error.tallyfy_message or "").casefold()
         return isinstance(self.error, TallyfyNotFoundError) and "endpoint not found" in said
 
     @property
     def is_transient(self) -> bool:
-        """Whether the reason says nothing about what was asked for: an outage, or an answer that is not Tallyfy's."""
+        """Whether the reason may pass: an outage, or an answer that is not Tallyfy's."""
         return isinstance(self.error, _TRANSIENT) or not self.is_from_tallyfy
 
     @property
@@ -138,11 +138,10 @@ class PollError:
 
     @property
     def affects_all(self) -> bool:
-        """Whether every other request would have met the same: the cause is the way to Tallyfy, or the token."""
+        """Whether every other request would fail likewise: because of the network, the token or the connection."""
         return (
             isinstance(self.error, _AFFECTS_ALL)
-            and (self.is_transient or self.is_denial)
-            and (not isinstance(self.error, TallyfyAuthError) or self.is_from_tallyfy)
+            and (self.is_from_tallyfy or not isinstance(self.error, TallyfyAuthError))
             and not self.is_wrong_target
         )
 
@@ -218,9 +217,9 @@ class FetchRun:
         try:
             tasks = hook.get_tasks(self.run_id, with_=with_)
         except (TallyfyRateLimitError, TallyfyAuthError):
-            raise  # every other request would have met the same
+            raise  # every other request would fail likewise
         except TallyfyError as error:
-            # This is about the list: the run itself was read just now, so it is neither gone nor denied.
+            # This concerns the list only: the run itself was read just now.
             if not PollError(error).is_transient:
                 for name in filter(is_identifier, self.required_tasks):
                     try:
@@ -238,10 +237,10 @@ class FetchRun:
         self, hook: TallyfyHook, snapshot: RunSnapshot, task_ids: Iterable[str]
     ) -> Iterator[tuple[str, str | None]]:
         """
-        Give of tasks when each was completed, ``None`` for a hidden one.
+        Yield ids of tasks and when each was completed, ``None`` for a hidden one.
 
-        A task that is open, missing or not known is left out: a replica that lags may not have a task yet. After an
-        outage or a 429 no other task is asked for, since the answer would most likely be the same.
+        A task that is open or missing is left out: a replica that lags may not have a task yet. After an outage or a
+        429 no further task is read, since that would most likely fail likewise.
         """
         try:
             shown = {str(task["id"]): task for task in snapshot.all_tasks}
@@ -266,11 +265,11 @@ def _unique(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _lacks(snapshot: RunSnapshot, name: str) -> bool:
-    """Tell whether a hidden task, which a run does not show, may be meant: a likeness but for case is not enough."""
+    """Return whether the name may be that of a hidden task: a match that ignores case is not enough."""
     try:
         found = find_task(snapshot.tasks_by_name, name)
         return found is None or name not in (str(found.get("id")), found.get("alias"), found.get("title"))
-    except ValueError:  # unreadable or ambiguous, which whoever asked finds out too
+    except ValueError:  # unreadable or ambiguous, which the condition reports
         return False
 
 
@@ -302,11 +301,11 @@ Fetch = FetchRun | FetchRunPage | FetchFeedPage
 
 class ReloadingHook:
     """
-    Sends requests through an Airflow connection, and reads the connection again when that may help. Its methods block.
+    Sends requests through an Airflow connection, and reads the connection again if that may help. Its methods block.
 
-    After a refusal, or when Tallyfy says that there is no such run, the connection is read again and the same request
-    is sent once more at once; after any other failure but a 429 it is read again for the next request. If it is the
-    same as before, and was not refused, its session stays in use, with the token that an application was issued.
+    After a refusal or a 404 in Tallyfy's own words, the connection is read again and the request is repeated at once;
+    after any other failure but a 429 it is read again for the next request. If it has not changed, and was not refused,
+    its session stays in use, with the token that was issued to an application.
 
     :param tallyfy_conn_id: id of the Airflow connection.
     """
@@ -318,9 +317,9 @@ class ReloadingHook:
         self.connection: TallyfyConnection | None = None
         """The settings that were last read, or ``None`` before."""
         self.requests = 0
-        """HTTP requests that the last :meth:`fetch` took, as far as they were answered."""
+        """HTTP requests of the last :meth:`fetch` that were answered."""
         self.rate_limit_remaining: int | None = None
-        """What Tallyfy's ``X-RateLimit-Remaining`` said last: the requests that it will still take in this minute."""
+        """Tallyfy's last ``X-RateLimit-Remaining``: how many more requests it takes in this minute."""
 
     @property
     def hook(self) -> TallyfyHook:
@@ -328,7 +327,7 @@ class ReloadingHook:
         if self._hook is None:
             from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
-            # Polls are repeated at their own pace.
+            # A poll that failed is repeated by its schedule.
             self._hook = TallyfyHook(self.tallyfy_conn_id, retries=0)
         return self._hook
 
@@ -358,7 +357,7 @@ class ReloadingHook:
         """
         Close the sockets, and read the connection again for the next request.
 
-        :param is_denied: go on with nothing that was in use, even if the connection is the same as before.
+        :param is_denied: use nothing of the session again, even if the connection has not changed.
         """
         self.close_idle()
         if is_denied:
@@ -369,7 +368,7 @@ class ReloadingHook:
 
     def _fetch_once(self, fetch: Callable[[TallyfyHook], T], target: Target | None) -> T | PollError:
         try:
-            # Read now, to tell Airflow's trouble from Tallyfy's.
+            # Read now, to distinguish Airflow's errors from Tallyfy's.
             self.connection = self.hook.connection
             if self._hook_before is not None and self._hook_before.connection == self.connection:
                 self._hook = self._hook_before
@@ -405,7 +404,7 @@ class ReloadingHook:
 
 
 def _has_connection(hook: TallyfyHook) -> bool:
-    """Tell whether the hook has read its connection, which it must not do only to be asked."""
+    """Return whether the hook has read its connection, without reading it."""
     return "connection" in vars(hook)
 
 
@@ -416,7 +415,7 @@ def _leads_to(connection: TallyfyConnection, target: Target) -> bool:
 
 
 def unread_connection(tallyfy_conn_id: str, error: Exception) -> TallyfyConnectionError:
-    """Return the error for a connection that could not be read; only Airflow's own words are safe to show."""
+    """Return the error for a connection that could not be read; only Airflow's own messages hold no secrets."""
     reason = f": {error}" if isinstance(error, AirflowException) else ""
     return TallyfyConnectionError(
         f"Connection {tallyfy_conn_id!r} could not be read from Airflow ({type(error).__name__}{reason})"

@@ -1,8 +1,8 @@
 """
 The condition that a run has one of some statuses.
 
-It can never be met by a run that is archived or complete. A complete run may still be archived, so if that is waited
-for too, the wait goes on. (A user may also reopen a task of it; no wait goes on for that until its timeout.)
+A run that is archived or complete can never meet it, except that a complete run may still be archived. (A user may also
+reopen a task of it, but no wait continues for that.)
 """
 
 from __future__ import annotations
@@ -14,48 +14,29 @@ from typing import Any
 from airflow_provider_tallyfy.protocol.formatting import listed, one_line, quoted
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, parse_datetime
 from airflow_provider_tallyfy.waiting import messages
-from airflow_provider_tallyfy.waiting.outcomes import Met, Pending, Unreachable
+from airflow_provider_tallyfy.waiting.outcomes import Condition, Met, Pending, Unreachable
 from airflow_provider_tallyfy.waiting.polls import RunSnapshot
 
 STATUSES = ("active", "complete", "problem", "issue", "improvement", "delayed", "archived")
 """The statuses of a run (page "Get process")."""
-_SAID_AT = {"complete": "completed_at", "archived": "archived_at"}  # of other statuses Tallyfy says no time
-_SYNONYMS = {"in-progress": "active", "completed": "complete"}  # what webhooks say
+_SAID_AT = {"complete": "completed_at", "archived": "archived_at"}  # Tallyfy gives no time of other statuses
+_SYNONYMS = {"in-progress": "active", "completed": "complete"}  # in webhooks
 
 
 @dataclass(frozen=True, slots=True)
-class RunStatusCondition:
+class RunStatusCondition(Condition):
     """
     A run has one of some statuses.
 
-    :param target_statuses: these, as :func:`known_statuses` gives them.
+    :param target_statuses: the statuses, as :func:`known_statuses` gives them.
     """
 
     target_statuses: tuple[str, ...]
 
     @property
-    def with_(self) -> tuple[str, ...]:
-        """The next task is for the log; lists of runs include it."""
-        return ("next_task",)
-
-    @property
-    def required_tasks(self) -> tuple[str, ...]:
-        """Which tasks the run has does not matter."""
-        return ()
-
-    @property
-    def left_task(self) -> str | None:
-        """No task is moved on from."""
-        return None
-
-    @property
     def allows_archived(self) -> bool:
         """Whether archiving the run is what is waited for, or one of several ends."""
         return "archived" in self.target_statuses
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the statuses."""
-        return {"target_statuses": list(self.target_statuses)}
 
     def evaluate(self, snapshot: RunSnapshot) -> Pending[RunStatusCondition] | Met | Unreachable:
         """Return whether the run has one of the statuses; one that was complete before it was archived has both."""
@@ -93,16 +74,16 @@ class RunStatusCondition:
 
 
 def is_complete(run: Mapping[str, Any]) -> bool:
-    """Tell whether a run is complete, by its status or by the time of its completion."""
+    """Return whether a run is complete, by its status or by the time of its completion."""
     return bool(run.get("completed_at")) or run.get("status") in ("complete", "completed")
 
 
 def known_statuses(target_statuses: Iterable[str] | str) -> tuple[str, ...]:
     """
-    Return statuses that a caller names as those that a run can have; webhooks' words are taken too.
+    Return the statuses of a run that a caller names; those of webhooks are translated.
 
     :param target_statuses: several, or one.
-    :raises ValueError: where there are none, or one of them is none that Tallyfy knows.
+    :raises ValueError: there is none, or one of them is no status of Tallyfy's.
     """
     named = [target_statuses] if isinstance(target_statuses, str) else target_statuses
     if not isinstance(named, Iterable) or not (named := list(named)):
@@ -120,7 +101,7 @@ def _status(status: Any) -> str:
 
 
 def _statuses(run: dict[str, Any]) -> set[str]:
-    """Return the statuses that a run has: one, or two where it was complete before it was archived."""
+    """Return the statuses of a run: one, or two if it was complete before it was archived."""
     status = run.get("status")
     has = {_status(status)} if isinstance(status, str) and status else set()
     if run.get("archived_at"):

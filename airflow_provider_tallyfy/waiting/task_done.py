@@ -1,9 +1,8 @@
 """
 The condition that a task of a run is completed.
 
-A task that is not there yet is waited for. It can never be completed if the run is complete without it, if its name is
-that of several tasks, or if a decision is waited for that no user can take. What a task that a rule hides means is for
-the caller to say.
+The task may be added to the run later. It can never be completed if the run is complete without it, if several tasks
+have its name, or if a decision is required that no user can take. The caller decides what a hidden task means.
 """
 
 from __future__ import annotations
@@ -27,21 +26,29 @@ from airflow_provider_tallyfy.protocol.tasks import (
     task_name,
 )
 from airflow_provider_tallyfy.waiting import messages
-from airflow_provider_tallyfy.waiting.outcomes import Denied, Evaluation, Met, Pending, Skipped, Unreachable
+from airflow_provider_tallyfy.waiting.outcomes import (
+    Condition,
+    Denied,
+    Evaluation,
+    Met,
+    Pending,
+    Skipped,
+    Unreachable,
+)
 from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
 from airflow_provider_tallyfy.waiting.run_status import is_complete
 
 ON_SKIPPED = ("skip", "succeed", "fail")
-"""What can be done about a task that a rule hides."""
+"""What to do if a rule hides the task."""
 
 
 @dataclass(frozen=True, slots=True)
-class TaskDoneCondition:
+class TaskDoneCondition(Condition):
     """
     A task of a run is completed.
 
     :param task_name: its id, alias or title.
-    :param on_skipped: what to do where a rule hides it, one of :data:`ON_SKIPPED`.
+    :param on_skipped: what to do if a rule hides it, one of :data:`ON_SKIPPED`.
     :param needs_decision: whether it has to be an approval.
     """
 
@@ -55,32 +62,14 @@ class TaskDoneCondition:
 
     @property
     def with_(self) -> tuple[str, ...]:
-        """The tasks with their forms (page "Get process"); for a decision, with what was said about it."""
+        """The tasks with their forms (page "Get process"); for a decision, with their comments."""
         threads = ("tasks.threads",) if self.needs_decision else ()
         return ("next_task", "tasks", "tasks.form_fields", *threads)
 
     @property
     def required_tasks(self) -> tuple[str, ...]:
-        """The task, also where it is hidden."""
+        """The task, also if it is hidden."""
         return (self.task_name,)
-
-    @property
-    def left_task(self) -> str | None:
-        """No task is moved on from."""
-        return None
-
-    @property
-    def allows_archived(self) -> bool:
-        """The tasks of an archived run are gone with it."""
-        return False
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what is waited for."""
-        return {
-            "task_name": self.task_name,
-            "on_skipped": self.on_skipped,
-            "needs_decision": self.needs_decision,
-        }
 
     def evaluate(self, snapshot: RunSnapshot) -> Evaluation[TaskDoneCondition]:
         """Return whether the task is completed, in a run with :attr:`with_` and :attr:`required_tasks`."""
@@ -97,7 +86,7 @@ class TaskDoneCondition:
         if self.needs_decision and task.get("task_type") and not is_approval(task):
             return Unreachable(
                 f"Task {named(task)} of run {run.get('id')} is no approval task, but one of type "
-                f"{quoted(str(task.get('task_type')))}; nobody can approve or reject it."
+                f"{quoted(str(task.get('task_type')))}; no user can approve or reject it."
             )
         if not is_completed(task):
             return Pending(self)
@@ -154,9 +143,9 @@ class TaskDoneCondition:
 
 def check_on_skipped(on_skipped: object) -> None:
     """
-    Make sure that a caller named something that can be done about a hidden task.
+    Check what a caller wants to be done about a hidden task.
 
-    :raises ValueError: where it is anything else.
+    :raises ValueError: it is none of :data:`ON_SKIPPED`.
     """
     if on_skipped not in ON_SKIPPED:
         raise ValueError(
@@ -170,14 +159,14 @@ def _met(task: Mapping[str, Any], *, happened_at: datetime | None = None, is_cer
     try:
         form_values = read_task_form(task)
     except MalformedResponseError as error:
-        # That the task is done is no less true, and no later poll would show more.
+        # The task is completed all the same, and no later poll would show more.
         warning = f"The form of task {named(task)} cannot be read, so form_values is None: {error}"
     result = {**task, "is_approved": _decision(task), "form_values": form_values}
     return Met(result, happened_at, is_certain, warning)
 
 
 def _decision(task: Mapping[str, Any]) -> bool | None:
-    """Return what was decided; on a task that is no approval, nothing was, whatever ``is_approved`` says."""
+    """Return the decision; ``None`` for a task that is no approval, whatever its ``is_approved`` is."""
     may_be_approval = is_approval(task) or not task.get("task_type")
     return decision(task) if may_be_approval else None
 

@@ -1,10 +1,10 @@
 """
-How an event loop calls what may block, and does something for many waits without being late for others.
+Threads for calls that block, so that the event loop of a triggerer never does.
 
-A triggerer runs all waits on one event loop, and exchanges everything with its supervisor through sockets that hold
-some 200 KiB. The supervisor may be busy with its database for seconds, and reads nothing while it sends something
-itself. If the event loop then blocks in writing a log line, it never reads what the supervisor sends, and both hang for
-ever. So the event loop itself writes no log line.
+A triggerer runs all waits on one event loop, and talks to its supervisor through sockets that hold some 200 KiB. The
+supervisor may be busy with its database for seconds, and reads nothing while it sends something itself. If the event
+loop then blocks in writing a log line, it never reads what the supervisor sends, and both hang for ever. So log lines
+are written in a thread.
 """
 
 from __future__ import annotations
@@ -27,18 +27,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_PER_PASS = 32
-"""For so many waits something is done in one pass of the event loop, in the whole process."""
-
+"""Items of :func:`spread` in one pass of the event loop, of all callers together."""
 
 _Calls = SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]  # None ends a thread
 
 
 class DaemonThreads(Executor):
     """
-    A pool of threads that are not waited for when the process ends, whatever they are doing.
+    A pool of threads that do not keep the process from ending.
 
-    :param max_workers: how many threads there are at most.
-    :param name: what they are called.
+    :param max_workers: maximum number of threads.
+    :param name: their name.
     """
 
     def __init__(self, max_workers: int, name: str) -> None:
@@ -48,10 +47,10 @@ class DaemonThreads(Executor):
         self._threads: list[threading.Thread] = []
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have a function called in one of the threads."""
+        """Call a function in one of the threads."""
         future: Future[T] = Future()
         self._calls.put((future, partial(fn, *args, **kwargs)))
-        self._threads = [thread for thread in self._threads if thread.is_alive()]  # none is after a fork
+        self._threads = [thread for thread in self._threads if thread.is_alive()]  # after a fork, none is
         if len(self._threads) < self._max_workers:
             self._threads.append(
                 threading.Thread(target=_run, args=(self._calls,), name=self._name, daemon=True)
@@ -63,7 +62,7 @@ class DaemonThreads(Executor):
         """Let the threads end after the calls that were submitted; nothing is cancelled or waited for."""
         for _ in self._threads:
             self._calls.put(None)
-        # A call that comes later has a thread of its own: these may be busy for long, and end then.
+        # Later calls get new threads: these may be busy for long, and end after that.
         self._calls, self._threads = SimpleQueue(), []
 
 
@@ -73,7 +72,7 @@ def _run(calls: _Calls) -> None:
         if future.set_running_or_notify_cancel():
             try:
                 future.set_result(call())
-            except BaseException as error:  # noqa: BLE001 (whoever waits for the result gets it)
+            except BaseException as error:  # noqa: BLE001 (the future raises it)
                 future.set_exception(error)
         del submitted, future, call  # or the last result would be held until the next call
 
@@ -91,10 +90,10 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKe
 
 async def in_thread(executor: Executor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """
-    Return what a call returns in a thread.
+    Call a function in a thread, and return its result.
 
-    Whoever awaits it may be cancelled; the call goes on, since it may have asked Airflow's supervisor something, and
-    before Airflow 3.2 an unread answer ends the whole triggerer.
+    If the caller is cancelled, the call is not: it may be waiting for Airflow's supervisor, and before Airflow 3.2 an
+    unread answer ends the whole triggerer.
     """
     under_way = asyncio.ensure_future(
         sync_to_async(call, thread_sensitive=False, executor=executor)(*args, **kwargs)  # type: ignore[call-overload]
@@ -108,17 +107,17 @@ async def log_in_thread(write: Callable[..., object], message: str, *args: objec
     """
     Write a log line without blocking the event loop, and return when it is written.
 
-    Whoever waits for that goes no faster than the supervisor reads, so that lines and events cannot pile up.
+    So a caller that awaits it is no faster than the supervisor reads, and lines and events cannot pile up.
 
     :param write: a logger's ``info`` or another of its methods.
     """
-    # Not by in_thread(), which costs several times as much: thousands may have something to say in the same pass.
+    # in_thread() costs several times as much, and thousands of waits may log in the same pass.
     await asyncio.wrap_future(LOGGING.submit(contextvars.copy_context().run, write, message, *args))
 
 
 class BackgroundLogger:
     """
-    A logger that does not block the event loop that it is used in.
+    A logger that does not block the event loop.
 
     :param name: the logger's name.
     """
@@ -145,9 +144,9 @@ class BackgroundLogger:
 
 async def spread(act: Callable[[T], object], items: Sequence[T]) -> None:
     """
-    Do something for each item, for no more than :data:`MAX_PER_PASS` of all callers in a pass of the event loop.
+    Call a function for each item, at most :data:`MAX_PER_PASS` times in a pass of the event loop, of all callers.
 
-    :param act: is called with an item, and is quick.
+    :param act: called with an item; it must be quick.
     """
     lock = _passes.setdefault(asyncio.get_running_loop(), asyncio.Lock())
     for start in range(0, len(items), MAX_PER_PASS):
@@ -158,5 +157,5 @@ async def spread(act: Callable[[T], object], items: Sequence[T]) -> None:
 
 
 def turn_to_push() -> asyncio.Semaphore:
-    """Return what admits a few at a time to push XComs; it is entered with ``async with``."""
+    """Return the semaphore that lets a few callers push XComs at a time."""
     return _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_MAX_PUSHES))

@@ -1,15 +1,12 @@
 """
-Waits in the triggerer: each evaluates its polls, and one watcher for each connection sends the requests of all.
+Polls in the triggerer: one watcher for each connection sends the requests of all waits on it.
 
-:func:`wait` holds one wait: it evaluates each poll by the rule of :mod:`.evidence`, and logs what is new, until there
-is an outcome for the task. It outlives whatever passes, and says so in the task's log, but in few lines: the first
-failure, then the second, the fourth, the eighth, and the recovery.
-
-:func:`subscribe` gives it a :class:`Subscription` to its connection's :class:`Watcher`, which is there from the first
-wait to the last. The watcher asks its :class:`~airflow_provider_tallyfy.waiting.scheduler.scheduler.PollScheduler` for
-the next request, sends it in a thread of its own, hands the response back, and delivers to each wait what the scheduler
-says. Nothing is decided there: when to send what is the scheduler's decision, what a result means that of the wait, and
-when to read a connection again that of the hook (:class:`~airflow_provider_tallyfy.waiting.polls.ReloadingHook`).
+:func:`subscribe` gives a wait a :class:`Subscription` to its connection's :class:`Watcher`, which lives from the first
+wait to the last. The watcher takes the next request from its
+:class:`~airflow_provider_tallyfy.waiting.scheduler.scheduler.PollScheduler`, sends it in a thread, hands the response
+back, and delivers the result to the waits that the scheduler names. It decides nothing itself: the scheduler decides
+when to send what, each trigger decides what a result means, and the hook decides when to read a
+connection again (:class:`~airflow_provider_tallyfy.waiting.polls.ReloadingHook`).
 """
 
 from __future__ import annotations
@@ -18,32 +15,18 @@ import asyncio
 import contextvars
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_tallyfy import metrics
 from airflow_provider_tallyfy.exceptions import TallyfyResponseError
-from airflow_provider_tallyfy.waiting import messages
-from airflow_provider_tallyfy.waiting.evidence import Evidence
-from airflow_provider_tallyfy.waiting.outcomes import (
-    C,
-    Condition,
-    Denied,
-    Evaluation,
-    Met,
-    Pending,
-    PollFailed,
-    Skipped,
-    Unconfirmed,
-    Unreachable,
-)
+from airflow_provider_tallyfy.waiting.outcomes import Condition
 from airflow_provider_tallyfy.waiting.polls import (
     Fetch,
     FetchFeedPage,
@@ -58,19 +41,11 @@ from airflow_provider_tallyfy.waiting.polls import (
 from airflow_provider_tallyfy.waiting.scheduler.budget import RequestBudget
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import PollScheduler
 from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule, ScheduledWait
-from airflow_provider_tallyfy.waiting.threads import (
-    BackgroundLogger,
-    DaemonThreads,
-    in_thread,
-    log_in_thread,
-    spread,
-)
+from airflow_provider_tallyfy.waiting.threads import BackgroundLogger, DaemonThreads, in_thread, spread
 
 if TYPE_CHECKING:
-    from airflow_provider_tallyfy.exceptions import TallyfyError
     from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
     from airflow_provider_tallyfy.protocol.responses import Activity, Page
-    from airflow_provider_tallyfy.waiting.worker import Log
 
 STARTUP_PAUSE = 0.5
 """Seconds before a wait's first poll, so that waits that begin together are polled together."""
@@ -82,20 +57,20 @@ LAST_POLL_BEFORE_END = 5.0
 """Seconds before a wait's timeout: enough for a poll, and for its result to arrive."""
 DELAY_WARNING_INTERVAL = 3600.0
 """Seconds between two lines that say that polls are stretched."""
-_AFTER_AN_ERROR = 10.0
+_PAUSE_AFTER_BUG = 10.0
 
 logger = BackgroundLogger(__name__)
 
 
 class Clock:
-    """The time by which a watcher lives: its event loop's, which no change of the wall clock moves."""
+    """The clock of an event loop, which no change of the wall clock moves."""
 
     def now(self) -> float:
-        """Return the seconds since some moment of the past."""
+        """Return the seconds since some fixed time."""
         return asyncio.get_running_loop().time()
 
     async def wait(self, event: asyncio.Event, until: float) -> None:
-        """Wait for an event, but not beyond a moment."""
+        """Wait for an event, but not longer than until some time."""
         with suppress(TimeoutError):
             async with asyncio.timeout_at(None if until == inf else until):
                 await event.wait()
@@ -134,7 +109,7 @@ class Subscription(ScheduledWait):
             self._arrival.set_result(None)
 
     async def next_result(self) -> tuple[PollResult, float]:
-        """Return the next result and when its poll began; every result comes, in order."""
+        """Return the next result, in order, and when its poll began."""
         while not self._results:
             self._arrival = asyncio.get_running_loop().create_future()
             await self._arrival
@@ -150,7 +125,7 @@ class Subscription(ScheduledWait):
         return self._watcher.connection
 
     def request_fresh_read(self, after: float) -> None:
-        """Ask for the run to be read by itself in some seconds, since what it shows does not end the wait yet."""
+        """Read the run by itself in some seconds, since its last poll does not end the wait yet."""
         self._watcher.request_fresh_read(self, after)
 
 
@@ -199,7 +174,7 @@ class Watcher:
         self._threads = DaemonThreads(1, "tallyfy-watcher")
         self._reload_at = -inf
         self._may_warn_at = -inf
-        self._has_news = asyncio.Event()
+        self._wake_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -211,9 +186,9 @@ class Watcher:
         """Begin to poll for a wait; ``worker_polled_at`` is by this watcher's clock, ``-inf`` for never."""
         self._scheduler.add(subscription, worker_polled_at)
         self._waits += 1
-        self._has_news.set()
+        self._wake_up.set()
         if self._task is None or self._task.done():
-            # In a context of its own, or it would write into the log of the wait that happens to come first.
+            # In a context of its own, or it would log into the task of the first wait.
             self._task = asyncio.create_task(
                 self._watch(), name=f"tallyfy watcher of {self._conn_id}", context=contextvars.Context()
             )
@@ -230,7 +205,7 @@ class Watcher:
     def request_fresh_read(self, subscription: Subscription, after: float) -> None:
         """Read a wait's run by itself in some seconds."""
         self._scheduler.request_fresh_read(subscription, self.clock.now() + after)
-        self._has_news.set()
+        self._wake_up.set()
 
     async def _watch(self) -> None:
         try:
@@ -238,7 +213,7 @@ class Watcher:
                 try:
                     await self._step()
                 except Exception:
-                    logger.exception("The watcher of %r failed; its waits go on", self._conn_id)
+                    logger.exception("The watcher of %r failed, and starts again", self._conn_id)
                     await self._start_over()
         finally:
             # In a thread, since a request may be under way in it.
@@ -248,17 +223,17 @@ class Watcher:
 
     async def _step(self) -> None:
         """Send one request, or wait until there is one."""
-        self._has_news.clear()
-        asked_at = self.clock.now()
-        request = self._scheduler.next_request(asked_at)
+        self._wake_up.clear()
+        sent_at = self.clock.now()
+        request = self._scheduler.next_request(sent_at)
         if isinstance(request, float):
-            if request - asked_at > MAX_IDLE:
+            if request - sent_at > MAX_IDLE:
                 await in_thread(self._threads, self._hook.close_idle)
-            await self.clock.wait(self._has_news, request)
+            await self.clock.wait(self._wake_up, request)
             return
-        if asked_at >= self._reload_at:
+        if sent_at >= self._reload_at:
             await in_thread(self._threads, self._hook.reset)
-            self._reload_at = asked_at + MAX_CONNECTION_AGE
+            self._reload_at = sent_at + MAX_CONNECTION_AGE
         used_before = self._hook.connection
         response = await self._send(request)
         now = self.clock.now()
@@ -266,12 +241,12 @@ class Watcher:
             self._scheduler.forget()
         self._account(now)
         if request == FetchFeedPage(1) and not isinstance(response, PollError):
-            self._use.feed_page = SharedFeedPage(self._hook.connection, response, asked_at)
+            self._use.feed_page = SharedFeedPage(self._hook.connection, response, sent_at)
         deliveries: list[tuple[Any, PollResult]] = self._scheduler.handle_response(
-            request, response, asked_at, now
+            request, response, sent_at, now
         )
         self._record([result for _, result in deliveries])  # before the last wait leaves, and this ends
-        await spread(lambda delivery: delivery[0].deliver(delivery[1], asked_at), deliveries)
+        await spread(lambda delivery: delivery[0].deliver(delivery[1], sent_at), deliveries)
 
     def _account(self, now: float) -> None:
         """Charge the request budget, and say when it makes polls late."""
@@ -304,11 +279,13 @@ class Watcher:
             return PollError(unread_connection(self._conn_id, error))
         except Exception as error:
             # For the waits of this run only, or one odd run would keep the watcher from all the others.
-            logger.exception("The watcher of %r could not send a request; its waits go on", self._conn_id)
+            logger.exception(
+                "The watcher of %r could not send a request, and sends the next one", self._conn_id
+            )
             return PollError(TallyfyResponseError(f"The request could not be sent ({type(error).__name__})"))
 
     def _target_of(self, request: Fetch) -> Target | None:
-        """Return which API and organization the waits are about that a request is for, if one of them knows."""
+        """Return the API and organization that a request is for, if one of its waits has them."""
         waits = (
             self._scheduler.waits_for(request.run_id)
             if isinstance(request, FetchRun)
@@ -323,7 +300,7 @@ class Watcher:
         for subscription in waits:
             self._scheduler.add(subscription)
             subscription.deliver(error, self.clock.now())
-        await self.clock.wait(asyncio.Event(), self.clock.now() + _AFTER_AN_ERROR)
+        await self.clock.wait(asyncio.Event(), self.clock.now() + _PAUSE_AFTER_BUG)
 
 
 # A process has one event loop in a triggerer, and one after the other in tests.
@@ -380,153 +357,3 @@ def subscribe(
         last_poll_at=now + until_last_poll if until_last_poll > 0 else inf,
         target=target,
     )
-
-
-_COMPLETIONS: Mapping[type, metrics.CompletionOutcome] = {
-    Met: "met",
-    Unreachable: "unreachable",
-    Skipped: "skipped",
-    Denied: "denied",
-    Pending: "pending",
-}
-
-
-async def wait(
-    tallyfy_conn_id: str,
-    run_id: str,
-    condition: C,
-    schedule: PollSchedule,
-    log: Log,
-    *,
-    worker_polled_at: float | None = None,
-    last_line: int | None = None,
-    last_updated: str | None = None,
-    target: Target | None = None,
-    outlives_denials: bool = False,
-    at_first_read: Callable[[TallyfyConnection], object] | None = None,
-) -> Evaluation[C]:
-    """
-    Wait until a condition is met, can never be met any more, or Tallyfy does not let this connection poll.
-
-    A condition that learned something from a poll ends it too: a triggerer forgets all when it restarts, so the task
-    has to keep what was learned, and then wait on.
-
-    :param tallyfy_conn_id: id of the Airflow connection.
-    :param run_id: the run's id.
-    :param condition: what to wait for.
-    :param schedule: how often to poll.
-    :param log: takes one line for what is new, and few for polls that failed.
-    :param worker_polled_at: when a worker polled the run, in seconds since the epoch; ``None`` for never.
-    :param last_line: the checksum of the line that the worker logged then.
-    :param last_updated: the run's ``last_updated`` as the worker saw it.
-    :param target: the URL of the API and the organization that the run is of, if they are known.
-    :param outlives_denials: go on even then, as a sensor with ``silent_fail`` does.
-    :param at_first_read: called once, as soon as the run was read, with the settings of the connection.
-    """
-    polls = _Polls(
-        run_id,
-        Evidence(run_id, condition, last_updated),
-        log,
-        outlives_denials,
-        worker_polled_at is not None,
-        last_line,
-        at_first_read,
-    )
-    if worker_polled_at is None:  # so no worker has logged it
-        await log_in_thread(log.info, "%s", messages.describe_start(condition.describe_goal(), run_id))
-    with subscribe(tallyfy_conn_id, run_id, condition, schedule, worker_polled_at, target) as subscription:
-        # No result is held while the wait is idle: there may be thousands of them.
-        while (outcome := polls.take(*await subscription.next_result(), subscription)) is None:
-            await polls.write_lines()
-    await polls.write_lines()
-    metrics.completed(tallyfy_conn_id, _COMPLETIONS[type(outcome)], polls.latency_of(outcome))
-    return outcome
-
-
-class _Polls(Generic[C]):
-    """The polls of one wait, evaluated and logged."""
-
-    __slots__ = (
-        "_at_first_read",
-        "_evidence",
-        "_failures",
-        "_last_line",
-        "_lines",
-        "_log",
-        "_outlives_denials",
-        "_run_id",
-        "_was_pending",
-    )
-
-    def __init__(
-        self,
-        run_id: str,
-        evidence: Evidence[C],
-        log: Log,
-        outlives_denials: bool,
-        was_pending: bool,
-        last_line: int | None,
-        at_first_read: Callable[[TallyfyConnection], object] | None,
-    ) -> None:
-        self._run_id = run_id
-        self._evidence = evidence
-        self._log = log
-        self._outlives_denials = outlives_denials
-        self._was_pending = was_pending  # once, so that what meets it came while it was waited for
-        self._at_first_read = at_first_read
-        self._failures = 0
-        self._last_line = last_line
-        self._lines: tuple[tuple[Any, ...], ...] = ()
-
-    def take(self, result: PollResult, polled_at: float, subscription: Subscription) -> Evaluation[C] | None:
-        """Return the outcome that ends the wait, or ``None`` to wait on."""
-        condition = self._evidence.condition
-        outcome = self._evidence.evaluate(result, polled_at)
-        if isinstance(outcome, Unconfirmed):
-            subscription.request_fresh_read(outcome.recheck_after)
-            if outcome.recheck_after:
-                self._log_line(f"Not certain yet, polling again: {outcome.reason}")
-            return None
-        if isinstance(outcome, PollFailed) or (self._outlives_denials and isinstance(outcome, Denied)):
-            self._log_failure(outcome.error)
-            return None
-        is_over = outcome != Pending(condition)
-        if isinstance(result, RunSnapshot):
-            if self._at_first_read is not None and subscription.connection is not None:
-                self._at_first_read(subscription.connection)
-                self._at_first_read = None
-            self._log_line(f"{condition.describe_run(result)}; run {self._run_id}")
-            if isinstance(outcome, Met) and outcome.warning:
-                self._lines += ((self._log.warning, "%s", outcome.warning),)
-            if result.tasks_error is not None and not is_over:  # a hidden task would not be seen
-                self._log_failure(result.tasks_error)
-            elif self._failures:
-                message = "Tallyfy answers again after %d failed polls"
-                self._lines += ((self._log.info, message, self._failures),)
-                self._failures = 0
-            self._was_pending = self._was_pending or not is_over
-        return outcome if is_over else None
-
-    def latency_of(self, outcome: Evaluation[C]) -> timedelta | None:
-        """Return how long ago happened what was waited for, if Tallyfy says so; not what came before the wait."""
-        if not isinstance(outcome, Met) or outcome.happened_at is None or not self._was_pending:
-            return None
-        return datetime.now(UTC) - outcome.happened_at
-
-    async def write_lines(self) -> None:
-        """Log what there is to say, however long the log takes for it."""
-        for write, message, *arguments in self._lines:
-            await log_in_thread(write, message, *arguments)
-        self._lines = ()
-
-    def _log_line(self, line: str) -> None:
-        """Log a line, but not the same one again."""
-        if (checksum := messages.checksum(line)) != self._last_line:
-            self._last_line = checksum
-            self._lines += ((self._log.info, "%s", line),)
-
-    def _log_failure(self, error: TallyfyError) -> None:
-        self._failures += 1
-        if self._failures.bit_count() == 1:
-            message = "Poll failed (%d in a row), the wait goes on: %s"
-            self._lines += ((self._log.warning, message, self._failures, error),)

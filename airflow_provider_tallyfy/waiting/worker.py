@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -16,8 +16,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.version_compat import deferral_hold
-from airflow_provider_tallyfy.waiting import messages
-from airflow_provider_tallyfy.waiting.evidence import Evidence
+from airflow_provider_tallyfy.waiting.evidence import Evidence, Log, PollEvaluator
 from airflow_provider_tallyfy.waiting.outcomes import (
     C,
     Denied,
@@ -32,7 +31,6 @@ from airflow_provider_tallyfy.waiting.outcomes import (
 from airflow_provider_tallyfy.waiting.polls import (
     MAX_RETRY_AFTER,
     FetchRun,
-    PollError,
     ReloadingHook,
     RunSnapshot,
 )
@@ -43,16 +41,6 @@ if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
 
-class Log(Protocol):
-    """What is needed of a logger: Airflow 2 has the standard library's, Airflow 3 one of its own."""
-
-    def info(self, msg: str, /, *args: object) -> Any:
-        """Take a line about what happened."""
-
-    def warning(self, msg: str, /, *args: object) -> Any:
-        """Take a line about what went wrong."""
-
-
 class RunPoller(Generic[C]):
     """
     Polls one run for a task that has a worker.
@@ -60,17 +48,19 @@ class RunPoller(Generic[C]):
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: the run's id.
     :param log: the task's.
+    :param outlives_denials: wait on if Tallyfy refuses the connection's credentials.
     """
 
-    def __init__(self, tallyfy_conn_id: str, run_id: str, log: Log) -> None:
+    def __init__(
+        self, tallyfy_conn_id: str, run_id: str, log: Log, *, outlives_denials: bool = False
+    ) -> None:
         self._hook = ReloadingHook(tallyfy_conn_id)
         self._run_id = run_id
         self._log = log
-        self._evidence: Evidence[C] | None = None
+        self._outlives_denials = outlives_denials
+        self._evaluator: PollEvaluator[C] | None = None
         self._tasks_health = EndpointHealth("list of tasks")
-        self._last_line: int | None = None
-        self._last_updated: str | None = None
-        self._is_read = False
+        self._was_read = False
         self._now = 0.0
         self._paused_until = 0.0
         self._pause_reason: TallyfyError | None = None
@@ -81,20 +71,25 @@ class RunPoller(Generic[C]):
         return self._hook.hook
 
     @property
+    def last_updated(self) -> str | None:
+        """The newest ``last_updated`` of the run that was seen."""
+        return self._evaluator.evidence.last_updated if self._evaluator is not None else None
+
+    @property
     def trigger_arguments(self) -> dict[str, Any]:
-        """What a trigger that goes on has to know of these polls, as its arguments."""
-        if not self._is_read or (connection := self._hook.connection) is None:
+        """The arguments of a trigger that continues these polls."""
+        if self._evaluator is None or not self._was_read or (connection := self._hook.connection) is None:
             return {}
         return {
-            "last_line": self._last_line,
-            "last_updated": self._last_updated,
+            "last_line": self._evaluator.last_line,
+            "last_updated": self.last_updated,
             "api_url": connection.api_url,
             "organization": connection.organization,
         }
 
     @property
     def paused_for(self) -> float:
-        """Seconds for which Tallyfy's last ``Retry-After`` asks not to poll."""
+        """Seconds that are left of Tallyfy's last ``Retry-After``."""
         return max(self._paused_until - self._clock(), 0.0) if self._pause_reason is not None else 0.0
 
     def poll(
@@ -102,6 +97,7 @@ class RunPoller(Generic[C]):
         condition: C,
         *,
         confirm: bool = True,
+        last_updated: str | None = None,
         at_first_read: Callable[[str], object] = lambda url: None,
     ) -> Outcome[C]:
         """
@@ -110,83 +106,66 @@ class RunPoller(Generic[C]):
         While Tallyfy's last ``Retry-After`` lasts, nothing is sent.
 
         :param confirm: poll again, some seconds later, if one answer is not enough to end the wait.
-        :param at_first_read: called once, when the run was read, with the address of the process for people.
+        :param last_updated: the run's ``last_updated`` in a poll before the first one of this object.
+        :param at_first_read: called once, when the run was read, with the URL of the process in Tallyfy's app.
         """
-        if self._evidence is None:
-            self._evidence = Evidence(self._run_id, condition)
-        self._evidence.condition = condition
+        if self._evaluator is None:
+            evidence = Evidence(self._run_id, condition, last_updated)
+            self._evaluator = PollEvaluator(evidence, self._log, outlives_denials=self._outlives_denials)
+        self._evaluator.evidence.condition = condition
         if self._pause_reason is not None and self.paused_for:
             return PollFailed(self._pause_reason)
         while True:
-            outcome = self._poll_once(self._evidence, at_first_read)
+            outcome = self._poll_once(self._evaluator, at_first_read)
+            for write, message, arguments in self._evaluator.take_log_calls():
+                write(message, *arguments)
             if not isinstance(outcome, Unconfirmed) or not confirm:
                 return outcome
-            self._log.info(
-                "Not certain yet, polling again in %.0f s: %s", outcome.recheck_after, outcome.reason
-            )
             self._now = self._clock() + outcome.recheck_after
             time.sleep(outcome.recheck_after)
 
-    def finish_after_timeout(
-        self, condition: C, finish: Callable[[Final], dict[str, Any]], *, outlives_denials: bool = False
-    ) -> dict[str, Any]:
+    def finish_after_timeout(self, condition: C, finish: Callable[[Final], dict[str, Any]]) -> dict[str, Any]:
         """
         Poll once more after a deferral timed out, and return the result if the condition was met in its last seconds.
 
-        :param finish: ends the task as an outcome says.
-        :param outlives_denials: whether a refusal is no end of the wait, as with ``silent_fail``.
+        :param finish: ends the task by its outcome.
         :raises AirflowSensorTimeout: nothing ended the wait.
         """
         try:
             outcome: Outcome[C] | None = self.poll(condition)
         except AirflowNotFoundException:  # no connection any more
             outcome = None
-        if isinstance(outcome, (Met, Unreachable, Skipped)):
-            return finish(outcome)
-        if isinstance(outcome, Denied) and not outlives_denials:
+        if isinstance(outcome, (Met, Unreachable, Skipped, Denied)):
             return finish(outcome)
         raise AirflowSensorTimeout(
             f"The wait timed out; run {self._run_id}: {condition.describe_goal()} is still waited for."
         )
 
-    def _poll_once(self, evidence: Evidence[C], at_first_read: Callable[[str], object]) -> Outcome[C]:
+    def _poll_once(self, evaluator: PollEvaluator[C], at_first_read: Callable[[str], object]) -> Outcome[C]:
         from airflow_provider_tallyfy import metrics  # DAG files are parsed all day, and record nothing
 
         polled_at = self._clock()
         fetch = FetchRun.for_conditions(
-            self._run_id, [evidence.condition], tasks_error=self._tasks_health.pause_reason(polled_at)
+            self._run_id,
+            [evaluator.evidence.condition],
+            tasks_error=self._tasks_health.pause_reason(polled_at),
         )
         result = self._hook.fetch(fetch)
         self._hook.close_idle()  # or what is between here and Tallyfy forgets the connection before the next poll
         is_read = isinstance(result, RunSnapshot)
         metrics.polled(self._hook.tallyfy_conn_id, succeeded=int(is_read), failed=int(not is_read))
-        outcome = evidence.evaluate(result, polled_at)
+        outcome = evaluator.evaluate(result, polled_at)
         self._pause_reason = None
         if isinstance(outcome, PollFailed):
-            self._log.warning("Poll failed, the wait goes on: %s", outcome.error)
             if retry_after := outcome.error.retry_after:
                 self._pause_reason = outcome.error
                 self._paused_until = polled_at + min(retry_after, MAX_RETRY_AFTER)
         elif isinstance(result, RunSnapshot):
-            if result.tasks_error is not None and fetch.tasks_error is None:
-                if (error := PollError(result.tasks_error)).is_transient:
-                    self._tasks_health.fail(error, polled_at)
-                self._log.warning("Poll failed, the wait goes on: %s", result.tasks_error)
-            if isinstance(outcome, Met) and outcome.warning:
-                self._log.warning("%s", outcome.warning)
-            self._log_line(f"{evidence.condition.describe_run(result)}; run {self._run_id}")
-            last_updated = result.run.get("last_updated")
-            self._last_updated = last_updated if isinstance(last_updated, str) else None
-            if not self._is_read:
-                self._is_read = True
+            self._tasks_health.note_task_list(fetch, result, polled_at)
+            if not self._was_read:
+                self._was_read = True
                 at_first_read(self.hook.run_url(self._run_id))
         return outcome
-
-    def _log_line(self, line: str) -> None:
-        """Log a line, but not the same one again."""
-        if (checksum := messages.checksum(line)) != self._last_line:
-            self._last_line = checksum
-            self._log.info("%s", line)
 
     def _clock(self) -> float:
         """Return the seconds on a clock that a pause moves on, even if no time passes in it."""
@@ -196,9 +175,9 @@ class RunPoller(Generic[C]):
 
 def finish(outcome: Final, log_result: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     """
-    End a task as the outcome of its wait says: return the result, or raise.
+    End a task by the outcome of its wait: return the result, or raise.
 
-    :param log_result: takes the result; what is raised says the rest itself.
+    :param log_result: called with the result; an exception is logged by Airflow.
     :raises AirflowFailException: it can never be met; the task fails without retries.
     :raises AirflowSkipException: the task is to be skipped.
     :raises TallyfyError: Tallyfy does not let this connection poll; retries apply.

@@ -1,4 +1,4 @@
-"""The watcher's clock for tests that wait without waiting."""
+"""A clock for watchers and pollers whose pauses take no time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 
 from airflow_provider_tallyfy.waiting.threads import LOGGING
 
-BEGINS_AT = 1000.0
+STARTED_AT = 1000.0
 
 
 async def settle():
-    """Let the waits take what they were told, and write what they have to say about it."""
+    """Let the waits take their results, and write their logs."""
     for _ in range(2):
         for _ in range(4):
             await asyncio.sleep(0)
@@ -19,20 +19,20 @@ async def settle():
 
 class MovedClock:
     """
-    A pause takes no time, and is the moment for whatever people do meanwhile.
+    A pause takes no time. In each, the next of some actions is done.
 
-    :param acts: what is done, one in each pause.
+    :param actions: the actions, or ``None`` for none.
     """
 
-    def __init__(self, acts):
+    def __init__(self, actions):
         self.pauses = []
-        self._acts = iter(acts)
-        self._now = BEGINS_AT
+        self._actions = iter(actions)
+        self._now = STARTED_AT
 
     @property
     def passed(self):
         """Seconds since the beginning."""
-        return self._now - BEGINS_AT
+        return self._now - STARTED_AT
 
     def now(self):
         return self._now
@@ -44,5 +44,5 @@ class MovedClock:
             await settle()
         self.pauses.append(until - self._now)
         self._now = until
-        if act := next(self._acts, None):
-            await asyncio.to_thread(act)
+        if action := next(self._actions, None):
+            await asyncio.to_thread(action)

@@ -1,4 +1,4 @@
-"""What the trigger does where it starts its task, or ends it: run as the triggerer runs it, against the sandbox."""
+"""A trigger that starts its task, or ends it, run as the triggerer runs it, against the sandbox."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dev.sandbox import SandboxClient
 
 LONGEST = 30.0
 MOVED_ON_FROM = "moved-on-from-this"
-PLACE = {"dag_id": "d", "task_id": "wait", "run_id": "manual", "map_index": -1}
+TASK_INSTANCE = {"dag_id": "d", "task_id": "wait", "run_id": "manual", "map_index": -1}
 in_airflow_3 = pytest.mark.skipif(
     not AIRFLOW_V_3_0_PLUS,
     reason="the trigger pushes XComs itself on Airflow 3; 2.11 takes them with the event",
@@ -45,8 +45,8 @@ def pushed(monkeypatch):
     """The XComs that the trigger pushed, as a worker pushes them."""
     xcoms = {}
 
-    def remember(*, key, value, **place):
-        assert place == PLACE
+    def remember(*, key, value, **task_instance):
+        assert task_instance == TASK_INSTANCE
         xcoms[key] = value
 
     monkeypatch.setattr(XCom, "set", remember)
@@ -64,7 +64,7 @@ def trigger(in_triggerer=True, **arguments):
             **arguments,
         }
     )
-    made.task_instance = SimpleNamespace(**PLACE)
+    made.task_instance = SimpleNamespace(**TASK_INSTANCE)
     made.trigger_id = 7 if in_triggerer else None
     return made
 
@@ -88,7 +88,7 @@ def ends_in_a_worker(event):
 
 
 @pytest.mark.parametrize("from_task", [MOVED_ON_FROM, {"id": MOVED_ON_FROM, "title": "Sign"}])
-def test_it_ends_the_task_with_what_a_worker_would_push(people, pushed, from_task):
+def test_it_ends_the_task_and_pushes_what_a_worker_would(people, pushed, from_task):
     xcoms = xcoms_of(fired(trigger(from_task=from_task)), pushed)
     assert set(xcoms) == {"return_value", "tallyfy_run_url"}
     assert xcoms["tallyfy_run_url"] == people.process_url(SEEDED_RUN_ID)
@@ -98,39 +98,39 @@ def test_it_ends_the_task_with_what_a_worker_would_push(people, pushed, from_tas
 
 
 @in_airflow_3
-def test_the_event_itself_has_no_xcoms_in_airflow_3_which_would_encode_them_twice(people, pushed):
+def test_the_event_has_no_xcoms_in_airflow_3_which_would_encode_them_twice(people, pushed):
     assert not fired(trigger()).xcoms
 
 
-def test_it_pushes_nothing_where_the_task_does_not(people, pushed):
+def test_it_pushes_nothing_without_do_xcom_push(people, pushed):
     assert xcoms_of(fired(trigger(do_xcom_push=False)), pushed) == {}
 
 
 @pytest.fixture
-def told(monkeypatch, caplog):
-    """What the triggers write into their tasks' logs."""
+def log(monkeypatch, caplog):
+    """The logs of the tasks."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("trigger"))
     return caplog
 
 
-def looks_once(people, told, **arguments):
-    """Let a trigger wait until it has seen that nothing has happened yet."""
+def poll_once(people, log, **arguments):
+    """Run a trigger until its first poll."""
     made = trigger(from_task=people.next_task(SEEDED_RUN_ID)["id"], end_from_trigger=False, **arguments)
 
-    async def play():
+    async def scenario():
         waiting = asyncio.create_task(anext(made.run()))
-        while "1 of 3 tasks are done" not in told.text:  # noqa: ASYNC110 (a log has no event)
+        while "1 of 3 tasks are done" not in log.text:  # noqa: ASYNC110 (a log has no event)
             await asyncio.sleep(0.01)
         if made._pushing_link is not None:
             await made._pushing_link
         waiting.cancel()
 
-    asyncio.run(asyncio.wait_for(play(), LONGEST))
+    asyncio.run(asyncio.wait_for(scenario(), LONGEST))
 
 
-def test_the_link_is_pushed_while_a_wait_goes_on_that_began_in_the_triggerer(people, pushed, told):
-    looks_once(people, told)
+def test_the_link_is_pushed_during_a_wait_that_began_in_the_triggerer(people, pushed, log):
+    poll_once(people, log)
     assert pushed == {"tallyfy_run_url": people.process_url(SEEDED_RUN_ID)}
 
 
@@ -142,27 +142,27 @@ def test_the_link_is_pushed_while_a_wait_goes_on_that_began_in_the_triggerer(peo
         pytest.param({"in_triggerer": False}, id="dag.test"),
     ],
 )
-def test_it_is_not_pushed_otherwise(people, pushed, told, elsewhere):
-    looks_once(people, told, **elsewhere)
+def test_the_link_is_not_pushed_otherwise(people, pushed, log, elsewhere):
+    poll_once(people, log, **elsewhere)
     assert pushed == {}
 
 
-def test_a_link_that_cannot_be_pushed_costs_nothing_else(people, monkeypatch, told):
+def test_a_link_that_cannot_be_pushed_does_not_end_it(people, monkeypatch, log):
     def fail(**_arguments):
         raise OSError("bucket is gone")
 
     monkeypatch.setattr(XCom, "set", fail)
-    looks_once(people, told)
-    assert "The link to the process could not be pushed from here (OSError)" in told.text
+    poll_once(people, log)
+    assert "The link to the process could not be pushed from here (OSError)" in log.text
 
 
-def test_airflow_writes_an_event_into_the_log_without_the_run(people, pushed):
+def test_an_event_is_logged_without_the_run(people, pushed):
     event = fired(trigger(end_from_trigger=False))
     assert event.payload["result"]["next_task"]["title"] == "Approve release"
     assert repr(event) == str(event) == "TriggerEvent<met>"
 
 
-def test_the_last_line_says_how_it_came_out(people, pushed, monkeypatch, caplog):
+def test_the_outcome_is_logged_last(people, pushed, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("trigger"))
     fired(trigger(end_from_trigger=False))
@@ -171,7 +171,7 @@ def test_the_last_line_says_how_it_came_out(people, pushed, monkeypatch, caplog)
     assert caplog.messages[-1] == "The wait is over: 'Approve release' is next"
 
 
-def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people, pushed, monkeypatch):
+def test_the_result_is_sanitized(people, pushed, monkeypatch):
     odd = {"title": "half \ud83d", "number": 10**30, "nothing": float("nan")}
     monkeypatch.setattr(NextTaskCondition, "evaluate", lambda *_: Met(odd, is_certain=True))
     monkeypatch.setattr(NextTaskCondition, "describe_result", lambda *_: "it is odd")
@@ -183,33 +183,33 @@ def test_what_cannot_travel_is_pushed_in_the_nearest_form_that_does(people, push
     }
 
 
-def test_a_worker_ends_it_unless_told_otherwise(people, pushed):
+def test_a_worker_ends_it_by_default(people, pushed):
     assert ends_in_a_worker(fired(trigger(end_from_trigger=False)))["outcome"] == "met"
 
 
 @pytest.mark.parametrize("nothing", [None, "", "None", {}])
-def test_without_a_task_to_move_on_from_a_worker_goes_on(people, nothing):
+def test_without_from_task_a_worker_defers_again(people, nothing):
     assert ends_in_a_worker(fired(trigger(from_task=nothing)))["outcome"] == "pending"
 
 
-def test_without_a_task_to_move_on_from_a_worker_ends_it_too(people, pushed):
+def test_without_from_task_a_worker_ends_it(people, pushed):
     for _ in people.tasks(SEEDED_RUN_ID):
         if people.next_task(SEEDED_RUN_ID):
             people.complete_next(SEEDED_RUN_ID)
     assert ends_in_a_worker(fired(trigger(from_task=None)))["result"]["run_status"] == "complete"
 
 
-def test_a_lost_run_is_for_a_worker_to_conclude(people):
+def test_an_archived_run_is_left_to_a_worker(people):
     people.archive(SEEDED_RUN_ID)
     assert ends_in_a_worker(fired(trigger()))["outcome"] == "unreachable"
 
 
-def test_in_dag_test_the_task_ends_as_it_does_in_a_worker(people, pushed):
+def test_in_dag_test_a_worker_ends_it(people, pushed):
     assert ends_in_a_worker(fired(trigger(in_triggerer=False)))["outcome"] == "met"
 
 
 @in_airflow_3
-def test_a_worker_ends_it_where_the_result_cannot_be_pushed(people, monkeypatch, caplog):
+def test_a_worker_ends_it_if_the_result_cannot_be_pushed(people, monkeypatch, caplog):
     def fail(**_arguments):
         raise OSError("bucket is gone")
 
@@ -228,7 +228,7 @@ def test_a_worker_ends_it_where_the_result_cannot_be_pushed(people, monkeypatch,
         ({"run_id": "../../users"}, "run_id must be a Tallyfy id"),
     ],
 )
-def test_an_argument_that_was_rendered_to_nonsense_is_told_to_the_task(rendered, message):
+def test_an_invalid_rendered_argument_fails_the_task(rendered, message):
     event = ends_in_a_worker(fired(trigger(**rendered)))
     assert (event["outcome"], event["error"]) == ("denied", "TallyfyConfigurationError")
     assert message in event["message"]
@@ -245,10 +245,10 @@ def in_tokyo(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "log",
     [datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 2)],  # noqa: DTZ001 (some databases give no zone)
 )
-def test_its_last_look_comes_before_the_triggerer_ends_it(people, monkeypatch, in_tokyo, told):
+def test_the_last_poll_is_before_the_triggerer_ends_it(people, monkeypatch, in_tokyo, log):
     ends_at = []
     pace = triggers_module.PollSchedule
     monkeypatch.setattr(
@@ -256,8 +256,8 @@ def test_its_last_look_comes_before_the_triggerer_ends_it(people, monkeypatch, i
     )
     started = trigger(end_from_trigger=False)
     if AIRFLOW_V_3_0_PLUS:
-        started.timeout_after = told
+        started.timeout_after = log
     else:
-        started.task_instance.trigger_timeout = told
+        started.task_instance.trigger_timeout = log
     fired(started)
     assert ends_at == [datetime(2026, 1, 2, tzinfo=UTC).timestamp()]

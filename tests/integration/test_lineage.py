@@ -34,8 +34,8 @@ def reported(monkeypatch):
     return collector.reported
 
 
-def test_what_is_read_and_changed_is_reported(sandbox, reported):
-    people = SandboxClient(sandbox.url)
+def test_reports_what_tasks_read_and_change(sandbox, reported):
+    users = SandboxClient(sandbox.url)
     launch = TallyfyLaunchRunOperator(
         task_id="launch",
         checklist_id=RELEASE_CHECKLIST_ID,
@@ -50,8 +50,8 @@ def test_what_is_read_and_changed_is_reported(sandbox, reported):
     TallyfyGetRunOperator(task_id="get", run_id=run_id).execute({})
     assert reported == [("read", run)]
     reported.clear()
-    first = people.tasks(run_id)[0]
-    values = {field["alias"]: "Fine" for field in people.task(run_id, first["id"])["form_fields"]["data"]}
+    first = users.tasks(run_id)[0]
+    values = {field["alias"]: "Fine" for field in users.task(run_id, first["id"])["form_fields"]["data"]}
     TallyfyCompleteTaskOperator(
         task_id="complete", run_id=run_id, task=first["id"], form_fields=values
     ).execute({})
@@ -60,8 +60,8 @@ def test_what_is_read_and_changed_is_reported(sandbox, reported):
     TallyfyTaskSensor(task_id="wait", run_id=run_id, task=first["id"]).execute({})
     assert reported == [("read", run)]
     reported.clear()
-    for task in people.tasks(run_id):
+    for task in users.tasks(run_id):
         if task["title"] == "Approve release":
-            people.complete(people.task(run_id, task["id"]))
+            users.complete(users.task(run_id, task["id"]))
     TallyfyApprovalOperator(task_id="gate", run_id=run_id, task="Approve release").execute({})
     assert reported == [("read", run)]

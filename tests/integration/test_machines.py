@@ -2,7 +2,7 @@
 A wait that begins on one machine, waits on a second, and ends on a third, which share nothing but what Airflow carries.
 
 Each is a process of its own, with the provider as its wheel leaves it there without extras: no sandbox, no FastAPI, no
-DAG files. Every write to a disk is noticed.
+DAG files. Every write to a disk is detected.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Absent(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
-def notice(event, arguments):
+def record(event, arguments):
     if event == "open":
         path, _, flags = arguments
         if not isinstance(path, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and path != os.devnull:
@@ -52,9 +52,9 @@ import airflow.serialization.serialized_objects  # with Airflow 3.0 a sensor nee
 for name in [name for name in sys.modules if name.partition(".")[0] in ABSENT]:
     del sys.modules[name]
 sys.meta_path.insert(0, Absent())
-sys.addaudithook(notice)
+sys.addaudithook(record)
 job = json.load(sys.stdin)
-if job.get("proves_that_writes_are_noticed"):
+if job.get("writes_a_file"):
     open("left-behind", "w").close()
 
 
@@ -83,7 +83,7 @@ def sensor():
 
 
 context = {"ti": TaskInstance(), "task_state_store": Store()}
-match job["does"]:
+match job["step"]:
     case "import":
         import importlib, pkgutil
 
@@ -127,7 +127,7 @@ def machine(tmp_path):
     """Do one step of a wait on a machine that has never seen the ones before."""
     number = iter(range(10))
 
-    def machine(does, job):
+    def machine(step, job):
         place = tmp_path / f"machine-{next(number)}"
         for folder in ("home", "cwd", "temporary"):
             (place / folder).mkdir(parents=True)
@@ -149,7 +149,7 @@ def machine(tmp_path):
         }
         done = subprocess.run(
             [sys.executable, "-c", MACHINE],
-            input=json.dumps({"kept": {}, "pushed": {}, **job, "does": does}),
+            input=json.dumps({"kept": {}, "pushed": {}, **job, "step": step}),
             capture_output=True,
             text=True,
             timeout=120,
@@ -157,11 +157,11 @@ def machine(tmp_path):
             env=environment,
         )
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout.splitlines()[-1])
-        assert Path(told.pop("place")).is_relative_to(place)
+        result = json.loads(done.stdout.splitlines()[-1])
+        assert Path(result.pop("place")).is_relative_to(place)
         folders = ("home", "cwd", "temporary")
         left = [str(path.relative_to(place)) for name in folders for path in (place / name).rglob("*")]
-        return {**told, "left": left}
+        return {**result, "left": left}
 
     return machine
 
@@ -186,12 +186,12 @@ def test_a_wait_needs_no_disk_no_dag_file_and_no_extra(machine, sandbox):
     assert ended["result"]["next_task"]["id"] == following["id"]
     if AIRFLOW_V_3_3_PLUS:  # for a retry, if this is not recorded
         assert ended["kept"]["tallyfy_from_task"]["from_task_id"] == first["id"]
-    for told in (begun, waited, ended):
-        assert (told["writes"], told["left"]) == ([], [])
-        assert not [name for name in told["modules"] if name.startswith("airflow_provider_tallyfy.sandbox")]
+    for result in (begun, waited, ended):
+        assert (result["writes"], result["left"]) == ([], [])
+        assert not [name for name in result["modules"] if name.startswith("airflow_provider_tallyfy.sandbox")]
 
 
-def test_waits_of_one_triggerer_look_together_and_those_of_two_do_not(machine, sandbox):
+def test_waits_of_one_triggerer_share_requests_and_those_of_two_do_not(machine, sandbox):
     completed = SandboxClient(sandbox.url).tasks(SEEDED_RUN_ID)[0]["id"]
     trigger = TallyfyNextTaskTrigger(
         tallyfy_conn_id="tallyfy_default",
@@ -207,8 +207,8 @@ def test_waits_of_one_triggerer_look_together_and_those_of_two_do_not(machine, s
         )  # the run, and the task that was waited for
 
 
-def test_every_module_is_there_without_an_extra(machine, sandbox):
-    told = machine("import", {})
+def test_every_module_can_be_imported_without_extras(machine, sandbox):
+    result = machine("import", {})
     package = Path(airflow_provider_tallyfy.__file__).parent
     files = [
         path.relative_to(package.parent)
@@ -216,10 +216,10 @@ def test_every_module_is_there_without_an_extra(machine, sandbox):
         if "sandbox" not in path.relative_to(package).parts
     ]
     modules = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files}
-    assert {*told["imported"], package.name} == modules
-    assert (told["writes"], told["left"]) == ([], [])
+    assert {*result["imported"], package.name} == modules
+    assert (result["writes"], result["left"]) == ([], [])
 
 
-def test_a_write_would_be_noticed(machine, sandbox):
-    told = machine("begin", {"sensor": {"run_id": SEEDED_RUN_ID}, "proves_that_writes_are_noticed": True})
-    assert (told["writes"], told["left"]) == ([["open", "left-behind"]], ["cwd/left-behind"])
+def test_writes_are_detected(machine, sandbox):
+    result = machine("begin", {"sensor": {"run_id": SEEDED_RUN_ID}, "writes_a_file": True})
+    assert (result["writes"], result["left"]) == ([["open", "left-behind"]], ["cwd/left-behind"])

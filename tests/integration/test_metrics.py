@@ -21,16 +21,16 @@ from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 # The triggerer reads a trigger's arguments before it runs it. Since Airflow 3.2 that is what sets up metrics there.
 Trigger("a.class", kwargs={{}}).kwargs
 
-async def look():
+async def poll():
     with subscribe("tallyfy_default", "{SEEDED_RUN_ID}", NextTaskCondition(), PollSchedule(60)) as subscription:
         await subscription.next_result()
 
-asyncio.run(look())
+asyncio.run(poll())
 metrics.completed("tallyfy_default", "met", timedelta(seconds=1.5))
 """
 
 
-def tell(environment):
+def run_program(environment):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM],
         env=os.environ | environment,
@@ -43,10 +43,10 @@ def tell(environment):
     return done.stdout + done.stderr
 
 
-def test_all_arrive_at_a_statsd_server(sandbox):
+def test_all_metrics_arrive_at_a_statsd_server(sandbox):
     hostname = {"AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname"}
     with StatsdServer() as statsd:
-        tell(statsd.settings() | hostname)
+        run_program(statsd.settings() | hostname)
     # All that was sent has been read by now.
     conn_id = ("conn_id", "tallyfy_default")
 
@@ -68,9 +68,9 @@ def test_all_arrive_at_a_statsd_server(sandbox):
     assert all("hostname" in dict(gauge.tags) for gauge in gauges)
 
 
-def test_nothing_is_sent_unless_airflow_is_told_to(sandbox):
+def test_nothing_is_sent_if_metrics_are_off(sandbox):
     with StatsdServer() as statsd:
-        told = tell(statsd.settings() | {"AIRFLOW__METRICS__STATSD_ON": "False"})
+        output = run_program(statsd.settings() | {"AIRFLOW__METRICS__STATSD_ON": "False"})
     # All that was sent has been read by now.
     assert statsd.received("airflow.tallyfy.requests") == []
-    assert "metrics" not in told
+    assert "metrics" not in output

@@ -28,7 +28,7 @@ from tests.integration.moved_clock import MovedClock
 
 # No name server knows it: who reaches it was led there by a proxy, or by a test.
 HOST = "tallyfy.test"
-PASSWORD = "proxy-password-that-nobody-may-see"
+PASSWORD = "proxy-password-that-must-stay-secret"
 CREDENTIALS = f"proxy-user:{PASSWORD}"
 LONGEST = 30.0
 
@@ -135,7 +135,7 @@ class TestAuthorities:
 
     @pytest.fixture(params=["127.0.0.1", HOST])
     def host(self, request, secure, monkeypatch):
-        """This machine itself, and what looks like another one."""
+        """This machine itself, and another one as it seems."""
         resolve = socket.getaddrinfo
 
         def resolved(host, *arguments, **options):
@@ -208,11 +208,11 @@ class TestAuthorities:
         assert session.send(prepared).ok
 
     def test_the_error_says_what_to_do(self, connect, host):
-        with pytest.raises(TallyfyConnectionError) as told:
+        with pytest.raises(TallyfyConnectionError) as error:
             connect(host).launch_run(RELEASE_CHECKLIST_ID)
-        assert "certificate verify failed" in str(told.value)
-        assert "set extra 'verify' of connection 'tallyfy_default'" in str(told.value)
-        assert "REQUESTS_CA_BUNDLE" in str(told.value)
+        assert "certificate verify failed" in str(error.value)
+        assert "set extra 'verify' of connection 'tallyfy_default'" in str(error.value)
+        assert "REQUESTS_CA_BUNDLE" in str(error.value)
 
     def test_a_certificate_of_another_host(self, connect, secure, own_authority, monkeypatch):
         resolve = socket.getaddrinfo
@@ -302,12 +302,12 @@ class TestProxies:
         assert proxy.passed == [f"CONNECT {HOST}:443"]
 
     def test_credentials_that_are_wrong(self, connect, strict_proxy, own_authority, environment, log):
-        wrong = "another-password-that-nobody-may-see"
+        wrong = "another-password-that-must-stay-secret"
         environment(HTTPS_PROXY=f"http://proxy-user:{wrong}@{strict_proxy.address}")
-        with pytest.raises(TallyfyConnectionError, match=r"407.*Check the proxy that HTTPS_PROXY") as told:
+        with pytest.raises(TallyfyConnectionError, match=r"407.*Check the proxy that HTTPS_PROXY") as error:
             connect(f"https://{HOST}/api", verify=own_authority).get_run(SEEDED_RUN_ID)
         assert strict_proxy.refused == [f"CONNECT {HOST}:443"]
-        assert wrong not in shown(told.value, log)
+        assert wrong not in shown(error.value, log)
 
     def test_a_write_that_it_does_not_let_through_was_certainly_not_applied(
         self, connect, strict_proxy, own_authority, environment, monkeypatch
@@ -345,17 +345,17 @@ class TestProxies:
     def test_one_that_cannot_be_used_is_an_error_without_its_credentials(
         self, connect, environment, log, url, method
     ):
-        with socket.create_server(("127.0.0.1", 0)) as nobody:
-            closed = nobody.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            closed = unused.getsockname()[1]
         environment(HTTPS_PROXY=url.format(credentials=CREDENTIALS, closed=closed))
-        with pytest.raises(TallyfyConnectionError, match="Check the proxy that HTTPS_PROXY") as told:
+        with pytest.raises(TallyfyConnectionError, match="Check the proxy that HTTPS_PROXY") as error:
             connect(f"https://{HOST}/api").request(method, "runs")
-        assert PASSWORD not in shown(told.value, log)
+        assert PASSWORD not in shown(error.value, log)
 
 
 @pytest.fixture
 def fired(monkeypatch):
-    """Run the trigger of the seeded run until it fires, while somebody acts."""
+    """Run the trigger of the seeded run until it fires; in each pause, the next action is done."""
     monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
 
     def fired(from_task, *acts):
@@ -406,7 +406,7 @@ class TestDeferredWaits:
         self, connect, people, strict_proxy, own_authority, environment, fired, log
     ):
         environment(HTTPS_PROXY=strict_proxy.url)
-        strict_proxy.credentials = "somebody:else"
+        strict_proxy.credentials = "another:user"
         connect(f"https://{HOST}/api", verify=own_authority)
 
         def relents():
@@ -414,7 +414,7 @@ class TestDeferredWaits:
             strict_proxy.credentials = CREDENTIALS
 
         assert fired("an-earlier-task", None, None, relents)["outcome"] == "met"
-        assert "the wait goes on" in log.text
+        assert "will poll again" in log.text
         assert PASSWORD not in log.text
 
     def test_one_outlives_a_bundle_that_lacks_the_authority(

@@ -7,7 +7,6 @@ import json
 import logging
 
 import pytest
-import requests
 
 from airflow_provider_tallyfy.hooks.connection import DEFAULT_REQUESTS_PER_HOUR
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
@@ -18,33 +17,16 @@ from airflow_provider_tallyfy.waiting import watcher
 from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS
 from airflow_provider_tallyfy.waiting.scheduler.budget import RequestBudget
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS
-from dev.sandbox import SandboxClient
 from tests.integration.moved_clock import MovedClock
+from tests.support.sandbox_controls import ControlledSandbox
 
 LONGEST = 60.0
 INTERVAL = 10.0
 APPROVAL = "Approve release"
 
 
-class Town:
-    """A sandbox, whoever works in it, and the triggers of a triggerer."""
-
-    def __init__(self, server):
-        self.server = server
-        self.people = SandboxClient(server.url)
-
-    def control(self, method, name, **json_body):
-        url = f"{self.server.url}/_sandbox/{name}"
-        answer = requests.request(method, url, json=json_body or None, timeout=30)
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
-
-    def asked(self):
-        """How often each endpoint was asked since this was last said."""
-        routes = self.control("GET", "stats")["routes"]
-        self.control("DELETE", "stats")
-        endpoint = "/api/organizations/{organization}/"
-        return {row["path"].removeprefix(endpoint): row["count"] for row in routes if row["method"] == "GET"}
+class Environment(ControlledSandbox):
+    """A sandbox and a user."""
 
     def task(self, run_id, alias):
         found = next(task for task in self.people.tasks(run_id) if task["alias"] == alias)
@@ -66,7 +48,7 @@ class Town:
 
 
 @pytest.fixture
-def town(monkeypatch):
+def tallyfy(monkeypatch):
     with SandboxServer(test_controls=True) as server:
         settings = {
             "conn_type": "tallyfy",
@@ -76,18 +58,18 @@ def town(monkeypatch):
             "extra": {"web_url": server.url},
         }
         monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(settings))
-        yield Town(server)
+        yield Environment(server)
 
 
 @pytest.fixture
 def fired(monkeypatch, caplog):
-    """Run a trigger until it fires. In each pause before a look, the next of the given acts is done."""
+    """Run a trigger until it fires. In each pause before a poll, the next of the given actions is done."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(TallyfyTrigger, "log", logging.getLogger("trigger"))
     monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
 
-    def run(trigger, *acts):
-        clock = MovedClock(acts)
+    def run(trigger, *actions):
+        clock = MovedClock(actions)
         monkeypatch.setattr(watcher, "Clock", lambda: clock)
 
         async def first_event():
@@ -128,21 +110,21 @@ class TestTask:
     @pytest.mark.parametrize(
         "name", ["approve_release", APPROVAL, "APPROVE RELEASE", "fe1f19fb78ae59688cb843354eb32649"]
     )
-    def test_a_decision_wakes_it_with_what_was_written(self, town, fired, name):
-        event = fired(for_task(name), lambda: town.decide(is_approved=False))
+    def test_a_decision_ends_it_with_the_form_values(self, tallyfy, fired, name):
+        event = fired(for_task(name), lambda: tallyfy.decide(is_approved=False))
         assert event["outcome"] == "met"
         assert event["result"]["is_approved"] is False
         assert event["result"]["completer_id"] == 1002
         assert event["result"]["form_values"] == {"comment": "Looks good to me."}
         assert fired.passed == INTERVAL
 
-    def test_a_task_that_was_completed_long_ago_is_seen_at_the_first_look(self, town, fired):
+    def test_a_task_that_was_completed_before_ends_it_at_the_first_poll(self, tallyfy, fired):
         event = fired(for_task("prepare_release_notes"))
         assert event["result"]["form_values"] == {}
-        assert town.asked() == {"runs/{id}": 1}
+        assert tallyfy.requests_since_last_call() == {"runs/{id}": 1}
 
-    def test_each_look_is_a_line_about_the_task(self, town, fired, caplog):
-        fired(for_task(APPROVAL), None, lambda: town.decide(is_approved=True))
+    def test_each_change_of_the_task_is_logged(self, tallyfy, fired, caplog):
+        fired(for_task(APPROVAL), None, lambda: tallyfy.decide(is_approved=True))
         lines = [line for line in caplog.messages if " tasks are done; " in line]
         assert f"1 of 3 tasks are done; '{APPROVAL}' is open; " in lines[0]
         assert "; with user 1002, group 5eed0007000000000000000000000001; due 20" in lines[0]
@@ -151,109 +133,110 @@ class TestTask:
     @pytest.mark.parametrize(
         ("on_skipped", "outcome"), [("skip", "skipped"), ("fail", "unreachable"), ("succeed", "met")]
     )
-    def test_a_rule_that_hides_it_ends_the_wait(self, town, fired, on_skipped, outcome):
+    def test_a_rule_that_hides_it_ends_the_wait(self, tallyfy, fired, on_skipped, outcome):
         event = fired(
-            for_task("announce_release", on_skipped=on_skipped), None, lambda: town.decide(is_approved=False)
+            for_task("announce_release", on_skipped=on_skipped),
+            None,
+            lambda: tallyfy.decide(is_approved=False),
         )
         assert event["outcome"] == outcome
         if outcome == "met":
             assert event["result"]["status"] == "auto-skipped"
 
-    def test_a_task_that_is_hidden_from_the_start_is_found_among_all_tasks(self, town, fired):
+    def test_a_task_that_is_hidden_from_the_start_is_found_among_all_tasks(self, tallyfy, fired):
         assert fired(for_task("decline_customer", run_id=ONBOARDING_RUN_ID))["outcome"] == "skipped"
         # A second read has to agree that it is hidden.
-        assert town.asked() == {"runs/{id}": 2, "runs/{id}/tasks": 2}
+        assert tallyfy.requests_since_last_call() == {"runs/{id}": 2, "runs/{id}/tasks": 2}
 
-    def test_a_task_that_is_not_there_yet_is_waited_for(self, town, fired, caplog):
+    def test_a_task_may_be_added_later(self, tallyfy, fired, caplog):
         def complete():
-            task = town.add_task("Print the posters")
-            town.people.complete(town.people.task(SEEDED_RUN_ID, task["id"]))
+            task = tallyfy.add_task("Print the posters")
+            tallyfy.people.complete(tallyfy.people.task(SEEDED_RUN_ID, task["id"]))
 
         event = fired(for_task("print the posters"), None, complete)
         assert event["result"]["title"] == "Print the posters"
         assert "task 'print the posters' is not there" in caplog.text
 
-    def test_a_run_that_ends_without_it_is_lost(self, town, fired):
+    def test_a_run_that_ends_without_it_is_unreachable(self, tallyfy, fired):
         def finish():
-            town.people.complete_next(SEEDED_RUN_ID)
-            town.people.complete_next(SEEDED_RUN_ID)
+            tallyfy.people.complete_next(SEEDED_RUN_ID)
+            tallyfy.people.complete_next(SEEDED_RUN_ID)
 
         event = fired(for_task("Print the posters"), None, finish)
         assert event["outcome"] == "unreachable"
         assert f"'{APPROVAL}' (alias approve_release" in event["reason"]
 
-    def test_a_name_of_two_tasks_is_lost(self, town, fired):
-        event = fired(for_task(APPROVAL), None, lambda: town.add_task(APPROVAL))
+    def test_a_name_of_two_tasks_is_unreachable(self, tallyfy, fired):
+        event = fired(for_task(APPROVAL), None, lambda: tallyfy.add_task(APPROVAL))
         assert event["outcome"] == "unreachable"
         assert "names 2 tasks alike" in event["reason"]
 
-    def test_an_archived_run_is_lost_also_where_the_task_is_not_there(self, town, fired):
-        event = fired(for_task("Print the posters"), None, lambda: town.people.archive(SEEDED_RUN_ID))
+    def test_an_archived_run_without_the_task_is_unreachable(self, tallyfy, fired):
+        event = fired(for_task("Print the posters"), None, lambda: tallyfy.people.archive(SEEDED_RUN_ID))
         assert (event["outcome"], "archived" in event["reason"]) == ("unreachable", True)
 
     @pytest.mark.parametrize("path", ["with=next_task", "/tasks"])
-    def test_an_outage_of_either_request_ends_nothing(self, town, fired, caplog, path):
-        fault = {"method": "GET", "path": path, "times": 3, "action": "status", "status": 503}
-        requests.post(f"{town.server.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
+    def test_an_outage_of_either_request_does_not_end_it(self, tallyfy, fired, caplog, path):
+        tallyfy.fault(method="GET", path=path, times=3, action="status", status=503)
         event = fired(for_task("decline_customer", run_id=ONBOARDING_RUN_ID))
         assert event["outcome"] == "skipped"
         assert "Poll failed (2 in a row)" in caplog.text
 
-    def test_it_needs_an_approval_where_a_decision_is_waited_for(self, town, fired):
+    def test_a_decision_needs_an_approval_task(self, tallyfy, fired):
         event = fired(for_task("announce_release", needs_decision=True))
         assert "no approval task" in event["reason"]
 
-    def test_a_name_that_was_rendered_to_nothing_is_refused_in_words(self, town, fired):
+    def test_an_empty_name_fails_the_task(self, tallyfy, fired):
         event = fired(for_task(""))
         assert event["error"] == "TallyfyConfigurationError"
         assert "task must be a task's id, alias or title" in event["message"]
 
 
 class TestRun:
-    def test_the_end_of_the_run_wakes_it(self, town, fired):
+    def test_the_end_of_the_run_ends_it(self, tallyfy, fired):
         def complete_next():
-            town.people.complete_next(SEEDED_RUN_ID)
+            tallyfy.people.complete_next(SEEDED_RUN_ID)
 
         event = fired(for_run("complete"), complete_next, complete_next)
         assert event["result"]["status"] == "complete"
         assert fired.passed == 2 * INTERVAL
 
-    def test_a_deadline_that_passes_is_seen(self, town, fired):
-        event = fired(for_run("delayed"), lambda: town.control("POST", "clock", advance=90 * 86400))
+    def test_a_deadline_that_passes_is_seen(self, tallyfy, fired):
+        event = fired(for_run("delayed"), lambda: tallyfy.control("POST", "clock", advance=90 * 86400))
         assert (event["outcome"], event["result"]["status"]) == ("met", "delayed")
         assert fired.passed == INTERVAL + CONFIRMATION_SECONDS  # a status comes and goes
 
-    def test_an_archived_run_is_lost(self, town, fired):
-        event = fired(for_run("complete"), None, lambda: town.people.archive(SEEDED_RUN_ID))
+    def test_an_archived_run_is_unreachable(self, tallyfy, fired):
+        event = fired(for_run("complete"), None, lambda: tallyfy.people.archive(SEEDED_RUN_ID))
         assert (event["outcome"], "archived" in event["reason"]) == ("unreachable", True)
 
-    def test_archiving_may_be_what_is_waited_for(self, town, fired):
-        event = fired(for_run("archived"), None, lambda: town.people.archive(SEEDED_RUN_ID))
+    def test_archived_may_be_the_target(self, tallyfy, fired):
+        event = fired(for_run("archived"), None, lambda: tallyfy.people.archive(SEEDED_RUN_ID))
         assert event["result"]["archived_at"] is not None
 
-    def test_a_deleted_run_is_lost_even_where_archiving_is_waited_for(self, town, fired):
+    def test_a_deleted_run_is_unreachable_even_if_archived_is_the_target(self, tallyfy, fired):
         def delete():
-            town.people.archive(SEEDED_RUN_ID)
-            town.people.delete(SEEDED_RUN_ID)
+            tallyfy.people.archive(SEEDED_RUN_ID)
+            tallyfy.people.delete(SEEDED_RUN_ID)
 
         event = fired(for_run("archived"), None, delete)
         assert (event["outcome"], "gone" in event["reason"]) == ("unreachable", True)
 
 
-def test_many_waits_for_statuses_are_served_from_lists_and_the_feed_hides_nothing_for_long(town, monkeypatch):
-    """A deadline that passes is no activity, so the feed says nothing of it."""
+def test_many_waits_for_statuses_share_lists_and_see_a_change_that_the_feed_lacks(tallyfy, monkeypatch):
+    """A deadline that passes is no activity, so the feed does not name the run."""
     monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
-    ids = town.control("POST", "runs", count=400)["data"]
+    ids = tallyfy.launch(400)
     delayed = ids[123]
-    asked = []
+    requests_since_last_call = []
 
     def delay_one():
-        asked.append(town.asked())
-        town.control("POST", "activity", missing=["updated", "started"])
-        task = town.task(delayed, "announce_release")
+        requests_since_last_call.append(tallyfy.requests_since_last_call())
+        tallyfy.control("POST", "activity", missing=["updated", "started"])
+        task = tallyfy.task(delayed, "announce_release")
         path = f"/runs/{delayed}/tasks/{task['id']}"
-        town.people.request("PUT", path, json={"deadline": "2020-01-01 00:00:00"})
-        town.asked()
+        tallyfy.people.request("PUT", path, json={"deadline": "2020-01-01 00:00:00"})
+        tallyfy.requests_since_last_call()
 
     clock = MovedClock([None, None, delay_one])
     monkeypatch.setattr(watcher, "Clock", lambda: clock)
@@ -267,24 +250,24 @@ def test_many_waits_for_statuses_are_served_from_lists_and_the_feed_hides_nothin
             wait.cancel()
         return [run_id for run_id, wait in waits.items() if wait in done]
 
-    town.asked()
+    tallyfy.requests_since_last_call()
     assert asyncio.run(asyncio.wait_for(first_to_fire(), LONGEST)) == [delayed]
     # Four pages of the list, and once more those whose statuses its first page did not show.
-    assert 4 <= asked[0]["runs"] <= 8
-    assert asked[0]["activity-feeds"] <= 3
+    assert 4 <= requests_since_last_call[0]["runs"] <= 8
+    assert requests_since_last_call[0]["activity-feeds"] <= 3
     assert MAX_STALENESS / 2 < clock.passed - 3 * INTERVAL <= MAX_STALENESS
-    # Each look at the feed, all the lists once more, and the one run by itself.
-    looks = town.asked()
-    assert looks["runs"] <= 8
+    # Each poll of the feed, all the lists once more, and the one run by itself.
+    requests = tallyfy.requests_since_last_call()
+    assert requests["runs"] <= 8
     # Each run in its turn, at the pace that the budget allows: half of it at most.
-    assert looks["runs/{id}"] <= 1 + clock.passed / (RequestBudget(DEFAULT_REQUESTS_PER_HOUR).pause * 2)
+    assert requests["runs/{id}"] <= 1 + clock.passed / (RequestBudget(DEFAULT_REQUESTS_PER_HOUR).pause * 2)
 
 
 @pytest.mark.parametrize("is_approved", [True, False])
-def test_the_approval_tells_who_decided_and_what_that_person_wrote(town, monkeypatch, is_approved):
-    task = town.task(SEEDED_RUN_ID, "approve_release")
-    town.people.request("POST", f"/tasks/{task['id']}/comment", json={"content": "Checked by Ada."})
-    monkeypatch.setattr("time.sleep", lambda _: town.decide(is_approved=is_approved))
+def test_an_approval_returns_who_decided_and_their_comment(tallyfy, monkeypatch, is_approved):
+    task = tallyfy.task(SEEDED_RUN_ID, "approve_release")
+    tallyfy.people.request("POST", f"/tasks/{task['id']}/comment", json={"content": "Checked by Ada."})
+    monkeypatch.setattr("time.sleep", lambda _: tallyfy.decide(is_approved=is_approved))
     gate = TallyfyApprovalOperator(task_id="gate", run_id=SEEDED_RUN_ID, task=APPROVAL, poke_interval=1)
     context = {"task": gate}
     result = gate.execute(context)

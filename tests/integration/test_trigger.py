@@ -46,7 +46,7 @@ def connect(monkeypatch, server, password="sandbox-token"):  # noqa: S107
 
 
 class People:
-    """Whoever works on the seeded run."""
+    """A user of the seeded run."""
 
     def __init__(self, server):
         self.client = SandboxClient(server.url)
@@ -75,13 +75,13 @@ def people(sandbox):
 
 @pytest.fixture
 def triggered(monkeypatch, caplog):
-    """Run a trigger until it fires. In each pause before a look, the next of the given acts is done."""
+    """Run a trigger until it fires. In each pause before a poll, the next of the given actions is done."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("trigger"))
 
-    def run(*acts, **arguments):
+    def run(*actions, **arguments):
         arguments.setdefault("from_task", SEEDED_NEXT_TASK_ID)
-        clock = MovedClock(acts)
+        clock = MovedClock(actions)
         run.pauses = clock.pauses
 
         async def first_event():
@@ -111,7 +111,7 @@ def trigger(**arguments):
     )
 
 
-def test_a_completed_task_wakes_it(people, triggered):
+def test_a_completed_task_ends_it(people, triggered):
     before = people.next_task_id()
     event = triggered(None, people.complete_next)
     assert event["outcome"] == "met"
@@ -120,14 +120,14 @@ def test_a_completed_task_wakes_it(people, triggered):
     assert triggered.pauses == [60.0, 60.0]
 
 
-def test_the_end_of_the_run_wakes_it(people, triggered):
+def test_the_end_of_the_run_ends_it(people, triggered):
     people.complete_next()
     event = triggered(people.complete_next, from_task=people.next_task_id())
     assert event["result"]["next_task"] is None
     assert event["result"]["run_status"] == "complete"
 
 
-def test_it_sees_a_change_that_was_made_while_no_triggerer_ran(people, triggered):
+def test_it_sees_a_change_while_no_triggerer_ran(people, triggered):
     before = people.next_task_id()
     _, arguments = trigger(from_task=before).serialize()
     people.complete_next()
@@ -147,7 +147,7 @@ def test_it_sees_a_change_that_was_made_while_no_triggerer_ran(people, triggered
     ],
     ids=lambda action: "-".join(str(action[part]) for part in ("action", "status") if part in action),
 )
-def test_it_outlives_whatever_passes(people, triggered, caplog, action):
+def test_a_failure_that_passes_does_not_end_it(people, triggered, caplog, action):
     people.faults({"method": "GET", "path": "/runs/", "times": 5, **action})
     event = triggered(None, None, None, None, None, None, people.complete_next)
     assert event["outcome"] == "met"
@@ -160,7 +160,7 @@ def test_it_outlives_whatever_passes(people, triggered, caplog, action):
     assert "sandbox-token" not in caplog.text
 
 
-def test_it_outlives_a_stopped_tallyfy(monkeypatch, triggered):
+def test_a_server_that_is_down_does_not_end_it(monkeypatch, triggered):
     with SandboxServer() as first:
         connect(monkeypatch, first)
         port = int(first.url.rsplit(":", 1)[1])
@@ -177,32 +177,32 @@ def test_it_outlives_a_stopped_tallyfy(monkeypatch, triggered):
     assert event["result"]["from_task_id"] == SEEDED_NEXT_TASK_ID
 
 
-def test_without_a_task_to_move_on_from_it_hands_back_the_one_it_sees(people, triggered):
+def test_without_from_task_it_returns_the_one_that_it_sees(people, triggered):
     event = triggered(people.complete_next, from_task=None)
     assert event == {"outcome": "pending", "condition": {"from_task_id": SEEDED_NEXT_TASK_ID}}
 
 
-def test_a_connection_that_was_mended_meanwhile_is_taken_up(sandbox, people, triggered, monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/api"
+def test_a_connection_that_was_corrected_meanwhile_is_used(sandbox, people, triggered, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/api"
     people.complete_next()
     connect(monkeypatch, SimpleNamespace(base_url=url))
     assert triggered(None, lambda: connect(monkeypatch, sandbox))["outcome"] == "met"
     assert len(triggered.pauses) == 2
 
 
-def test_it_looks_an_interval_after_the_sensor_did(people, triggered):
+def test_the_first_poll_is_an_interval_after_the_sensor_s(people, triggered):
     triggered(people.complete_next, worker_polled_at=time.time() - 20)
     assert 35 < triggered.pauses[0] <= 40
     assert len(triggered.pauses) == 1
 
 
-def test_its_last_look_comes_shortly_before_the_sensor_times_out(people, triggered):
+def test_the_last_poll_is_shortly_before_the_sensor_times_out(people, triggered):
     triggered(None, people.complete_next, worker_polled_at=None, ends_at=time.time() + 30)
     assert 20 < triggered.pauses[0] <= 25
 
 
-def test_it_holds_no_socket_through_a_long_pause(sandbox, people, triggered):
+def test_it_closes_its_socket_in_a_long_pause(sandbox, people, triggered):
     sockets = sandbox._server.server_state.connections
 
     def all_are_closed():
@@ -240,7 +240,7 @@ def test_a_rotated_token_does_not_end_it(sandbox, people, triggered, monkeypatch
     assert triggered(None, rotate, None, complete_next)["outcome"] == "met"
 
 
-def test_a_token_that_stays_refused_ends_it_in_words_without_the_token(people, triggered, caplog):
+def test_a_token_that_stays_refused_ends_it_without_logging_it(people, triggered, caplog):
     body = {"message": "Unauthenticated: sandbox-token"}
     refused = {
         "method": "GET",
@@ -258,7 +258,7 @@ def test_a_token_that_stays_refused_ends_it_in_words_without_the_token(people, t
     assert "sandbox-token" not in json.dumps(event) + caplog.text
 
 
-def test_with_silent_fail_a_refusal_is_outlived(people, triggered):
+def test_silent_fail_polls_again_after_a_refusal(people, triggered):
     refused = {
         "method": "GET",
         "path": "/runs/",
@@ -271,7 +271,7 @@ def test_with_silent_fail_a_refusal_is_outlived(people, triggered):
     assert triggered(None, None, None, people.complete_next, silent_fail=True)["outcome"] == "met"
 
 
-def test_it_outlives_a_connection_that_cannot_be_read(people, triggered, monkeypatch, caplog):
+def test_a_connection_that_cannot_be_read_does_not_end_it(people, triggered, monkeypatch, caplog):
     secret_value = "postgres://user:password@secrets"
     works = TallyfyHook.get_connection
     failures = iter([OSError(secret_value)] * 3)
@@ -287,32 +287,32 @@ def test_it_outlives_a_connection_that_cannot_be_read(people, triggered, monkeyp
     assert secret_value not in caplog.text
 
 
-def test_a_look_never_holds_up_the_event_loop(people, monkeypatch):
-    """The look ends only when the loop has run meanwhile: a loop that waits for it never comes to that."""
+def test_a_poll_does_not_block_the_event_loop(people, monkeypatch):
+    """The poll ends only if the event loop runs meanwhile."""
     loop_has_run = threading.Event()
 
     get_run = TallyfyHook.get_run
 
-    def look_when_the_loop_has_run(*arguments, **options):
+    def get_run_when_the_loop_has_run(*arguments, **options):
         assert loop_has_run.wait(LONGEST), "the event loop stood still"
         return get_run(*arguments, **options)
 
-    monkeypatch.setattr(TallyfyHook, "get_run", look_when_the_loop_has_run)
+    monkeypatch.setattr(TallyfyHook, "get_run", get_run_when_the_loop_has_run)
     monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
 
-    async def first_look():
+    async def first_result():
         with watcher.subscribe(
             "tallyfy_default", SEEDED_RUN_ID, NextTaskCondition("x"), PollSchedule(60)
-        ) as place:
-            looking = asyncio.ensure_future(place.next_result())
+        ) as subscription:
+            waiting = asyncio.ensure_future(subscription.next_result())
             await asyncio.sleep(0)
             loop_has_run.set()
-            return (await looking)[0]
+            return (await waiting)[0]
 
-    assert isinstance(asyncio.run(first_look()), polls.RunSnapshot)
+    assert isinstance(asyncio.run(first_result()), polls.RunSnapshot)
 
 
-def test_a_cancelled_wait_ends_at_once_and_raises_nothing_else(people):
+def test_a_cancelled_wait_ends_at_once(people):
     async def cancelled():
         waiting = asyncio.ensure_future(anext(trigger(from_task=SEEDED_NEXT_TASK_ID).run()))
         await asyncio.sleep(0.2)
@@ -324,7 +324,7 @@ def test_a_cancelled_wait_ends_at_once_and_raises_nothing_else(people):
     assert asyncio.run(cancelled())
 
 
-def test_its_arguments_hold_all_it_needs_and_no_secret(people, triggered):
+def test_its_arguments_are_plain_json_without_secrets(people, triggered):
     path, arguments = trigger(
         from_task="x", exponential_backoff=True, max_wait=5.0, silent_fail=True
     ).serialize()

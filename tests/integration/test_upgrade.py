@@ -1,8 +1,8 @@
 """
-Waits that were deferred by an older version of the provider go on in this one.
+Waits that an older version of the provider deferred continue with this one.
 
-What stands here as JSON stood in Airflow's database when a version was released: the arguments of triggers, their
-events, and what a task is resumed with. It is added to by later versions, and never changed.
+The JSON here is what Airflow's database held when a version was released: the arguments of triggers, their events, and
+what a task is resumed with. Later versions add to it, and never change it.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ ALL_0_1_0 = [
     ("TallyfyRunTrigger", RUN_0_1_0),
 ]
 
-# Events that were fired by one version, and are taken up by a worker of another.
-OVER_0_1_0 = """{"outcome": "over", "result": {
+# Events that one version fired, for a worker of another.
+MET_0_1_0 = """{"outcome": "over", "result": {
     "run_id": "5eed5eed5eed5eed5eed5eed5eed5eed", "from_task_id": "a", "next_task": {"id": "b", "title": "Sign"},
     "run_status": "active", "progress": {"complete": 1, "total": 2, "percent": 50}
 }}"""
-WAITING_0_1_0 = """{"outcome": "waiting", "condition": {"from_task_id": "a"}}"""
-LOST_0_1_0 = """{"outcome": "lost", "reason": "Run r1 is archived."}"""
+PENDING_0_1_0 = """{"outcome": "waiting", "condition": {"from_task_id": "a"}}"""
+UNREACHABLE_0_1_0 = """{"outcome": "lost", "reason": "Run r1 is archived."}"""
 SKIPPED_0_1_0 = """{"outcome": "skipped", "reason": "A rule hides it."}"""
-REFUSED_0_1_0 = (
+DENIED_0_1_0 = (
     """{"outcome": "refused", "error": "TallyfyAuthError", "message": "GET /me was answered with 401"}"""
 )
 
@@ -90,7 +90,7 @@ def people(sandbox, monkeypatch):
 
 
 def rebuilt(name, arguments):
-    """Make a trigger as the triggerer does, of what stands in the database."""
+    """Make a trigger as the triggerer does, from the database."""
     return getattr(import_module(TRIGGERS), name)(**json.loads(arguments))
 
 
@@ -102,7 +102,7 @@ def event_of(trigger):
 
 
 @pytest.mark.parametrize(("name", "arguments"), ALL_0_1_0)
-def test_a_trigger_is_made_of_its_arguments_and_gives_them_back(name, arguments):
+def test_a_trigger_is_made_from_its_arguments_and_serializes_to_them(name, arguments):
     path, given_back = rebuilt(name, arguments).serialize()
     assert path == f"{TRIGGERS}.{name}"
     before = json.loads(arguments)
@@ -116,7 +116,7 @@ def test_a_wait_for_the_next_task(people):
     assert event["result"]["next_task"] == people.next_task(SEEDED_RUN_ID)
 
 
-def test_a_wait_that_knew_no_task_yet(people):
+def test_a_wait_without_a_baseline(people):
     event = event_of(rebuilt("TallyfyNextTaskTrigger", NEXT_TASK_UNKNOWN_0_1_0))
     assert event["condition"] == {"from_task_id": people.next_task(SEEDED_RUN_ID)["id"]}
 
@@ -136,7 +136,7 @@ def test_a_wait_for_a_run(people):
     assert event["result"]["id"] == COMPLETE_RUN_ID
 
 
-class TestWhatATaskIsResumedWith:
+class TestResume:
     """``execute_complete`` of all classes, with what Airflow kept for it."""
 
     @pytest.fixture
@@ -162,25 +162,23 @@ class TestWhatATaskIsResumedWith:
     def test_sensors(self, context, kind, ends_at):
         more = {"task": "a"} if kind is TallyfyTaskSensor else {}
         sensor = kind(task_id="wait", run_id="r1", deferrable=True, **more)
-        event = json.loads(OVER_0_1_0)
+        event = json.loads(MET_0_1_0)
         result = sensor.resume_execution("execute_complete", {"event": event, **ends_at}, context)
         assert result == event["result"]
 
-    @pytest.mark.skipif(
-        not AIRFLOW_V_3_3_PLUS, reason="Airflow keeps the first look's task for a retry since 3.3"
-    )
+    @pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow keeps the baseline for a retry since 3.3")
     def test_a_sensor_that_is_retried(self, people, context):
         sensor = TallyfyNextTaskSensor(task_id="wait", run_id=SEEDED_RUN_ID, timeout=1, poke_interval=0.1)
         assert sensor.execute(context)["from_task_id"] == "an-earlier-task"
 
     def test_a_launch_that_waits_for_its_run(self, context):
         operator = TallyfyLaunchRunOperator(task_id="launch", checklist_id="c1", wait_for_completion=True)
-        event = json.loads(OVER_0_1_0)
+        event = json.loads(MET_0_1_0)
         assert operator.resume_execution("execute_complete", {"event": event}, context) == event["result"]
 
-    def test_a_wait_goes_on_with_the_task_that_was_seen(self, context):
+    def test_a_wait_defers_again_with_the_baseline(self, context):
         sensor = TallyfyNextTaskSensor(task_id="wait", run_id="r1", deferrable=True)
-        kept = {"event": json.loads(WAITING_0_1_0), "ends_at": 4102444800.0}
+        kept = {"event": json.loads(PENDING_0_1_0), "ends_at": 4102444800.0}
         with pytest.raises(TaskDeferred) as deferred:
             sensor.resume_execution("execute_complete", kept, context)
         assert deferred.value.trigger.serialize()[1]["from_task"] == "a"
@@ -188,12 +186,12 @@ class TestWhatATaskIsResumedWith:
     @pytest.mark.parametrize(
         ("event", "kind", "words"),
         [
-            (LOST_0_1_0, "AirflowFailException", "Run r1 is archived"),
+            (UNREACHABLE_0_1_0, "AirflowFailException", "Run r1 is archived"),
             (SKIPPED_0_1_0, "AirflowSkipException", "A rule hides it"),
-            (REFUSED_0_1_0, "TallyfyAuthError", "401"),
+            (DENIED_0_1_0, "TallyfyAuthError", "401"),
         ],
     )
-    def test_what_is_no_success(self, context, event, kind, words):
+    def test_other_outcomes(self, context, event, kind, words):
         sensor = TallyfyNextTaskSensor(task_id="wait", run_id="r1", deferrable=True)
         with pytest.raises(Exception, match=words) as raised:
             sensor.resume_execution("execute_complete", {"event": json.loads(event)}, context)

@@ -10,7 +10,6 @@ import threading
 from contextlib import suppress
 
 import pytest
-import requests
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
@@ -20,19 +19,18 @@ from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS, DENI
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS, PollScheduler
 from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule
-from dev.sandbox import SandboxClient
 from tests.integration.moved_clock import settle
+from tests.support.sandbox_controls import ControlledSandbox
 
 LONGEST = 60.0
 INTERVAL = 10.0
 
 
-class Town:
-    """A sandbox with many runs, the people in it, and the waits of a triggerer."""
+class Environment(ControlledSandbox):
+    """A sandbox, and the connections to it."""
 
     def __init__(self, server, monkeypatch):
-        self.server = server
-        self.people = SandboxClient(server.url)
+        super().__init__(server)
         self._monkeypatch = monkeypatch
         self.connect()
 
@@ -46,35 +44,12 @@ class Town:
         }
         self._monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(settings))
 
-    def control(self, method, name, **json_body):
-        answer = requests.request(
-            method, f"{self.server.url}/_sandbox/{name}", json=json_body or None, timeout=30
-        )
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
-
-    def launch(self, count):
-        return self.control("POST", "runs", count=count)["data"]
-
-    def fault(self, **fault):
-        requests.post(f"{self.server.url}/_sandbox/faults", json=[fault], timeout=10).raise_for_status()
-
-    def mend(self):
-        self.control("DELETE", "faults")
-
-    def asked(self):
-        """How often each endpoint was asked since this was last said."""
-        routes = self.control("GET", "stats")["routes"]
-        self.control("DELETE", "stats")
-        endpoint = "/api/organizations/{organization}/"
-        return {row["path"].removeprefix(endpoint): row["count"] for row in routes if row["method"] == "GET"}
-
     def baseline(self, run_id):
         return self.people.next_task(run_id)["id"]
 
 
 class MovedClock:
-    """A clock that jumps to where somebody waits for, and stops where the test wants to do something."""
+    """A clock that jumps to the end of each pause, but not beyond what the test allows."""
 
     def __init__(self):
         self._now = 1000.0
@@ -150,7 +125,7 @@ class Triggerer:
 
     def __init__(self):
         self.tasks = {}
-        self.woken = {}
+        self.events = {}
 
     def start(self, run_id, *, from_task_id, name=None, **arguments):
         arguments = {"tallyfy_conn_id": "tallyfy_default", "poke_interval": INTERVAL, **arguments}
@@ -161,7 +136,7 @@ class Triggerer:
     async def _run(self, name, trigger):
         WAIT.set(name)
         async for event in trigger.run():
-            self.woken.setdefault(name, []).append(event.payload)
+            self.events.setdefault(name, []).append(event.payload)
 
     async def cancel(self, name):
         self.tasks[name].cancel()
@@ -173,11 +148,11 @@ class Triggerer:
             await self.cancel(name)
 
 
-WAIT: contextvars.ContextVar[str] = contextvars.ContextVar("WAIT", default="nobody")
+WAIT: contextvars.ContextVar[str] = contextvars.ContextVar("WAIT", default="watcher")
 
 
 class Logs(logging.Handler):
-    """Keeps each line with the wait in whose context it was written."""
+    """Keeps each line and the wait in whose context it was written."""
 
     def __init__(self):
         super().__init__()
@@ -199,33 +174,33 @@ def logs(monkeypatch):
 
 
 @pytest.fixture
-def town(monkeypatch):
+def tallyfy(monkeypatch):
     with SandboxServer() as server:
-        yield Town(server, monkeypatch)
+        yield Environment(server, monkeypatch)
 
 
 @pytest.fixture
-def scene(monkeypatch, logs):
+def run_in_triggerer(monkeypatch, logs):
     """Run a coroutine with a triggerer and a clock."""
 
-    def scene(play):
-        async def played():
+    def run_in_triggerer(scenario):
+        async def timed_scenario():
             time, triggerer = Time(), Triggerer()
             monkeypatch.setattr(watcher, "Clock", time.new_clock)
             try:
-                await play(triggerer, time)
+                await scenario(triggerer, time)
             finally:
                 await triggerer.stop()
 
-        asyncio.run(asyncio.wait_for(played(), LONGEST))
+        asyncio.run(asyncio.wait_for(timed_scenario(), LONGEST))
 
-    return scene
+    return run_in_triggerer
 
 
-async def many(town, triggerer, clock, count=400):
-    """Begin so many waits that the feed is followed, and let each be looked at once."""
-    ids = await asyncio.to_thread(town.launch, count)
-    baselines = {run_id: town.server.store.runs[run_id] for run_id in ids}
+async def many(tallyfy, triggerer, clock, count=400):
+    """Begin so many waits that the feed is followed, and let each be polled once."""
+    ids = await asyncio.to_thread(tallyfy.launch, count)
+    baselines = {run_id: tallyfy.server.store.runs[run_id] for run_id in ids}
     for run_id, run in baselines.items():
         first = min((task for task in run.visible_tasks if task.is_pending), key=lambda task: task.deadline)
         triggerer.start(run_id, from_task_id=first.id)
@@ -233,153 +208,112 @@ async def many(town, triggerer, clock, count=400):
     return ids
 
 
-def complete(town, run_id):
-    return asyncio.to_thread(town.people.complete_next, run_id)
+def complete(tallyfy, run_id):
+    return asyncio.to_thread(tallyfy.people.complete_next, run_id)
 
 
-def test_many_waits_cost_a_request_a_poll_and_one_a_change(town, scene):
-    async def play(triggerer, clock):
-        ids = await many(town, triggerer, clock)
-        assert town.asked() == {"activity-feeds": 1, "runs": 4}
+def test_many_waits_take_one_request_a_poll_and_one_a_change(tallyfy, run_in_triggerer):
+    async def scenario(triggerer, clock):
+        ids = await many(tallyfy, triggerer, clock)
+        assert tallyfy.requests_since_last_call() == {"activity-feeds": 1, "runs": 4}
         changed = ids[::100]
         for run_id in changed:
-            await complete(town, run_id)
-        town.asked()
+            await complete(tallyfy, run_id)
+        tallyfy.requests_since_last_call()
         await clock.advance(3 * INTERVAL)
         # Each change is confirmed by the tasks of the run, in the same request.
-        assert town.asked() == {"activity-feeds": 3, "runs/{id}": len(changed)}
-        assert {name: len(events) for name, events in triggerer.woken.items()} == dict.fromkeys(changed, 1)
+        assert tallyfy.requests_since_last_call() == {"activity-feeds": 3, "runs/{id}": len(changed)}
+        assert {name: len(events) for name, events in triggerer.events.items()} == dict.fromkeys(changed, 1)
 
-    scene(play)
-
-
-def test_a_run_that_five_wait_for_is_read_once(town, scene):
-    async def play(triggerer, clock):
-        (run_id,) = town.launch(1)
-        for number in range(5):
-            triggerer.start(run_id, from_task_id=town.baseline(run_id), name=str(number))
-        town.asked()
-        await clock.advance(1)
-        assert town.asked() == {"runs/{id}": 1}
-        await complete(town, run_id)
-        await clock.advance(INTERVAL)
-        assert set(triggerer.woken) == {"0", "1", "2", "3", "4"}
-
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_a_change_that_the_feed_hides_is_seen_within_the_bound(town, scene):
-    async def play(triggerer, clock):
-        ids = await many(town, triggerer, clock)
-        town.control("POST", "activity", missing=["completed", "started", "updated"])
-        await complete(town, ids[7])
+def test_a_change_that_the_feed_hides_is_seen_within_the_bound(tallyfy, run_in_triggerer):
+    async def scenario(triggerer, clock):
+        ids = await many(tallyfy, triggerer, clock)
+        tallyfy.control("POST", "activity", missing=["completed", "started", "updated"])
+        await complete(tallyfy, ids[7])
         await clock.advance(MAX_STALENESS - 10)
-        assert triggerer.woken == {}
+        assert triggerer.events == {}
         await clock.advance(20)
-        assert list(triggerer.woken) == [ids[7]]
+        assert list(triggerer.events) == [ids[7]]
 
-    scene(play)
-
-
-def test_a_feed_that_is_late_is_followed(town, scene):
-    async def play(triggerer, clock):
-        ids = await many(town, triggerer, clock)
-        town.control("POST", "activity", delay=3600)
-        await complete(town, ids[7])
-        await clock.advance(2 * INTERVAL)
-        assert triggerer.woken == {}
-        town.control("POST", "clock", advance=3601)
-        await clock.advance(INTERVAL)
-        assert list(triggerer.woken) == [ids[7]]
-
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_a_light_member_s_waits_go_on_without_the_feed(town, scene, caplog):
+def test_a_light_member_s_waits_go_on_without_the_feed(tallyfy, run_in_triggerer, caplog):
     caplog.set_level(logging.WARNING)
 
-    async def play(triggerer, clock):
-        light = next(member for member in town.server.store.members.values() if member.role == "Light")
-        town.control("POST", "tokens", token="light-token", user_id=light.id)
-        ids = town.launch(5)
+    async def scenario(triggerer, clock):
+        light = next(member for member in tallyfy.server.store.members.values() if member.role == "Light")
+        tallyfy.control("POST", "tokens", token="light-token", user_id=light.id)
+        ids = tallyfy.launch(5)
         for run_id in ids:
-            town.server.change(lambda store, run_id=run_id: setattr(store.runs[run_id], "users", (light.id,)))
-        town.connect(password="light-token")
+            tallyfy.server.change(
+                lambda store, run_id=run_id: setattr(store.runs[run_id], "users", (light.id,))
+            )
+        tallyfy.connect(password="light-token")
         for run_id in ids:
-            triggerer.start(run_id, from_task_id=town.baseline(run_id))
+            triggerer.start(run_id, from_task_id=tallyfy.baseline(run_id))
         await clock.advance(5)
-        await complete(town, ids[0])
+        await complete(tallyfy, ids[0])
         await clock.advance(INTERVAL)
-        assert list(triggerer.woken) == [ids[0]]
+        assert list(triggerer.events) == [ids[0]]
         assert caplog.text.count("activity feed is not used") == 1
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_a_list_that_fails_halfway_wakes_nobody_and_misses_nothing(town, scene):
-    async def play(triggerer, clock):
-        town.fault(path="activity-feeds", action="status", status=403, times=None)
-        ids = await many(town, triggerer, clock)
-        await complete(town, ids[0])
-        await complete(town, ids[-1])
-        town.fault(path="page=3", action="status", status=500)
-        town.fault(path="page=4", action="truncate")
-        await clock.advance(2 * INTERVAL)
-        assert set(triggerer.woken) == {ids[0], ids[-1]}
-
-    scene(play)
-
-
-def test_runs_that_leave_the_list_are_read_by_themselves(town, scene):
-    async def play(triggerer, clock):
-        ids = await many(town, triggerer, clock)
-        await asyncio.to_thread(town.people.archive, ids[0])
+def test_runs_that_leave_the_list_are_read_by_themselves(tallyfy, run_in_triggerer):
+    async def scenario(triggerer, clock):
+        ids = await many(tallyfy, triggerer, clock)
+        await asyncio.to_thread(tallyfy.people.archive, ids[0])
         for run_id in ids[1:3]:
-            await asyncio.to_thread(town.people.archive, run_id)
-            await asyncio.to_thread(town.people.delete, run_id)
+            await asyncio.to_thread(tallyfy.people.archive, run_id)
+            await asyncio.to_thread(tallyfy.people.delete, run_id)
         await clock.advance(INTERVAL + MAX_STALENESS)
-        outcomes = {name: event["outcome"] for name, (event,) in triggerer.woken.items()}
+        outcomes = {name: event["outcome"] for name, (event,) in triggerer.events.items()}
         assert outcomes == dict.fromkeys(ids[:3], "unreachable")
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_when_tallyfy_says_429_everybody_pauses_and_goes_on(town, scene, logs):
-    async def play(triggerer, clock):
-        ids = await many(town, triggerer, clock)
-        town.fault(
+def test_a_429_pauses_all_waits(tallyfy, run_in_triggerer, logs):
+    async def scenario(triggerer, clock):
+        ids = await many(tallyfy, triggerer, clock)
+        tallyfy.fault(
             path="organizations", action="status", status=429, headers={"Retry-After": "120"}, times=None
         )
-        town.asked()
+        tallyfy.requests_since_last_call()
         await clock.advance(INTERVAL + 110)
-        # The activity feed, and a run, which tells that it is not the feed alone.
-        assert sum(town.asked().values()) == 2
-        town.mend()
-        paused = {wait for wait, line in logs.lines if "the wait goes on" in line}
+        # The activity feed, and a run, to find out whether only the feed fails.
+        assert sum(tallyfy.requests_since_last_call().values()) == 2
+        tallyfy.remove_faults()
+        paused = {wait for wait, line in logs.lines if "will poll again" in line}
         assert paused == set(ids)
-        await complete(town, ids[3])
+        await complete(tallyfy, ids[3])
         await clock.advance(2 * INTERVAL)
-        assert list(triggerer.woken) == [ids[3]]
+        assert list(triggerer.events) == [ids[3]]
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_a_rotated_token_is_taken_up_by_all(town, scene):
-    async def play(triggerer, clock):
-        ids = await many(town, triggerer, clock)
-        town.control("POST", "tokens", token="next-token", user_id=1002)
-        town.control("DELETE", "tokens", token="sandbox-token")
-        town.people.use("next-token")
-        town.connect(password="next-token")
-        await complete(town, ids[3])
+def test_a_rotated_token_is_used_by_all_waits(tallyfy, run_in_triggerer):
+    async def scenario(triggerer, clock):
+        ids = await many(tallyfy, triggerer, clock)
+        tallyfy.control("POST", "tokens", token="next-token", user_id=1002)
+        tallyfy.control("DELETE", "tokens", token="sandbox-token")
+        tallyfy.people.use("next-token")
+        tallyfy.connect(password="next-token")
+        await complete(tallyfy, ids[3])
         await clock.advance(2 * INTERVAL)
-        assert list(triggerer.woken) == [ids[3]]
+        assert list(triggerer.events) == [ids[3]]
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_a_connection_that_works_is_read_once_an_hour(town, scene, monkeypatch):
-    async def play(triggerer, clock):
+def test_a_connection_that_works_is_read_once_an_hour(tallyfy, run_in_triggerer, monkeypatch):
+    async def scenario(triggerer, clock):
         reads = []
         read = TallyfyHook.get_connection
         monkeypatch.setattr(
@@ -387,46 +321,35 @@ def test_a_connection_that_works_is_read_once_an_hour(town, scene, monkeypatch):
             "get_connection",
             staticmethod(lambda conn_id: reads.append(conn_id) or read(conn_id)),
         )
-        await many(town, triggerer, clock, 1)
+        await many(tallyfy, triggerer, clock, 1)
         for _ in range(10):
             await clock.advance(watcher.MAX_CONNECTION_AGE / 20)
         assert len(reads) == 1
-        town.control("POST", "tokens", token="next-token", user_id=1002)
-        town.connect(password="next-token")  # the old one is still good
+        tallyfy.control("POST", "tokens", token="next-token", user_id=1002)
+        tallyfy.connect(password="next-token")  # the old one is still good
         await clock.advance(watcher.MAX_CONNECTION_AGE / 2)
         assert len(reads) == 2
-        town.control("DELETE", "tokens", token="sandbox-token")
+        tallyfy.control("DELETE", "tokens", token="sandbox-token")
         await clock.advance(INTERVAL)
         assert len(reads) == 2
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_a_token_that_is_refused_for_good_ends_all(town, scene):
-    async def play(triggerer, clock):
-        ids = await many(town, triggerer, clock, 10)
-        town.control("DELETE", "tokens", token="sandbox-token")
+def test_a_token_that_stays_refused_ends_all_waits(tallyfy, run_in_triggerer):
+    async def scenario(triggerer, clock):
+        ids = await many(tallyfy, triggerer, clock, 10)
+        tallyfy.control("DELETE", "tokens", token="sandbox-token")
         await clock.advance(INTERVAL + 3 * DENIED_AFTER_SECONDS)
-        assert set(triggerer.woken) == set(ids)
-        assert {event["outcome"] for (event,) in triggerer.woken.values()} == {"denied"}
+        assert set(triggerer.events) == set(ids)
+        assert {event["outcome"] for (event,) in triggerer.events.values()} == {"denied"}
 
-    scene(play)
-
-
-def test_what_looks_new_in_a_list_is_confirmed_at_once(town, scene):
-    async def play(triggerer, clock):
-        town.fault(path="activity-feeds", action="status", status=403, times=None)
-        ids = await many(town, triggerer, clock)
-        await complete(town, ids[7])
-        await clock.advance(INTERVAL)
-        assert list(triggerer.woken) == [ids[7]]
-
-    scene(play)
+    run_in_triggerer(scenario)
 
 
 @pytest.mark.parametrize(("password", "times"), [("sandbox-token", 0), ("next-token", 1)])
-def test_what_was_learned_is_forgotten_when_the_connection_was_changed(
-    town, scene, monkeypatch, password, times
+def test_the_scheduler_forgets_if_the_connection_was_changed(
+    tallyfy, run_in_triggerer, monkeypatch, password, times
 ):
     forgotten = []
     forget = PollScheduler.forget
@@ -434,98 +357,129 @@ def test_what_was_learned_is_forgotten_when_the_connection_was_changed(
         PollScheduler, "forget", lambda scheduler: forgotten.append(scheduler) or forget(scheduler)
     )
 
-    async def play(triggerer, clock):
-        await many(town, triggerer, clock, 1)
-        town.control("POST", "tokens", token="next-token", user_id=1002)
-        town.connect(password=password)
+    async def scenario(triggerer, clock):
+        await many(tallyfy, triggerer, clock, 1)
+        tallyfy.control("POST", "tokens", token="next-token", user_id=1002)
+        tallyfy.connect(password=password)
         await clock.advance(watcher.MAX_CONNECTION_AGE + 2 * INTERVAL)
 
-    scene(play)
+    run_in_triggerer(scenario)
     assert len(forgotten) == times
 
 
-def test_the_last_wait_closes_the_connection(town, scene, monkeypatch):
+def test_the_last_wait_closes_the_connection(tallyfy, run_in_triggerer, monkeypatch):
     is_closed = threading.Event()
     reset = watcher.ReloadingHook.reset
     monkeypatch.setattr(watcher.ReloadingHook, "reset", lambda reader: (reset(reader), is_closed.set()))
 
-    async def play(triggerer, clock):
-        (run_id,) = await many(town, triggerer, clock, 1)
+    async def scenario(triggerer, clock):
+        (run_id,) = await many(tallyfy, triggerer, clock, 1)
         is_closed.clear()
         await triggerer.cancel(run_id)
 
-    scene(play)
+    run_in_triggerer(scenario)
     assert is_closed.wait(LONGEST)
 
 
-def test_metrics_are_told_of_requests_looks_waits_and_wake_ups(town, scene, told_metrics):
-    async def play(triggerer, clock):
-        ids = await many(town, triggerer, clock, 10)
-        assert held(told_metrics)[-1] == 10
+def test_metrics_of_requests_polls_and_completions(tallyfy, run_in_triggerer, told_metrics):
+    async def scenario(triggerer, clock):
+        ids = await many(tallyfy, triggerer, clock, 10)
+        assert active_waits(told_metrics)[-1] == 10
         assert told_metrics.counts("tallyfy.polls") == {"succeeded": 10}
-        assert told_metrics.counts("tallyfy.requests") == {"ok": sum(town.asked().values())}
+        assert told_metrics.counts("tallyfy.requests") == {
+            "ok": sum(tallyfy.requests_since_last_call().values())
+        }
         for _ in range(3):
-            await complete(town, ids[0])
+            await complete(tallyfy, ids[0])
         await clock.advance(INTERVAL)
         assert told_metrics.counts("tallyfy.completions") == {"met": 1}
-        town.fault(path="organizations", action="status", status=503, times=3)
+        tallyfy.fault(path="organizations", action="status", status=503, times=3)
         await clock.advance(INTERVAL)
         assert told_metrics.counts("tallyfy.polls")["failed"] >= 1
         assert told_metrics.counts("tallyfy.requests")["server_error"] == 3
-        assert held(told_metrics)[-1] == 9
+        assert active_waits(told_metrics)[-1] == 9
 
-    scene(play)
-    assert held(told_metrics)[-1] == 0
+    run_in_triggerer(scenario)
+    assert active_waits(told_metrics)[-1] == 0
     ((milliseconds, tags),) = told_metrics.of("tallyfy.detection_latency")
     assert tags == {"conn_id": "tallyfy_default"}
     assert milliseconds >= 0
 
 
-def test_waits_held_are_told_with_each_question_and_at_the_end_not_for_each_wait(town, scene, told_metrics):
-    async def play(triggerer, clock):
-        await many(town, triggerer, clock, 400)
-        assert held(told_metrics) == [400] * 5  # a page of the feed, and four of the list
+def test_active_waits_are_recorded_with_each_request_and_at_the_end(tallyfy, run_in_triggerer, told_metrics):
+    async def scenario(triggerer, clock):
+        await many(tallyfy, triggerer, clock, 400)
+        assert active_waits(told_metrics) == [400] * 5  # a page of the feed, and four of the list
         await clock.advance(INTERVAL)
-        assert held(told_metrics) == [400] * 6
+        assert active_waits(told_metrics) == [400] * 6
 
-    scene(play)
-    assert held(told_metrics) == [400] * 6 + [0]
+    run_in_triggerer(scenario)
+    assert active_waits(told_metrics) == [400] * 6 + [0]
 
 
-def held(told_metrics):
+def active_waits(told_metrics):
     """The values of the gauge, in order."""
     return [int(value) for value, _ in told_metrics.of("tallyfy.active_waits")]
 
 
-def test_connections_do_not_share_what_only_one_may_see(town, scene):
-    async def play(triggerer, clock):
-        (run_id,) = town.launch(1)
-        town.control("POST", "tokens", token="others-token", user_id=1002)
-        town.connect("tallyfy_other", "others-token")
+def test_connections_do_not_share_what_only_one_may_see(tallyfy, run_in_triggerer):
+    async def scenario(triggerer, clock):
+        (run_id,) = tallyfy.launch(1)
+        tallyfy.control("POST", "tokens", token="others-token", user_id=1002)
+        tallyfy.connect("tallyfy_other", "others-token")
         for conn_id in ("tallyfy_default", "tallyfy_other"):
-            triggerer.start(run_id, from_task_id=town.baseline(run_id), tallyfy_conn_id=conn_id, name=conn_id)
-        town.asked()
+            triggerer.start(
+                run_id, from_task_id=tallyfy.baseline(run_id), tallyfy_conn_id=conn_id, name=conn_id
+            )
+        tallyfy.requests_since_last_call()
         await clock.advance(1)
-        assert town.asked() == {"runs/{id}": 2}
+        assert tallyfy.requests_since_last_call() == {"runs/{id}": 2}
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_two_triggerers_with_the_same_waits_do_no_harm(town, monkeypatch, logs):
-    """Each has an event loop of its own, as two processes do; both are told, and Airflow takes the first."""
-    ids = town.launch(5)
+def test_a_connection_that_hangs_delays_no_other(tallyfy, run_in_triggerer, monkeypatch):
+    async def scenario(triggerer, clock):
+        (run_id,) = tallyfy.launch(1)
+        completed_id = tallyfy.baseline(run_id)
+        await complete(tallyfy, run_id)
+        tallyfy.connect("tallyfy_other")
+        may_answer = threading.Event()
+        get_run = TallyfyHook.get_run
+
+        def hangs(hook, run_id, **options):
+            if hook.tallyfy_conn_id == "tallyfy_default":
+                assert may_answer.wait(LONGEST)
+            return get_run(hook, run_id, **options)
+
+        monkeypatch.setattr(TallyfyHook, "get_run", hangs)
+        for conn_id in ("tallyfy_default", "tallyfy_other"):
+            triggerer.start(run_id, from_task_id=completed_id, tallyfy_conn_id=conn_id, name=conn_id)
+        advancing = asyncio.ensure_future(clock.advance_until(lambda: triggerer.events))
+        while not triggerer.events:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert list(triggerer.events) == ["tallyfy_other"]
+        may_answer.set()
+        await advancing
+
+    run_in_triggerer(scenario)
+
+
+def test_two_triggerers_with_the_same_waits(tallyfy, monkeypatch, logs):
+    """Each has an event loop of its own, as two processes do. Both fire, and Airflow takes the first event."""
+    ids = tallyfy.launch(5)
     monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
     events = []
 
     def run_triggerer():
-        async def play():
+        async def scenario():
             triggerer = Triggerer()
             for run_id in ids:
                 triggerer.start(run_id, from_task_id="an-earlier-task")
             await asyncio.wait_for(asyncio.gather(*triggerer.tasks.values()), LONGEST)
-            events.append(triggerer.woken)
+            events.append(triggerer.events)
 
-        asyncio.run(play())
+        asyncio.run(scenario())
 
     threads = [threading.Thread(target=run_triggerer) for _ in range(2)]
     for thread in threads:
@@ -536,63 +490,63 @@ def test_two_triggerers_with_the_same_waits_do_no_harm(town, monkeypatch, logs):
     assert events[0] == events[1]
 
 
-def test_all_waits_of_a_connection_share_what_tallyfy_counts(town, scene, told_metrics):
+def test_waits_with_and_without_a_target_share_one_watcher(tallyfy, run_in_triggerer, told_metrics):
     """Some know their API and organization, and some do not; there is one watcher for all of them."""
 
-    async def play(triggerer, clock):
-        ids = town.launch(3)
+    async def scenario(triggerer, clock):
+        ids = tallyfy.launch(3)
 
         def start(run_id, **target):
-            triggerer.start(run_id, from_task_id=town.baseline(run_id), **target)
+            triggerer.start(run_id, from_task_id=tallyfy.baseline(run_id), **target)
 
-        known = {"api_url": town.server.base_url, "organization": "sandbox"}
+        known = {"api_url": tallyfy.server.base_url, "organization": "sandbox"}
         start(ids[0])
         start(ids[1], **known)
         await clock.advance(1)
-        assert max(held(told_metrics)) == 2
-        town.fault(
+        assert max(active_waits(told_metrics)) == 2
+        tallyfy.fault(
             path="organizations", action="status", status=429, headers={"Retry-After": "300"}, times=None
         )
-        town.asked()
+        tallyfy.requests_since_last_call()
         await clock.advance(INTERVAL)
-        assert sum(town.asked().values()) == 1
-        town.mend()
+        assert sum(tallyfy.requests_since_last_call().values()) == 1
+        tallyfy.remove_faults()
         for run_id in ids[:2]:
             await triggerer.cancel(run_id)
-        town.asked()
+        tallyfy.requests_since_last_call()
         start(ids[2], **known)
         await clock.advance(INTERVAL)
-        assert not town.asked()
+        assert not tallyfy.requests_since_last_call()
         await clock.advance(600)
-        assert town.asked()
-        assert not triggerer.woken
+        assert tallyfy.requests_since_last_call()
+        assert not triggerer.events
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
 @pytest.mark.parametrize("elsewhere", [{"api_url": "https://staging.test/api"}, {"organization": "other"}])
-def test_a_wait_is_not_polled_elsewhere_and_harms_no_other(town, scene, elsewhere):
+def test_a_wait_with_another_target_ends_and_affects_no_other(tallyfy, run_in_triggerer, elsewhere):
     """In an Airflow of many teams, a triggerer may have another connection of the same id than the worker had."""
 
-    async def play(triggerer, clock):
-        here, there = town.launch(2)
-        known = {"api_url": town.server.base_url, "organization": "sandbox"}
-        triggerer.start(here, from_task_id=town.baseline(here))
-        triggerer.start(there, from_task_id=town.baseline(there), **(known | elsewhere))
+    async def scenario(triggerer, clock):
+        here, there = tallyfy.launch(2)
+        known = {"api_url": tallyfy.server.base_url, "organization": "sandbox"}
+        triggerer.start(here, from_task_id=tallyfy.baseline(here))
+        triggerer.start(there, from_task_id=tallyfy.baseline(there), **(known | elsewhere))
         await clock.advance(3 * INTERVAL)
-        ((event,),) = triggerer.woken.values()
-        assert list(triggerer.woken) == [there]
+        ((event,),) = triggerer.events.values()
+        assert list(triggerer.events) == [there]
         assert (event["outcome"], event["error"]) == ("denied", "TallyfyConfigurationError")
-        await complete(town, here)
+        await complete(tallyfy, here)
         await clock.advance(INTERVAL)
-        assert set(triggerer.woken) == {here, there}
+        assert set(triggerer.events) == {here, there}
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_the_last_wait_takes_the_watcher_along(town, scene):
-    async def play(triggerer, clock):
-        ids = await many(town, triggerer, clock, 3)
+def test_the_watcher_ends_with_the_last_wait(tallyfy, run_in_triggerer):
+    async def scenario(triggerer, clock):
+        ids = await many(tallyfy, triggerer, clock, 3)
         assert [task.get_name() for task in asyncio.all_tasks()].count(
             "tallyfy watcher of tallyfy_default"
         ) == 1
@@ -602,37 +556,37 @@ def test_the_last_wait_takes_the_watcher_along(town, scene):
         assert watcher._watchers[asyncio.get_running_loop()] == {}
         assert "tallyfy watcher of tallyfy_default" not in [task.get_name() for task in asyncio.all_tasks()]
         triggerer.start(ids[0], from_task_id="an-earlier-task")
-        await clock.advance_until(lambda: triggerer.woken)
-        assert list(triggerer.woken) == [ids[0]]
+        await clock.advance_until(lambda: triggerer.events)
+        assert list(triggerer.events) == [ids[0]]
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_watchers_that_ended_leave_no_threads(town):
+def test_watchers_that_ended_leave_no_threads(tallyfy):
     """A triggerer runs for months, and a watcher may come and go with each wait."""
 
     def threads():
         return {thread for thread in threading.enumerate() if thread.name == "tallyfy-watcher"}
 
-    before, run_id = threads(), town.launch(1)[0]
+    before, run_id = threads(), tallyfy.launch(1)[0]
 
-    async def play():
+    async def scenario():
         for _ in range(10):
             with watcher.subscribe(
                 "tallyfy_default", run_id, NextTaskCondition(), PollSchedule(60)
             ) as subscription:
                 await asyncio.wait_for(subscription.next_result(), LONGEST)
 
-    asyncio.run(play())
+    asyncio.run(scenario())
     begun = threads() - before
     for thread in begun:
         thread.join(1.0)
     assert not threads() - before
 
 
-def test_a_wait_that_is_cancelled_in_the_middle_of_a_look_harms_nobody(town, scene, monkeypatch):
-    async def play(triggerer, clock):
-        first, second = town.launch(2)
+def test_a_wait_that_is_cancelled_during_a_poll_affects_no_other(tallyfy, run_in_triggerer, monkeypatch):
+    async def scenario(triggerer, clock):
+        first, second = tallyfy.launch(2)
         is_asked, may_answer = threading.Event(), threading.Event()
         get_run = TallyfyHook.get_run
 
@@ -644,31 +598,31 @@ def test_a_wait_that_is_cancelled_in_the_middle_of_a_look_harms_nobody(town, sce
         monkeypatch.setattr(TallyfyHook, "get_run", slowly)
         for run_id in (first, second):
             triggerer.start(run_id, from_task_id="an-earlier-task")
-        advancing = asyncio.ensure_future(clock.advance_until(lambda: triggerer.woken))
+        advancing = asyncio.ensure_future(clock.advance_until(lambda: triggerer.events))
         await asyncio.to_thread(is_asked.wait, LONGEST)
         await triggerer.cancel(first)
         may_answer.set()
         await advancing
-        assert list(triggerer.woken) == [second]
+        assert list(triggerer.events) == [second]
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_each_wait_writes_into_its_own_log(town, scene, logs):
-    async def play(triggerer, clock):
-        await many(town, triggerer, clock, 10)
+def test_each_wait_writes_into_its_own_log(tallyfy, run_in_triggerer, logs):
+    async def scenario(triggerer, clock):
+        await many(tallyfy, triggerer, clock, 10)
         await clock.advance(2 * INTERVAL)
         lines = [(wait, line) for wait, line in logs.lines if " tasks are done; " in line]
         assert len(lines) == 10
         assert all(wait in line for wait, line in lines)
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_the_watcher_writes_into_nobody_s_log(town, scene, logs):
+def test_the_watcher_writes_into_no_wait_s_log(tallyfy, run_in_triggerer, logs):
     """It lives longer than the wait that it was started for."""
 
-    async def play(triggerer, clock):
+    async def scenario(triggerer, clock):
         get_run = TallyfyHook.get_run
 
         def with_a_line(hook, run_id, **options):
@@ -677,62 +631,60 @@ def test_the_watcher_writes_into_nobody_s_log(town, scene, logs):
 
         TallyfyHook.get_run = with_a_line
         try:
-            WAIT.set("somebody")
-            await many(town, triggerer, clock, 2)
+            WAIT.set("a wait")
+            await many(tallyfy, triggerer, clock, 2)
         finally:
             TallyfyHook.get_run = get_run
-        assert {wait for wait, line in logs.lines if line == "a line of the watcher's"} == {"nobody"}
+        assert {wait for wait, line in logs.lines if line == "a line of the watcher's"} == {"watcher"}
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_a_watcher_that_stumbles_loses_no_wait(town, scene, monkeypatch, caplog):
-    async def play(triggerer, clock):
-        ids = await many(town, triggerer, clock, 3)
+def test_an_exception_in_the_watcher_loses_no_wait(tallyfy, run_in_triggerer, monkeypatch, caplog):
+    async def scenario(triggerer, clock):
+        ids = await many(tallyfy, triggerer, clock, 3)
         handle_response = PollScheduler.handle_response
 
-        def stumbles(*arguments):
+        def fails(*arguments):
             monkeypatch.setattr(PollScheduler, "handle_response", handle_response)
             raise ZeroDivisionError
 
-        monkeypatch.setattr(PollScheduler, "handle_response", stumbles)
-        await complete(town, ids[0])
+        monkeypatch.setattr(PollScheduler, "handle_response", fails)
+        await complete(tallyfy, ids[0])
         await clock.advance(3 * INTERVAL)
-        assert list(triggerer.woken) == [ids[0]]
+        assert list(triggerer.events) == [ids[0]]
         assert "ZeroDivisionError" in caplog.text
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_a_run_that_makes_the_hook_stumble_keeps_nobody_else_from_being_looked_for(
-    town, scene, monkeypatch, caplog
-):
-    async def play(triggerer, clock):
-        odd, other = town.launch(2)
+def test_an_exception_for_one_run_affects_no_other(tallyfy, run_in_triggerer, monkeypatch, caplog):
+    async def scenario(triggerer, clock):
+        odd, other = tallyfy.launch(2)
         get_run = TallyfyHook.get_run
 
-        def stumbles(hook, run_id, **options):
+        def fails(hook, run_id, **options):
             if run_id == odd:
                 raise ZeroDivisionError
             return get_run(hook, run_id, **options)
 
-        monkeypatch.setattr(TallyfyHook, "get_run", stumbles)
+        monkeypatch.setattr(TallyfyHook, "get_run", fails)
         for run_id in (odd, other):
             triggerer.start(run_id, from_task_id="an-earlier-task")
-        await clock.advance_until(lambda: triggerer.woken)
-        assert list(triggerer.woken) == [other]
+        await clock.advance_until(lambda: triggerer.events)
+        assert list(triggerer.events) == [other]
         assert "ZeroDivisionError" in caplog.text
 
-    scene(play)
+    run_in_triggerer(scenario)
 
 
-def test_an_idle_wait_holds_no_more_than_it_must(town):
-    async def first_look():
+def test_an_idle_wait_holds_no_result(tallyfy):
+    async def first_result():
         condition = NextTaskCondition("x")
         with watcher.subscribe(
-            "tallyfy_default", town.launch(1)[0], condition, PollSchedule(60)
+            "tallyfy_default", tallyfy.launch(1)[0], condition, PollSchedule(60)
         ) as subscription:
             await subscription.next_result()
             return subscription._results, subscription._arrival
 
-    assert asyncio.run(first_look()) == (None, None)
+    assert asyncio.run(first_result()) == (None, None)

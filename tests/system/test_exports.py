@@ -33,7 +33,7 @@ pytestmark = [
 
 HOUR = 3600
 RECORDS = 1_150  # on 12 pages
-SEGMENT = 1_000  # records after which a try saves its progress
+SEGMENT = 1_000  # records after which an attempt saves its progress
 FIELDS = ("name", "status", "last_updated", "completed_at", "archived_at")  # as the API has them
 
 
@@ -67,7 +67,7 @@ def test_export_without_an_outlet_keeps_its_state_and_a_retry_continues(
     first = environment.airflow.trigger("export_without_outlet", {"folder": str(tmp_path)})
     tasks = exported(first)
     assert first.task("export")["try_number"] == 2
-    assert "an earlier try had read" in first.log("export")
+    assert "that an earlier attempt read" in first.log("export")
     changed = sandbox.launch("Export of tasks")
     second = exported(environment.airflow.trigger("export_without_outlet", {"folder": str(tmp_path)}))
     assert {task["run_id"] for task in second.values()} == {changed}
@@ -156,7 +156,7 @@ def test_loads_hold_the_last_state_of_each_run_whatever_happens_meanwhile(
         kill_worker(environment, pid)
         sandbox.control("DELETE", "/faults")
         loads = [exported(dag_run)]
-    assert f"Going on with {SEGMENT} runs" in dag_run.log("export", try_number=2)
+    assert f"Continuing after {SEGMENT} runs" in dag_run.log("export", try_number=2)
     assert set(at_first) <= loads[0].keys()
 
     storm = {"method": "GET", "action": "status", "status": 429, "headers": {"Retry-After": "1"}, "times": 2}

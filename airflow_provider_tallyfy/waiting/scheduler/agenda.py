@@ -9,7 +9,7 @@ from math import inf
 
 
 class Agenda:
-    """Ids of runs by the time at which they are due; each stands in it once at most."""
+    """A priority queue of run ids by the time at which they are due; each is in it once at most."""
 
     def __init__(self) -> None:
         self._due_at: dict[str, float] = {}
@@ -17,7 +17,7 @@ class Agenda:
         self._numbers = count()
 
     def set(self, run_id: str, due_at: float) -> None:
-        """Enter a run, or move it to another time; infinity takes it out."""
+        """Add a run, or move it to another time; infinity removes it."""
         if due_at == inf:
             self._due_at.pop(run_id, None)
         elif self._due_at.get(run_id) != due_at:
@@ -35,12 +35,12 @@ class Agenda:
         return self._heap[0][0] if self._heap else inf
 
     def first(self) -> str:
-        """Return the run that is due next, of those that there are."""
+        """Return the run that is due next."""
         self.next_at()
         return self._heap[0][2]
 
     def take(self, until: float) -> Iterator[str]:
-        """Take out all runs that are due by some time, the earliest first."""
+        """Remove and yield all runs that are due by some time, the earliest first."""
         while self.next_at() <= until:
             _, _, run_id = heapq.heappop(self._heap)
             del self._due_at[run_id]

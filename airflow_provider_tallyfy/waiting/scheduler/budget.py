@@ -1,11 +1,11 @@
 """
-How many requests may be sent: a ceiling for each connection and hour, and what Tallyfy itself says is left.
+Bounds the requests of a connection by a ceiling for each hour, and by the limits that Tallyfy's responses give.
 
-It belongs to the connection, so it is shared by all that poll through it, and outlives them.
+It belongs to the connection: all that polls through it shares it, and it outlives them.
 
-A token bucket. A fifth of the hourly ceiling may be sent at once, as after a start, or when many people complete their
-tasks within minutes; the rest comes back over the hour. Together they stay below the ceiling in every hour, with some
-room for requests that turn out to need more than one. What can wait is not sent from the burst, which is kept for news.
+It is a token bucket. A fifth of the hourly ceiling may be sent at once, as after a start, or when many people complete
+their tasks within minutes; the rest is refilled over the hour. Together they stay below the ceiling in every hour, with
+room for fetches that need more than one request. Requests that can wait do not use the burst.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from math import inf
 BURST_SHARE = 0.2
 REFILL_SHARE = 0.75
 AMPLE_SHARE = 0.75
-"""Of a burst: above it, requests are made that could also wait."""
+"""Share of the burst that has to be left for requests that could also wait."""
 RESERVE = 10
-"""Requests of those that Tallyfy says are left in this minute that are left for others."""
+"""Requests of a minute to leave to others, of those that Tallyfy says are left."""
 _MINUTE = 60.0
 
 
 class RequestBudget:
     """
-    Says when the next request may be sent.
+    Bounds the requests of one connection.
 
     :param requests_per_hour: the ceiling; 0 for none.
     """
@@ -52,14 +52,14 @@ class RequestBudget:
         return max(self._limit * BURST_SHARE, 1.0) if self._limit else inf
 
     def set_limit(self, requests_per_hour: float) -> None:
-        """Take another ceiling."""
+        """Change the ceiling."""
         if requests_per_hour != self._limit:
             left = self._tokens if self._limit else inf
             self._limit = requests_per_hour
             self._tokens = min(left, self._burst)
 
     def is_ample(self, now: float) -> bool:
-        """Tell whether so much of a burst is left that requests can be made that could also wait."""
+        """Return whether enough of the burst is left for requests that could also wait."""
         self._refill(now)
         return self._tokens > self._burst * AMPLE_SHARE or not self._limit
 
@@ -70,13 +70,13 @@ class RequestBudget:
         return max(now + missing * self.pause, self._paused_until, now)
 
     def spend(self, requests: int, now: float) -> None:
-        """Take note of requests that were sent."""
+        """Count requests that were sent."""
         self._refill(now)
         if self._limit:
             self._tokens -= requests
 
     def heed_remaining(self, remaining: int | None, now: float) -> None:
-        """Heed what Tallyfy's ``X-RateLimit-Remaining`` says: the last few requests of a minute are for others."""
+        """Heed Tallyfy's ``X-RateLimit-Remaining``: the last few requests of a minute are left to others."""
         if remaining is not None and remaining <= RESERVE:
             self._paused_until = now + _MINUTE / RESERVE
 

@@ -1,27 +1,27 @@
-"""Whether an endpoint that waits can do without is used: a circuit breaker for each."""
+"""A circuit breaker for an endpoint that waits can do without."""
 
 from __future__ import annotations
 
 from math import inf
 
 from airflow_provider_tallyfy.exceptions import TallyfyError
-from airflow_provider_tallyfy.waiting.polls import PollError
+from airflow_provider_tallyfy.waiting.polls import FetchRun, PollError, RunSnapshot
 from airflow_provider_tallyfy.waiting.threads import BackgroundLogger
 
 MAX_FAILURES = 3
 """Failures in a row after which an endpoint is not used for a while."""
 MIN_DISABLED = 300.0
 MAX_DISABLED = 3600.0
-"""Seconds for which an endpoint is not used, the first time and at most; also the longest ``Retry-After`` heeded."""
+"""Seconds for which an endpoint is not used, the first time and at most; also the maximum ``Retry-After``."""
 
 logger = BackgroundLogger(__name__)
 
 
 class EndpointHealth:
     """
-    Counts the failures of one endpoint, which concern no other.
+    Counts the failures of one endpoint, and decides whether to use it.
 
-    :param name: what it is called in the log.
+    :param name: its name in the log.
     """
 
     def __init__(self, name: str) -> None:
@@ -39,7 +39,7 @@ class EndpointHealth:
         return self._error if now < self.retry_at else None
 
     def is_disabled(self, now: float) -> bool:
-        """Tell whether to go on without the endpoint."""
+        """Return whether to do without the endpoint."""
         return now < self._disabled_until
 
     def succeed(self) -> None:
@@ -61,6 +61,16 @@ class EndpointHealth:
         else:
             self.retry_at = now + max(retry_after, 2.0**self._failures)
 
+    def note_task_list(self, request: FetchRun, snapshot: RunSnapshot, now: float) -> None:
+        """Note whether the list of a run's tasks could be read; a refusal concerns that run only."""
+        if request.tasks_error is not None:
+            return  # it was not requested
+        if snapshot.tasks_error is None:
+            if request.required_tasks:
+                self.succeed()
+        elif (error := PollError(snapshot.tasks_error)).is_transient:
+            self.fail(error, now)
+
     def disable(self, reason: str, now: float, seconds: float = MAX_DISABLED) -> None:
         """Do without the endpoint for some seconds."""
         seconds = min(seconds, MAX_DISABLED)
@@ -68,7 +78,7 @@ class EndpointHealth:
         self._times_disabled += 1
         self._disabled_until = self.retry_at = now + seconds
         logger.warning(
-            "Tallyfy's %s is not used for the next %.0f minutes, and waits go on without it: %s",
+            "Tallyfy's %s is not used for the next %.0f minutes; waits do without it: %s",
             self._name,
             seconds / 60,
             reason,

@@ -1,21 +1,21 @@
-"""A way through the pages of a list of runs, to poll many runs with few requests."""
+"""Reads a list of runs page by page, to poll many runs with few requests."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 BATCH_THRESHOLD = 3
-"""So many requests are not worth saving."""
+"""Up to so many runs are read by themselves rather than in a list."""
 
 
 @dataclass(slots=True, eq=False)
 class Sweep:
     """
-    A walk through the list of runs of one status.
+    The state of reading the list of runs of one status, page by page.
 
     :param status: the status.
-    :param pending: ids of the runs that it is for, as far as it has not come to them.
-    :param began_at: when it began; what it polls is due together again.
+    :param pending: ids of the runs to find that it has not found yet.
+    :param began_at: when it began; the runs that it finds are next due together.
     :param pages: how many pages the list has, if that is known.
     """
 
@@ -28,12 +28,12 @@ class Sweep:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether the list was walked to its end."""
+        """Whether the whole list was read."""
         return self.pages is not None and self.page > self.pages
 
     @property
     def is_worthwhile(self) -> bool:
-        """Whether to go on takes fewer requests than to read by itself each run that is still pending."""
+        """Whether the rest takes fewer requests than reading each pending run by itself."""
         if not self.pending:
             return False
         if self.pages is None:
@@ -41,6 +41,6 @@ class Sweep:
         return 0 < self.pages - self.page + 1 < len(self.pending)
 
     def turn_page(self, found: int) -> None:
-        """Go to the next page; ``found`` of the pending runs stood on this one."""
+        """Go to the next page; ``found`` of the pending runs were on this one."""
         self.page += 1
         self._found += found

@@ -13,19 +13,19 @@ from airflow_provider_tallyfy.waiting.polls import PollResult, Target
 MIN_PAUSE = 1.0
 """Seconds between two polls of a run, however short the ``poke_interval`` is."""
 CLOSE_TOGETHER = 0.1
-"""Of a pause: polls that fall due within that are made together."""
+"""Share of a pause: polls that fall due within that are made together."""
 OPEN_STATUSES = ("active", "delayed", "problem")
-"""The statuses in whose lists a run may stand that was never seen (page "List processes")."""
+"""Statuses whose lists may show a run that was never read (page "List processes")."""
 
 
 @dataclass(frozen=True, slots=True)
 class PollSchedule:
     """
-    How often a wait polls; the words have the meaning that they have on Airflow's sensors.
+    How often a wait polls. The parameters mean what they mean on Airflow's sensors.
 
     :param poke_interval: seconds between two polls.
     :param exponential_backoff: let that time double from poll to poll.
-    :param max_wait: seconds that it does not go beyond, or ``None``.
+    :param max_wait: maximum of that time in seconds, or ``None``.
     :param ends_at: when the wait times out, in seconds since the epoch; ``None`` for never. The last poll comes shortly
         before, however long the pause would be.
     """
@@ -47,58 +47,41 @@ class PollSchedule:
         return min(base * random.uniform(1, 2), self.max_wait or inf)  # noqa: S311 (spreads load)
 
 
+@dataclass(slots=True, eq=False)
 class ScheduledWait(ABC):
     """
-    One wait, which wants its run to be polled again and again.
+    One wait, and when its run is polled for it.
 
     :param run_id: the run's id.
     :param condition: what is waited for, and so what has to be read.
     :param schedule: how often to poll.
     :param begins_at: when the first poll is due.
-    :param last_poll_at: when to poll whatever the schedule says, since the wait ends soon after.
+    :param last_poll_at: when to poll in any case, since the wait ends soon after.
     :param target: the API and the organization that the run is of, if they are known.
     """
 
-    __slots__ = (
-        "begins_at",
-        "condition",
-        "due_at",
-        "is_listable",
-        "last_poll_at",
-        "pause",
-        "polls",
-        "read_at",
-        "read_with",
-        "run_id",
-        "schedule",
-        "target",
-    )
+    run_id: str
+    condition: Condition
+    schedule: PollSchedule
+    begins_at: float
+    last_poll_at: float = inf
+    target: Target | None = None
+    is_listable: bool = field(default=False, init=False)
+    polls: int = field(default=0, init=False)
+    read_at: float = field(default=-inf, init=False)
+    read_with: float = field(
+        default=-inf, init=False
+    )  # when the polls began that were made together with that one
+    due_at: float = field(init=False)
+    pause: float = field(init=False)  # seconds until the next poll
 
-    def __init__(
-        self,
-        run_id: str,
-        condition: Condition,
-        schedule: PollSchedule,
-        begins_at: float,
-        last_poll_at: float = inf,
-        target: Target | None = None,
-    ) -> None:
-        self.run_id = run_id
-        self.condition = condition
-        self.schedule = schedule
-        self.begins_at = self.due_at = begins_at
-        self.last_poll_at = last_poll_at
-        self.target = target
-        self.is_listable = False
-        self.polls = 0
+    def __post_init__(self) -> None:
+        self.due_at = self.begins_at
         self.pause = self._next_pause()
-        """Seconds until the next poll, as the wait wants it now."""
-        self.read_at = -inf
-        self.read_with = -inf  # when the polls began that were made together with that one
 
     @abstractmethod
     def deliver(self, result: PollResult, polled_at: float) -> None:
-        """Take the result of a poll that began at some time."""
+        """Take the result of a poll, and when it began."""
 
     def poll(self, polled_at: float, phase: float) -> None:
         """Note that the run was polled; ``phase`` is when the polls began that were made together with it."""
@@ -108,11 +91,11 @@ class ScheduledWait(ABC):
             self.pause = self._next_pause()
         if self.last_poll_at <= polled_at:
             self.last_poll_at = inf
-        # All that was polled together falls due together, unless it took longer than half the pause.
+        # Runs that were polled together are next due together, unless that took longer than half the pause.
         self.due_at = max(phase, polled_at - self.pause / 2) + self.pause
 
     def let_pass(self, now: float) -> None:
-        """Note the polls that the activity feed made unnecessary, so that a growing pause grows on."""
+        """Count polls that the activity feed made unnecessary, so that a growing pause keeps growing."""
         while self.schedule.exponential_backoff and self.due_at + self.pause <= now:
             self.due_at += self.pause
             self.polls += 1
@@ -124,22 +107,24 @@ class ScheduledWait(ABC):
 
 @dataclass(slots=True, eq=False)
 class WatchedRun:
-    """A run that is waited for, and what is known of it."""
+    """A run and its waits, and when it was read."""
 
     run_id: str
     waits: list[ScheduledWait] = field(default_factory=list)
     is_hinted: bool = False  # the feed named it
-    recheck_at: float = inf  # what it showed is not certain, or the entry of the feed came before the change
+    recheck_at: float = (
+        inf  # its last poll is not certain, or an entry of the feed was visible before the change
+    )
     read_alone_at: float = -inf
     failures: int = 0
     retry_at: float = -inf
-    retry_after: float = -inf  # no sooner, as Tallyfy said
+    retry_after: float = -inf  # no sooner, by Tallyfy's Retry-After
     status: str | None = None
-    tried: tuple[str, ...] = ()  # the statuses in whose lists it was not found, since it was last seen
+    tried: tuple[str, ...] = ()  # the statuses whose lists did not show it since it was last read
 
     @property
     def pause(self) -> float:
-        """Seconds between two polls, as the most eager of its waits wants it now."""
+        """Seconds between two polls: the shortest pause of its waits."""
         return min((wait.pause for wait in self.waits), default=MIN_PAUSE)
 
     @property
@@ -149,7 +134,7 @@ class WatchedRun:
 
     @property
     def status_to_try(self) -> str | None:
-        """The status in whose list it stands; before it was ever seen, each of those in which it may."""
+        """The status whose list may show it; each of :data:`OPEN_STATUSES` if it was never read."""
         statuses = OPEN_STATUSES if self.status is None else (self.status,)
         return next((status for status in statuses if status not in self.tried), None)
 

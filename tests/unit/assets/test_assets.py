@@ -21,7 +21,7 @@ from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_
 of_airflow_3 = pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 has no watchers")
 
 
-def test_an_asset_of_a_template_and_of_a_process():
+def test_creates_assets_of_templates_and_processes():
     assert create_asset(organization="org", checklist_id="c1").uri == "tallyfy://org/checklists/c1"
     assert create_asset(organization="org", run_id="r1", extra={"a": 1}).uri == "tallyfy://org/runs/r1"
     for ids in ({}, {"run_id": "r", "checklist_id": "c"}):
@@ -32,7 +32,7 @@ def test_an_asset_of_a_template_and_of_a_process():
 @pytest.mark.parametrize(
     "uri", ["tallyfy://org/runs/r1", "tallyfy://org/runs/r1/", "tallyfy://org/runs/r1?a=b#c"]
 )
-def test_a_uri_is_stored_in_one_form(uri):
+def test_normalizes_a_uri(uri):
     assert sanitize_uri(urlsplit(uri)).geturl() == "tallyfy://org/runs/r1"
 
 
@@ -46,12 +46,12 @@ def test_a_uri_is_stored_in_one_form(uri):
         "tallyfy://a@b/runs/r",
     ],
 )
-def test_a_uri_that_names_nothing_is_refused(uri):
+def test_rejects_any_other_uri(uri):
     with pytest.raises(ValueError, match="tallyfy://"):
         sanitize_uri(urlsplit(uri))
 
 
-def test_openlineage_gets_the_organization_as_namespace(monkeypatch):
+def test_openlineage_dataset_has_the_organization_as_namespace(monkeypatch):
     from airflow.providers.common.compat.openlineage import facet
 
     # Where OpenLineage is not installed, this is a function that returns nothing.
@@ -61,7 +61,7 @@ def test_openlineage_gets_the_organization_as_namespace(monkeypatch):
 
 
 @of_airflow_3
-def test_an_event_asset_says_which_events_it_is_about():
+def test_name_of_an_event_asset_has_events_and_filters():
     asset = event_asset(
         "task.completed", checklist_id="c1", task="Sign", decision="approved", form_values=True
     )
@@ -93,13 +93,13 @@ def test_an_event_asset_says_which_events_it_is_about():
         ),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(arguments, message):
+def test_rejects_invalid_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         event_asset(**arguments)
 
 
 @pytest.mark.skipif(AIRFLOW_V_3_0_PLUS, reason="for Airflow 2")
-def test_airflow_2_says_what_it_lacks():
+def test_airflow_2_raises_a_clear_error():
     from airflow_provider_tallyfy.triggers.tallyfy import TallyfyEventTrigger
 
     for make in (event_asset, TallyfyEventTrigger):
@@ -108,7 +108,7 @@ def test_airflow_2_says_what_it_lacks():
 
 
 @pytest.mark.skipif(AIRFLOW_V_3_3_PLUS or not AIRFLOW_V_3_0_PLUS, reason="for Airflow 3.0 to 3.2")
-def test_since_is_refused_where_no_place_is_kept():
+def test_since_needs_airflow_3_3():
     with pytest.raises(TallyfyConfigurationError, match=r"Airflow 3\.3"):
         event_asset("process.completed", since="2026-01-01")
 
@@ -138,18 +138,18 @@ def collector(monkeypatch):
 HOOK = SimpleNamespace(connection=SimpleNamespace(organization="org"))
 
 
-def test_lineage_is_reported_as_assets(collector):
+def test_reports_lineage_as_assets(collector):
     report_lineage(HOOK, read_runs=["r1"], read_checklists=["c1"], changed_runs=["r2"])
     assert collector.inputs == ["tallyfy://org/checklists/c1", "tallyfy://org/runs/r1"]
     assert collector.outputs == ["tallyfy://org/runs/r2"]
 
 
-def test_no_task_fails_for_its_lineage(collector, caplog):
+def test_failing_collector_fails_no_task(collector, caplog):
     collector.error = RuntimeError("broken")
     report_lineage(HOOK, read_runs=["r1"])
     assert "broken" in caplog.text
 
 
-def test_where_nothing_collects_lineage_the_connection_is_not_read():
+def test_connection_is_not_read_without_a_collector():
     report_lineage(SimpleNamespace(), read_runs=["r1"])
     assert lineage.logger.name.endswith("lineage")

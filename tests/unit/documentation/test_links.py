@@ -20,6 +20,8 @@ from tests.unit.documentation.pages import (
 )
 
 IMAGES = DOCS / "images"
+INDEX = DOCS / "README.md"  # which docs/index.md includes
+SITE = {page for page in PAGES if page.is_relative_to(DOCS)} - {INDEX}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -32,6 +34,8 @@ def test_relative_links_exist(page):
         file = (page.parent / path).resolve() if path else page
         if not file.exists() or (anchor and anchor not in anchors(file)):
             broken.append(target)
+        elif page.is_relative_to(DOCS) and file.suffix == ".md" and file not in SITE:
+            broken.append(f"{target} (no page of the site; name the file instead)")
     assert broken == []
 
 
@@ -40,8 +44,7 @@ def test_every_page_can_be_reached_from_the_readme():
     while new:
         reached |= new
         new = {file for page in new for file in linked_files(page) if file.suffix == ".md"} - reached
-    site = DOCS / "index.md"  # which includes docs/README.md
-    assert {name_of(page) for page in PAGES if page not in {*reached, site}} == set()
+    assert {name_of(page) for page in PAGES if page not in {*reached, DOCS / "index.md"}} == set()
 
 
 def test_every_image_is_shown():

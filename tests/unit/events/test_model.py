@@ -1,4 +1,4 @@
-"""No interleaving of people, lag, faults, restarts and triggerers loses an event, invents one or tells one twice."""
+"""No interleaving of users, lag, faults and restarts loses an event, invents one, or fires one twice."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.events import poller as poller_module
+from airflow_provider_tallyfy.events.cursor import OVERLAP, Cursor
 from airflow_provider_tallyfy.events.kinds import EventFilter
-from airflow_provider_tallyfy.events.place import Place
 from airflow_provider_tallyfy.events.poller import EventPoller
-from airflow_provider_tallyfy.events.stream import HOLD, EventStream, Found
+from airflow_provider_tallyfy.events.stream import HOLD, EventStream, PendingEvent
 from airflow_provider_tallyfy.protocol.responses import Activity, Page
-from airflow_provider_tallyfy.triggers.events import PlaceStore
+from airflow_provider_tallyfy.triggers.events import CursorStore
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_tallyfy.waiting.polls import PollError
 from airflow_provider_tallyfy.waiting.watcher import ConnectionUse, SharedFeedPage
@@ -37,7 +37,7 @@ DOWN = exceptions.TallyfyConnectionError("nothing came back")
 
 
 class Clock:
-    """Time passes as far as the test lets it, to the next moment that is waited for."""
+    """A clock that moves only when the test advances it, from timer to timer."""
 
     def __init__(self):
         self.time = 0.0
@@ -75,7 +75,7 @@ class Clock:
 
 
 class Tallyfy:
-    """Runs and tasks that people complete, reopen, comment on and archive; what an answer shows may be old."""
+    """Runs and tasks that users complete, reopen, comment on and archive; responses may lag."""
 
     def __init__(self, clock):
         self.clock = clock
@@ -126,7 +126,7 @@ class Tallyfy:
         return self.now().strftime("%Y%m%dT%H%M%SZ")
 
     def last_completion(self, subject):
-        """Return the event that a run or a task was completed, if it is."""
+        """Return the id of the event that a run or a task was completed, if it is."""
         if not subject.get("completed_at"):
             return None
         return [each for each in self.events if f".completed/{subject['id']}/" in each][-1]
@@ -138,9 +138,9 @@ class Tallyfy:
         at = self.clock.time - lag
         return next(runs for moment, runs in reversed(self.history) if moment <= at)
 
-    def fetch(self, kind):
+    def fetch(self, kind, run_id=None):
         self.requests[kind] += 1
-        if error := self.errors.get(kind):
+        if error := self.errors.get(kind) or self.errors.get(run_id):
             raise error
 
     def get_conn(self):
@@ -161,14 +161,14 @@ class Tallyfy:
         return self.page(runs[::-1], number)
 
     def get_run(self, run_id, with_):
-        self.fetch("run")
+        self.fetch("run", run_id)
         run = self.seen_with(self.run_lag).get(run_id)
         if run is None:
             raise exceptions.TallyfyNotFoundError("404", status=404, tallyfy_message="no run")
         return self.shown(run, with_)
 
     def shown(self, run, with_):
-        """Return a run with what was asked for; an archived one has no tasks."""
+        """Return a run with the requested fields; an archived one has no tasks."""
         tasks = [] if run.get("archived_at") else run["tasks"]
         if "tasks.threads" not in with_:
             tasks = [{key: value for key, value in task.items() if key != "threads"} for task in tasks]
@@ -210,25 +210,25 @@ class Store:
 
 
 class Watcher:
-    """What Airflow keeps of a watcher, and its stream in a triggerer."""
+    """A watcher: what Airflow stores of it, and its stream in a triggerer."""
 
     def __init__(self, *events, hold=0.0, poke_interval=60.0):
         self.wanted = EventFilter(events or ("process.completed",))
         self.hold, self.poke_interval = hold, poke_interval
-        self.places = PlaceStore([Store()], self.wanted)
+        self.cursors = CursorStore([Store()], self.wanted)
         self.database = []
         self.certain = set()
-        """Events that are stored, and the place after them too."""
+        """Events that are stored, and the cursor behind them too."""
         self.may_repeat = False
 
     async def start(self, poller, tallyfy):
         self.poller, self.unstored = poller, []
-        place = await self.places.load("org")
-        if place is None:
-            place = Place("org", tallyfy.now())
-            await self.places.save(place)
+        cursor = await self.cursors.load("org")
+        if cursor is None:
+            cursor = Cursor("org", tallyfy.now())
+            await self.cursors.save(cursor)
         self.stream = EventStream(
-            self.wanted, place, hold=self.hold, poke_interval=self.poke_interval, clock=tallyfy.clock
+            self.wanted, cursor, hold=self.hold, poke_interval=self.poke_interval, clock=tallyfy.clock
         )
         poller.add(self.stream)
         self.task = asyncio.create_task(self._take())
@@ -238,16 +238,16 @@ class Watcher:
             item = await self.stream.next_item()
             self.unstored.append(item)
 
-    async def commit(self, *, dies_before_the_place_is_saved=False):
+    async def commit(self, *, is_killed_before_saving=False):
         items, self.unstored = self.unstored, []
-        ids = [item.event.id for item in items if isinstance(item, Found)]
+        ids = [item.event.id for item in items if isinstance(item, PendingEvent)]
         self.database += ids
-        if dies_before_the_place_is_saved:
+        if is_killed_before_saving:
             self.may_repeat = self.may_repeat or bool(items)
             return
         for item in items:
             self.stream.store(item)
-        await self.places.save(self.stream.place)
+        await self.cursors.save(self.stream.cursor)
         self.certain.update(ids)
 
     async def stop(self):
@@ -292,12 +292,8 @@ class Triggerer:
             await poll
 
 
-async def advance(clock, seconds):
-    await clock.advance(seconds)
-
-
 STEPS = st.one_of(
-    st.sampled_from(["launch", "commit", "kill", "start", "die while storing"]),
+    st.sampled_from(["launch", "commit", "kill", "start", "kill before saving"]),
     st.tuples(st.sampled_from(["complete", "reopen", "archive"]), st.integers(0, 20)),
     st.tuples(st.sampled_from(["complete task", "reopen task", "comment"]), st.integers(0, 20)),
     st.tuples(st.just("move"), st.integers(0, 2)),
@@ -308,7 +304,7 @@ STEPS = st.one_of(
 
 
 async def act(step, argument, tallyfy, watchers):
-    """Do what people do, or break something; the rest is for :func:`play`."""
+    """Act as a user, or break something; :func:`play` does the rest."""
     if step == "launch":
         tallyfy.launch()
     elif step.endswith("_lag"):
@@ -322,7 +318,7 @@ async def act(step, argument, tallyfy, watchers):
 
 
 async def act_on(step, run, argument, tallyfy, watchers):
-    def is_told(event):
+    def is_stored(event):
         return all(
             event in each.certain for each in watchers if event.partition("/")[0] in each.wanted.events
         )
@@ -331,8 +327,8 @@ async def act_on(step, run, argument, tallyfy, watchers):
     subject = task if step.endswith("task") else run
     completion = tallyfy.last_completion(subject)
     # What is undone, or disappears, before it could be seen is no event.
-    may_reopen = completion in tallyfy.events and is_told(completion)
-    if step == "archive" and all(map(is_told, tallyfy.events_of_tasks(run_id))):
+    may_reopen = completion in tallyfy.events and is_stored(completion)
+    if step == "archive" and all(map(is_stored, tallyfy.events_of_tasks(run_id))):
         tallyfy.change(run_id, archived_at=tallyfy.now().isoformat())
     elif step == "complete" and completion is None:
         tallyfy.complete(run_id)
@@ -341,10 +337,10 @@ async def act_on(step, run, argument, tallyfy, watchers):
     elif step == "comment":
         tallyfy.comment(run_id, task)
     elif step == "reopen" and may_reopen:
-        await advance(tallyfy.clock, 1)  # times are to the second
+        await tallyfy.clock.advance(1)  # times are to the second
         tallyfy.change(run_id, completed_at=None)
     elif step == "reopen task" and may_reopen:
-        await advance(tallyfy.clock, 2)
+        await tallyfy.clock.advance(2)
         tallyfy.reopen_task(run_id, task)
 
 
@@ -368,14 +364,14 @@ async def play(steps):
         for each in steps:
             step, argument = each if isinstance(each, tuple) else (each, None)
             if step == "advance":
-                await advance(clock, argument)
+                await clock.advance(argument)
             elif step == "start":
                 await triggerer.start()
             elif step == "commit":
                 await triggerer.commit()
-            elif step in ("kill", "die while storing"):
-                if step == "die while storing":
-                    await triggerer.commit(dies_before_the_place_is_saved=True)
+            elif step in ("kill", "kill before saving"):
+                if step == "kill before saving":
+                    await triggerer.commit(is_killed_before_saving=True)
                 await triggerer.kill()
             elif step == "move":  # to another triggerer, and back
                 await triggerer.start()
@@ -389,7 +385,7 @@ async def play(steps):
         tallyfy.list_lag = tallyfy.run_lag = tallyfy.feed_lag = 0.0
         await triggerer.start()
         for _ in range(4):
-            await advance(clock, 900)
+            await clock.advance(900)
             await triggerer.commit()
     finally:
         await triggerer.kill()
@@ -412,11 +408,13 @@ def without_threads(monkeypatch):
 
     monkeypatch.setattr(poller_module, "in_thread", in_thread)
     monkeypatch.setattr(poller_module, "spread", spread)
-    monkeypatch.setattr(poller_module, "logger", SimpleNamespace(warning=say, exception=fail))
-    monkeypatch.setattr("airflow_provider_tallyfy.waiting.scheduler.endpoint_health.logger.warning", say)
+    monkeypatch.setattr(poller_module, "logger", SimpleNamespace(warning=check_format, exception=fail))
+    monkeypatch.setattr(
+        "airflow_provider_tallyfy.waiting.scheduler.endpoint_health.logger.warning", check_format
+    )
 
 
-def say(message, *arguments):
+def check_format(message, *arguments):
     assert message % arguments
 
 
@@ -434,16 +432,86 @@ COMPLETED_AGAIN = [("complete task", 0), ("advance", 61), "commit", ("reopen tas
 @example([*REOPENED, ("advance", 61), *COMPLETED_AGAIN])
 @example([*LAG, ("advance", 4000)])
 @example([*LAG, "kill", "start", ("advance", 4000)])
-@example([("complete", 1), ("advance", 61), "die while storing", "start", ("advance", 400)])
+@example([("complete", 1), ("advance", 61), "kill before saving", "start", ("advance", 400)])
 @example([*REOPENED[:-1], "kill", REOPENED[-1]])
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, max_size=25))
-def test_every_event_is_told_once(steps):
+def test_fires_every_event_once(steps):
     asyncio.run(play(steps))
 
 
-def test_the_last_of_several_events_is_held_until_airflow_has_taken_up_the_others():
-    async def scene():
+@pytest.mark.parametrize("steps", ["complete reopen", "complete reopen complete"])
+@pytest.mark.parametrize("subject", ["process", "task"])
+def test_between_two_polls_only_the_last_completion_is_an_event(subject, steps):
+    async def run():
+        clock = Clock()
+        tallyfy = Tallyfy(clock)
+        watcher = Watcher("process.completed", "task.completed", "task.reopened")
+        triggerer = Triggerer(tallyfy, watcher)
+        tallyfy.launch()
+        task = tallyfy.runs["r0"]["tasks"][0]
+        await triggerer.start()
+        await clock.advance(61)
+        for step in steps.split():
+            await clock.advance(2)
+            if step == "reopen":
+                tallyfy.change("r0", completed_at=None) if subject == "process" else tallyfy.reopen_task(
+                    "r0", task
+                )
+            else:
+                tallyfy.complete("r0") if subject == "process" else tallyfy.complete_task("r0", task)
+        for _ in range(3):
+            await clock.advance(400)
+            await triggerer.commit()
+        completions = [each for each in tallyfy.events if ".completed/" in each]
+        assert watcher.database == (completions[1:] if steps.endswith("complete") else [])
+        await triggerer.kill()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+def test_a_run_that_cannot_be_read_holds_only_the_cursors_of_watchers_that_need_it(is_given_up, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(poller_module.logger, "warning", lambda *line: warnings.append(line[0] % line[1:]))
+
+    async def run():
+        clock = Clock()
+        tallyfy = Tallyfy(clock)
+        held, free = Watcher(poke_interval=600.0), Watcher("task.comment_added", poke_interval=600.0)
+        triggerer = Triggerer(tallyfy, held, free)
+        for _ in range(2):
+            tallyfy.launch()
+        await triggerer.start()
+
+        async def pass_time(hours):
+            for _ in range(hours):
+                await clock.advance(3600)
+                await triggerer.commit()
+
+        await pass_time(1)
+        tallyfy.errors["r0"] = UNAVAILABLE
+        tallyfy.complete("r0")
+        tallyfy.complete("r1")
+        failed_at = tallyfy.now()
+        await pass_time(2)
+        assert held.stream.cursor.swept <= failed_at < free.stream.cursor.floor + OVERLAP
+        assert held.database == tallyfy.events[1:]
+        if is_given_up:
+            await pass_time(24)
+        else:
+            tallyfy.errors.clear()
+            await pass_time(1)
+        assert held.stream.cursor.swept == free.stream.cursor.swept
+        assert sorted(held.database) == tallyfy.events[is_given_up:]
+        assert len(warnings) == is_given_up
+        await triggerer.kill()
+
+    asyncio.run(run())
+
+
+def test_holds_the_last_of_several_events():
+    async def run():
         clock = Clock()
         tallyfy, watcher = Tallyfy(clock), Watcher(hold=HOLD)
         database = watcher.database
@@ -452,80 +520,80 @@ def test_the_last_of_several_events_is_held_until_airflow_has_taken_up_the_other
         for number in range(4):
             tallyfy.launch()
             tallyfy.complete(f"r{number}")
-        await advance(clock, 0)
+        await clock.advance(0)
         await triggerer.commit()
         assert len(database) == 3
-        await advance(clock, HOLD - 1)
+        await clock.advance(HOLD - 1)
         await triggerer.commit()
         assert len(database) == 3
-        await advance(clock, 1)
+        await clock.advance(1)
         await triggerer.commit()
         assert len(database) == 4
-        await advance(clock, HOLD + 100)
+        await clock.advance(HOLD + 100)
         tallyfy.launch()
         tallyfy.complete("r4")
-        await advance(clock, 60)
+        await clock.advance(60)
         await triggerer.commit()
         assert len(database) == 5
         await triggerer.kill()
 
-    asyncio.run(scene())
+    asyncio.run(run())
 
 
-def test_a_feed_page_that_waits_read_is_taken_in_place_of_another_request():
-    async def scene():
+def test_uses_the_feed_page_that_waits_have_read():
+    async def run():
         clock = Clock()
         tallyfy, watcher = Tallyfy(clock), Watcher()
         triggerer = Triggerer(tallyfy, watcher)
         await triggerer.start()
         use = triggerer.poller._use
         tallyfy.launch()
-        await advance(clock, 0)
+        await clock.advance(0)
         own = tallyfy.requests["feed"]
         for number in range(5):
-            await advance(clock, 50)
+            await clock.advance(50)
             if number == 2:
                 tallyfy.complete("r0")
             page = tallyfy.page([each for _, each in tallyfy.feed][::-1], 1)
             use.feed_page = SharedFeedPage(Hook.connection, page, clock.time)
-            await advance(clock, 10)
+            await clock.advance(10)
         await triggerer.commit()
         assert tallyfy.requests["feed"] == own
         assert watcher.database == tallyfy.events
         # No wait is left.
-        await advance(clock, 180)
+        await clock.advance(180)
         assert tallyfy.requests["feed"] == own + 3
         await triggerer.kill()
 
-    asyncio.run(scene())
+    asyncio.run(run())
 
 
-def test_a_watchers_own_interval_counts_from_its_start_on():
-    async def scene():
+def test_polls_at_the_shorter_interval_of_a_new_watcher():
+    async def run():
         clock = Clock()
         tallyfy = Tallyfy(clock)
         triggerer = Triggerer(tallyfy, Watcher())
         await triggerer.start()
-        await advance(clock, 0)
+        await clock.advance(0)
         assert tallyfy.requests["feed"] == 1
         triggerer.poller.add(
             EventStream(
                 EventFilter(("process.completed",)),
-                Place("org", tallyfy.now()),
+                Cursor("org", tallyfy.now()),
                 poke_interval=10.0,
                 clock=clock,
             )
         )
-        await advance(clock, 10)
+        await clock.advance(10)
         assert tallyfy.requests["feed"] == 2
         await triggerer.kill()
 
-    asyncio.run(scene())
+    asyncio.run(run())
 
 
 def test_the_model_can_fail():
-    """A place that moves on with what was only seen would lose events."""
-    scene = [("complete", 1), ("advance", 400), "kill", "start", ("advance", 400)]
+    """A cursor that advances before Airflow has stored the events would lose some."""
+    steps = [("complete", 1), ("advance", 400), "kill", "start", ("advance", 400)]
     original = Watcher._take
 
     async def store_at_once(self):
@@ -533,12 +601,12 @@ def test_the_model_can_fail():
             item = await self.stream.next_item()
             self.unstored.append(item)
             self.stream.store(item)
-            await self.places.save(self.stream.place)
+            await self.cursors.save(self.stream.cursor)
 
     try:
         Watcher._take = store_at_once
         with pytest.raises(AssertionError):
-            asyncio.run(play(scene))
+            asyncio.run(play(steps))
     finally:
         Watcher._take = original
-    asyncio.run(play(scene))
+    asyncio.run(play(steps))

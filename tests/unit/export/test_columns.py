@@ -1,4 +1,4 @@
-"""Which columns an export has, and what stands in them, whatever a template and its runs hold."""
+"""The columns of an export and their values, for any template and any answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def names(*fields):
     return [column.name for column in Layout(RECORD, [fields]).columns[len(RECORD) : -1]]
 
 
-def test_a_column_is_called_by_alias_then_label_then_id():
+def test_column_name_is_alias_or_label_or_id():
     assert names(field("1", "amount", "Amount"), field("2", "", "Due\ndate"), field("3")) == [
         "amount",
         "Due date",
@@ -36,7 +36,7 @@ def test_a_column_is_called_by_alias_then_label_then_id():
     ]
 
 
-def test_no_field_keeps_a_name_that_another_has_too():
+def test_equal_names_get_ids():
     assert names(field("1", "comment"), field("2", "Comment"), field("3", "amount")) == [
         "comment__1",
         "Comment__2",
@@ -44,7 +44,7 @@ def test_no_field_keeps_a_name_that_another_has_too():
     ]
 
 
-def test_a_field_that_is_called_like_a_field_of_the_record_has_its_id_in_its_name():
+def test_name_of_a_record_field_gets_an_id():
     assert names(field("1", "status"), field("2", "ID"), field("3", "other_values")) == [
         "status__1",
         "ID__2",
@@ -52,12 +52,12 @@ def test_a_field_that_is_called_like_a_field_of_the_record_has_its_id_in_its_nam
     ]
 
 
-def test_an_answer_of_a_renamed_field_stands_under_its_new_name():
+def test_renamed_field_keeps_its_column():
     layout = Layout(RECORD, [[field("1", "new_name")]])
     assert layout.lay_out({"id": "r"}, [(field("1", "old_name"), "x")])["new_name"] == "x"
 
 
-def test_an_answer_of_a_removed_field_is_kept():
+def test_answer_of_a_removed_field_is_kept():
     layout = Layout(RECORD, [[field("1", "amount")]])
     record = layout.lay_out(
         {"id": "r"}, [(field("1", "amount"), "5"), (field("9", "gone"), "x"), (field("8", "gone"), "y")]
@@ -65,7 +65,7 @@ def test_an_answer_of_a_removed_field_is_kept():
     assert (record["amount"], record["other_values"]) == ("5", {"gone": "x", "gone__8": "y"})
 
 
-def test_an_answer_of_a_field_that_was_made_again_stands_in_its_column():
+def test_field_that_was_created_again_keeps_its_column():
     layout = Layout(RECORD, [[field("2", "amount")]])
     assert layout.lay_out({"id": "r"}, [(field("1", "amount"), "5")])["amount"] == "5"
     answers = [(field("2", "amount"), "6"), (field("1", "amount"), "5")]
@@ -100,7 +100,7 @@ def test_each_type_of_field_has_one_type_of_column(field_type, stored, written):
     )
 
 
-def test_a_value_of_another_type_is_kept_beside_its_column():
+def test_value_of_another_type_is_kept_in_other_values():
     layout = Layout(RECORD, [[field("1", "due", field_type="date")]])
     record = layout.lay_out(
         {"id": "r", "late_tasks": "many"}, [(field("1", "due", field_type="date"), "soon")]
@@ -109,7 +109,7 @@ def test_a_value_of_another_type_is_kept_beside_its_column():
     assert record["other_values"] == {"due": "soon", "late_tasks": "many"}
 
 
-def test_fields_of_different_templates_share_a_column_by_name():
+def test_templates_share_columns_by_name():
     layout = Layout(
         RECORD,
         [
@@ -140,7 +140,7 @@ def test_fields_of_different_templates_share_a_column_by_name():
     assert (of_second["amount"], of_second["due"], of_second["note"]) == ("6", "soon", "x")
 
 
-def test_an_answer_of_an_unknown_template_is_kept():
+def test_answer_of_an_unknown_template_is_kept():
     record = Layout(RECORD, []).lay_out({"id": "r"}, [(field("1", "a"), "x"), (field("2", "", "B"), "y")])
     assert record == {"id": "r", "status": None, "late_tasks": None, "other_values": {"a": "x", "B": "y"}}
 
@@ -154,7 +154,7 @@ def test_an_answer_of_an_unknown_template_is_kept():
         (ColumnType.TEXT, {}),
     ],
 )
-def test_what_is_of_another_type_does_not_fit(column_type, value):
+def test_fit_raises_for_another_type(column_type, value):
     with pytest.raises(MisfitError):
         fit(value, column_type)
 
@@ -180,7 +180,9 @@ fields = st.lists(
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(fields, fields, st.lists(anything, min_size=12, max_size=12), anything, anything)
-def test_any_answer_makes_a_record_that_its_schema_describes(of_template, of_run, values, status, late_tasks):
+def test_any_answer_makes_a_record_that_is_valid_by_its_schema(
+    of_template, of_run, values, status, late_tasks
+):
     layout = Layout(RECORD, [of_template, of_run[:2]])
     answers = list(zip([*of_template, *of_run], values, strict=False))
     record = layout.lay_out({"id": "r", "status": status, "late_tasks": late_tasks}, answers)

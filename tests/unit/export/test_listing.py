@@ -1,4 +1,4 @@
-"""Runs that changed are found in lists that move while they are read."""
+"""Runs that changed are found in lists that change while they are read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_tallyfy.export.listing import Place, RunListing, RunPage
+from airflow_provider_tallyfy.export.listing import Position, RunListing, RunPage
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -26,11 +26,11 @@ class Tallyfy:
         self.per_page = per_page
         self.knows_archived = knows_archived
         self.reads = []
-        self.happenings = {}
+        self.changes = {}
 
     def read(self, number, params):
-        for happening in self.happenings.pop(len(self.reads), ()):
-            happening()
+        for change in self.changes.pop(len(self.reads), ()):
+            change()
         self.reads.append((number, dict(params)))
         is_archive = params.get("status") == "archived" and self.knows_archived
         found = [run for run in self.runs.values() if bool(run["archived_at"]) == is_archive]
@@ -61,7 +61,7 @@ def listing(tallyfy, since=None, until=None, seen=None, start=None):
         since=None if since is None else at(since),
         until=None if until is None else at(until),
         seen=set() if seen is None else seen,
-        start=start or Place(),
+        start=start or Position(),
         log=lambda *_: None,
     )
 
@@ -71,17 +71,17 @@ def ids(found):
 
 
 def many(count=60, changed=lambda number: number * 7919 % 1009 / 10 + 200):
-    """Runs whose order by creation is another one than that by change."""
+    """Return runs whose order of creation differs from that of the last change."""
     return [run(number, number, changed(number)) for number in range(count)]
 
 
-def test_all_runs_are_given_once_archived_ones_too():
+def test_yields_all_runs_once_with_archived_ones():
     tallyfy = Tallyfy([*many(25), run(90, 90, 95, archived=95)])
     assert sorted(ids(listing(tallyfy))) == [*(f"r{number:03}" for number in range(25)), "r090"]
     assert [params["sort"] for _, params in tallyfy.reads] == ["-created_at"] * 4
 
 
-def test_reading_ends_at_the_first_page_of_runs_that_did_not_change():
+def test_stops_at_the_first_page_of_unchanged_runs():
     tallyfy = Tallyfy(many(600))
     for number in (3, 300, 599):
         tallyfy.update(f"r{number:03}", 1000 + number)
@@ -92,85 +92,85 @@ def test_reading_ends_at_the_first_page_of_runs_that_did_not_change():
     assert pages == [1]
 
 
-def test_an_order_that_tallyfy_does_not_honour_is_noticed():
+def test_reads_the_whole_list_if_tallyfy_ignores_the_order():
     tallyfy = Tallyfy(many(200), honours=("created_at",))
     tallyfy.update("r000", 1000)
     assert ids(listing(tallyfy, since=500)) == ["r000"]
     assert max(number for number, _ in tallyfy.reads) == 20
 
 
-def test_an_order_that_may_be_that_of_creation_is_no_proof():
-    """The list comes by creation, and all runs but one, far back, changed when they were created."""
+def test_order_of_creation_proves_nothing():
+    """The list is in the order of creation, and all runs but one, on a late page, changed when they were created."""
     tallyfy = Tallyfy([run(number, number) for number in range(200)], honours=("created_at",))
     tallyfy.update("r005", 1000)
     assert ids(listing(tallyfy, since=190)) == [*(f"r{number:03}" for number in range(199, 189, -1)), "r005"]
 
 
-def test_a_run_that_moves_to_the_front_behind_the_reader_is_found():
+def test_finds_a_run_that_moves_to_the_front_meanwhile():
     tallyfy = Tallyfy(many(60))
     last = min(tallyfy.runs.values(), key=lambda run: run["last_updated"])["id"]
-    tallyfy.happenings = {3: [lambda: tallyfy.update(last, 5000)]}
+    tallyfy.changes = {3: [lambda: tallyfy.update(last, 5000)]}
     assert sorted(ids(listing(tallyfy, since=0))) == [f"r{number:03}" for number in range(60)]
 
 
-def test_a_run_that_moves_to_the_front_is_found_if_nothing_changed_since_it_was_created():
-    """The list comes by the last change, but that is the order of creation, too."""
+def test_finds_a_run_that_moves_to_the_front_if_both_orders_are_the_same():
+    """The list is in the order of the last change, which is that of creation, too."""
     tallyfy = Tallyfy([run(number, number) for number in range(60)])
-    tallyfy.happenings = {3: [lambda: tallyfy.update("r000", 5000)]}
+    tallyfy.changes = {3: [lambda: tallyfy.update("r000", 5000)]}
     assert sorted(ids(listing(tallyfy, since=0))) == [f"r{number:03}" for number in range(60)]
 
 
-def test_a_run_that_is_deleted_between_two_pages_hides_no_other():
+def test_run_that_is_deleted_between_two_pages_hides_no_other():
     tallyfy = Tallyfy(many(60))
     gone = [f"r{number:03}" for number in (59, 58, 57)]
-    tallyfy.happenings = {2: [lambda: [tallyfy.runs.pop(each) for each in gone]]}
+    tallyfy.changes = {2: [lambda: [tallyfy.runs.pop(each) for each in gone]]}
     assert sorted(ids(listing(tallyfy))) == [f"r{number:03}" for number in range(60)]
 
 
-def test_a_run_that_goes_while_another_is_launched_hides_no_other():
+def test_run_that_is_deleted_while_another_is_launched_hides_no_other():
     tallyfy = Tallyfy(many(60))
 
-    def go_and_come():
+    def delete_and_launch():
         tallyfy.runs.pop("r059")
         tallyfy.runs["launched"] = {**run(0, 500), "id": "launched"}
 
-    tallyfy.happenings = {2: [go_and_come]}
+    tallyfy.changes = {2: [delete_and_launch]}
     assert set(ids(listing(tallyfy))) >= {f"r{number:03}" for number in range(60)}
 
 
-def test_an_archive_that_cannot_be_listed_is_not_taken_for_the_usual_list():
+def test_ignored_archive_filter_repeats_no_runs():
     tallyfy = Tallyfy(many(30), knows_archived=False)
     assert len(ids(listing(tallyfy))) == 30
     assert len(tallyfy.reads) == 3 + 2
 
 
-def test_an_interval_has_its_beginning_and_not_its_end():
+def test_interval_includes_its_start_but_not_its_end():
     tallyfy = Tallyfy([run(1, 1, 10), run(2, 2, 20), run(3, 3, 30)])
     assert ids(listing(tallyfy, since=10, until=30)) == ["r002", "r001"]
 
 
-def test_a_run_that_does_not_say_when_it_changed_is_given():
+def test_yields_a_run_without_last_updated():
     tallyfy = Tallyfy([run(1, 1, 10)])
     tallyfy.runs["r001"]["last_updated"] = None
     tallyfy.honours = ("created_at",)
     assert ids(listing(tallyfy, since=500)) == ["r001"]
 
 
-def test_a_resumed_list_begins_where_it_was_left():
+def test_resumes_where_it_stopped():
     tallyfy = Tallyfy(many(60))
     seen = {f"r{number:03}" for number in range(59, 29, -1)}
     tallyfy.runs["new"] = {**run(0, 500), "id": "new"}
-    found = ids(listing(tallyfy, seen=seen, start=Place(0, 3)))
+    found = ids(listing(tallyfy, seen=seen, start=Position(0, 3)))
     assert sorted(found) == [f"r{number:03}" for number in range(30)]
     assert [number for number, params in tallyfy.reads if "status" not in params][:2] == [3, 3]
 
 
-def test_a_resumed_list_goes_back_if_runs_went():
+def test_resumes_on_an_earlier_page_if_runs_were_deleted():
     tallyfy = Tallyfy(many(60))
     seen = {f"r{number:03}" for number in range(59, 29, -1)}
     for number in range(59, 44, -1):
         tallyfy.runs.pop(f"r{number:03}")
-    found = ids(listing(tallyfy, seen=seen, start=Place(0, 3)))
+    found = ids(listing(tallyfy, seen=seen, start=Position(0, 3)))
     assert sorted(found) == [f"r{number:03}" for number in range(30)]
 
 
@@ -183,25 +183,25 @@ def test_a_resumed_list_goes_back_if_runs_went():
     st.booleans(),
     st.integers(0, 300),
 )
-def test_nothing_that_changed_before_is_missed(count, happenings, is_honoured, since):
-    """Users change and launch runs while the list is read; what changed before that is given."""
+def test_misses_nothing_that_changed_before(count, changes, is_honoured, since):
+    """Users change and launch runs while the list is read; what changed before is yielded."""
     honours = ("created_at", "last_updated") if is_honoured else ("created_at",)
     tallyfy = Tallyfy(many(count, lambda number: 100 + number * 7919 % 301), honours=honours)
     expected = {each["id"] for each in tallyfy.runs.values() if each["last_updated"] >= at(since).isoformat()}
-    for moment, (when, what, number) in enumerate(happenings):
+    for moment, (when, what, number) in enumerate(changes):
         if what == "update" and number < count:
-            happening = lambda number=number, moment=moment: tallyfy.update(f"r{number:03}", 1000 + moment)  # noqa: E731
+            change = lambda number=number, moment=moment: tallyfy.update(f"r{number:03}", 1000 + moment)  # noqa: E731
         else:
             new = run(500 + moment, 900 + moment)
-            happening = lambda new=new: tallyfy.runs.__setitem__(new["id"], new)  # noqa: E731
-        tallyfy.happenings.setdefault(when, []).append(happening)
+            change = lambda new=new: tallyfy.runs.__setitem__(new["id"], new)  # noqa: E731
+        tallyfy.changes.setdefault(when, []).append(change)
     found = ids(listing(tallyfy, since=since))
     assert len(found) == len(set(found))
     assert expected <= set(found)
 
 
 @pytest.mark.parametrize("total", [None, 60])
-def test_pages_without_a_total_are_read_to_the_last(total, monkeypatch):
+def test_reads_pages_without_a_total_to_the_last(total, monkeypatch):
     tallyfy = Tallyfy(many(60))
     read = tallyfy.read
     monkeypatch.setattr(

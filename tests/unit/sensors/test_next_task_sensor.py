@@ -32,7 +32,7 @@ TRIGGER_TIMEOUT = "Trigger/execution timeout" if airflow_version.startswith("2."
 RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
 
 
-def answer(next_task_id, **fields):
+def response(next_task_id, **fields):
     tasks = [] if next_task_id is None else [{"id": next_task_id, "title": "Sign"}]
     progress = {"complete": 1, "total": 2, "percent": 50}
     return {
@@ -49,13 +49,13 @@ def sensor(**arguments):
 
 @pytest.fixture
 def tallyfy(connection, tasks_are_done, requests_mock, monkeypatch):
-    """Let Tallyfy give these answers, one for each request; the last one stays."""
+    """Return these responses, one for each request; the last one stays."""
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
 
-    def answers(*these):
+    def responses(*these):
         return requests_mock.get(RUN, list(these))
 
-    return answers
+    return responses
 
 
 UNAVAILABLE = {"status_code": 503}
@@ -76,34 +76,34 @@ def state_store(monkeypatch):
     monkeypatch.setattr(sensors_module, "never_expire", lambda: None)
 
 
-LOST = {"outcome": "unreachable", "reason": "archived"}
-REFUSED = {"outcome": "denied", "error": "TallyfyAuthError", "message": "401"}
+ARCHIVED = {"outcome": "unreachable", "reason": "archived"}
+DENIED = {"outcome": "denied", "error": "TallyfyAuthError", "message": "401"}
 
 
 class TestPoke:
-    def test_it_returns_what_changed(self, tallyfy, context):
-        tallyfy(answer("a"), answer("a"), answer("b"))
+    def test_it_returns_the_new_next_task(self, tallyfy, context):
+        tallyfy(response("a"), response("a"), response("b"))
         assert sensor().execute(context) == MOVED
 
     def test_the_end_of_the_run_is_a_change(self, tallyfy, context):
-        tallyfy(answer("a"), answer(None, status="complete"))
+        tallyfy(response("a"), response(None, status="complete"))
         result = sensor().execute(context)
         assert (result["next_task"], result["run_status"]) == (None, "complete")
 
     @pytest.mark.parametrize("from_task", ["a", {"id": "a", "title": "Sign"}])
     def test_a_change_before_the_first_poll_is_seen(self, tallyfy, context, from_task):
-        tallyfy(answer("b"))
+        tallyfy(response("b"))
         assert sensor(from_task=from_task).execute(context) == MOVED
 
     @pytest.mark.parametrize("from_task", [None, "", "None", {}])
     def test_an_empty_from_task_takes_the_task_of_the_first_poll(self, tallyfy, context, from_task):
-        tallyfy(answer("a"), answer("b"))
+        tallyfy(response("a"), response("b"))
         assert sensor(from_task=from_task).execute(context)["from_task_id"] == "a"
 
     def test_each_change_is_one_line(self, tallyfy, context, caplog, monkeypatch):
-        tallyfy(answer("a"), answer("a"), answer("b"))
+        tallyfy(response("a"), response("a"), response("b"))
         caplog.set_level(logging.INFO)
-        monkeypatch.setattr(TallyfyNextTaskSensor, "log", logging.getLogger("looks"))
+        monkeypatch.setattr(TallyfyNextTaskSensor, "log", logging.getLogger("sensor"))
         sensor().execute(context)
         ours = [record for record in caplog.records if "airflow_provider_tallyfy" in record.pathname]
         assert [record.getMessage() for record in ours] == [
@@ -114,45 +114,43 @@ class TestPoke:
             "The wait is over: 'Sign' is next",
         ]
 
-    def test_a_run_id_writes_no_line_of_its_own(
-        self, connection, requests_mock, context, caplog, monkeypatch
-    ):
-        requests_mock.get(ANY, **answer(None))
+    def test_a_run_id_cannot_forge_a_log_line(self, connection, requests_mock, context, caplog, monkeypatch):
+        requests_mock.get(ANY, **response(None))
         caplog.set_level(logging.INFO)
-        monkeypatch.setattr(TallyfyNextTaskSensor, "log", logging.getLogger("looks"))
+        monkeypatch.setattr(TallyfyNextTaskSensor, "log", logging.getLogger("sensor"))
         with pytest.raises(AirflowFailException, match="run_id must be a Tallyfy id"):
             sensor(run_id="r1\nThe wait is over", from_task="a").execute(context)
         assert not any("\n" in message for message in caplog.messages)
 
     @pytest.mark.parametrize(
-        "trouble", [UNAVAILABLE, {"status_code": 429}, {"exc": ConnectionResetError}, {"text": "<html>"}]
+        "failure", [UNAVAILABLE, {"status_code": 429}, {"exc": ConnectionResetError}, {"text": "<html>"}]
     )
-    def test_trouble_that_passes_ends_nothing(self, tallyfy, context, trouble):
-        tallyfy(answer("a"), *[trouble] * 12, answer("b"))
+    def test_a_failure_that_passes_does_not_end_it(self, tallyfy, context, failure):
+        tallyfy(response("a"), *[failure] * 12, response("b"))
         assert sensor().execute(context) == MOVED
 
-    def test_trouble_at_the_first_poll_takes_no_baseline(self, tallyfy, context):
-        tallyfy(*[UNAVAILABLE] * 12, answer("a"), answer("b"))
+    def test_a_failed_first_poll_takes_no_baseline(self, tallyfy, context):
+        tallyfy(*[UNAVAILABLE] * 12, response("a"), response("b"))
         assert sensor().execute(context) == MOVED
 
     def test_an_archived_run_fails_without_retries(self, tallyfy, context):
-        tallyfy(answer("a"), answer("a", archived_at="2026-01-01T00:00:00Z"))
+        tallyfy(response("a"), response("a", archived_at="2026-01-01T00:00:00Z"))
         with pytest.raises(AirflowFailException, match="Run r1 was archived"):
             sensor().execute(context)
 
     def test_a_run_that_is_gone_fails_without_retries(self, tallyfy, context):
         from_a_proxy = {"status_code": 404}
-        tallyfy(answer("a"), from_a_proxy, {"status_code": 404, "json": {"message": "No query results"}})
+        tallyfy(response("a"), from_a_proxy, {"status_code": 404, "json": {"message": "No query results"}})
         with pytest.raises(AirflowFailException, match=r"Run r1 is gone .* No query results"):
             sensor().execute(context)
 
     @pytest.mark.parametrize(
         ("status", "kind"), [(401, exceptions.TallyfyAuthError), (403, exceptions.TallyfyPermissionError)]
     )
-    def test_a_refusal_fails_only_after_the_connection_was_read_again(
+    def test_a_refusal_fails_after_the_connection_was_read_again(
         self, tallyfy, context, monkeypatch, status, kind
     ):
-        polls = tallyfy(answer("a"), {"status_code": status, "json": {"message": "No"}})
+        polls = tallyfy(response("a"), {"status_code": status, "json": {"message": "No"}})
         waiting = sensor()
         with pytest.raises(kind) as refusal:
             waiting.execute(context)
@@ -160,33 +158,33 @@ class TestPoke:
         # Polls over ten seconds, and in each the connection is read again for a second request.
         assert polls.call_count == 1 + 4 * 2
 
-    def test_a_rotated_token_is_taken_up(self, tallyfy, context, monkeypatch, requests_mock):
-        requests_mock.get(RUN, [answer("a"), {"status_code": 401, "json": {"message": "No"}}])
-        requests_mock.get(RUN, request_headers={"Authorization": "Bearer new"}, **answer("b"))
+    def test_a_rotated_token_is_used(self, tallyfy, context, monkeypatch, requests_mock):
+        requests_mock.get(RUN, [response("a"), {"status_code": 401, "json": {"message": "No"}}])
+        requests_mock.get(RUN, request_headers={"Authorization": "Bearer new"}, **response("b"))
         waiting = sensor()
         assert not waiting.poke(context)
         monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", "tallyfy://acme:new@tallyfy.test")
         assert waiting.poke(context).xcom_value == MOVED
 
-    def test_a_connection_that_was_mended_meanwhile_is_taken_up(
+    def test_a_connection_that_was_corrected_meanwhile_is_used(
         self, tallyfy, context, monkeypatch, requests_mock
     ):
         requests_mock.get(RUN, **UNAVAILABLE)
-        requests_mock.get(RUN.replace("tallyfy.test", "mended.test"), **answer("b"))
+        requests_mock.get(RUN.replace("tallyfy.test", "corrected.test"), **response("b"))
         waiting = sensor(from_task="a")
         assert not waiting.poke(context)
-        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", "tallyfy://acme:token@mended.test")
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", "tallyfy://acme:token@corrected.test")
         assert waiting.poke(context).xcom_value == MOVED
 
-    def test_a_secrets_backend_that_is_down_ends_nothing(self, tallyfy, context, monkeypatch):
-        tallyfy(answer("b"))
+    def test_a_secrets_backend_that_is_down_does_not_end_it(self, tallyfy, context, monkeypatch):
+        tallyfy(response("b"))
         waiting = sensor(from_task="a")
         with monkeypatch.context() as down:
             down.setattr(TallyfyHook, "get_connection", Mock(side_effect=OSError("vault: s3cret")))
             assert not waiting.poke(context)
         assert waiting.poke(context).xcom_value == MOVED
 
-    def test_a_connection_that_is_not_there_is_told_at_once(self, context):
+    def test_a_missing_connection_fails_at_once(self, context):
         with pytest.raises(AirflowNotFoundException, match="nowhere"):
             sensor(tallyfy_conn_id="nowhere").execute(context)
 
@@ -195,8 +193,8 @@ class TestPoke:
         with pytest.raises(AirflowSensorTimeout):
             sensor(timeout=0).execute(context)
 
-    def test_soft_fail_skips_on_timeout_and_on_a_lost_run(self, tallyfy, context):
-        tallyfy(answer("a"), answer("a", status="archived"))
+    def test_soft_fail_skips_on_timeout_and_on_an_archived_run(self, tallyfy, context):
+        tallyfy(response("a"), response("a", status="archived"))
         with pytest.raises(AirflowSkipException):
             sensor(soft_fail=True).execute(context)
         with pytest.raises(AirflowSkipException):
@@ -212,75 +210,97 @@ class TestPoke:
         with pytest.raises(AirflowSkipException):
             sensor(never_fail=True).execute(context)
 
-    def test_silent_fail_outlives_a_refusal(self, tallyfy, context):
+    def test_silent_fail_polls_again_after_a_refusal(self, tallyfy, context):
         refusal = {"status_code": 401, "json": {"message": "No"}}
-        tallyfy(answer("a"), refusal, refusal, answer("b"))
+        tallyfy(response("a"), refusal, refusal, response("b"))
         assert sensor(silent_fail=True).execute(context) == MOVED
 
+    def test_the_result_is_sanitized(self, tallyfy, context):
+        tallyfy(response("b", status="act\0ive", progress={"complete": 2**70}))
+        result = sensor(from_task="a").execute(context)
+        assert (result["run_status"], result["progress"]) == ("act?ive", {"complete": str(2**70)})
+
     def test_it_links_to_the_process(self, tallyfy, context):
-        tallyfy(answer("a"), answer("b"))
+        tallyfy(response("a"), response("b"))
         sensor().execute(context)
         assert context["ti"].xcoms == {"tallyfy_run_url": "https://go.tallyfy.com/acme/processes/r1"}
 
 
 @pytest.mark.usefixtures("state_store")
 class TestBaseline:
-    """What the first poll found outlives whatever happens to the task, until it succeeds."""
+    """The baseline of the first poll is kept until the task succeeds."""
 
     def test_it_outlives_a_reschedule_and_a_retry(self, tallyfy, context):
-        tallyfy(answer("a"), answer("b"))
+        tallyfy(response("a"), response("b"))
         assert not sensor(mode="reschedule").poke(context)
         assert sensor(mode="reschedule").poke(context).xcom_value == MOVED
 
-    def test_a_store_that_is_down_takes_no_result_away_where_nothing_was_kept(
-        self, tallyfy, context, monkeypatch
-    ):
+    def test_an_answer_older_than_at_the_last_poke_does_not_end_it(self, tallyfy, context):
+        early, late = "2026-01-01T10:00:00Z", "2026-01-01T11:00:00Z"
+        tallyfy(response("a", last_updated=late), response("b", last_updated=early), response("a"))
+        for _ in range(2):
+            assert not sensor(mode="reschedule", from_task="a").poke(context)
+        tallyfy(response("b", last_updated=late))
+        assert sensor(mode="reschedule", from_task="a").poke(context).xcom_value == MOVED
+
+    def test_a_retry_without_it_is_a_warning(self, tallyfy, context, caplog, monkeypatch):
+        """Airflow may have emptied the store."""
+        monkeypatch.setattr(TallyfyNextTaskSensor, "log", logging.getLogger("sensor"))
+        tallyfy(response("a"))
+        assert not sensor().poke(context)
+        assert "No earlier try kept" not in caplog.text
+        context["task_state_store"].delete("tallyfy_from_task")
+        context["ti"].try_number += 1
+        assert not sensor().poke(context)
+        assert "No earlier try kept" in caplog.text
+
+    def test_a_store_that_is_down_does_not_fail_a_sensor_with_from_task(self, tallyfy, context, monkeypatch):
         monkeypatch.setattr(context["task_state_store"], "set", Mock(side_effect=OSError("down")))
-        tallyfy(answer("b"))
+        tallyfy(response("b"))
         assert sensor(from_task="a").execute(context) == MOVED
 
     def test_it_serves_a_retry_of_a_success_that_was_not_recorded(self, tallyfy, context):
         """The worker died, or could not push the result; by then another task is next."""
-        tallyfy(answer("a"), answer("b"))
+        tallyfy(response("a"), response("b"))
         assert sensor().execute(context) == MOVED
         context["ti"].try_number += 1
         assert sensor().execute(context) == MOVED
 
-    def test_a_task_that_is_cleared_after_its_success_begins_again(self, tallyfy, context):
-        tallyfy(answer("a"), answer("b"))
+    def test_a_task_that_is_cleared_after_its_success_starts_over(self, tallyfy, context):
+        tallyfy(response("a"), response("b"))
         sensor().execute(context)
         context["ti"].clear()
-        tallyfy(answer("b"), answer("c"))
+        tallyfy(response("b"), response("c"))
         assert sensor().execute(context)["from_task_id"] == "b"
 
-    def test_a_task_that_is_cleared_while_it_waits_goes_on(self, tallyfy, context):
-        tallyfy(answer("a"), answer("b"))
+    def test_a_task_that_is_cleared_while_it_waits_keeps_it(self, tallyfy, context):
+        tallyfy(response("a"), response("b"))
         assert not sensor().poke(context)
         context["ti"].clear()
         assert sensor().execute(context) == MOVED
 
-    def test_it_is_the_run_s_own(self, tallyfy, context, requests_mock):
-        tallyfy(answer("a"))
+    def test_another_run_has_its_own(self, tallyfy, context, requests_mock):
+        tallyfy(response("a"))
         assert not sensor().poke(context)
-        requests_mock.get(RUN.replace("r1", "r2"), **answer("b"))
+        requests_mock.get(RUN.replace("r1", "r2"), **response("b"))
         assert not sensor(run_id="r2").poke(context)
 
-    def test_a_task_that_is_named_goes_before_it(self, tallyfy, context):
-        tallyfy(answer("a"))
+    def test_from_task_takes_precedence(self, tallyfy, context):
+        tallyfy(response("a"))
         assert not sensor().poke(context)
         assert sensor(from_task="x").poke(context).xcom_value["from_task_id"] == "x"
 
     def test_it_outlives_a_retry_of_a_deferred_task(self, tallyfy, context):
-        tallyfy(answer("a"), answer("b"))
+        tallyfy(response("a"), response("b"))
         with pytest.raises(TaskDeferred):
             sensor(deferrable=True).execute(context)
         assert sensor(deferrable=True).execute(context) == MOVED
 
     def test_a_failed_task_keeps_it(self, tallyfy, context):
-        tallyfy(answer("a"), {"status_code": 401, "json": {"message": "No"}})
+        tallyfy(response("a"), {"status_code": 401, "json": {"message": "No"}})
         with pytest.raises(exceptions.TallyfyAuthError):
             sensor().execute(context)
-        tallyfy(answer("b"))
+        tallyfy(response("b"))
         assert sensor().execute(context) == MOVED
 
 
@@ -290,8 +310,8 @@ class TestDeferrable:
             sensor(deferrable=True, **arguments).execute(context)
         return deferral.value
 
-    def test_it_does_not_defer_when_it_is_over_already(self, tallyfy, context):
-        tallyfy(answer("b"))
+    def test_it_does_not_defer_if_the_first_poll_ends_it(self, tallyfy, context):
+        tallyfy(response("b"))
         assert sensor(deferrable=True, from_task="a").execute(context) == MOVED
 
     @pytest.fixture(autouse=True)
@@ -301,8 +321,8 @@ class TestDeferrable:
         monkeypatch.setattr(sensors_module, "time", clock)
         return clock
 
-    def test_the_baseline_travels_with_the_trigger(self, tallyfy, context, clock):
-        tallyfy(answer("a"))
+    def test_the_arguments_of_the_trigger(self, tallyfy, context, clock):
+        tallyfy(response("a"))
         deferral = self.deferred(
             context,
             poke_interval=timedelta(minutes=2),
@@ -334,14 +354,14 @@ class TestDeferrable:
             },
         )
 
-    def test_it_defers_through_an_outage_at_the_first_poll(self, tallyfy, context):
+    def test_it_defers_if_the_first_poll_fails(self, tallyfy, context):
         tallyfy(UNAVAILABLE)
         trigger = self.deferred(context).trigger
         assert (trigger.from_task, trigger.worker_polled_at) == (None, None)
 
     @pytest.mark.usefixtures("state_store")
-    def test_what_the_trigger_saw_first_is_kept_and_waited_on(self, tallyfy, context, clock):
-        """A triggerer forgets what it learned; only what travels in the arguments outlives it."""
+    def test_the_baseline_that_the_trigger_saw_is_kept_and_deferred_with(self, tallyfy, context, clock):
+        """Only the arguments of a trigger outlive a triggerer."""
         tallyfy(UNAVAILABLE)
         first = self.deferred(context, timeout=100)
         clock.now += 70
@@ -355,13 +375,13 @@ class TestDeferrable:
         assert deferral.value.timeout == timedelta(seconds=30)
         assert sensors_module._kept_baseline(context, "r1") == "a"
 
-    def test_a_run_that_was_not_seen_yet_may_be_anywhere(self, tallyfy, context):
+    def test_a_trigger_for_a_run_that_was_not_read_has_no_target(self, tallyfy, context):
         """The connection may be corrected before it is seen."""
         tallyfy(UNAVAILABLE)
         trigger = self.deferred(context).trigger
         assert (trigger.api_url, trigger.organization) == (None, None)
 
-    def test_it_defers_through_a_first_refusal_which_the_trigger_confirms(self, tallyfy, context):
+    def test_it_defers_if_the_first_poll_is_refused(self, tallyfy, context):
         tallyfy({"status_code": 403, "json": {"message": "No"}})
         assert self.deferred(context, silent_fail=True).trigger.silent_fail is True
         assert self.deferred(context).trigger.silent_fail is False
@@ -371,16 +391,16 @@ class TestDeferrable:
             "execute_complete", {"event": event, "ends_at": 1_900_000_000.0}, context
         )
 
-    def test_it_returns_what_the_trigger_saw(self, tallyfy, context):
-        tallyfy(answer("a"))
+    def test_it_returns_the_result_of_the_trigger(self, tallyfy, context):
+        tallyfy(response("a"))
         self.deferred(context)
         assert self.resumed(context, {"outcome": "met", "result": MOVED}) == MOVED
 
     @pytest.mark.skipif(
         not version_compat.AIRFLOW_V_3_3_PLUS, reason="Airflow keeps state for a task since 3.3"
     )
-    def test_the_baseline_goes_only_when_the_success_is_certain(self, tallyfy, context):
-        tallyfy(answer("a"), answer("b"))
+    def test_the_baseline_is_kept_for_a_retry_of_the_success(self, tallyfy, context):
+        tallyfy(response("a"), response("b"))
         self.deferred(context)
         self.resumed(context, {"outcome": "met", "result": MOVED})
         context["ti"].try_number += 1
@@ -388,16 +408,16 @@ class TestDeferrable:
         context["ti"].clear()
         assert self.deferred(context).trigger.from_task == "b"
 
-    def test_a_lost_run_fails_without_retries(self, context):
+    def test_an_archived_run_fails_without_retries(self, context):
         with pytest.raises(AirflowFailException, match="archived"):
-            self.resumed(context, LOST)
+            self.resumed(context, ARCHIVED)
 
-    def test_a_refusal_fails_with_its_own_kind(self, context):
+    def test_a_refusal_fails_with_its_class(self, context):
         with pytest.raises(exceptions.TallyfyAuthError, match="401"):
-            self.resumed(context, REFUSED)
+            self.resumed(context, DENIED)
 
     @pytest.mark.parametrize(
-        ("event", "meaning"), [(LOST, "soft_fail"), (LOST, "never_fail"), (REFUSED, "never_fail")]
+        ("event", "meaning"), [(ARCHIVED, "soft_fail"), (ARCHIVED, "never_fail"), (DENIED, "never_fail")]
     )
     def test_soft_fail_and_never_fail_skip(self, context, event, meaning):
         with pytest.raises(AirflowSkipException):
@@ -405,26 +425,26 @@ class TestDeferrable:
 
     def test_soft_fail_does_not_hide_a_refusal(self, context):
         with pytest.raises(exceptions.TallyfyAuthError, match="401"):
-            self.resumed(context, REFUSED, soft_fail=True)
+            self.resumed(context, DENIED, soft_fail=True)
 
     @pytest.mark.parametrize(
-        ("arguments", "ends_as"),
+        ("arguments", "error"),
         [
             ({}, AirflowSensorTimeout),
             ({"soft_fail": True}, AirflowSkipException),
             ({"never_fail": True}, AirflowSkipException),
         ],
     )
-    def test_a_timeout_in_the_triggerer_is_the_sensor_s_own(self, context, arguments, ends_as):
+    def test_a_timeout_in_the_triggerer_is_the_sensor_s_own(self, context, arguments, error):
         # So Airflow resumes a task whose trigger ran out of time.
-        with pytest.raises(ends_as):
+        with pytest.raises(error):
             sensor(deferrable=True, **arguments).resume_execution(
                 "__fail__", {"error": TRIGGER_TIMEOUT}, context
             )
 
 
 class TestAfterATimeout:
-    """What happened in the last seconds of a deferral is seen by one more poll."""
+    """One more poll sees what happened in the last seconds of a deferral."""
 
     def timed_out(self, context, **arguments):
         """Resume as Airflow does when the trigger ran out of time."""
@@ -433,17 +453,17 @@ class TestAfterATimeout:
         )
 
     def test_a_change_is_a_success(self, tallyfy, context):
-        tallyfy(answer("b"))
+        tallyfy(response("b"))
         assert self.timed_out(context, from_task="a") == MOVED
 
-    @pytest.mark.parametrize("shown", [answer("a"), UNAVAILABLE])
-    def test_nothing_new_is_a_timeout(self, tallyfy, context, shown):
+    @pytest.mark.parametrize("shown", [response("a"), UNAVAILABLE])
+    def test_no_change_is_a_timeout(self, tallyfy, context, shown):
         tallyfy(shown)
         with pytest.raises(AirflowSensorTimeout):
             self.timed_out(context, from_task="a")
 
     @pytest.mark.parametrize(
-        ("arguments", "ends_as"),
+        ("arguments", "error"),
         [
             ({}, exceptions.TallyfyAuthError),
             ({"soft_fail": True}, exceptions.TallyfyAuthError),
@@ -451,9 +471,9 @@ class TestAfterATimeout:
             ({"silent_fail": True}, AirflowSensorTimeout),
         ],
     )
-    def test_a_refusal_is_a_refusal(self, tallyfy, context, arguments, ends_as):
+    def test_a_refusal(self, tallyfy, context, arguments, error):
         tallyfy({"status_code": 401, "json": {"message": "No"}})
-        with pytest.raises(ends_as):
+        with pytest.raises(error):
             self.timed_out(context, from_task="a", **arguments)
 
     def test_a_run_that_is_gone_fails(self, tallyfy, context):
@@ -462,13 +482,13 @@ class TestAfterATimeout:
             self.timed_out(context, from_task="a")
 
     def test_a_run_that_is_archived_skips_with_soft_fail(self, tallyfy, context):
-        tallyfy(answer("a", archived_at="2026-01-01"))
+        tallyfy(response("a", archived_at="2026-01-01"))
         with pytest.raises(AirflowSkipException):
             self.timed_out(context, from_task="a", soft_fail=True)
 
 
 class TestArguments:
-    def test_what_is_templated(self):
+    def test_template_fields(self):
         assert TallyfyNextTaskSensor.template_fields == ("run_id", "from_task", "tallyfy_conn_id")
 
     def test_reschedule_without_from_task_is_refused_before_airflow_3_3(self, monkeypatch):
@@ -483,11 +503,11 @@ class TestArguments:
 
     def test_reschedule_with_an_empty_from_task_fails_before_airflow_3_3(self, monkeypatch, tallyfy, context):
         monkeypatch.setattr(sensors_module, "AIRFLOW_V_3_3_PLUS", False)
-        tallyfy(answer("a"))
+        tallyfy(response("a"))
         rescheduled = sensor(mode="reschedule", from_task="{{ empty }}")
         rescheduled.from_task = ""
         del context["task_state_store"]
-        with pytest.raises(AirflowFailException, match="from_task came out empty"):
+        with pytest.raises(AirflowFailException, match="from_task is empty"):
             rescheduled.poke(context)
 
     @pytest.mark.parametrize(
@@ -514,17 +534,17 @@ class TestArguments:
                 sensor(task_id="fixed")
 
     def test_poke_without_a_state_store_keeps_the_baseline_for_the_try(self, tallyfy, context):
-        tallyfy(answer("a"), answer("b"))
+        tallyfy(response("a"), response("b"))
         del context["task_state_store"]
         assert sensor().execute(context) == MOVED
 
-    def test_a_template_that_made_text_of_a_task_is_refused(self, tallyfy, context):
-        tallyfy(answer("a"))
+    def test_a_task_object_that_became_text_is_refused(self, tallyfy, context):
+        tallyfy(response("a"))
         with pytest.raises(AirflowFailException, match="turned into text"):
             sensor(from_task="{'id': 'a'}").execute(context)
 
     def test_it_can_be_copied_as_airflow_does(self):
         assert copy.copy(sensor(from_task="a")).from_task == "a"
 
-    def test_errors_of_tallyfy_are_airflow_s(self):
+    def test_errors_are_airflow_exceptions(self):
         assert issubclass(exceptions.TallyfyError, AirflowException)

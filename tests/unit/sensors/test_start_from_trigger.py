@@ -1,4 +1,4 @@
-"""``start_from_trigger`` and ``end_from_trigger``: what the DAG says to Airflow, and what a worker still does."""
+"""``start_from_trigger`` and ``end_from_trigger``: what Airflow gets, and what a worker still does."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ serialization = getattr(serialized_objects, "DagSerialization", None) or seriali
 in_airflow_3_3 = pytest.mark.skipif(
     not version_compat.AIRFLOW_V_3_3_PLUS, reason="the triggerer renders templates since 3.3"
 )
-OVER = {"outcome": "met", "result": {"run_id": "r1", "from_task_id": "a", "next_task": {"id": "b"}}}
-WAITING = {"outcome": "pending", "condition": {"from_task_id": "b"}}
+MET = {"outcome": "met", "result": {"run_id": "r1", "from_task_id": "a", "next_task": {"id": "b"}}}
+PENDING = {"outcome": "pending", "condition": {"from_task_id": "b"}}
 RUN_ID = "{{ params.run_id }}"
 numbers = count()
 
@@ -84,18 +84,18 @@ def rendered(trigger, **xcoms):
     """Let the trigger be rendered as Airflow's triggerer does, where these XComs are."""
 
     def xcom_pull(task_ids, *, key, map_indexes):
-        asked.append((task_ids, key, map_indexes))
+        pulled.append((task_ids, key, map_indexes))
         return xcoms[key]
 
-    asked: list[tuple[str, str, int | None]] = []
+    pulled: list[tuple[str, str, int | None]] = []
     trigger.template_fields = TallyfyNextTaskSensor.template_fields
     context = {"ti": SimpleNamespace(xcom_pull=xcom_pull, map_index=2), "params": {"run_id": "r1"}}
     trigger.render_template_fields(context)
-    return trigger, asked
+    return trigger, pulled
 
 
-def refused(trigger):
-    """Return the error that the task gets to know."""
+def error_of(trigger):
+    """Return the message of the error that fails the task."""
     trigger.task_instance = SimpleNamespace(
         dag_id="d", task_id="wait", run_id="m", map_index=-1, try_number=1
     )
@@ -108,7 +108,7 @@ def refused(trigger):
 
 @pytest.mark.usefixtures("dag")
 class TestStart:
-    def test_the_trigger_waits_as_the_sensor_is_told_to(self):
+    def test_the_trigger_has_the_arguments_of_the_sensor(self):
         started = sensor(
             from_task={"id": "a", "title": "Sign"},
             poke_interval=timedelta(minutes=2),
@@ -140,7 +140,7 @@ class TestStart:
             "do_xcom_push": False,
         }
 
-    def test_it_is_off_unless_asked_for(self):
+    def test_it_is_off_by_default(self):
         plain = sensor(start_from_trigger=False)
         assert (plain.start_from_trigger, plain.end_from_trigger) == (False, False)
         assert plain.start_trigger_args is None
@@ -152,7 +152,7 @@ class TestStart:
         # Airflow would start mapped tasks with those of the class.
         assert TallyfyNextTaskSensor.start_trigger_args is None
 
-    def test_no_timeout_is_not_what_a_zero_means(self):
+    def test_a_timeout_of_zero_is_a_second(self):
         assert sensor(timeout=0).start_trigger_args.timeout == timedelta(seconds=1)
 
     @in_airflow_3_3
@@ -164,28 +164,28 @@ class TestStart:
         read_run = TallyfyGetRunOperator(task_id="read_run", run_id=RUN_ID)
         started = sensor(run_id=read_run.output["id"], from_task=read_run.output["next_task"])
         xcoms = {"id": "r1", "next_task": next_task, "return_value": {"id": "r1"}}
-        trigger, asked = rendered(started_with(started), **xcoms)
+        trigger, pulled = rendered(started_with(started), **xcoms)
         assert (trigger.run_id, trigger.from_task) == ("r1", named)
         # Without a map index, a triggerer gets no answer.
-        assert asked[:2] == [("read_run", "id", None), ("read_run", "next_task", None)]
+        assert pulled[:2] == [("read_run", "id", None), ("read_run", "next_task", None)]
         assert started.upstream_task_ids == {"read_run"}
 
     @in_airflow_3_3
     def test_a_task_object_without_an_id_is_an_error_and_not_no_task(self):
         read_run = TallyfyGetRunOperator(task_id="read_run", run_id=RUN_ID)
         trigger = started_with(sensor(from_task=read_run.output["next_task"]))
-        assert "has no attribute 'id'" in refused(rendered(trigger, next_task={"title": "Sign"})[0])
+        assert "has no attribute 'id'" in error_of(rendered(trigger, next_task={"title": "Sign"})[0])
 
     @in_airflow_3_3
     def test_a_name_that_is_not_known_is_an_error_and_not_no_task(self):
         trigger, _ = rendered(started_with(sensor(from_task="{{ params.from_tsk }}")))
-        assert "has no attribute 'from_tsk'" in refused(trigger)
+        assert "has no attribute 'from_tsk'" in error_of(trigger)
 
     @in_airflow_3_3
     def test_an_output_that_is_missing_is_an_error_and_not_no_task(self):
         read_run = TallyfyGetRunOperator(task_id="read_run", run_id=RUN_ID)
         trigger = started_with(sensor(from_task=read_run.output["next_task"]))
-        message = refused(rendered(trigger, next_task=None, return_value=None)[0])
+        message = error_of(rendered(trigger, next_task=None, return_value=None)[0])
         assert "output next_task of task read_run" in message
 
     @in_airflow_3_3
@@ -203,11 +203,11 @@ class TestStart:
             return sensor(run_id=read_run.output["id"], from_task=read_run.output["next_task"])
 
         each.expand(run_id=["r1", "r2", "r3"])
-        _, asked = rendered(started_with(dag.get_task("each.wait")), id="r1", next_task={"id": "a"})
-        assert asked == [("each.read_run", "id", 2), ("each.read_run", "next_task", 2)]
+        _, pulled = rendered(started_with(dag.get_task("each.wait")), id="r1", next_task={"id": "a"})
+        assert pulled == [("each.read_run", "id", 2), ("each.read_run", "next_task", 2)]
 
     @in_airflow_3_3
-    def test_it_outlives_the_way_into_the_database(self, dag):
+    def test_it_is_serialized_with_the_dag(self, dag):
         read_run = TallyfyGetRunOperator(task_id="read_run", run_id=RUN_ID)
         sensor(run_id=RUN_ID, from_task=read_run.output["next_task"])
         stored = json.loads(json.dumps(serialization.to_dict(dag)))
@@ -229,7 +229,7 @@ class TestRestart:
         monkeypatch.setattr(XCom, "set", lambda *, key, value, **_: kept.update({key: value}))
         return kept
 
-    def taken_up(self, try_number=1, **xcoms):
+    def started_again(self, try_number=1, **xcoms):
         """Start the trigger; return what it waits for."""
         read_run = TallyfyGetRunOperator(task_id=f"read_run_{next(numbers)}", run_id=RUN_ID)
         started = sensor(
@@ -244,40 +244,42 @@ class TestRestart:
         asyncio.run(trigger._restore_first_rendering())
         return trigger.run_id, trigger.from_task
 
-    def test_the_wait_goes_on_for_what_was_rendered_first(self):
+    def test_a_restart_uses_the_first_rendering(self):
         run = {"id": "r1", "next_task": {"id": "a"}, "return_value": {}}
-        assert self.taken_up(**run) == ("r1", "a")
+        assert self.started_again(**run) == ("r1", "a")
         # The upstream task was cleared, or its XComs were deleted, or it ran again.
-        assert self.taken_up(id=None, next_task=None, return_value=None) == ("r1", "a")
-        assert self.taken_up(id="r2", next_task={"id": "b"}, return_value={}) == ("r1", "a")
+        assert self.started_again(id=None, next_task=None, return_value=None) == ("r1", "a")
+        assert self.started_again(id="r2", next_task={"id": "b"}, return_value={}) == ("r1", "a")
 
     def test_another_try_is_rendered_again(self):
-        self.taken_up(id="r1", next_task={"id": "a"}, return_value={})
+        self.started_again(id="r1", next_task={"id": "a"}, return_value={})
         run = {"id": "r2", "next_task": {"id": "b"}, "return_value": {}}
-        assert self.taken_up(try_number=2, **run) == ("r2", "b")
+        assert self.started_again(try_number=2, **run) == ("r2", "b")
 
-    def test_a_store_that_is_down_keeps_nobody_from_waiting(self, monkeypatch):
+    def test_an_xcom_backend_that_is_down_does_not_stop_it(self, monkeypatch):
         monkeypatch.setattr(XCom, "get_one", Mock(side_effect=OSError("down")))
-        assert self.taken_up(id="r1", next_task={"id": "a"}, return_value={}) == ("r1", "a")
+        assert self.started_again(id="r1", next_task={"id": "a"}, return_value={}) == ("r1", "a")
 
-    def test_what_cannot_change_is_not_kept(self, xcoms):
+    def test_arguments_that_cannot_change_are_not_kept(self, xcoms):
         trigger, _ = rendered(started_with(sensor(run_id=RUN_ID)))
         asyncio.run(trigger._restore_first_rendering())
         assert xcoms == {}
 
 
 def made_at(warning):
-    """Tell whether the warning names the place where the sensor is made."""
+    """Return whether the warning names the line that makes the sensor."""
     lines, first = inspect.getsourcelines(sensor)
     return warning.filename == __file__ and first <= warning.lineno < first + len(lines)
 
 
 def needs_a_worker(reason, **arguments):
-    """Check that the sensor starts from a worker, and says so at the line that makes it."""
+    """Check that the sensor starts from a worker, with a warning at the line that makes it."""
     name = f"wait_{next(numbers)}"
-    with pytest.warns(UserWarning, match=f"Task '{name}': start_from_trigger is not used.*{reason}") as told:
+    with pytest.warns(
+        UserWarning, match=f"Task '{name}': start_from_trigger is not used.*{reason}"
+    ) as warned:
         waiting = sensor(task_id=name, **arguments)
-    assert [made_at(warning) for warning in told] == [True]
+    assert [made_at(warning) for warning in warned] == [True]
     assert (waiting.start_from_trigger, waiting.start_trigger_args) == (False, None)
 
 
@@ -290,7 +292,7 @@ class TestStartFromAWorker:
             from_task=nothing,
         )
 
-    def test_unless_it_is_deferrable(self):
+    def test_if_it_is_not_deferrable(self):
         needs_a_worker("needs deferrable=True", deferrable=False)
 
     def test_for_an_execution_timeout_that_would_end_the_wait(self):
@@ -301,13 +303,13 @@ class TestStartFromAWorker:
         needs_a_worker("on_execute_callback", on_execute_callback=print)
 
     @in_airflow_3_3
-    def test_where_a_param_without_a_default_would_end_the_triggerer(self, dag):
+    def test_for_a_param_without_a_default(self, dag):
         needs_a_worker("param 'mine' has no default", params={"mine": Param(type="string")})
         dag.params["theirs"] = Param(type="string")
         needs_a_worker("param 'theirs' has no default")
 
     @in_airflow_3_3
-    def test_for_a_template_that_a_triggerer_never_gets_an_answer_to(self):
+    def test_for_xcom_pull_without_map_indexes(self):
         template = "{{ ti.xcom_pull('read_run')['next_task']['id'] }}"
         needs_a_worker("add map_indexes=None", from_task=template)
         needs_a_worker("add map_indexes=None", run_id="{{ task_instance.xcom_pull('launch')['id'] }}")
@@ -329,7 +331,7 @@ class TestStartFromAWorker:
 
     @pytest.mark.usefixtures("before_3_3")
     @pytest.mark.parametrize("field", ["run_id", "from_task", "tallyfy_conn_id"])
-    def test_before_airflow_3_3_where_an_argument_is_templated(self, field):
+    def test_before_airflow_3_3_if_an_argument_is_templated(self, field):
         needs_a_worker(f"{field} is templated", **{field: "{{ params.run_id }}"})
 
     @pytest.mark.usefixtures("before_3_3")
@@ -338,11 +340,11 @@ class TestStartFromAWorker:
         needs_a_worker("from_task is templated", from_task=read_run.output["next_task"])
 
     @pytest.mark.usefixtures("before_3_3")
-    def test_but_not_before_airflow_3_3_where_none_is(self, dag):
+    def test_not_before_airflow_3_3_if_none_is(self, dag):
         dag.params["theirs"] = Param(type="string")
         assert started_with(sensor()).from_task == "a"
 
-    def test_in_an_airflow_that_starts_none_in_the_triggerer(self, monkeypatch):
+    def test_in_an_airflow_that_starts_no_task_in_the_triggerer(self, monkeypatch):
         monkeypatch.setattr(start_in_triggerer, "can_start_from_trigger", lambda: False)
         needs_a_worker(r"Airflow 3.0 to 3.2 start no task")
 
@@ -351,17 +353,17 @@ def test_a_mapped_sensor_starts_from_a_worker():
     """Airflow would not start it, but render it in the triggerer all the same, which might not survive that."""
     arguments = {"start_from_trigger": True, "end_from_trigger": True, "deferrable": True}
     with DAG("d", schedule=None) as dag:
-        with pytest.warns(UserWarning, match="'wait': start_from_trigger is not used.* map that") as told:
+        with pytest.warns(UserWarning, match="'wait': start_from_trigger is not used.* map that") as warned:
             mapped = TallyfyNextTaskSensor.partial(task_id="wait", from_task="a", **arguments)
         mapped.expand(run_id=["r1", "r2"])
-    assert [warning.filename for warning in told] == [__file__]
+    assert [warning.filename for warning in warned] == [__file__]
     restored = serialization.from_dict(json.loads(json.dumps(serialization.to_dict(dag)))).get_task("wait")
     assert (restored.start_from_trigger, restored.start_trigger_args) == (False, None)
     assert dag.get_task("wait").partial_kwargs["end_from_trigger"] is True
 
 
 @in_airflow_3_3
-def test_it_starts_from_a_worker_where_the_params_of_the_dag_are_not_known():
+def test_it_starts_from_a_worker_outside_of_a_dag():
     needs_a_worker("not in a DAG yet")
 
 
@@ -391,19 +393,21 @@ class TestEnd:
             ("deferrable=True", {"deferrable": False, "start_from_trigger": False}),
         ],
     )
-    def test_what_only_a_worker_sees_to_is_left_to_one(self, name, arguments):
-        with pytest.warns(UserWarning, match=f"Task 'wait': end_from_trigger is not used, .* {name}") as told:
+    def test_it_ends_in_a_worker_for_what_only_a_worker_handles(self, name, arguments):
+        with pytest.warns(
+            UserWarning, match=f"Task 'wait': end_from_trigger is not used, .* {name}"
+        ) as warned:
             assert sensor(end_from_trigger=True, **arguments).end_from_trigger is False
-        assert [made_at(warning) for warning in told] == [True]
+        assert [made_at(warning) for warning in warned] == [True]
 
-    def test_listeners_hear_of_what_a_worker_ends(self, monkeypatch, dag):
+    def test_it_ends_in_a_worker_for_listeners(self, monkeypatch, dag):
         monkeypatch.setattr(start_in_triggerer, "has_listeners", lambda: True)
         with pytest.warns(UserWarning, match="end_from_trigger is not used, .* listeners"):
             ending = sensor(end_from_trigger=True)
         assert ending.end_from_trigger is False  # or Airflow refuses the DAG
         assert started_with(ending).end_from_trigger is False
 
-    def test_the_trigger_of_a_started_task_is_told_too(self):
+    def test_the_trigger_has_end_from_trigger(self):
         assert started_with(sensor(end_from_trigger=True)).end_from_trigger is True
 
 
@@ -424,13 +428,13 @@ class TestWhatIsSetLater:
         ("name", "value"),
         [("on_success_callback", [print]), ("outlets", ["something"]), ("multiple_outputs", True)],
     )
-    def test_what_only_a_worker_handles_is_left_to_one(self, name, value):
+    def test_it_ends_in_a_worker_for_what_only_a_worker_handles(self, name, value):
         changed = sensor(end_from_trigger=True)
         setattr(changed, name, value)
         assert changed.end_from_trigger is False
         assert started_with(changed).end_from_trigger is False
 
-    def test_the_pace_and_the_timeout_are_those_of_the_sensor(self, dag):
+    def test_interval_and_timeout_are_those_of_the_sensor(self, dag):
         changed = sensor()
         changed.poke_interval, changed.timeout = 600.0, 7200.0
         restored = restored_from(dag)
@@ -445,7 +449,7 @@ class TestWhatIsSetLater:
             ("deferrable", False),
         ],
     )
-    def test_it_starts_in_a_worker_if_it_has_to_by_then(self, dag, name, value):
+    def test_it_starts_in_a_worker_if_needed_when_it_is_serialized(self, dag, name, value):
         changed = sensor()
         setattr(changed, name, value)
         restored = restored_from(dag)
@@ -453,10 +457,10 @@ class TestWhatIsSetLater:
 
 
 @pytest.mark.usefixtures("dag")
-def test_a_pool_of_its_own_is_warned_about():
-    with pytest.warns(UserWarning, match="no slot of pool 'scarce', but ending in a worker does") as told:
+def test_another_pool_is_a_warning():
+    with pytest.warns(UserWarning, match="no slot of pool 'scarce', but ending in a worker does") as warned:
         assert started_with(sensor(pool="scarce"))
-    assert [made_at(warning) for warning in told] == [True]
+    assert [made_at(warning) for warning in warned] == [True]
 
 
 @pytest.fixture
@@ -475,7 +479,7 @@ def clock(monkeypatch):
 
 
 def resumed(context, event, **arguments):
-    """Let a worker take up a task that was started in the triggerer."""
+    """Resume a task in a worker that was started in the triggerer."""
     return sensor(timeout=100, **arguments).resume_execution("execute_complete", {"event": event}, context)
 
 
@@ -488,40 +492,40 @@ def deferred_again(context, event, **arguments):
 @pytest.mark.usefixtures("dag", "connection", "state_store", "clock")
 class TestWorkerAfterwards:
     def test_it_returns_the_result_and_links_to_the_process(self, context):
-        assert resumed(context, OVER) == OVER["result"]
+        assert resumed(context, MET) == MET["result"]
         assert context["ti"].xcoms == {"tallyfy_run_url": "https://go.tallyfy.com/acme/processes/r1"}
 
-    def test_a_connection_that_cannot_be_read_costs_only_the_link(self, context):
-        assert resumed(context, OVER, tallyfy_conn_id="nowhere") == OVER["result"]
+    def test_a_connection_that_cannot_be_read_only_loses_the_link(self, context):
+        assert resumed(context, MET, tallyfy_conn_id="nowhere") == MET["result"]
         assert context["ti"].xcoms == {}
 
-    def test_a_lost_run_fails_without_retries(self, context):
+    def test_an_archived_run_fails_without_retries(self, context):
         with pytest.raises(AirflowFailException, match="archived"):
             resumed(context, {"outcome": "unreachable", "reason": "archived"})
 
-    def test_an_argument_that_cannot_be_used_is_a_value_error(self, context):
+    def test_an_invalid_argument_is_a_value_error(self, context):
         event = {"outcome": "denied", "error": "TallyfyConfigurationError", "message": "from_task is …"}
         with pytest.raises(ValueError, match="from_task is"):
             resumed(context, event)
 
-    def test_what_the_trigger_saw_first_is_kept_and_waited_on_for_the_time_that_is_left(self, context, clock):
+    def test_the_baseline_that_the_trigger_saw_is_kept_for_the_time_that_is_left(self, context, clock):
         context["ti"].start_date = datetime.fromtimestamp(clock.now - 70, UTC)
-        deferral = deferred_again(context, WAITING, from_task="", start_from_trigger=False)
+        deferral = deferred_again(context, PENDING, from_task="", start_from_trigger=False)
         assert sensors_module._kept_baseline(context, "r1") == "b"
         assert deferral.trigger.from_task == "b"
         assert deferral.timeout == timedelta(seconds=30)
         assert deferral.trigger.ends_at == deferral.kwargs["ends_at"] == clock.now + 30
 
     @pytest.mark.parametrize("end", [None, {"id": "c"}])
-    def test_a_task_that_an_earlier_try_kept_goes_before_what_the_trigger_saw(self, context, end):
-        sensors_module._keep_baseline(context, {"run_id": "r1", "from_task_id": "a"})
-        over = {"outcome": "met", "result": {"run_id": "r1", "from_task_id": None, "next_task": None}}
-        deferral = deferred_again(context, WAITING if end else over)
+    def test_the_baseline_of_an_earlier_try_takes_precedence(self, context, end):
+        sensors_module._save(context, sensors_module._BASELINE_KEY, "r1", from_task_id="a")
+        met = {"outcome": "met", "result": {"run_id": "r1", "from_task_id": None, "next_task": None}}
+        deferral = deferred_again(context, PENDING if end else met)
         assert (deferral.trigger.from_task, deferral.trigger.worker_polled_at) == ("a", None)
         assert sensors_module._kept_baseline(context, "r1") == "a"
 
-    def test_a_task_that_is_kept_has_to_be_forgotten_by_a_worker(self, context):
-        assert deferred_again(context, WAITING, end_from_trigger=True).trigger.end_from_trigger is False
+    def test_a_kept_baseline_needs_a_worker_at_the_end(self, context):
+        assert deferred_again(context, PENDING, end_from_trigger=True).trigger.end_from_trigger is False
 
 
 @pytest.mark.usefixtures("connection", "state_store")
@@ -536,8 +540,8 @@ class TestEndOfATaskThatAWorkerStarted:
         run = {"id": "r1", "status": "active", "next_task": {"data": [{"id": "a"}]}}
         requests_mock.get("https://tallyfy.test/api/organizations/acme/runs/r1", json={"data": run})
 
-    def test_the_trigger_may_end_it_where_nothing_was_kept(self, context):
+    def test_the_trigger_may_end_it_if_no_baseline_was_kept(self, context):
         assert self.deferred(context, from_task="a").end_from_trigger is True
 
-    def test_but_not_where_a_task_was_kept(self, context):
+    def test_but_not_if_a_baseline_was_kept(self, context):
         assert self.deferred(context, from_task=None).end_from_trigger is False

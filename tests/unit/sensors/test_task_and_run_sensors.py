@@ -1,4 +1,4 @@
-"""The sensors for a task and for a run's status: what they share with the first one is tested there."""
+"""TallyfyTaskSensor and TallyfyRunSensor; what they share with TallyfyNextTaskSensor is tested there."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ in_airflow_3_3 = pytest.mark.skipif(
 )
 
 
-def answer(*tasks, **fields):
+def response(*tasks, **fields):
     return {"json": {"data": {"id": "r1", "status": "active", "tasks": {"data": list(tasks)}, **fields}}}
 
 
 @pytest.fixture
 def tallyfy(connection, requests_mock, monkeypatch):
-    """Let Tallyfy give these answers, one for each request for the run; the last one stays."""
+    """Return these responses, one for each request for the run; the last one stays."""
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
-    return lambda *answers: requests_mock.get(RUN, list(answers))
+    return lambda *responses: requests_mock.get(RUN, list(responses))
 
 
 def task_sensor(**arguments):
@@ -69,17 +69,17 @@ def resumed(sensor, context, event):
 
 class TestTask:
     def test_it_returns_the_task_once_it_is_completed(self, tallyfy, context):
-        tallyfy(answer(OPEN), UNAVAILABLE, answer(DONE))
+        tallyfy(response(OPEN), UNAVAILABLE, response(DONE))
         assert task_sensor().execute(context) == DONE | {"form_values": {}}
         assert context["ti"].xcoms == {"tallyfy_run_url": "https://go.tallyfy.com/acme/processes/r1"}
 
     def test_it_is_read_with_its_form(self, tallyfy, context):
-        looks = tallyfy(answer(DONE))
+        polls = tallyfy(response(DONE))
         task_sensor().execute(context)
-        assert looks.last_request.qs == {"with": ["next_task,tasks,tasks.form_fields"]}
+        assert polls.last_request.qs == {"with": ["next_task,tasks,tasks.form_fields"]}
 
     def test_a_hidden_task_is_found_and_skips(self, tallyfy, context, requests_mock):
-        tallyfy(answer())
+        tallyfy(response())
         requests_mock.get(f"{RUN}/tasks", json={"data": [HIDDEN]})
         with pytest.raises(AirflowSkipException, match="A rule hides task 'Sign'"):
             task_sensor().execute(context)
@@ -87,8 +87,8 @@ class TestTask:
             task_sensor(on_skipped="fail").execute(context)
         assert task_sensor(on_skipped="succeed").execute(context)["status"] == "auto-skipped"
 
-    def test_the_condition_travels_with_the_trigger(self, tallyfy, context):
-        tallyfy(answer(OPEN))
+    def test_the_trigger_has_the_condition(self, tallyfy, context):
+        tallyfy(response(OPEN))
         deferral = deferred(task_sensor(deferrable=True, on_skipped="fail", end_from_trigger=True), context)
         path, arguments = deferral.trigger.serialize()
         assert path == "airflow_provider_tallyfy.triggers.tallyfy.TallyfyTaskTrigger"
@@ -101,38 +101,38 @@ class TestTask:
         assert again.condition() == task_sensor(on_skipped="fail")._first_condition(context)
 
     @pytest.mark.parametrize(
-        ("event", "ends_as"),
+        ("event", "error"),
         [
             ({"outcome": "skipped", "reason": "hidden"}, AirflowSkipException),
             ({"outcome": "unreachable", "reason": "archived"}, AirflowFailException),
         ],
     )
-    def test_what_the_trigger_saw_ends_the_task(self, context, event, ends_as):
-        with pytest.raises(ends_as, match=event["reason"]):
+    def test_the_outcome_of_the_trigger_ends_the_task(self, context, event, error):
+        with pytest.raises(error, match=event["reason"]):
             resumed(task_sensor(deferrable=True), context, event)
 
-    def test_what_cannot_be_is_refused_when_the_dag_is_parsed(self):
+    def test_an_unknown_on_skipped_is_refused_when_the_dag_is_parsed(self):
         with pytest.raises(ValueError, match="on_skipped is one of"):
             task_sensor(on_skipped="wait")
 
     @pytest.mark.parametrize(
-        ("arguments", "said"),
+        ("arguments", "message"),
         [
             ({"task": ""}, "task must be a task's id, alias or title, but is the text ''"),
             ({"task": True}, "task must be a task's id, alias or title, but is true"),
             ({"run_id": "Release 3"}, "run_id must be a Tallyfy id"),
         ],
     )
-    def test_an_argument_that_cannot_be_used_fails_without_retries(
-        self, tallyfy, requests_mock, context, arguments, said
+    def test_an_invalid_argument_fails_without_retries(
+        self, tallyfy, requests_mock, context, arguments, message
     ):
-        tallyfy(answer(OPEN))
-        with pytest.raises(AirflowFailException, match=re.escape(said)):
+        tallyfy(response(OPEN))
+        with pytest.raises(AirflowFailException, match=re.escape(message)):
             task_sensor(**arguments).execute(context)
         assert not requests_mock.called
 
     def test_a_task_whose_id_is_a_number(self, tallyfy, context):
-        tallyfy(answer({**OPEN, "id": 42}), answer({**DONE, "id": 42}))
+        tallyfy(response({**OPEN, "id": 42}), response({**DONE, "id": 42}))
         assert task_sensor(task=42).execute(context)["id"] == 42
 
     def test_a_run_whose_id_is_a_number(self, tallyfy, requests_mock, context):
@@ -143,21 +143,21 @@ class TestTask:
 
 class TestRun:
     def test_it_returns_the_run_once_it_has_the_status(self, tallyfy, context):
-        tallyfy(answer(), answer(status="delayed"), answer(status="complete"))
+        tallyfy(response(), response(status="delayed"), response(status="complete"))
         run = run_sensor().execute(context)
         assert (run["id"], run["status"]) == ("r1", "complete")
 
-    def test_a_run_that_never_gets_there_fails_without_retries(self, tallyfy, context):
-        tallyfy(answer(status="complete"))
+    def test_a_run_that_cannot_reach_the_status_fails_without_retries(self, tallyfy, context):
+        tallyfy(response(status="complete"))
         with pytest.raises(AirflowFailException, match="will not be delayed any more"):
             run_sensor(target_statuses=["delayed"]).execute(context)
 
-    def test_an_archived_run_is_what_may_be_waited_for(self, tallyfy, context):
-        tallyfy(answer(), answer(archived_at="2026-01-01"))
+    def test_archived_may_be_a_target(self, tallyfy, context):
+        tallyfy(response(), response(archived_at="2026-01-01"))
         assert run_sensor(target_statuses="archived").execute(context)["archived_at"] == "2026-01-01"
 
-    def test_the_condition_travels_with_the_trigger(self, tallyfy, context):
-        tallyfy(answer())
+    def test_the_trigger_has_the_condition(self, tallyfy, context):
+        tallyfy(response())
         trigger = deferred(
             run_sensor(deferrable=True, target_statuses=("completed", "problem")), context
         ).trigger
@@ -171,7 +171,7 @@ class TestRun:
         with pytest.raises(ValueError, match="The statuses are: active, complete"):
             run_sensor(target_statuses=["done"])
 
-    def test_a_timeout_in_the_triggerer_is_the_sensor_s_own(self, context):
+    def test_a_timeout_in_the_triggerer_is_a_sensor_timeout(self, context):
         message = "Trigger timeout" if version_compat.AIRFLOW_V_3_0_PLUS else "Trigger/execution timeout"
         with pytest.raises(AirflowSensorTimeout):
             run_sensor(deferrable=True).resume_execution("__fail__", {"error": message}, context)
@@ -186,7 +186,7 @@ class TestRun:
         (TallyfyNextTaskSensor, ("run_id", "from_task", "tallyfy_conn_id")),
     ],
 )
-def test_what_is_templated(kind, fields):
+def test_template_fields(kind, fields):
     assert tuple(kind.template_fields) == fields
 
 
@@ -208,7 +208,7 @@ class TestInTheTriggerer:
         assert module == triggers.__name__
         return getattr(triggers, name)(**json.loads(json.dumps(arguments.trigger_kwargs)))
 
-    def test_they_start_there_with_all_they_are_told(self):
+    def test_the_trigger_has_the_arguments_of_the_sensor(self):
         zero_worker = {"deferrable": True, "start_from_trigger": True, "end_from_trigger": True}
         trigger = self.started(task_sensor(on_skipped="succeed", timeout=timedelta(days=3), **zero_worker))
         assert trigger.condition().as_json() == {
@@ -228,7 +228,7 @@ class TestInTheTriggerer:
             run_id=read_run.output["id"], task="{{ params.task }}", deferrable=True, start_from_trigger=True
         )
         trigger = self.started(sensor)
-        # So the triggerer says what is to be rendered, and with what.
+        # As the triggerer does before it renders.
         trigger.task_instance = SimpleNamespace(task_id="wait", task=sensor)
         context = {
             "params": {"task": "sign"},

@@ -1,4 +1,4 @@
-"""What the export refuses when a DAG is parsed or a task starts, and what it is in a DAG."""
+"""Arguments of the export that are rejected when a DAG is parsed or a task starts, and its outlets."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def task(**arguments):
         ({"requests_per_hour": float("nan")}, "requests_per_hour must be 0 or more"),
     ],
 )
-def test_arguments_that_cannot_be_used_fail_when_the_dag_is_parsed(arguments, message):
+def test_invalid_arguments_fail_when_the_dag_is_parsed(arguments, message):
     with pytest.raises(ValueError, match=message):
         task(**arguments)
 
 
-def test_an_older_airflow_needs_since(monkeypatch):
+def test_older_airflow_needs_since(monkeypatch):
     monkeypatch.setattr(module, "AIRFLOW_V_3_3_PLUS", False)
     with pytest.raises(ValueError, match=r"since is missing.*prev_start_date_success"):
         task(since=None)
@@ -48,7 +48,7 @@ def test_an_older_airflow_needs_since(monkeypatch):
 
 
 @pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="the state of assets came with Airflow 3.3")
-def test_an_incremental_export_has_an_outlet_whose_state_it_can_use():
+def test_incremental_export_has_an_outlet():
     with DAG("nightly", schedule=None):
         assert [outlet.name for outlet in task(since=None).outlets] == ["tallyfy_export_nightly_export"]
     own = Asset("own")
@@ -71,20 +71,20 @@ def test_an_incremental_export_has_an_outlet_whose_state_it_can_use():
         ({"path": "gopher://x/y"}, "gopher"),
     ],
 )
-def test_arguments_that_cannot_be_used_fail_the_task_without_retries(arguments, message):
+def test_invalid_arguments_fail_the_task_without_retries(arguments, message):
     with pytest.raises(AirflowFailException, match=message):
         task(**arguments).execute({})
 
 
 @pytest.mark.parametrize("value", [None, "", " None "])
-def test_a_template_that_renders_to_nothing_is_no_bound(value):
+def test_template_that_renders_to_nothing_is_no_bound(value):
     assert module._moment(value, "since") is None
 
 
 @pytest.mark.parametrize(
     "value", ["2026-01-05T17:00:00+01:00", "2026-01-05T16:00:00", datetime(2026, 1, 5, 16, tzinfo=UTC)]
 )
-def test_times_are_in_utc(value):
+def test_times_are_converted_to_utc(value):
     assert module._moment(value, "since") == datetime(2026, 1, 5, 16, tzinfo=UTC)
 
 
@@ -100,11 +100,11 @@ def test_times_are_in_utc(value):
         ("s3://b/.jsonl", ("s3://b/.jsonl", "stem", ".jsonl")),
     ],
 )
-def test_a_path_is_a_file_or_a_folder(path, expected):
+def test_path_is_a_file_or_a_folder(path, expected):
     assert parse_target(path, "jsonl", "stem") == expected
 
 
-def test_templated_fields_are_those_of_the_documentation():
+def test_templated_fields():
     assert {"path", "since", "until", "checklist_id", "filters"} <= set(
         TallyfyToObjectStorageOperator.template_fields
     )

@@ -1,4 +1,4 @@
-"""No task runs again until Airflow has noticed that it gave up its worker, and none later than that."""
+"""A task does not run again before Airflow has noticed that its worker ended, and no later than that."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def fired_after(monkeypatch, clock):
 
 
 def trigger(kind=TallyfyRunTrigger, **arguments):
-    wish = {"from_task": "a"} if kind is TallyfyNextTaskTrigger else {"target_statuses": ["complete"]}
-    return kind(tallyfy_conn_id="tallyfy_default", run_id="r1", poke_interval=60, **wish, **arguments)
+    goal = {"from_task": "a"} if kind is TallyfyNextTaskTrigger else {"target_statuses": ["complete"]}
+    return kind(tallyfy_conn_id="tallyfy_default", run_id="r1", poke_interval=60, **goal, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -76,27 +76,27 @@ def test_it_fires_when_airflow_can_resume_the_task(fired_after, deferred_at, pol
 
 
 @pytest.mark.parametrize("kind", [TallyfyRunTrigger, TallyfyNextTaskTrigger])
-def test_whatever_the_outcome(fired_after, kind):
+def test_every_outcome_is_held(fired_after, kind):
     assert fired_after(trigger(kind, deferred_at=BEGINNING), outcome=Unreachable("It is archived.")) == HOLD
 
 
-def test_an_argument_that_cannot_be_waited_for_is_held_too(fired_after):
+def test_an_invalid_argument_is_held_too(fired_after):
     wait = trigger(deferred_at=BEGINNING)
     wait.run_id = " "
     assert fired_after(wait) == HOLD
 
 
-def test_a_trigger_without_a_triggerer_holds_nothing(fired_after):
+def test_dag_test_holds_nothing(fired_after):
     assert fired_after(trigger(deferred_at=BEGINNING), trigger_id=None) == 0
 
 
 @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 has no such setting")
-def test_it_follows_the_setting_of_airflow(fired_after, monkeypatch):
+def test_it_depends_on_min_heartbeat_interval(fired_after, monkeypatch):
     monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "30")
     assert fired_after(trigger(deferred_at=BEGINNING)) == 35
 
 
-def test_a_deferral_does_not_time_out_sooner_either():
+def test_a_deferral_does_not_time_out_sooner():
     assert time_left(BEGINNING + 2, BEGINNING, at_most=60).total_seconds() == deferral_hold() == HOLD
     assert time_left(BEGINNING + 40, BEGINNING, at_most=60).total_seconds() == 40
 
@@ -104,14 +104,14 @@ def test_a_deferral_does_not_time_out_sooner_either():
 @pytest.mark.parametrize(
     ("mode", "poke_interval", "seconds"), [("reschedule", 2, HOLD), ("reschedule", 60, 60), ("poke", 2, 2)]
 )
-def test_a_reschedule_is_not_sooner_either(mode, poke_interval, seconds):
+def test_a_reschedule_is_not_sooner(mode, poke_interval, seconds):
     sensor = TallyfyRunSensor(task_id="wait", run_id="r1", mode=mode, poke_interval=poke_interval)
     assert sensor._get_next_poke_interval(BEGINNING, lambda: 0.0, 1) == seconds
 
 
 @pytest.mark.usefixtures("connection")
 @pytest.mark.parametrize(("mode", "seconds"), [("reschedule", 600), ("poke", 2)])
-def test_a_reschedule_is_not_sooner_than_tallyfy_asks(mode, seconds, requests_mock):
+def test_a_reschedule_heeds_retry_after(mode, seconds, requests_mock):
     """In poke mode the next poke sends nothing before."""
     run = "https://tallyfy.test/api/organizations/acme/runs/r1"
     requests_mock.get(run, status_code=503, headers={"Retry-After": "600"})
@@ -120,8 +120,8 @@ def test_a_reschedule_is_not_sooner_than_tallyfy_asks(mode, seconds, requests_mo
     assert sensor._get_next_poke_interval(BEGINNING, lambda: 0.0, 1) == seconds
 
 
-@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 asks its database when the task began")
-def test_the_pause_after_a_reschedule_is_what_airflow_is_told(monkeypatch):
+@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 reads from its database when the task began")
+def test_the_reschedule_date(monkeypatch):
     sensor = TallyfyRunSensor(task_id="wait", run_id="r1", mode="reschedule", poke_interval=2)
     monkeypatch.setattr(TallyfyRunSensor, "poke", lambda *_: False)
     now = datetime.now(UTC)

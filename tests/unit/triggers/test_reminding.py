@@ -90,24 +90,24 @@ def fire(monkeypatch):
     return run
 
 
-def test_they_come_until_the_wait_is_over(fire):
+def test_reminders_are_sent_until_the_wait_ends(fire):
     assert len(fire(trigger(packed("a"), packed("b", Async), at_most=1_000_000), 4)) == 1
     assert CALLS[:4] == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
     assert len(CALLS) < 500
 
 
-def test_they_are_bounded(fire):
+def test_at_most(fire):
     fire(trigger(packed("a"), at_most=2), 2)
     assert CALLS == [("a", 1), ("a", 2)]
 
 
-def test_one_that_fails_is_no_end_of_the_wait_and_of_the_others(fire):
+def test_a_notifier_that_fails_does_not_stop_the_others(fire):
     gone = {"class": "no.such.module.Notifier", "arguments": {}}
     fire(trigger(packed("fails"), gone, packed("a"), at_most=1), 2)
     assert CALLS == [("fails", 1), ("a", 1)]
 
 
-def test_a_restart_repeats_none(fire):
+def test_a_restart_repeats_no_reminder(fire):
     """The trigger is made again from its arguments, 2.5 intervals after the wait began."""
     path, arguments = trigger(packed("a"), began_at=NOW - 250).serialize()
     assert path == "airflow_provider_tallyfy.triggers.reminding.TallyfyRemindingTaskTrigger"
@@ -115,7 +115,7 @@ def test_a_restart_repeats_none(fire):
     assert CALLS == [("a", 3)]
 
 
-def test_without_any_it_only_waits(fire):
+def test_a_trigger_without_reminders(fire):
     silent = TallyfyRemindingTaskTrigger(
         tallyfy_conn_id="c", run_id="r1", task_name="approve", poke_interval=60
     )

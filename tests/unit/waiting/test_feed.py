@@ -1,4 +1,4 @@
-"""What is made of the pages of the activity feed."""
+"""Which runs the pages of the activity feed name."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ def full_page(start):
 
 @pytest.fixture
 def feed():
-    """A feed that was looked at once."""
+    """Return a feed that was polled once."""
     feed = Feed()
     assert feed.update_from(page(3, 2, 1), NOW) == set()
     return feed
 
 
-def test_before_it_was_looked_at_it_covers_nothing():
+def test_a_feed_that_was_never_polled_covers_nothing():
     assert not Feed().is_followed
     assert not Feed().covers(1e12)
 
 
-def test_the_first_page_tells_what_was_known_and_no_news(feed):
+def test_the_first_page_names_no_run(feed):
     assert feed.is_followed
     assert feed.covers(NOW)
     assert not feed.covers(NOW - 0.1)
 
 
-def test_an_entry_is_news_once(feed):
+def test_an_entry_names_its_run_once(feed):
     assert feed.update_from(page(4, 3, 2, 1), NOW + 10) == {"run4"}
     assert feed.update_from(page(4, 3, 2, 1), NOW + 20) == set()
 
 
-def test_an_entry_that_is_published_late_is_news_wherever_it_stands(feed):
+def test_an_entry_that_is_published_late_counts(feed):
     assert feed.update_from(page(3, (17, "late"), 2, 1), NOW + 10) == {"late"}
 
 
-def test_an_entry_of_no_run_is_no_news_of_one(feed):
+def test_an_entry_without_a_run(feed):
     assert feed.update_from(page((4, None), 3), NOW + 10) == set()
 
 
-def test_a_page_of_nothing_but_news_leads_to_the_next(feed):
+def test_a_page_of_new_entries_is_followed_by_the_next(feed):
     assert len(feed.update_from(full_page(250), NOW + 10)) == 100
     assert feed.page == 2
     feed.update_from(page(150, 149, 3, is_last=False), NOW + 11)
@@ -60,12 +60,12 @@ def test_a_page_of_nothing_but_news_leads_to_the_next(feed):
     assert feed.covers(NOW)
 
 
-def test_the_last_page_ends_the_look_though_it_is_all_news(feed):
+def test_the_last_page_ends_the_poll(feed):
     feed.update_from(page(9, 8, 7, is_last=True), NOW + 10)
     assert feed.page == 1
 
 
-def test_a_feed_that_cannot_be_read_to_where_it_was_begins_anew(feed):
+def test_a_poll_that_reaches_no_known_entry_starts_over(feed):
     for number in range(MAX_PAGES):
         assert feed.covers(NOW)
         feed.update_from(full_page(10_000 - 100 * number), NOW + 10)
@@ -79,14 +79,14 @@ def overflow(feed, start):
         feed.update_from(full_page(start - 100 * number), NOW + 10)
 
 
-def test_polls_that_do_not_reach_what_was_known_are_counted(feed):
+def test_polls_that_reach_no_known_entry_are_counted(feed):
     for poll in range(3):
         assert feed.overflows == poll
         overflow(feed, 10_000 * (poll + 1))
     assert feed.overflows == 3
 
 
-def test_one_that_does_makes_the_count_begin_again(feed):
+def test_a_poll_that_reaches_a_known_entry_resets_the_count(feed):
     overflow(feed, 10_000)
     feed.update_from(page(10_001, 10_000), NOW + 20)
     assert feed.overflows == 0
@@ -101,22 +101,22 @@ def test_entries_that_arrive_between_two_pages_do_not_end_the_poll(feed):
     assert feed.page == 3
 
 
-def test_it_is_known_for_a_while_what_it_told_of(feed):
+def test_named_runs_are_remembered_for_a_while(feed):
     feed.update_from(page(4, 3), NOW + 10)
-    assert feed.told_of("run4", NOW)
-    assert not feed.told_of("run4", NOW + 11)
-    assert not feed.told_of("run1", NOW)
+    assert feed.has_named("run4", NOW)
+    assert not feed.has_named("run4", NOW + 11)
+    assert not feed.has_named("run1", NOW)
     feed.update_from(page(4, 3), NOW + 11 + REMEMBERED)
-    assert not feed.told_of("run4", NOW)
+    assert not feed.has_named("run4", NOW)
 
 
-def test_what_it_knows_is_bounded(feed):
+def test_known_entries_are_bounded(feed):
     for number in range(100):
         feed.update_from(page(*range(100 * number + 4, 100 * number + 104)), NOW)
     assert len(feed._known) <= 2000
 
 
-def test_stopped_it_knows_nothing(feed):
+def test_stop_forgets_everything(feed):
     feed.stop()
     assert not feed.is_followed
     assert feed.update_from(page(9, 8), NOW + 10) == set()

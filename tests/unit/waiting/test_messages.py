@@ -35,7 +35,7 @@ TASK = {"id": "t1", "title": "Sign contract"}
         ),
         (
             {"next_task": TASK | {"owners": {"users": []}, "deadline": "2026-11-26T15:00:00+02:00"}},
-            "next is 'Sign contract'; with nobody; due 2026-11-26 13:00 UTC; task t1",
+            "next is 'Sign contract'; unassigned; due 2026-11-26 13:00 UTC; task t1",
         ),
         (
             {"progress": 10**400, "next_task": {"id": "t1", "deadline": "9999-12-31T23:59:59-05:00"}},
@@ -44,7 +44,7 @@ TASK = {"id": "t1", "title": "Sign contract"}
         ({"next_task": {"id": "t1", "deadline": "soon"}}, "next is 'untitled'; due soon; task t1"),
     ],
 )
-def test_a_look_is_told_in_one_line(run, line):
+def test_description_of_a_run(run, line):
     assert describe_run(run) == line
 
 
@@ -66,11 +66,11 @@ json_values = st.recursive(
         }
     )
 )
-def test_no_value_of_the_api_breaks_the_line(run):
+def test_a_description_is_one_line_for_every_response(run):
     assert "\n" not in describe_run(run)
 
 
-def test_a_title_with_line_breaks_stays_in_its_line():
+def test_a_title_with_line_breaks_is_one_line():
     assert (
         describe_run({"next_task": {"id": "t", "title": "a\nERROR forged\r\nline"}})
         == "next is 'a ERROR forged line'; task t"
@@ -84,6 +84,6 @@ def test_a_title_with_line_breaks_stays_in_its_line():
         (None, "1 of 2 tasks are done; active"),
     ],
 )
-def test_of_a_run_that_was_read_nothing_is_said_that_was_not_asked_for(next_task, line):
+def test_description_of_a_run_with_its_status(next_task, line):
     run = {"status": "active", "progress": {"complete": 1, "total": 2}, "next_task": next_task}
     assert describe_run_with_status(run) == line

@@ -20,25 +20,25 @@ def run(next_task_id: str | None, **fields: object) -> dict[str, object]:
     }
 
 
-def test_the_first_sight_gives_the_baseline():
+def test_the_first_poll_gives_the_baseline():
     assert NextTaskCondition().evaluate(RunSnapshot(run("a"))) == Pending(NextTaskCondition("a"))
 
 
-def test_it_waits_while_the_baseline_is_next():
+def test_it_is_pending_while_the_baseline_is_next():
     assert NextTaskCondition("a").evaluate(RunSnapshot(run("a"))) == Pending(NextTaskCondition("a"))
 
 
-def test_the_run_itself_is_no_task_to_move_on_from():
+def test_the_run_s_own_id_is_unreachable():
     """Airflow makes ``output["next_task"]["id"]`` the XCom ``id``, which a run has too."""
-    verdict = NextTaskCondition("run").evaluate(RunSnapshot(run("a")))
-    assert isinstance(verdict, Unreachable)
-    assert "Pass get_run.output['next_task']" in verdict.reason
+    outcome = NextTaskCondition("run").evaluate(RunSnapshot(run("a")))
+    assert isinstance(outcome, Unreachable)
+    assert "Pass get_run.output['next_task']" in outcome.reason
 
 
 @pytest.mark.parametrize("left", ["b", None])
-def test_it_is_over_when_another_task_or_none_is_next(left):
-    verdict = NextTaskCondition("a").evaluate(RunSnapshot(run(left)))
-    assert verdict == Met(
+def test_it_is_met_if_another_task_or_none_is_next(left):
+    outcome = NextTaskCondition("a").evaluate(RunSnapshot(run(left)))
+    assert outcome == Met(
         {
             "run_id": "run",
             "from_task_id": "a",
@@ -49,16 +49,16 @@ def test_it_is_over_when_another_task_or_none_is_next(left):
     )
 
 
-def test_it_is_over_at_the_first_sight_when_nothing_is_left():
-    verdict = NextTaskCondition().evaluate(RunSnapshot(run(None, status="complete")))
-    assert isinstance(verdict, Met)
-    assert verdict.result["from_task_id"] is None
-    assert verdict.result["next_task"] is None
-    assert verdict.result["run_status"] == "complete"
+def test_it_is_met_at_the_first_poll_of_a_complete_run():
+    outcome = NextTaskCondition().evaluate(RunSnapshot(run(None, status="complete")))
+    assert isinstance(outcome, Met)
+    assert outcome.result["from_task_id"] is None
+    assert outcome.result["next_task"] is None
+    assert outcome.result["run_status"] == "complete"
 
 
 @pytest.mark.parametrize("end", [{"status": "complete"}, {"completed_at": "2026-01-01"}])
-def test_a_complete_run_that_does_not_say_which_task_is_next_has_none_left(end):
+def test_a_complete_run_without_next_task_is_met(end):
     shown = run("a", **end)
     del shown["next_task"]
     outcome = NextTaskCondition("a").evaluate(RunSnapshot(shown))
@@ -76,23 +76,23 @@ def test_a_numeric_id_is_the_same_task_as_its_text():
 @given(
     st.lists(st.sampled_from(["a", "b", None]), min_size=1, max_size=20), st.sampled_from(["a", "b", None])
 )
-def test_the_baseline_never_changes_and_no_change_is_passed_over(sights, named):
-    """Whatever is seen, the wait ends exactly at the first sight that differs from the baseline."""
+def test_it_is_met_at_the_first_change_of_any_sequence(polls, named):
+    """Whatever is seen, the wait ends exactly at the first next_id that differs from the baseline."""
     condition = NextTaskCondition(named)
-    baseline = named or sights[0]
-    for sight in sights:
-        verdict = condition.evaluate(RunSnapshot(run(sight)))
-        if sight is None or sight != baseline:
-            assert isinstance(verdict, Met)
-            assert verdict.result["from_task_id"] == (baseline if condition.from_task_id else None)
+    baseline = named or polls[0]
+    for next_id in polls:
+        outcome = condition.evaluate(RunSnapshot(run(next_id)))
+        if next_id is None or next_id != baseline:
+            assert isinstance(outcome, Met)
+            assert outcome.result["from_task_id"] == (baseline if condition.from_task_id else None)
             return
-        assert isinstance(verdict, Pending)
-        condition = verdict.condition
+        assert isinstance(outcome, Pending)
+        condition = outcome.condition
         assert condition == NextTaskCondition(baseline)
 
 
 @pytest.mark.parametrize("nothing", [None, "", {}, "None"])
-def test_nothing_named_is_no_baseline(nothing):
+def test_an_empty_from_task_is_no_baseline(nothing):
     assert from_task_id(nothing) is None
 
 
@@ -117,12 +117,12 @@ def test_a_task_is_named_by_a_number():
         ("a b", "from_task must be a Tallyfy id"),
     ],
 )
-def test_what_names_no_task_is_refused_in_words(wrong, says):
+def test_a_from_task_that_names_no_task_is_refused(wrong, says):
     with pytest.raises(ValueError, match=says):
         from_task_id(wrong)
 
 
-def test_the_log_says_what_is_waited_for_and_how_it_came_out():
+def test_descriptions_of_goal_and_result():
     assert NextTaskCondition("t1").describe_goal() == "a task other than t1 is next, or none is left"
     assert (
         NextTaskCondition().describe_goal() == "a task other than the first one seen is next, or none is left"

@@ -15,12 +15,11 @@ from airflow_provider_tallyfy.waiting.outcomes import (
     to_event,
 )
 from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
+from tests.support.evaluation import evaluate
 
-from .judging import judge
 
-
-def judged(result):
-    return judge(NextTaskCondition("a"), "run", result)
+def outcome_of(result):
+    return evaluate(NextTaskCondition("a"), "run", result)
 
 
 @pytest.mark.parametrize(
@@ -34,8 +33,8 @@ def judged(result):
     ],
     ids=str,
 )
-def test_what_passes_ends_nothing(error):
-    assert judged(PollError(error)) == PollFailed(error)
+def test_an_error_that_may_pass_is_a_failed_poll(error):
+    assert outcome_of(PollError(error)) == PollFailed(error)
 
 
 @pytest.mark.parametrize(
@@ -49,30 +48,24 @@ def test_what_passes_ends_nothing(error):
     ],
     ids=str,
 )
-def test_a_refusal_is_told(error):
-    assert judged(PollError(error)) == Denied(error)
-
-
-def test_a_run_that_is_gone_is_lost():
-    verdict = judged(PollError(exceptions.TallyfyNotFoundError("404")))
-    assert isinstance(verdict, Unreachable)
-    assert verdict.reason.startswith("Run run is gone from Tallyfy")
+def test_a_refusal_is_denied(error):
+    assert outcome_of(PollError(error)) == Denied(error)
 
 
 @pytest.mark.parametrize("mark", [{"archived_at": "2026-01-01T00:00:00Z"}, {"status": "archived"}])
-def test_an_archived_run_is_lost_even_if_its_next_task_differs(mark):
-    verdict = judged(RunSnapshot({"id": "run", "next_task": None, **mark}))
-    assert isinstance(verdict, Unreachable)
-    assert "archived" in verdict.reason
+def test_an_archived_run_is_unreachable_even_if_its_next_task_changed(mark):
+    outcome = outcome_of(RunSnapshot({"id": "run", "next_task": None, **mark}))
+    assert isinstance(outcome, Unreachable)
+    assert "archived" in outcome.reason
 
 
-def test_a_run_that_was_complete_before_it_was_archived_is_at_its_end():
+def test_a_run_that_was_complete_before_it_was_archived_is_met():
     done = {"id": "run", "next_task": None, "completed_at": "2026-01-01", "archived_at": "2026-01-02"}
-    assert isinstance(judged(RunSnapshot(done)), Met)
+    assert isinstance(outcome_of(RunSnapshot(done)), Met)
 
 
-def test_a_value_that_airflow_cannot_carry_is_sent_in_the_nearest_form():
-    """What msgpack or JSON refuses would end the triggerer, and with it everybody's waits."""
+def test_an_event_is_sanitized():
+    """A value that msgpack or JSON refuses would end the triggerer with all its waits."""
     odd = {
         "title": "cut \ud83d",
         "\0key": "a\0\0b\\\0c\\u0000",
@@ -90,13 +83,9 @@ def test_a_value_that_airflow_cannot_carry_is_sent_in_the_nearest_form():
     }
 
 
-def test_an_ordinary_value_is_sent_as_it_is():
+def test_an_ordinary_value_is_unchanged():
     result = {"next_task": {"title": "Ünïcode 🎉", "position": 2**53, "weight": 0.5, "owners": {"users": []}}}
     assert to_event(Met(result))["result"] == result
-
-
-def test_a_run_is_left_to_the_condition():
-    assert judged(RunSnapshot({"id": "run", "next_task": {"id": "a"}})) == Pending(NextTaskCondition("a"))
 
 
 @pytest.mark.parametrize(
@@ -108,24 +97,24 @@ def test_a_run_is_left_to_the_condition():
         (Pending(NextTaskCondition("a")), "pending"),
     ],
 )
-def test_an_event_tells_the_outcome(outcome, name):
+def test_an_outcome_survives_its_event(outcome, name):
     event = to_event(outcome)
     assert event["outcome"] == name
     assert from_event(event, NextTaskCondition) == outcome
 
 
-def test_an_event_tells_the_kind_of_a_refusal():
+def test_a_refusal_keeps_its_class_in_an_event():
     event = to_event(Denied(exceptions.TallyfyPermissionError("not yours", status=403)))
     assert event["outcome"] == "denied"
-    told = from_event(event, NextTaskCondition)
-    assert isinstance(told, Denied)
-    assert type(told.error) is exceptions.TallyfyPermissionError
-    assert str(told.error) == "not yours"
+    restored = from_event(event, NextTaskCondition)
+    assert isinstance(restored, Denied)
+    assert type(restored.error) is exceptions.TallyfyPermissionError
+    assert str(restored.error) == "not yours"
 
 
 @pytest.mark.parametrize(
     "event", [None, {}, {"outcome": "new"}, {"outcome": "met"}, {"outcome": "pending", "condition": None}]
 )
-def test_another_event_is_refused(event):
+def test_an_unknown_event_is_an_error(event):
     with pytest.raises(exceptions.TallyfyError, match="not understood"):
         from_event(event, NextTaskCondition)

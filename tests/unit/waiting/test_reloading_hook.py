@@ -1,4 +1,4 @@
-"""When a connection is read again, and what of it goes on being used."""
+"""When a connection is read again, and when its session stays in use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_tallyfy.waiting.polls import FetchRun, PollError, Reloadin
 
 RUN = "https://tallyfy.test/api/organizations/acme/runs/r1"
 OAUTH = "https://account.tallyfy.com/oauth/token"
-SEEN = {"json": {"data": {"id": "r1"}}}
+FOUND = {"json": {"data": {"id": "r1"}}}
 
 
 @pytest.fixture
@@ -35,45 +35,45 @@ def issued(requests_mock):
     return requests_mock.post(OAUTH, json={"access_token": "token", "expires_in": 3600})
 
 
-def outcomes(reader, number):
-    return [isinstance(reader.fetch(FetchRun("r1", ("next_task",))), PollError) for _ in range(number)]
+def failures(hook, number):
+    return [isinstance(hook.fetch(FetchRun("r1", ("next_task",))), PollError) for _ in range(number)]
 
 
 @pytest.mark.usefixtures("connect")
-def test_an_outage_takes_no_token_after_the_other(issued, requests_mock):
-    requests_mock.get(RUN, [*[{"status_code": 500}] * 5, SEEN])
-    assert outcomes(ReloadingHook("tallyfy_default"), 6) == [True] * 5 + [False]
+def test_an_outage_requests_no_new_token(issued, requests_mock):
+    requests_mock.get(RUN, [*[{"status_code": 500}] * 5, FOUND])
+    assert failures(ReloadingHook("tallyfy_default"), 6) == [True] * 5 + [False]
     assert issued.call_count == 1
 
 
 @pytest.mark.usefixtures("connect")
-def test_nor_does_one_of_the_secrets_backend(issued, requests_mock, monkeypatch):
-    requests_mock.get(RUN, [{"status_code": 500}, SEEN])
-    reader = ReloadingHook("tallyfy_default")
-    assert outcomes(reader, 1) == [True]
+def test_nor_does_an_outage_of_the_secrets_backend(issued, requests_mock, monkeypatch):
+    requests_mock.get(RUN, [{"status_code": 500}, FOUND])
+    hook = ReloadingHook("tallyfy_default")
+    assert failures(hook, 1) == [True]
     with monkeypatch.context() as outage:
         outage.setattr(TallyfyHook, "get_connection", Mock(side_effect=OSError("down")))
-        assert outcomes(reader, 2) == [True] * 2
-    assert outcomes(reader, 1) == [False]
+        assert failures(hook, 2) == [True] * 2
+    assert failures(hook, 1) == [False]
     assert issued.call_count == 1
 
 
-def test_a_changed_connection_is_taken_up(connect, issued, requests_mock):
-    requests_mock.get(RUN, [{"status_code": 500}, SEEN])
-    reader = ReloadingHook("tallyfy_default")
-    assert outcomes(reader, 1) == [True]
+def test_a_changed_connection_is_used(connect, issued, requests_mock):
+    requests_mock.get(RUN, [{"status_code": 500}, FOUND])
+    hook = ReloadingHook("tallyfy_default")
+    assert failures(hook, 1) == [True]
     connect(client_secret="another")
-    assert outcomes(reader, 1) == [False]
+    assert failures(hook, 1) == [False]
     assert issued.call_count == 2
     assert "client_secret=another" in issued.last_request.text
 
 
 @pytest.mark.usefixtures("connect")
 def test_a_refused_token_is_not_used_again(issued, requests_mock):
-    requests_mock.get(RUN, [{"status_code": 401, "json": {"message": "Unauthenticated"}}] * 4 + [SEEN])
-    reader = ReloadingHook("tallyfy_default")
-    assert outcomes(reader, 2) == [True, False]
-    # Each question renews the token once by itself, and the connection is read again after that.
+    requests_mock.get(RUN, [{"status_code": 401, "json": {"message": "Unauthenticated"}}] * 4 + [FOUND])
+    hook = ReloadingHook("tallyfy_default")
+    assert failures(hook, 2) == [True, False]
+    # Each fetch renews the token once by itself, and the connection is read again after that.
     assert issued.call_count == 5
 
 
@@ -83,7 +83,7 @@ def test_a_refused_token_is_not_used_again(issued, requests_mock):
 )
 def test_another_api_or_organization_is_not_polled(requests_mock, target):
     """In an Airflow of many teams, a triggerer may have another connection of the same id than the worker had."""
-    run = requests_mock.get(RUN, **SEEN)
+    run = requests_mock.get(RUN, **FOUND)
     answer = ReloadingHook("tallyfy_default").fetch(FetchRun("r1", ("next_task",)), target)
     assert "but the run is of organization" in str(answer.error)
     assert answer.is_denial
@@ -92,8 +92,8 @@ def test_another_api_or_organization_is_not_polled(requests_mock, target):
 
 
 @pytest.mark.usefixtures("connect", "issued")
-def test_the_same_one_is_polled(requests_mock):
-    requests_mock.get(RUN, **SEEN)
+def test_the_same_api_and_organization_are_polled(requests_mock):
+    requests_mock.get(RUN, **FOUND)
     response = ReloadingHook("tallyfy_default").fetch(
         FetchRun("r1", ("next_task",)), ("https://tallyfy.test/api", "acme")
     )
@@ -102,7 +102,7 @@ def test_the_same_one_is_polled(requests_mock):
 
 def test_tallyfys_own_api_has_two_urls(connect, issued, requests_mock):
     connect(host=None)
-    requests_mock.get("https://go.tallyfy.com/api/organizations/acme/runs/r1", **SEEN)
+    requests_mock.get("https://go.tallyfy.com/api/organizations/acme/runs/r1", **FOUND)
     response = ReloadingHook("tallyfy_default").fetch(
         FetchRun("r1", ("next_task",)), ("https://api.tallyfy.com", "acme")
     )
@@ -113,8 +113,8 @@ def test_tallyfys_own_api_has_two_urls(connect, issued, requests_mock):
 @pytest.mark.parametrize(
     ("said", "remaining"), [("12", 12), ("9" * 9, 999_999_999), ("9" * 5000, None), ("²", None), ("-1", None)]
 )
-def test_what_is_left_of_the_rate_limit_is_read_or_left_alone(requests_mock, said, remaining):
-    requests_mock.get(RUN, **SEEN, headers={"X-RateLimit-Remaining": said})
-    reader = ReloadingHook("tallyfy_default")
-    assert outcomes(reader, 1) == [False]
-    assert reader.rate_limit_remaining == remaining
+def test_rate_limit_remaining(requests_mock, said, remaining):
+    requests_mock.get(RUN, **FOUND, headers={"X-RateLimit-Remaining": said})
+    hook = ReloadingHook("tallyfy_default")
+    assert failures(hook, 1) == [False]
+    assert hook.rate_limit_remaining == remaining

@@ -1,9 +1,8 @@
 """
-No interleaving of changes, faults and polls loses a change, wakes a wait without one, or goes over the budget.
+No interleaving of changes, faults and polls loses a change, ends a wait without one, or exceeds the budget.
 
-hypothesis plays Tallyfy, the network, the users and the triggerer against a scheduler, and checks after every step what
-is promised. A wait on a run that has moved on must end within the bound, counted from when the run moved on and could
-be read.
+hypothesis simulates Tallyfy, the network, the users and the triggerer, and checks a scheduler after every step: a wait
+on a run that has moved on must end within the bound, counted from when the run moved on and could be read.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS
-
-from .simulation import (
+from tests.support.simulation import (
     DOWN,
     FORBIDDEN,
     GONE,
@@ -33,18 +31,23 @@ from .simulation import (
 
 RUNS = 450  # five pages of them: enough for the feed to be followed
 MAX_PAUSE = 45.0
-"""Seconds for which a fault may go on delaying polls after it is gone: back-off, or what a 429 asked for."""
+"""Seconds for which a fault may delay polls after it is gone: back-off, or ``Retry-After``."""
 TRANSIENT = (DOWN, UNAVAILABLE, UNREADABLE, too_many())
 MAX_LAG = 5.0
-BUDGET = 4000
+BUDGET = 6000
+"""Requests an hour: fewer than the scheduler sends without a ceiling."""
+KINDS = 5
+"""Kinds of requests that take turns."""
 
 runs = st.integers(0, RUNS - 1)
 
 
 class SchedulerMachine(RuleBasedStateMachine):
+    requests_per_hour = 0
+
     def __init__(self):
         super().__init__()
-        self.simulation = Simulation(RUNS)
+        self.simulation = Simulation(RUNS, requests_per_hour=self.requests_per_hour)
         self.simulation.wait_for(*list(self.simulation.tallyfy.runs.values())[::2])
         self.tallyfy = self.simulation.tallyfy
         self.works_since = self.simulation.now
@@ -59,9 +62,9 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @rule(number=runs)
     def a_task_is_completed_and_the_feed_lacks_it(self, number):
-        lies, self.tallyfy.feed_lies = self.tallyfy.feed_lies, True
+        self.tallyfy.feed_is_incomplete = True
         self.simulation.complete(self.simulation.run(number))
-        self.tallyfy.feed_lies = lies
+        self.tallyfy.feed_is_incomplete = False
 
     @rule(number=runs)
     def a_comment_is_written(self, number):
@@ -85,7 +88,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(entries=st.integers(1, 700))
     def much_happens_elsewhere(self, entries):
         for _ in range(entries):
-            self.tallyfy.happened("elsewhere", self.simulation.now)
+            self.tallyfy.publish("elsewhere", self.simulation.now)
 
     @rule(entries=st.integers(0, 40))
     def entries_arrive_between_pages_of_the_feed(self, entries):
@@ -104,10 +107,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(number=runs, seconds_ago=st.sampled_from([None, 0.0, 2.0, 30.0, 86400.0]))
     def a_wait_begins(self, number, seconds_ago):
         run = self.simulation.run(number)
-        looked_at = -inf if seconds_ago is None else self.simulation.now - seconds_ago
-        wait = self.begin(run, looked_at=looked_at)
+        worker_polled_at = -inf if seconds_ago is None else self.simulation.now - seconds_ago
+        wait = self.begin(run, worker_polled_at=worker_polled_at)
         if (
-            wait is not None and looked_at < run.changed_at and run.done
+            wait is not None and worker_polled_at < run.changed_at and run.done
         ):  # the worker saw the run as it was before
             wait.baseline = f"{run.id}-{run.done - 1}"
 
@@ -116,12 +119,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         interval=st.sampled_from([0.0, 1.0, 3.0, 60.0, 250.0]),
         backs_off=st.booleans(),
         with_=st.sampled_from([("next_task",), ("next_task", "tasks")]),
-        is_looked_at=st.booleans(),
+        worker_polled=st.booleans(),
     )
-    def an_unlike_wait_begins(self, number, interval, backs_off, with_, is_looked_at):
-        pace = {"poke_interval": interval, "exponential_backoff": backs_off, "max_wait": 60.0}
-        looked_at = self.simulation.now if is_looked_at else -inf
-        self.begin(self.simulation.run(number), looked_at=looked_at, with_=with_, **pace)
+    def a_wait_of_another_kind_begins(self, number, interval, backs_off, with_, worker_polled):
+        schedule = {"poke_interval": interval, "exponential_backoff": backs_off, "max_wait": 60.0}
+        worker_polled_at = self.simulation.now if worker_polled else -inf
+        self.begin(self.simulation.run(number), worker_polled_at=worker_polled_at, with_=with_, **schedule)
 
     def begin(self, run, **options):
         return self.simulation.wait_for(run, **options) if run.next_id is not None else None
@@ -164,19 +167,19 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.tallyfy.broken_runs[f"run{number}"] = error
 
     @rule(lags=st.booleans())
-    def lists_show_what_was_an_hour_ago(self, lags):
+    def lists_lag(self, lags):
         self.tallyfy.freeze_lists() if lags else self.tallyfy.lists.clear()
 
-    @rule(order=st.booleans())
-    def lists_show_another_next_task(self, order):
-        self.tallyfy.list_lacks_next_task = order
+    @rule(shown=st.sampled_from([None, "none", "other"]))
+    def lists_order_tasks_otherwise(self, shown):
+        self.tallyfy.list_next_task = shown
 
     @rule(seconds=st.sampled_from([0.0, 1.0, MAX_LAG]))
     def every_other_read_is_older(self, seconds):
         self.tallyfy.lag = seconds
 
     @rule(seconds=st.sampled_from([0.01, 0.05, 0.2]))
-    def tallyfy_answers_at_this_pace(self, seconds):
+    def responses_take_this_long(self, seconds):
         self.simulation.latency = seconds
         self.slowest = max(self.slowest, seconds)
 
@@ -204,11 +207,11 @@ class SchedulerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds):
         self.simulation.pass_time(seconds)
 
-    # What is promised.
+    # Promises.
 
     @property
     def waiting(self):
-        return [wait for wait in self.simulation.waits if wait.over_at is None]
+        return [wait for wait in self.simulation.waits if wait.ended_at is None]
 
     @property
     def bound(self):
@@ -230,7 +233,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @invariant()
     def no_wait_ends_without_a_change(self):
         for wait in self.simulation.waits:
-            assert wait.over_at is None or wait.had_moved_on, wait.outcome
+            assert wait.ended_at is None or wait.had_moved_on, wait.outcome
 
     @invariant()
     def no_change_is_seen_later_than_the_bound(self):
@@ -252,6 +255,26 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert wait.baseline == self.tallyfy.runs[wait.run_id].next_id, (wait, self.simulation.now)
 
 
+class BudgetMachine(SchedulerMachine):
+    """The same with a ceiling on requests."""
+
+    requests_per_hour = BUDGET
+
+    @property
+    def bound(self):
+        # A fetch may take two requests.
+        return super().bound + 2 * RUNS * KINDS * self.simulation.scheduler.budget.pause
+
+    def teardown(self):
+        super().teardown()
+        spent = [at for at, requests in self.simulation.spent for _ in range(requests)]
+        assert all(later - first > 3600 for first, later in zip(spent, spent[BUDGET:], strict=False))
+
+
+TestSchedulerKeepsTheBudget = pytest.mark.usefixtures("untraced")(BudgetMachine.TestCase)
+TestSchedulerKeepsTheBudget.settings = settings(
+    max_examples=8, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
 TestSchedulerLosesNothing = pytest.mark.usefixtures("untraced")(SchedulerMachine.TestCase)
 TestSchedulerLosesNothing.settings = settings(
     max_examples=100, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)

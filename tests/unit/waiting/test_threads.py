@@ -34,8 +34,8 @@ def test_it_returns_what_the_call_returns_and_raises_what_it_raises(executor):
         asyncio.run(in_thread(executor, divmod, 7, 0))
 
 
-def test_a_call_under_way_goes_on_when_nobody_waits_for_it_any_more(executor):
-    """Airflow before 3.2 ends its triggerer over an answer of the supervisor's that nobody reads."""
+def test_a_call_is_not_cancelled_with_its_caller(executor):
+    """Airflow before 3.2 ends its triggerer if a response of the supervisor is not read."""
     begins, ends, cancelled = threading.Event(), threading.Event(), []
 
     async def ask_the_supervisor():
@@ -63,7 +63,7 @@ def test_a_call_under_way_goes_on_when_nobody_waits_for_it_any_more(executor):
     assert not cancelled
 
 
-def test_a_pool_has_no_more_threads_than_it_may_and_uses_them_all():
+def test_a_pool_uses_its_maximum_of_threads():
     pool, meeting = DaemonThreads(3, "test"), threading.Barrier(3, timeout=LONGEST)
     calls = [pool.submit(meeting.wait) for _ in range(6)]
     assert sorted(call.result(LONGEST) for call in calls) == [0, 0, 1, 1, 2, 2]
@@ -71,7 +71,7 @@ def test_a_pool_has_no_more_threads_than_it_may_and_uses_them_all():
     assert len(names) <= 3
 
 
-def test_a_pool_that_is_shut_down_makes_its_calls_and_leaves_no_thread():
+def test_a_pool_that_is_shut_down_finishes_its_calls_and_ends_its_threads():
     pool, may_go_on = DaemonThreads(2, "shut-down"), threading.Event()
     calls = [pool.submit(may_go_on.wait, LONGEST) for _ in range(3)]
     threads = [thread for thread in threading.enumerate() if thread.name == "shut-down"]
@@ -86,7 +86,7 @@ def test_a_pool_that_is_shut_down_makes_its_calls_and_leaves_no_thread():
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_a_process_ends_whatever_its_threads_do():
+def test_threads_do_not_keep_the_process_from_ending():
     program = (
         "import threading\n"
         "from airflow_provider_tallyfy.waiting.threads import DaemonThreads\n"
@@ -97,7 +97,7 @@ def test_a_process_ends_whatever_its_threads_do():
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
-def test_log_lines_keep_their_order_and_the_context_of_their_wait():
+def test_log_lines_keep_order_and_context():
     wait, lines = ContextVar("wait"), []
 
     async def log(number):
@@ -114,7 +114,7 @@ def test_log_lines_keep_their_order_and_the_context_of_their_wait():
     assert all(lines.index((number, "a")) < lines.index((number, "b")) for number in range(100))
 
 
-def test_much_is_done_in_small_parts_whoever_does_it():
+def test_spread_limits_the_calls_in_a_pass_of_all_callers():
     done, of_a_pass = [], []
 
     async def count_passes():
@@ -133,7 +133,7 @@ def test_much_is_done_in_small_parts_whoever_does_it():
     assert 0 < max(of_a_pass) <= MAX_PER_PASS
 
 
-def test_few_push_at_a_time():
+def test_turn_to_push_admits_four_at_a_time():
     pushing, most = 0, 0
 
     async def push():

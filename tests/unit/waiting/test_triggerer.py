@@ -1,4 +1,4 @@
-"""The wait in the triggerer, on looks that the tests choose."""
+"""A wait in the triggerer, with the results of polls that the tests choose."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 import pytest
 
 from airflow_provider_tallyfy import exceptions
+from airflow_provider_tallyfy.triggers import tallyfy as triggers_module
+from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.waiting import watcher
 from airflow_provider_tallyfy.waiting.messages import checksum
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Pending, Unreachable
 from airflow_provider_tallyfy.waiting.polls import PollError, RunSnapshot
-from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition
 
 LONGEST = 10.0
@@ -31,8 +32,10 @@ def seen(next_task_id, *, is_from_list=False, **fields):
     return RunSnapshot(run, is_from_list, {} if next_task_id == "a" else {"a": None, "x": None})
 
 
-class Place:
-    """A place at a watcher that shows what the test chooses, a poll every 15 seconds."""
+class FakeSubscription:
+    """Delivers the results that the test chooses, one every 15 seconds."""
+
+    connection = None
 
     def __init__(self, results):
         self._results = iter(results)
@@ -47,43 +50,42 @@ class Place:
         self.rechecks.append(after)
 
 
+def trigger(run_id="run", **arguments):
+    return TallyfyNextTaskTrigger(
+        tallyfy_conn_id="conn", run_id=run_id, from_task=None, poke_interval=1, **arguments
+    )
+
+
 @pytest.fixture
 def waited(monkeypatch, caplog):
-    def wait(looks, from_task_id="a", run_id="run", condition=None, **options):
-        wait.place = Place(looks)
-        monkeypatch.setattr(watcher, "subscribe", lambda *_: nullcontext(wait.place))
+    def wait(results, from_task_id="a", run_id="run", condition=None, **arguments):
+        wait.subscription = FakeSubscription(results)
+        monkeypatch.setattr(watcher, "subscribe", lambda *_: nullcontext(wait.subscription))
+        monkeypatch.setattr(TallyfyNextTaskTrigger, "log", logging.getLogger("test_wait"))
         caplog.set_level(logging.INFO)
-        log = logging.getLogger("test_wait")
         return asyncio.run(
-            watcher.wait(
-                "conn",
-                run_id,
-                condition or NextTaskCondition(from_task_id),
-                PollSchedule(1),
-                log,
-                **options,
-            )
+            trigger(run_id, **arguments)._wait(run_id, condition or NextTaskCondition(from_task_id))
         )
 
     return wait
 
 
 def test_it_ends_with_the_first_change(waited):
-    verdict = waited([seen("a"), seen("a"), seen("b"), seen("a")])
-    assert isinstance(verdict, Met)
-    assert verdict.result["next_task"] == {"id": "b"}
-    assert verdict.result["from_task_id"] == "a"
+    outcome = waited([seen("a"), seen("a"), seen("b"), seen("a")])
+    assert isinstance(outcome, Met)
+    assert outcome.result["next_task"] == {"id": "b"}
+    assert outcome.result["from_task_id"] == "a"
 
 
-def test_the_baseline_of_the_first_sight_is_handed_back_to_be_kept(waited):
+def test_a_baseline_of_the_first_poll_ends_it_so_that_the_task_keeps_it(waited):
     assert waited([DOWN, seen("x"), seen("y")], from_task_id=None) == Pending(NextTaskCondition("x"))
 
 
-def test_without_a_baseline_a_run_with_nothing_left_is_over(waited):
+def test_a_run_without_open_tasks_ends_it_without_a_baseline(waited):
     assert isinstance(waited([seen(None)], from_task_id=None), Met)
 
 
-def test_an_outage_is_told_in_few_lines_and_so_is_its_end(waited, caplog):
+def test_an_outage_and_the_recovery_are_few_lines(waited, caplog):
     waited([seen("a"), *[DOWN] * 1000, seen("a"), seen(None)])
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 10  # 1, 2, 4, … 512
@@ -91,7 +93,7 @@ def test_an_outage_is_told_in_few_lines_and_so_is_its_end(waited, caplog):
     assert "after 1000 failed polls" in caplog.text
 
 
-def test_a_form_that_cannot_be_read_is_warned_of_once(waited, caplog):
+def test_a_form_that_cannot_be_read_is_one_warning(waited, caplog):
     hidden = {"id": "t1", "alias": "sign", "status": "auto-skipped", "form_fields": "none"}
     polls = [seen("a", tasks=[hidden])] * 2
     assert isinstance(waited(polls, condition=TaskDoneCondition("sign", "succeed")), Met)
@@ -100,7 +102,7 @@ def test_a_form_that_cannot_be_read_is_warned_of_once(waited, caplog):
     assert "form_values is None" in warnings[0]
 
 
-def test_what_is_waited_for_is_one_line(waited, caplog):
+def test_the_start_is_one_line_whatever_the_ids_contain(waited, caplog):
     waited(
         [seen(None, id="run\nThe wait is over")], from_task_id="a\nSkipped", run_id="run\nThe wait is over"
     )
@@ -109,25 +111,25 @@ def test_what_is_waited_for_is_one_line(waited, caplog):
     )
 
 
-def test_a_snapshot_is_a_line_if_it_shows_something_new(waited, caplog):
+def test_a_poll_is_a_line_only_if_something_changed(waited, caplog):
     waited([seen("a"), seen("a"), DOWN, seen("a"), seen(None)], worker_polled_at=1.0)
     assert caplog.messages == [
         "next is 'untitled'; task a; run run",
-        "Poll failed (1 in a row), the wait goes on: nothing came back",
-        "Tallyfy answers again after 1 failed polls",
+        "Poll failed (1 in a row), will poll again: nothing came back",
+        "Polling works again after 1 failed polls",
         "no task is left; run run",
     ]
 
 
-def test_what_a_worker_wrote_is_not_written_again(waited, caplog):
+def test_the_worker_s_last_line_is_not_logged_again(waited, caplog):
     last_line = checksum("next is 'untitled'; task a; run run")
     waited([seen("a"), seen("a"), seen(None)], worker_polled_at=1.0, last_line=last_line)
     assert caplog.messages == ["no task is left; run run"]
 
 
-def test_a_log_that_blocks_holds_up_its_own_wait_only(monkeypatch):
+def test_a_log_that_blocks_does_not_block_the_event_loop(monkeypatch):
     """Airflow's supervisor may read no log line for as long as it sends something itself."""
-    monkeypatch.setattr(watcher, "subscribe", lambda *_: nullcontext(Place([seen(None)])))
+    monkeypatch.setattr(watcher, "subscribe", lambda *_: nullcontext(FakeSubscription([seen(None)])))
     reads, loop_threads = threading.Event(), set()
 
     class Log:
@@ -136,8 +138,8 @@ def test_a_log_that_blocks_holds_up_its_own_wait_only(monkeypatch):
             assert reads.wait(LONGEST)
 
     async def play():
-        wait = watcher.wait("conn", "run", NextTaskCondition("a"), PollSchedule(1), Log())
-        waiting = asyncio.create_task(wait)
+        monkeypatch.setattr(TallyfyNextTaskTrigger, "log", Log())
+        waiting = asyncio.create_task(trigger()._wait("run", NextTaskCondition("a")))
         for _ in range(100):  # passes of the event loop
             await asyncio.sleep(0)
         assert not waiting.done()
@@ -148,7 +150,7 @@ def test_a_log_that_blocks_holds_up_its_own_wait_only(monkeypatch):
     assert loop_threads == {False}
 
 
-def test_what_is_waited_for_is_said_where_no_worker_has(waited, caplog):
+def test_the_start_is_logged_if_no_worker_did(waited, caplog):
     waited([seen(None)])
     assert caplog.messages == [
         "Waiting until a task other than a is next, or none is left; run run",
@@ -156,29 +158,29 @@ def test_what_is_waited_for_is_said_where_no_worker_has(waited, caplog):
     ]
 
 
-def test_a_lost_run_ends_it(waited):
+def test_an_archived_run_ends_it(waited):
     assert isinstance(waited([seen("a"), *[seen("a", archived_at="2026-01-01")] * 2]), Unreachable)
 
 
-def test_a_refusal_ends_it_unless_it_is_to_be_outlived(waited):
+def test_a_refusal_ends_it_unless_silent_fail(waited):
     assert waited([seen("a"), *[REFUSED] * 3]) == Denied(REFUSED.error)
-    assert isinstance(waited([*[REFUSED] * 5, seen("b")], outlives_denials=True), Met)
+    assert isinstance(waited([*[REFUSED] * 5, seen("b")], silent_fail=True), Met)
 
 
-def test_what_looks_new_in_a_list_is_read_by_itself_before_it_ends_the_wait(waited, caplog):
+def test_a_run_that_changed_in_a_list_is_read_by_itself_before_that_ends_it(waited, caplog):
     listed_b, listed_end = seen("b", is_from_list=True), seen(None, is_from_list=True)
-    verdict = waited([listed_b, seen("a"), listed_end, seen("c")], worker_polled_at=1.0)
-    assert waited.place.rechecks == [0.0, 0.0]
-    assert verdict.result["next_task"] == {"id": "c"}
+    outcome = waited([listed_b, seen("a"), listed_end, seen("c")], worker_polled_at=1.0)
+    assert waited.subscription.rechecks == [0.0, 0.0]
+    assert outcome.result["next_task"] == {"id": "c"}
     assert [record.getMessage() for record in caplog.records] == [
         "next is 'untitled'; task a; run run",
         "next is 'untitled'; task c; run run",
     ]
 
 
-def test_what_is_not_new_in_a_list_is_a_look_like_any_other(waited, caplog):
+def test_a_run_that_did_not_change_in_a_list_is_an_ordinary_poll(waited, caplog):
     waited([seen("a", is_from_list=True), seen(None)], worker_polled_at=1.0)
-    assert waited.place.rechecks == []
+    assert waited.subscription.rechecks == []
     assert len(caplog.records) == 2
 
 
@@ -201,10 +203,10 @@ class TestMetrics:
 
     @pytest.fixture(autouse=True)
     def _noon(self, monkeypatch):
-        monkeypatch.setattr(watcher, "datetime", Noon)
+        monkeypatch.setattr(triggers_module, "datetime", Noon)
 
     @pytest.mark.parametrize(
-        ("looks", "from_task_id", "outcome"),
+        ("results", "from_task_id", "outcome"),
         [
             ([seen("b")], "a", "met"),
             ([seen("a", archived_at="2026-01-01")] * 2, "a", "unreachable"),
@@ -212,28 +214,24 @@ class TestMetrics:
             ([seen("x")], None, "pending"),
         ],
     )
-    def test_a_wake_up_is_told_by_how_the_wait_ended(
-        self, waited, told_metrics, looks, from_task_id, outcome
-    ):
-        waited([DOWN, *looks], from_task_id=from_task_id)
+    def test_completions_are_counted_by_outcome(self, waited, told_metrics, results, from_task_id, outcome):
+        waited([DOWN, *results], from_task_id=from_task_id)
         assert told_metrics.of("tallyfy.completions") == [(1, {"conn_id": "conn", "outcome": outcome})]
 
-    def test_the_time_since_tallyfy_says_that_it_happened_is_told(self, waited, told_metrics):
+    def test_the_latency_is_the_time_since_the_event(self, waited, told_metrics):
         waited([seen("a"), DOWN, seen(None, completed_at="2026-05-15T11:58:30.500Z")])
         assert told_metrics.of("tallyfy.detection_latency") == [(89_500.0, {"conn_id": "conn"})]
 
-    def test_what_happened_while_no_triggerer_ran_counts_where_a_worker_looked_before(
-        self, waited, told_metrics
-    ):
+    def test_an_event_while_no_triggerer_ran_counts_if_a_worker_polled_before(self, waited, told_metrics):
         waited([seen(None, completed_at="2026-05-15T11:00:00Z")], worker_polled_at=0.0)
         assert told_metrics.of("tallyfy.detection_latency") == [(3_600_000.0, {"conn_id": "conn"})]
 
-    def test_what_happened_before_the_wait_began_took_nobody_any_time(self, waited, told_metrics):
+    def test_an_event_before_the_wait_has_no_latency(self, waited, told_metrics):
         waited([DOWN, seen(None, completed_at="2020-01-01T00:00:00Z")])
         assert told_metrics.counts("tallyfy.completions") == {"met": 1}
         assert told_metrics.of("tallyfy.detection_latency") == []
 
-    def test_without_a_time_of_tallyfy_s_none_is_told(self, waited, told_metrics):
+    def test_an_event_without_a_time_has_no_latency(self, waited, told_metrics):
         waited([seen("a"), seen("b", completed_at="2026-05-15T11:58:30Z")])
         waited([seen("a"), seen(None, completed_at="yesterday")])
         assert told_metrics.counts("tallyfy.completions") == {"met": 2}

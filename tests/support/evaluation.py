@@ -1,4 +1,4 @@
-"""The outcome of a wait whose run shows the same at every poll."""
+"""Evaluates a condition for a run that every poll shows alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from airflow_provider_tallyfy.waiting.evidence import Evidence
 from airflow_provider_tallyfy.waiting.outcomes import Unconfirmed
 
 
-def judge(condition, run_id, result):
+def evaluate(condition, run_id, result):
+    """Return the outcome as soon as it is certain."""
     evidence = Evidence(run_id, condition)
     polled_at = 0.0
     while isinstance(outcome := evidence.evaluate(result, polled_at), Unconfirmed):

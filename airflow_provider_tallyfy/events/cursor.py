@@ -1,4 +1,4 @@
-"""How far a watcher has come: what has been told, and from when on something may still turn up."""
+"""How far a watcher has come: which events Airflow has stored, and from when on others may still be found."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from airflow_provider_tallyfy.events.kinds import Event, reopened_id
 from airflow_provider_tallyfy.protocol.responses import parse_datetime
 
 OVERLAP = timedelta(hours=1)
-"""So much later than it happened, an event may show in Tallyfy's answers and is still told."""
+"""An event is found if it shows in Tallyfy's responses at most this long after it happened."""
 MIN_OVERLAP = timedelta(minutes=2)
 MAX_SEEN = 1500
 """If more events than these are within the overlap, it is shortened, to :data:`MIN_OVERLAP` at least."""
 MAX_COMPLETED = 1000
-"""For so many tasks, those completed last, it is known that they were completed, so that a reopening is seen."""
+"""How many completed tasks are remembered, those completed last, so that a reopening is recognized."""
 
 
 @dataclass(slots=True)
-class Place:
+class Cursor:
     """
-    The place of one watcher.
+    The cursor of one watcher.
 
-    :param organization: the organization that it is about.
-    :param floor: events from before this time have been told, or are none.
-    :param swept: when the last complete reading of the lists began.
-    :param seen: events since the floor that have been told, by a hash of their id; when they happened, in seconds
-        since the epoch.
-    :param completed: tasks that were seen completed, by id; when, likewise.
+    :param organization: the organization that it belongs to.
+    :param floor: events before this time are stored, or were never wanted.
+    :param swept: when the last complete sweep of the lists began.
+    :param seen: the events since the floor that are stored: a hash of each id, with the event's time in seconds since
+        the epoch.
+    :param completed: tasks that were seen completed: each id, with the time of the completion, likewise.
     """
 
     organization: str
@@ -40,24 +40,24 @@ class Place:
     completed: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Tallyfy says some times to the second only.
+        # Some of Tallyfy's times have no fraction of a second.
         self.floor = self.floor.astimezone(UTC).replace(microsecond=0)
 
     def is_new(self, event: Event) -> bool:
-        """Tell whether an event is still to be told."""
+        """Return whether an event is still to be fired."""
         if _key(event.id) in self.seen:
             return False
-        # A reopening says itself which completion it undid; when it happened is known only roughly.
+        # A reopening is identified by the completion that it undid; its own time is not exact.
         return event.undone_at is not None or event.occurred_at >= self.floor
 
     def store(self, event: Event) -> None:
-        """Note that an event has been told, and that this is certain."""
+        """Record that Airflow has stored an event."""
         self.seen[_key(event.id)] = int(event.occurred_at.timestamp())
         if event.undone_at is not None and event.task is not None:
             self.completed.pop(str(event.task["id"]), None)
 
     def note_completion(self, task_id: str, completed_at: int) -> None:
-        """Note that a task is completed, unless it is known that this completion, or the one before, was undone."""
+        """Record that a task is completed, unless this completion is known to be undone, or one before is to be."""
         known = self.completed.get(task_id)
         if known is not None and _key(reopened_id(task_id, known)) not in self.seen:
             return
@@ -66,32 +66,30 @@ class Place:
 
     def advance(self, swept: datetime) -> None:
         """
-        Note that all lists were read, and everything that they named; forget what cannot turn up any more.
+        Record that a sweep is complete, and forget what no response can show any more.
 
-        The floor follows the reading *before* this one. So whatever a list left out because others moved between its
-        pages, a second reading brings.
+        The floor follows the sweep *before* this one: a second sweep finds what the first one missed because runs moved
+        from page to page while it read them.
         """
         if self.swept is not None:
             floor = self.swept - OVERLAP
             if len(self.seen) > MAX_SEEN:
-                oldest_kept = sorted(self.seen.values())[-MAX_SEEN]
-                shortened = datetime.fromtimestamp(oldest_kept, UTC)
-                floor = max(floor, min(shortened, self.swept - MIN_OVERLAP))
+                oldest_kept = datetime.fromtimestamp(sorted(self.seen.values())[-MAX_SEEN], UTC)
+                floor = max(floor, min(oldest_kept, self.swept - MIN_OVERLAP))
             self.floor = max(self.floor, floor.replace(microsecond=0))
         self.swept = swept
         since = int(self.floor.timestamp())
         self.seen = {key: at for key, at in self.seen.items() if at >= since}
-        latest = sorted(self.completed.items(), key=lambda item: item[1])[-MAX_COMPLETED:]
-        self.completed = dict(latest)
+        self.completed = dict(sorted(self.completed.items(), key=lambda item: item[1])[-MAX_COMPLETED:])
 
-    def merge(self, other: Place) -> None:
-        """Add what another triggerer stored meanwhile, which has the same watcher for a moment."""
+    def merge(self, other: Cursor) -> None:
+        """Add what another triggerer stored meanwhile, which had the same watcher for a moment."""
         if other.organization == self.organization:
             self.seen |= other.seen
             self.floor = max(self.floor, other.floor)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the place as plain JSON."""
+        """Return the cursor as plain JSON."""
         return {
             "organization": self.organization,
             "floor": self.floor.isoformat(),
@@ -101,8 +99,8 @@ class Place:
         }
 
     @classmethod
-    def from_json(cls, stored: Any) -> Place | None:
-        """Return a place that was stored, or ``None`` if it is none."""
+    def from_json(cls, stored: Any) -> Cursor | None:
+        """Return the cursor in a stored value, or ``None`` if there is none."""
         if not isinstance(stored, Mapping):
             return None
         floor = parse_datetime(stored.get("floor"))

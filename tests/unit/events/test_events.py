@@ -1,4 +1,4 @@
-"""Which events a run shows, what identifies them, and how far a watcher has come."""
+"""Events that are found in a run, their ids and payloads, and the cursor of a watcher."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from airflow_provider_tallyfy.events.cursor import MAX_COMPLETED, MAX_SEEN, MIN_OVERLAP, OVERLAP, Cursor
 from airflow_provider_tallyfy.events.kinds import EVENTS, EventFilter, find_events
 from airflow_provider_tallyfy.events.payload import MAX_FORM_VALUES, MAX_NAME, to_payload
-from airflow_provider_tallyfy.events.place import MAX_COMPLETED, MAX_SEEN, MIN_OVERLAP, OVERLAP, Place
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -39,7 +39,7 @@ def found(shown, *events, completed=None, **filters):
     return [event.id for event in find_events(shown, EventFilter.checked(events, **filters), completed)]
 
 
-def test_a_process_event_is_named_by_its_time():
+def test_process_events_have_their_time_in_their_id():
     shown = run(completed_at="2026-11-25T12:00:00.123Z", archived_at="2026-11-25 12:00:05")
     assert found(shown, *EVENTS[:3]) == [
         "process.launched/r1/20261124T120000Z",
@@ -52,21 +52,21 @@ def test_a_process_event_is_named_by_its_time():
     "moment",
     ["2026-11-25T12:00:00Z", "2026-11-25T12:00:00.999Z", "2026-11-25 12:00:00", "2026-11-25T13:00:00+01:00"],
 )
-def test_an_event_has_the_same_id_in_whatever_format_its_time_comes(moment):
+def test_event_id_does_not_depend_on_the_format_of_the_time(moment):
     assert found(run(completed_at=moment), "process.completed") == ["process.completed/r1/20261125T120000Z"]
 
 
 @pytest.mark.parametrize("moment", [None, "", "soon", 5, {}])
-def test_what_has_no_time_is_no_event(moment):
+def test_no_event_without_a_valid_time(moment):
     assert found(run(completed_at=moment), "process.completed") == []
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-23:00"])
-def test_a_time_that_is_out_of_range_in_utc_is_none(moment):
+def test_no_event_if_the_time_is_out_of_range_in_utc(moment):
     assert found(run(completed_at=moment, last_updated=moment), "process.completed") == []
 
 
-def test_tasks_are_named_by_id_alias_or_title():
+def test_filters_by_id_alias_or_title_of_a_task():
     shown = run(task("t1", text(NOON)), task("t2", text(NOON)))
     for name in ("t2", "Task t2", "task T2"):
         assert found(shown, "task.completed", task=name) == ["task.completed/t2/20261125T120000Z"]
@@ -74,7 +74,7 @@ def test_tasks_are_named_by_id_alias_or_title():
     assert len(found(shown, "task.completed")) == 2
 
 
-def test_other_templates_and_decisions_are_left_out():
+def test_filters_by_template_and_decision():
     approval = {"task_type": "approval"}
     shown = run(
         task("yes", text(NOON), is_approved=True, **approval),
@@ -86,12 +86,12 @@ def test_other_templates_and_decisions_are_left_out():
     assert found(shown, "task.completed", checklist_id="c2") == []
 
 
-def test_tasks_that_cannot_be_read_are_no_news():
+def test_raises_if_tasks_cannot_be_read():
     with pytest.raises(MalformedResponseError):
         found(run(tasks="?"), "task.completed")
 
 
-def test_a_reopening_is_certain_only_in_a_run_that_changed_after_the_completion():
+def test_reopening_needs_a_run_that_changed_after_the_completion():
     noon = int(NOON.timestamp())
     opened = "task.reopened/t1/20261125T120000Z"
     # An old state of the run, from before the completion.
@@ -103,7 +103,7 @@ def test_a_reopening_is_certain_only_in_a_run_that_changed_after_the_completion(
     assert found(run(task(completed_at=text(NOON))), "task.reopened", completed={"t1": noon}) == []
 
 
-def test_comments_and_issues_are_named_by_their_ids():
+def test_comments_and_issues_have_their_ids():
     threads = [
         {"id": "a", "label": "comment", "created_at": text(NOON)},
         {"id": "b", "label": "problem", "created_at": text(NOON), "resolve_id": "c"},
@@ -131,7 +131,7 @@ def test_comments_and_issues_are_named_by_their_ids():
         ({"events": "process.completed", "checklist_id": 7}, "checklist_id"),
     ],
 )
-def test_a_filter_that_nothing_can_match_is_refused(arguments, message):
+def test_rejects_a_filter_that_no_event_can_match(arguments, message):
     with pytest.raises(ValueError, match=message):
         EventFilter.checked(**arguments)
 
@@ -143,87 +143,107 @@ def events_at(*moments):
     ]
 
 
-def test_what_happened_before_the_floor_or_is_known_is_not_new():
-    place = Place("org", NOON)
+def test_events_before_the_floor_or_stored_are_not_new():
+    cursor = Cursor("org", NOON)
     early, late = events_at(NOON - timedelta(seconds=1), NOON)
-    assert not place.is_new(early)
-    assert place.is_new(late)
-    place.store(late)
-    assert not place.is_new(late)
+    assert not cursor.is_new(early)
+    assert cursor.is_new(late)
+    cursor.store(late)
+    assert not cursor.is_new(late)
 
 
-def test_a_place_is_the_same_after_it_was_stored():
-    place = Place("org", NOON)
+def test_cursor_survives_serialization():
+    cursor = Cursor("org", NOON)
     [event] = events_at(NOON)
-    place.store(event)
-    place.note_completion("t1", 5)
-    place.advance(NOON)
-    again = Place.from_json(json.loads(json.dumps(place.as_json())))
-    assert again == place
-    assert Place.from_json(None) is None
-    assert Place.from_json({"floor": "?", "organization": "org"}) is None
+    cursor.store(event)
+    cursor.note_completion("t1", 5)
+    cursor.advance(NOON)
+    again = Cursor.from_json(json.loads(json.dumps(cursor.as_json())))
+    assert again == cursor
+    assert Cursor.from_json(None) is None
+    assert Cursor.from_json({"floor": "?", "organization": "org"}) is None
 
 
-def test_the_floor_follows_the_sweep_before_the_last_one():
-    place = Place("org", NOON)
+def test_floor_follows_the_sweep_before_the_last_one():
+    cursor = Cursor("org", NOON)
     first, second = NOON + timedelta(hours=2), NOON + timedelta(hours=3)
-    place.advance(first)
-    assert place.floor == NOON
-    place.advance(second)
-    assert place.floor == first - OVERLAP
+    cursor.advance(first)
+    assert cursor.floor == NOON
+    cursor.advance(second)
+    assert cursor.floor == first - OVERLAP
     [late] = events_at(first - OVERLAP)
-    assert place.is_new(late)
+    assert cursor.is_new(late)
 
 
-def test_what_is_seen_is_bounded_and_nothing_in_the_overlap_comes_again():
-    place = Place("org", NOON)
+def test_stored_events_are_bounded_and_none_in_the_overlap_is_new_again():
+    cursor = Cursor("org", NOON)
     moments = [NOON + timedelta(seconds=second) for second in range(2 * MAX_SEEN)]
     events = events_at(*moments)
     for event in events:
-        place.store(event)
+        cursor.store(event)
     swept = moments[-1]
-    place.advance(swept)
-    assert len(place.seen) == len(events)
-    place.advance(swept + timedelta(seconds=1))
-    assert len(place.seen) <= MAX_SEEN
-    assert place.floor <= swept - MIN_OVERLAP
-    assert not any(map(place.is_new, events))
-    assert len(json.dumps(place.as_json())) < 65_535
+    cursor.advance(swept)
+    assert len(cursor.seen) == len(events)
+    cursor.advance(swept + timedelta(seconds=1))
+    assert len(cursor.seen) <= MAX_SEEN
+    assert cursor.floor <= swept - MIN_OVERLAP
+    assert not any(map(cursor.is_new, events))
+    assert len(json.dumps(cursor.as_json())) < 65_535
 
 
 def test_completed_tasks_are_bounded():
-    place = Place("org", NOON)
+    cursor = Cursor("org", NOON)
     for number in range(2 * MAX_COMPLETED):
-        place.note_completion(f"t{number}", number)
-    place.advance(NOON)
-    assert len(place.completed) == MAX_COMPLETED
-    assert f"t{2 * MAX_COMPLETED - 1}" in place.completed
+        cursor.note_completion(f"t{number}", number)
+    cursor.advance(NOON)
+    assert len(cursor.completed) == MAX_COMPLETED
+    assert f"t{2 * MAX_COMPLETED - 1}" in cursor.completed
 
 
-def test_an_old_read_does_not_bring_a_reopening_back():
+def test_old_read_does_not_repeat_a_reopening():
     wanted = EventFilter(("task.reopened",))
-    place = Place("org", NOON)
+    cursor = Cursor("org", NOON)
     noon = int(NOON.timestamp())
-    place.note_completion("t1", noon)
+    cursor.note_completion("t1", noon)
     [event] = find_events(
-        run(task(), last_updated=text(NOON + timedelta(seconds=5))), wanted, place.completed
+        run(task(), last_updated=text(NOON + timedelta(seconds=5))), wanted, cursor.completed
     )
-    place.store(event)
-    place.note_completion("t1", noon)  # a list that lags
-    assert place.completed == {}
-    place.note_completion("t1", noon + 60)
-    assert place.completed == {"t1": noon + 60}
+    cursor.store(event)
+    cursor.note_completion("t1", noon)  # a list that lags
+    assert cursor.completed == {}
+    cursor.note_completion("t1", noon + 60)
+    assert cursor.completed == {"t1": noon + 60}
 
 
-def test_another_triggerers_place_is_merged():
-    place, other = Place("org", NOON), Place("org", NOON + timedelta(hours=1))
+def test_merges_the_cursor_of_another_triggerer():
+    cursor, other = Cursor("org", NOON), Cursor("org", NOON + timedelta(hours=1))
     [event] = events_at(NOON + timedelta(hours=2))
     other.store(event)
-    place.merge(other)
-    assert not place.is_new(event)
-    assert place.floor == other.floor
-    place.merge(Place("another", NOON + timedelta(days=1)))
-    assert place.floor == other.floor
+    cursor.merge(other)
+    assert not cursor.is_new(event)
+    assert cursor.floor == other.floor
+    cursor.merge(Cursor("another", NOON + timedelta(days=1)))
+    assert cursor.floor == other.floor
+
+
+def test_completed_reopened_and_completed_again_between_two_polls():
+    """The first completion was stored; the reopening and the second one are found in the same read."""
+    wanted = EventFilter(("task.completed", "task.reopened"))
+    cursor = Cursor("org", NOON)
+    noon, later = int(NOON.timestamp()), NOON + timedelta(seconds=30)
+    first = run(task(completed_at=text(NOON)))
+    [completed] = find_events(first, wanted, cursor.completed)
+    cursor.note_completion("t1", noon)
+    cursor.store(completed)
+    second = run(task(completed_at=text(later)), last_updated=text(later))
+    events = find_events(second, wanted, cursor.completed)
+    assert [event.id for event in events if cursor.is_new(event)] == [
+        "task.reopened/t1/20261125T120000Z",
+        "task.completed/t1/20261125T120030Z",
+    ]
+    for event in events:
+        cursor.store(event)
+    assert not any(map(cursor.is_new, find_events(second, wanted, cursor.completed)))
 
 
 def payload_of(shown, name, *, form_values=False):
@@ -231,7 +251,7 @@ def payload_of(shown, name, *, form_values=False):
     return to_payload(event, shown, "org", form_values=form_values)
 
 
-def test_a_payload_holds_no_more_than_it_says():
+def test_payload_has_the_documented_fields_only():
     shown = run(
         task(completed_at=text(NOON), taskdata={"f": "secret"}, summary="secret", completer_id=7),
         summary="secret",
@@ -246,7 +266,7 @@ def test_a_payload_holds_no_more_than_it_says():
     assert payload_of(run(completed_at=text(NOON)), "process.completed")["task"] is None
 
 
-def test_what_a_payload_says_of_a_person_is_bounded():
+def test_payload_bounds_the_name_of_a_person():
     person = {"id": 7, "full_name": "n" * 5000, "email": {"address": "x" * 5000}}
     shown = run(task(completed_at=text(NOON), completer_id=7, owners={"users": [person]}))
     completed_by = payload_of(shown, "task.completed")["task"]["completed_by"]
@@ -255,7 +275,7 @@ def test_what_a_payload_says_of_a_person_is_bounded():
     assert completed_by["email"] is None
 
 
-def test_form_values_that_are_too_long_are_left_out_and_the_payload_says_so():
+def test_payload_leaves_out_long_form_values():
     field = {"id": "f", "alias": "answer", "label": "Answer", "field_type": "textarea"}
     values = {"form_fields": {"data": [field]}, "taskdata": {"f": "x" * 100}}
     shown = run(task(completed_at=text(NOON), **values))
@@ -268,7 +288,7 @@ def test_form_values_that_are_too_long_are_left_out_and_the_payload_says_so():
     assert str(MAX_FORM_VALUES // 1000) in payload["task"]["form_values_left_out"]
 
 
-def test_a_payload_can_be_stored_anywhere():
+def test_payload_can_be_stored_in_any_database():
     shown = run(name="a\0b\ud800", completed_at=text(NOON), owner_id=2**70)
     payload = payload_of(shown, "process.completed")
     assert json.dumps(payload).encode()

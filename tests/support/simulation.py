@@ -1,4 +1,4 @@
-"""A Tallyfy of plain values, people who work on its runs, and waits that a plan serves; time passes only as told."""
+"""Simulates Tallyfy, its users and the waits of a scheduler, with plain values and a clock that tests move."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_tallyfy import exceptions
 from airflow_provider_tallyfy.protocol.responses import Activity, Page
 from airflow_provider_tallyfy.waiting.evidence import Evidence
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
-from airflow_provider_tallyfy.waiting.outcomes import Denied, Pending, PollFailed, Unconfirmed
+from airflow_provider_tallyfy.waiting.outcomes import Pending, PollFailed, Unconfirmed
 from airflow_provider_tallyfy.waiting.polls import (
     FetchFeedPage,
     FetchRun,
@@ -56,17 +56,14 @@ class Run:
     total: int = 1000
     changed_at: float = -inf
     archived: bool = False
-    before: tuple[float, int] = (-inf, 0)  # until when it was as it was before, and how many tasks were done
-    least_done: int = 0
-    most_done: int = 0
+    before: tuple[float, int] = (-inf, 0)  # until when another number of tasks was done, and how many
 
     def change(self, done, now):
         self.before = (now, self.done)
         self.done, self.changed_at = done, now
-        self.most_done, self.least_done = max(self.most_done, done), min(self.least_done, done)
 
     def as_of(self, now):
-        """The run as a replica shows it that has come to this time; of older states, only the last is known."""
+        """Return the run as a replica shows it that is up to date at this time; only the last change is kept."""
         until, done = self.before
         return replace(self, done=done) if now < until else self
 
@@ -74,7 +71,7 @@ class Run:
     def next_id(self):
         return f"{self.id}-{self.done}" if self.done < self.total else None
 
-    def shown(self):
+    def as_json(self):
         return {
             "id": self.id,
             "checklist_id": self.checklist_id,
@@ -92,60 +89,60 @@ class Run:
         return (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat()
 
     def snapshot(self, left_tasks):
-        """The run read by itself, and with it the tasks that waits move on from."""
+        """Return the run read by itself, with the tasks to move on from."""
         done = [task for task in left_tasks if int(task.rpartition("-")[2]) < self.done]
-        return RunSnapshot(self.shown(), left_tasks=dict.fromkeys(done))
+        return RunSnapshot(self.as_json(), left_tasks=dict.fromkeys(done))
 
 
 @dataclass
 class Tallyfy:
-    """What answers; its faults are set as attributes, and :attr:`broken` gives the next errors, by kind of question."""
+    """The server. Its faults are attributes; :attr:`broken` has the errors by kind of request, or for ``all``."""
 
     runs: dict[str, Run] = field(default_factory=dict)
     entries: list[tuple[float, Activity]] = field(default_factory=list)
-    asked: list[tuple[float, object]] = field(default_factory=list)
+    received: list[tuple[float, object]] = field(default_factory=list)
     broken: dict[str, exceptions.TallyfyError] = field(default_factory=dict)
     broken_runs: dict[str, exceptions.TallyfyError] = field(default_factory=dict)
     feed_delay: float = 0.0
-    feed_lies: bool = False
+    feed_is_incomplete: bool = False
     pages_are_counted: bool = True
-    list_lacks_next_task: bool = False
+    list_next_task: str | None = None  # "none" or "other": what lists show instead of the next task
     lists: dict[str, dict] = field(default_factory=dict)  # what lists show of runs, since they were frozen
     lag: float = 0.0  # by which every other read of a run is older
     entries_per_request: int = 0  # that arrive in the feed with each request for a page of it
     numbers: count = field(default_factory=lambda: count(1))
 
     def freeze_lists(self):
-        self.lists = {run.id: run.shown() for run in self.runs.values()}
+        self.lists = {run.id: run.as_json() for run in self.runs.values()}
 
-    def requests(self, kind=None, since=-inf):
-        return sum(at >= since and isinstance(question, kind or object) for at, question in self.asked)
+    def count_requests(self, kind=None, since=-inf):
+        return sum(at >= since and isinstance(request, kind or object) for at, request in self.received)
 
-    def kinds(self, since=-inf):
-        return Counter(type(question).__name__ for at, question in self.asked if at >= since)
+    def requests_by_kind(self, since=-inf):
+        return Counter(type(request).__name__ for at, request in self.received if at >= since)
 
-    def happened(self, run_id, now):
-        if not self.feed_lies:
+    def publish(self, run_id, now):
+        if not self.feed_is_incomplete:
             self.entries.append((now + self.feed_delay, Activity(str(next(self.numbers)), run_id)))
 
-    def answer(self, question, now):
-        self.asked.append((now, question))
-        kind = type(question).__name__
+    def respond(self, request, now):
+        self.received.append((now, request))
+        kind = type(request).__name__
         if kind in self.broken or "all" in self.broken:
             return PollError(self.broken.get("all") or self.broken[kind])
-        match question:
+        match request:
             case FetchRun(run_id, left_tasks=left):
                 if run_id in self.broken_runs:
                     return PollError(self.broken_runs[run_id])
                 if run_id not in self.runs:
                     return PollError(GONE)
-                lag = self.lag if len(self.asked) % 2 else 0.0
+                lag = self.lag if len(self.received) % 2 else 0.0
                 return self.runs[run_id].as_of(now - lag).snapshot(left)
             case FetchRunPage(status, page):
                 return self._list(status, page)
             case FetchFeedPage(page):
                 for _ in range(self.entries_per_request):
-                    self.happened("elsewhere", now - self.feed_delay)
+                    self.publish("elsewhere", now - self.feed_delay)
                 return self._feed(page, now)
 
     def _list(self, status, number):
@@ -158,9 +155,9 @@ class Tallyfy:
         return page if self.pages_are_counted else replace(page, total_pages=None)
 
     def _listed(self, run):
-        shown = dict(self.lists.get(run.id) or run.shown())
-        if self.list_lacks_next_task:
-            shown["next_task"] = None
+        shown = dict(self.lists.get(run.id) or run.as_json())
+        if self.list_next_task is not None:
+            shown["next_task"] = {"id": f"{run.id}-other"} if self.list_next_task == "other" else None
         return shown
 
     def _feed(self, number, now):
@@ -176,7 +173,7 @@ def _page(items, number, show=lambda item: item):
 
 @dataclass(frozen=True)
 class AnotherTask(NextTaskCondition):
-    """The condition of a sensor, in a run that has to be read with more than its next task, perhaps."""
+    """The condition of a sensor, which may need more than a list of runs includes."""
 
     with_: tuple[str, ...] = ("next_task",)
 
@@ -188,27 +185,24 @@ class AnotherTask(NextTaskCondition):
 
 
 class Wait(ScheduledWait):
-    """A wait, deciding as the one in the triggerer does."""
+    """A wait that evaluates its polls as the one in the triggerer does."""
 
-    def __init__(self, simulation, run, *, with_=("next_task",), looked_at=-inf, **pace):
+    def __init__(self, simulation, run, *, with_=("next_task",), worker_polled_at=-inf, **schedule):
         condition = AnotherTask(run.next_id, with_)
-        pace = PollSchedule(**{"poke_interval": INTERVAL, **pace})
+        schedule = PollSchedule(**{"poke_interval": INTERVAL, **schedule})
         now = simulation.now
         begins_at = (
             now
-            if looked_at == -inf
-            else min(max(looked_at + pace.poke_interval, now), now + pace.poke_interval)
+            if worker_polled_at == -inf
+            else min(max(worker_polled_at + schedule.poke_interval, now), now + schedule.poke_interval)
         )
-        super().__init__(run.id, condition, pace, begins_at)
+        super().__init__(run.id, condition, schedule, begins_at)
         self.evidence = Evidence(run.id, condition)
         self.simulation = simulation
-
-        self.began_at = now
         self._baseline_done = run.done
-        self.looked_at = looked_at
-        self.sights, self.blanks = [], []
-        self.over_at = None
-        self.outlives_denials = False
+        self.worker_polled_at = worker_polled_at
+        self.snapshots, self.errors = [], []
+        self.ended_at = None
 
     @property
     def baseline(self):
@@ -218,42 +212,43 @@ class Wait(ScheduledWait):
     def baseline(self, task_id):
         self.condition = self.evidence.condition = replace(self.condition, from_task_id=task_id)
 
-    def deliver(self, look, polled_at):
-        assert self.over_at is None, "told after it was over"
-        assert self.simulation.asked_at >= self.begins_at, "told what was asked for before it began"
-        (self.sights if isinstance(look, RunSnapshot) else self.blanks).append(look)
-        outcome = self.evidence.evaluate(look, polled_at)
-        if isinstance(outcome, PollFailed) or (self.outlives_denials and isinstance(outcome, Denied)):
-            return
-        if isinstance(outcome, Pending):
+    def deliver(self, result, polled_at):
+        assert self.ended_at is None, "got a result after it ended"
+        assert self.simulation.sent_at >= self.begins_at, (
+            "got the response to a request that was sent before it began"
+        )
+        (self.snapshots if isinstance(result, RunSnapshot) else self.errors).append(result)
+        outcome = self.evidence.evaluate(result, polled_at)
+        if isinstance(outcome, (Pending, PollFailed)):
             return
         if isinstance(outcome, Unconfirmed):
             self.simulation.scheduler.request_fresh_read(self, self.simulation.now + outcome.recheck_after)
             return
-        self.over_at = self.simulation.now
-        # People do nothing between a question and its answer, so this is what was to be seen.
-        self.woken_by = run.next_id if (run := self.simulation.tallyfy.runs.get(self.run_id)) else None
+        self.ended_at = self.simulation.now
         self.outcome = outcome
-        # Whatever was reopened since: the run has moved on at some time while the wait was there, or shortly before.
-        self.had_moved_on = self.woken_by != self.baseline or run.before[1] != self._baseline_done
+        # Users do nothing between a request and its response. If the run shows the baseline now, a task was reopened.
+        run = self.simulation.tallyfy.runs.get(self.run_id)
+        self.had_moved_on = (
+            run is None or run.next_id != self.baseline or run.before[1] != self._baseline_done
+        )
         self.simulation.scheduler.remove(self)
 
 
-def requests_for(question, answer):
-    """How many HTTP requests a fetch takes: tasks to move on from that the run does not show are read alone."""
-    if not isinstance(question, FetchRun) or not isinstance(answer, RunSnapshot) or "tasks" in question.with_:
+def requests_for(request, response):
+    """Return how many HTTP requests a fetch takes: tasks to move on from that a run does not show are read alone."""
+    if not isinstance(request, FetchRun) or not isinstance(response, RunSnapshot) or "tasks" in request.with_:
         return 1
-    next_task = answer.run["next_task"]
-    return 1 + sum(next_task is not None and task != next_task["id"] for task in question.left_tasks)
+    next_task = response.run["next_task"]
+    return 1 + sum(next_task is not None and task != next_task["id"] for task in request.left_tasks)
 
 
 class Simulation:
-    """A plan at work."""
+    """A scheduler at work."""
 
     def __init__(self, runs=0, *, latency=LATENCY, requests_per_hour=0):
         self.now = START
         self.latency = latency
-        self.asked_at = START
+        self.sent_at = START
         self.tallyfy = Tallyfy()
         self.scheduler = PollScheduler(RequestBudget(requests_per_hour))
         self.waits: list[Wait] = []
@@ -274,40 +269,40 @@ class Simulation:
         begun = []
         for run in runs or self.tallyfy.runs.values():
             wait = Wait(self, run, **options)
-            self.scheduler.add(wait, wait.looked_at)
+            self.scheduler.add(wait, wait.worker_polled_at)
             begun.append(wait)
         self.waits += begun
         return begun[0] if len(begun) == 1 else begun
 
     def complete(self, run):
-        """Somebody completes the next task."""
+        """Complete the next task."""
         run.change(run.done + 1, self.now)
-        self.tallyfy.happened(run.id, self.now)
+        self.tallyfy.publish(run.id, self.now)
 
     def reopen(self, run):
-        """Somebody reopens the task that was completed last."""
+        """Reopen the task that was completed last."""
         if run.done:
             run.change(run.done - 1, self.now)
-            self.tallyfy.happened(run.id, self.now)
+            self.tallyfy.publish(run.id, self.now)
 
     def comment(self, run):
-        """Somebody writes a comment, which changes nothing that is waited for."""
-        self.tallyfy.happened(run.id, self.now)
+        """Write a comment, which changes nothing that is waited for."""
+        self.tallyfy.publish(run.id, self.now)
 
     def step(self, until):
-        """Ask one question, or let time pass until there is one, but not beyond ``until``."""
-        question = self.scheduler.next_request(self.now)
-        if isinstance(question, float):
-            self.now = min(max(question, self.now), until)
+        """Send one request, or let time pass until there is one, but not beyond ``until``."""
+        request = self.scheduler.next_request(self.now)
+        if isinstance(request, float):
+            self.now = min(max(request, self.now), until)
             return
-        self.asked_at = self.now
-        answer = self.tallyfy.answer(question, self.now)
-        requests = requests_for(question, answer)
+        self.sent_at = self.now
+        response = self.tallyfy.respond(request, self.now)
+        requests = requests_for(request, response)
         self.spent.append((self.now, requests))
         self.now += self.latency
         self.scheduler.budget.spend(requests, self.now)
-        for watch, look in self.scheduler.handle_response(question, answer, self.asked_at, self.now):
-            watch.deliver(look, self.asked_at)
+        for wait, result in self.scheduler.handle_response(request, response, self.sent_at, self.now):
+            wait.deliver(result, self.sent_at)
 
     def pass_time(self, seconds):
         until = self.now + seconds
