@@ -112,8 +112,8 @@ def test_a_task_is_named_by_a_number():
         ("{'id': 'abc', 'title': 'Sign'}", r"turned into text.*output\['next_task'\]"),
         ({"title": "Sign"}, "without 'id'"),
         ({"id": None}, r"from_task\['id'\] must be a Tallyfy id"),
-        (["abc"], "from_task must be a Tallyfy id.*type list"),
-        (True, "type bool"),
+        (["abc"], "from_task must be a Tallyfy id.* but is a list"),
+        (True, "but is true"),
         ("a b", "from_task must be a Tallyfy id"),
     ],
 )
