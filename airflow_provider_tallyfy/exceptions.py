@@ -16,7 +16,7 @@ class TallyfyError(AirflowException):
     :param status: the HTTP status of the response, or ``None`` if there was none.
     :param tallyfy_message: Tallyfy's own message, or ``None`` if it sent none that can be read.
     :param request_id: Tallyfy's id of the request, to quote to its support.
-    :param retry_after: the seconds that Tallyfy asked to wait, or ``None``.
+    :param retry_after: the seconds that Tallyfy requested to wait, or ``None``.
     :param is_from_tallyfy: ``False`` if the body of the response is not one of Tallyfy's: a proxy's page, or nothing.
     """
 

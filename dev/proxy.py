@@ -1,9 +1,8 @@
 """
-An HTTP proxy on this machine that keeps account of what went through it.
+An HTTP proxy on this machine that records its requests.
 
-Like a company's proxy it knows hosts that nobody else here does: a host that it was told of leads to a port of this
-machine, any other one is not found. TLS goes through unread (``CONNECT``), plain HTTP as the proxy of RFC 9112 passes
-it on (``GET http://host/path``).
+Like a company's proxy it resolves hosts that no other process here can: a given host leads to a port of this machine,
+any other is not found. TLS goes through unread (``CONNECT``), plain HTTP as RFC 9112 has it (``GET http://host/path``).
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def untraced() -> Iterator[None]:
 
 
 @pytest.fixture
-def told_metrics(monkeypatch: pytest.MonkeyPatch) -> RecordedMetrics:
+def recorded_metrics(monkeypatch: pytest.MonkeyPatch) -> RecordedMetrics:
     from airflow.providers.common.compat import sdk
 
     recorded = RecordedMetrics()

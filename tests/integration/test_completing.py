@@ -1,4 +1,4 @@
-"""A task is completed once, over real HTTP and with faults; what is wrong is told before anything is sent."""
+"""A task is completed once, over real HTTP and with faults; invalid arguments fail before anything is sent."""
 
 from __future__ import annotations
 

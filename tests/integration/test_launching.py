@@ -101,7 +101,7 @@ def fault(sandbox, action, **more):
     assert answer.status_code == 200, answer.text
 
 
-def asked(sandbox, method="POST"):
+def request_count(sandbox, method="POST"):
     shown = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()
     path = "/api/organizations/sandbox/runs"
     return sum(row["count"] for row in shown["requests"] if (row["method"], row["path"]) == (method, path))
@@ -194,7 +194,7 @@ class TestOneAttempt:
             "Ask Ada.\n\nLaunched by Airflow: DAG release, task launch, run manual__1 ("
         )
         assert context["ti"].xcoms["tallyfy_run_url"].endswith(f"/sandbox/processes/{run['id']}")
-        assert asked(sandbox, "GET") == 0, "a first try need not look"
+        assert request_count(sandbox, "GET") == 0, "a first try searches nothing"
 
     def test_waits_for_completion_in_a_worker(self, sandbox, airflow, monkeypatch):
         people = SandboxClient(sandbox.url)
@@ -246,7 +246,7 @@ class TestOneAttempt:
     def test_applied_launch_is_found(self, sandbox, airflow, action, more):
         fault(sandbox, action, **more)
         assert the_only(sandbox, airflow.run())
-        assert asked(sandbox) == 1
+        assert request_count(sandbox) == 1
 
     @pytest.mark.parametrize(("action", "more"), NOT_APPLIED)
     def test_launch_that_was_not_applied_is_sent_again(self, sandbox, airflow, action, more):
@@ -254,8 +254,8 @@ class TestOneAttempt:
         before = datetime.now(UTC)
         assert the_only(sandbox, airflow.run())
         assert datetime.now(UTC) - before > timedelta(seconds=WINDOW)
-        assert asked(sandbox) == 2
-        assert asked(sandbox, "GET") >= 4, "it was looked for more than once, in two lists"
+        assert request_count(sandbox) == 2
+        assert request_count(sandbox, "GET") >= 4, "two lists are searched, more than once"
 
     def test_launch_applied_after_the_time_out_is_found(self, sandbox, airflow, monkeypatch):
         described = json.loads(os.environ["AIRFLOW_CONN_TALLYFY_DEFAULT"])
@@ -264,18 +264,18 @@ class TestOneAttempt:
         fault(sandbox, "delay", delay=0.7)
         assert the_only(sandbox, airflow.run())
         time.sleep(0.3)
-        assert (asked(sandbox), len(launched(sandbox))) == (1, 1)
+        assert (request_count(sandbox), len(launched(sandbox))) == (1, 1)
 
     def test_hook_repeats_a_launch_after_429(self, sandbox, airflow):
         fault(sandbox, "status", status=429, headers={"Retry-After": "0"}, times=3)
         assert the_only(sandbox, airflow.run())
-        assert asked(sandbox, "GET") == 0
+        assert request_count(sandbox, "GET") == 0
 
     def test_launch_is_sent_twice_at_most(self, sandbox, airflow):
         fault(sandbox, "drop", times=None)
         with pytest.raises(TallyfyIndeterminateError):
             airflow.run()
-        assert asked(sandbox) == launching.MAX_SENDS == 2
+        assert request_count(sandbox) == launching.MAX_SENDS == 2
         requests.delete(f"{sandbox.url}/_sandbox/faults", timeout=10)
         assert the_only(sandbox, airflow.run())
 
@@ -290,7 +290,7 @@ class TestOneAttempt:
         with pytest.raises(TallyfyConnectionError) as error:
             airflow.run()
         assert isinstance(error.value.__context__, TallyfyIndeterminateError)
-        assert asked(sandbox) == 1
+        assert request_count(sandbox) == 1
         assert the_only(sandbox, airflow.run())
 
     def test_run_is_found_behind_many_newer_ones(self, sandbox, airflow):

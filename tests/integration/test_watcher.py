@@ -381,45 +381,47 @@ def test_the_last_wait_closes_the_connection(tallyfy, run_in_triggerer, monkeypa
     assert is_closed.wait(LONGEST)
 
 
-def test_metrics_of_requests_polls_and_completions(tallyfy, run_in_triggerer, told_metrics):
+def test_metrics_of_requests_polls_and_completions(tallyfy, run_in_triggerer, recorded_metrics):
     async def scenario(triggerer, clock):
         ids = await many(tallyfy, triggerer, clock, 10)
-        assert active_waits(told_metrics)[-1] == 10
-        assert told_metrics.counts("tallyfy.polls") == {"succeeded": 10}
-        assert told_metrics.counts("tallyfy.requests") == {
+        assert active_waits(recorded_metrics)[-1] == 10
+        assert recorded_metrics.counts("tallyfy.polls") == {"succeeded": 10}
+        assert recorded_metrics.counts("tallyfy.requests") == {
             "ok": sum(tallyfy.requests_since_last_call().values())
         }
         for _ in range(3):
             await complete(tallyfy, ids[0])
         await clock.advance(INTERVAL)
-        assert told_metrics.counts("tallyfy.completions") == {"met": 1}
+        assert recorded_metrics.counts("tallyfy.completions") == {"met": 1}
         tallyfy.fault(path="organizations", action="status", status=503, times=3)
         await clock.advance(INTERVAL)
-        assert told_metrics.counts("tallyfy.polls")["failed"] >= 1
-        assert told_metrics.counts("tallyfy.requests")["server_error"] == 3
-        assert active_waits(told_metrics)[-1] == 9
+        assert recorded_metrics.counts("tallyfy.polls")["failed"] >= 1
+        assert recorded_metrics.counts("tallyfy.requests")["server_error"] == 3
+        assert active_waits(recorded_metrics)[-1] == 9
 
     run_in_triggerer(scenario)
-    assert active_waits(told_metrics)[-1] == 0
-    ((milliseconds, tags),) = told_metrics.of("tallyfy.detection_latency")
+    assert active_waits(recorded_metrics)[-1] == 0
+    ((milliseconds, tags),) = recorded_metrics.of("tallyfy.detection_latency")
     assert tags == {"conn_id": "tallyfy_default"}
     assert milliseconds >= 0
 
 
-def test_active_waits_are_recorded_with_each_request_and_at_the_end(tallyfy, run_in_triggerer, told_metrics):
+def test_active_waits_are_recorded_with_each_request_and_at_the_end(
+    tallyfy, run_in_triggerer, recorded_metrics
+):
     async def scenario(triggerer, clock):
         await many(tallyfy, triggerer, clock, 400)
-        assert active_waits(told_metrics) == [400] * 5  # a page of the feed, and four of the list
+        assert active_waits(recorded_metrics) == [400] * 5  # a page of the feed, and four of the list
         await clock.advance(INTERVAL)
-        assert active_waits(told_metrics) == [400] * 6
+        assert active_waits(recorded_metrics) == [400] * 6
 
     run_in_triggerer(scenario)
-    assert active_waits(told_metrics) == [400] * 6 + [0]
+    assert active_waits(recorded_metrics) == [400] * 6 + [0]
 
 
-def active_waits(told_metrics):
+def active_waits(recorded_metrics):
     """The values of the gauge, in order."""
-    return [int(value) for value, _ in told_metrics.of("tallyfy.active_waits")]
+    return [int(value) for value, _ in recorded_metrics.of("tallyfy.active_waits")]
 
 
 def test_connections_do_not_share_what_only_one_may_see(tallyfy, run_in_triggerer):
@@ -490,7 +492,7 @@ def test_two_triggerers_with_the_same_waits(tallyfy, monkeypatch, logs):
     assert events[0] == events[1]
 
 
-def test_waits_with_and_without_a_target_share_one_watcher(tallyfy, run_in_triggerer, told_metrics):
+def test_waits_with_and_without_a_target_share_one_watcher(tallyfy, run_in_triggerer, recorded_metrics):
     """Some know their API and organization, and some do not; there is one watcher for all of them."""
 
     async def scenario(triggerer, clock):
@@ -503,7 +505,7 @@ def test_waits_with_and_without_a_target_share_one_watcher(tallyfy, run_in_trigg
         start(ids[0])
         start(ids[1], **known)
         await clock.advance(1)
-        assert max(active_waits(told_metrics)) == 2
+        assert max(active_waits(recorded_metrics)) == 2
         tallyfy.fault(
             path="organizations", action="status", status=429, headers={"Retry-After": "300"}, times=None
         )

@@ -15,8 +15,8 @@ DOCUMENTED_KEYS = {
 
 
 def feed(client, **params):
-    asked = {"entity_type": "run", "entity_id": SEEDED_RUN_ID, "sort": "-created_at", **params}
-    return client.data("/activity-feeds", **asked)
+    query = {"entity_type": "run", "entity_id": SEEDED_RUN_ID, "sort": "-created_at", **params}
+    return client.data("/activity-feeds", **query)
 
 
 def test_an_entry_has_exactly_the_documented_keys(client):

@@ -17,7 +17,7 @@ def fault(client, action, **more):
 
 
 def launched(client):
-    """How many runs of this name there are, asked for in a way that no fault of these tests strikes."""
+    """How many runs of this name there are, read in a way that none of the faults here affects."""
     return len(
         client.sandbox.change(lambda store: [run for run in store.runs.values() if run.name == "Once"])
     )

@@ -44,12 +44,12 @@ def test_keys_of_a_run(client):
 
 
 def test_each_include_of_a_run(client):
-    asked = (
+    included = (
         "checklist,tasks,tags,assets,next_task,permissions,tasks_meta,ko_form_fields,form_fields,stages,folders,"
         "member_watchers,guest_watchers"
     )
-    run = client.data(f"/runs/{ONBOARDING_RUN_ID}", **{"with": asked})
-    assert all("data" in run[name] for name in asked.split(","))
+    run = client.data(f"/runs/{ONBOARDING_RUN_ID}", **{"with": included})
+    assert all("data" in run[name] for name in included.split(","))
     assert run["checklist"]["data"]["id"] == ONBOARDING_CHECKLIST_ID
     assert [tag["title"] for tag in run["tags"]["data"]] == ["Customer"]
     assert [folder["name"] for folder in run["folders"]["data"]] == ["Customers"]
@@ -59,8 +59,8 @@ def test_each_include_of_a_run(client):
 
 
 def test_nested_includes(client):
-    asked = "tasks.form_fields,tasks.step,tasks.threads"
-    run = client.data(f"/runs/{SEEDED_RUN_ID}", **{"with": asked})
+    included = "tasks.form_fields,tasks.step,tasks.threads"
+    run = client.data(f"/runs/{SEEDED_RUN_ID}", **{"with": included})
     approval = run["tasks"]["data"][1]
     assert [field["alias"] for field in approval["form_fields"]["data"]] == ["comment"]
     assert approval["step"]["data"]["step_type"] == "approval"

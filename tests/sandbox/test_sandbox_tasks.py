@@ -30,8 +30,8 @@ def test_a_task_has_the_documented_keys(client):
 
 def test_with_adds_form_fields_run_and_step(client):
     task_id = client.tasks(SEEDED_RUN_ID)["approve_release"]["id"]
-    asked = "form_fields,run,run.checklist,step,threads,threads_count,issues,tags,ko-form-fields,assets"
-    shown = client.data(f"/tasks/{task_id}", **{"with": asked})
+    included = "form_fields,run,run.checklist,step,threads,threads_count,issues,tags,ko-form-fields,assets"
+    shown = client.data(f"/tasks/{task_id}", **{"with": included})
     [comment] = shown["form_fields"]["data"]
     assert (comment["alias"], comment["field_type"], comment["required"], comment["field_value"]) == (
         *("comment", "textarea"),

@@ -30,10 +30,10 @@ def record_everything():
     metrics.polls_delayed("prod", 4)
 
 
-def test_each_is_recorded_with_tags(told_metrics):
+def test_each_is_recorded_with_tags(recorded_metrics):
     record_everything()
     prod, there = {"conn_id": "prod"}, {"hostname": "trig.example"}
-    assert told_metrics.told == [
+    assert recorded_metrics.records == [
         ("counter", "tallyfy.requests", 1, {**prod, "outcome": "ok"}),
         ("counter", "tallyfy.polls", 3, {**prod, "outcome": "succeeded"}),
         ("counter", "tallyfy.polls", 2, {**prod, "outcome": "failed"}),
@@ -42,28 +42,28 @@ def test_each_is_recorded_with_tags(told_metrics):
         ("gauge", "tallyfy.active_waits", 1000, {**prod, **there}),
         ("counter", "tallyfy.delayed_polls", 4, prod),
     ]
-    assert {name for _, name, _, _ in told_metrics.told} == {metric.name for metric in metrics.METRICS}
+    assert {name for _, name, _, _ in recorded_metrics.records} == {metric.name for metric in metrics.METRICS}
 
 
-def test_zero_polls_are_not_recorded(told_metrics):
+def test_zero_polls_are_not_recorded(recorded_metrics):
     metrics.polled("prod")
-    assert told_metrics.told == []
+    assert recorded_metrics.records == []
 
 
-def test_latency_is_never_negative(told_metrics):
+def test_latency_is_never_negative(recorded_metrics):
     metrics.completed("prod", "met", timedelta(seconds=-2))
-    assert told_metrics.of("tallyfy.detection_latency") == [(0.0, {"conn_id": "prod"})]
+    assert recorded_metrics.of("tallyfy.detection_latency") == [(0.0, {"conn_id": "prod"})]
 
 
-def test_completion_without_latency_is_counted(told_metrics):
+def test_completion_without_latency_is_counted(recorded_metrics):
     metrics.completed("prod", "unreachable", None)
-    assert told_metrics.counts("tallyfy.completions") == {"unreachable": 1}
-    assert told_metrics.of("tallyfy.detection_latency") == []
+    assert recorded_metrics.counts("tallyfy.completions") == {"unreachable": 1}
+    assert recorded_metrics.of("tallyfy.detection_latency") == []
 
 
-def test_invalid_characters_in_tags_are_replaced(told_metrics):
+def test_invalid_characters_in_tags_are_replaced(recorded_metrics):
     metrics.active_waits("Büro, 1=x", 1)
-    ((_, tags),) = told_metrics.of("tallyfy.active_waits")
+    ((_, tags),) = recorded_metrics.of("tallyfy.active_waits")
     assert tags["conn_id"] == "B_ro__1_x"
 
 

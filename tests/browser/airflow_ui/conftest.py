@@ -1,4 +1,4 @@
-"""A real Airflow in front of a sandbox, and a person who looks at it in an installed Chromium."""
+"""A real Airflow in front of a sandbox, and a user in an installed Chromium."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DAGS = Path(__file__).parent / "dags"
 
 
 @dataclass(frozen=True)
-class Site:
+class Environment:
     """Where these tests take place."""
 
     airflow: RealAirflow
@@ -32,14 +32,14 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def site() -> Iterator[Site]:
+def environment() -> Iterator[Environment]:
     with running_sandbox() as sandbox:
         environment = {
             "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         }
         with RealAirflow(DAGS, environment=environment, parallelism=8) as airflow:
-            yield Site(airflow, sandbox)
+            yield Environment(airflow, sandbox)
 
 
 @pytest.fixture(scope="session")
@@ -60,5 +60,5 @@ def page(profile: BrowserContext) -> Iterator[Page]:
 
 
 @pytest.fixture
-def form(page: Page, site: Site) -> ConnectionForm:
-    return connection_form(page, site.airflow.url)
+def form(page: Page, environment: Environment) -> ConnectionForm:
+    return connection_form(page, environment.airflow.url)

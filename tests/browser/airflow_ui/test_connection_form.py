@@ -29,12 +29,12 @@ def conn_id():
 
 
 @pytest.fixture
-def saved(site, tmp_path):
+def saved(environment, tmp_path):
     """How Airflow has saved a connection, as its command line exports it."""
 
     def export(conn_id):
         file = tmp_path / f"{conn_id}.json"
-        site.airflow.run("connections", "export", str(file))
+        environment.airflow.run("connections", "export", str(file))
         return json.loads(file.read_text())[conn_id]
 
     return export
@@ -54,10 +54,10 @@ def hook_of(saved, monkeypatch):
 
 
 @pytest.fixture
-def fill_in(form, site):
+def fill_in(form, environment):
     def begin(conn_id):
         form.open_new(conn_id)
-        form.fill(API_URL=f"{site.sandbox.url}/api", Organization_ID=ORGANIZATION, Access_token=TOKEN)
+        form.fill(API_URL=f"{environment.sandbox.url}/api", Organization_ID=ORGANIZATION, Access_token=TOKEN)
 
     return begin
 
@@ -178,27 +178,27 @@ def test_another_secret_takes_the_place_of_the_saved_one(form, conn_id, fill_in,
     assert hook_of(conn_id).connection.client_secret == "another-secret"
 
 
-def test_a_saved_connection_is_used_by_a_task(form, conn_id, fill_in, site):
+def test_a_saved_connection_is_used_by_a_task(form, conn_id, fill_in, environment):
     fill_in(conn_id)
     form.save()
 
-    dag_run = site.airflow.trigger("saved_connection", {"conn_id": conn_id})
+    dag_run = environment.airflow.trigger("saved_connection", {"conn_id": conn_id})
 
     assert dag_run.wait(90) == "success", dag_run.failures()
     assert dag_run.xcom("who")["data"]["full_name"] == "Ada Okafor"
 
 
-def as_saved(site, conn_id, **changes):
+def as_saved(environment, conn_id, **changes):
     """Save a connection by Airflow's API, with the port on its own: see the last test."""
-    host, _, port = site.sandbox.url.rpartition(":")
+    host, _, port = environment.sandbox.url.rpartition(":")
     described = {"conn_type": "tallyfy", "host": f"{host}/api", "port": int(port), "login": ORGANIZATION}
     body = {"connection_id": conn_id, "password": TOKEN, **described, **changes}
-    site.airflow.api.request("POST", "/connections", json=body)
+    environment.airflow.api.request("POST", "/connections", json=body)
 
 
 @in_airflow_3
-def test_the_button_test_accepts_a_connection_that_works(form, site, conn_id):
-    as_saved(site, conn_id)
+def test_the_button_test_accepts_a_connection_that_works(form, environment, conn_id):
+    as_saved(environment, conn_id)
     assert "Connected to Tallyfy sandbox as Ada Okafor." in form.test(conn_id)
 
 
@@ -212,8 +212,8 @@ def test_the_button_test_accepts_a_connection_that_works(form, site, conn_id):
         ({"port": 9}, "refused"),
     ],
 )
-def test_the_button_test_says_what_is_wrong_and_no_token(form, page, site, conn_id, changes, said):
-    as_saved(site, conn_id, **changes)
+def test_the_button_test_says_what_is_wrong_and_no_token(form, page, environment, conn_id, changes, said):
+    as_saved(environment, conn_id, **changes)
     assert said in form.test(conn_id)
     assert not any(token in page.content() for token in (TOKEN, "a-wrong-token"))
 
@@ -250,7 +250,7 @@ def test_what_is_typed_is_tested_before_it_is_saved_and_after(form, page, conn_i
     assert token not in answer
 
 
-def test_the_command_line_tests_it_too(form, conn_id, fill_in, site):
+def test_the_command_line_tests_it_too(form, conn_id, fill_in, environment):
     fill_in(conn_id)
     form.save()
-    assert "success" in site.airflow.run("connections", "test", conn_id)
+    assert "success" in environment.airflow.run("connections", "test", conn_id)

@@ -13,7 +13,7 @@ from airflow_provider_tallyfy.sandbox.access import TOKEN
 from dev.airflow_api import IN_AIRFLOW_2
 
 if TYPE_CHECKING:
-    from conftest import Site
+    from conftest import Environment
 
     from dev.airflow_api import DagRun
 
@@ -31,7 +31,7 @@ LOOK = (
 
 
 @dataclass(frozen=True)
-class Scene:
+class WaitingRun:
     """A process in the sandbox, and a DAG run with a task of every kind that is about it."""
 
     run_id: str
@@ -39,23 +39,23 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(site: Site) -> Scene:
-    run_id = site.sandbox.launch("Release 2.5.0")
-    site.sandbox.complete_next(run_id)
-    dag_run = site.airflow.trigger("everything", {"run_id": run_id})
+def waiting_run(environment: Environment) -> WaitingRun:
+    run_id = environment.sandbox.launch("Release 2.5.0")
+    environment.sandbox.complete_next(run_id)
+    dag_run = environment.airflow.trigger("everything", {"run_id": run_id})
     for task_id in DEFERRED:
         dag_run.wait_for_task(task_id, "deferred", SOON)
     for task_id in ("read_run", "launch", "complete", "who"):
         dag_run.wait_for_task(task_id, "success", SOON)
     dag_run.wait_for_task("reschedule", "up_for_reschedule", SOON)
-    return Scene(run_id, dag_run)
+    return WaitingRun(run_id, dag_run)
 
 
 @pytest.fixture
-def look_at(page, scene):
+def look_at(page, waiting_run):
     """Open a task's page, at one of its tabs."""
 
-    def look(task_id: str, tab: str = "", *, dag_run: DagRun = scene.dag_run) -> Any:
+    def look(task_id: str, tab: str = "", *, dag_run: DagRun = waiting_run.dag_run) -> Any:
         page.goto(f"{dag_run.url}/tasks/{task_id}{tab}")
         page.get_by_role("link", name="Rendered Templates").wait_for()
         return page
@@ -64,18 +64,20 @@ def look_at(page, scene):
 
 
 @pytest.mark.parametrize("task_id", [*DEFERRED, "reschedule", "read_run"])
-def test_the_link_leads_to_the_process_also_while_it_is_waited_for(look_at, scene, site, task_id):
+def test_the_link_leads_to_the_process_also_while_it_is_waited_for(
+    look_at, waiting_run, environment, task_id
+):
     page = look_at(task_id, "/details")
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Tallyfy process").click()
     expect(opened.value.get_by_role("heading", name="Release 2.5.0")).to_be_visible()
-    expect(opened.value.locator(".process-header code")).to_contain_text(scene.run_id)
-    assert opened.value.url.startswith(site.sandbox.url)
+    expect(opened.value.locator(".process-header code")).to_contain_text(waiting_run.run_id)
+    assert opened.value.url.startswith(environment.sandbox.url)
 
 
 @pytest.mark.parametrize("task_id", ["launch", "complete"])
-def test_the_link_leads_to_the_process_that_was_launched(look_at, scene, task_id):
-    launched = scene.dag_run.xcom("launch")["id"]
+def test_the_link_leads_to_the_process_that_was_launched(look_at, waiting_run, task_id):
+    launched = waiting_run.dag_run.xcom("launch")["id"]
     page = look_at(task_id, "/details")
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Tallyfy process").click()
@@ -88,10 +90,10 @@ def test_a_call_of_any_endpoint_has_no_link(look_at):
     expect(page.get_by_role("link", name="Tallyfy process")).to_have_count(0)
 
 
-def test_each_mapped_task_has_its_own_link(look_at, site):
+def test_each_mapped_task_has_its_own_link(look_at, environment):
     names = ["Release 3.1.0", "Release 3.2.0"]
-    run_ids = [site.sandbox.launch(name) for name in names]
-    dag_run = site.airflow.trigger("mapped", {"run_ids": run_ids})
+    run_ids = [environment.sandbox.launch(name) for name in names]
+    dag_run = environment.airflow.trigger("mapped", {"run_ids": run_ids})
     dag_run.wait_for_mapped_tasks("task_done", "deferred", number=2, timeout=SOON)
     for index, name in enumerate(names):
         page = look_at(f"task_done/mapped/{index}", "/details", dag_run=dag_run)
@@ -125,9 +127,9 @@ def test_no_secret_is_on_a_page(look_at, task_id, tab, text):
     assert TOKEN not in page.content()
 
 
-def test_rendered_templates_show_what_was_asked_for(look_at, scene):
+def test_rendered_templates_show_what_was_asked_for(look_at, waiting_run):
     page = look_at("launch", "/rendered_templates")
-    for text in ("kickoff", '"Version": "3.0.0"', f"Release {scene.run_id[:4]}", "tallyfy_default"):
+    for text in ("kickoff", '"Version": "3.0.0"', f"Release {waiting_run.run_id[:4]}", "tallyfy_default"):
         expect(page.locator("table").filter(has_text="checklist_id")).to_contain_text(
             re.compile(re.escape(text))
         )

@@ -33,7 +33,7 @@ GOOD = {"json": {"data": {"id": "r1"}}}
         ({"exc": requests.exceptions.InvalidHeader("half of a token")}, "unreachable"),
     ],
 )
-def test_request_is_counted_by_outcome(connect, requests_mock, told_metrics, answer, outcome):
+def test_request_is_counted_by_outcome(connect, requests_mock, recorded_metrics, answer, outcome):
     requests_mock.get(RUN, **answer)
     hook = connect(retries=0)
     if outcome == "ok":
@@ -41,23 +41,23 @@ def test_request_is_counted_by_outcome(connect, requests_mock, told_metrics, ans
     else:
         with pytest.raises(exceptions.TallyfyError):
             hook.get_run("r1")
-    assert told_metrics.counts("tallyfy.requests") == {outcome: 1}
+    assert recorded_metrics.counts("tallyfy.requests") == {outcome: 1}
 
 
-def test_too_large_response_is_counted(connect, requests_mock, told_metrics, monkeypatch):
+def test_too_large_response_is_counted(connect, requests_mock, recorded_metrics, monkeypatch):
     monkeypatch.setattr(transport, "MAX_RESPONSE_SIZE", 10)
     requests_mock.get(RUN, **GOOD)
     with pytest.raises(exceptions.TallyfyResponseError):
         connect(retries=0).get_run("r1")
-    assert told_metrics.counts("tallyfy.requests") == {"unreadable": 1}
+    assert recorded_metrics.counts("tallyfy.requests") == {"unreadable": 1}
 
 
-def test_each_attempt_is_counted(hook, requests_mock, told_metrics):
+def test_each_attempt_is_counted(hook, requests_mock, recorded_metrics):
     requests_mock.get(
         RUN, [{"status_code": 503}, {"exc": requests.ConnectionError}, {"status_code": 429}, GOOD]
     )
     hook.get_run("r1")
-    assert told_metrics.counts("tallyfy.requests") == {
+    assert recorded_metrics.counts("tallyfy.requests") == {
         "server_error": 1,
         "unreachable": 1,
         "rate_limited": 1,
@@ -65,14 +65,14 @@ def test_each_attempt_is_counted(hook, requests_mock, told_metrics):
     }
 
 
-def test_indeterminate_write_is_counted(hook, requests_mock, told_metrics):
+def test_indeterminate_write_is_counted(hook, requests_mock, recorded_metrics):
     requests_mock.post(RUN, status_code=502)
     with pytest.raises(exceptions.TallyfyIndeterminateError):
         hook.request("POST", "runs/r1")
-    assert told_metrics.counts("tallyfy.requests") == {"server_error": 1}
+    assert recorded_metrics.counts("tallyfy.requests") == {"server_error": 1}
 
 
-def test_failing_metrics_do_not_fail_the_request(hook, requests_mock, told_metrics, monkeypatch):
-    monkeypatch.setattr(told_metrics, "incr", None)
+def test_failing_metrics_do_not_fail_the_request(hook, requests_mock, recorded_metrics, monkeypatch):
+    monkeypatch.setattr(recorded_metrics, "incr", None)
     requests_mock.get(RUN, **GOOD)
     assert hook.get_run("r1")["id"] == "r1"

@@ -158,7 +158,7 @@ class TestOneEvent:
         [dag_context(), dag_context(started=STARTED + timedelta(hours=1))],  # cleared, and failed again
         [context_of(), context_of(started=STARTED + timedelta(days=1))],  # deleted, and another of this id
         [deadline_context(), deadline_context("d2"), deadline_context(run_id="manual__2")],
-        [{}, {}],  # by hand, where nothing tells one call from another
+        [{}, {}],  # by hand, where nothing distinguishes two calls
         # Nor does it here, where Airflow 3 gives no DAG run.
         [{"dag": SimpleNamespace(dag_id="ingest"), "run_id": "manual__1", "reason": "task_failure"}] * 2,
     ],

@@ -321,16 +321,16 @@ class TestTaskInstances:
 
     @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
     def test_states_by_map_index(self):
-        asked = []
+        received = []
 
         def get_task_states(**arguments):
-            asked.append(arguments)
+            received.append(arguments)
             return {"run": {"load_1_0": None, "load_1_12": "running"}}
 
         task_instance = SimpleNamespace(dag_id="d", run_id="run", get_task_states=get_task_states)
         states = version_compat.task_instance_states({"ti": task_instance}, [], ["load_1"])
         assert states == {("load_1", 0): None, ("load_1", 12): "running"}
-        assert asked == [{"dag_id": "d", "task_ids": ["load_1"], "run_ids": ["run"]}]
+        assert received == [{"dag_id": "d", "task_ids": ["load_1"], "run_ids": ["run"]}]
 
     @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
     def test_state_of_a_task_that_is_not_mapped(self):

@@ -93,10 +93,10 @@ def sent(tallyfy):
     return [request.json() for request in tallyfy.request_history if request.method == "POST"]
 
 
-def looked(tallyfy):
-    """The lists that were asked for."""
-    asked = [request for request in tallyfy.request_history if request.path.endswith("/runs")]
-    return [request.qs for request in asked if request.method == "GET"]
+def list_queries(tallyfy):
+    """The queries of the requests for lists of runs."""
+    requests = [request for request in tallyfy.request_history if request.path.endswith("/runs")]
+    return [request.qs for request in requests if request.method == "GET"]
 
 
 class TestRequest:
@@ -229,7 +229,7 @@ class TestSearch:
 
     def test_first_try_does_not_search(self, tallyfy, context):
         operator().execute(context)
-        assert looked(tallyfy) == []
+        assert list_queries(tallyfy) == []
 
     def test_first_try_that_runs_twice_searches(self, tallyfy, context, clock):
         tallyfy.post(f"{API}/runs", exc=KeyboardInterrupt)
@@ -249,9 +249,9 @@ class TestSearch:
             "per_page": ["100"],
             "page": ["1"],
         }
-        asked = looked(tallyfy)
-        assert asked[:2] == [{**filters, "archived": ["true"]}, {**filters, "status": ["archived"]}]
-        assert asked == asked[:2] * 7
+        queries = list_queries(tallyfy)
+        assert queries[:2] == [{**filters, "archived": ["true"]}, {**filters, "status": ["archived"]}]
+        assert queries == queries[:2] * 7
         assert len(sent(tallyfy)) == 1
 
     def test_found_run_is_returned_before_values_are_checked(self, tallyfy, context):
@@ -310,7 +310,7 @@ class TestSearch:
         )
         assert operator().execute(context)["id"] == "r1"
         assert sent(tallyfy) == []
-        read = [int(query["page"][0]) for query in looked(tallyfy) if "archived" in query]
+        read = [int(query["page"][0]) for query in list_queries(tallyfy) if "archived" in query]
         assert read == [1, 2, 3, 4, 5, 1, 1, 1, 2]
 
     def test_launch_without_answer_is_searched_for_a_minute(self, tallyfy, context, clock):
@@ -320,7 +320,7 @@ class TestSearch:
         began = clock.now
         assert operator().execute(context)["id"] == "r1"
         assert clock.now - began == attempts.INDETERMINATE_WINDOW == sum(clock.pauses)
-        assert len(looked(tallyfy)) == 2 * (len(clock.pauses) + 1) == 14
+        assert len(list_queries(tallyfy)) == 2 * (len(clock.pauses) + 1) == 14
         assert len(sent(tallyfy)) == 2
 
     @pytest.mark.parametrize("is_killed", [False, True])
@@ -514,7 +514,7 @@ class TestClocks:
         tallyfy.post(f"{API}/runs", status_code=201, json={"data": {"id": "r1"}})
         operator().execute(context)
         assert sum(clock.pauses) == attempts.INDETERMINATE_WINDOW
-        assert len(looked(tallyfy)) == 14
+        assert len(list_queries(tallyfy)) == 14
 
     def test_run_older_than_a_clock_that_was_ahead(self, tallyfy, context, clock):
         true_now = clock.now
@@ -686,7 +686,7 @@ class TestMark:
         operator(on_retry="relaunch").execute(context)
         first, second = sent(tallyfy)
         assert first["summary"] != second["summary"]
-        assert looked(tallyfy) == []
+        assert list_queries(tallyfy) == []
 
     def test_each_call_without_airflow_has_a_mark_of_its_own(self, tallyfy):
         for _ in range(2):

@@ -68,11 +68,11 @@ def launch(context, **arguments):
     return operator(**arguments).execute(context)
 
 
-def test_returns_the_run_when_it_is_complete(tallyfy, context, told_metrics):
+def test_returns_the_run_when_it_is_complete(tallyfy, context, recorded_metrics):
     tallyfy("active", 503, "delayed", "complete")
     assert launch(context)["status"] == "complete"
     assert context["ti"].xcoms["tallyfy_run_url"] == "https://go.tallyfy.com/acme/processes/r1"
-    assert told_metrics.counts("tallyfy.polls") == {"succeeded": 3, "failed": 1}
+    assert recorded_metrics.counts("tallyfy.polls") == {"succeeded": 3, "failed": 1}
 
 
 def test_polls_a_last_time_at_the_timeout(tallyfy, context, clock, requests_mock):

@@ -214,30 +214,32 @@ class TestMetrics:
             ([seen("x")], None, "pending"),
         ],
     )
-    def test_completions_are_counted_by_outcome(self, waited, told_metrics, results, from_task_id, outcome):
+    def test_completions_are_counted_by_outcome(
+        self, waited, recorded_metrics, results, from_task_id, outcome
+    ):
         waited([DOWN, *results], from_task_id=from_task_id)
-        assert told_metrics.of("tallyfy.completions") == [(1, {"conn_id": "conn", "outcome": outcome})]
+        assert recorded_metrics.of("tallyfy.completions") == [(1, {"conn_id": "conn", "outcome": outcome})]
 
-    def test_the_latency_is_the_time_since_the_event(self, waited, told_metrics):
+    def test_the_latency_is_the_time_since_the_event(self, waited, recorded_metrics):
         waited([seen("a"), DOWN, seen(None, completed_at="2026-05-15T11:58:30.500Z")])
-        assert told_metrics.of("tallyfy.detection_latency") == [(89_500.0, {"conn_id": "conn"})]
+        assert recorded_metrics.of("tallyfy.detection_latency") == [(89_500.0, {"conn_id": "conn"})]
 
-    def test_an_event_while_no_triggerer_ran_counts_if_a_worker_polled_before(self, waited, told_metrics):
+    def test_an_event_while_no_triggerer_ran_counts_if_a_worker_polled_before(self, waited, recorded_metrics):
         waited([seen(None, completed_at="2026-05-15T11:00:00Z")], worker_polled_at=0.0)
-        assert told_metrics.of("tallyfy.detection_latency") == [(3_600_000.0, {"conn_id": "conn"})]
+        assert recorded_metrics.of("tallyfy.detection_latency") == [(3_600_000.0, {"conn_id": "conn"})]
 
-    def test_an_event_before_the_wait_has_no_latency(self, waited, told_metrics):
+    def test_an_event_before_the_wait_has_no_latency(self, waited, recorded_metrics):
         waited([DOWN, seen(None, completed_at="2020-01-01T00:00:00Z")])
-        assert told_metrics.counts("tallyfy.completions") == {"met": 1}
-        assert told_metrics.of("tallyfy.detection_latency") == []
+        assert recorded_metrics.counts("tallyfy.completions") == {"met": 1}
+        assert recorded_metrics.of("tallyfy.detection_latency") == []
 
-    def test_an_event_without_a_time_has_no_latency(self, waited, told_metrics):
+    def test_an_event_without_a_time_has_no_latency(self, waited, recorded_metrics):
         waited([seen("a"), seen("b", completed_at="2026-05-15T11:58:30Z")])
         waited([seen("a"), seen(None, completed_at="yesterday")])
-        assert told_metrics.counts("tallyfy.completions") == {"met": 2}
-        assert told_metrics.of("tallyfy.detection_latency") == []
+        assert recorded_metrics.counts("tallyfy.completions") == {"met": 2}
+        assert recorded_metrics.of("tallyfy.detection_latency") == []
 
-    def test_a_wait_ends_though_metrics_fail(self, waited, told_metrics, monkeypatch):
-        monkeypatch.setattr(told_metrics, "incr", None)
-        monkeypatch.setattr(told_metrics, "timing", None)
+    def test_a_wait_ends_though_metrics_fail(self, waited, recorded_metrics, monkeypatch):
+        monkeypatch.setattr(recorded_metrics, "incr", None)
+        monkeypatch.setattr(recorded_metrics, "timing", None)
         assert isinstance(waited([seen("a"), seen(None, completed_at="2026-05-15T11:58:30Z")]), Met)

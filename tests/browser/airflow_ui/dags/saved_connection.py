@@ -1,4 +1,4 @@
-"""A connection that somebody saved in the form, in use."""
+"""A DAG that uses a connection saved in the form."""
 
 from __future__ import annotations
 
