@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,6 @@ import pytest
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID, SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
-from dev.airflow_commands import airflow_commands
 from dev.sandbox import SandboxClient
 
 pytestmark = [
@@ -39,8 +40,11 @@ def test_openlineage_gets_the_datasets_of_each_task(tmp_path):
         }
         commands = [["db", "migrate"], *(["dags", "test", dag_id] for dag_id in ("launch", "read", "export"))]
         for command in commands:
-            with airflow_commands(environment) as airflow:
-                airflow.start(*command, log=tmp_path / f"{command[-1]}.log", environment={}).wait(240)
+            # Each in a process that may have children: OpenLineage's listener starts some.
+            done = subprocess.run(
+                [sys.executable, "-m", "airflow", *command], env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
         [launched] = [run["id"] for run in sandbox.runs() if run["name"] == "Lineage"]
     found = {
         event["job"]["name"]: [
