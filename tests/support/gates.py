@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from airflow.exceptions import AirflowClusterPolicyViolation
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_tallyfy import policies
 from airflow_provider_tallyfy.operators import gate_downstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 API = "https://tallyfy.test/api/organizations/acme"
 OPEN = {
@@ -72,3 +79,14 @@ def record_skipped(monkeypatch: Any, state: str | None = None) -> list[tuple[str
     monkeypatch.setattr(gate_downstream, "task_instance_states", states)
     monkeypatch.setattr(gate_downstream, "skip_task_instances", lambda _context, these: skipped.extend(these))
     return skipped
+
+
+def refusal(build: Callable[[], Any]) -> str | None:
+    """Return why a DAG is refused when it is parsed, or ``None``."""
+    with DAG("release", schedule=None) as dag:
+        build()
+    try:
+        policies.dag_policy(dag)
+    except AirflowClusterPolicyViolation as violation:
+        return str(violation)
+    return None

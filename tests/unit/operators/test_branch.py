@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.providers.common.compat.sdk import (
     DAG,
     AirflowFailException,
@@ -14,10 +13,9 @@ from airflow.providers.common.compat.sdk import (
     task_group,
 )
 
-from airflow_provider_tallyfy import policies
 from airflow_provider_tallyfy.operators import gate_downstream
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyBranchOperator
-from tests.support.gates import OPEN, decided
+from tests.support.gates import OPEN, decided, refusal
 
 APPROVAL = OPEN | {"alias": "review", "title": "Review"}
 DECISION = {"approved": "ship", "rejected": "repair"}
@@ -200,16 +198,6 @@ def in_a_mapped_group():
         ]
 
     each.expand(number=[1, 2])
-
-
-def refusal(build):
-    with DAG("release", schedule=None) as dag:
-        build()
-    try:
-        policies.dag_policy(dag)
-    except AirflowClusterPolicyViolation as violation:
-        return str(violation)
-    return None
 
 
 class TestShapes:

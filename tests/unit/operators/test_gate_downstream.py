@@ -6,14 +6,13 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
-from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Asset, BaseOperator, task_group
 
 from airflow_provider_tallyfy import policies, version_compat
 from airflow_provider_tallyfy.operators import gate_downstream
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
-from tests.support.gates import record_skipped
+from tests.support.gates import record_skipped, refusal
 
 
 class Work(BaseOperator):
@@ -77,17 +76,6 @@ def gate_in_two_groups():
         inner.expand(number=[1, 2])
 
     outer.expand(number=[1, 2])
-
-
-def refusal(build):
-    """Return why a DAG is refused when it is parsed, or ``None``."""
-    with DAG("release", schedule=None) as dag:
-        build()
-    try:
-        policies.dag_policy(dag)
-    except AirflowClusterPolicyViolation as violation:
-        return str(violation)
-    return None
 
 
 HELD = {
