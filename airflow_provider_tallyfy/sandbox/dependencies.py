@@ -88,6 +88,14 @@ async def need_admin(caller: Caller) -> None:
         raise RefusedError(403, "You don't have permission to perform this action.")
 
 
+def check_deletable(caller: Member, kind: str, archived_at: datetime | None) -> None:
+    """Refuse to delete what is not archived, and everything by a caller who is no admin."""
+    if caller.role != "Admin":
+        raise RefusedError(403, f"You don't have permission to delete this {kind}.")
+    if archived_at is None:
+        raise RefusedError(422, f"The {kind} must be archived before it can be deleted permanently.")
+
+
 SandboxStore = Annotated[Store, Depends(_store)]
 # For reads, which may lag.
 ItemStore = Annotated[Store, Depends(_item_store)]

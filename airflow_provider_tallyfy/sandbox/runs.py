@@ -270,10 +270,7 @@ async def activate_run(store: SandboxStore, caller: Caller, run: ThisRun) -> JSO
 @router.delete("/{run_id}/delete")
 async def delete_run(store: SandboxStore, caller: Caller, run: ThisRun) -> Response:
     """Delete an archived run and its tasks for good; the answer has an empty body, as documented."""
-    if caller.role != "Admin":
-        raise RefusedError(403, "You don't have permission to delete this process.")
-    if run.archived_at is None:
-        raise RefusedError(422, "The process must be archived before it can be deleted permanently.")
+    dependencies.check_deletable(caller, "process", run.archived_at)
     del store.runs[run.id]
     for task_id in run.tasks:
         store.remove_task(task_id)

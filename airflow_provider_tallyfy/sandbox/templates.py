@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from airflow_provider_tallyfy.sandbox import dependencies, listing, serializers
 from airflow_provider_tallyfy.sandbox.dependencies import NO_CONTENT, Caller, Given, SandboxStore
-from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid, not_found
+from airflow_provider_tallyfy.sandbox.errors import invalid, not_found
 from airflow_provider_tallyfy.sandbox.model import Checklist, FieldType, FormField, Owners, Rule, Run, Step
 from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import Store, associated
@@ -159,10 +159,7 @@ async def restore_checklist(store: SandboxStore, checklist: StoredChecklist) -> 
 @router.delete("/{checklist_id}/delete")
 async def delete_checklist(store: SandboxStore, caller: Caller, checklist: StoredChecklist) -> Response:
     """Delete an archived template for good; only an admin can."""
-    if caller.role != "Admin":
-        raise RefusedError(403, "You don't have permission to delete this template.")
-    if checklist.archived_at is None:
-        raise RefusedError(422, "The template must be archived before it can be deleted permanently.")
+    dependencies.check_deletable(caller, "template", checklist.archived_at)
     del store.checklists[checklist.id]
     store.changed()
     return _deleted()
