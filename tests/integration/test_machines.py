@@ -19,7 +19,6 @@ import requests
 
 import airflow_provider_tallyfy
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
-from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
 from dev.sandbox import SandboxClient
 
@@ -166,6 +165,11 @@ def machine(tmp_path):
     return machine
 
 
+def request_count(sandbox):
+    stats = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()
+    return sum(row["count"] for row in stats["requests"])
+
+
 def test_a_wait_needs_no_disk_no_dag_file_and_no_extra(machine, sandbox):
     people = SandboxClient(sandbox.url)
     first = people.next_task(SEEDED_RUN_ID)
@@ -173,7 +177,10 @@ def test_a_wait_needs_no_disk_no_dag_file_and_no_extra(machine, sandbox):
     assert begun["trigger"][1]["from_task"] == first["id"]
 
     following = people.complete_next(SEEDED_RUN_ID)
-    waited = machine("wait", {"trigger": begun["trigger"]})
+    sent = request_count(sandbox)
+    waited = machine("wait", {"trigger": begun["trigger"], "waits": 5})
+    # All share two requests: for the run, and for the task that was waited for.
+    assert request_count(sandbox) == sent + 2
     ended = machine(
         "end",
         {
@@ -191,24 +198,8 @@ def test_a_wait_needs_no_disk_no_dag_file_and_no_extra(machine, sandbox):
         assert not [name for name in result["modules"] if name.startswith("airflow_provider_tallyfy.sandbox")]
 
 
-def test_waits_of_one_triggerer_share_requests_and_those_of_two_do_not(machine, sandbox):
-    completed = SandboxClient(sandbox.url).tasks(SEEDED_RUN_ID)[0]["id"]
-    trigger = TallyfyNextTaskTrigger(
-        tallyfy_conn_id="tallyfy_default",
-        run_id=SEEDED_RUN_ID,
-        from_task=completed,
-        poke_interval=60.0,
-    )
-    for number in (1, 2):
-        machine("wait", {"trigger": trigger.serialize(), "waits": 5})
-        stats = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()
-        assert (
-            sum(row["count"] for row in stats["requests"]) == 2 * number
-        )  # the run, and the task that was waited for
-
-
 def test_every_module_can_be_imported_without_extras(machine, sandbox):
-    result = machine("import", {})
+    result = machine("import", {"writes_a_file": True})
     package = Path(airflow_provider_tallyfy.__file__).parent
     files = [
         path.relative_to(package.parent)
@@ -217,9 +208,5 @@ def test_every_module_can_be_imported_without_extras(machine, sandbox):
     ]
     modules = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files}
     assert {*result["imported"], package.name} == modules
-    assert (result["writes"], result["left"]) == ([], [])
-
-
-def test_writes_are_detected(machine, sandbox):
-    result = machine("begin", {"sensor": {"run_id": SEEDED_RUN_ID}, "writes_a_file": True})
+    # That file shows that writes are detected.
     assert (result["writes"], result["left"]) == ([["open", "left-behind"]], ["cwd/left-behind"])
