@@ -7,18 +7,17 @@ import subprocess
 import sys
 from pkgutil import walk_packages
 
-import pytest
-
 from airflow_provider_tallyfy import protocol
 
 
-def modules_after(*imports: str) -> set[str]:
-    """Import in a new interpreter, and return all modules that were loaded."""
-    code = "\n".join([*imports, "import json, sys", "print(json.dumps(sorted(sys.modules)))"])
+def modules_after(*programs: str) -> list[set[str]]:
+    """Run the programs one after the other in a new interpreter, and return the modules that are loaded after each."""
+    show = "import json, sys; print(json.dumps(sorted(sys.modules)))\n"
+    code = "".join(f"{program}\n{show}" for program in programs)
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
-    return set(json.loads(shown.stdout.splitlines()[-1]))
+    return [set(json.loads(line)) for line in shown.stdout.splitlines()[-len(programs) :]]
 
 
 PROTOCOL = [
@@ -28,7 +27,7 @@ PROTOCOL = [
 
 
 def test_protocol_imports_neither_airflow_nor_sockets():
-    loaded = modules_after(*(f"import {name}" for name in PROTOCOL))
+    [loaded] = modules_after("\n".join(f"import {name}" for name in PROTOCOL))
     assert set(PROTOCOL) <= loaded
     banned = (
         "airflow",
@@ -55,18 +54,16 @@ from airflow.providers.common.compat.sdk import (
 """
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
+def test_modules_of_dag_files_import_no_network():
+    modules = {
         "airflow_provider_tallyfy.operators.tallyfy",
         "airflow_provider_tallyfy.sensors.tallyfy",
         "airflow_provider_tallyfy.notifications.tallyfy",
         "airflow_provider_tallyfy.transfers.tallyfy_to_object_storage",
-    ],
-)
-def test_modules_of_dag_files_import_no_network(module):
-    added = modules_after(BASES, f"import {module}") - modules_after(BASES)
-    assert module in added
+    }
+    before, after = modules_after(BASES, "\n".join(f"import {name}" for name in modules))
+    added = after - before
+    assert modules <= added
     network = {"requests", "urllib3", "httpx", "aiohttp", "fastapi", "starlette", "uvicorn"}
     assert not network & {name.split(".")[0] for name in added}
     assert not {"airflow_provider_tallyfy.hooks.tallyfy", "airflow_provider_tallyfy.metrics"} & added
