@@ -1,4 +1,4 @@
-"""A sandbox over real HTTP that the default connection leads to; a test file may have one of its own."""
+"""A sandbox over real HTTP for all tests, in its first state for each, that the default connection leads to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server():
     with SandboxServer() as server:
         yield server

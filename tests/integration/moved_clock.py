@@ -1,8 +1,9 @@
-"""A clock for watchers and pollers whose pauses take no time."""
+"""Clocks for watchers, pollers and workers, whose pauses take no time."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 
 from airflow_provider_tallyfy.waiting.threads import LOGGING
 
@@ -21,10 +22,10 @@ class MovedClock:
     """
     A pause takes no time. In each, the next of some actions is done.
 
-    :param actions: the actions, or ``None`` for none.
+    :param actions: the actions; ``None`` for a pause without one.
     """
 
-    def __init__(self, actions):
+    def __init__(self, actions=()):
         self.pauses = []
         self._actions = iter(actions)
         self._now = STARTED_AT
@@ -46,3 +47,25 @@ class MovedClock:
         self._now = until
         if action := next(self._actions, None):
             await asyncio.to_thread(action)
+
+
+class SandboxTime:
+    """
+    Stands in for :mod:`time`; a pause takes no time, and moves the sandbox's clock, too.
+
+    :param sandbox: the server.
+    """
+
+    def __init__(self, sandbox):
+        self._sandbox = sandbox
+        self._paused = 0.0
+
+    def time(self):
+        return time.time() + self._paused
+
+    def monotonic(self):
+        return time.monotonic() + self._paused
+
+    def sleep(self, seconds):
+        self._paused += seconds
+        self._sandbox.change(lambda store: store.clock.advance(seconds))

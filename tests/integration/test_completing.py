@@ -1,4 +1,8 @@
-"""A task is completed once, over real HTTP and with faults; invalid arguments fail before anything is sent."""
+"""
+A task is completed once, over real HTTP and with faults; invalid arguments fail before anything is sent.
+
+Pauses take no time.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,9 @@ from airflow_provider_tallyfy.operators.tallyfy import TallyfyCompleteTaskOperat
 from airflow_provider_tallyfy.protocol.completion import Person
 from airflow_provider_tallyfy.protocol.forms import read_task_form
 from airflow_provider_tallyfy.sandbox.seeds import COMPLETE_RUN_ID, ONBOARDING_RUN_ID, SEEDED_RUN_ID
+from dev.processes import wait_until
 from dev.sandbox import SandboxClient
+from tests.integration.moved_clock import SandboxTime
 from tests.unit.conftest import TaskInstance, TaskStateStore
 
 COMPLETED = "completed-tasks$"
@@ -36,11 +42,11 @@ APPROVAL = {"run_id": SEEDED_RUN_ID, "task": "approve release", "form_fields": {
 
 
 @pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch):
-    monkeypatch.setattr(attempts, "INDETERMINATE_WINDOW", 1.0)
-    monkeypatch.setattr(attempts, "_WINDOW_PAUSES", (0.1,) * 20)
-    monkeypatch.setattr(attempts, "READ_LAG_PAUSES", (0.1, 0.1))
-    monkeypatch.setattr(completing, "_UPDATE_PAUSES", (0.1, 0.2))
+def clock(sandbox, monkeypatch):
+    clock = SandboxTime(sandbox)
+    for module in (attempts, completing, transport):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
 
 
 @pytest.fixture
@@ -137,7 +143,7 @@ class TestOnce:
         assert people.completions(task["id"]) == 1
 
     @pytest.mark.parametrize("second", ["refuse", "accept", "overwrite"])
-    @pytest.mark.parametrize("lag", [0, 0.5])
+    @pytest.mark.parametrize("lag", [0, 20])
     @pytest.mark.parametrize(("action", "more"), APPLIED)
     def test_applied_completion_is_found(self, sandbox, people, action, more, lag, second):
         people.behave(second_completion=second, run_lag=lag, list_lag=lag)
@@ -158,14 +164,18 @@ class TestOnce:
         assert airflow.complete(**APPROVAL, is_approved=True)["is_approved"] is True
         assert people.completions(approval()) == 1
 
-    def test_completion_applied_after_the_time_out_is_found(self, sandbox, people, monkeypatch):
+    def test_completion_applied_after_the_time_out_is_found(self, sandbox, people, clock, monkeypatch):
         described = json.loads(os.environ["AIRFLOW_CONN_TALLYFY_DEFAULT"])
         described["extra"]["timeout"] = 0.2
         monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
         people.behave(second_completion="accept")
-        fault(sandbox, "delay", COMPLETED, method="POST", delay=0.6)
+        fault(sandbox, "delay", COMPLETED, method="POST", delay=0.4)
+        task_id = approval()
+        monkeypatch.setattr(
+            clock, "sleep", lambda _: wait_until(lambda: people.completions(task_id), 30, "the completion")
+        )
         assert complete(**APPROVAL, is_approved=True)["is_approved"] is True
-        assert people.completions(approval()) == 1
+        assert people.completions(task_id) == 1
 
     @pytest.mark.parametrize("second", ["refuse", "accept"])
     def test_answer_counts_and_not_a_lagging_read(self, sandbox, people, second):
@@ -177,14 +187,14 @@ class TestOnce:
 
     @pytest.mark.parametrize("second", ["refuse", "accept"])
     def test_retry_over_lagging_reads(self, sandbox, people, airflow, second):
-        people.behave(second_completion=second, run_lag=0.7, list_lag=0.7)
+        people.behave(second_completion=second, run_lag=30, list_lag=30)
         airflow.complete(**APPROVAL, is_approved=True)
         assert airflow.complete(**APPROVAL, is_approved=True)["is_approved"] is True
         assert people.completions(approval()) == 1
 
     @pytest.mark.parametrize("is_emptied", [False, True])
     def test_worker_killed_after_the_request(self, people, airflow, monkeypatch, is_emptied):
-        people.behave(second_completion="accept", run_lag=0.7, list_lag=0.7)
+        people.behave(second_completion="accept", run_lag=30, list_lag=30)
         complete_task = TallyfyHook.complete_task
 
         def killed(*args, **values):
@@ -199,21 +209,21 @@ class TestOnce:
         assert airflow.complete(**APPROVAL, is_approved=True)["is_approved"] is True
         assert people.completions(approval()) == 1
 
-    def test_retry_of_a_try_that_sent_nothing_does_not_wait(self, sandbox, people, airflow, monkeypatch):
+    def test_retry_of_a_try_that_sent_nothing_does_not_wait(self, airflow, clock):
         with pytest.raises(AirflowFailException):
             airflow.complete(**APPROVAL)
-        began = time.monotonic()
+        began = clock.monotonic()
         airflow.complete(**APPROVAL, is_approved=True)
-        waited = time.monotonic() - began > attempts.INDETERMINATE_WINDOW
+        waited = clock.monotonic() - began > attempts.INDETERMINATE_WINDOW
         assert waited is not version_compat.AIRFLOW_V_3_3_PLUS
 
-    def test_retry_after_a_failed_first_request_does_not_wait(self, sandbox, airflow, monkeypatch):
+    def test_retry_after_a_failed_first_request_does_not_wait(self, sandbox, airflow, clock):
         fault(sandbox, "status", "/tasks", method="GET", status=403)
         with pytest.raises(TallyfyPermissionError):
             airflow.complete(**APPROVAL, is_approved=True)
-        began = time.monotonic()
+        began = clock.monotonic()
         assert airflow.complete(**APPROVAL, is_approved=True)["is_approved"] is True
-        waited = time.monotonic() - began > attempts.INDETERMINATE_WINDOW
+        waited = clock.monotonic() - began > attempts.INDETERMINATE_WINDOW
         assert waited is not version_compat.AIRFLOW_V_3_3_PLUS
 
     @pytest.mark.parametrize("they_approve", [True, False])
@@ -265,7 +275,7 @@ class TestOnce:
             complete(**APPROVAL, is_approved=True)
 
     def test_task_of_a_process_that_was_just_launched(self, sandbox, people):
-        people.behave(run_lag=0.15, list_lag=0.15)
+        people.behave(run_lag=5, list_lag=5)
         run_id = people.launch("Release 3")
         task = complete(run_id=run_id, task="Prepare release notes")
         assert people.completions(task["id"]) == 1

@@ -21,7 +21,6 @@ from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.notifications import tallyfy as notifications
 from airflow_provider_tallyfy.operators import tallyfy as operators
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
-from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.sensors import tallyfy as sensors
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
 from tests.unit.documentation.pages import PAGES, blocks, name_of
@@ -79,19 +78,6 @@ def names():
             "HEADERS": {},
         }
     assert documented.tasks
-
-
-@pytest.fixture
-def sandbox(monkeypatch):
-    with SandboxServer() as sandbox:
-        connection = {
-            "conn_type": "tallyfy",
-            "host": sandbox.base_url,
-            "login": "sandbox",
-            "password": "sandbox-token",
-        }
-        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(connection))
-        yield sandbox
 
 
 def run_block(block, names):

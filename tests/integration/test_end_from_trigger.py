@@ -1,4 +1,4 @@
-"""A trigger that starts its task, or ends it, run as the triggerer runs it, against the sandbox."""
+"""A trigger that starts its task, or ends it, run as the triggerer runs it. Pauses take no time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from airflow.providers.common.compat.sdk import XCom
 from airflow.triggers.base import TaskSuccessEvent
 
 from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
-from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers import tallyfy as triggers_module
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_tallyfy.waiting import watcher
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import Met
 from dev.sandbox import SandboxClient
+from tests.integration.moved_clock import MovedClock
 
 LONGEST = 30.0
 MOVED_ON_FROM = "moved-on-from-this"
@@ -32,12 +33,13 @@ in_airflow_3 = pytest.mark.skipif(
 
 
 @pytest.fixture
-def people(monkeypatch):
+def people(sandbox, monkeypatch):
     """The person who works on the seeded run, which the connection leads to."""
-    with SandboxServer() as server:
-        client = SandboxClient(server.url)
-        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", client.connection())
-        yield client
+    client = SandboxClient(sandbox.url)
+    monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", client.connection())
+    monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
+    monkeypatch.setattr(watcher, "Clock", MovedClock)
+    return client
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException, BaseO
 
 from airflow_provider_tallyfy.notifications.tallyfy import TallyfyCommentNotifier
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator, TallyfyBranchOperator
-from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers.reminding import TallyfyRemindingTaskTrigger
 from dev.sandbox import SandboxClient
 from tests.support.gates import record_skipped
@@ -20,11 +19,8 @@ BEN = {"id": 1002, "name": "Ben Larsen", "email": "ben@example.com"}
 
 
 @pytest.fixture
-def people(monkeypatch):
-    with SandboxServer(test_controls=True) as server:
-        client = SandboxClient(server.url)
-        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", client.connection())
-        yield client
+def people(sandbox):
+    return SandboxClient(sandbox.url)
 
 
 @pytest.fixture

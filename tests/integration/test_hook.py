@@ -31,22 +31,16 @@ from airflow_provider_tallyfy.sandbox.seeds import (
     RELEASE_CHECKLIST_ID,
     SEEDED_RUN_ID,
 )
-from airflow_provider_tallyfy.sandbox.server import SandboxServer
+from dev.sandbox import SandboxClient
 
 APPLICATION = {"client_id": "sandbox-client", "client_secret": "sandbox-secret"}
 RUN_PATH = f"/api/organizations/sandbox/runs/{SEEDED_RUN_ID}"
 
 
-@pytest.fixture(scope="module", params=["collection", "object"])
-def either_server(request):
-    with SandboxServer(next_task=request.param) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def server():
-    with SandboxServer() as server:
-        yield server
+@pytest.fixture(params=["collection", "object"])
+def either_sandbox(request, sandbox):
+    SandboxClient(sandbox.url).behave(next_task=request.param)
+    return sandbox
 
 
 @pytest.fixture
@@ -111,9 +105,8 @@ def launched(sandbox, name):
 
 
 class TestRuns:
-    def test_run_from_first_to_last_task(self, either_server, connect):
-        either_server.reset()
-        hook = connect(either_server)
+    def test_run_from_first_to_last_task(self, either_sandbox, connect):
+        hook = connect(either_sandbox)
         with hook.get_conn():
             run = hook.launch_run(RELEASE_CHECKLIST_ID, name="From first to last")
             seen = []
@@ -138,9 +131,8 @@ class TestRuns:
         is_approved = True if task["task_type"] != "task" else None
         hook.complete_task(run_id, task_id, is_approved=is_approved)
 
-    def test_run_is_unchanged_but_for_next_task(self, either_server, connect):
-        either_server.reset()
-        hook = connect(either_server)
+    def test_run_is_unchanged_but_for_next_task(self, either_sandbox, connect):
+        hook = connect(either_sandbox)
         with hook.get_conn():
             raw = hook.request("GET", f"runs/{SEEDED_RUN_ID}", params={"with": "next_task"})["data"]
             run = hook.get_run(SEEDED_RUN_ID)
@@ -265,9 +257,9 @@ class TestFaults:
                 hook.launch_run(RELEASE_CHECKLIST_ID, name="Once")
 
     @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
-    def test_refused_connection_is_no_indeterminate_error(self, connect, method, pauses):
-        with SandboxServer() as gone:
-            hook = connect(gone)
+    def test_refused_connection_is_no_indeterminate_error(self, connect, sandbox, method, pauses):
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            hook = connect(sandbox, host=f"http://127.0.0.1:{closed.getsockname()[1]}/api")
         with hook.get_conn(), pytest.raises(TallyfyConnectionError, match="refused"):
             hook.request(method, "runs")
         assert len(pauses) == 4

@@ -1,7 +1,7 @@
 """
 A launch happens once, shown by faults: in each case one process exists afterwards, and the operator returns it.
 
-A minute of certainty takes a second here, and no longer than that does a server take that answers late.
+Pauses take no time.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from airflow_provider_tallyfy.operators import tallyfy as operators
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_CHECKLIST_ID, RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.waiting import worker
+from dev.processes import wait_until
 from dev.sandbox import SandboxClient
+from tests.integration.moved_clock import SandboxTime
 from tests.unit.conftest import TaskInstance, TaskStateStore
 
 RUNS = "/runs$"
-WINDOW = 1.0
 
 
 @pytest.fixture(autouse=True)
-def _soon_certain(monkeypatch):
-    monkeypatch.setattr(attempts, "INDETERMINATE_WINDOW", WINDOW)
-    monkeypatch.setattr(attempts, "_WINDOW_PAUSES", (0.05, *(0.1,) * 20))
-    monkeypatch.setattr(attempts, "READ_LAG_PAUSES", (0.1, 0.2))
-    monkeypatch.setattr(launching, "_PAUSES_UNTIL_GONE", (0.1, 0.2))
-    monkeypatch.setattr(transport.random, "uniform", lambda *_: 0)
+def clock(sandbox, monkeypatch):
+    clock = SandboxTime(sandbox)
+    for module in (attempts, launching, transport):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
 
 
 @pytest.fixture(params=["3.3", "before 3.3"])
@@ -156,15 +156,14 @@ class TestLag:
         assert (run["status"], the_only(sandbox, run)) == ("complete", True)
 
     def test_lagging_list_after_a_launch_without_answer(self, sandbox, airflow, people):
-        people.behave(run_lag=0.5, list_lag=0.5)
+        people.behave(run_lag=20, list_lag=20)
         fault(sandbox, "apply_then_drop")
         assert the_only(sandbox, airflow.run())
 
     def test_retry_that_follows_at_once(self, sandbox, airflow, people):
         run = airflow.run()
-        people.behave(list_lag=0.5, run_lag=0.5)
+        people.behave(list_lag=30, run_lag=20)
         airflow.store = TaskStateStore()
-        people.behave(list_lag=0.7)
         assert airflow.run()["id"] == run["id"]
         assert the_only(sandbox, run)
 
@@ -249,21 +248,23 @@ class TestOneAttempt:
         assert request_count(sandbox) == 1
 
     @pytest.mark.parametrize(("action", "more"), NOT_APPLIED)
-    def test_launch_that_was_not_applied_is_sent_again(self, sandbox, airflow, action, more):
+    def test_launch_that_was_not_applied_is_sent_again(self, sandbox, airflow, clock, action, more):
         fault(sandbox, action, **more)
-        before = datetime.now(UTC)
+        began = clock.monotonic()
         assert the_only(sandbox, airflow.run())
-        assert datetime.now(UTC) - before > timedelta(seconds=WINDOW)
+        assert clock.monotonic() - began > attempts.INDETERMINATE_WINDOW
         assert request_count(sandbox) == 2
         assert request_count(sandbox, "GET") >= 4, "two lists are searched, more than once"
 
-    def test_launch_applied_after_the_time_out_is_found(self, sandbox, airflow, monkeypatch):
+    def test_launch_applied_after_the_time_out_is_found(self, sandbox, airflow, clock, monkeypatch):
         described = json.loads(os.environ["AIRFLOW_CONN_TALLYFY_DEFAULT"])
         described["extra"]["timeout"] = 0.2
         monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(described))
-        fault(sandbox, "delay", delay=0.7)
+        fault(sandbox, "delay", delay=0.4)
+        monkeypatch.setattr(
+            clock, "sleep", lambda _: wait_until(lambda: launched(sandbox), 30, "the launch to be applied")
+        )
         assert the_only(sandbox, airflow.run())
-        time.sleep(0.3)
         assert (request_count(sandbox), len(launched(sandbox))) == (1, 1)
 
     def test_hook_repeats_a_launch_after_429(self, sandbox, airflow):
@@ -286,7 +287,6 @@ class TestOneAttempt:
             {"action": "drop", "method": "GET", "path": r"/runs\?", "times": 5},
         ]
         requests.post(f"{sandbox.url}/_sandbox/faults", json=faults, timeout=10)
-        monkeypatch.setattr(transport.time, "sleep", lambda _: None)
         with pytest.raises(TallyfyConnectionError) as error:
             airflow.run()
         assert isinstance(error.value.__context__, TallyfyIndeterminateError)
@@ -328,21 +328,21 @@ class TestLaterTries:
         assert (again["id"], again["status"]) == (run["id"], "archived")
         assert the_only(sandbox, again)
 
-    def test_retry_of_a_try_that_sent_nothing(self, sandbox, airflow, keeps_state):
+    def test_retry_of_a_try_that_sent_nothing(self, sandbox, airflow, clock, keeps_state):
         with pytest.raises(AirflowFailException):
             airflow.run(kickoff={"No such field": 1})
-        before = datetime.now(UTC)
+        began = clock.monotonic()
         assert the_only(sandbox, airflow.run())
-        waited = datetime.now(UTC) - before > timedelta(seconds=WINDOW)
+        waited = clock.monotonic() - began > attempts.INDETERMINATE_WINDOW
         assert waited is not keeps_state, "without a store it is possible that something was sent just now"
 
-    def test_retry_after_a_declined_launch_does_not_wait(self, sandbox, airflow, keeps_state):
+    def test_retry_after_a_declined_launch_does_not_wait(self, sandbox, airflow, clock, keeps_state):
         fault(sandbox, "status", status=429, headers={"Retry-After": "0"}, times=5)
         with pytest.raises(TallyfyRateLimitError):
             airflow.run()
-        before = datetime.now(UTC)
+        began = clock.monotonic()
         assert the_only(sandbox, airflow.run())
-        assert (datetime.now(UTC) - before > timedelta(seconds=WINDOW)) is not keeps_state
+        assert (clock.monotonic() - began > attempts.INDETERMINATE_WINDOW) is not keeps_state
 
     @pytest.mark.parametrize("cleared", [0, 1])
     def test_dag_run_deleted_and_created_again(self, sandbox, airflow, cleared):

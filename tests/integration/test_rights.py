@@ -31,6 +31,8 @@ from airflow_provider_tallyfy.sensors.tallyfy import (
     TallyfyTaskSensor,
 )
 from airflow_provider_tallyfy.transfers.tallyfy_to_object_storage import TallyfyToObjectStorageOperator
+from airflow_provider_tallyfy.waiting import worker
+from tests.support.moved_time import MovedTime
 from tests.unit.documentation.pages import ROOT, tables
 
 [TABLE] = [
@@ -117,7 +119,8 @@ def count_requests(sandbox):
 
 
 @pytest.mark.parametrize(("act", "named"), CASES.values(), ids=CASES)
-def test_documentation_lists_all_requests(sandbox, act, named):
+def test_documentation_lists_all_requests(sandbox, monkeypatch, act, named):
+    monkeypatch.setattr(worker, "time", MovedTime())
     act()
     sent = set(count_requests(sandbox))
     assert sent

@@ -11,7 +11,6 @@ import pytest
 from airflow_provider_tallyfy.hooks.connection import DEFAULT_REQUESTS_PER_HOUR
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
 from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_RUN_ID, SEEDED_RUN_ID
-from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyRunTrigger, TallyfyTaskTrigger, TallyfyTrigger
 from airflow_provider_tallyfy.waiting import watcher
 from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS
@@ -48,17 +47,17 @@ class Environment(ControlledSandbox):
 
 
 @pytest.fixture
-def tallyfy(monkeypatch):
-    with SandboxServer(test_controls=True) as server:
-        settings = {
-            "conn_type": "tallyfy",
-            "host": server.base_url,
-            "login": "sandbox",
-            "password": "sandbox-token",
-            "extra": {"web_url": server.url},
-        }
-        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(settings))
-        yield Environment(server)
+def tallyfy(server, monkeypatch):
+    server.reset()
+    settings = {
+        "conn_type": "tallyfy",
+        "host": server.base_url,
+        "login": "sandbox",
+        "password": "sandbox-token",
+        "extra": {"web_url": server.url},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(settings))
+    return Environment(server)
 
 
 @pytest.fixture
