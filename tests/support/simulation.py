@@ -24,7 +24,6 @@ from airflow_provider_tallyfy.waiting.scheduler.budget import RequestBudget
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import PollScheduler
 from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule, ScheduledWait
 
-PER_PAGE = 100
 LATENCY = 0.05
 INTERVAL = 10.0
 START = 1000.0
@@ -110,6 +109,7 @@ class Tallyfy:
     lists: dict[str, dict] = field(default_factory=dict)  # what lists show of runs, since they were frozen
     lag: float = 0.0  # by which every other read of a run is older
     entries_per_request: int = 0  # that arrive in the feed with each request for a page of it
+    per_page: int = 100
     numbers: count = field(default_factory=lambda: count(1))
 
     def freeze_lists(self):
@@ -151,7 +151,7 @@ class Tallyfy:
             for run in reversed(self.runs.values())
             if not run.archived and (run.status if run.done < run.total else "complete") == status
         ]
-        page = _page(found, number, self._listed)
+        page = self._page(found, number, self._listed)
         return page if self.pages_are_counted else replace(page, total_pages=None)
 
     def _listed(self, run):
@@ -162,13 +162,12 @@ class Tallyfy:
 
     def _feed(self, number, now):
         published = sorted((entry for entry in self.entries if entry[0] <= now), key=lambda entry: -entry[0])
-        return _page([activity for _, activity in published], number)
+        return self._page([activity for _, activity in published], number)
 
-
-def _page(items, number, show=lambda item: item):
-    pages = max(1, -(-len(items) // PER_PAGE))
-    shown = tuple(map(show, items[(number - 1) * PER_PAGE : number * PER_PAGE]))
-    return Page(shown, number >= pages, pages)
+    def _page(self, items, number, show=lambda item: item):
+        pages = max(1, -(-len(items) // self.per_page))
+        shown = tuple(map(show, items[(number - 1) * self.per_page : number * self.per_page]))
+        return Page(shown, number >= pages, pages)
 
 
 @dataclass(frozen=True)
@@ -245,11 +244,11 @@ def requests_for(request, response):
 class Simulation:
     """A scheduler at work."""
 
-    def __init__(self, runs=0, *, latency=LATENCY, requests_per_hour=0):
+    def __init__(self, runs=0, *, latency=LATENCY, requests_per_hour=0, per_page=100):
         self.now = START
         self.latency = latency
         self.sent_at = START
-        self.tallyfy = Tallyfy()
+        self.tallyfy = Tallyfy(per_page=per_page)
         self.scheduler = PollScheduler(RequestBudget(requests_per_hour))
         self.waits: list[Wait] = []
         self.spent: list[tuple[float, int]] = []  # HTTP requests, and when
