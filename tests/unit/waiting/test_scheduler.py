@@ -309,6 +309,7 @@ class TestVeryManyWaits:
         simulation.pass_time(30)
         assert simulation.waits[1].ended_at is not None
 
+    @pytest.mark.usefixtures("untraced")
     @pytest.mark.parametrize("error", [FORBIDDEN, UNREADABLE, UNAVAILABLE])
     def test_a_feed_that_fails_is_disabled_and_the_list_read_instead(self, error, caplog):
         simulation = Simulation(400)
@@ -844,6 +845,7 @@ class TestIsolation:
         assert max(later - earlier for earlier, later in pairwise(times)) > 2 * 60
 
 
+@pytest.mark.usefixtures("untraced")
 class TestBudget:
     @pytest.mark.parametrize("runs", [3, 60, 1000])
     @pytest.mark.parametrize("broken", [{}, {"FetchFeedPage": FORBIDDEN}])
