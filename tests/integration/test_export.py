@@ -108,8 +108,11 @@ def read(result):
         found += map(json.loads, content.splitlines())
     first = Path(result["paths"][0].removeprefix("file://"))
     schema = json.loads(Path(f"{first}.schema.json").read_text())
+    kind = jsonschema.validators.validator_for(schema)
+    kind.check_schema(schema)
+    validator = kind(schema)
     for record in found:
-        jsonschema.validate(record, schema)
+        validator.validate(record)
     assert len(found) == result["records"]
     ids = [record["id"] for record in found]
     assert len(set(ids)) == len(ids)

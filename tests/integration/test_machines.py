@@ -134,7 +134,7 @@ def machine(tmp_path):
         shutil.copytree(
             package,
             place / "wheel" / package.name,
-            ignore=shutil.ignore_patterns("sandbox", "__pycache__"),
+            ignore=shutil.ignore_patterns("sandbox"),
         )
         environment = {
             "PATH": os.environ["PATH"],
