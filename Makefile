@@ -32,7 +32,7 @@ COVERAGE = 97
 
 test: $(INSTALLED) ## Unit, integration and system tests, with coverage. ORDER=random to shuffle all but the last
 	$(RUN) -m pytest $(if $(filter random,$(ORDER)),-p randomly) -m 'not browser and not system' \
-		--numprocesses 3 --dist worksteal --cov --cov-fail-under $(COVERAGE)
+		--numprocesses logical --dist worksteal --cov --cov-fail-under $(COVERAGE)
 	$(RUN) -m pytest -m 'not production' --numprocesses 4 --dist loadfile tests/system
 
 test-clients: $(INSTALLED) ## Tallyfy's official Python SDK drives the sandbox, with each of its methods

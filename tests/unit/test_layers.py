@@ -33,14 +33,13 @@ def part_of(module: str) -> str:
     return module.split(".")[1] if "." in module else "__init__"
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in ROOT.rglob("*.py"):
-        parts = path.relative_to(ROOT.parent).with_suffix("").parts
-        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), ast.parse(path.read_text())
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported_by(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+def imported_by(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -49,18 +48,17 @@ def imported_by(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-IMPORTS = sorted(
-    {
-        (module, name)
-        for module, tree in modules()
-        for name in imported_by(tree)
-        if name.startswith(f"{PACKAGE}.")
-    }
-)
+MODULES = {name_of(path): sorted(set(imported_by(path))) for path in ROOT.rglob("*.py")}
+IMPORTS = [
+    (module, name)
+    for module, names in sorted(MODULES.items())
+    for name in names
+    if name.startswith(f"{PACKAGE}.")
+]
 
 
 def test_every_module_is_in_a_layer():
-    assert {part_of(module) for module, _ in modules()} - {"sandbox"} <= set(RANKS)
+    assert set(map(part_of, MODULES)) - {"sandbox"} <= set(RANKS)
 
 
 def test_no_import_goes_up():
@@ -87,7 +85,7 @@ def test_the_lowest_layers_stand_alone(layer):
     forbidden = "airflow." if layer == "protocol" else f"{PACKAGE}."
     assert [
         f"{module} imports {name}"
-        for module, tree in modules()
-        for name in imported_by(tree)
+        for module, names in MODULES.items()
+        for name in names
         if part_of(module) == layer and name.startswith(forbidden)
     ] == []

@@ -428,6 +428,7 @@ REOPENED = [("complete task", 0), ("advance", 61), "commit", ("reopen task", 0)]
 COMPLETED_AGAIN = [("complete task", 0), ("advance", 61), "commit", ("reopen task", 0), ("advance", 400)]
 
 
+@pytest.mark.usefixtures("untraced")
 @example([*REOPENED, *COMPLETED_AGAIN])
 @example([*REOPENED, ("advance", 61), *COMPLETED_AGAIN])
 @example([*LAG, ("advance", 4000)])

@@ -23,6 +23,8 @@ from airflow_provider_tallyfy.sandbox import fields as sandbox_fields
 from airflow_provider_tallyfy.sandbox.model import Column, FieldType, FormField, Option
 from tests.support.forms import DIRECTORY
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 MEMBERS = tuple(member.id for member in DIRECTORY.members)
 # What can be sent at all; half of a surrogate pair cannot.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -6,6 +6,7 @@ import json
 from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
+import pytest
 import requests
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,8 @@ from airflow_provider_tallyfy.protocol.responses import (
     read_page,
     read_run,
 )
+
+pytestmark = pytest.mark.usefixtures("untraced")
 
 ROOT = "https://tallyfy.test/api"
 PLACE = "/api/organizations/acme/"

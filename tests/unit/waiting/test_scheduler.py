@@ -223,6 +223,7 @@ class TestManyWaits:
             "FetchRun": 1,
         }
 
+    @pytest.mark.usefixtures("untraced")
     @pytest.mark.parametrize("error", [UNAVAILABLE, UNREADABLE, FORBIDDEN])
     def test_a_list_that_keeps_failing_is_disabled_for_a_while(self, error, caplog):
         simulation = Simulation(50)
@@ -525,6 +526,7 @@ class TestOutages:
         simulation.pass_time(30 + INTERVAL + SETTLED)
         assert simulation.waits[0].ended_at is not None
 
+    @pytest.mark.usefixtures("untraced")
     @pytest.mark.parametrize("error", [DOWN, UNAVAILABLE, UNREADABLE, too_many()])
     def test_they_disable_neither_list_nor_feed(self, error, caplog):
         simulation = followed(1000)
