@@ -225,8 +225,7 @@ class Environment:
 def env(sandbox, monkeypatch):
     env = Environment(sandbox)
     monkeypatch.setattr(poller_module, "Clock", env.new_clock)
-    yield env
-    env.end_faults()
+    return env
 
 
 def in_event_loop(test):

@@ -197,13 +197,13 @@ def run_in_triggerer(monkeypatch, logs):
     return run_in_triggerer
 
 
-async def many(tallyfy, triggerer, clock, count=400):
+async def many(tallyfy, triggerer, clock, count=400, **arguments):
     """Begin so many waits that the feed is followed, and let each be polled once."""
     ids = await asyncio.to_thread(tallyfy.launch, count)
     baselines = {run_id: tallyfy.server.store.runs[run_id] for run_id in ids}
     for run_id, run in baselines.items():
         first = min((task for task in run.visible_tasks if task.is_pending), key=lambda task: task.deadline)
-        triggerer.start(run_id, from_task_id=first.id)
+        triggerer.start(run_id, from_task_id=first.id, **arguments)
     await clock.advance(5)
     return ids
 
@@ -321,13 +321,13 @@ def test_a_connection_that_works_is_read_once_an_hour(tallyfy, run_in_triggerer,
             "get_connection",
             staticmethod(lambda conn_id: reads.append(conn_id) or read(conn_id)),
         )
-        await many(tallyfy, triggerer, clock, 1)
+        await many(tallyfy, triggerer, clock, 1, poke_interval=60)
         for _ in range(10):
             await clock.advance(watcher.MAX_CONNECTION_AGE / 20)
         assert len(reads) == 1
         tallyfy.control("POST", "tokens", token="next-token", user_id=1002)
         tallyfy.connect(password="next-token")  # the old one is still good
-        await clock.advance(watcher.MAX_CONNECTION_AGE / 2)
+        await clock.advance(watcher.MAX_CONNECTION_AGE / 2 + 60)
         assert len(reads) == 2
         tallyfy.control("DELETE", "tokens", token="sandbox-token")
         await clock.advance(INTERVAL)
@@ -358,10 +358,10 @@ def test_the_scheduler_forgets_if_the_connection_was_changed(
     )
 
     async def scenario(triggerer, clock):
-        await many(tallyfy, triggerer, clock, 1)
+        await many(tallyfy, triggerer, clock, 1, poke_interval=60)
         tallyfy.control("POST", "tokens", token="next-token", user_id=1002)
         tallyfy.connect(password=password)
-        await clock.advance(watcher.MAX_CONNECTION_AGE + 2 * INTERVAL)
+        await clock.advance(watcher.MAX_CONNECTION_AGE + 60)
 
     run_in_triggerer(scenario)
     assert len(forgotten) == times

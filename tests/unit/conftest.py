@@ -4,8 +4,13 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.moved_time import MovedTime
+
+# A busy machine is slow, and may pause a test for long.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 API = "https://tallyfy.test/api/organizations/acme"
 TOKEN = "a-token-that-nobody-may-see"
