@@ -435,7 +435,7 @@ COMPLETED_AGAIN = [("complete task", 0), ("advance", 61), "commit", ("reopen tas
 @example([*LAG, "kill", "start", ("advance", 4000)])
 @example([("complete", 1), ("advance", 61), "kill before saving", "start", ("advance", 400)])
 @example([*REOPENED[:-1], "kill", REOPENED[-1]])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, max_size=25))
 def test_fires_every_event_once(steps):
     asyncio.run(play(steps))

@@ -6,7 +6,7 @@ import json
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.export.columns import Column, ColumnType, Layout, MisfitError, fit
@@ -178,7 +178,6 @@ fields = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(fields, fields, st.lists(anything, min_size=12, max_size=12), anything, anything)
 def test_any_answer_makes_a_record_that_is_valid_by_its_schema(
     of_template, of_run, values, status, late_tasks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.export.listing import Position, RunListing, RunPage
@@ -174,7 +174,6 @@ def test_resumes_on_an_earlier_page_if_runs_were_deleted():
     assert sorted(found) == [f"r{number:03}" for number in range(30)]
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 80),
     st.lists(

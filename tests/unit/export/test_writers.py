@@ -110,7 +110,7 @@ def without_empty(row):
     return {name: value or None for name, value in row.items()}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=4))
 @example([(text, text) for text in ODD])
 @example([("same", "a"), ("same", "b"), ("Same", "c"), ("id", "d"), ("other_values", "e")])

@@ -127,7 +127,7 @@ def same(field, read, wanted):
 
 
 @given(st.data(), described_forms())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_encoded_values_are_accepted_and_read_back_unchanged(data, described):
     fields = read_form_fields(described)
     drawn = {field["id"]: data.draw(value_for(field)) for field in described}
@@ -144,7 +144,7 @@ def test_encoded_values_are_accepted_and_read_back_unchanged(data, described):
 
 
 @given(st.data(), described_forms())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_launch_is_refused_only_if_a_required_field_is_empty(data, described):
     fields = read_form_fields(described)
     drawn = {field["id"]: data.draw(value_for(field)) for field in described if data.draw(st.booleans())}
@@ -167,7 +167,7 @@ def test_launch_is_refused_only_if_a_required_field_is_empty(data, described):
 
 
 @given(described_forms())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_every_field_has_a_unique_key(described):
     fields = read_form_fields(described)
     named = keys(fields)
@@ -177,7 +177,7 @@ def test_every_field_has_a_unique_key(described):
 
 
 @given(described_forms(), NAME)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_key_names_one_field_or_is_refused(described, key):
     fields = read_form_fields(described)
     exactly = [field.id for field in fields if key and key in (field.alias, field.label)]
@@ -218,7 +218,7 @@ ANYTHING = st.recursive(
 
 
 @given(st.data(), described_forms())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_value_is_encoded_or_refused(data, described):
     fields = read_form_fields(described)
     values = {field["id"]: data.draw(ANYTHING) for field in described}
@@ -232,7 +232,7 @@ def test_any_value_is_encoded_or_refused(data, described):
 
 
 @given(ANYTHING, ANYTHING, ANYTHING)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_any_response_is_read_or_refused(prerun, steps, values):
     with suppress(MalformedResponseError, FormValuesError):
         encode_launch({"prerun": prerun, "steps": steps}, values, values)
@@ -241,7 +241,7 @@ def test_any_response_is_read_or_refused(prerun, steps, values):
 
 
 @given(st.lists(st.fixed_dictionaries({"alias": st.none() | NAME, "title": NAME}), max_size=6), NAME)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_name_matches_one_task_or_none_or_is_refused(described, name):
     tasks = [{**task, "id": f"t{number}"} for number, task in enumerate(described)]
     exactly = [task for task in tasks if name and name in (task["alias"], task["title"])]

@@ -99,7 +99,7 @@ PATH_TEXT = st.text(max_size=12) | st.lists(
 
 
 @given(ANY_JSON)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_json_is_read_or_refused(value):
     for read in (read_item, read_run, lambda body: read_page(body, 1), lambda body: read_page(body, 2)):
         with suppress(MalformedResponseError):
@@ -107,7 +107,7 @@ def test_any_json_is_read_or_refused(value):
 
 
 @given(ANY_JSON)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_next_task_is_none_or_has_an_id(value):
     try:
         task = read_next_task(value)
@@ -117,7 +117,7 @@ def test_next_task_is_none_or_has_an_id(value):
 
 
 @given(ANY_JSON)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_run_has_one_next_task_or_none(value):
     run = {"id": "r1", "next_task": value}
     try:
@@ -129,7 +129,7 @@ def test_run_has_one_next_task_or_none(value):
 
 
 @given(st.binary(max_size=60) | ANY_JSON.map(lambda value: _encoded(value)))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @example(b"[" * 100_000)
 @example(b'{"message": ' * 900 + b"1" + b"}" * 900)
 @example(b'{"errors": {"a": ' + b"[" * 900 + b"]" * 900 + b"}}")
@@ -161,7 +161,7 @@ def _stays_in_place(made):
 
 
 @given(PATH_TEXT)
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_endpoint_stays_below_the_organization(text):
     try:
         made = api_requests.build_request("GET", text.lstrip("/"), "acme")
@@ -172,7 +172,7 @@ def test_endpoint_stays_below_the_organization(text):
 
 
 @given(PATH_TEXT)
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_id_stays_in_its_path(text):
     try:
         made = api_requests.build_request("GET", f"runs/{urls.identifier(text, 'run_id')}", "acme")
@@ -182,7 +182,7 @@ def test_id_stays_in_its_path(text):
 
 
 @given(PATH_TEXT)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_user_email_stays_in_its_path(text):
     try:
         made = api_requests.person_token("acme", text)
@@ -195,7 +195,7 @@ def test_user_email_stays_in_its_path(text):
 
 
 @given(PATH_TEXT)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_absolute_endpoint_stays_below_the_api(text):
     try:
         made = api_requests.build_request("GET", f"/{text}", "acme")
@@ -207,7 +207,7 @@ def test_absolute_endpoint_stays_below_the_api(text):
 
 
 @given(st.text(max_size=20), st.none() | st.integers(-5, 70_000), st.none() | st.text(max_size=6))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @example("127.0.0.1\\@evil.test", None, "http")
 @example("localhost#@evil.test", None, "http")
 def test_no_host_sends_a_token_in_clear_text(host, port, schema):

@@ -274,9 +274,9 @@ class BudgetMachine(SchedulerMachine):
 
 TestSchedulerKeepsTheBudget = pytest.mark.usefixtures("untraced")(BudgetMachine.TestCase)
 TestSchedulerKeepsTheBudget.settings = settings(
-    max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=12, stateful_step_count=20, suppress_health_check=list(HealthCheck)
 )
 TestSchedulerLosesNothing = pytest.mark.usefixtures("untraced")(SchedulerMachine.TestCase)
 TestSchedulerLosesNothing.settings = settings(
-    max_examples=100, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=25, suppress_health_check=list(HealthCheck)
 )
