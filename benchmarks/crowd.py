@@ -20,6 +20,7 @@ from sqlalchemy import create_engine, text
 
 from airflow_provider_tallyfy.sandbox import tasks
 from benchmarks.implementations import IMPLEMENTATIONS, OURS
+from benchmarks.processes import cpu_seconds
 from benchmarks.program import progress, table
 from benchmarks.waits import running_server
 from dev.backends import ProductionBackend, SqliteBackend
@@ -115,7 +116,10 @@ def measure_crowds(options: argparse.Namespace, known: list[JSON] | None) -> lis
 def parse_crowd(argument: str) -> tuple[str, int]:
     """Return database and number of waits of an argument such as ``postgresql:5000``."""
     name, _, waits = argument.partition(":")
-    return {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[name.lower()], int(waits)
+    database = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}.get(name.lower())
+    if database is None:
+        raise ValueError(f"{argument!r} names no database.")
+    return database, int(waits)
 
 
 def show_crowds(crowds: Sequence[JSON]) -> list[str]:
@@ -405,7 +409,7 @@ class _Triggerer:
         return {"supervisor": supervisor, **({"runner": runners[0]} if runners else {})}
 
     def _cpu(self) -> dict[tuple[str, int], float]:
-        return {(name, each.pid): sum(each.cpu_times()[:2]) for name, each in self._processes().items()}
+        return {(name, each.pid): cpu_seconds(each) for name, each in self._processes().items()}
 
     def memory(self) -> dict[str, int]:
         return {name: round(each.memory_info().rss / 2**20) for name, each in self._processes().items()}

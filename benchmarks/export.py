@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gc
 import os
@@ -25,6 +24,7 @@ from benchmarks.program import Part, main, progress, table
 from benchmarks.waits import running_server
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterable, Sequence
     from multiprocessing.connection import Connection
 
@@ -221,8 +221,7 @@ def draw_exports(cases: Sequence[JSON], path: Path) -> None:
 PARTS = {"exports": Part(measure_exports, show_exports, draw_exports)}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.export", description=__doc__)
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs", type=int, nargs="+", default=RUNS, metavar="NUMBER", help="runs in the sandbox"
     )
@@ -233,8 +232,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NUMBER",
         help=f"runs up to which exports with a request for each run are measured (default: {MAX_DETAILS})",
     )
-    return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main("benchmarks.export", PARTS, _parser()))
+    sys.exit(main("benchmarks.export", __doc__, PARTS, _add_arguments))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,8 +16,8 @@ import psutil  # type: ignore[import-untyped]
 from benchmarks.implementations import HTTP, OURS, SLEEP
 from benchmarks.organization import Organization, RunToWaitFor
 from benchmarks.plot import draw
-from benchmarks.processes import Process
-from benchmarks.program import progress, table
+from benchmarks.processes import Process, cpu_seconds
+from benchmarks.program import progress, show_latency, summarize_latency, table
 from benchmarks.server import serve
 from benchmarks.triggerer import Fired, Reading, TriggererSettings, run
 from dev.certificate import make_certificate
@@ -107,14 +106,14 @@ def measure(case: Case) -> JSON:
             to_begin = organization.requests()
             memory = triggerer.call("memory") - memory_before
 
-            server_before = _cpu(server.pid)
+            server_before = cpu_seconds(psutil.Process(server.pid))
             opened: Reading = triggerer.call("read")
             before = organization.requests()
             with _users(organization, case, runs) as changes:
                 time.sleep(max(0.0, opened.at + case.seconds - time.monotonic()))
                 closed: Reading = triggerer.call("read")
                 after = organization.requests()
-                server_after = _cpu(server.pid)
+                server_after = cpu_seconds(psutil.Process(server.pid))
             fired = _wait_for(triggerer, changes, closed.at + case.interval + GRACE)
     return {
         **asdict(case),
@@ -206,7 +205,7 @@ def show_waits(cases: Sequence[JSON]) -> Iterator[str]:
 
 
 def _row(case: JSON) -> tuple[object, ...]:
-    begin, latency = case["begin"], case["latency_seconds"]
+    begin = case["begin"]
     return (
         case["waits"],
         f"`{case['implementation']}`",
@@ -217,7 +216,7 @@ def _row(case: JSON) -> tuple[object, ...]:
         f"{case['cpu_seconds']:.2f}",
         f"{case['memory_bytes_per_wait'] / 1024:,.1f}",
         f"{case['lateness_ms']['p50']:.1f} · {case['lateness_ms']['p99']:.1f}",
-        "none" if latency["median"] is None else f"{latency['median']:.1f} · {latency['worst']:.1f}",
+        show_latency(case["latency_seconds"]),
         f"{case['changes_missed']} of {case['changes']}",
         case["false_events"] + case["waits_that_failed"],
     )
@@ -346,10 +345,7 @@ def _outcome(changes: Mapping[str, Change], fired: Collection[Fired]) -> JSON:
         "false_events": false,
         "waits_that_failed": len(errors),
         "errors": sorted(set(errors))[:5],
-        "latency_seconds": {
-            "median": round(statistics.median(latencies), 2) if latencies else None,
-            "worst": round(max(latencies), 2) if latencies else None,
-        },
+        "latency_seconds": summarize_latency(latencies),
     }
 
 
@@ -374,8 +370,3 @@ def _pace(case: Case, requests: int, opened_at: float, closed_at: float, fired: 
         "polls_due": sum(int(seconds / case.interval) for seconds in waited),
         "seconds_between_polls": round(sum(waited) / requests, 2),
     }
-
-
-def _cpu(pid: int) -> float:
-    used = psutil.Process(pid).cpu_times()
-    return float(used.user + used.system)
