@@ -90,13 +90,13 @@ def measure_crowd(case: CrowdCase) -> JSON:
             "by_workers": case.by_workers,
             "stop": case.stop,
         }
-        acts: dict[str, Callable[[], object]] = {
+        phases: dict[str, Callable[[], object]] = {
             "begin": lambda: _begin(case, server, airflow, runs),
             "window": lambda: time.sleep(case.seconds),
             "restart": lambda: _restart(case, server, airflow, runs),
             "complete": lambda: _complete(case, server, airflow, runs),
         }
-        for phase, act in acts.items():
+        for phase, act in phases.items():
             with airflow.measured(organization) as figures[phase]:
                 act()
         figures["wrong"] = airflow.wrong_ends(runs)
@@ -133,7 +133,7 @@ def show_crowds(crowds: Sequence[JSON]) -> list[str]:
             (
                 crowd["in_triggerer"] + crowd["by_workers"],
                 crowd["database"],
-                words,
+                title,
                 f"{phase['seconds']:.0f}",
                 phase["requests"],
                 f"{phase['cpu_seconds']['runner']:.1f} · {phase['cpu_seconds']['supervisor']:.1f}",
@@ -143,7 +143,7 @@ def show_crowds(crowds: Sequence[JSON]) -> list[str]:
                 crowd["wrong"] if name == "complete" else None,
             )
             for crowd in crowds
-            for name, words in PHASES.items()
+            for name, title in PHASES.items()
             for phase in (crowd[name],)
         ),
     )

@@ -35,7 +35,7 @@ MAX_BEGIN = 180.0
 """Seconds in which each wait has to be polled once."""
 DELIVERY = 0.5
 """Seconds for the client to read the last response of the beginning."""
-POLLS_HELD = 0.8
+MIN_POLL_SHARE = 0.8
 """The interval counts as kept if this share of the polls that were due was made."""
 IDLE_WAITS = 5_000
 IDLE_BEFORE = 500
@@ -223,7 +223,7 @@ def _row(case: JSON) -> tuple[object, ...]:
 
 
 def _keeps_interval(case: JSON) -> bool:
-    return case["polls_due"] is None or case["requests"] >= case["polls_due"] * POLLS_HELD
+    return case["polls_due"] is None or case["requests"] >= case["polls_due"] * MIN_POLL_SHARE
 
 
 def show_idle(idle: Sequence[JSON]) -> Iterator[str]:
