@@ -12,7 +12,6 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
@@ -22,7 +21,7 @@ from airflow_provider_tallyfy.sandbox import tasks
 from benchmarks.implementations import IMPLEMENTATIONS, OURS
 from benchmarks.processes import cpu_seconds
 from benchmarks.program import progress, table
-from benchmarks.waits import running_server
+from benchmarks.server import running_server
 from dev.backends import ProductionBackend, SqliteBackend
 from dev.processes import ChildProcess, end, exit_on_termination, wait_until
 
@@ -185,10 +184,12 @@ def show_dag_sizes(sizes: Sequence[JSON]) -> list[str]:
 @contextmanager
 def _running(case: CrowdCase) -> Iterator[tuple[Process, Organization, _Triggerer]]:
     """Run a sandbox and a triggerer for the duration of the ``with`` block."""
-    with TemporaryDirectory(prefix="tallyfy-crowd-") as folder, ExitStack() as stack:
-        stack.enter_context(exit_on_termination())
-        server, organization = stack.enter_context(running_server(Path(folder)))
-        yield server, organization, stack.enter_context(_Triggerer(Path(folder), organization, case))
+    with (
+        exit_on_termination(),
+        running_server() as (folder, server, organization),
+        _Triggerer(folder, organization, case) as airflow,
+    ):
+        yield server, organization, airflow
 
 
 def _begin(case: CrowdCase, server: Process, airflow: _Triggerer, runs: Sequence[RunToWaitFor]) -> None:

@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -21,7 +20,7 @@ from benchmarks.implementations import IMPLEMENTATIONS, OURS
 from benchmarks.plot import draw
 from benchmarks.processes import Process
 from benchmarks.program import Part, main, progress, table
-from benchmarks.waits import running_server
+from benchmarks.server import running_server
 
 if TYPE_CHECKING:
     import argparse
@@ -80,18 +79,15 @@ def _sort_once() -> None:
 def measure_kinds(kinds: Iterable[str], runs: int) -> list[JSON]:
     """Measure exports from a sandbox, each in a new process."""
     figures: list[JSON] = []
-    with (
-        TemporaryDirectory(prefix="tallyfy-bench-") as folder,
-        running_server(Path(folder)) as (server, users),
-    ):
+    with running_server() as (folder, server, users):
         checklist_id = server.call("change", fill, runs)
         for kind in kinds:
             progress(f"{runs:,} runs: {kind}")
             users.forget_requests()
-            target = Path(folder, f"export-{len(figures)}")
+            target = folder / f"export-{len(figures)}"
             target.mkdir()
             arguments = (kind, users.url, checklist_id, str(target))
-            with Process("The export", _measure, arguments, Path(folder, "export.out")) as process:
+            with Process("The export", _measure, arguments, folder / "export.out") as process:
                 measured = process.call("measure")
             size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
             figures.append(

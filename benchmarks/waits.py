@@ -7,24 +7,23 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.implementations import HTTP, OURS, SLEEP
-from benchmarks.organization import Organization, RunToWaitFor
 from benchmarks.plot import draw
 from benchmarks.processes import Process, cpu_seconds
 from benchmarks.program import progress, show_latency, summarize_latency, table
-from benchmarks.server import serve
+from benchmarks.server import running_server
 from benchmarks.triggerer import Fired, Reading, TriggererSettings, run
-from dev.certificate import make_certificate
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from benchmarks.organization import Organization, RunToWaitFor
 
 JSON = dict[str, Any]
 WAITS = (10, 100, 1_000, 5_000)
@@ -91,13 +90,10 @@ class Change:
 
 def measure(case: Case) -> JSON:
     """Measure a case and return its figures."""
-    with (
-        TemporaryDirectory(prefix="tallyfy-bench-") as folder,
-        running_server(Path(folder), tls=True) as (server, organization),
-    ):
+    with running_server(tls=True) as (folder, server, organization):
         # Every other run, so that half of the active runs are not waited for.
         runs = organization.launch(2 * case.waits)[::2]
-        with _running_triggerer(case.implementation, organization, case.interval, Path(folder)) as triggerer:
+        with _running_triggerer(case.implementation, organization, case.interval, folder) as triggerer:
             memory_before = triggerer.call("memory")
             organization.forget_requests()
             begun: Reading = triggerer.call("read")
@@ -159,12 +155,9 @@ def measure_idle(options: argparse.Namespace, _: Any) -> list[JSON]:
 def _measure_idle(implementation: str, waits: int) -> JSON:
     progress(f"{waits:,} waits of {implementation}, idle")
     is_polled = implementation != SLEEP
-    with (
-        TemporaryDirectory(prefix="tallyfy-bench-") as folder,
-        running_server(Path(folder)) as (server, organization),
-    ):
+    with running_server() as (folder, server, organization):
         runs = organization.launch(IDLE_BEFORE + waits)
-        with _running_triggerer(implementation, organization, IDLE_INTERVAL, Path(folder)) as triggerer:
+        with _running_triggerer(implementation, organization, IDLE_INTERVAL, folder) as triggerer:
             _begin(server, triggerer, runs[:IDLE_BEFORE], is_polled=is_polled)
             memory_before = triggerer.call("memory")
             unread = _begin(server, triggerer, runs[IDLE_BEFORE:], is_polled=is_polled)
@@ -263,14 +256,6 @@ def draw_waits(cases: Sequence[JSON], path: Path) -> None:
             for title, value in panels.items()
         },
     )
-
-
-@contextmanager
-def running_server(folder: Path, *, tls: bool = False) -> Iterator[tuple[Process, Organization]]:
-    """Run a sandbox for the duration of the ``with`` block."""
-    certificate = make_certificate(folder) if tls else None
-    with Process("The sandbox", serve, certificate, folder / "server.out") as server:
-        yield server, Organization(server.call("url"), None if certificate is None else certificate.authority)
 
 
 @contextmanager
