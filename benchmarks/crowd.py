@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,7 +28,6 @@ from dev.backends import ProductionBackend, SqliteBackend
 from dev.processes import ChildProcess, end, exit_on_termination, wait_until
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Iterator, Sequence
 
     from airflow_provider_tallyfy.sandbox.store import Store
@@ -114,11 +115,10 @@ def measure_crowds(options: argparse.Namespace, known: list[JSON] | None) -> lis
 
 def parse_crowd(argument: str) -> tuple[str, int]:
     """Return database and number of waits of an argument such as ``postgresql:5000``."""
-    name, _, waits = argument.partition(":")
-    database = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}.get(name.lower())
-    if database is None:
-        raise ValueError(f"{argument!r} names no database.")
-    return database, int(waits)
+    found = re.fullmatch("(sqlite|postgresql):([1-9][0-9]*)", argument.lower())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{argument!r} is not like sqlite:2000 or postgresql:5000")
+    return {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[found[1]], int(found[2])
 
 
 def show_crowds(crowds: Sequence[JSON]) -> list[str]:

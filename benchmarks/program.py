@@ -69,7 +69,7 @@ def main(
     parser.add_argument(
         "--only", choices=parts, nargs="+", default=list(parts), help="parts to measure (default: all)"
     )
-    parser.add_argument("--quick", action="store_true", help=f"a short run that writes to {QUICK.name}/")
+    parser.add_argument("--quick", action="store_true", help="a short run that writes to build/bench/")
     parser.add_argument("--show", action="store_true", help="only write the page and the plots again")
     options = parser.parse_args(given)
     docs = QUICK if options.quick else DOCS
