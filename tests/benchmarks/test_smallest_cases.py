@@ -10,7 +10,10 @@ from benchmarks.crowd import CrowdCase, measure_crowd, show_crowds
 from benchmarks.implementations import HTTP, OURS
 from benchmarks.waits import Case, measure, show_waits
 
-pytestmark = pytest.mark.system
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="The benchmarks are for the newest Airflow"),
+]
 
 
 @pytest.mark.parametrize("implementation", [OURS, HTTP])
@@ -27,7 +30,6 @@ def test_a_wait_sees_its_change(implementation):
     assert "".join(show_waits([figures]))
 
 
-@pytest.mark.skipif(not AIRFLOW_V_3_3_PLUS, reason="Airflow keeps the places of watchers since 3.3")
 def test_watchers_lose_no_event():
     with events.running_environment() as environment:
         figures = environment.measure(events.Case(watchers=2, completions=2, seconds=10.0))

@@ -34,7 +34,7 @@ from airflow_provider_tallyfy.transfers.tallyfy_to_object_storage import Tallyfy
 from tests.unit.documentation.pages import ROOT, tables
 
 [TABLE] = [
-    rows for heading, rows in tables(ROOT / "docs" / "security.md") if heading == "What the token may do"
+    rows for heading, rows in tables(ROOT / "docs" / "security.md") if heading == "Permissions of the token"
 ]
 NAMED = {
     name: set(re.findall(r"`([A-Z]+ [^`/][^`]*)`", requests_named))
