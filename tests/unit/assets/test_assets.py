@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -74,6 +75,12 @@ def test_name_of_an_event_asset_has_events_and_filters():
     assert event_asset("process.completed", name="done", tallyfy_conn_id="other").name == "done"
     assert event_asset(["process.completed"]) == event_asset("process.completed")
     assert event_asset("process.completed", tallyfy_conn_id="other") != event_asset("process.completed")
+
+
+@of_airflow_3
+def test_poke_interval_may_be_a_timedelta():
+    [watcher] = event_asset("process.completed", poke_interval=timedelta(minutes=5)).watchers
+    assert watcher.trigger.serialize()[1]["poke_interval"] == 300
 
 
 @of_airflow_3
