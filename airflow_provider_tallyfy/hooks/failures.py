@@ -119,8 +119,8 @@ _NOT_FROM_TALLYFY = (
     "connection {conn_id!r}."
 )
 _UNKNOWN_ENDPOINT = (
-    "Check the endpoint, and the path in the host of connection {conn_id!r}: the API is at https://go.tallyfy.com/api, "
-    "and at https://api.tallyfy.com without /api."
+    "Check the endpoint, which is relative to the organization unless it begins with '/', and the path in the host of "
+    "connection {conn_id!r}: the API is at https://go.tallyfy.com/api, and at https://api.tallyfy.com without /api."
 )
 _UNKNOWN_TOKEN_URL = "Check the extra 'token_url' of connection {conn_id!r}."  # noqa: S105 (no token)
 _ERRORS: Mapping[ErrorKind, tuple[type[exceptions.TallyfyError], str]] = {
@@ -131,8 +131,8 @@ _ERRORS: Mapping[ErrorKind, tuple[type[exceptions.TallyfyError], str]] = {
     ),
     ErrorKind.PERMISSION: (
         exceptions.TallyfyPermissionError,
-        "The person behind the token of connection {conn_id!r} may not do this; ask an administrator of the "
-        "organization.",
+        "The person behind the token of connection {conn_id!r} may not do this, or the login of the connection is "
+        "another organization's id; ask an administrator of the organization.",
     ),
     ErrorKind.NOT_FOUND: (
         exceptions.TallyfyNotFoundError,
