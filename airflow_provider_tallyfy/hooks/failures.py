@@ -131,8 +131,8 @@ _ERRORS: Mapping[ErrorKind, tuple[type[exceptions.TallyfyError], str]] = {
     ),
     ErrorKind.PERMISSION: (
         exceptions.TallyfyPermissionError,
-        "The person behind the token of connection {conn_id!r} may not do this, or the login of the connection is "
-        "another organization's id; ask an administrator of the organization.",
+        "The person behind the token of connection {conn_id!r} may not do this; ask an administrator of the "
+        "organization.",
     ),
     ErrorKind.NOT_FOUND: (
         exceptions.TallyfyNotFoundError,

@@ -78,12 +78,6 @@ def test_name_of_an_event_asset_has_events_and_filters():
 
 
 @of_airflow_3
-def test_poke_interval_may_be_a_timedelta():
-    [watcher] = event_asset("process.completed", poke_interval=timedelta(minutes=5)).watchers
-    assert watcher.trigger.serialize()[1]["poke_interval"] == 300
-
-
-@of_airflow_3
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -103,6 +97,12 @@ def test_poke_interval_may_be_a_timedelta():
 def test_rejects_invalid_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         event_asset(**arguments)
+
+
+@of_airflow_3
+def test_poke_interval_may_be_a_timedelta():
+    [watcher] = event_asset("process.completed", poke_interval=timedelta(minutes=5)).watchers
+    assert watcher.trigger.serialize()[1]["poke_interval"] == 300
 
 
 @pytest.mark.skipif(AIRFLOW_V_3_0_PLUS, reason="for Airflow 2")
