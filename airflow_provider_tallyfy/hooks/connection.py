@@ -145,9 +145,7 @@ def _secret(value: object, field_name: str) -> str:
         raise ValueError(f"{field_name} must be a text, but is of type {type(value).__name__}.")
     stripped = value.strip()
     if not is_token(stripped):
-        raise ValueError(
-            f"{field_name} holds blanks or characters that no token has. Copy it again, without 'Bearer'."
-        )
+        raise ValueError(f"{field_name} holds blanks or characters that no token has. Copy it again.")
     return stripped
 
 
