@@ -119,8 +119,8 @@ _NOT_FROM_TALLYFY = (
     "connection {conn_id!r}."
 )
 _UNKNOWN_ENDPOINT = (
-    "Check the endpoint, and the path in the host of connection {conn_id!r}: the API is at https://go.tallyfy.com/api, "
-    "and at https://api.tallyfy.com without /api."
+    "Check the endpoint, which is relative to the organization unless it begins with '/', and the path in the host of "
+    "connection {conn_id!r}: the API is at https://go.tallyfy.com/api, and at https://api.tallyfy.com without /api."
 )
 _UNKNOWN_TOKEN_URL = "Check the extra 'token_url' of connection {conn_id!r}."  # noqa: S105 (no token)
 _ERRORS: Mapping[ErrorKind, tuple[type[exceptions.TallyfyError], str]] = {

@@ -98,7 +98,7 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
         self._check_arguments()
 
     def _check_arguments(self) -> None:
-        check_bools(self, "require_comment", "deferrable")
+        check_bools(self, "require_comment")
         check_argument(self, "on_timeout", self.on_timeout in ON_TIMEOUT, f"one of {', '.join(ON_TIMEOUT)}")
         if self.on_timeout != "fail":
             for name in ("soft_fail", "never_fail"):

@@ -171,11 +171,11 @@ class Downstream:
         direct = sorted(task.task_id for task in self.direct if not task.is_teardown)
         names = (name for names in _argument(self.gate, "branches").values() for name in names)
         for name in dict.fromkeys(names):
-            if not (followed := self._task_ids_of(name)):
-                yield f"Branch operator {self.gate.task_id!r}: {name!r} is no task or task group of the DAG."
-            elif not followed <= set(direct):
+            followed = self._task_ids_of(name)
+            if not followed or not followed <= set(direct):
+                problem = "not directly downstream" if followed else "no task or task group of the DAG"
                 yield (
-                    f"Branch operator {self.gate.task_id!r}: {name!r} is not directly downstream. "
+                    f"Branch operator {self.gate.task_id!r}: {name!r} is {problem}. "
                     f"Directly downstream are: {', '.join(direct) or 'none'}."
                 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import TypeGuard
 from urllib.parse import quote, urlsplit
 
@@ -42,9 +43,13 @@ def identifier(value: object, field: str) -> str:
     """
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**255:
         value = str(value)
-    if is_identifier(value):
+    if is_identifier(value) and value != "None":
         return value
     shown = "missing" if value is None else described(value)
+    if value == "None":
+        shown += ", which a template makes of a value that is missing"
+    elif isinstance(value, Mapping) and "id" in value:
+        shown += "; pass its 'id'"
     raise ValueError(
         f"{field} must be a Tallyfy id (1 to 255 letters, digits, '_' or '-'), but is {shown}. "
         f"Take it from a response of the API, or from the URL of the page in Tallyfy."

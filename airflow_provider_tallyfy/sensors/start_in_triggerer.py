@@ -90,7 +90,19 @@ class StartInTriggererMixin(_Base):
         """
 
     def _use_triggerer(self, start_from_trigger: bool, end_from_trigger: bool) -> None:
-        """Begin and end in the triggerer, if possible; to be called when all other arguments are set."""
+        """
+        Begin and end in the triggerer, if possible; to be called when all other arguments are set.
+
+        :raises ValueError: an argument is neither ``True`` nor ``False``.
+        """
+        given = {
+            "deferrable": self.deferrable,
+            "start_from_trigger": start_from_trigger,
+            "end_from_trigger": end_from_trigger,
+        }
+        for name, value in given.items():
+            if not isinstance(value, bool):  # the text "false" would be true
+                raise ValueError(f"Task {self.task_id!r}: {name} must be True or False, but is {value!r}.")
         self._start_requested, self._end_requested = start_from_trigger, end_from_trigger
         problems = []
         if end_from_trigger and (reason := self._reason_to_end_in_a_worker()):

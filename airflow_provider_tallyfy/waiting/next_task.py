@@ -53,6 +53,11 @@ class NextTaskCondition(Condition):
         next_id = None if next_task is None else str(next_task["id"])
         if next_id is not None and self.from_task_id in (None, next_id):
             return Pending(NextTaskCondition(next_id))
+        if next_task is not None and self.from_task_id in (next_task.get("alias"), next_task.get("title")):
+            return Unreachable(
+                f"from_task is {self.from_task_id}, the alias or title of a task, and not its id ({next_id}). Pass the "
+                "id, or get_run.output['next_task']; to wait for a task by its name, use a TallyfyTaskSensor."
+            )
         return Met(
             {
                 "run_id": run.get("id"),

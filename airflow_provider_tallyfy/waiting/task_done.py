@@ -106,7 +106,9 @@ class TaskDoneCondition(Condition):
         except MalformedResponseError:
             return messages.describe_task(run, "its tasks cannot be read")
         if task is None:
-            return messages.describe_task(run, f"task {quoted(self.task_name)} is not there")
+            titles = listed(quoted(str(each.get("title"))) for each in snapshot.all_tasks) or "none"
+            state = f"task {quoted(self.task_name)} is not there yet; there are {titles}"
+            return messages.describe_task(run, state)
         return messages.describe_task(run, _describe(task), task)
 
     def describe_goal(self) -> str:

@@ -155,7 +155,7 @@ class TestTask:
 
         event = fired(for_task("print the posters"), None, complete)
         assert event["result"]["title"] == "Print the posters"
-        assert "task 'print the posters' is not there" in caplog.text
+        assert "task 'print the posters' is not there yet; there are 'Prepare" in caplog.text
 
     def test_a_run_that_ends_without_it_is_unreachable(self, tallyfy, fired):
         def finish():

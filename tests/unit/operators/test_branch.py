@@ -215,7 +215,10 @@ class TestShapes:
     @pytest.mark.parametrize(
         ("build", "reason"),
         [
-            (lambda: branch() >> work("ship"), "'repair' is no task or task group of the DAG"),
+            (
+                lambda: branch() >> work("ship"),
+                "'repair' is no task or task group of the DAG. Directly downstream are: ship.",
+            ),
             (
                 lambda: branch() >> work("ship") >> work("repair"),
                 "'repair' is not directly downstream. Directly downstream are: ship",

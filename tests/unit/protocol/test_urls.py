@@ -50,9 +50,10 @@ class TestIdentifier:
         [
             (None, "but is missing"),
             ("", "but is the text ''"),
+            ("None", "but is the text 'None', which a template makes of a value that is missing"),
             ("a b", "but is the text 'a b'"),
             (-12, "but is a number"),
-            ({"id": "a"}, "but is a mapping of 1"),
+            ({"id": "a"}, "but is a mapping of 1; pass its 'id'. Take it"),
             ("/" * 300, "but is 300 characters"),
         ],
     )
