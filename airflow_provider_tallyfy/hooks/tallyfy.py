@@ -49,17 +49,17 @@ class TallyfyHook(BaseHook):
     """
     Talk to Tallyfy's REST API.
 
-    Reads are repeated after 429, 5xx and broken connections, with growing pauses; a write is repeated only if it
-    is certain that it was not applied, and otherwise raises
+    Reads are retried after 429, 5xx and broken connections, with growing pauses; a write is retried only if it is
+    certain that it was not applied, and otherwise raises
     :class:`~airflow_provider_tallyfy.exceptions.TallyfyIndeterminateError`. Every method raises a
     :class:`~airflow_provider_tallyfy.exceptions.TallyfyError` of the kind that fits, and ``ValueError`` for an
     argument that cannot be sent. Endpoints and parameters are those of Tallyfy's API documentation (pages "Code
     samples" of 2026-08), or of the source that a method names.
 
     :param tallyfy_conn_id: id of an Airflow connection of type ``tallyfy``. Default: ``tallyfy_default``.
-    :param retries: how often a request may be repeated; 0 for never. Default: 4.
+    :param retries: how often a request may be retried; 0 for never. Default: 4.
     :param max_retry_after: the longest ``Retry-After`` in seconds that a request waits for; if Tallyfy asks for more,
-        it fails at once. Default: ``None``, for which it waits 120 seconds at most, and is sent again.
+        it fails at once. Default: ``None``, for no limit; it waits at most 120 seconds, and is retried.
     :raises ValueError: ``retries`` is below 0.
     """
 
@@ -96,7 +96,7 @@ class TallyfyHook(BaseHook):
         """
         Return the session: it sends the token to the API's origin and the headers that Tallyfy requires.
 
-        It bounds the time of each request, but it does not repeat any; :meth:`request` does.
+        It limits the time of each request, but retries none; :meth:`request` does.
         """
         return self._session
 
@@ -121,8 +121,8 @@ class TallyfyHook(BaseHook):
         """
         Yield every item of a list once, page by page as they are taken.
 
-        Pages are no snapshot: an item that is added while they are read may be missing. So may one that is there all
-        the time, if as many items are added as removed between two pages, or if the response has no ``total``.
+        The list may change between two pages: an item that is added meanwhile may be missing. So may another one, if as
+        many items are added as removed, or if the response has no ``total``.
 
         :param endpoint: as for :meth:`request`.
         :param params: query parameters, as for :meth:`request`; ``per_page`` is 100, Tallyfy's largest, unless given.
@@ -145,7 +145,7 @@ class TallyfyHook(BaseHook):
             folders, member_watchers, guest_watchers`` (page "Get process"). If ``next_task`` is not among them,
             the run has no ``next_task``. Default: ``next_task`` alone.
         :param form_fields_values: include the values of all form fields. Default: ``False``.
-        :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
+        :raises TallyfyNotFoundError: there is no such run, or the token's user does not see it.
         """
         values = True if form_fields_values else None
         endpoint = f"runs/{identifier(run_id, 'run_id')}"
@@ -156,7 +156,7 @@ class TallyfyHook(BaseHook):
         Return the run's next task, or ``None`` if nothing is left to do.
 
         :param run_id: the run's id.
-        :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
+        :raises TallyfyNotFoundError: there is no such run, or the token's user does not see it.
         :raises TallyfyResponseError: the response has no next task, not even none.
         """
         run = self.get_run(run_id)
@@ -199,10 +199,10 @@ class TallyfyHook(BaseHook):
         """
         Return one page of the organization's activity feed, the newest first, 100 entries at most.
 
-        Tallyfy shows each person only what they may see (page "Get activity feed for a process").
+        Tallyfy shows each user only what they may see (page "Get activity feed for a process").
 
         :param number: of the page, from 1.
-        :raises TallyfyPermissionError: the person behind the token may not see it.
+        :raises TallyfyPermissionError: the token's user may not see it.
         """
         request = self._build("GET", "activity-feeds", params={"sort": "-created_at"})
         return self._send(request.page(number), partial(read_activities, number=number))
@@ -214,7 +214,7 @@ class TallyfyHook(BaseHook):
         :param checklist_id: the template's id.
         :param with_: what to include, as names or one comma-separated string: ``steps, tags, folder`` (page "Get
             template"). Default: nothing.
-        :raises TallyfyNotFoundError: there is no such template, or the person behind the token does not see it.
+        :raises TallyfyNotFoundError: there is no such template, or the token's user does not see it.
         """
         return self._get(f"checklists/{identifier(checklist_id, 'checklist_id')}", read_item, with_=with_)
 
@@ -226,7 +226,7 @@ class TallyfyHook(BaseHook):
         :param task_id: the task's id.
         :param with_: what to include, as names or one comma-separated string, such as ``form_fields, step, threads``
             (page "Get task"). Default: nothing.
-        :raises TallyfyNotFoundError: there is no such task, or the person behind the token does not see it.
+        :raises TallyfyNotFoundError: there is no such task, or the token's user does not see it.
         """
         endpoint = f"runs/{identifier(run_id, 'run_id')}/tasks/{identifier(task_id, 'task_id')}"
         return self._get(endpoint, read_item, with_=with_)
@@ -249,7 +249,7 @@ class TallyfyHook(BaseHook):
 
         :param run_id: the run's id.
         :param filters: ``status, owners, groups, guests, sort`` and ``with_`` (page "List process tasks").
-        :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
+        :raises TallyfyNotFoundError: there is no such run, or the token's user does not see it.
         """
         return list(self.paginate(f"runs/{identifier(run_id, 'run_id')}/tasks", **filters))
 
@@ -321,7 +321,7 @@ class TallyfyHook(BaseHook):
         :param task_id: the task's id.
         :param is_approved: ``True`` approves and ``False`` rejects; required on approvals, and ignored elsewhere.
             Default: ``None``, for a task that is no approval.
-        :param override_user: id of the member to record as the one who did it. Default: the person behind the token.
+        :param override_user: id of the member to record as the one who completed it. Default: the token's user.
         :param before_sending: called before each attempt to send it; if it raises, nothing is sent any more. Default:
             nothing is called.
         :raises ValueError: one of them cannot be sent.
@@ -388,7 +388,7 @@ class TallyfyHook(BaseHook):
         Return the comments and issues on a task (official SDK, ``get_standalone_task_comments``).
 
         :param task_id: the task's id, of a run or not.
-        :raises TallyfyNotFoundError: there is no such task, or the person behind the token does not see it.
+        :raises TallyfyNotFoundError: there is no such task, or the token's user does not see it.
         """
         return list(self._get(f"tasks/{identifier(task_id, 'task_id')}", read_threads, with_="threads"))
 
@@ -427,7 +427,7 @@ class TallyfyHook(BaseHook):
         Upload a file and return Tallyfy's object for it (page "Upload & attach file").
 
         The object is a value for a form field of type ``file``; until it is written there, the file is attached to
-        nothing. An upload is not repeated in doubt: it may have arrived.
+        nothing. An upload is not retried in doubt: it may have arrived.
 
         :param path: the local file, which is streamed: 1 byte to 100 MiB.
         :param checklist_id: id of the template; needed for a kick-off form. Default: none.
@@ -442,7 +442,7 @@ class TallyfyHook(BaseHook):
 
     def run_url(self, run_id: str) -> str:
         """
-        Return the page on which people see the run.
+        Return the URL of the run's page in Tallyfy's web application.
 
         :param run_id: the run's id.
         :raises ValueError: it can be no id.
@@ -542,8 +542,8 @@ class TallyfyHook(BaseHook):
         """
         Yield the items of a list, as ``read`` makes them, page by page as they are taken.
 
-        Pages are no snapshot. An item that was added meanwhile moves others to a second page: they are yielded once. An
-        item that was removed moves others to pages that were read already: if ``total`` shrank, these are read again.
+        The list may change meanwhile. An added item moves others to the next page, where they are skipped. A removed
+        one moves others to pages that were read already, so these are read again if ``total`` shrank.
         """
         if dict(request.params).get("without_pagination") == "true":
             yield list(self._send(request, partial(read_list, read=read)))
@@ -567,7 +567,7 @@ class TallyfyHook(BaseHook):
         """
         Return all items of a list, even if it changes while it is read.
 
-        One page is a snapshot. Several pages count when two reads in a row agree.
+        Several pages count only if two reads in a row agree.
         """
         request = self._build("GET", endpoint)
         previous: set[str] = set()

@@ -43,7 +43,7 @@ def plain_text(value: Any) -> str:
         case Integral() if abs(int(value)) < 10**_MAX_DIGITS:
             text = str(int(value))
         case float() | Decimal() | Integral():
-            raise InvalidValueError("it is no number that can be written out")
+            raise InvalidValueError("it is a number that cannot be written in full")
         case _:
             raise InvalidValueError(f"a text was expected, not {described(value)}")
     try:

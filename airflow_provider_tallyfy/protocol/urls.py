@@ -110,6 +110,8 @@ def api_url(host: str | None, port: int | str | None, schema: str | None, *, all
         given = f"[{given}]"  # an IPv6 address, as Airflow gives it
     parts = urlsplit(checked_url(given if is_url else f"{scheme}://{given}", "host", allow_http=allow_http))
     netloc = parts.netloc if parts.port or not port else f"{parts.netloc}:{port}"
+    # A wait compares URLs, and must not take the same API for another one.
+    netloc = netloc.removesuffix(":443" if parts.scheme == "https" else ":80")
     root = API_PATHS.get((parts.hostname or "").rstrip("."))
     path = parts.path or path or (root if root is not None else "" if is_url else "/api")
     segments = path.split("/")[1:]
@@ -151,7 +153,7 @@ def checked_url(url: str, field: str, *, allow_http: bool = False) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValueError(f"{field} is no URL: its host or port cannot be read. {_EXAMPLE}") from None
+        raise ValueError(f"{field} is not a URL: its host or port cannot be read. {_EXAMPLE}") from None
     if parts.scheme not in ("https", "http") or parts.hostname in (None, "", "https", "http") or port == 0:
         raise ValueError(f"{field} must be an https URL or a host name. {_EXAMPLE}")
     if parts.username is not None or parts.query or parts.fragment:
@@ -182,7 +184,7 @@ def _ascii_hostname(hostname: str, field: str) -> str:
                 f"{field} holds no valid international host name ({error}). Write its ASCII form, xn--…, if it has one."
             ) from None
     if not _HOSTNAME.fullmatch(hostname) and _ip_address(hostname) is None:
-        raise ValueError(f"{field} is no URL: its host name cannot be read. {_EXAMPLE}")
+        raise ValueError(f"{field} is not a URL: its host name cannot be read. {_EXAMPLE}")
     return hostname
 
 
@@ -206,5 +208,5 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 def run_url(web_url: str, organization: str, run_id: str) -> str:
-    """Return the page on which people see a run."""
+    """Return the URL of a run's page in Tallyfy's web application."""
     return f"{web_url}/{segment(organization, 'organization')}/processes/{identifier(run_id, 'run_id')}"

@@ -334,6 +334,7 @@ class TestProxies:
         [
             "http://{credentials}@127.0.0.1:{closed}",
             "http://{credentials}@127.0.0.1:not-a-port",
+            "http://{credentials}%C5%82@127.0.0.1:{closed}",
             "http://{credentials}#-was-not-quoted@127.0.0.1:{closed}",
             "ftp://{credentials}@127.0.0.1:{closed}",
             "{credentials}@127.0.0.1:{closed}",

@@ -169,7 +169,7 @@ class TestTask:
     def test_a_name_of_two_tasks_is_unreachable(self, tallyfy, fired):
         event = fired(for_task(APPROVAL), None, lambda: tallyfy.add_task(APPROVAL))
         assert event["outcome"] == "unreachable"
-        assert "names 2 tasks alike" in event["reason"]
+        assert "matches 2 tasks" in event["reason"]
 
     def test_an_archived_run_without_the_task_is_unreachable(self, tallyfy, fired):
         event = fired(for_task("Print the posters"), None, lambda: tallyfy.people.archive(SEEDED_RUN_ID))

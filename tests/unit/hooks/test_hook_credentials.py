@@ -110,7 +110,7 @@ class TestPersonToken:
         assert tokens_sent(requests_mock) == [None, "Bearer first", "Bearer persons", "Bearer persons"]
         assert not exchange.last_request.text
 
-    def test_person_token_is_renewed_by_its_own_lifetime(self, application, requests_mock, clock):
+    def test_user_token_is_renewed_by_its_own_lifetime(self, application, requests_mock, clock):
         requests_mock.post(OAUTH, **issued("first"))
         exchange = requests_mock.post(EXCHANGE, [issued("one", 7_776_000), issued("two")])
         requests_mock.get(RUN, **GOOD)
@@ -165,7 +165,7 @@ class Test401:
         requests_mock.get(RUN, status_code=401)
         with pytest.raises(
             TallyfyAuthError,
-            match=r"Check the credentials of connection 'tallyfy_default'\. A person's token lasts six months",
+            match=r"Check the credentials of connection 'tallyfy_default'\. A user's token lasts six months",
         ):
             hook.get_run("r1")
         assert requests_mock.call_count == 1

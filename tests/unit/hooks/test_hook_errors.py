@@ -78,7 +78,7 @@ def test_unknown_endpoint_is_about_the_host(hook, requests_mock, message):
     with pytest.raises(exceptions.TallyfyNotFoundError) as error:
         hook.get_run("r1")
     assert "the path in the host of connection 'tallyfy_default'" in str(error.value)
-    assert "no such thing" not in str(error.value)
+    assert "does not exist" not in str(error.value)
 
 
 def test_no_response(hook, requests_mock):
@@ -106,7 +106,7 @@ def test_no_response(hook, requests_mock):
     ],
 )
 def test_malformed_response(hook, requests_mock, method, kind, advice):
-    for text, what in {"<html>Log in</html>": "a page of HTML or XML", "Log in": "no JSON"}.items():
+    for text, what in {"<html>Log in</html>": "a page of HTML or XML", "Log in": "not JSON"}.items():
         requests_mock.request(method, RUN, text=text, headers={"X-Request-Id": "q-1"})
         with pytest.raises(exceptions.TallyfyError) as error:
             hook.request(method, "runs/r1")

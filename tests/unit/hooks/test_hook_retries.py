@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import ssl
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -278,6 +279,25 @@ class TestWrites:
         with pytest.raises(TallyfyValidationError, match="Nothing was changed"):
             hook.request(method, "runs/r1")
         assert (requests_mock.call_count, pauses) == (1, [])
+
+
+class BrokenBody(io.BytesIO):
+    """A body during which the connection breaks."""
+
+    def read1(self, size=-1):
+        raise ConnectionResetError(104, "reset by peer")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"body": BrokenBody()}, {"content": b"plain", "headers": {"Content-Encoding": "gzip"}}],
+    ids=["connection", "encoding"],
+)
+def test_error_counts_even_if_its_body_cannot_be_read(hook, requests_mock, broken):
+    requests_mock.post(RUN, [{"status_code": 429, **broken}, {"status_code": 422, **broken}])
+    with pytest.raises(TallyfyValidationError, match="returned 422"):
+        hook.request("POST", "runs/r1")
+    assert requests_mock.call_count == 2
 
 
 @pytest.mark.parametrize("method", ["GET", *WRITES])

@@ -182,7 +182,7 @@ def test_id_stays_in_its_path(text):
 @settings(deadline=None, max_examples=200)
 def test_user_email_stays_in_its_path(text):
     try:
-        made = api_requests.person_token("acme", text)
+        made = api_requests.user_token("acme", text)
     except ValueError:
         return
     path = urlsplit(requests.Request("POST", ROOT + made.target).prepare().url).path
