@@ -124,11 +124,15 @@ def check_file(path: Path) -> int:
     """
     Return the size of a file that can be uploaded.
 
-    :raises ValueError: the file does not exist, or is empty or too large.
+    :raises ValueError: the file does not exist, cannot be read, or is empty or too large.
     """
-    if not path.is_file():
-        raise ValueError(f"There is no file {str(path)!r} on this machine.")
-    size = path.stat().st_size
+    try:
+        if not path.is_file():
+            raise ValueError(f"There is no file {str(path)!r} on this machine.")
+        with path.open("rb"):  # an error while it is sent would look like one of the network
+            size = path.stat().st_size
+    except OSError as error:
+        raise ValueError(f"File {str(path)!r} cannot be read on this machine: {error.strerror}.") from None
     if not 0 < size <= MAX_FILE_SIZE:
         raise ValueError(
             f"File {str(path)!r} has {size:,} bytes; Tallyfy takes 1 byte to {MAX_FILE_SIZE // 1024**2} MiB."

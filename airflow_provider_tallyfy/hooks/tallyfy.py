@@ -409,7 +409,7 @@ class TallyfyHook(BaseHook):
         Return the size, in bytes, of a local file that :meth:`upload_file` can upload.
 
         :param path: the local file.
-        :raises ValueError: there is no such file, or it is empty or too large.
+        :raises ValueError: there is no such file, or it cannot be read, is empty or too large.
         """
         return files.check_file(Path(path))
 
@@ -435,7 +435,7 @@ class TallyfyHook(BaseHook):
         :param step_id: id of the task's step, unless it is a one-off task. Default: none.
         :param field_id: id of the form field, for a task's form. Default: none.
         :param name: what the file is called in Tallyfy. Default: its own name.
-        :raises ValueError: there is no such file, or it is empty or too large.
+        :raises ValueError: there is no such file, or it cannot be read, is empty or too large.
         :raises TallyfyIndeterminateError: it may or may not have arrived.
         """
         return files.upload(self, Path(path), checklist_id, run_id, step_id, field_id, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 import requests
@@ -142,11 +143,23 @@ def test_upload_is_repeated_only_after_429(hook, requests_mock, report):
 
 def test_invalid_upload_is_refused_before_it_is_sent(hook, requests_mock, tmp_path, monkeypatch, report):
     (tmp_path / "empty").touch()
+    (tmp_path / "secret").write_text("x")
     monkeypatch.setattr(files, "MAX_FILE_SIZE", 1024)
+    open_path = Path.open
+
+    def opened(path, *arguments):
+        if path.name == "secret":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_path(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", opened)
     for path, message in (
         (tmp_path / "none", "no file"),
+        (tmp_path, "no file"),
         (tmp_path / "empty", "0 bytes"),
         (report, "900,000 bytes"),
+        (tmp_path / "secret", "secret' cannot be read on this machine: Permission denied"),
+        (tmp_path / ("x" * 300), "cannot be read on this machine: File name too long"),
     ):
         with pytest.raises(ValueError, match=message):
             hook.upload_file(path, checklist_id="c1")
