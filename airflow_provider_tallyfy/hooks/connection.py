@@ -78,6 +78,7 @@ class TallyfyConnection:
 
     @classmethod
     def _read(cls, conn_id: str, connection: Connection) -> TallyfyConnection:
+        """Return the settings; the message of a ``ValueError`` names the field."""
         extra = connection.extra_dejson
         if not isinstance(extra, dict):
             raise ValueError("extra must be a JSON object.")
