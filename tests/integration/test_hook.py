@@ -1,4 +1,4 @@
-"""The hook against the sandbox's real server: real sockets, and answers that break off. Pauses take no time."""
+"""The hook against the sandbox's real server: real sockets, and responses that break off. Pauses take no time."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ def fault(sandbox):
     """Let requests go wrong."""
 
     def fault(action, **more):
-        answer = requests.post(
+        response = requests.post(
             f"{sandbox.url}/_sandbox/faults", json=[{"action": action, **more}], timeout=10
         )
-        assert answer.status_code == 200, answer.text
+        assert response.status_code == 200, response.text
 
     return fault
 

@@ -58,15 +58,15 @@ def test_broken_download_is_repeated(hook, requests_mock, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("response", "error"),
     [
         ({"status_code": 404, "json": {"message": "No such file."}}, TallyfyNotFoundError),
         ({"content": b"short", "headers": {"Content-Length": "50"}}, TallyfyConnectionError),
         ({"status_code": 302, "headers": {"Location": "https://elsewhere.test"}}, TallyfyResponseError),
     ],
 )
-def test_failed_download_leaves_no_file(connect, requests_mock, tmp_path, answer, error):
-    requests_mock.get(DOWNLOAD, **answer)
+def test_failed_download_leaves_no_file(connect, requests_mock, tmp_path, response, error):
+    requests_mock.get(DOWNLOAD, **response)
     with pytest.raises(error):
         connect(retries=0).download_file("f1", tmp_path / "x")
     assert list(tmp_path.iterdir()) == []

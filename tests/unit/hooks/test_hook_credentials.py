@@ -180,7 +180,7 @@ class Test401:
 class TestTokenUrlErrors:
     @pytest.mark.parametrize("method", ["GET", "POST"])
     @pytest.mark.parametrize(
-        ("answer", "kind", "times"),
+        ("response", "kind", "times"),
         [
             ({"status_code": 400, "json": {"error": "unsupported_grant_type"}}, TallyfyError, 1),
             ({"status_code": 403}, TallyfyPermissionError, 1),
@@ -206,10 +206,10 @@ class TestTokenUrlErrors:
         ],
     )
     def test_error_names_the_token_url_and_the_request_is_not_sent(
-        self, application, requests_mock, method, answer, kind, times
+        self, application, requests_mock, method, response, kind, times
     ):
         call = requests_mock.request(method, RUN, **GOOD)
-        oauth = requests_mock.post(OAUTH, [answer])
+        oauth = requests_mock.post(OAUTH, [response])
         with pytest.raises(kind, match=f"^POST {OAUTH} "):
             application().request(method, "runs/r1")
         assert (oauth.call_count, call.call_count) == (times, 0)

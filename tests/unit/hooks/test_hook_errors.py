@@ -153,7 +153,7 @@ def test_logged_message_is_one_short_line(hook, requests_mock, log):
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         {"status_code": 422, "json": {"message": "No.\n2026-01-01 ERROR forged"}},
         {"status_code": 422, "headers": {"X-Request-Id": "q-1\n2026-01-01 ERROR forged"}},
@@ -161,8 +161,8 @@ def test_logged_message_is_one_short_line(hook, requests_mock, log):
         {"exc": requests.ConnectionError("BadStatusLine: x\r\n2026-01-01 ERROR forged\n")},
     ],
 )
-def test_line_breaks_are_removed(connect, requests_mock, answer):
-    requests_mock.get(RUN, [answer])
+def test_line_breaks_are_removed(connect, requests_mock, response):
+    requests_mock.get(RUN, [response])
     with pytest.raises(exceptions.TallyfyError) as error:
         connect(retries=0).get_run("r1")
     assert "\n" not in str(error.value)

@@ -343,10 +343,10 @@ class TestRequest:
         assert "Content-Type" not in requests_mock.last_request.headers
 
     @pytest.mark.parametrize(
-        "answer", [{"status_code": 204}, {"text": ""}, {"text": " \n"}, {"text": "null"}]
+        "response", [{"status_code": 204}, {"text": ""}, {"text": " \n"}, {"text": "null"}]
     )
-    def test_empty_body_is_none(self, hook, requests_mock, answer):
-        requests_mock.put(RUN, **answer)
+    def test_empty_body_is_none(self, hook, requests_mock, response):
+        requests_mock.put(RUN, **response)
         assert hook.request("PUT", "runs/r1", json={}) is None
         assert requests_mock.last_request.json() == {}
 
@@ -385,7 +385,7 @@ class TestTestConnection:
 
     @pytest.mark.parametrize("place", ["/me", "/organizations/acme"])
     @pytest.mark.parametrize(
-        ("answer", "said"),
+        ("response", "said"),
         [
             ({"status_code": 401, "json": {"message": "Unauthenticated."}}, ": Unauthenticated."),
             ({"status_code": 403}, "returned 403"),
@@ -395,8 +395,8 @@ class TestTestConnection:
             ({"json": []}, "cannot be read"),
         ],
     )
-    def test_failure(self, hook, tallyfy, place, answer, said):
-        tallyfy.get(f"{ROOT}{place}", **answer)
+    def test_failure(self, hook, tallyfy, place, response, said):
+        tallyfy.get(f"{ROOT}{place}", **response)
         good, message = hook.test_connection()
         assert not good
         assert f"GET {place} " in message

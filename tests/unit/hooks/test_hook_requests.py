@@ -176,9 +176,13 @@ class TestRedirects:
         requests_mock.request(ANY, ANY, json=RUN_BODY)
         headers = {} if location is None else {"Location": location}
         requests_mock.get(f"{ORGANIZATION}/runs", status_code=302, headers=headers, text="Moved.")
-        answer = hook.get_conn().get(f"{ORGANIZATION}/runs", **redirects)
-        assert (answer.status_code, answer.headers.get("Location"), answer.text) == (302, location, "Moved.")
-        assert (answer.history, answer.next) == ([], None)
+        response = hook.get_conn().get(f"{ORGANIZATION}/runs", **redirects)
+        assert (response.status_code, response.headers.get("Location"), response.text) == (
+            302,
+            location,
+            "Moved.",
+        )
+        assert (response.history, response.next) == ([], None)
         assert [request.url for request in requests_mock.request_history] == [f"{ORGANIZATION}/runs"]
 
 

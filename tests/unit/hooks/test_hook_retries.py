@@ -211,8 +211,8 @@ class TestRetryAfter:
 @pytest.mark.parametrize("method", WRITES)
 class TestWrites:
     def test_retries_after_429(self, hook, requests_mock, pauses, method):
-        answers = [{"status_code": 429, "headers": {"Retry-After": "3"}}, {"status_code": 429}, GOOD]
-        requests_mock.request(method, RUN, answers)
+        responses = [{"status_code": 429, "headers": {"Retry-After": "3"}}, {"status_code": 429}, GOOD]
+        requests_mock.request(method, RUN, responses)
         assert hook.request(method, "runs/r1", json={"a": 1}) == GOOD["json"]
         assert [request.json() for request in requests_mock.request_history] == [{"a": 1}] * 3
         assert 3 <= pauses[0] <= 4

@@ -1,4 +1,4 @@
-"""Whatever comes in: answers are read or refused, and no path leaves its place."""
+"""Any input: responses are read or refused, and no path leads elsewhere."""
 
 from __future__ import annotations
 

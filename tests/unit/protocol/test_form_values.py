@@ -374,7 +374,7 @@ class TestMultiselect:
             (frozenset({"B"}), [B], ["B"]),
             (["A", "a", 1], [A], ["A"]),
             ("C, D", [CD], ["C, D"]),
-            # as Tallyfy answers
+            # as Tallyfy returns it
             ([A, option(2, "B", selected=False)], [A], ["A"]),
         ],
     )

@@ -49,7 +49,7 @@ def assigned(users=(), guests=(), groups=()):
         ({"users": ["ada@example.com", 1002]}, assigned([1001, 1002])),
         ({"users": 1001, "groups": None}, assigned([1001])),
         ({"groups": ["release managers", "g2"]}, assigned(groups=["g1", "g2"])),
-        # as Tallyfy answers
+        # as Tallyfy returns it
         ({"users": [{"id": 1001, "full_name": "Ada"}], "guests": [], "groups": []}, assigned([1001])),
         ([{"id": 1001, "full_name": "Ada"}], assigned([1001])),
         ({"id": 1001, "full_name": "Ada"}, assigned([1001])),
