@@ -125,7 +125,8 @@ class TallyfyHook(BaseHook):
         many items are added as removed, or if the response has no ``total``.
 
         :param endpoint: as for :meth:`request`.
-        :param params: query parameters, as for :meth:`request`; ``per_page`` is 100, Tallyfy's largest, unless given.
+        :param params: query parameters, as for :meth:`request`; ``per_page`` is 100, Tallyfy's largest, unless given;
+            ``page`` is refused.
         """
         return chain.from_iterable(self._pages(self._build("GET", endpoint, params=params)))
 

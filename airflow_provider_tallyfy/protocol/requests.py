@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from json import dumps
 from typing import Any
@@ -54,9 +54,15 @@ class Request:
         return self.method == "GET" or self.form is not None
 
     def page(self, number: int) -> Request:
-        """Return the same request for one page of its list."""
-        paging = {"per_page": str(PER_PAGE)} | dict(self.params) | {"page": str(number)}
-        return Request(self.method, self.path, tuple(paging.items()), self.json, self.form)
+        """
+        Return the same request for one page of its list.
+
+        :raises ValueError: its query has a page already.
+        """
+        params = {"per_page": str(PER_PAGE)} | dict(self.params)
+        if "page" in params:
+            raise ValueError("A list is read from the first page to the last; leave 'page' out of the query.")
+        return replace(self, params=(*params.items(), ("page", str(number))))
 
 
 def build_request(

@@ -180,6 +180,13 @@ class TestLists:
             list(itertools.islice(hook.paginate("runs"), 50))
         assert requests_mock.call_count == 2
 
+    @pytest.mark.parametrize("read", ["list_runs", "paginate", "get_tasks"])
+    def test_page_in_the_query_is_refused(self, hook, requests_mock, read):
+        arguments = {"paginate": ["runs"], "get_tasks": ["r1"]}.get(read, [])
+        with pytest.raises(ValueError, match="is read from the first page to the last; leave 'page' out"):
+            list(getattr(hook, read)(*arguments, page=2))
+        assert requests_mock.call_count == 0
+
     def test_without_pagination(self, hook, requests_mock):
         requests_mock.get(f"{RUN}/tasks", json={"data": [TASK]})
         assert hook.get_tasks("r1", without_pagination=True) == [TASK]
