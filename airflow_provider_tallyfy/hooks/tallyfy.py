@@ -47,7 +47,7 @@ _MAX_READS = 5
 
 class TallyfyHook(BaseHook):
     """
-    Talk to Tallyfy's REST API.
+    Call Tallyfy's REST API.
 
     Reads are retried after 429, 5xx and broken connections, with growing pauses; a write is retried only if it is
     certain that it was not applied, and otherwise raises
@@ -119,7 +119,7 @@ class TallyfyHook(BaseHook):
 
     def paginate(self, endpoint: str, /, **params: Any) -> Iterator[dict[str, Any]]:
         """
-        Yield every item of a list once, page by page as they are taken.
+        Yield every item of a list once; a page is read when its first item is needed.
 
         The list may change between two pages: an item that is added meanwhile may be missing. So may another one, if as
         many items are added as removed, or if the response has no ``total``.
@@ -138,7 +138,7 @@ class TallyfyHook(BaseHook):
         form_fields_values: bool = False,
     ) -> dict[str, Any]:
         """
-        Return a run unchanged, but ``next_task`` is always ``None`` or one task, in whichever shape it came.
+        Return a run as Tallyfy sends it, except that ``next_task`` is always ``None`` or one task.
 
         :param run_id: the run's id.
         :param with_: what to include, as a sequence of names or one comma-separated string. Tallyfy knows
@@ -190,7 +190,7 @@ class TallyfyHook(BaseHook):
 
     def get_runs_pages(self, **filters: Any) -> Iterator[list[dict[str, Any]]]:
         """
-        Yield the runs of :meth:`list_runs` page by page, as they are taken.
+        Yield the runs of :meth:`list_runs` page by page; each page is read when it is needed.
 
         :param filters: as for :meth:`list_runs`.
         """
@@ -246,7 +246,7 @@ class TallyfyHook(BaseHook):
 
     def get_tasks(self, run_id: str, **filters: Any) -> list[dict[str, Any]]:
         """
-        Return the tasks of a run, the hidden ones too.
+        Return the tasks of a run, including hidden ones.
 
         :param run_id: the run's id.
         :param filters: ``status, owners, groups, guests, sort`` and ``with_`` (page "List process tasks").
@@ -268,12 +268,11 @@ class TallyfyHook(BaseHook):
 
         :param checklist_id: the template's id.
         :param name: the run's name, at most 550 characters. Default: Tallyfy makes one.
-        :param prerun: kick-off values by the field's timeline id, encoded as Tallyfy wants them. A key that matches
+        :param prerun: kick-off values by the field's timeline id, as Tallyfy expects them. A key that matches
             no field is dropped by Tallyfy in silence. Default: none.
-        :param before_sending: called before each attempt to send it; if it raises, nothing is sent any more. Default:
-            nothing is called.
+        :param before_sending: called before each attempt to send it; if it raises, nothing more is sent. Default: none.
         :param values: ``summary, owner_id, starred, is_public, parent_id, tasks, tags, users, groups, roles, folders``
-            (page "Launch process"), encoded as Tallyfy wants them: people and things by id, dates in UTC.
+            (page "Launch process"), as Tallyfy expects them: people and other objects by id, dates in UTC.
         :raises ValueError: one of them cannot be sent.
         :raises TallyfyValidationError: Tallyfy refuses them; nothing was launched.
         :raises TallyfyIndeterminateError: the run may or may not have been launched.
@@ -293,7 +292,7 @@ class TallyfyHook(BaseHook):
 
         :param run_id: the run's id.
         :param task_id: the task's id.
-        :param taskdata: form values by the field's timeline id, encoded as Tallyfy wants them. A key that matches no
+        :param taskdata: form values by the field's timeline id, as Tallyfy expects them. A key that matches no
             field is dropped by Tallyfy in silence. Default: none.
         :param values: ``title, summary, deadline, owners`` and others (page "Update task"). A deadline is a date or a
             text, and is converted to UTC. Lists that are left out of ``owners`` are emptied.
@@ -323,8 +322,7 @@ class TallyfyHook(BaseHook):
         :param is_approved: ``True`` approves and ``False`` rejects; required on approvals, and ignored elsewhere.
             Default: ``None``, for a task that is no approval.
         :param override_user: id of the member to record as the one who completed it. Default: the token's user.
-        :param before_sending: called before each attempt to send it; if it raises, nothing is sent any more. Default:
-            nothing is called.
+        :param before_sending: called before each attempt to send it; if it raises, nothing more is sent. Default: none.
         :raises ValueError: one of them cannot be sent.
         :raises TallyfyValidationError: it is completed already, a required field is empty, or an issue is open.
         :raises TallyfyIndeterminateError: it may or may not have been completed.
@@ -395,13 +393,14 @@ class TallyfyHook(BaseHook):
 
     def download_file(self, file_id: str, path: str | os.PathLike[str]) -> Path:
         """
-        Download a file that a user uploaded, and return where it is (page "Download file").
+        Download a file that a user uploaded, and return its path (page "Download file").
 
         It is streamed to a temporary file, which takes its name only when it is complete.
 
         :param file_id: the file's id, as in the value of a form field of type ``file``.
         :param path: the target; in a folder, the file gets its name in Tallyfy.
-        :raises TallyfyResponseError: it is larger than 100 MiB, which Tallyfy takes no upload of, or not complete.
+        :raises TallyfyResponseError: it is larger than 100 MiB, Tallyfy's limit for uploads, or incomplete.
+        :raises OSError: the target cannot be written.
         """
         return files.download_to_path(self, file_id, Path(path))
 
@@ -541,7 +540,7 @@ class TallyfyHook(BaseHook):
         self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
     ) -> Iterator[list[dict[str, Any]]]:
         """
-        Yield the items of a list, as ``read`` makes them, page by page as they are taken.
+        Yield the items of a list, as ``read`` makes them, page by page; each page is read when it is needed.
 
         The list may change meanwhile. An added item moves others to the next page, where they are skipped. A removed
         one moves others to pages that were read already, so these are read again if ``total`` shrank.

@@ -159,10 +159,3 @@ class TestRoles:
 def test_id_in_place_of_a_list_is_refused(name):
     with pytest.raises(FormValuesError, match=rf"{name}: a list of ids was expected, such as \['one-id'\]"):
         encode_launch(CHECKLIST, {"Name": "x"}, **{name: "one-id"})
-
-
-def test_deadline_is_converted_to_utc():
-    deadline = {"Sign": {"deadline": "2026-01-05T17:00:00+01:00"}}
-    assert encode_launch(CHECKLIST, {"Name": "x"}, deadline)["tasks"] == {
-        "s1": {"deadline": "2026-01-05T16:00:00.000Z"}
-    }

@@ -129,7 +129,7 @@ class TestOverrides:
             ({"owners": []}, {"owners": {"users": [], "guests": [], "groups": []}}),
             ({"deadline": datetime(2026, 1, 5, 17, tzinfo=UTC)}, {"deadline": "2026-01-05T17:00:00.000Z"}),
             ({"deadline": date(2026, 1, 5)}, {"deadline": "2026-01-05T00:00:00.000Z"}),
-            ({"deadline": "2026-01-05T17:00:00Z"}, {"deadline": "2026-01-05T17:00:00Z"}),
+            ({"deadline": "2026-01-05T17:00:00+01:00"}, {"deadline": "2026-01-05T16:00:00.000Z"}),
         ],
     )
     def test_encodes_owners_and_deadline(self, name, override, encoded):
