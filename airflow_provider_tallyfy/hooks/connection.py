@@ -152,7 +152,9 @@ def _secret(value: object, field_name: str) -> str:
         raise ValueError(f"{field_name} must be a text, but is of type {type(value).__name__}.")
     stripped = value.strip()
     if not is_token(stripped):
-        raise ValueError(f"{field_name} holds blanks or characters that no token has. Copy it again.")
+        raise ValueError(
+            f"{field_name} contains spaces or characters that a token cannot have. Copy it again."
+        )
     return stripped
 
 

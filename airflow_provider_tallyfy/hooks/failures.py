@@ -80,9 +80,7 @@ def _advice(error: BaseException) -> str:
     )
     if any(isinstance(cause, of_proxies) for cause in _causes(error)):
         return "Check the proxy that HTTPS_PROXY or HTTP_PROXY names in the environment, and what NO_PROXY excepts."
-    return (
-        "Check the host of connection {conn_id!r}, its extra 'verify', and the network and proxies between."
-    )
+    return "Check the host and the extra 'verify' of connection {conn_id!r}, the network, and any proxy."
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

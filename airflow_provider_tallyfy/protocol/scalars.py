@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
-# No field holds a number of more digits.
+# No field has a number with more digits.
 _MAX_DIGITS = 200
 # Python reads more than Tallyfy documents: weeks, and dates without hyphens.
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d){0,2})?)?", re.ASCII)
@@ -50,7 +50,7 @@ def plain_text(value: Any) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise InvalidValueError(
-            "it holds characters that cannot be sent (half of a surrogate pair)"
+            "it contains characters that cannot be sent (half of a surrogate pair)"
         ) from None
     return text
 

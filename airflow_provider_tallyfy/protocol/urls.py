@@ -53,7 +53,7 @@ def identifier(value: object, field: str) -> str:
 
 def segment(value: object, field: str) -> str:
     """
-    Return ``value`` quoted as one segment of a path, whatever characters it holds.
+    Return ``value`` quoted as one segment of a path, whatever characters it contains.
 
     :raises ValueError: it is not a string, is empty, or is ``.`` or ``..``, which would change the path.
     """
@@ -62,7 +62,7 @@ def segment(value: object, field: str) -> str:
     try:
         return quote(value, safe="")
     except UnicodeEncodeError:
-        raise ValueError(f"{field} holds characters that a URL cannot have.") from None
+        raise ValueError(f"{field} contains characters that a URL cannot have.") from None
 
 
 def endpoint_path(endpoint: object, organization: str) -> str:
@@ -78,7 +78,7 @@ def endpoint_path(endpoint: object, organization: str) -> str:
         raise ValueError(f"endpoint must be a path such as 'runs' or '/me', but is {described(endpoint)}.")
     if _FORBIDDEN_IN_ENDPOINT.search(endpoint) or "://" in endpoint:
         raise ValueError(
-            "endpoint must be a plain path without host, query, fragment, blanks or backslashes; "
+            "endpoint must be a plain path without host, query, fragment, spaces or backslashes; "
             "put query parameters into 'query' of TallyfyApiOperator, or 'params' of the hook's request()."
         )
     path = "".join(f"/{segment(part, 'each part of endpoint')}" for part in endpoint.strip("/").split("/"))
@@ -148,7 +148,7 @@ def checked_url(url: str, field: str, *, allow_http: bool = False) -> str:
     :raises ValueError: it is no http(s) URL, carries credentials, or is plain http to another machine.
     """
     if " " in url or not url.isprintable():
-        raise ValueError(f"{field} holds blanks or control characters; write it without them.")
+        raise ValueError(f"{field} contains spaces or control characters; write it without them.")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -181,7 +181,7 @@ def _ascii_hostname(hostname: str, field: str) -> str:
             hostname = idna.encode(hostname, uts46=True).decode()
         except idna.IDNAError as error:
             raise ValueError(
-                f"{field} holds no valid international host name ({error}). Write its ASCII form, xn--…, if it has one."
+                f"{field} has no valid international host name ({error}). Write its ASCII form, xn--…, if it has one."
             ) from None
     if not _HOSTNAME.fullmatch(hostname) and _ip_address(hostname) is None:
         raise ValueError(f"{field} is not a URL: its host name cannot be read. {_EXAMPLE}")

@@ -80,7 +80,7 @@ def test_no_response(hook, requests_mock):
     said = str(error.value)
     assert said.startswith(f"GET {PATH} got no response: ReadTimeout: Read timed out.")
     assert (
-        "Check the host of connection 'tallyfy_default', its extra 'verify', and the network and proxies between."
+        "Check the host and the extra 'verify' of connection 'tallyfy_default', the network, and any proxy."
         in said
     )
     assert (error.value.status, error.value.tallyfy_message, error.value.request_id) == (None, None, None)

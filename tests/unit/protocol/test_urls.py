@@ -227,7 +227,7 @@ class TestApiUrl:
             ("http://127.0.0.1:8090/api", None, None, "http://127.0.0.1:8090/api"),
             ("http://127.0.0.1:8090/api", None, "https", "http://127.0.0.1:8090/api"),
             ("http://[::1]:8090/api", None, None, "http://[::1]:8090/api"),
-            # blanks that come along when an address is copied
+            # spaces that come along when an address is copied
             (" tallyfy.test ", None, None, "https://tallyfy.test/api"),
             ("https://tallyfy.test/api\n", None, None, "https://tallyfy.test/api"),
             # Airflow takes the brackets off the address of a connection's URI
@@ -304,7 +304,7 @@ class TestApiUrl:
         ):
             with pytest.raises(ValueError, match=r"^host .*[Ww]rite .*https://go\.tallyfy\.com/api"):
                 urls.api_url(host, None, None)
-        with pytest.raises(ValueError, match=r"^host holds no valid international host name .*xn--"):
+        with pytest.raises(ValueError, match=r"^host has no valid international host name .*xn--"):
             urls.api_url("-\u00e4.test", None, None)
         with pytest.raises(ValueError, match=r"organization id goes into login, the token into password"):
             urls.api_url("https://acme:secret@go.tallyfy.com/api", None, None)
@@ -374,9 +374,9 @@ class TestPlainHttp:
             ("http://localhost@tallyfy.test/api", "must not hold credentials, a query or a fragment"),
             ("http://ada:secret@tallyfy.test/api", "must not hold credentials, a query or a fragment"),
             ("http://127.0.0.1\\@tallyfy.test/api", "must not hold credentials, a query or a fragment"),
-            ("http://localhost\t.tallyfy.test/api", "holds blanks or control characters"),
-            ("http://localhost .tallyfy.test/api", "holds blanks or control characters"),
-            ("http://localhost\x7f.tallyfy.test/api", "holds blanks or control characters"),
+            ("http://localhost\t.tallyfy.test/api", "contains spaces or control characters"),
+            ("http://localhost .tallyfy.test/api", "contains spaces or control characters"),
+            ("http://localhost\x7f.tallyfy.test/api", "contains spaces or control characters"),
         ],
     )
     @pytest.mark.parametrize("allow_http", [False, True])
