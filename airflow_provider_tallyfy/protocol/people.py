@@ -61,7 +61,7 @@ class Directory:
 
         :raises InvalidValueError: there is none, or more than one.
         """
-        found = self.members_by_name.matches(name)
+        found = self.find_members(name)
         if len(found) > 1:
             ids = listed(f"{member.id} ({member.email})" for member in found)
             raise InvalidValueError(f"{quoted(name)} matches {len(found)} members; use an id: {ids}")
@@ -79,7 +79,7 @@ class Directory:
 
         :raises InvalidValueError: there is none, or more than one.
         """
-        found = self.groups_by_name.matches(name)
+        found = self.find_groups(name)
         if len(found) > 1:
             ids = listed(str(group.id) for group in found)
             raise InvalidValueError(f"{quoted(name)} matches {len(found)} groups; use an id: {ids}")
@@ -93,9 +93,16 @@ class Directory:
         quote = quoter([name, *(group.name for group in self.groups)])
         return quote(name), listed(quote(group.name) for group in self.groups) or "none"
 
+    def find_members(self, name: str) -> tuple[Member, ...]:
+        """Return the members with this id, e-mail address or full name."""
+        return self._members.matches(name)
+
+    def find_groups(self, name: str) -> tuple[Group, ...]:
+        """Return the groups with this id or name."""
+        return self._groups.matches(name)
+
     @cached_property
-    def members_by_name(self) -> Index[Member]:
-        """The members by id, e-mail address and full name."""
+    def _members(self) -> Index[Member]:
         return Index(
             self.members,
             Rank(lambda member: (str(member.id),)),
@@ -105,8 +112,7 @@ class Directory:
         )
 
     @cached_property
-    def groups_by_name(self) -> Index[Group]:
-        """The groups by id and name."""
+    def _groups(self) -> Index[Group]:
         return Index(
             self.groups,
             Rank(lambda group: (str(group.id),)),
@@ -241,8 +247,8 @@ def _kind_of(entry: Any, directory: Directory | None) -> str:
         if "@" in entry:
             raise InvalidValueError(f"whether {quoted(entry)} is a member's is not known without the members")
         return "groups"
-    members = directory.members_by_name.matches(entry if member_id is None else str(member_id))
-    groups = directory.groups_by_name.matches(entry)
+    members = directory.find_members(entry if member_id is None else str(member_id))
+    groups = directory.find_groups(entry)
     if members and groups:
         ids = {"users": [member.id for member in members], "groups": [group.id for group in groups]}
         raise InvalidValueError(f"{quoted(entry)} is the name of a member and of a group; use an id: {ids}")
@@ -273,7 +279,7 @@ def _guest(entry: Any, directory: Directory | None) -> str:
     if not is_email(entry):
         raise InvalidValueError(f"a guest is named by e-mail address, not by {described(entry)}")
     address = str(entry).strip()
-    members = directory.members_by_name.matches(address) if directory is not None else ()
+    members = directory.find_members(address) if directory is not None else ()
     if any(normalized(member.email) == normalized(address) for member in members):
         raise InvalidValueError(f"{quoted(address)} is a member, not a guest; write it under 'users'")
     return address

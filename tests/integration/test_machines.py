@@ -166,7 +166,7 @@ def machine(tmp_path):
     return machine
 
 
-def test_wait_needs_no_disk_no_dag_file_and_no_extra(machine, sandbox):
+def test_a_wait_needs_no_disk_no_dag_file_and_no_extra(machine, sandbox):
     people = SandboxClient(sandbox.url)
     first = people.next_task(SEEDED_RUN_ID)
     begun = machine("begin", {"sensor": {"run_id": SEEDED_RUN_ID}})

@@ -71,6 +71,9 @@ class TestMark:
         assert html.escape(str(mark)) == str(mark)
         assert str(mark).isprintable()
 
+    def test_mapped_task_instances_have_different_tokens(self):
+        assert len({replace(MARK, map_index=number).token for number in range(-1, 10_000)}) == 10_001
+
 
 class TestSummary:
     @pytest.mark.parametrize("summary", [None, "", "  \n"])
