@@ -2,7 +2,7 @@
 Who completed a task, what they commented, and whether they may decide on an approval.
 
 A task has the id of who completed it: a member (``completer_id``) or a guest (``completer_guest`` in the official SDK,
-tallyfy 3.1.0; ``completer_guest_id`` in other answers). The task's owners have names, if the user is one of them. A
+tallyfy 3.1.0; ``completer_guest_id`` in other responses). The task's owners have names, if the user is one of them. A
 decision by an unknown user does not count.
 """
 
@@ -28,9 +28,9 @@ from airflow_provider_tallyfy.protocol.responses import is_id
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 STARTED_BY = "started_by"
-"""Stands for the member who launched the run, among those who may not decide."""
+"""In ``exclude``: the member who launched the run."""
 _EXCLUDE = "exclude"
-_REMARKS = (None, "", "comment")  # all else is an issue, or about one
+_COMMENT_LABELS = (None, "", "comment")  # with any other label, it is an issue or a message about one
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def last_comment(task: Mapping[str, Any], person: Person) -> str | None:
     comments = [
         each
         for each in _objects(task.get("threads"))
-        if each.get("label") in _REMARKS and str(each.get("author_id")) == str(person.id)
+        if each.get("label") in _COMMENT_LABELS and str(each.get("author_id")) == str(person.id)
     ]
     newest = max(comments, key=lambda each: str(each.get("created_at")), default=None)
     content = None if newest is None else newest.get("content")

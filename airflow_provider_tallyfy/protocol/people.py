@@ -64,14 +64,12 @@ class Directory:
         found = self.find_members(name)
         if len(found) > 1:
             ids = listed(f"{member.id} ({member.email})" for member in found)
-            raise InvalidValueError(
-                f"{quoted(name)} is ambiguous: {len(found)} members have it; use an id: {ids}"
-            )
+            raise InvalidValueError(f"{quoted(name)} matches {len(found)} members; use an id: {ids}")
         if not found:
-            # Not which members there are: a log is no place for their addresses.
+            # The members are not listed: their addresses do not belong in a log.
             quote = quoter([name, *(known for each in self.members for known in (each.email, each.name))])
             raise InvalidValueError(
-                f"{quote(name)} is no member: none of the {len(self.members):,} has this id, e-mail address or name"
+                f"{quote(name)} is not a member: none of the {len(self.members):,} has this id, e-mail address or name"
             )
         return found[0]
 
@@ -84,12 +82,10 @@ class Directory:
         found = self.find_groups(name)
         if len(found) > 1:
             ids = listed(str(group.id) for group in found)
-            raise InvalidValueError(
-                f"{quoted(name)} is ambiguous: {len(found)} groups have it; use an id: {ids}"
-            )
+            raise InvalidValueError(f"{quoted(name)} matches {len(found)} groups; use an id: {ids}")
         if not found:
             shown, known = self.shown_beside_groups(name)
-            raise InvalidValueError(f"{shown} is no group; there are {known}")
+            raise InvalidValueError(f"{shown} is not a group; there are {known}")
         return found[0]
 
     def shown_beside_groups(self, name: str) -> tuple[str, str]:
@@ -261,7 +257,7 @@ def _kind_of(entry: Any, directory: Directory | None) -> str:
     if member_id is None and "@" not in entry:
         shown, known = directory.shown_beside_groups(entry)
         raise InvalidValueError(
-            f"{shown} is no e-mail address, and neither a member nor a group; the groups are {known}"
+            f"{shown} is not an e-mail address, a member or a group; the groups are {known}"
         )
     return "guests" if member_id is None else "users"
 

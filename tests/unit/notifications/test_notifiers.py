@@ -197,7 +197,7 @@ class TestLaunch:
         launch_notifier(kickoff={"Cause": "{{ exception }}"})(context)
         [error] = errors(log)
         assert error.startswith("No process was launched (TallyfyLaunchRunNotifier): ")
-        assert "'Cause' is no field of the form" in error
+        assert "'Cause' is not a field of the form" in error
         assert "'What happened' (text) is required" in error
         assert sent(tallyfy) == []
 

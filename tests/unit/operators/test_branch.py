@@ -152,7 +152,7 @@ class TestField:
     def test_unknown_field_fails(self, polls, decide):
         polls(completed(way="Ship it"))
         with pytest.raises(
-            AirflowFailException, match="'weg' is no field of the form; its fields are: 'way'"
+            AirflowFailException, match="'weg' is not a field of the form; its fields are: 'way'"
         ):
             decide(branches=self.BRANCHES, field="weg")
 

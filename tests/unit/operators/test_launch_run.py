@@ -151,7 +151,12 @@ class TestRequest:
             ).execute(context)
         message = str(error.value)
         assert message.startswith("Nothing was sent, since 5 things are wrong with the values:")
-        parts = ["'Nome' is no field", "'Name' (text) is required", "'Sing' is no step", "name: it has 551"]
+        parts = [
+            "'Nome' is not a field",
+            "'Name' (text) is required",
+            "'Sing' is not a step",
+            "name: it has 551",
+        ]
         for part in [*parts, "users: 'ben@"]:
             assert part in message
         assert sent(tallyfy) == []
@@ -616,7 +621,7 @@ class TestRefused:
                 {"roles": {"role1": {"user": [1001]}}},
                 "'role1': 'user' is none of the lists users, guests, groups",
             ),
-            ({"roles": {"role1": {"users": ["nobody@x.example"]}}}, "'nobody@x.example' is no member"),
+            ({"roles": {"role1": {"users": ["nobody@x.example"]}}}, "'nobody@x.example' is not a member"),
             ({"owner_id": True}, "owner_id: "),
             ({"users": [True]}, "users: "),
             ({"checklist_id": "a/b"}, "checklist_id must be a Tallyfy id"),
@@ -631,7 +636,8 @@ class TestRefused:
         steps = [{"id": "s1", "title": "Sign", "roles": [{"id": "role1"}]}, {"id": "s2", "title": "Pay"}]
         tallyfy.get(f"{API}/checklists/c1", json={"data": {**CHECKLIST, "steps": steps}})
         with pytest.raises(
-            AirflowFailException, match="roles: 'role2' is no role of the template\nThe roles are:\n  role1"
+            AirflowFailException,
+            match="roles: 'role2' is not a role of the template\nThe roles are:\n  role1",
         ):
             operator(roles={"role2": {"users": [1001]}}).execute(context)
         operator(roles={"role1": {"users": [1001]}}).execute(context)
