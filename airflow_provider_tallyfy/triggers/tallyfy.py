@@ -32,6 +32,7 @@ from airflow_provider_tallyfy.waiting.outcomes import (
     Pending,
     PollFailed,
     Unconfirmed,
+    name_wait,
     outcome_name,
     to_event,
 )
@@ -236,7 +237,7 @@ class TallyfyTrigger(BaseTrigger):
             run_id = identifier(self.run_id, "run_id")
             condition = self.condition()
         except ValueError as error:  # of a rendered argument; raised here, it would not reach the task
-            return _WaitEnded(payload=to_event(Denied(TallyfyConfigurationError(str(error)))))
+            return self._event_of(Denied(TallyfyConfigurationError(str(error))))
         try:
             outcome = await self._wait(run_id, condition)
         finally:
@@ -248,7 +249,10 @@ class TallyfyTrigger(BaseTrigger):
                 result = condition.describe_result(outcome.result)
                 await log_in_thread(self.log.info, "The wait is over: %s", result)
                 return end
-        return _WaitEnded(payload=to_event(outcome))
+        return self._event_of(outcome)
+
+    def _event_of(self, outcome: Evaluation[Condition]) -> TriggerEvent:
+        return _WaitEnded(payload=to_event(outcome, name_wait(self.task_instance)))
 
     def _hold(self, now: float) -> float:
         """Return for how many seconds the event is held, at most the whole hold if the worker's clock differs."""

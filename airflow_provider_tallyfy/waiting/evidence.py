@@ -128,7 +128,13 @@ class Evidence(Generic[C]):
 
     def _confirm(self, outcome: Final, polled_at: float) -> Outcome[C]:
         """Return the outcome as soon as two reads agree, some seconds apart."""
-        end = _fingerprint(outcome)
+        match outcome:
+            case Met():
+                end: object = (Met, outcome.fingerprint)
+            case Denied(error):
+                end = type(error)
+            case _:
+                end = outcome
         if end != self._end:
             self._end, self._end_since = end, polled_at
         left = self._end_since + CONFIRMATION_SECONDS - polled_at
@@ -201,20 +207,6 @@ class _Version:
         progress = run.get("progress")
         done = progress.get("complete") if isinstance(progress, Mapping) else progress
         self.done = done if isinstance(done, (int, float)) and not isinstance(done, bool) else None
-
-
-def _fingerprint(outcome: Final) -> object:
-    """Return what two reads have to agree on."""
-    if isinstance(outcome, Denied):
-        return type(outcome.error)
-    if not isinstance(outcome, Met):
-        return outcome
-    next_task = outcome.result.get("next_task")
-    return (
-        outcome.result.get("status"),
-        next_task.get("id") if isinstance(next_task, Mapping) else None,
-        outcome.result.get("completed_at"),
-    )
 
 
 class Log(Protocol):

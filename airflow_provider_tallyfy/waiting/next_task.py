@@ -64,6 +64,7 @@ class NextTaskCondition(Condition):
             # A run does not say when the task before was completed, only when the last one was.
             happened_at=parse_datetime(run.get("completed_at")) if next_task is None else None,
             is_certain=is_complete(run) if next_task is None else self._has_left(snapshot),
+            fingerprint=next_id,
         )
 
     def _has_left(self, snapshot: RunSnapshot) -> bool:
@@ -81,8 +82,8 @@ class NextTaskCondition(Condition):
 
     def describe_goal(self) -> str:
         """Name the baseline, if it is known."""
-        other = self.from_task_id or "the first one seen"
-        return f"a task other than {other} is next, or none is left"
+        task = "its next task" if self.from_task_id is None else f"task {self.from_task_id}"
+        return f"the run moves on from {task}"
 
     @staticmethod
     def describe_result(result: dict[str, Any]) -> str:

@@ -36,12 +36,14 @@ class Met:
     :param result: what the task returns; plain JSON.
     :param happened_at: when that was, if Tallyfy says so. It is not part of the trigger's event.
     :param is_certain: whether one answer is enough, since no replica that lags would give it.
+    :param fingerprint: what two reads have to agree on if one is not enough.
     :param warning: what is missing in the result, as a sentence for the log.
     """
 
     result: dict[str, Any]
     happened_at: datetime | None = field(default=None, compare=False)
     is_certain: bool = field(default=False, compare=False)
+    fingerprint: object = field(default=None, compare=False)
     warning: str | None = field(default=None, compare=False)
 
 
@@ -144,8 +146,20 @@ def outcome_name(outcome: Evaluation[Any]) -> str:
     return type(outcome).__name__.lower()
 
 
-def to_event(outcome: Evaluation[Any]) -> dict[str, Any]:
-    """Return the outcome as plain JSON, for the event of a trigger."""
+def name_wait(task_instance: Any) -> str | None:
+    """Return what identifies the wait of a task instance, in words; ``None`` if there is none, as in ``dag.test()``."""
+    if task_instance is None:
+        return None
+    names = ("dag_id", "run_id", "task_id", "map_index", "try_number")
+    return ", ".join(f"{name} {getattr(task_instance, name, None)}" for name in names)
+
+
+def to_event(outcome: Evaluation[Any], wait: str | None = None) -> dict[str, Any]:
+    """
+    Return the outcome as plain JSON, for the event of a trigger.
+
+    :param wait: the name of the wait that the trigger is for.
+    """
     content: dict[str, Any]
     match outcome:
         case Met(result):
@@ -156,7 +170,7 @@ def to_event(outcome: Evaluation[Any]) -> dict[str, Any]:
             content = {"condition": condition.as_json()}
         case Denied(error):
             content = {"error": type(error).__name__, "message": str(error)}
-    event: dict[str, Any] = sanitize_payload({"outcome": outcome_name(outcome), **content})
+    event: dict[str, Any] = sanitize_payload({"outcome": outcome_name(outcome), "wait": wait, **content})
     return event
 
 

@@ -48,6 +48,7 @@ class RunStatusCondition(Condition):
                 run,
                 happened_at=min(filter(None, moments), default=None),
                 is_certain=not met.isdisjoint(_SAID_AT),  # the others come and go
+                fingerprint=met,
             )
         if has & {"complete", "archived"} and not self.allows_archived:
             return Unreachable(

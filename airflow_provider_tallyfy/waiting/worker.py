@@ -138,7 +138,7 @@ class RunPoller(Generic[C]):
         if isinstance(outcome, (Met, Unreachable, Skipped, Denied)):
             return finish(outcome)
         raise AirflowSensorTimeout(
-            f"The wait timed out; run {self._run_id}: {condition.describe_goal()} is still waited for."
+            f"The wait timed out, still waiting until {condition.describe_goal()}; run {self._run_id}"
         )
 
     def _poll_once(self, evaluator: PollEvaluator[C], at_first_read: Callable[[str], object]) -> Outcome[C]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import warnings
 from datetime import timedelta
@@ -26,6 +27,7 @@ from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sensors import tallyfy as sensors_module
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
 from airflow_provider_tallyfy.waiting.messages import checksum
+from airflow_provider_tallyfy.waiting.outcomes import Met, name_wait, to_event
 
 # What Airflow resumes a task with when its trigger ran out of time.
 TRIGGER_TIMEOUT = "Trigger/execution timeout" if airflow_version.startswith("2.") else "Trigger timeout"
@@ -107,7 +109,7 @@ class TestPoke:
         sensor().execute(context)
         ours = [record for record in caplog.records if "airflow_provider_tallyfy" in record.pathname]
         assert [record.getMessage() for record in ours] == [
-            "Waiting until a task other than the first one seen is next, or none is left; run r1",
+            "Waiting until the run moves on from its next task; run r1",
             "1 of 2 tasks are done; next is 'Sign'; task a; run r1",
             "Waiting to move on from task a",
             "1 of 2 tasks are done; next is 'Sign'; task b; run r1",
@@ -395,6 +397,32 @@ class TestDeferrable:
         tallyfy(response("a"))
         self.deferred(context)
         assert self.resumed(context, {"outcome": "met", "result": MOVED}) == MOVED
+
+    def test_an_event_of_this_wait_is_its_result(self, context):
+        assert self.resumed(context, to_event(Met(MOVED), name_wait(context["ti"]))) == MOVED
+
+    def test_an_event_of_another_wait_is_a_poll_and_another_deferral(self, tallyfy, context, clock):
+        """SQLite gives a new trigger the id of a deleted one, and Airflow the event of that one to this task."""
+        del context["task_state_store"]
+        tallyfy(response("a"), response("a"), response("b"))
+        first = self.deferred(context, timeout=100)
+        clock.now += 70
+        other = to_event(Met({**MOVED, "run_id": "r2"}), "task_id other")
+        kwargs = {**json.loads(json.dumps(first.kwargs)), "event": other}
+        with pytest.raises(TaskDeferred) as deferral:
+            sensor(timeout=100).resume_execution(first.method_name, kwargs, context)
+        arguments = deferral.value.trigger.serialize()[1]
+        assert (arguments["run_id"], arguments["from_task"]) == ("r1", "a")
+        assert (arguments["organization"], arguments["ends_at"]) == ("acme", first.trigger.ends_at)
+        assert deferral.value.timeout == timedelta(seconds=30)
+        assert sensor().resume_execution(first.method_name, kwargs, context) == MOVED  # it has changed by now
+
+    def test_so_is_one_of_another_wait_than_the_one_that_began_in_the_triggerer(self, tallyfy, context):
+        tallyfy(response("a"))
+        other = to_event(Met({**MOVED, "run_id": "r2"}), "task_id other")
+        with pytest.raises(TaskDeferred) as deferral:
+            self.resumed(context, other, from_task="a")
+        assert deferral.value.trigger.from_task == "a"
 
     @pytest.mark.skipif(
         not version_compat.AIRFLOW_V_3_3_PLUS, reason="Airflow keeps state for a task since 3.3"

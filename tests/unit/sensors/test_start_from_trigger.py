@@ -103,6 +103,7 @@ def error_of(trigger):
         patched.setattr(XCom, "get_one", lambda **_: None)
         event = asyncio.run(anext(trigger.run()))
     assert event.payload["outcome"] == "denied"
+    assert event.payload["wait"] == "dag_id d, run_id m, task_id wait, map_index -1, try_number 1"
     return event.payload["message"]
 
 

@@ -164,6 +164,16 @@ class TestOtherConditions:
         hidden = snapshot(tasks=[{"id": "t1", "alias": "sign", "status": "auto-skipped"}])
         assert kinds(evidence(TaskDoneCondition("sign")), (0, hidden), (10, hidden)) == [Unconfirmed, Skipped]
 
+    def test_two_hidden_tasks_of_one_name_do_not_agree(self):
+        tasks = [{"id": task_id, "alias": "sign", "status": "auto-skipped"} for task_id in ("t1", "t2")]
+        polls = [(at, snapshot(tasks=[task])) for at, task in zip((0, 10, 20), (*tasks, tasks[1]), strict=True)]
+        condition = TaskDoneCondition("sign", on_skipped="succeed")
+        assert kinds(evidence(condition), *polls) == [Unconfirmed, Unconfirmed, Met]
+
+    def test_two_reads_of_a_status_agree_whatever_is_next(self):
+        polls = [(at, snapshot(next_id, status="delayed")) for at, next_id in ((0, "A"), (10, "B"))]
+        assert kinds(evidence(RunStatusCondition(("delayed",))), *polls) == [Unconfirmed, Met]
+
     def test_an_archived_run_fails_if_a_second_read_agrees(self):
         archived = snapshot(archived_at=LATE)
         assert kinds(evidence(), (0, archived), (5, snapshot()), (6, archived), (16, archived)) == [

@@ -107,7 +107,7 @@ def test_the_start_is_one_line_whatever_the_ids_contain(waited, caplog):
         [seen(None, id="run\nThe wait is over")], from_task_id="a\nSkipped", run_id="run\nThe wait is over"
     )
     assert caplog.messages[0] == (
-        "Waiting until a task other than a Skipped is next, or none is left; run run The wait is over"
+        "Waiting until the run moves on from task a Skipped; run run The wait is over"
     )
 
 
@@ -153,7 +153,7 @@ def test_a_log_that_blocks_does_not_block_the_event_loop(monkeypatch):
 def test_the_start_is_logged_if_no_worker_did(waited, caplog):
     waited([seen(None)])
     assert caplog.messages == [
-        "Waiting until a task other than a is next, or none is left; run run",
+        "Waiting until the run moves on from task a; run run",
         "no task is left; run run",
     ]
 
