@@ -42,7 +42,6 @@ from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
 from airflow_provider_tallyfy.waiting.outcomes import (
     C,
-    Condition,
     Evaluation,
     Final,
     Met,

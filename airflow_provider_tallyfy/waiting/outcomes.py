@@ -98,7 +98,7 @@ class Condition(ABC):
         return ()
 
     @property
-    def left_task(self) -> str | None:
+    def from_task_id(self) -> str | None:
         """The id of the task to move on from, which is read by itself as soon as another one is next."""
         return None
 
@@ -170,7 +170,9 @@ def to_event(outcome: Evaluation[Any], wait: str | None = None) -> dict[str, Any
             content = {"condition": condition.as_json()}
         case Denied(error):
             content = {"error": type(error).__name__, "message": str(error)}
-    event: dict[str, Any] = sanitize_payload({"outcome": outcome_name(outcome), "wait": wait, **content})
+    if wait is not None:
+        content["wait"] = wait
+    event: dict[str, Any] = sanitize_payload({"outcome": outcome_name(outcome), **content})
     return event
 
 

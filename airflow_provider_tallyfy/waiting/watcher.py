@@ -183,7 +183,7 @@ class Watcher:
         return self._hook.connection
 
     def add(self, subscription: Subscription, worker_polled_at: float) -> None:
-        """Begin to poll for a wait; ``worker_polled_at`` is by this watcher's clock, ``-inf`` for never."""
+        """Start polling for a wait; ``worker_polled_at`` is by this watcher's clock, ``-inf`` for never."""
         self._scheduler.add(subscription, worker_polled_at)
         self._waits += 1
         self._wake_up.set()
@@ -194,7 +194,7 @@ class Watcher:
             )
 
     def remove(self, subscription: Subscription) -> None:
-        """Poll for a wait no more; after the last one, the watcher ends."""
+        """Stop polling for a wait; after the last one, the watcher ends."""
         self._scheduler.remove(subscription)
         self._waits -= 1
         if not self._scheduler and self._task is not None:

@@ -48,7 +48,7 @@ class RunPoller(Generic[C]):
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: the run's id.
     :param log: the task's.
-    :param outlives_denials: wait on if Tallyfy refuses the connection's credentials.
+    :param outlives_denials: keep waiting if Tallyfy refuses the connection's credentials.
     """
 
     def __init__(

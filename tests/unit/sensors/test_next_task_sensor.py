@@ -5,7 +5,6 @@ import json
 import logging
 import warnings
 from datetime import timedelta
-from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -68,14 +67,6 @@ MOVED = {
     "run_status": "active",
     "progress": {"complete": 1, "total": 2, "percent": 50},
 }
-
-
-@pytest.fixture
-def state_store(monkeypatch):
-    """Airflow has a task state store, as since 3.3."""
-    monkeypatch.setattr(sensors_module, "AIRFLOW_V_3_3_PLUS", True)
-    monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
-    monkeypatch.setattr(sensors_module, "never_expire", lambda: None)
 
 
 ARCHIVED = {"outcome": "unreachable", "reason": "archived"}
@@ -306,6 +297,7 @@ class TestBaseline:
         assert sensor().execute(context) == MOVED
 
 
+@pytest.mark.usefixtures("clock")
 class TestDeferrable:
     def deferred(self, context, **arguments):
         with pytest.raises(TaskDeferred) as deferral:
@@ -315,13 +307,6 @@ class TestDeferrable:
     def test_it_does_not_defer_if_the_first_poll_ends_it(self, tallyfy, context):
         tallyfy(response("b"))
         assert sensor(deferrable=True, from_task="a").execute(context) == MOVED
-
-    @pytest.fixture(autouse=True)
-    def clock(self, monkeypatch):
-        """A wall clock that stands still until it is moved."""
-        clock = SimpleNamespace(now=1_800_000_000.0, time=lambda: clock.now)
-        monkeypatch.setattr(sensors_module, "time", clock)
-        return clock
 
     def test_the_arguments_of_the_trigger(self, tallyfy, context, clock):
         tallyfy(response("a"))

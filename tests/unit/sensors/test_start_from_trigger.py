@@ -464,21 +464,6 @@ def test_another_pool_is_a_warning():
     assert [made_at(warning) for warning in warned] == [True]
 
 
-@pytest.fixture
-def state_store(monkeypatch):
-    """Airflow has a task state store, as since 3.3."""
-    monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
-    monkeypatch.setattr(sensors_module, "never_expire", lambda: None)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A wall clock that stands still until it is moved."""
-    clock = SimpleNamespace(now=1_800_000_000.0, time=lambda: clock.now)
-    monkeypatch.setattr(sensors_module, "time", clock)
-    return clock
-
-
 def resumed(context, event, **arguments):
     """Resume a task in a worker that was started in the triggerer."""
     return sensor(timeout=100, **arguments).resume_execution("execute_complete", {"event": event}, context)
