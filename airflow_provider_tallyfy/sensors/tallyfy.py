@@ -114,8 +114,8 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
     @cached_property
     def _poller(self) -> RunPoller[C]:
         # In the other modes, Airflow itself implements silent_fail.
-        outlives_denials = self.silent_fail and self.deferrable
-        return RunPoller(self.tallyfy_conn_id, self.run_id, self.log, outlives_denials=outlives_denials)
+        ignore_denials = self.silent_fail and self.deferrable
+        return RunPoller(self.tallyfy_conn_id, self.run_id, self.log, ignore_denials=ignore_denials)
 
     @property
     def hook(self) -> TallyfyHook:
