@@ -607,6 +607,15 @@ class TestOutages:
         simulation.pass_time(30)
         assert wait.snapshots
 
+    def test_nor_does_the_only_run_that_keeps_failing_with_it(self):
+        simulation = Simulation(1)
+        simulation.tallyfy.broken_runs["run0"] = unavailable_for(600)
+        simulation.wait_for()
+        simulation.pass_time(3600)
+        times = [at for at, _ in simulation.tallyfy.received]
+        assert len(times) > 3
+        assert min(later - earlier for earlier, later in pairwise(times)) >= 600
+
     def test_runs_that_fail_one_after_the_other_are_no_outage(self):
         simulation = Simulation(4)
         simulation.wait_for()
