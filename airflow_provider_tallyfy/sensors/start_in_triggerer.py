@@ -78,7 +78,7 @@ class StartInTriggererMixin(_Base):
     """A sensor whose wait may begin and end in the triggerer; subclasses make the trigger."""
 
     #: Why a success of such a sensor always needs a worker, if so.
-    _ends_in_a_worker_since: str | None = None
+    _end_in_worker_reason: str | None = None
     _start_requested = _end_requested = False
 
     @abstractmethod
@@ -184,7 +184,7 @@ class StartInTriggererMixin(_Base):
                 return f"only a worker handles {name}"
         if has_listeners():
             return "Airflow has listeners (such as OpenLineage), which are called for tasks that end in a worker only"
-        return self._ends_in_a_worker_since
+        return self._end_in_worker_reason
 
 
 def _check_airflow(sensor: BaseOperator) -> None:
