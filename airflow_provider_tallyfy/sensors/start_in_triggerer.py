@@ -77,7 +77,7 @@ class _Computed(Generic[T]):
 class StartInTriggererMixin(_Base):
     """A sensor whose wait may begin and end in the triggerer; subclasses make the trigger."""
 
-    #: Why a success of such a sensor always needs a worker, if so.
+    #: Why a success always needs a worker; ``None`` if it does not.
     _end_in_worker_reason: str | None = None
     _start_requested = _end_requested = False
 

@@ -186,7 +186,7 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
     def execute_complete(
         self,
         context: Context,
-        event: Mapping[str, Any] | None = None,
+        event: object = None,
         ends_at: float | None = None,
         condition: Mapping[str, Any] | None = None,
     ) -> Any:
@@ -197,14 +197,12 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
             ends_at = (began_at.timestamp() if began_at else time.time()) + self.timeout
         if self._start_requested:
             self._push_link_without_poll(context)
-        wait = event and event.get("wait")  # older versions did not send it
-        if wait not in (None, name_wait(context.get("ti"))):
-            # SQLite gives a new trigger the id of a deleted one, whose last event may still be on its way.
-            self.log.warning("The trigger's event is about another wait, polling again: %s", wait)
+        outcome = from_event(event, self._condition_class, name_wait(context.get("ti")))
+        if outcome is None:
+            self.log.warning("The trigger's event is not about this wait, polling again")
             self.deferrable, self._ends_at = True, ends_at
             self._condition = self._condition_class(**condition) if condition else None
             return self.poke(context).xcom_value
-        outcome = from_event(event, self._condition_class)
         return self._finish(context, self._resume(context, outcome, ends_at))
 
     def _resume(self, context: Context, outcome: Evaluation[Any], ends_at: float) -> Final:

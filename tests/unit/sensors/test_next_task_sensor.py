@@ -402,11 +402,14 @@ class TestDeferrable:
         assert deferral.value.timeout == timedelta(seconds=30)
         assert sensor().resume_execution(first.method_name, kwargs, context) == MOVED  # it has changed by now
 
-    def test_so_is_one_of_another_wait_than_the_one_that_began_in_the_triggerer(self, tallyfy, context):
+    @pytest.mark.parametrize(
+        "event", [to_event(Met(MOVED), "task_id other"), None, {}, {"status": "success"}, True]
+    )
+    def test_so_is_one_that_is_not_understood(self, tallyfy, context, event):
+        """``dag.test()`` and a start from the trigger hand over only the event."""
         tallyfy(response("a"))
-        other = to_event(Met({**MOVED, "run_id": "r2"}), "task_id other")
         with pytest.raises(TaskDeferred) as deferral:
-            self.resumed(context, other, from_task="a")
+            self.resumed(context, event, from_task="a")
         assert deferral.value.trigger.from_task == "a"
 
     @pytest.mark.skipif(
