@@ -565,8 +565,9 @@ def test_the_watcher_ends_with_the_last_wait(tallyfy, run_in_triggerer):
     run_in_triggerer(scenario)
 
 
-def test_watchers_that_ended_leave_no_threads(tallyfy):
+def test_watchers_that_ended_leave_no_threads(tallyfy, monkeypatch):
     """A triggerer runs for months, and a watcher may come and go with each wait."""
+    monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
 
     def threads():
         return {thread for thread in threading.enumerate() if thread.name == "tallyfy-watcher"}
