@@ -312,11 +312,13 @@ class PollScheduler:
         return None
 
     def _probe(self, now: float) -> FetchRun:
-        """Return a request that fails in an outage only: for the run that was read last, then for one after another."""
-        runs = list(self._runs.values())
+        """Return a request that most likely fails in an outage only: first for the run that was read last."""
         if self._failures == _MAX_FAILURES:
-            return self._fetch(max(runs, key=lambda run: (not run.failures, run.read_alone_at)), now)
-        return self._fetch(runs[self._failures % len(runs)], now)
+            run = max(self._runs.values(), key=lambda run: (not run.failures, run.read_alone_at))
+        else:  # that run may fail for a reason of its own, so one after the other, new ones first
+            run = min(reversed(self._runs.values()), key=lambda run: run.probed_at)
+        run.probed_at = now
+        return self._fetch(run, now)
 
     def _fetch(self, run: WatchedRun, now: float) -> FetchRun:
         """Return the request for all that a run's waits need."""

@@ -116,6 +116,7 @@ class WatchedRun:
         inf  # its last poll is not certain, or an entry of the feed was visible before the change
     )
     read_alone_at: float = -inf
+    probed_at: float = -inf  # to find out whether there is an outage
     failures: int = 0
     retry_at: float = -inf
     retry_after: float = -inf  # no sooner, by Tallyfy's Retry-After
