@@ -71,7 +71,7 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
     is_tallyfy_gate = True  # for the policy that refuses DAGs
     ui_color = "#d9efe3"
     _needs_decision = True
-    _ends_in_a_worker_since = "only a worker skips what is downstream"
+    _end_in_worker_reason = "only a worker skips what is downstream"
 
     def __init__(
         self,

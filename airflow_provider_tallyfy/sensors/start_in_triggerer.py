@@ -77,8 +77,8 @@ class _Computed(Generic[T]):
 class StartInTriggererMixin(_Base):
     """A sensor whose wait may begin and end in the triggerer; subclasses make the trigger."""
 
-    #: Why a success of such a sensor always needs a worker, if so.
-    _ends_in_a_worker_since: str | None = None
+    #: Why a success always needs a worker; ``None`` if it does not.
+    _end_in_worker_reason: str | None = None
     _start_requested = _end_requested = False
 
     @abstractmethod
@@ -196,7 +196,7 @@ class StartInTriggererMixin(_Base):
                 return f"only a worker handles {name}"
         if has_listeners():
             return "Airflow has listeners (such as OpenLineage), which are called for tasks that end in a worker only"
-        return self._ends_in_a_worker_since
+        return self._end_in_worker_reason
 
 
 def _check_airflow(sensor: BaseOperator) -> None:

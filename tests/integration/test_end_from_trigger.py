@@ -18,6 +18,7 @@ from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers import tallyfy as triggers_module
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_tallyfy.waiting import evidence
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import Met
 from dev.sandbox import SandboxClient
@@ -34,6 +35,7 @@ in_airflow_3 = pytest.mark.skipif(
 @pytest.fixture
 def people(monkeypatch):
     """The person who works on the seeded run, which the connection leads to."""
+    monkeypatch.setattr(evidence, "CONFIRMATION_SECONDS", 0.0)
     with SandboxServer() as server:
         client = SandboxClient(server.url)
         monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", client.connection())

@@ -23,7 +23,7 @@ from airflow_provider_tallyfy.sensors.tallyfy import (
     TallyfyTaskSensor,
 )
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
-from airflow_provider_tallyfy.waiting import watcher
+from airflow_provider_tallyfy.waiting import evidence, watcher
 from dev.sandbox import SandboxClient
 
 LONGEST = 30.0
@@ -86,6 +86,7 @@ KEPT_0_1_0 = """{"tallyfy_from_task": {
 @pytest.fixture
 def people(sandbox, monkeypatch):
     monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
+    monkeypatch.setattr(evidence, "CONFIRMATION_SECONDS", 0.0)
     return SandboxClient(sandbox.url)
 
 

@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
-from airflow_provider_tallyfy.waiting import watcher
+from airflow_provider_tallyfy.waiting import evidence, watcher
 from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS, DENIED_AFTER_SECONDS
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS, PollScheduler
@@ -471,6 +471,7 @@ def test_two_triggerers_with_the_same_waits(tallyfy, monkeypatch, logs):
     """Each has an event loop of its own, as two processes do. Both fire, and Airflow takes the first event."""
     ids = tallyfy.launch(5)
     monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
+    monkeypatch.setattr(evidence, "CONFIRMATION_SECONDS", 0.0)
     events = []
 
     def run_triggerer():
@@ -564,8 +565,9 @@ def test_the_watcher_ends_with_the_last_wait(tallyfy, run_in_triggerer):
     run_in_triggerer(scenario)
 
 
-def test_watchers_that_ended_leave_no_threads(tallyfy):
+def test_watchers_that_ended_leave_no_threads(tallyfy, monkeypatch):
     """A triggerer runs for months, and a watcher may come and go with each wait."""
+    monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
 
     def threads():
         return {thread for thread in threading.enumerate() if thread.name == "tallyfy-watcher"}

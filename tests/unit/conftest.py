@@ -4,6 +4,11 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# On a busy machine, any example may be slow.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 API = "https://tallyfy.test/api/organizations/acme"
 TOKEN = "a-token-that-nobody-may-see"

@@ -125,6 +125,16 @@ class TestResume:
         resumed = operator(deferrable=True).resume_execution("execute_complete", {"event": event}, context)
         assert resumed == {"id": "r1", "name": "a?b"}
 
+    def test_polls_and_defers_again_after_the_event_of_another_wait(self, tallyfy, context):
+        context["ti"].xcoms["tallyfy_run_url"] = "https://go.tallyfy.com/acme/processes/r1"
+        event = {"outcome": "met", "wait": "task_id other", "result": {"id": "r2"}}
+        kwargs = {"event": event, "ends_at": 2e9, "condition": {"target_statuses": ["complete"]}}
+        tallyfy("active", "complete")
+        with pytest.raises(TaskDeferred) as deferral:
+            operator(deferrable=True).resume_execution("execute_complete", kwargs, context)
+        assert (deferral.value.trigger.run_id, deferral.value.trigger.ends_at) == ("r1", 2e9)
+        assert operator(deferrable=True).resume_execution("execute_complete", kwargs, context)["id"] == "r1"
+
     def test_fails_as_the_event_says(self, tallyfy, context):
         event = {"outcome": "unreachable", "reason": "It was archived."}
         with pytest.raises(AirflowFailException, match="archived"):
@@ -137,7 +147,7 @@ class TestResume:
     @pytest.mark.parametrize("status", ["active", 503])
     def test_fails_as_a_sensor_after_a_timeout(self, tallyfy, context, status):
         tallyfy(status)
-        with pytest.raises(AirflowSensorTimeout, match="run r1: the run is complete is still waited for"):
+        with pytest.raises(AirflowSensorTimeout, match="still waiting until the run is complete; run r1"):
             self.timed_out(context)
 
     def test_refusal_after_a_timeout(self, tallyfy, context):

@@ -131,10 +131,8 @@ def test_a_from_task_that_names_no_task_is_refused(wrong, says):
 
 
 def test_descriptions_of_goal_and_result():
-    assert NextTaskCondition("t1").describe_goal() == "a task other than t1 is next, or none is left"
-    assert (
-        NextTaskCondition().describe_goal() == "a task other than the first one seen is next, or none is left"
-    )
+    assert NextTaskCondition("t1").describe_goal() == "the run moves on from task t1"
+    assert NextTaskCondition().describe_goal() == "the run moves on from its next task"
     assert (
         NextTaskCondition.describe_result({"next_task": {"id": "t2", "title": "Sign\nhere"}})
         == "'Sign here' is next"
