@@ -153,7 +153,7 @@ REFUSED = {
             lambda rule=rule: gate(fail_on_reject=True) >> work(trigger_rule=rule),
             "fail_on_reject fails that one",
         )
-        for rule in ("all_done", "none_skipped", "one_done")
+        for rule in ("all_done", "all_done_setup_success", "none_skipped", "one_done")
     },
     **{
         f"{name}, all_done": (
