@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.moved_time import MovedTime
+
 API = "https://tallyfy.test/api/organizations/acme"
 TOKEN = "a-token-that-nobody-may-see"
 
@@ -65,19 +67,6 @@ def tasks_are_done(requests_mock: Any) -> None:
         return {"data": {"id": request.path.rpartition("/")[2], "status": "completed"}}
 
     requests_mock.get(re.compile(r"/runs/[^/]+/tasks/[^/]+$"), json=done)
-
-
-class MovedTime:
-    """A clock that stands still but in a pause, which takes no time."""
-
-    def __init__(self) -> None:
-        self._now = 1000.0
-
-    def monotonic(self) -> float:
-        return self._now
-
-    def sleep(self, seconds: float) -> None:
-        self._now += seconds
 
 
 @pytest.fixture(autouse=True)
