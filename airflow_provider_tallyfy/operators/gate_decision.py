@@ -1,4 +1,4 @@
-"""What was decided on a task: by whom it may be, what the gate returns, and the line that it logs for auditors."""
+"""The decision on a task: whether it counts, what the gate returns for it, and the line that it logs for auditors."""
 
 from __future__ import annotations
 
@@ -183,7 +183,11 @@ def format_decision(decision: dict[str, Any]) -> str:
     if not decision["decided_at"] and is_approved is None:
         return f"{task} is hidden by a rule, so it has no decision"
     person = Person(**decision["decided_by"]) if decision["decided_by"] else "an unknown person"
-    comment = f", with the comment: {shortened(decision['comment'], 500)}" if decision["comment"] else ""
+    comment = (
+        f", with the comment: {shortened(decision['comment'], _MAX_LOGGED_TEXT)}"
+        if decision["comment"]
+        else ""
+    )
     return one_line(f"{task} was {verb} by {person}{comment}")
 
 
@@ -208,7 +212,7 @@ def format_audit_line(decision: dict[str, Any], context: Context, effect: str) -
 
 
 def _cut(value: Any) -> Any:
-    """Return a value whose texts are not longer than a log line bears."""
+    """Return a value whose texts are cut to :data:`_MAX_LOGGED_TEXT` characters."""
     if isinstance(value, str):
         return value if len(value) <= _MAX_LOGGED_TEXT else f"{value[:_MAX_LOGGED_TEXT]}…"
     if isinstance(value, dict):
