@@ -77,7 +77,6 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
     template_fields: Sequence[str] = (*TallyfyTaskSensor.template_fields, "approvers")
     inherits_from_skipmixin = True
     is_tallyfy_gate = True  # for the policy that refuses DAGs
-    ui_color = "#d9efe3"
     _needs_decision = True
     _ends_in_a_worker_since = "only a worker skips what is downstream"
 

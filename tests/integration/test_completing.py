@@ -26,6 +26,7 @@ from airflow_provider_tallyfy.protocol.completion import Person
 from airflow_provider_tallyfy.protocol.forms import read_task_form
 from airflow_provider_tallyfy.sandbox.seeds import COMPLETE_RUN_ID, ONBOARDING_RUN_ID, SEEDED_RUN_ID
 from dev.sandbox import SandboxClient
+from tests.support.sandbox_controls import ControlledSandbox
 from tests.unit.conftest import TaskInstance, TaskStateStore
 
 COMPLETED = "completed-tasks$"
@@ -79,10 +80,7 @@ def approval():
 
 
 def fault(sandbox, action, path, **more):
-    answer = requests.post(
-        f"{sandbox.url}/_sandbox/faults", json=[{"action": action, "path": path, **more}], timeout=10
-    )
-    assert answer.status_code == 200, answer.text
+    ControlledSandbox(sandbox).fault(action=action, path=path, **more)
 
 
 def written(sandbox):

@@ -33,6 +33,7 @@ from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_CHECKLIST_ID, RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.waiting import worker
 from dev.sandbox import SandboxClient
+from tests.support.sandbox_controls import ControlledSandbox
 from tests.unit.conftest import TaskInstance, TaskStateStore
 
 RUNS = "/runs$"
@@ -93,12 +94,7 @@ def operator(**arguments):
 
 
 def fault(sandbox, action, **more):
-    answer = requests.post(
-        f"{sandbox.url}/_sandbox/faults",
-        json=[{"action": action, "method": "POST", "path": RUNS, **more}],
-        timeout=10,
-    )
-    assert answer.status_code == 200, answer.text
+    ControlledSandbox(sandbox).fault(**{"action": action, "method": "POST", "path": RUNS, **more})
 
 
 def request_count(sandbox, method="POST"):
@@ -257,16 +253,13 @@ class TestOneAttempt:
         with pytest.raises(TallyfyIndeterminateError):
             airflow.run()
         assert request_count(sandbox) == launching.MAX_SENDS == 2
-        requests.delete(f"{sandbox.url}/_sandbox/faults", timeout=10)
+        ControlledSandbox(sandbox).remove_faults()
         assert the_only(sandbox, airflow.run())
 
     def test_launch_is_not_sent_again_if_the_search_fails(self, sandbox, airflow, monkeypatch):
         monkeypatch.setattr(transport, "DEFAULT_RETRIES", 0)
-        faults = [
-            {"action": "apply_then_drop", "method": "POST", "path": RUNS},
-            {"action": "drop", "method": "GET", "path": r"/runs\?", "times": 5},
-        ]
-        requests.post(f"{sandbox.url}/_sandbox/faults", json=faults, timeout=10)
+        fault(sandbox, "apply_then_drop")
+        fault(sandbox, "drop", method="GET", path=r"/runs\?", times=5)
         monkeypatch.setattr(transport.time, "sleep", lambda _: None)
         with pytest.raises(TallyfyConnectionError) as error:
             airflow.run()

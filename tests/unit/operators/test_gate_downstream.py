@@ -304,10 +304,10 @@ def test_airflow_finds_the_policy():
     assert found.load() is policies
 
 
+@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
 class TestTaskInstances:
     """As the task instance and Airflow's supervisor see it, or in Airflow 2 the database."""
 
-    @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
     def test_states_by_map_index(self):
         received = []
 
@@ -320,7 +320,6 @@ class TestTaskInstances:
         assert states == {("load_1", 0): None, ("load_1", 12): "running"}
         assert received == [{"dag_id": "d", "task_ids": ["load_1"], "run_ids": ["run"]}]
 
-    @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
     def test_state_of_a_task_that_is_not_mapped(self):
         task_instance = SimpleNamespace(
             dag_id="d", run_id="run", get_task_states=lambda **_: {"run": {"load": "success"}}
@@ -328,7 +327,6 @@ class TestTaskInstances:
         states = version_compat.task_instance_states({"ti": task_instance}, ["load"], [])
         assert states == {("load", -1): "success"}
 
-    @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
     def test_supervisor_skips_them(self, monkeypatch):
         from airflow.sdk.execution_time import task_runner
 
