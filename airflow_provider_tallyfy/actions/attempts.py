@@ -188,7 +188,7 @@ class AttemptStore:
 
 def polls(seconds: float) -> Iterator[float]:
     """
-    Pause between polls, longer each time, and yield the seconds that are left: at once, and last when none are.
+    Yield the seconds that are left, at once and after each of ever longer pauses, the last time when none are.
 
     The seconds are those of this process's monotonic clock, so that no jump of the wall clock makes it more.
     """

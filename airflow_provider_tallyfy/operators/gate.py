@@ -68,7 +68,7 @@ _PAUSES_AT_TIMEOUT = (5.0, 10.0)
 
 class GateOperator(TallyfyTaskSensor, SkipMixin):
     """
-    Wait until a user decides on a task of a run, check that they may, and act on it.
+    Wait until a user decides on a task of a run, check that the decision counts, and act on it.
 
     The parameters are described at
     :class:`~airflow_provider_tallyfy.operators.tallyfy.TallyfyApprovalOperator`.

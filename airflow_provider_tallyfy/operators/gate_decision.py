@@ -43,7 +43,7 @@ class DecisionReader:
 
     :param run_id: the id of its run.
     :param hook: reads the task, the people and the run.
-    :param approvers: who may decide, as the operator was given it; ``None`` for everyone.
+    :param approvers: who may decide, as given to the operator; ``None`` for everyone.
     :param require_comment: whether the one who decided has to say why.
     :param without_comments: removes from a task the comments that the gate's notifiers wrote.
     :param log: the task's.
@@ -143,7 +143,7 @@ def describe_decision(
     :param run_id: the id of its run.
     :param hook: reads the member's name if the task has only an id.
     :param log: gets a warning if the name cannot be read.
-    :param try_number: of the task instance that took the decision.
+    :param try_number: of the task instance that acts on the decision.
     """
     person = who_completed(task, hook, log)
     described: dict[str, Any] = sanitize_payload(

@@ -49,19 +49,12 @@ class Downstream:
 
     :param gate: the operator, or the mapped operator.
     :param is_mapped: whether the operator is an instance of a mapped one.
-    :param ignores_trigger_rules: whether a rejection skips all that is downstream; by default as the operator says.
     """
 
-    def __init__(
-        self, gate: Any, *, is_mapped: bool = False, ignores_trigger_rules: bool | None = None
-    ) -> None:
+    def __init__(self, gate: Any, *, is_mapped: bool = False) -> None:
         self.gate = gate
         self.is_mapped = is_mapped or _is_mapped(gate)
-        self.ignores_trigger_rules = (
-            bool(_argument(gate, "ignore_downstream_trigger_rules"))
-            if ignores_trigger_rules is None
-            else ignores_trigger_rules
-        )
+        self.ignores_trigger_rules = bool(_argument(gate, "ignore_downstream_trigger_rules"))
         # An operator that is called by hand need not be in a DAG.
         is_alone = not gate.downstream_task_ids
         self.direct = [] if is_alone else list(gate.get_direct_relatives(upstream=False))
@@ -208,10 +201,12 @@ def find_problems(gate: Any) -> list[str]:
 
     :param gate: the operator, or the mapped operator, in its DAG.
     """
-    may_ignore = _may_expand(gate, "ignore_downstream_trigger_rules", if_unknown=False)
-    possible = [False, True] if may_ignore else [None]
-    found = (Downstream(gate, ignores_trigger_rules=each).find_problems() for each in possible)
-    return list(dict.fromkeys(problem for problems in found for problem in problems))
+    if _may_expand(gate, "ignore_downstream_trigger_rules", if_unknown=False):
+        return [
+            f"Task {gate.task_id!r} is mapped over ignore_downstream_trigger_rules. Give all of its instances the same "
+            "value, in partial()."
+        ]
+    return Downstream(gate).find_problems()
 
 
 class DownstreamSkipper:

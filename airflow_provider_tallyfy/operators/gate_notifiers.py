@@ -35,8 +35,8 @@ class GateNotifiers:
     Calls the notifiers of one gate.
 
     :param notifiers: each is called with the context.
-    :param describe: returns what notifiers find under :data:`CONTEXT_KEY`, as plain JSON: of a task that is given, or
-        of the gate's task as it can be read now.
+    :param describe: returns what notifiers find under :data:`CONTEXT_KEY`, as plain JSON: for a given task, or without
+        one for the gate's task as it can be read now.
     :param remind_every: seconds between two reminders; ``None`` for no reminders.
     :param max_reminders: how many there are at most.
     :param log: the task's.

@@ -245,9 +245,9 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
     """
     Complete, approve or reject a task of a run, and return the task with its form.
 
-    Values are written into the task's form before. One error names all mistakes in them, and each required field that
-    would still be empty, before anything is sent. A task that is completed already, with the same decision, is a
-    success; nothing is written into it then.
+    Form values are written first. One error names all mistakes in them, and each required field that would still be
+    empty, before anything is sent. If the task is completed already with the same decision, the operator succeeds and
+    writes nothing.
 
     No completion is sent while an earlier one may have been, or may yet be, applied: Tallyfy may accept a second one,
     and send its webhooks and mails again. At a retry that takes a minute, except on Airflow 3.3 and newer after a try
@@ -387,7 +387,7 @@ class TallyfyApiOperator(TallyfyOperator):
 
 class TallyfyApprovalOperator(GateOperator):
     """
-    Wait until an approval task of a run is decided. Approved, downstream tasks run; rejected, they are skipped.
+    Wait until a user approves or rejects a task of a run; after a rejection, skip the downstream tasks.
 
     Returns ``{"run_id", "task_id", "title", "is_approved", "decided_by": {"id", "name", "email"}, "decided_at",
     "comment", "form_values", "timed_out", "try_number"}``: ``comment`` is the last one that this person wrote on the
@@ -395,8 +395,8 @@ class TallyfyApprovalOperator(GateOperator):
     same is in one log line, as JSON after ``tallyfy.gate.decision``.
 
     It waits as a :class:`~airflow_provider_tallyfy.sensors.tallyfy.TallyfyTaskSensor` does, in the same modes, and
-    takes its other arguments too (``poke_interval``, ``timeout`` and so on). A task that is no approval fails it
-    without retries.
+    takes its other arguments too (``poke_interval``, ``timeout`` and so on). It fails without retries if the task is
+    no approval.
 
     If it is mapped, in a mapped task group or has ``outlets``, a rejection skips the operator itself too, after it
     pushed its result. A DAG in which something directly downstream could run before the decision or after a rejection

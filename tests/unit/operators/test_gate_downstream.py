@@ -200,15 +200,11 @@ REFUSED = {
         lambda: mapped_gate(fail_on_reject=True) >> work(trigger_rule="none_skipped"),
         "fail_on_reject fails that one",
     ),
-    "mapped gate that may ignore rules": (
-        lambda: (
-            TallyfyApprovalOperator.partial(task_id="gate", task="approve", run_id="r1").expand(
-                ignore_downstream_trigger_rules=[True, False]
-            )
-            >> work("a")
-            >> work("publish", trigger_rule="always")
+    "mapped over ignore_downstream_trigger_rules": (
+        lambda: TallyfyApprovalOperator.partial(task_id="gate", task="approve", run_id="r1").expand(
+            ignore_downstream_trigger_rules=[True, False]
         ),
-        "starts it before the decision",
+        "Give all of its instances the same value",
     ),
     "mapped gate before a mapped group": (
         lambda: mapped_gate() >> group(inside=work),
