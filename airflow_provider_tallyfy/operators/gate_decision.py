@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
     from airflow_provider_tallyfy.waiting.evidence import Log
 
-AUDIT_MARK = "tallyfy.gate.decision"
+AUDIT_PREFIX = "tallyfy.gate.decision"
 """What the log line of each decision begins with."""
 _PAUSES_FOR_COMMENT = (2.0, 4.0, 8.0, 16.0)
 """Seconds between reads of a task whose comment may come right after the decision."""
@@ -83,24 +83,18 @@ class DecisionReader:
         :raises AirflowException: it is not completed any more, or was completed again.
         """
         shown = self._read_again(task)
-        approvers = self.read_approvers()
-        if approvers is not None and (problem := self._find_problem(shown, approvers)):
-            return shown, f"{self._describe_completer(shown)}, {problem}"
-        if self._require_comment:
+        problem = None
+        if (approvers := self.read_approvers()) is not None:
+            run = self._hook.get_run(self._run_id) if approvers.excludes_starter else {}
+            problem = approvers.find_problem(shown, run.get("started_by"))
+        if problem is None and self._require_comment:
             shown = self._read_comment(shown)
             if (person := completer(shown)) is None or not last_comment(shown, person):
-                return shown, f"{self._describe_completer(shown)}, who wrote no comment, which is required"
-        return shown, None
-
-    def _describe_completer(self, task: Mapping[str, Any]) -> str:
-        person = who_completed(task, self._hook, self._log)
-        return person.in_full if person else "an unknown user"
-
-    def _find_problem(self, task: Mapping[str, Any], approvers: Approvers) -> str | None:
-        started_by = (
-            self._hook.get_run(self._run_id).get("started_by") if approvers.excludes_starter else None
-        )
-        return approvers.find_problem(task, started_by)
+                problem = "who wrote no comment, which is required"
+        if problem is not None:
+            person = who_completed(shown, self._hook, self._log)
+            problem = f"{person.in_full if person else 'an unknown user'}, {problem}"
+        return shown, problem
 
     def _read_again(self, task: Mapping[str, Any]) -> dict[str, Any]:
         """Return the same completion of the task from its own endpoint; reads may lag."""
@@ -193,7 +187,7 @@ def format_decision(decision: dict[str, Any]) -> str:
 
 def format_audit_line(decision: dict[str, Any], context: Context, effect: str) -> str:
     """
-    Return the line by which auditors find a decision in the logs: :data:`AUDIT_MARK` and JSON.
+    Return the line by which auditors find a decision in the logs: :data:`AUDIT_PREFIX` and JSON.
 
     :param decision: as :func:`describe_decision` gives it; long texts are cut.
     :param context: of the task instance.
@@ -208,7 +202,7 @@ def format_audit_line(decision: dict[str, Any], context: Context, effect: str) -
     }
     of_airflow = {name: getattr(ti, attribute, None) for name, attribute in names.items()}
     line = {**of_airflow, "effect": effect, **decision}
-    return f"{AUDIT_MARK} {json.dumps(_cut(line), ensure_ascii=True, default=str)}"
+    return f"{AUDIT_PREFIX} {json.dumps(_cut(line), ensure_ascii=True, default=str)}"
 
 
 def _cut(value: Any) -> Any:
