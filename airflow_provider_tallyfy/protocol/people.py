@@ -264,10 +264,8 @@ def _kind_of(entry: Any, directory: Directory | None) -> str:
     if members and groups:
         ids = {"users": [member.id for member in members], "groups": [group.id for group in groups]}
         raise InvalidValueError(f"{quoted(entry)} is the name of a member and of a group; use an id: {ids}")
-    if groups:
-        return "groups"
-    if any(member.is_active or not is_email(entry) for member in members):
-        return "users"
+    if members or groups:
+        return "users" if members else "groups"
     if member_id is None and "@" not in entry:
         shown, known = directory.shown_beside_groups(entry)
         raise InvalidValueError(
