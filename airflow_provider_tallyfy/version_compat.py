@@ -19,7 +19,7 @@ _version = Version(Version(airflow_version).base_version)
 AIRFLOW_V_3_0_PLUS = _version >= Version("3.0")
 AIRFLOW_V_3_3_PLUS = _version >= Version("3.3")
 FINDS_SKIPS_OF_UNMAPPED_TASKS = _version >= Version("3.2.2")
-"""Whether the scheduler finds, for a mapped task, what an unmapped upstream task skipped; see ``gate_downstream``."""
+"""Whether the scheduler finds, for a mapped task, what an unmapped upstream task skipped; see ``operators/gate.py``."""
 GIVES_EACH_EVENT_TO_A_DAG_RUN = _version >= Version("3.4")
 """Whether each of several asset events in quick succession gets a DAG run at once (apache/airflow#70972)."""
 PUSHES_XCOMS_OF_EVENTS = not AIRFLOW_V_3_0_PLUS

@@ -248,10 +248,13 @@ def _read(people: Any, directory: Directory, *, excludes: bool = False) -> Appro
     if not names:
         raise InvalidValueError("approvers names no one; leave it out if everyone may decide")
     member_ids = {*encoded["users"], *(member for group in groups for member in group.members)}
-    guests = {*encoded["guests"], *(guest for group in groups for guest in group.guests)}
+    guests = {
+        normalized(each) for each in (*encoded["guests"], *(one for group in groups for one in group.guests))
+    }
     # Tallyfy can make a guest of a member, with the same address; that person may have decided as either.
-    members = [each for person in (*member_ids, *guests) for each in directory.find_members(str(person))]
-    converted = [member for member in members if excludes or not member.is_active]
-    member_ids |= {member.id for member in converted}
-    guests |= {member.email for member in converted}
-    return Approvers(frozenset(member_ids), frozenset(map(normalized, guests - {""})), tuple(names))
+    for member in directory.members:
+        email = normalized(member.email)
+        if (excludes or not member.is_active) and (member.id in member_ids or (email and email in guests)):
+            member_ids.add(member.id)
+            guests.add(email)
+    return Approvers(frozenset(member_ids), frozenset(guests - {""}), tuple(names))

@@ -26,7 +26,6 @@ from airflow_provider_tallyfy.protocol.completion import Person
 from airflow_provider_tallyfy.protocol.forms import read_task_form
 from airflow_provider_tallyfy.sandbox.seeds import COMPLETE_RUN_ID, ONBOARDING_RUN_ID, SEEDED_RUN_ID
 from dev.sandbox import SandboxClient
-from tests.support.sandbox_controls import ControlledSandbox
 from tests.unit.conftest import TaskInstance, TaskStateStore
 
 COMPLETED = "completed-tasks$"
@@ -80,7 +79,10 @@ def approval():
 
 
 def fault(sandbox, action, path, **more):
-    ControlledSandbox(sandbox).fault(action=action, path=path, **more)
+    answer = requests.post(
+        f"{sandbox.url}/_sandbox/faults", json=[{"action": action, "path": path, **more}], timeout=10
+    )
+    assert answer.status_code == 200, answer.text
 
 
 def written(sandbox):

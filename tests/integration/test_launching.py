@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 import requests
-from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, TaskDeferred
 
 from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.actions import attempts, launching
@@ -33,7 +33,6 @@ from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_CHECKLIST_ID, RELEASE_CHECKLIST_ID
 from airflow_provider_tallyfy.waiting import worker
 from dev.sandbox import SandboxClient
-from tests.support.sandbox_controls import ControlledSandbox
 from tests.unit.conftest import TaskInstance, TaskStateStore
 
 RUNS = "/runs$"
@@ -94,7 +93,12 @@ def operator(**arguments):
 
 
 def fault(sandbox, action, **more):
-    ControlledSandbox(sandbox).fault(**{"action": action, "method": "POST", "path": RUNS, **more})
+    answer = requests.post(
+        f"{sandbox.url}/_sandbox/faults",
+        json=[{"action": action, "method": "POST", "path": RUNS, **more}],
+        timeout=10,
+    )
+    assert answer.status_code == 200, answer.text
 
 
 def request_count(sandbox, method="POST"):
@@ -207,6 +211,25 @@ class TestOneAttempt:
         assert the_only(sandbox, run)
         assert run["status"] == "complete"
 
+    def test_polls_a_last_time_at_the_timeout(self, sandbox, airflow, monkeypatch):
+        now, pauses = [1000.0], []
+
+        def pause(seconds):
+            pauses.append(seconds)
+            now[0] += seconds
+
+        monkeypatch.setattr(
+            operators,
+            "time",
+            SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0], sleep=pause),
+        )
+        with pytest.raises(AirflowSensorTimeout, match="was not complete after 150 seconds"):
+            airflow.run(wait_for_completion=True, poke_interval=60, timeout=150)
+        assert pauses == [60, 60, 30]
+        (run_id,) = launched(sandbox)
+        shown = requests.get(f"{sandbox.url}/_sandbox/stats", timeout=10).json()["requests"]
+        assert sum(row["count"] for row in shown if row["path"].endswith(f"/runs/{run_id}")) == 4
+
     def test_waits_in_the_triggerer_and_a_retry_for_the_same_run(self, sandbox, airflow):
         for _ in range(2):
             with pytest.raises(TaskDeferred) as deferral:
@@ -253,13 +276,16 @@ class TestOneAttempt:
         with pytest.raises(TallyfyIndeterminateError):
             airflow.run()
         assert request_count(sandbox) == launching.MAX_SENDS == 2
-        ControlledSandbox(sandbox).remove_faults()
+        requests.delete(f"{sandbox.url}/_sandbox/faults", timeout=10)
         assert the_only(sandbox, airflow.run())
 
     def test_launch_is_not_sent_again_if_the_search_fails(self, sandbox, airflow, monkeypatch):
         monkeypatch.setattr(transport, "DEFAULT_RETRIES", 0)
-        fault(sandbox, "apply_then_drop")
-        fault(sandbox, "drop", method="GET", path=r"/runs\?", times=5)
+        faults = [
+            {"action": "apply_then_drop", "method": "POST", "path": RUNS},
+            {"action": "drop", "method": "GET", "path": r"/runs\?", "times": 5},
+        ]
+        requests.post(f"{sandbox.url}/_sandbox/faults", json=faults, timeout=10)
         monkeypatch.setattr(transport.time, "sleep", lambda _: None)
         with pytest.raises(TallyfyConnectionError) as error:
             airflow.run()
@@ -294,7 +320,9 @@ class TestLaterTries:
 
     def test_archived_run_counts_as_launched(self, sandbox, airflow):
         run = airflow.run()
-        archive(sandbox, run)
+        requests.delete(
+            f"{sandbox.base_url}/organizations/sandbox/runs/{run['id']}", headers=sandbox.headers, timeout=10
+        )
         airflow.store = TaskStateStore()
         again = airflow.run()
         assert (again["id"], again["status"]) == (run["id"], "archived")
