@@ -101,7 +101,7 @@ def is_trigger_timeout(next_method: str, next_kwargs: Mapping[str, Any] | None) 
     )
 
 
-def incarnation(context: Context) -> str:
+def dag_run_identity(context: Context) -> str:
     """
     Return what distinguishes a DAG run from a deleted one with the same id, and does not change when it is cleared.
 

@@ -28,14 +28,21 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A user of the organization."""
+    """
+    A user of the organization.
+
+    The list of members holds deactivated ones too (``tallyfy/mcp-public``); such a person may be a guest with the same
+    address now (page "Convert member to guest").
+    """
 
     id: int
     email: str
     name: str = ""
+    is_active: bool = True
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.name, f"<{self.email}>" if self.email else f"(member {self.id})")))
+        address = f"<{self.email}>" if self.email else f"(member {self.id})"
+        return " ".join(filter(None, (self.name, address, "" if self.is_active else "(deactivated)")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,8 @@ def read_directory(
     for item in members:
         if (member_id := parse_member_id(item.get("id"))) is None:
             raise MalformedResponseError("a member has no id")
-        members_by_id[member_id] = Member(member_id, str(item.get("email") or ""), full_name(item))
+        is_active = item.get("status") != "disabled" and not item.get("disabled_at")
+        members_by_id[member_id] = Member(member_id, str(item.get("email") or ""), full_name(item), is_active)
     groups_by_id: dict[int | str, Group] = {}
     for item in groups:
         if not is_id(group_id := item.get("id")):
@@ -280,7 +288,7 @@ def _guest(entry: Any, directory: Directory | None) -> str:
         raise InvalidValueError(f"a guest is named by e-mail address, not by {described(entry)}")
     address = str(entry).strip()
     members = directory.find_members(address) if directory is not None else ()
-    if any(normalized(member.email) == normalized(address) for member in members):
+    if any(normalized(member.email) == normalized(address) for member in members if member.is_active):
         raise InvalidValueError(f"{quoted(address)} is a member, not a guest; write it under 'users'")
     return address
 

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
+from tests.support.moved_time import MovedTime
+
 API = "https://tallyfy.test/api/organizations/acme"
 TOKEN = "a-token-that-nobody-may-see"
 
@@ -70,19 +72,6 @@ def tasks_are_done(requests_mock: Any) -> None:
         return {"data": {"id": request.path.rpartition("/")[2], "status": "completed"}}
 
     requests_mock.get(re.compile(r"/runs/[^/]+/tasks/[^/]+$"), json=done)
-
-
-class MovedTime:
-    """A clock that stands still but in a pause, which takes no time."""
-
-    def __init__(self) -> None:
-        self._now = 1000.0
-
-    def monotonic(self) -> float:
-        return self._now
-
-    def sleep(self, seconds: float) -> None:
-        self._now += seconds
 
 
 @pytest.fixture(autouse=True)

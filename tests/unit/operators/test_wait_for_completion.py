@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, TaskDeferred
@@ -15,6 +14,7 @@ from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sensors import tallyfy as sensors
 from airflow_provider_tallyfy.waiting.evidence import GONE_AFTER_SECONDS
 from tests.support.gates import API
+from tests.support.moved_time import MovedTime
 
 RUN = f"{API}/runs/r1"
 TRIGGER_TIMEOUT = "Trigger timeout" if version_compat.AIRFLOW_V_3_0_PLUS else "Trigger/execution timeout"
@@ -23,10 +23,7 @@ NOT_FOUND = {"status_code": 404, "json": {"message": "Not found"}}
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    """A clock that moves only in pauses."""
-    clock = SimpleNamespace(now=1_800_000_000.0)
-    clock.time = clock.monotonic = lambda: clock.now
-    clock.sleep = lambda seconds: setattr(clock, "now", clock.now + seconds)
+    clock = MovedTime(1_800_000_000.0)
     for module in (operators, sensors):
         monkeypatch.setattr(module, "time", clock)
     return clock

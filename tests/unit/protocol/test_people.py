@@ -253,6 +253,23 @@ class TestWithoutADirectory:
         assert needs_directory(value) is needed
 
 
+class TestDeactivatedMember:
+    DIRECTORY = Directory((Member(1, "dee@example.com", "Dee Roy", is_active=False),))
+
+    def test_may_be_a_guest_now(self):
+        value = {"guests": ["dee@example.com"]}
+        assert encode_assignees(value, self.DIRECTORY) == assigned(guests=["dee@example.com"])
+
+    @pytest.mark.parametrize("value", [1, "1", "Dee Roy", "dee@example.com", {"users": ["dee@example.com"]}])
+    def test_is_no_guest_unless_named_as_one(self, value):
+        assert encode_assignees(value, self.DIRECTORY) == assigned([1])
+
+    @pytest.mark.parametrize("state", [{"status": "disabled"}, {"disabled_at": "2026-01-05T12:00:00Z"}])
+    def test_is_read(self, state):
+        [member] = read_directory([{"id": 1, "email": "dee@example.com", **state}]).members
+        assert not member.is_active
+
+
 class TestReadDirectory:
     def test_reads_members_and_groups(self):
         members = [
