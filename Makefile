@@ -9,7 +9,7 @@ EXTRAS = dev$(if $(filter 3.3.2,$(AIRFLOW_VERSION)),$(comma)test-production$(com
 comma = ,
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-clients test-production test-browser test-matrix check-wheel bench bench-export bench-events lint format types screenshots docs constraints build release-check clean
+.PHONY: help install demo test test-units test-system test-clients test-benchmarks test-production test-browser test-matrix check-wheel bench bench-export bench-events lint format types screenshots docs constraints build release-check clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -31,19 +31,29 @@ demo: $(INSTALLED) ## A real Airflow waits for a (simulated) person; KEEP=1 lets
 COVERAGE = 97
 
 test: $(INSTALLED) ## Unit, integration and system tests, with coverage. ORDER=random to shuffle all but the last
+	$(MAKE) --jobs=2 --output-sync=line test-units test-system
+
+test-units: $(INSTALLED)
 	$(RUN) -m pytest $(if $(filter random,$(ORDER)),-p randomly) -m 'not browser and not system' \
-		--numprocesses logical --dist worksteal --cov --cov-fail-under $(COVERAGE)
-	$(RUN) -m pytest -m 'not production' --numprocesses 4 --dist loadfile tests/system
+		--numprocesses 2 --dist worksteal --cov --cov-fail-under $(COVERAGE)
+
+# These run on PostgreSQL and Celery, and in older Airflows; others of tests/system can, too.
+IN_PRODUCTION = tests/system/production $(addprefix tests/system/,test_gate_shapes.py \
+	test_every_airflow.py::test_gates_open_only_by_a_decision_that_counts)
+
+# They mostly wait, so there are more of them at a time than processors.
+test-system: $(INSTALLED)
+	$(RUN) -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder \
+		tests/system $(addprefix --deselect=,$(IN_PRODUCTION))
 
 test-clients: $(INSTALLED) ## Tallyfy's official Python SDK drives the sandbox, with each of its methods
 	$(RUN) -m pytest tests/sandbox/test_official_sdk.py
 
-# What runs there; others of tests/system can, too.
-IN_PRODUCTION = tests/system/production $(addprefix tests/system/,test_gate_shapes.py \
-	test_every_airflow.py::test_gates_open_only_by_a_decision_that_counts)
-
 test-production: $(INSTALLED) ## Tests on PostgreSQL and Celery; needs both (Debian: apt-get install postgresql redis-server)
 	$(RUN) -m pytest --production $(IN_PRODUCTION)
+
+test-benchmarks: $(INSTALLED) ## The smallest case of each benchmark
+	$(RUN) -m pytest tests/benchmarks
 
 test-browser: $(INSTALLED) ## Tests of the sandbox's page and Airflow's; needs Chromium (Debian: apt-get install chromium)
 	$(RUN) -m pytest -m browser tests/browser

@@ -51,11 +51,11 @@ class TallyfyAuthError(TallyfyError):
 
 
 class TallyfyPermissionError(TallyfyError):
-    """403: the person behind the token may not do this."""
+    """403: the token's user may not do this."""
 
 
 class TallyfyNotFoundError(TallyfyError):
-    """404 or 410: there is no such thing, or it is not visible to the person behind the token."""
+    """404 or 410: it does not exist, or the token's user does not see it."""
 
 
 class TallyfyValidationError(TallyfyError):
@@ -67,7 +67,7 @@ class TallyfyRateLimitError(TallyfyError):
 
 
 class TallyfyServerError(TallyfyError):
-    """5xx on a read, and still so after the retries; or 408, 421 or 425, which are not repeated."""
+    """5xx on a read, and still so after the retries; or 408, 421 or 425, which are not retried."""
 
 
 class TallyfyConnectionError(TallyfyError):
@@ -87,7 +87,7 @@ def fail_on_bad_input() -> Iterator[None]:
     """Fail the task without retries if an argument cannot be sent; no retry corrects it."""
     try:
         yield
-    except TallyfyError:  # a connection that cannot be used is one too, and may be corrected meanwhile
+    except TallyfyError:  # one of them is a ValueError: a connection, which may be corrected before the retry
         raise
     except ValueError as error:
         raise AirflowFailException(str(error)) from None

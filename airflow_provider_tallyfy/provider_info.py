@@ -112,7 +112,7 @@ def get_provider_info() -> dict[str, Any]:
                     ),
                     "client_secret": field("Client secret", "The application's secret.", format="password"),
                     "user_email": field(
-                        "User e-mail", "The person that the application acts as; most of the API needs one."
+                        "User e-mail", "The user that the application acts as; most of the API needs one."
                     ),
                     "token_url": field(
                         "Token URL",

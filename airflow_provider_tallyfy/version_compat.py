@@ -19,7 +19,7 @@ _version = Version(Version(airflow_version).base_version)
 AIRFLOW_V_3_0_PLUS = _version >= Version("3.0")
 AIRFLOW_V_3_3_PLUS = _version >= Version("3.3")
 FINDS_SKIPS_OF_UNMAPPED_TASKS = _version >= Version("3.2.2")
-"""Whether the scheduler finds, for a mapped task, what an unmapped upstream task skipped; see ``operators/gate.py``."""
+"""Whether the scheduler finds what an unmapped task skipped of a mapped one; see ``operators/gate_downstream.py``."""
 GIVES_EACH_EVENT_TO_A_DAG_RUN = _version >= Version("3.4")
 """Whether each of several asset events in quick succession gets a DAG run at once (apache/airflow#70972)."""
 PUSHES_XCOMS_OF_EVENTS = not AIRFLOW_V_3_0_PLUS
@@ -101,7 +101,7 @@ def is_trigger_timeout(next_method: str, next_kwargs: Mapping[str, Any] | None) 
     )
 
 
-def incarnation(context: Context) -> str:
+def dag_run_identity(context: Context) -> str:
     """
     Return what distinguishes a DAG run from a deleted one with the same id, and does not change when it is cleared.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from benchmarks.imports import measure_imports
 from benchmarks.program import Part, main, table
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Mapping
 
 
@@ -30,8 +30,7 @@ PARTS = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--waits", type=int, nargs="+", default=waits.WAITS, metavar="NUMBER", help="how many at once"
     )
@@ -44,8 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DATABASE:WAITS",
         help="waits in a real triggerer (default: sqlite:2000 postgresql:2000 postgresql:5000)",
     )
-    return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main("benchmarks", PARTS, _parser()))
+    sys.exit(main("benchmarks", __doc__, PARTS, _add_arguments))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +14,6 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
@@ -20,13 +21,13 @@ from sqlalchemy import create_engine, text
 
 from airflow_provider_tallyfy.sandbox import tasks
 from benchmarks.implementations import IMPLEMENTATIONS, OURS
+from benchmarks.processes import cpu_seconds
 from benchmarks.program import progress, table
-from benchmarks.waits import running_server
+from benchmarks.server import running_server
 from dev.backends import ProductionBackend, SqliteBackend
 from dev.processes import ChildProcess, end, exit_on_termination, wait_until
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Iterator, Sequence
 
     from airflow_provider_tallyfy.sandbox.store import Store
@@ -89,13 +90,13 @@ def measure_crowd(case: CrowdCase) -> JSON:
             "by_workers": case.by_workers,
             "stop": case.stop,
         }
-        acts: dict[str, Callable[[], object]] = {
+        phases: dict[str, Callable[[], object]] = {
             "begin": lambda: _begin(case, server, airflow, runs),
             "window": lambda: time.sleep(case.seconds),
             "restart": lambda: _restart(case, server, airflow, runs),
             "complete": lambda: _complete(case, server, airflow, runs),
         }
-        for phase, act in acts.items():
+        for phase, act in phases.items():
             with airflow.measured(organization) as figures[phase]:
                 act()
         figures["wrong"] = airflow.wrong_ends(runs)
@@ -114,8 +115,10 @@ def measure_crowds(options: argparse.Namespace, known: list[JSON] | None) -> lis
 
 def parse_crowd(argument: str) -> tuple[str, int]:
     """Return database and number of waits of an argument such as ``postgresql:5000``."""
-    name, _, waits = argument.partition(":")
-    return {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[name.lower()], int(waits)
+    found = re.fullmatch("(sqlite|postgresql):([1-9][0-9]*)", argument.lower())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{argument!r} is not like sqlite:2000 or postgresql:5000")
+    return {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[found[1]], int(found[2])
 
 
 def show_crowds(crowds: Sequence[JSON]) -> list[str]:
@@ -129,7 +132,7 @@ def show_crowds(crowds: Sequence[JSON]) -> list[str]:
             (
                 crowd["in_triggerer"] + crowd["by_workers"],
                 crowd["database"],
-                words,
+                title,
                 f"{phase['seconds']:.0f}",
                 phase["requests"],
                 f"{phase['cpu_seconds']['runner']:.1f} · {phase['cpu_seconds']['supervisor']:.1f}",
@@ -139,7 +142,7 @@ def show_crowds(crowds: Sequence[JSON]) -> list[str]:
                 crowd["wrong"] if name == "complete" else None,
             )
             for crowd in crowds
-            for name, words in PHASES.items()
+            for name, title in PHASES.items()
             for phase in (crowd[name],)
         ),
     )
@@ -181,10 +184,12 @@ def show_dag_sizes(sizes: Sequence[JSON]) -> list[str]:
 @contextmanager
 def _running(case: CrowdCase) -> Iterator[tuple[Process, Organization, _Triggerer]]:
     """Run a sandbox and a triggerer for the duration of the ``with`` block."""
-    with TemporaryDirectory(prefix="tallyfy-crowd-") as folder, ExitStack() as stack:
-        stack.enter_context(exit_on_termination())
-        server, organization = stack.enter_context(running_server(Path(folder)))
-        yield server, organization, stack.enter_context(_Triggerer(Path(folder), organization, case))
+    with (
+        exit_on_termination(),
+        running_server() as (folder, server, organization),
+        _Triggerer(folder, organization, case) as airflow,
+    ):
+        yield server, organization, airflow
 
 
 def _begin(case: CrowdCase, server: Process, airflow: _Triggerer, runs: Sequence[RunToWaitFor]) -> None:
@@ -405,7 +410,7 @@ class _Triggerer:
         return {"supervisor": supervisor, **({"runner": runners[0]} if runners else {})}
 
     def _cpu(self) -> dict[tuple[str, int], float]:
-        return {(name, each.pid): sum(each.cpu_times()[:2]) for name, each in self._processes().items()}
+        return {(name, each.pid): cpu_seconds(each) for name, each in self._processes().items()}
 
     def memory(self) -> dict[str, int]:
         return {name: round(each.memory_info().rss / 2**20) for name, each in self._processes().items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -12,19 +11,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
-from benchmarks.program import Part, main, progress, table
+from benchmarks.processes import cpu_seconds
+from benchmarks.program import Part, main, progress, show_latency, summarize_latency, table
 from dev.processes import wait_until
 from dev.real_airflow import RealAirflow
 from dev.sandbox import SandboxClient, running_sandbox
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable, Iterator, Sequence
 
 JSON = dict[str, Any]
@@ -152,7 +152,7 @@ class Environment:
         return [each for each in psutil.process_iter() if self._airflow.leads("triggerer", each.pid)]
 
     def _cpu(self) -> float:
-        return float(sum(sum(each.cpu_times()[:2]) for each in self._triggerer()))
+        return sum(map(cpu_seconds, self._triggerer()))
 
     def _events(self) -> Iterator[tuple[str, str, float, float | None]]:
         """Give process id and event id of each event, when it was stored, and when it started its DAG first."""
@@ -186,10 +186,7 @@ class Environment:
         latencies = [started_at - completed[run_id] for run_id, started_at in starts.items()]
         stored, ids = {event[0] for event in events}, {event[1] for event in events}
         return {
-            "latency_seconds": {
-                "median": round(median(latencies), 1) if latencies else None,
-                "worst": round(max(latencies), 1) if latencies else None,
-            },
+            "latency_seconds": summarize_latency(latencies),
             "stored_before_last_kill": sum(stored_at < last_killed_at for _, _, stored_at, _ in events),
             "lost": len(completed) - len(stored),
             "without_dag_run": len(stored) - len(starts),
@@ -239,7 +236,7 @@ def show_events(cases: Iterable[JSON]) -> Iterator[str]:
         (
             (
                 case["watchers"],
-                f"{case['latency_seconds']['median']} · {case['latency_seconds']['worst']}",
+                show_latency(case["latency_seconds"]),
                 case["requests_per_poll"],
                 " · ".join(f"{case['requests_per_hour'][name]:,}" for name in ("feed", "runs", "lists")),
                 case["cpu_seconds_per_minute"],
@@ -267,7 +264,7 @@ def show_events(cases: Iterable[JSON]) -> Iterator[str]:
                 case["kills"],
                 case["stored_before_last_kill"] if case["kills"] else None,
                 *(case[name] for name in ("lost", "again_same_id", "again_other_id", "without_dag_run")),
-                f"{case['latency_seconds']['median']} · {case['latency_seconds']['worst']}",
+                show_latency(case["latency_seconds"]),
             )
             for case in cases
         ),
@@ -277,10 +274,4 @@ def show_events(cases: Iterable[JSON]) -> Iterator[str]:
 PARTS = {"events": Part(measure_events, show_events)}
 
 if __name__ == "__main__":
-    sys.exit(
-        main(
-            "benchmarks.events",
-            PARTS,
-            argparse.ArgumentParser(prog="python -m benchmarks.events", description=__doc__),
-        )
-    )
+    sys.exit(main("benchmarks.events", __doc__, PARTS))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gc
 import os
 import sys
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -22,9 +20,10 @@ from benchmarks.implementations import IMPLEMENTATIONS, OURS
 from benchmarks.plot import draw
 from benchmarks.processes import Process
 from benchmarks.program import Part, main, progress, table
-from benchmarks.waits import running_server
+from benchmarks.server import running_server
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterable, Sequence
     from multiprocessing.connection import Connection
 
@@ -80,18 +79,15 @@ def _sort_once() -> None:
 def measure_kinds(kinds: Iterable[str], runs: int) -> list[JSON]:
     """Measure exports from a sandbox, each in a new process."""
     figures: list[JSON] = []
-    with (
-        TemporaryDirectory(prefix="tallyfy-bench-") as folder,
-        running_server(Path(folder)) as (server, users),
-    ):
+    with running_server() as (folder, server, users):
         checklist_id = server.call("change", fill, runs)
         for kind in kinds:
             progress(f"{runs:,} runs: {kind}")
             users.forget_requests()
-            target = Path(folder, f"export-{len(figures)}")
+            target = folder / f"export-{len(figures)}"
             target.mkdir()
             arguments = (kind, users.url, checklist_id, str(target))
-            with Process("The export", _measure, arguments, Path(folder, "export.out")) as process:
+            with Process("The export", _measure, arguments, folder / "export.out") as process:
                 measured = process.call("measure")
             size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
             figures.append(
@@ -221,8 +217,7 @@ def draw_exports(cases: Sequence[JSON], path: Path) -> None:
 PARTS = {"exports": Part(measure_exports, show_exports, draw_exports)}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.export", description=__doc__)
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs", type=int, nargs="+", default=RUNS, metavar="NUMBER", help="runs in the sandbox"
     )
@@ -233,8 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NUMBER",
         help=f"runs up to which exports with a request for each run are measured (default: {MAX_DETAILS})",
     )
-    return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main("benchmarks.export", PARTS, _parser()))
+    sys.exit(main("benchmarks.export", __doc__, PARTS, _add_arguments))

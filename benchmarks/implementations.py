@@ -1,9 +1,13 @@
-"""The triggers that are measured: of this provider, of the HTTP provider, and one that only sleeps."""
+"""
+The triggers that are measured, with their Airflow connections.
+
+Only ``prepare`` and what is called after it import Airflow, so that its home can be set before.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.sandbox.access import TOKEN
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION
@@ -18,30 +22,11 @@ if TYPE_CHECKING:
 OURS, HTTP, SLEEP = "TallyfyNextTaskTrigger", "HttpEventTrigger", "asyncio.sleep"
 
 
-class Implementation(Protocol):
-    """
-    A trigger and its Airflow connection.
-
-    Only :meth:`prepare` and what is called after it import Airflow, so that its home can be set before.
-    """
-
-    def environment(self, url: str, authority: Path | None) -> dict[str, str]:
-        """Return the environment variables with the connection to a sandbox."""
-
-    def prepare(self) -> None:
-        """Import the modules that a triggerer has loaded after its first wait."""
-
-    def trigger(self, run: RunToWaitFor, interval: float) -> BaseTrigger:
-        """Return the trigger that waits for a run's next task."""
-
-    def is_change(self, payload: Any) -> bool:
-        """Return whether an event says that another task is next."""
-
-
 class Ours:
     """The trigger behind ``TallyfyNextTaskSensor``."""
 
     def environment(self, url: str, authority: Path | None) -> dict[str, str]:
+        """Return the environment variables with the connection to a sandbox."""
         connection = {
             "conn_type": "tallyfy",
             "host": f"{url}/api",
@@ -53,10 +38,12 @@ class Ours:
         return {"AIRFLOW_CONN_TALLYFY_DEFAULT": json.dumps(connection)}
 
     def prepare(self) -> None:
+        """Import the modules that a triggerer has loaded after its first wait."""
         import airflow_provider_tallyfy.hooks.tallyfy
         import airflow_provider_tallyfy.waiting.watcher  # noqa: F401
 
     def trigger(self, run: RunToWaitFor, interval: float) -> BaseTrigger:
+        """Return the trigger that waits for a run's next task."""
         from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 
         # Without worker_polled_at, so that the first poll counts too.
@@ -68,6 +55,7 @@ class Ours:
         )
 
     def is_change(self, payload: Any) -> bool:
+        """Return whether an event says that another task is next."""
         return isinstance(payload, dict) and payload.get("outcome") == "met"
 
 
@@ -130,4 +118,5 @@ class Sleep:
         return False
 
 
+Implementation = Ours | Http | Sleep
 IMPLEMENTATIONS: dict[str, Implementation] = {OURS: Ours(), HTTP: Http(), SLEEP: Sleep()}

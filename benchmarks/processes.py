@@ -9,12 +9,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import psutil  # type: ignore[import-untyped]
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
 _MAX_CALL = 1800.0
 _GRACE = 10.0
+_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return the user and system time that a process has used."""
+    return float(sum(process.cpu_times()[:2]))
 
 
 class Process:
@@ -84,6 +92,3 @@ def _run(
         if name.lower().endswith("_proxy") or name in _AUTHORITIES:
             del os.environ[name]
     target(connection, argument)
-
-
-_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")

@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import machine
@@ -48,22 +49,27 @@ class Part:
 
 def main(
     module: str,
+    description: str | None,
     parts: Mapping[str, Part],
-    parser: argparse.ArgumentParser,
+    add_arguments: Callable[[argparse.ArgumentParser], object] = lambda _: None,
     arguments: Sequence[str] | None = None,
 ) -> int:
     """
     Measure the parts of a benchmark, and write the figures, the page and the plots after each.
 
     :param module: its name, as for ``python -m``
+    :param description: what it measures, for ``--help``
     :param parts: by their names, in the order in which they are measured
-    :param parser: has the arguments that this benchmark alone takes
+    :param add_arguments: adds the arguments that this benchmark alone takes
+    :param arguments: of the command; by default those of this process
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    add_arguments(parser)
     parser.add_argument(
         "--only", choices=parts, nargs="+", default=list(parts), help="parts to measure (default: all)"
     )
-    parser.add_argument("--quick", action="store_true", help=f"a short run that writes to {QUICK.name}/")
+    parser.add_argument("--quick", action="store_true", help="a short run that writes to build/bench/")
     parser.add_argument("--show", action="store_true", help="only write the page and the plots again")
     options = parser.parse_args(given)
     docs = QUICK if options.quick else DOCS
@@ -142,6 +148,19 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> list[str
 
 def _cell(value: object) -> str:
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def summarize_latency(seconds: Sequence[float]) -> JSON:
+    """Return median and worst of latencies as a figure, ``None`` if there are none."""
+    return {
+        "median": round(median(seconds), 2) if seconds else None,
+        "worst": round(max(seconds), 2) if seconds else None,
+    }
+
+
+def show_latency(latency: Mapping[str, float | None]) -> str:
+    """Return the cell of a table for such a figure."""
+    return "none" if latency["median"] is None else f"{latency['median']:.1f} · {latency['worst']:.1f}"
 
 
 def describe_machine(machine: Mapping[str, Any]) -> str:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.sandbox.seeds import seeded_store
 from airflow_provider_tallyfy.sandbox.server import SandboxUvicorn, listen
+from benchmarks.organization import Organization
+from benchmarks.processes import Process
+from dev.certificate import make_certificate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +25,17 @@ if TYPE_CHECKING:
 
 _RUN = re.compile(r"/runs(?:/([0-9a-f]{32}))?$")
 _ID = re.compile(rb'"id":"([0-9a-f]{32})"')
+
+
+@contextmanager
+def running_server(*, tls: bool = False) -> Iterator[tuple[Path, Process, Organization]]:
+    """Run a sandbox for the duration of the ``with`` block, and yield a temporary folder with it."""
+    with TemporaryDirectory(prefix="tallyfy-bench-") as name:
+        folder = Path(name)
+        certificate = make_certificate(folder) if tls else None
+        authority = None if certificate is None else certificate.authority
+        with Process("The sandbox", _serve, certificate, folder / "server.out") as server:
+            yield folder, server, Organization(server.call("url"), authority)
 
 
 class ReadTracker:
@@ -52,16 +70,12 @@ class ReadTracker:
         await self._app(scope, receive, tracked if found else send)
 
 
-def serve(connection: Connection, certificate: Certificate | None) -> None:
-    """
-    Serve until the other end of the connection is closed; the target of the server's process.
-
-    :param certificate: serves TLS with it, or plain HTTP if it is ``None``
-    """
-    asyncio.run(_serve(connection, certificate))
+def _serve(connection: Connection, certificate: Certificate | None) -> None:
+    """Serve TLS, or plain HTTP without a certificate, until the other end of the connection is closed."""
+    asyncio.run(_serve_until_closed(connection, certificate))
 
 
-async def _serve(connection: Connection, certificate: Certificate | None) -> None:
+async def _serve_until_closed(connection: Connection, certificate: Certificate | None) -> None:
     listener = listen("127.0.0.1", 0)
     files = None if certificate is None else (certificate.certificate, certificate.key)
     store = seeded_store("demo")

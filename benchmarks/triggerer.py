@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
-import importlib
 import os
 import resource
 import time
 from array import array
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,7 @@ import psutil  # type: ignore[import-untyped]
 from benchmarks.implementations import IMPLEMENTATIONS, Implementation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from multiprocessing.connection import Connection
 
     from airflow.triggers.base import BaseTrigger
@@ -91,7 +89,11 @@ def run(connection: Connection, settings: TriggererSettings) -> None:
         }
     )
     implementation.prepare()
-    _log_to(settings.folder / "triggerer.log")
+    from airflow.sdk.log import configure_logging
+
+    # To a file, as JSON, as the triggerer logs to its supervisor.
+    output = (settings.folder / "triggerer.log").open("wb", buffering=0)
+    configure_logging(json_output=True, output=output, sending_to_supervisor=True)
     asyncio.run(_Triggerer(implementation, settings.interval).serve(connection))
 
 
@@ -140,8 +142,13 @@ class _Triggerer:
             self._tasks.append(asyncio.create_task(self._run_trigger(number, run.run_id, trigger)))
 
     async def _run_trigger(self, number: int, run_id: str, trigger: BaseTrigger) -> None:
-        await _ensure_portal()
-        _bind(trigger_id=number, ti_id=run_id, dag_id="dag", task_id="wait", run_id="run", try_number=1)
+        from greenback import ensure_portal
+        from structlog.contextvars import bind_contextvars
+
+        await ensure_portal()
+        bind_contextvars(
+            trigger_id=number, ti_id=run_id, dag_id="dag", task_id="wait", run_id="run", try_number=1
+        )
         try:
             async for event in trigger.run():
                 is_change = self._implementation.is_change(event.payload)
@@ -176,36 +183,3 @@ def _trim() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     except AttributeError:  # not glibc
         return
-
-
-def _log_to(path: Path) -> None:
-    """Log to a file, as JSON, as the triggerer logs to its supervisor."""
-    try:
-        from airflow.sdk.log import configure_logging
-    except ImportError:  # Airflow 2
-        import logging
-
-        logging.basicConfig(filename=path, level=logging.INFO, force=True)
-        return
-    configure_logging(json_output=True, output=path.open("wb", buffering=0), sending_to_supervisor=True)
-
-
-@cache
-def _optional(module: str, name: str) -> Callable[..., Any] | None:
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except ImportError:
-        return None
-    return found
-
-
-async def _ensure_portal() -> None:
-    """Open a greenback portal, as Airflow 3's triggerer does for each trigger."""
-    if (ensure_portal := _optional("greenback", "ensure_portal")) is not None:
-        await ensure_portal()
-
-
-def _bind(**values: Any) -> None:
-    """Bind the variables of the log to the task, as the triggerer does."""
-    if (bind := _optional("structlog.contextvars", "bind_contextvars")) is not None:
-        bind(**values)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import random
-import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.implementations import HTTP, OURS, SLEEP
-from benchmarks.organization import Organization, RunToWaitFor
 from benchmarks.plot import draw
-from benchmarks.processes import Process
-from benchmarks.program import progress, table
-from benchmarks.server import serve
+from benchmarks.processes import Process, cpu_seconds
+from benchmarks.program import progress, show_latency, summarize_latency, table
+from benchmarks.server import running_server
 from benchmarks.triggerer import Fired, Reading, TriggererSettings, run
-from dev.certificate import make_certificate
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from benchmarks.organization import Organization, RunToWaitFor
 
 JSON = dict[str, Any]
 WAITS = (10, 100, 1_000, 5_000)
@@ -36,7 +34,7 @@ MAX_BEGIN = 180.0
 """Seconds in which each wait has to be polled once."""
 DELIVERY = 0.5
 """Seconds for the client to read the last response of the beginning."""
-POLLS_HELD = 0.8
+MIN_POLL_SHARE = 0.8
 """The interval counts as kept if this share of the polls that were due was made."""
 IDLE_WAITS = 5_000
 IDLE_BEFORE = 500
@@ -92,13 +90,10 @@ class Change:
 
 def measure(case: Case) -> JSON:
     """Measure a case and return its figures."""
-    with (
-        TemporaryDirectory(prefix="tallyfy-bench-") as folder,
-        running_server(Path(folder), tls=True) as (server, organization),
-    ):
+    with running_server(tls=True) as (folder, server, organization):
         # Every other run, so that half of the active runs are not waited for.
         runs = organization.launch(2 * case.waits)[::2]
-        with _running_triggerer(case.implementation, organization, case.interval, Path(folder)) as triggerer:
+        with _running_triggerer(case.implementation, organization, case.interval, folder) as triggerer:
             memory_before = triggerer.call("memory")
             organization.forget_requests()
             begun: Reading = triggerer.call("read")
@@ -107,14 +102,14 @@ def measure(case: Case) -> JSON:
             to_begin = organization.requests()
             memory = triggerer.call("memory") - memory_before
 
-            server_before = _cpu(server.pid)
+            server_before = cpu_seconds(psutil.Process(server.pid))
             opened: Reading = triggerer.call("read")
             before = organization.requests()
             with _users(organization, case, runs) as changes:
                 time.sleep(max(0.0, opened.at + case.seconds - time.monotonic()))
                 closed: Reading = triggerer.call("read")
                 after = organization.requests()
-                server_after = _cpu(server.pid)
+                server_after = cpu_seconds(psutil.Process(server.pid))
             fired = _wait_for(triggerer, changes, closed.at + case.interval + GRACE)
     return {
         **asdict(case),
@@ -160,12 +155,9 @@ def measure_idle(options: argparse.Namespace, _: Any) -> list[JSON]:
 def _measure_idle(implementation: str, waits: int) -> JSON:
     progress(f"{waits:,} waits of {implementation}, idle")
     is_polled = implementation != SLEEP
-    with (
-        TemporaryDirectory(prefix="tallyfy-bench-") as folder,
-        running_server(Path(folder)) as (server, organization),
-    ):
+    with running_server() as (folder, server, organization):
         runs = organization.launch(IDLE_BEFORE + waits)
-        with _running_triggerer(implementation, organization, IDLE_INTERVAL, Path(folder)) as triggerer:
+        with _running_triggerer(implementation, organization, IDLE_INTERVAL, folder) as triggerer:
             _begin(server, triggerer, runs[:IDLE_BEFORE], is_polled=is_polled)
             memory_before = triggerer.call("memory")
             unread = _begin(server, triggerer, runs[IDLE_BEFORE:], is_polled=is_polled)
@@ -206,7 +198,7 @@ def show_waits(cases: Sequence[JSON]) -> Iterator[str]:
 
 
 def _row(case: JSON) -> tuple[object, ...]:
-    begin, latency = case["begin"], case["latency_seconds"]
+    begin = case["begin"]
     return (
         case["waits"],
         f"`{case['implementation']}`",
@@ -217,14 +209,14 @@ def _row(case: JSON) -> tuple[object, ...]:
         f"{case['cpu_seconds']:.2f}",
         f"{case['memory_bytes_per_wait'] / 1024:,.1f}",
         f"{case['lateness_ms']['p50']:.1f} · {case['lateness_ms']['p99']:.1f}",
-        "none" if latency["median"] is None else f"{latency['median']:.1f} · {latency['worst']:.1f}",
+        show_latency(case["latency_seconds"]),
         f"{case['changes_missed']} of {case['changes']}",
         case["false_events"] + case["waits_that_failed"],
     )
 
 
 def _keeps_interval(case: JSON) -> bool:
-    return case["polls_due"] is None or case["requests"] >= case["polls_due"] * POLLS_HELD
+    return case["polls_due"] is None or case["requests"] >= case["polls_due"] * MIN_POLL_SHARE
 
 
 def show_idle(idle: Sequence[JSON]) -> Iterator[str]:
@@ -264,14 +256,6 @@ def draw_waits(cases: Sequence[JSON], path: Path) -> None:
             for title, value in panels.items()
         },
     )
-
-
-@contextmanager
-def running_server(folder: Path, *, tls: bool = False) -> Iterator[tuple[Process, Organization]]:
-    """Run a sandbox for the duration of the ``with`` block."""
-    certificate = make_certificate(folder) if tls else None
-    with Process("The sandbox", serve, certificate, folder / "server.out") as server:
-        yield server, Organization(server.call("url"), None if certificate is None else certificate.authority)
 
 
 @contextmanager
@@ -346,10 +330,7 @@ def _outcome(changes: Mapping[str, Change], fired: Collection[Fired]) -> JSON:
         "false_events": false,
         "waits_that_failed": len(errors),
         "errors": sorted(set(errors))[:5],
-        "latency_seconds": {
-            "median": round(statistics.median(latencies), 2) if latencies else None,
-            "worst": round(max(latencies), 2) if latencies else None,
-        },
+        "latency_seconds": summarize_latency(latencies),
     }
 
 
@@ -374,8 +355,3 @@ def _pace(case: Case, requests: int, opened_at: float, closed_at: float, fired: 
         "polls_due": sum(int(seconds / case.interval) for seconds in waited),
         "seconds_between_polls": round(sum(waited) / requests, 2),
     }
-
-
-def _cpu(pid: int) -> float:
-    used = psutil.Process(pid).cpu_times()
-    return float(used.user + used.system)

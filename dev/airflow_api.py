@@ -41,7 +41,7 @@ class AirflowApi:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy between this machine and itself
         # SQLite refuses concurrent writes, and the API server then returns 500 without an effect.
-        retries = Retry(total=6, connect=0, status_forcelist={500}, allowed_methods=None, backoff_factor=0.2)
+        retries = Retry(total=9, connect=0, status_forcelist={500}, allowed_methods=None, backoff_factor=0.2)
         self._session.mount("http://", HTTPAdapter(max_retries=retries))
 
     def request(self, method: str, path: str, **arguments: Any) -> Any:
@@ -68,7 +68,8 @@ class AirflowApi:
             self._check()
             return condition()
 
-        return wait_until(checked_condition, timeout, description)
+        # Some of Airflow's requests cost 20 ms of CPU time, and several tests wait at once.
+        return wait_until(checked_condition, timeout, description, interval=0.5)
 
     def log_in(self) -> None:
         """Get a token; with ``simple_auth_manager_all_admins``, Airflow gives one to each client."""

@@ -74,11 +74,12 @@ class StatsdServer:
         """Return all values of a metric that were received."""
         return [line for line in self._lines if line.name == name]
 
-    def wait_for(self, name: str, **tags: str) -> Line:
-        """Wait until a value of a metric with these tags is received, and return the last one."""
+    def wait_for(self, name: str, *, at_least: float = 0.0, **tags: str) -> Line:
+        """Wait until such a value of a metric with these tags is received, and return the last one."""
 
         def last() -> Line | None:
-            found = [line for line in self.received(name) if line.tags >= tags.items()]
+            lines = [line for line in self.received(name) if line.tags >= tags.items()]
+            found = [line for line in lines if line.value >= at_least]
             return found[-1] if found else None
 
         return wait_until(last, TIMEOUT, f"{name} with {tags} to be sent")

@@ -1,15 +1,15 @@
 """
-Data that breaks a rule, and a person who decides what becomes of it.
+Let a person decide what to do with data that breaks a rule.
 
-`check` counts the rows that break the rule. `ask` starts a process in Tallyfy for them, and `decision` waits until a
-person has filled in its form, and follows the branch that the form names. It runs as it is against the sandbox.
+`check` counts the rows that break the rule. `ask` launches a process in Tallyfy for them, and `decision` waits until a
+person has filled in its form, and follows the branch that the form names. It runs unchanged against the sandbox.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-# On Airflow 3 alone, this can be `from airflow.sdk import ...`; written so, it runs on 2.11 too.
+# On Airflow 3 alone, import these from airflow.sdk; this also runs on 2.11.
 from airflow.providers.common.compat.sdk import dag, task
 
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyBranchOperator, TallyfyLaunchRunOperator

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
-# On Airflow 3 alone, this can be `from airflow.sdk import ...`; written so, it runs on 2.11 too.
+# On Airflow 3 alone, import these from airflow.sdk; this also runs on 2.11.
 from airflow.providers.common.compat.sdk import Asset, ObjectStoragePath, dag, task
 
 from airflow_provider_tallyfy.transfers.tallyfy_to_object_storage import TallyfyToObjectStorageOperator

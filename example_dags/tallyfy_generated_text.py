@@ -1,10 +1,10 @@
 """
-A text that a model wrote is used only when a person has approved it, or has edited and approved it.
+Use a text that a model wrote only after a person has approved it, corrected or not.
 
-`assess` stands for the model: it writes why a release may go out. `launch` starts the approval in Tallyfy, and
-`propose` puts the text into the form of its task, where a person corrects it. `review` waits for the decision without a
-worker: if it is approved, `publish` gets the text as it stands in the form then; if it is rejected, nothing is
-published. It runs as it is against the sandbox.
+`assess` stands for the model: it writes why a release may go out. `launch` launches the approval in Tallyfy, and
+`propose` puts the text into the form of its task, where a person can correct it. `review` waits for the decision
+without a worker. If the text is approved, `publish` gets it from the form; if it is rejected, nothing is published. It
+runs unchanged against the sandbox.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-# On Airflow 3 alone, this can be `from airflow.sdk import ...`; written so, it runs on 2.11 too.
+# On Airflow 3 alone, import these from airflow.sdk; this also runs on 2.11.
 from airflow.providers.common.compat.sdk import Param, dag, task
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook

@@ -1,10 +1,10 @@
 """
-A pipeline that asks a person for help when it fails.
+Ask people for help when a task fails.
 
-When `load` fails, a notifier starts an incident process in Tallyfy, with what is known in its kick-off form. This
+When `load` fails, a notifier launches an incident process in Tallyfy, with what is known in its kick-off form. This
 example fails on purpose at the first try and succeeds at the second, so that it leaves no failed DAG run. That is why
 `on_retry_callback` gets the notifier; in production, give it to `on_failure_callback` of a task or of the DAG. It runs
-as it is against the sandbox.
+unchanged against the sandbox.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-# On Airflow 3 alone, this can be `from airflow.sdk import ...`; written so, it runs on 2.11 too.
+# On Airflow 3 alone, import these from airflow.sdk; this also runs on 2.11.
 from airflow.providers.common.compat.sdk import AirflowException, dag, task
 
 from airflow_provider_tallyfy.notifications.tallyfy import TallyfyLaunchRunNotifier

@@ -1,9 +1,9 @@
 """
-A process in Tallyfy for each row of a CSV file, and a wait for all of them.
+Launch a process in Tallyfy for each row of a CSV file, and wait for all of them.
 
-`read_customers` returns the rows, and `launch` starts an onboarding for each, once. `contract` waits until a person has
-reviewed each contract, and `wait` until each onboarding is complete. The kick-off form is filled in by the labels that
-people see, with plain Python values. It runs as it is against the sandbox.
+`read_customers` returns the rows, and `launch` launches an onboarding for each, once. `contract` waits until a person
+has reviewed each contract, and `wait` until each onboarding is complete. The kick-off form is filled in with plain
+Python values, by the labels that people see. It runs unchanged against the sandbox.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import io
 from datetime import date, timedelta
 from typing import Any
 
-# On Airflow 3 alone, this can be `from airflow.sdk import ...`; written so, it runs on 2.11 too.
+# On Airflow 3 alone, import these from airflow.sdk; this also runs on 2.11.
 from airflow.providers.common.compat.sdk import dag, task
 
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator

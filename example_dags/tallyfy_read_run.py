@@ -1,14 +1,14 @@
 """
-Read a Tallyfy process and use what people have done so far; and list the names of all active processes.
+Read a process in Tallyfy and say how far it is, and list the names of all active processes.
 
-It runs as it is against the sandbox; for a process of your own, pass its id as the parameter `run_id`.
+It runs unchanged against the sandbox; for a process of your own, pass its id as the param `run_id`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# On Airflow 3 alone, this can be `from airflow.sdk import ...`; written so, it runs on 2.11 too.
+# On Airflow 3 alone, import these from airflow.sdk; this also runs on 2.11.
 from airflow.providers.common.compat.sdk import Param, dag, task
 
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApiOperator, TallyfyGetRunOperator

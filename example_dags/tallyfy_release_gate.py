@@ -1,10 +1,10 @@
 """
-A release that goes out only when a person approves it.
+Release only what a person approves.
 
-`launch` starts the approval process in Tallyfy, once, however often the task is tried, and `notes` completes its first
-task. `gate` waits for the decision without a worker: if a release manager approves the release, `publish` runs; if it
-is rejected, `publish` is skipped. While it waits, it comments on the task in Tallyfy, whose assignees are notified. If
-`publish` fails, it reports an issue on the process. It runs as it is against the sandbox.
+`launch` launches the approval process in Tallyfy, once, however often the task is tried, and `notes` completes its
+first task. `gate` waits for the decision without a worker: if a release manager approves the release, `publish` runs;
+if it is rejected, `publish` is skipped. While it waits, it comments on the task in Tallyfy, whose assignees are
+notified. If `publish` fails, it reports an issue on the process. It runs unchanged against the sandbox.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-# On Airflow 3 alone, this can be `from airflow.sdk import ...`; written so, it runs on 2.11 too.
+# On Airflow 3 alone, import these from airflow.sdk; this also runs on 2.11.
 from airflow.providers.common.compat.sdk import Param, dag, task
 
 from airflow_provider_tallyfy.notifications.tallyfy import TallyfyCommentNotifier, TallyfyIssueNotifier

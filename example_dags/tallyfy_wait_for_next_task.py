@@ -1,9 +1,9 @@
 """
-Wait until people have moved a Tallyfy process on to its next task.
+Wait until people have moved a process in Tallyfy on to its next task.
 
-`read_run` reads the process; `wait_for_next_task` waits until its next task changes. It waits in the triggerer, so it
-holds no worker, for a minute or a month. It runs as it is against the sandbox; for a process of your own, pass its id
-as the parameter `run_id`.
+`read_run` reads the process; `wait_for_next_task` waits until its next task changes. It waits in the triggerer and
+holds no worker, for a minute or a month. It runs unchanged against the sandbox; for a process of your own, pass its id
+as the param `run_id`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-# On Airflow 3 alone, this can be `from airflow.sdk import ...`; written so, it runs on 2.11 too.
+# On Airflow 3 alone, import these from airflow.sdk; this also runs on 2.11.
 from airflow.providers.common.compat.sdk import Param, dag, task
 
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator

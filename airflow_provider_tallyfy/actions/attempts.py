@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tallyfy.protocol.launch_mark import CLOCK_SKEW, LaunchMark
+from airflow_provider_tallyfy.protocol.idempotency_key import CLOCK_SKEW, IdempotencyKey
 from airflow_provider_tallyfy.version_compat import (
     never_expire,
     not_begun_before,
@@ -42,16 +42,16 @@ _WINDOW_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 @dataclass(frozen=True, slots=True)
 class PriorAttempts:
     """
-    What is known of earlier attempts.
+    What is known of the attempts of earlier tries.
 
     :param run_id: the run that was launched, if that is known.
-    :param token: the mark's token that was sent, if that is known.
-    :param since: no attempt was made before; ``None`` if that is not known.
+    :param key: the idempotency key that was sent, if that is known.
+    :param since: the earliest time at which one may have been made; ``None`` if that is not known.
     :param sent_at: when a request was last sent, in seconds since the epoch; ``None`` if none was.
     """
 
     run_id: str | None = None
-    token: str | None = None
+    key: str | None = None
     since: datetime | None = None
     sent_at: float | None = None
 
@@ -73,44 +73,44 @@ class PriorAttempts:
 
 class AttemptStore:
     """
-    Keeps what became of one write of a task instance.
+    Keeps what is known of one write of a task instance, from try to try.
 
     :param context: of the task instance.
-    :param key: the key in Airflow's store.
-    :param subject: what is written to; a task that was cleared may write to something else now.
+    :param name: of what is stored.
+    :param target: what is written to; a task that was cleared may write to something else now.
     :param log: the task's.
-    :param token: the token to search for if nothing is known of the tries before.
-    :param is_of_one_try: whether each try does a write of its own.
+    :param key: the idempotency key to search for if nothing is known of the tries before.
+    :param per_try: whether each try does a write of its own.
     """
 
     def __init__(
         self,
         context: Context,
-        key: str,
-        subject: Mapping[str, Any],
+        name: str,
+        target: Mapping[str, Any],
         log: Log,
         *,
-        token: str | None = None,
-        is_of_one_try: bool = False,
+        key: str | None = None,
+        per_try: bool = False,
     ) -> None:
         self._context = context
-        self._key = key
-        self._subject = dict(subject)
+        self._name = name
+        self._target = dict(target)
         self._log = log
-        self._token = token
-        self._is_of_one_try = is_of_one_try
+        self._key = key
+        self._per_try = per_try
         self._store = task_state_store(context)
 
     @classmethod
-    def of_launch(cls, context: Context, checklist_id: str, mark: LaunchMark, log: Log) -> AttemptStore:
+    def of_launch(cls, context: Context, checklist_id: str, key: IdempotencyKey, log: Log) -> AttemptStore:
         """Return the store of a launch."""
         return cls(
             context,
             "tallyfy_launch",
-            {"checklist_id": checklist_id, "try_number": mark.try_number},
+            {"checklist_id": checklist_id, "try_number": key.try_number},
             log,
-            token=mark.stem if was_cleared(context) else mark.token,
-            is_of_one_try=mark.try_number is not None,
+            key=key.prefix if was_cleared(context) else key.value,
+            per_try=key.try_number is not None,
         )
 
     @classmethod
@@ -125,15 +125,15 @@ class AttemptStore:
                 return None
             return PriorAttempts(
                 run_id=own.get("launched"),
-                token=own.get("token"),
+                key=own.get("key"),
                 since=datetime.fromtimestamp(own["began_at"], UTC),
                 sent_at=own.get("sent_at"),
             )
-        if self._is_of_one_try or getattr(self._context.get("ti"), "try_number", 1) <= 1:
+        if self._per_try or getattr(self._context.get("ti"), "try_number", 1) <= 1:
             return None
         # A store that is not empty holds the last write, which was to something else.
         return PriorAttempts(
-            token=self._token,
+            key=self._key,
             since=not_begun_before(self._context),
             sent_at=time.time() if self._stored() is None else None,
         )
@@ -143,9 +143,9 @@ class AttemptStore:
         if self._own() is None:
             self._keep(sent_at=None)
 
-    def mark_sending(self, token: str | None = None) -> None:
+    def mark_sending(self, key: str | None = None) -> None:
         """Keep that a request begins now."""
-        self._keep(sent_at=time.time(), **({} if token is None else {"token": token}))
+        self._keep(sent_at=time.time(), **({} if key is None else {"key": key}))
 
     def mark_declined(self) -> None:
         """Keep that the request changed nothing."""
@@ -165,22 +165,22 @@ class AttemptStore:
         self._keep_if_possible(uploads={**self.uploaded(), key: dict(file)})
 
     def _stored(self) -> dict[str, Any] | None:
-        stored = self._store.get(self._key) if self._store is not None else None
+        stored = self._store.get(self._name) if self._store is not None else None
         return stored if isinstance(stored, dict) else None
 
     def _own(self) -> dict[str, Any] | None:
         stored = self._stored()
-        return stored if stored is not None and stored.items() >= self._subject.items() else None
+        return stored if stored is not None and stored.items() >= self._target.items() else None
 
     def _keep(self, **changes: Any) -> None:
         if self._store is not None:
             kept = self._own() or {"began_at": time.time()}
-            self._store.set(self._key, {**kept, **changes, **self._subject}, retention=never_expire())
+            self._store.set(self._name, {**kept, **changes, **self._target}, retention=never_expire())
 
     def _keep_if_possible(self, **changes: Any) -> None:
         try:
             self._keep(**changes)
-        except Exception as error:  # noqa: BLE001 (whatever the store raises, the write went as it went)
+        except Exception as error:  # noqa: BLE001 (whatever the store raises, the outcome of the write stays the same)
             self._log.warning(
                 "Airflow's task state store did not keep the outcome (%s)", type(error).__name__
             )
@@ -188,7 +188,7 @@ class AttemptStore:
 
 def polls(seconds: float) -> Iterator[float]:
     """
-    Pause between polls, longer each time, and yield the seconds that are left: at once, and last when none are.
+    Yield the seconds that are left, at once and after each of ever longer pauses, the last time when none are.
 
     The seconds are those of this process's monotonic clock, so that no jump of the wall clock makes it more.
     """

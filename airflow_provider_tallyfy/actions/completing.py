@@ -63,7 +63,7 @@ class Completion:
 
     :param run_id: the run.
     :param task: the task's id, alias or title.
-    :param form_fields: plain values by field id, alias or label, written before.
+    :param form_fields: plain values by field id, alias or label, written before the completion.
     :param is_approved: the decision on an approval; ignored on any other task.
     :param override_user: who is recorded as the completer: a member, by id or e-mail address.
     """

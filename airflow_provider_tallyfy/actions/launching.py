@@ -5,13 +5,13 @@ Why a launch was not sent, or not sent again, is decided by :meth:`Launcher.laun
 log that begins with "Not launching another process" or "Not sending the launch again":
 
 1. An earlier try kept the id of the run that it launched in Airflow's task state store (3.3 and newer).
-2. An earlier try may have sent a launch. The runs of the template are searched for the mark of this task instance
-   (:mod:`~airflow_provider_tallyfy.protocol.launch_mark`), until it is certain that there is none
+2. An earlier try may have sent a launch. The runs of the template are searched for the idempotency key of this task
+   instance (:mod:`~airflow_provider_tallyfy.protocol.idempotency_key`), until it is certain that no run has it
    (:mod:`~airflow_provider_tallyfy.actions.attempts`).
 3. The launch got no clear answer. It is searched for in the same way, and sent once more only if there is none.
 
-Two things cannot be known: that a server carries out a request later than that, and that a user removed the mark from
-the run's notes.
+Two things cannot be known: that a server carries out a request later than that, and that a user removed the key
+from the run's notes.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from airflow_provider_tallyfy.exceptions import (
     TallyfyNotFoundError,
     TallyfyResponseError,
 )
-from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, find_marked, newest_runs
+from airflow_provider_tallyfy.protocol.idempotency_key import IdempotencyKey, find_launched, search_filters
 from airflow_provider_tallyfy.protocol.launch_request import encode_launch, needs_directory
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.urls import is_identifier
-from airflow_provider_tallyfy.version_compat import incarnation, started_at
+from airflow_provider_tallyfy.version_compat import dag_run_identity, started_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,22 +74,22 @@ class LaunchArguments:
 LAUNCH_FIELDS = tuple(field.name for field in fields(LaunchArguments))
 
 
-def launch_mark(context: Context, task_id: str, *, is_of_every_try: bool) -> LaunchMark:
+def idempotency_key(context: Context, task_id: str, *, per_try: bool) -> IdempotencyKey:
     """
-    Return the mark of what a task instance launches.
+    Return the key of what a task instance launches.
 
-    :param is_of_every_try: whether all its tries launch the same run.
+    :param per_try: whether each of its tries launches a run of its own.
     """
     task_instance = context.get("ti")
     if task_instance is None:  # called by hand, where nothing distinguishes one call from another
-        return LaunchMark("none", f"by hand, {uuid4()}", task_id)
-    return LaunchMark(
+        return IdempotencyKey("none", f"by hand, {uuid4()}", task_id)
+    return IdempotencyKey(
         task_instance.dag_id,
         task_instance.run_id,
         task_instance.task_id,
         -1 if task_instance.map_index is None else task_instance.map_index,
-        try_number=None if is_of_every_try else task_instance.try_number,
-        incarnation=incarnation(context),
+        try_number=task_instance.try_number if per_try else None,
+        dag_run_identity=dag_run_identity(context),
         started_at=started_at(context),
     )
 
@@ -100,7 +100,8 @@ class LaunchedRun:
     A run that was launched, now or before.
 
     :param id: its id.
-    :param shown: the run as the launch, or the list in which it was found, showed it; ``None`` if only the id is known.
+    :param shown: the run in the response to the launch, or in the list in which it was found; ``None`` if only the id
+        is known.
     """
 
     id: str
@@ -113,16 +114,16 @@ class Launcher:
 
     :param hook: sends the requests.
     :param source: has the :class:`LaunchArguments` as attributes, rendered.
-    :param mark: by which the run is found again.
+    :param key: by which the run is found again.
     :param log: the task's, or the notifier's.
-    :param adapt: makes of the template and the arguments what is sent; by default, that is the arguments.
+    :param adapt: returns the arguments to send, from the template and the given arguments. Default: unchanged.
     """
 
     def __init__(
         self,
         hook: TallyfyHook,
         source: object,
-        mark: LaunchMark,
+        key: IdempotencyKey,
         log: Log,
         *,
         adapt: Callable[[Mapping[str, Any], dict[str, Any]], dict[str, Any]] = lambda _, arguments: arguments,
@@ -130,7 +131,7 @@ class Launcher:
         self._hook = hook
         self._arguments = {name: getattr(source, name) for name in LAUNCH_FIELDS}
         self._checklist_id = self._arguments.pop("checklist_id")
-        self._mark = mark
+        self._key = key
         self._log = log
         self._adapt = adapt
 
@@ -147,8 +148,8 @@ class Launcher:
             if prior.run_id is not None:
                 found, how = LaunchedRun(prior.run_id), "its id is in Airflow's task state store"
             else:
-                found = self._find_until_certain(prior.since, prior.uncertain_for, prior.token)
-                how = f"found by the mark {prior.token or self._mark.token} in its notes"
+                found = self._find_until_certain(prior.since, prior.uncertain_for, prior.key)
+                how = f"found by the idempotency key {prior.key or self._key.value} in its notes"
             if found is not None:
                 message = "Not launching another process: an earlier try of this task launched run %s (%s)"
                 self._log.info(message, found.id, how)
@@ -205,7 +206,7 @@ class Launcher:
                 lambda path, _: self._hook.upload_file(path, checklist_id=self._checklist_id),
                 store,
             )
-        return {**encoded, "summary": self._mark.added_to(encoded.get("summary"))}
+        return {**encoded, "summary": self._key.append_note(encoded.get("summary"))}
 
     def send(
         self, values: Mapping[str, Any], before_sending: Callable[[], object] = lambda: None
@@ -222,21 +223,21 @@ class Launcher:
             raise TallyfyIndeterminateError("The run seems to be launched, but the response has no id.")
         return LaunchedRun(run_id, run)
 
-    def find(self, since: datetime | None, token: str | None = None) -> LaunchedRun | None:
+    def find(self, since: datetime | None, key: str | None = None) -> LaunchedRun | None:
         """
-        Return the newest run with the mark, if a list shows one now.
+        Return the newest run with the key, if a list shows one now.
 
         :param since: when the first attempt was made; ``None`` if that is not known.
-        :param token: the token of the mark, if it is not the launch's own.
+        :param key: the idempotency key or its prefix, if it is not the launch's own.
         """
-        token = token or self._mark.token
+        key = key or self._key.value
         if since is not None:
             since = min(since, _now())  # a worker's clock may have been ahead
         found = []
-        for filters in newest_runs(self._checklist_id):
+        for filters in search_filters(self._checklist_id):
             pages = self._hook.get_runs_pages(**filters, with_="next_task")
-            if (run := find_marked(pages, token, since)) is not None:
-                if token == self._mark.token:
+            if (run := find_launched(pages, key, since)) is not None:
+                if key == self._key.value:
                     return LaunchedRun(str(run["id"]), dict(run))
                 found.append(run)
         newest = max(found, key=lambda run: str(run.get("created_at")), default=None)
@@ -276,39 +277,41 @@ class Launcher:
         def before_sending() -> None:
             nonlocal sent_at
             sent_at = time.monotonic()
-            store.mark_sending(self._mark.token)
+            store.mark_sending(self._key.value)
 
         for number in range(1, MAX_SENDS + 1):
             try:
                 return self.send(values, before_sending)
             except TallyfyIndeterminateError as error:
-                self._log.warning("%s Searching for the run by its mark %s", error, self._mark.token)
+                self._log.warning(
+                    "%s Searching for the run by its idempotency key %s", error, self._key.value
+                )
                 uncertain_for = sent_at + attempts.INDETERMINATE_WINDOW - time.monotonic()
                 if (found := self._find_until_certain(began_at, uncertain_for)) is not None:
                     self._log.info("Not sending the launch again: it was carried out, as run %s", found.id)
                     return found
                 if number == MAX_SENDS:
                     raise
-                self._log.warning("No run has the mark, so the launch was not carried out. Sending it again")
+                self._log.warning("No run has the key, so the launch was not carried out. Sending it again")
             except TallyfyError:
                 store.mark_declined()
                 raise
         raise AssertionError("The last attempt returns or raises.")  # pragma: no cover
 
     def _find_until_certain(
-        self, since: datetime | None, uncertain_for: float, token: str | None = None
+        self, since: datetime | None, uncertain_for: float, key: str | None = None
     ) -> LaunchedRun | None:
-        """Return the run with the mark; ``None`` only if it is certain that there is none."""
+        """Return the run with the key; ``None`` only if it is certain that there is none."""
         # The first poll reads as far back as necessary. What later ones can show besides was created after it, or so
         # shortly before that lists did not show it yet.
         recent = _now() - timedelta(seconds=attempts.INDETERMINATE_WINDOW)
         for left in attempts.polls(uncertain_for):
-            if (found := self.find(since, token)) is not None:
+            if (found := self.find(since, key)) is not None:
                 return found
             since = recent if since is None else max(since, recent)
             if left:
                 self._log.warning(
-                    "No run has the mark yet. Searching again, since Tallyfy may need up to %.0f s more", left
+                    "No run has the key yet. Searching again, since Tallyfy may need up to %.0f s more", left
                 )
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -83,7 +83,7 @@ def event_asset(
     form_values: bool = False,
     since: datetime | str | None = None,
     tallyfy_conn_id: str = "tallyfy_default",
-    poke_interval: float = 60,
+    poke_interval: float | timedelta = 60,
     name: str | None = None,
 ) -> Asset:
     """

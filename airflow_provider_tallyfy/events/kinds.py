@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow_provider_tallyfy.protocol.responses import is_id, parse_datetime
 from airflow_provider_tallyfy.protocol.tasks import decision, index_tasks, is_approval, read_tasks
+from airflow_provider_tallyfy.protocol.urls import identifier
 
 PROCESS_EVENTS = {
     "process.launched": "created_at",
@@ -93,9 +94,10 @@ class EventFilter:
         if unknown := [name for name in names if name not in EVENTS]:
             raise ValueError(f"events has unknown names {unknown}; known are {', '.join(EVENTS)}.")
         of_processes = [name for name in names if name in PROCESS_EVENTS]
-        for argument, value in (("checklist_id", checklist_id), ("task", task)):
-            if value is not None and (not isinstance(value, str) or not value.strip()):
-                raise ValueError(f"{argument} is {value!r}; give a non-empty text, or leave it out.")
+        if checklist_id is not None:
+            checklist_id = identifier(checklist_id, "checklist_id")
+        if task is not None and (not isinstance(task, str) or not task.strip()):
+            raise ValueError(f"task is {task!r}; give a non-empty text, or leave it out.")
         if task is not None and of_processes:
             raise ValueError(f"task does not go with {', '.join(of_processes)}, which are about no task.")
         if decision is not None:

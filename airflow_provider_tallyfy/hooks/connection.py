@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import ssl
 from dataclasses import dataclass, field
 from functools import cache
@@ -37,9 +38,9 @@ class TallyfyConnection:
     :param api_url: base URL of the API, without a slash at its end.
     :param web_url: where users work, without a slash at its end.
     :param organization: the organization's id.
-    :param access_token: a person's token, or ``None`` if an application's credentials are given.
+    :param access_token: a user's token, or ``None`` if an application's credentials are given.
     :param client_id: an application's id, with its ``client_secret``.
-    :param user_email: the person an application acts as.
+    :param user_email: the user that an application acts as.
     :param token_url: where an application gets its token.
     :param timeout: seconds to wait for a connection, and then for each part of a response.
     :param verify: whether certificates are checked, or the path of a CA bundle to check them with.
@@ -70,49 +71,55 @@ class TallyfyConnection:
         :raises TallyfyConfigurationError: names the connection and the field that is missing or cannot be used.
         """
         try:
-            extra = connection.extra_dejson
-            if not isinstance(extra, dict):
-                raise ValueError("extra must be a JSON object.")
-            known = get_provider_info()["connection-types"][0]["conn-fields"]
-            if unknown := sorted(map(str, extra.keys() - known.keys())):
-                _warn_about_extras(conn_id, listed(map(quoted, unknown)), ", ".join(known))
-            extra = {name: value for name, value in extra.items() if value not in (None, "")}
-
-            def text(name: str) -> str | None:
-                return _text(extra.get(name), f"extra {name!r}")
-
-            allow_http = _bool(extra, "allow_http", default=False)
-            host, schema = _text(connection.host, "host"), _text(connection.schema, "schema")
-            api_url = urls.api_url(host, connection.port, schema, allow_http=allow_http)
-            organization = _organization(connection.login)
-            access_token = client_secret = None
-            if client_id := text("client_id"):
-                client_secret = _secret(extra.get("client_secret"), "extra 'client_secret'")
-            elif "client_secret" in extra:
-                raise ValueError("extra 'client_secret' needs extra 'client_id'.")
-            else:
-                access_token = _secret(connection.password, "password (the access token)")
-            token_url = text("token_url") or urljoin(api_url, "/oauth/token")
-            # No token goes to the web URL, so plain http may be anywhere.
-            web_url = urls.checked_url(
-                text("web_url") or urls.DEFAULT_WEB_URL, "extra 'web_url'", allow_http=True
-            )
-            return cls(
-                conn_id=conn_id,
-                api_url=api_url,
-                web_url=web_url,
-                organization=organization,
-                access_token=access_token,
-                client_id=client_id,
-                client_secret=client_secret,
-                user_email=text("user_email"),
-                token_url=urls.checked_url(token_url, "extra 'token_url'", allow_http=allow_http),
-                timeout=_timeout(extra.get("timeout", DEFAULT_TIMEOUT)),
-                verify=_verify(extra),
-                requests_per_hour=_requests_per_hour(extra.get("requests_per_hour")),
-            )
+            return cls._read(conn_id, connection)
         except ValueError as error:
+            del connection  # error trackers show variables, and Airflow's object shows its password
             raise TallyfyConfigurationError(f"Connection {conn_id!r} cannot be used: {error}") from None
+
+    @classmethod
+    def _read(cls, conn_id: str, connection: Connection) -> TallyfyConnection:
+        """Return the settings; the message of a ``ValueError`` names the field."""
+        extra = connection.extra_dejson
+        if not isinstance(extra, dict):
+            raise ValueError("extra must be a JSON object.")
+        known = get_provider_info()["connection-types"][0]["conn-fields"]
+        if unknown := sorted(map(str, extra.keys() - known.keys())):
+            _warn_about_extras(conn_id, listed(map(quoted, unknown)), ", ".join(known))
+        extra = {name: value for name, value in extra.items() if value not in (None, "")}
+
+        def text(name: str) -> str | None:
+            return _text(extra.get(name), f"extra {name!r}")
+
+        allow_http = _bool(extra, "allow_http", default=False)
+        host, schema = _text(connection.host, "host"), _text(connection.schema, "schema")
+        api_url = urls.api_url(host, connection.port, schema, allow_http=allow_http)
+        organization = _organization(connection.login)
+        access_token = client_secret = None
+        if client_id := text("client_id"):
+            client_secret = _secret(extra.get("client_secret"), "extra 'client_secret'")
+        elif "client_secret" in extra:
+            raise ValueError("extra 'client_secret' needs extra 'client_id'.")
+        else:
+            access_token = _secret(connection.password, "password (the access token)")
+        token_url = text("token_url") or urljoin(api_url, "/oauth/token")
+        # No token goes to the web URL, so plain http may be anywhere.
+        web_url = urls.checked_url(
+            text("web_url") or urls.DEFAULT_WEB_URL, "extra 'web_url'", allow_http=True
+        )
+        return cls(
+            conn_id=conn_id,
+            api_url=api_url,
+            web_url=web_url,
+            organization=organization,
+            access_token=access_token,
+            client_id=client_id,
+            client_secret=client_secret,
+            user_email=text("user_email"),
+            token_url=urls.checked_url(token_url, "extra 'token_url'", allow_http=allow_http),
+            timeout=_timeout(extra.get("timeout", DEFAULT_TIMEOUT)),
+            verify=_verify(extra),
+            requests_per_hour=_requests_per_hour(extra.get("requests_per_hour", DEFAULT_REQUESTS_PER_HOUR)),
+        )
 
 
 @cache
@@ -145,7 +152,9 @@ def _secret(value: object, field_name: str) -> str:
         raise ValueError(f"{field_name} must be a text, but is of type {type(value).__name__}.")
     stripped = value.strip()
     if not is_token(stripped):
-        raise ValueError(f"{field_name} holds blanks or characters that no token has. Copy it again.")
+        raise ValueError(
+            f"{field_name} contains spaces or characters that a token cannot have. Copy it again."
+        )
     return stripped
 
 
@@ -167,8 +176,9 @@ def _bool(extra: dict[str, Any], name: str, *, default: bool) -> bool:
 
 def _verify(extra: dict[str, Any]) -> bool | str:
     """Return true, false, or the path of a CA bundle; one that cannot be loaded would fail each request."""
-    path = extra.get("verify")
-    if not isinstance(path, str) or path.strip().lower() in ("true", "false"):
+    value = extra.get("verify")
+    path = value.strip() if isinstance(value, str) else ""
+    if path.lower() in ("", "true", "false"):
         return _bool(extra, "verify", default=True)
     try:
         is_folder = Path(path).is_dir()
@@ -192,9 +202,7 @@ def _timeout(value: Any) -> float:
 
 
 def _requests_per_hour(value: Any) -> int:
-    if value is None:
-        return DEFAULT_REQUESTS_PER_HOUR
-    number = int(value) if isinstance(value, str) and value.isascii() and value.strip().isdigit() else value
+    number = int(value) if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,7}\s*", value) else value
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _MAX_REQUESTS_PER_HOUR:
         raise ValueError(
             f"extra 'requests_per_hour' must be a whole number from 0 to {_MAX_REQUESTS_PER_HOUR}."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from airflow_provider_tallyfy.exceptions import (
@@ -15,7 +17,7 @@ from airflow_provider_tallyfy.exceptions import (
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection, is_token
 from airflow_provider_tallyfy.hooks.session import BearerAuth, no_auth
 from airflow_provider_tallyfy.hooks.transport import Transport
-from airflow_provider_tallyfy.protocol.requests import Request, application_token, person_token
+from airflow_provider_tallyfy.protocol.requests import Request, application_token, user_token
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.version_compat import mask_secret
 
@@ -65,13 +67,17 @@ class Credentials:
         mask_secret(secret)
 
     def _request_token(self) -> tuple[str, float]:
+        """Return a token and when to renew it. No variable holds one meanwhile, since error trackers show variables."""
+        connection = self._connection
+        if not connection.user_email:
+            return self._request_application_token()
+        auth = BearerAuth(connection.api_url, partial(itemgetter(0), self._request_application_token()))
+        return self._send(user_token(connection.organization, connection.user_email), auth=auth)
+
+    def _request_application_token(self) -> tuple[str, float]:
         connection = self._connection
         request = application_token(connection.client_id or "", connection.client_secret or "")
-        issued = self._send(request, auth=no_auth, url=connection.token_url)
-        if connection.user_email:
-            auth = BearerAuth(connection.api_url, lambda token=issued[0]: token)  # type: ignore[misc]
-            issued = self._send(person_token(connection.organization, connection.user_email), auth=auth)
-        return issued
+        return self._send(request, auth=no_auth, url=connection.token_url)
 
     def _send(self, request: Request, *, auth: Any, url: str | None = None) -> tuple[str, float]:
         try:

@@ -1,4 +1,4 @@
-"""Failed requests: whether they can be repeated, and which error to raise, with advice."""
+"""Failed requests: whether to retry them, and which error to raise, with advice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHECK_FIRST = "It may have been applied: check in Tallyfy before you send it aga
 
 def error_of_response(request: Request, error: ErrorResponse) -> tuple[type[exceptions.TallyfyError], str]:
     """Return which error to raise for an error response, and advice with ``{conn_id}`` in it."""
-    if error.kind is ErrorKind.SERVER and not request.is_repeatable:
+    if error.kind is ErrorKind.SERVER and not request.is_retryable:
         return exceptions.TallyfyIndeterminateError, CHECK_FIRST
     error_class, advice = _ERRORS[error.kind]
     if error.is_unknown_endpoint:
@@ -35,7 +35,7 @@ def error_of_response(request: Request, error: ErrorResponse) -> tuple[type[exce
 
 def error_of_exception(request: Request, error: BaseException) -> tuple[type[exceptions.TallyfyError], str]:
     """Return which error to raise if no response came, and advice with ``{conn_id}`` in it."""
-    if request.is_repeatable or was_not_sent(error):
+    if request.is_retryable or was_not_sent(error):
         return exceptions.TallyfyConnectionError, _advice(error)
     return exceptions.TallyfyIndeterminateError, CHECK_FIRST
 
@@ -76,12 +76,11 @@ def _advice(error: BaseException) -> str:
         requests.exceptions.InvalidURL,
         requests.exceptions.InvalidSchema,
         LocationParseError,
+        UnicodeError,
     )
     if any(isinstance(cause, of_proxies) for cause in _causes(error)):
         return "Check the proxy that HTTPS_PROXY or HTTP_PROXY names in the environment, and what NO_PROXY excepts."
-    return (
-        "Check the host of connection {conn_id!r}, its extra 'verify', and the network and proxies between."
-    )
+    return "Check the host and the extra 'verify' of connection {conn_id!r}, the network, and any proxy."
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -97,7 +96,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _is_malformed(error: BaseException) -> bool:
     """Return whether the request could not even be made: such errors of requests and urllib3 are ``ValueError``."""
-    return isinstance(error, requests.RequestException | HTTPError) and isinstance(error, ValueError)
+    return isinstance(error, requests.RequestException | HTTPError | UnicodeError) and isinstance(
+        error, ValueError
+    )
 
 
 def _is_untrusted(error: BaseException) -> bool:
@@ -108,8 +109,8 @@ def _is_refused_tunnel(error: BaseException) -> bool:
     """
     Return whether a proxy did not let the request through, because it may not or does not know the host.
 
-    The standard library raises a bare ``OSError`` then. urllib3's ``ProxyError`` is no sign: it also comes from a proxy
-    that took a request and then broke off.
+    The standard library raises a bare ``OSError`` then. urllib3's ``ProxyError`` proves nothing: it also comes from a
+    proxy that took a request and then broke off.
     """
     return type(error) is OSError and str(error).startswith("Tunnel connection failed")
 
@@ -119,25 +120,25 @@ _NOT_FROM_TALLYFY = (
     "connection {conn_id!r}."
 )
 _UNKNOWN_ENDPOINT = (
-    "Check the endpoint, and the path in the host of connection {conn_id!r}: the API is at https://go.tallyfy.com/api, "
-    "and at https://api.tallyfy.com without /api."
+    "Check the endpoint, which is relative to the organization unless it begins with '/', and the path in the host of "
+    "connection {conn_id!r}: the API is at https://go.tallyfy.com/api, and at https://api.tallyfy.com without /api."
 )
 _UNKNOWN_TOKEN_URL = "Check the extra 'token_url' of connection {conn_id!r}."  # noqa: S105 (no token)
 _ERRORS: Mapping[ErrorKind, tuple[type[exceptions.TallyfyError], str]] = {
     ErrorKind.AUTHENTICATION: (
         exceptions.TallyfyAuthError,
-        "Check the credentials of connection {conn_id!r}. A person's token lasts six months, and ends at once when "
-        "that person logs out of Tallyfy.",
+        "Check the credentials of connection {conn_id!r}. A user's token lasts six months, and ends at once when "
+        "that user logs out of Tallyfy.",
     ),
     ErrorKind.PERMISSION: (
         exceptions.TallyfyPermissionError,
-        "The person behind the token of connection {conn_id!r} may not do this; ask an administrator of the "
+        "The user behind the token of connection {conn_id!r} may not do this; ask an administrator of the "
         "organization.",
     ),
     ErrorKind.NOT_FOUND: (
         exceptions.TallyfyNotFoundError,
-        "There is no such thing, or the person behind the token of connection {conn_id!r} does not see it; check "
-        "the id, and the connection's organization and host.",
+        "It does not exist, or the user behind the token of connection {conn_id!r} does not see it; check the id, and "
+        "the connection's organization and host.",
     ),
     ErrorKind.VALIDATION: (
         exceptions.TallyfyValidationError,

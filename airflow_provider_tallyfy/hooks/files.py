@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, TYPE_CHECKING, Any
@@ -123,11 +124,15 @@ def check_file(path: Path) -> int:
     """
     Return the size of a file that can be uploaded.
 
-    :raises ValueError: the file does not exist, or is empty or too large.
+    :raises ValueError: the file does not exist, cannot be read, or is empty or too large.
     """
-    if not path.is_file():
-        raise ValueError(f"There is no file {str(path)!r} on this machine.")
-    size = path.stat().st_size
+    try:
+        if not path.is_file():
+            raise ValueError(f"There is no file {str(path)!r} on this machine.")
+        with path.open("rb"):  # an error while it is sent would look like one of the network
+            size = path.stat().st_size
+    except OSError as error:
+        raise ValueError(f"File {str(path)!r} cannot be read on this machine: {error.strerror}.") from None
     if not 0 < size <= MAX_FILE_SIZE:
         raise ValueError(
             f"File {str(path)!r} has {size:,} bytes; Tallyfy takes 1 byte to {MAX_FILE_SIZE // 1024**2} MiB."
@@ -172,9 +177,12 @@ def _multipart(fields: dict[str, str], path: Path, name: str, size: int) -> tupl
 
 
 def _name_of(response: requests.Response) -> str | None:
-    """Return the file name in a ``Content-Disposition``, plain or encoded."""
+    """Return the file name in a ``Content-Disposition``: the encoded one, ``filename*``, or else the plain one."""
     message = Message()
     message["Content-Disposition"] = response.headers.get("Content-Disposition", "")
-    name = message.get_filename()
+    names = [value for key, value in message.get_params([], "Content-Disposition") if key == "filename"]
+    encoded = next((name for name in names if isinstance(name, tuple)), None)
+    if encoded is not None:
+        return collapse_rfc2231_value(encoded)
     # HTTP headers are read as Latin-1, but servers write UTF-8.
-    return name.encode("latin-1", "replace").decode("utf-8", "replace") if name else None
+    return names[0].encode("latin-1", "replace").decode("utf-8", "replace") if names else None

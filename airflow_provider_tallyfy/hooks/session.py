@@ -19,7 +19,7 @@ class TallyfySession(requests.Session):
     """
     A session that sends the required headers, and follows no redirect.
 
-    The API has none, so one would lead the token and the data to another server.
+    The API sends none, so one would lead the token and the data to another server.
     """
 
     def __init__(self, connection: TallyfyConnection) -> None:

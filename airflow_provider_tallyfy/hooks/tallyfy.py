@@ -47,19 +47,19 @@ _MAX_READS = 5
 
 class TallyfyHook(BaseHook):
     """
-    Talk to Tallyfy's REST API.
+    Call Tallyfy's REST API.
 
-    Reads are repeated after 429, 5xx and broken connections, with growing pauses; a write is repeated only if it
-    is certain that it was not applied, and otherwise raises
+    Reads are retried after 429, 5xx and broken connections, with growing pauses; a write is retried only if it is
+    certain that it was not applied, and otherwise raises
     :class:`~airflow_provider_tallyfy.exceptions.TallyfyIndeterminateError`. Every method raises a
     :class:`~airflow_provider_tallyfy.exceptions.TallyfyError` of the kind that fits, and ``ValueError`` for an
     argument that cannot be sent. Endpoints and parameters are those of Tallyfy's API documentation (pages "Code
     samples" of 2026-08), or of the source that a method names.
 
     :param tallyfy_conn_id: id of an Airflow connection of type ``tallyfy``. Default: ``tallyfy_default``.
-    :param retries: how often a request may be repeated; 0 for never. Default: 4.
+    :param retries: how often a request may be retried; 0 for never. Default: 4.
     :param max_retry_after: the longest ``Retry-After`` in seconds that a request waits for; if Tallyfy asks for more,
-        it fails at once. Default: ``None``, for which it waits 120 seconds at most, and is sent again.
+        it fails at once. Default: ``None``, for no limit; it waits at most 120 seconds, and is retried.
     :raises ValueError: ``retries`` is below 0.
     """
 
@@ -96,7 +96,7 @@ class TallyfyHook(BaseHook):
         """
         Return the session: it sends the token to the API's origin and the headers that Tallyfy requires.
 
-        It bounds the time of each request, but it does not repeat any; :meth:`request` does.
+        It limits the time of each request, but retries none; :meth:`request` does.
         """
         return self._session
 
@@ -119,13 +119,14 @@ class TallyfyHook(BaseHook):
 
     def paginate(self, endpoint: str, /, **params: Any) -> Iterator[dict[str, Any]]:
         """
-        Yield every item of a list once, page by page as they are taken.
+        Yield every item of a list once; a page is read when its first item is needed.
 
-        Pages are no snapshot: an item that is added while they are read may be missing. So may one that is there all
-        the time, if as many items are added as removed between two pages, or if the response has no ``total``.
+        The list may change between two pages: an item that is added meanwhile may be missing. So may another one, if as
+        many items are added as removed, or if the response has no ``total``.
 
         :param endpoint: as for :meth:`request`.
-        :param params: query parameters, as for :meth:`request`; ``per_page`` is 100, Tallyfy's largest, unless given.
+        :param params: query parameters, as for :meth:`request`; ``per_page`` is 100, Tallyfy's largest, unless given;
+            ``page`` is refused.
         """
         return chain.from_iterable(self._pages(self._build("GET", endpoint, params=params)))
 
@@ -137,7 +138,7 @@ class TallyfyHook(BaseHook):
         form_fields_values: bool = False,
     ) -> dict[str, Any]:
         """
-        Return a run unchanged, but ``next_task`` is always ``None`` or one task, in whichever shape it came.
+        Return a run as Tallyfy sends it, except that ``next_task`` is always ``None`` or one task.
 
         :param run_id: the run's id.
         :param with_: what to include, as a sequence of names or one comma-separated string. Tallyfy knows
@@ -145,7 +146,7 @@ class TallyfyHook(BaseHook):
             folders, member_watchers, guest_watchers`` (page "Get process"). If ``next_task`` is not among them,
             the run has no ``next_task``. Default: ``next_task`` alone.
         :param form_fields_values: include the values of all form fields. Default: ``False``.
-        :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
+        :raises TallyfyNotFoundError: there is no such run, or the token's user does not see it.
         """
         values = True if form_fields_values else None
         endpoint = f"runs/{identifier(run_id, 'run_id')}"
@@ -156,7 +157,7 @@ class TallyfyHook(BaseHook):
         Return the run's next task, or ``None`` if nothing is left to do.
 
         :param run_id: the run's id.
-        :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
+        :raises TallyfyNotFoundError: there is no such run, or the token's user does not see it.
         :raises TallyfyResponseError: the response has no next task, not even none.
         """
         run = self.get_run(run_id)
@@ -189,7 +190,7 @@ class TallyfyHook(BaseHook):
 
     def get_runs_pages(self, **filters: Any) -> Iterator[list[dict[str, Any]]]:
         """
-        Yield the runs of :meth:`list_runs` page by page, as they are taken.
+        Yield the runs of :meth:`list_runs` page by page; each page is read when it is needed.
 
         :param filters: as for :meth:`list_runs`.
         """
@@ -199,10 +200,10 @@ class TallyfyHook(BaseHook):
         """
         Return one page of the organization's activity feed, the newest first, 100 entries at most.
 
-        Tallyfy shows each person only what they may see (page "Get activity feed for a process").
+        Tallyfy shows each user only what they may see (page "Get activity feed for a process").
 
         :param number: of the page, from 1.
-        :raises TallyfyPermissionError: the person behind the token may not see it.
+        :raises TallyfyPermissionError: the token's user may not see it.
         """
         request = self._build("GET", "activity-feeds", params={"sort": "-created_at"})
         return self._send(request.page(number), partial(read_activities, number=number))
@@ -214,7 +215,7 @@ class TallyfyHook(BaseHook):
         :param checklist_id: the template's id.
         :param with_: what to include, as names or one comma-separated string: ``steps, tags, folder`` (page "Get
             template"). Default: nothing.
-        :raises TallyfyNotFoundError: there is no such template, or the person behind the token does not see it.
+        :raises TallyfyNotFoundError: there is no such template, or the token's user does not see it.
         """
         return self._get(f"checklists/{identifier(checklist_id, 'checklist_id')}", read_item, with_=with_)
 
@@ -226,7 +227,7 @@ class TallyfyHook(BaseHook):
         :param task_id: the task's id.
         :param with_: what to include, as names or one comma-separated string, such as ``form_fields, step, threads``
             (page "Get task"). Default: nothing.
-        :raises TallyfyNotFoundError: there is no such task, or the person behind the token does not see it.
+        :raises TallyfyNotFoundError: there is no such task, or the token's user does not see it.
         """
         endpoint = f"runs/{identifier(run_id, 'run_id')}/tasks/{identifier(task_id, 'task_id')}"
         return self._get(endpoint, read_item, with_=with_)
@@ -245,11 +246,11 @@ class TallyfyHook(BaseHook):
 
     def get_tasks(self, run_id: str, **filters: Any) -> list[dict[str, Any]]:
         """
-        Return the tasks of a run, the hidden ones too.
+        Return the tasks of a run, including hidden ones.
 
         :param run_id: the run's id.
         :param filters: ``status, owners, groups, guests, sort`` and ``with_`` (page "List process tasks").
-        :raises TallyfyNotFoundError: there is no such run, or the person behind the token does not see it.
+        :raises TallyfyNotFoundError: there is no such run, or the token's user does not see it.
         """
         return list(self.paginate(f"runs/{identifier(run_id, 'run_id')}/tasks", **filters))
 
@@ -267,12 +268,11 @@ class TallyfyHook(BaseHook):
 
         :param checklist_id: the template's id.
         :param name: the run's name, at most 550 characters. Default: Tallyfy makes one.
-        :param prerun: kick-off values by the field's timeline id, encoded as Tallyfy wants them. A key that matches
+        :param prerun: kick-off values by the field's timeline id, as Tallyfy expects them. A key that matches
             no field is dropped by Tallyfy in silence. Default: none.
-        :param before_sending: called before each attempt to send it; if it raises, nothing is sent any more. Default:
-            nothing is called.
+        :param before_sending: called before each attempt to send it; if it raises, nothing more is sent. Default: none.
         :param values: ``summary, owner_id, starred, is_public, parent_id, tasks, tags, users, groups, roles, folders``
-            (page "Launch process"), encoded as Tallyfy wants them: people and things by id, dates in UTC.
+            (page "Launch process"), as Tallyfy expects them: people and other objects by id, dates in UTC.
         :raises ValueError: one of them cannot be sent.
         :raises TallyfyValidationError: Tallyfy refuses them; nothing was launched.
         :raises TallyfyIndeterminateError: the run may or may not have been launched.
@@ -292,7 +292,7 @@ class TallyfyHook(BaseHook):
 
         :param run_id: the run's id.
         :param task_id: the task's id.
-        :param taskdata: form values by the field's timeline id, encoded as Tallyfy wants them. A key that matches no
+        :param taskdata: form values by the field's timeline id, as Tallyfy expects them. A key that matches no
             field is dropped by Tallyfy in silence. Default: none.
         :param values: ``title, summary, deadline, owners`` and others (page "Update task"). A deadline is a date or a
             text, and is converted to UTC. Lists that are left out of ``owners`` are emptied.
@@ -321,9 +321,8 @@ class TallyfyHook(BaseHook):
         :param task_id: the task's id.
         :param is_approved: ``True`` approves and ``False`` rejects; required on approvals, and ignored elsewhere.
             Default: ``None``, for a task that is no approval.
-        :param override_user: id of the member to record as the one who did it. Default: the person behind the token.
-        :param before_sending: called before each attempt to send it; if it raises, nothing is sent any more. Default:
-            nothing is called.
+        :param override_user: id of the member to record as the one who completed it. Default: the token's user.
+        :param before_sending: called before each attempt to send it; if it raises, nothing more is sent. Default: none.
         :raises ValueError: one of them cannot be sent.
         :raises TallyfyValidationError: it is completed already, a required field is empty, or an issue is open.
         :raises TallyfyIndeterminateError: it may or may not have been completed.
@@ -388,19 +387,20 @@ class TallyfyHook(BaseHook):
         Return the comments and issues on a task (official SDK, ``get_standalone_task_comments``).
 
         :param task_id: the task's id, of a run or not.
-        :raises TallyfyNotFoundError: there is no such task, or the person behind the token does not see it.
+        :raises TallyfyNotFoundError: there is no such task, or the token's user does not see it.
         """
         return list(self._get(f"tasks/{identifier(task_id, 'task_id')}", read_threads, with_="threads"))
 
     def download_file(self, file_id: str, path: str | os.PathLike[str]) -> Path:
         """
-        Download a file that a user uploaded, and return where it is (page "Download file").
+        Download a file that a user uploaded, and return its path (page "Download file").
 
         It is streamed to a temporary file, which takes its name only when it is complete.
 
         :param file_id: the file's id, as in the value of a form field of type ``file``.
         :param path: the target; in a folder, the file gets its name in Tallyfy.
-        :raises TallyfyResponseError: it is larger than 100 MiB, which Tallyfy takes no upload of, or not complete.
+        :raises TallyfyResponseError: it is larger than 100 MiB, Tallyfy's limit for uploads, or incomplete.
+        :raises OSError: the target cannot be written.
         """
         return files.download_to_path(self, file_id, Path(path))
 
@@ -409,7 +409,7 @@ class TallyfyHook(BaseHook):
         Return the size, in bytes, of a local file that :meth:`upload_file` can upload.
 
         :param path: the local file.
-        :raises ValueError: there is no such file, or it is empty or too large.
+        :raises ValueError: there is no such file, or it cannot be read, is empty or too large.
         """
         return files.check_file(Path(path))
 
@@ -427,7 +427,7 @@ class TallyfyHook(BaseHook):
         Upload a file and return Tallyfy's object for it (page "Upload & attach file").
 
         The object is a value for a form field of type ``file``; until it is written there, the file is attached to
-        nothing. An upload is not repeated in doubt: it may have arrived.
+        nothing. An upload is not retried in doubt: it may have arrived.
 
         :param path: the local file, which is streamed: 1 byte to 100 MiB.
         :param checklist_id: id of the template; needed for a kick-off form. Default: none.
@@ -435,14 +435,14 @@ class TallyfyHook(BaseHook):
         :param step_id: id of the task's step, unless it is a one-off task. Default: none.
         :param field_id: id of the form field, for a task's form. Default: none.
         :param name: what the file is called in Tallyfy. Default: its own name.
-        :raises ValueError: there is no such file, or it is empty or too large.
+        :raises ValueError: there is no such file, or it cannot be read, is empty or too large.
         :raises TallyfyIndeterminateError: it may or may not have arrived.
         """
         return files.upload(self, Path(path), checklist_id, run_id, step_id, field_id, name)
 
     def run_url(self, run_id: str) -> str:
         """
-        Return the page on which people see the run.
+        Return the URL of the run's page in Tallyfy's web application.
 
         :param run_id: the run's id.
         :raises ValueError: it can be no id.
@@ -540,10 +540,10 @@ class TallyfyHook(BaseHook):
         self, request: Request, read: Callable[[dict[str, Any]], dict[str, Any]] = dict
     ) -> Iterator[list[dict[str, Any]]]:
         """
-        Yield the items of a list, as ``read`` makes them, page by page as they are taken.
+        Yield the items of a list, as ``read`` makes them, page by page; each page is read when it is needed.
 
-        Pages are no snapshot. An item that was added meanwhile moves others to a second page: they are yielded once. An
-        item that was removed moves others to pages that were read already: if ``total`` shrank, these are read again.
+        The list may change meanwhile. An added item moves others to the next page, where they are skipped. A removed
+        one moves others to pages that were read already, so these are read again if ``total`` shrank.
         """
         if dict(request.params).get("without_pagination") == "true":
             yield list(self._send(request, partial(read_list, read=read)))
@@ -567,7 +567,7 @@ class TallyfyHook(BaseHook):
         """
         Return all items of a list, even if it changes while it is read.
 
-        One page is a snapshot. Several pages count when two reads in a row agree.
+        Several pages count only if two reads in a row agree.
         """
         request = self._build("GET", endpoint)
         previous: set[str] = set()

@@ -1,7 +1,7 @@
 """
 Send requests and read responses: the one place that retries, and that bounds time and size.
 
-A read is repeated after 429, 5xx and broken connections. Tallyfy has no idempotency key, so a write is repeated only if
+A read is retried after 429, 5xx and broken connections. Tallyfy has no idempotency key, so a write is retried only if
 it is certain that it was not applied (429, or nothing was sent); after any other failure it may have been
 (:class:`~airflow_provider_tallyfy.exceptions.TallyfyIndeterminateError`).
 """
@@ -13,6 +13,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,15 +53,15 @@ class _Failure:
     An attempt that failed.
 
     :param description: what was sent, and what came back.
-    :param error: to raise if the request is not repeated.
+    :param error: to raise if the request is not retried.
     :param outcome: for the metrics.
-    :param may_repeat: whether it is safe to send the request again, and of use.
+    :param may_retry: whether a retry is safe, and may help.
     """
 
     description: str
     error: exceptions.TallyfyError
     outcome: RequestOutcome
-    may_repeat: bool = False
+    may_retry: bool = False
 
 
 class ResponseTooLargeError(Exception):
@@ -74,10 +75,10 @@ class Transport:
     :param session: sends them.
     :param connection: whose requests they are.
     :param secrets: returns the secrets that no message may hold.
-    :param retries: how often a request may be repeated.
+    :param retries: how often a request may be retried.
     :param max_retry_after: the longest ``Retry-After`` in seconds that a request waits for; if Tallyfy asks for more,
         it fails at once. ``None`` for no such limit.
-    :param warn: takes a line for every repetition, as a logger's ``warning`` does.
+    :param warn: a logger's ``warning``, called for each retry.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class Transport:
             if not isinstance(result, _Failure):
                 return result
             retry_after = result.error.retry_after
-            if not result.may_repeat or not retry.total or (retry_after or 0) > self._max_retry_after:
+            if not result.may_retry or not retry.total or (retry_after or 0) > self._max_retry_after:
                 raise result.error
             retry = retry.increment()
             pause = retry.get_backoff_time() if retry_after is None else retry_after
@@ -144,7 +145,6 @@ class Transport:
         url: str | None,
         body: Callable[[], tuple[Any, str]] | None,
     ) -> T | _Failure:
-        content = b""
         try:
             data, content_type = (request.form, None) if body is None else body()
             response = self._session.request(
@@ -156,18 +156,21 @@ class Transport:
                 auth=auth,
                 stream=True,
             )
-            if response.status_code >= 300 or receive is None:
-                content = _read_content(response)
-            else:
-                receive(response)
+            is_received = receive is not None and response.status_code < 300
+            content = b"" if is_received else _read_content(response)
         except ResponseTooLargeError as error:
             return self._malformed(request, response, str(error))
-        except (requests.RequestException, HTTPError, OSError) as error:
+        # Credentials of a proxy that no header can hold raise a bare UnicodeError.
+        except (requests.RequestException, HTTPError, OSError, UnicodeError) as error:
             return self._no_response(request, error)
         if response.status_code >= 300:
             return self._error_response(request, response, content)
         try:
+            if receive is not None:
+                receive(response)
             return read(read_body(content))
+        except requests.RequestException as error:  # any other OSError is of the disk, and not retried
+            return self._no_response(request, error)
         except MalformedResponseError as error:
             # Not chained to it: the traceback would show what could not be read.
             return self._malformed(request, response, str(error))
@@ -192,8 +195,8 @@ class Transport:
                 is_from_tallyfy=error.is_from_tallyfy,
             ),
             OUTCOME_OF_ERROR[error.kind],
-            # A 429 was declined, so any method can be repeated.
-            may_repeat=error.status == 429 or (error.status >= 500 and request.is_repeatable),
+            # A 429 was declined, so any method can be retried.
+            may_retry=error.status == 429 or (error.status >= 500 and request.is_retryable),
         )
 
     def _no_response(self, request: Request, error: Exception) -> _Failure:
@@ -204,7 +207,7 @@ class Transport:
             description,
             error_class(f"{description}. {advice.format(conn_id=self._connection.conn_id)}"),
             "unreachable",
-            may_repeat=error_class is exceptions.TallyfyConnectionError and not failures.is_permanent(error),
+            may_retry=error_class is exceptions.TallyfyConnectionError and not failures.is_permanent(error),
         )
 
     def _malformed(self, request: Request, response: requests.Response, reason: str) -> _Failure:
@@ -216,7 +219,7 @@ class Transport:
         )
         error_class: type[exceptions.TallyfyError] = exceptions.TallyfyIndeterminateError
         advice = failures.CHECK_FIRST
-        if request.is_repeatable:
+        if request.is_retryable:
             error_class = exceptions.TallyfyResponseError
             advice = (
                 f"Check that the host of connection {self._connection.conn_id!r} is Tallyfy's API, and that no proxy "
@@ -252,13 +255,17 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def _read_content(response: requests.Response) -> bytes:
-    """Read a body within its bounds, and release its connection; of an error, the beginning is enough."""
+    """
+    Read a body within its bounds, and release its connection.
+
+    The status says what an error means, so its body may be cut off, or unreadable.
+    """
     read_some = getattr(response.raw, "read1", None) or response.raw.read  # urllib3 1.26 has no read1
     ends_at = time.monotonic() + MAX_RESPONSE_TIME
     is_error = response.status_code >= 300
     max_size = _CHUNK if is_error else MAX_RESPONSE_SIZE
     content = bytearray()
-    with response:
+    with response, suppress(HTTPError, OSError) if is_error else nullcontext():
         while chunk := read_some(_CHUNK, decode_content=True):
             content += chunk
             is_large, is_late = len(content) > max_size, time.monotonic() > ends_at

@@ -3,7 +3,7 @@ What a callback reports, read from the context that Airflow calls it with.
 
 Airflow may call back twice for one failure: a worker that dies with its supervisor may have called back already when
 the scheduler finds out and asks the DAG processor to do so. The two contexts differ (that of the DAG processor has
-neither the exception nor the state of the task instance), so a mark is made only of what both of them hold.
+neither the exception nor the state of the task instance), so a key is made only of what both of them hold.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, in_utc
+from airflow_provider_tallyfy.protocol.idempotency_key import IdempotencyKey, in_utc
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -55,7 +55,7 @@ _OF_DAG_RUNS = (CallbackKind.DAG_SUCCESS, CallbackKind.DAG_FAILURE)
 @dataclass(frozen=True, slots=True)
 class Callback:
     """
-    One thing that happened, however often Airflow calls back for it.
+    The event that a callback reports, however often Airflow calls back for it.
 
     :param kind: what happened.
     :param dag_id: the DAG, or an empty text if the context does not say.
@@ -64,7 +64,7 @@ class Callback:
     :param map_index: the index of a mapped task instance, otherwise -1.
     :param try_number: the try of the task.
     :param instance: what distinguishes it from the same event after a clear, or in another DAG run with the same id.
-    :param since: nothing was sent for it before.
+    :param since: the earliest time at which something may have been sent for it.
     """
 
     kind: CallbackKind
@@ -78,7 +78,7 @@ class Callback:
 
     @classmethod
     def from_context(cls, context: Context) -> Callback:
-        """Return what a context is about."""
+        """Return the event that a context describes."""
         kind = _kind(context)
         ti, dag_run = context.get("ti"), context.get("dag_run")
         dag_id = _first(_value(ti, "dag_id"), _value(dag_run, "dag_id"), _value(context.get("dag"), "dag_id"))
@@ -111,21 +111,21 @@ class Callback:
         map_index = -1 if map_index is None else map_index
         return replace(event, task_id=task_id, map_index=map_index, try_number=_value(ti, "try_number"))
 
-    def mark(self, fields: Mapping[str, Any]) -> LaunchMark:
+    def idempotency_key(self, fields: Mapping[str, Any]) -> IdempotencyKey:
         """
-        Return the mark of the process that a notifier launches for it.
+        Return the idempotency key of the process that a notifier launches for it.
 
         :param fields: what the notifier was given, before rendering, so that two notifiers with the same template
             launch a process each.
         """
         given = dumps(fields, default=_stable, skipkeys=True)
         parts = [self.kind.value, self.instance, sha256(given.encode()).hexdigest()]
-        return LaunchMark(
+        return IdempotencyKey(
             self.dag_id,
             self.run_id,
             self.task_id,
             self.map_index,
-            deployment=" ".join(parts),
+            callback=" ".join(parts),
             try_number=self.try_number,
         )
 

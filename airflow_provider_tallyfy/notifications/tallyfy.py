@@ -24,7 +24,7 @@ from airflow_provider_tallyfy.notifications.callback import Callback
 from airflow_provider_tallyfy.protocol.formatting import quoted
 from airflow_provider_tallyfy.protocol.forms import text_keys
 from airflow_provider_tallyfy.protocol.forms.fields import read_kickoff_fields
-from airflow_provider_tallyfy.protocol.launch_mark import find_marked, newest_runs
+from airflow_provider_tallyfy.protocol.idempotency_key import find_launched, search_filters
 from airflow_provider_tallyfy.protocol.launch_request import cut_to_fit
 from airflow_provider_tallyfy.protocol.requests import COMMENT_STATES
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
-    from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark
+    from airflow_provider_tallyfy.protocol.idempotency_key import IdempotencyKey
 
 MAX_RETRY_AFTER = 15.0
 """Seconds that Tallyfy may ask to wait; a callback of a DAG takes a place in the DAG processor meanwhile."""
@@ -81,7 +81,7 @@ class TallyfyNotifier(BaseNotifier):
                 )
 
     def __call__(self, *args: Any) -> None:
-        """Notify of what a context says; Airflow calls this for every callback."""
+        """Send the notification; Airflow calls this for each callback."""
         if len(args) > 1:  # sla_miss_callback of Airflow 2
             names = ("dag", "task_list", "blocking_task_list", "slas", "blocking_tis")
             args = (dict(zip(names, args, strict=True)),)
@@ -89,15 +89,15 @@ class TallyfyNotifier(BaseNotifier):
         self._rendered(context).notify(context)
 
     def __await__(self) -> Generator[Any, None, None]:
-        """Notify of what the notifier's own context says; Airflow awaits this in the triggerer."""
+        """Send the notification, rendered with the notifier's own context; Airflow awaits this in the triggerer."""
         return self._in_thread(self, self.context).__await__()
 
     async def async_notify(self, context: Context) -> None:
-        """Notify without blocking the event loop."""
+        """Send the notification without blocking the event loop."""
         await self._in_thread(self.notify, context)
 
     def notify(self, context: Context) -> None:
-        """Send what is rendered already; no error is raised."""
+        """Send the notification from rendered fields. Errors are logged, not raised."""
         # Imported late, since DAG files are parsed all day, and need no `requests` for that.
         from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
         from airflow_provider_tallyfy.waiting.polls import unread_connection
@@ -122,7 +122,7 @@ class TallyfyNotifier(BaseNotifier):
 
     @abstractmethod
     def send(self, hook: TallyfyHook, context: Context) -> None:
-        """Send it; an error is logged."""
+        """Send the request, or the requests."""
 
     def _rendered(self, context: Context) -> TallyfyNotifier:
         """Return a copy with its fields rendered."""
@@ -178,7 +178,7 @@ class TallyfyLaunchRunNotifier(LaunchArguments, TallyfyNotifier):
             kickoff={"What happened": "{{ exception }}", "Log": "{{ ti.log_url }}"},
         )
 
-    One failure launches one run, however often Airflow calls back for it: the run's notes hold a mark, by which it is
+    One failure launches one run, however often Airflow calls back for it: the run's notes hold a key, by which it is
     found before another is launched. Each try of a task that fails is a failure of its own, and so is a DAG run that is
     cleared and fails again. A text that is too long for its field, as an error message may be, is cut.
 
@@ -188,7 +188,7 @@ class TallyfyLaunchRunNotifier(LaunchArguments, TallyfyNotifier):
     :param checklist_id: id of the template.
     :param name: what the run is called.
     :param kickoff: values of the kick-off form by field id, alias or label.
-    :param summary: the run's notes; the mark is added.
+    :param summary: the run's notes; the idempotency key is added.
     :param owner_id: the member who owns the run, by id or e-mail address.
     :param tasks: ``{"owners": …, "deadline": …}`` by step id, alias or title.
     :param tags: ids of tags.
@@ -209,11 +209,11 @@ class TallyfyLaunchRunNotifier(LaunchArguments, TallyfyNotifier):
     def send(self, hook: TallyfyHook, context: Context) -> None:
         """Launch the run, unless an earlier call for the same event did."""
         callback = Callback.from_context(context)
-        mark = callback.mark(self.fields_as_given)
-        if (run_id := self._launched_before(hook, mark, callback.since)) is not None:
+        key = callback.idempotency_key(self.fields_as_given)
+        if (run_id := self._launched_before(hook, key, callback.since)) is not None:
             self.log.info("A process was launched for this already: %s", hook.run_url(run_id))
             return
-        launcher = Launcher(hook, self, mark, self.log, adapt=self._adapt)
+        launcher = Launcher(hook, self, key, self.log, adapt=self._adapt)
         self.log.info("Launched a process in Tallyfy: %s", hook.run_url(launcher.launch_at_most_once()))
 
     def _adapt(self, checklist: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -226,10 +226,10 @@ class TallyfyLaunchRunNotifier(LaunchArguments, TallyfyNotifier):
         name, kickoff = cut_to_fit(checklist, kept["name"], kept["kickoff"])
         return {**kept, "name": name, "kickoff": kickoff}
 
-    def _launched_before(self, hook: TallyfyHook, mark: LaunchMark, since: datetime | None) -> str | None:
-        newest, *_ = newest_runs(self.checklist_id)
+    def _launched_before(self, hook: TallyfyHook, key: IdempotencyKey, since: datetime | None) -> str | None:
+        newest, *_ = search_filters(self.checklist_id)
         try:
-            run = find_marked(hook.get_runs_pages(**newest), mark.token, since)
+            run = find_launched(hook.get_runs_pages(**newest), key.value, since)
         except TallyfyError as error:  # two processes are better than none
             self.log.warning("Launching without knowing whether an earlier callback did: %s", error)
             return None
@@ -241,7 +241,7 @@ class TallyfyCommentNotifier(TallyfyNotifier):
     """
     Write a comment on a task in Tallyfy, of which its assignees are notified.
 
-    If Airflow calls back twice for one failure, the comment is written twice: it has no mark. Tallyfy
+    If Airflow calls back twice for one failure, the comment is written twice: it has no idempotency key. Tallyfy
     takes 120 comments an hour from one organization; above that, nothing is written, with an error in the log.
 
     :param task_id: id of the task in Tallyfy, of a run or not. (templated)

@@ -62,7 +62,7 @@ def check_bools(operator: Any, *names: str) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value is a number, which a boolean is not."""
+    """Return whether a value is a number, which a boolean is not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

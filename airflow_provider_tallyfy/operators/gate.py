@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     XCOM_RETURN_KEY,
@@ -39,7 +39,15 @@ from airflow_provider_tallyfy.sensors.start_in_triggerer import NeedsWorkerError
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyTaskSensor
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS, was_rescheduled
 from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS
-from airflow_provider_tallyfy.waiting.outcomes import Denied, Met, Pending, Skipped, Unreachable
+from airflow_provider_tallyfy.waiting.outcomes import (
+    Denied,
+    Evaluation,
+    Final,
+    Met,
+    Pending,
+    Skipped,
+    Unreachable,
+)
 from airflow_provider_tallyfy.waiting.polls import PollError
 
 if TYPE_CHECKING:
@@ -60,7 +68,7 @@ _PAUSES_AT_TIMEOUT = (5.0, 10.0)
 
 class GateOperator(TallyfyTaskSensor, SkipMixin):
     """
-    Wait until a user decides on a task of a run, check that they may, and act on it.
+    Wait until a user decides on a task of a run, check that the decision counts, and act on it.
 
     The parameters are described at
     :class:`~airflow_provider_tallyfy.operators.tallyfy.TallyfyApprovalOperator`.
@@ -69,9 +77,8 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
     template_fields: Sequence[str] = (*TallyfyTaskSensor.template_fields, "approvers")
     inherits_from_skipmixin = True
     is_tallyfy_gate = True  # for the policy that refuses DAGs
-    ui_color = "#d9efe3"
     _needs_decision = True
-    _ends_in_a_worker_since = "only a worker skips what is downstream"
+    _end_in_worker_reason = "only a worker skips what is downstream"
 
     def __init__(
         self,
@@ -98,7 +105,7 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
         self._check_arguments()
 
     def _check_arguments(self) -> None:
-        check_bools(self, "require_comment", "deferrable")
+        check_bools(self, "require_comment")
         check_argument(self, "on_timeout", self.on_timeout in ON_TIMEOUT, f"one of {', '.join(ON_TIMEOUT)}")
         if self.on_timeout != "fail":
             for name in ("soft_fail", "never_fail"):
@@ -161,16 +168,42 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once; until there is a decision, call the notifiers when it is time."""
-        try:
-            result = super().poke(context)
-        except TaskDeferred as deferral:
-            self._gate_notifiers.notify(context)
-            if self.remind_every is not None:
-                deferral.trigger.reminders = self._gate_notifiers.as_reminders(context)
-            raise
+        result = super().poke(context)
         if not result.is_done:
             self._gate_notifiers.notify(context)
         return result
+
+    def _defer(
+        self,
+        context: Context,
+        condition: TaskDoneCondition,
+        ends_at: float,
+        *,
+        worker_polled_at: float | None,
+    ) -> NoReturn:
+        if self._condition is not None:  # a poke defers, so the wait begins
+            self._gate_notifiers.notify(context)
+        try:
+            super()._defer(context, condition, ends_at, worker_polled_at=worker_polled_at)
+        except TaskDeferred as deferral:
+            if self.remind_every is not None:
+                deferral.trigger.reminders = self._gate_notifiers.as_reminders(context)
+            raise
+
+    def _resume(self, context: Context, outcome: Evaluation[Any], ends_at: float) -> Final:
+        """
+        Poll before the decision counts: it may have been taken back since the trigger saw it.
+
+        Airflow may also resume a task with another wait's event: SQLite gives a new trigger the id of a deleted one.
+        """
+        if not isinstance(outcome, Met):
+            return super()._resume(context, outcome, ends_at)
+        condition = self._first_condition(context)
+        polled = self._poller.poll(condition)
+        if not isinstance(polled, (Met, Unreachable, Skipped, Denied)):
+            self.log.warning("Tallyfy does not show the decision any more, still waiting for it")
+            self._defer(context, condition, ends_at, worker_polled_at=None)
+        return polled
 
     @cached_property
     def _gate_notifiers(self) -> GateNotifiers:

@@ -52,7 +52,7 @@ def choose_branches(
         form = decision["form_values"] or {}
         if field not in form:
             fields = listed(map(quoted, form)) or "none"
-            raise LookupError(f"{quoted(field)} is no field of the form; its fields are: {fields}.")
+            raise LookupError(f"{quoted(field)} is not a field of the form; its fields are: {fields}.")
         value = form[field]
         values = value if isinstance(value, list) else [value]
     if not values or values == [None] or values == [""]:

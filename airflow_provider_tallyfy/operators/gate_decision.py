@@ -1,4 +1,4 @@
-"""What was decided on a task: by whom it may be, what the gate returns, and the line that it logs for auditors."""
+"""The decision on a task: whether it counts, what the gate returns for it, and the line that it logs for auditors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
     from airflow_provider_tallyfy.waiting.evidence import Log
 
-AUDIT_MARK = "tallyfy.gate.decision"
+AUDIT_PREFIX = "tallyfy.gate.decision"
 """What the log line of each decision begins with."""
 _PAUSES_FOR_COMMENT = (2.0, 4.0, 8.0, 16.0)
 """Seconds between reads of a task whose comment may come right after the decision."""
@@ -43,7 +43,7 @@ class DecisionReader:
 
     :param run_id: the id of its run.
     :param hook: reads the task, the people and the run.
-    :param approvers: who may decide, as the operator was given it; ``None`` for everyone.
+    :param approvers: who may decide, as given to the operator; ``None`` for everyone.
     :param require_comment: whether the one who decided has to say why.
     :param without_comments: removes from a task the comments that the gate's notifiers wrote.
     :param log: the task's.
@@ -83,24 +83,18 @@ class DecisionReader:
         :raises AirflowException: it is not completed any more, or was completed again.
         """
         shown = self._read_again(task)
-        approvers = self.read_approvers()
-        if approvers is not None and (problem := self._find_problem(shown, approvers)):
-            return shown, f"{self._describe_completer(shown)}, {problem}"
-        if self._require_comment:
+        problem = None
+        if (approvers := self.read_approvers()) is not None:
+            run = self._hook.get_run(self._run_id) if approvers.excludes_starter else {}
+            problem = approvers.find_problem(shown, run.get("started_by"))
+        if problem is None and self._require_comment:
             shown = self._read_comment(shown)
             if (person := completer(shown)) is None or not last_comment(shown, person):
-                return shown, f"{self._describe_completer(shown)}, who wrote no comment, which is required"
-        return shown, None
-
-    def _describe_completer(self, task: Mapping[str, Any]) -> str:
-        person = who_completed(task, self._hook, self._log)
-        return person.in_full if person else "an unknown user"
-
-    def _find_problem(self, task: Mapping[str, Any], approvers: Approvers) -> str | None:
-        started_by = (
-            self._hook.get_run(self._run_id).get("started_by") if approvers.excludes_starter else None
-        )
-        return approvers.find_problem(task, started_by)
+                problem = "who wrote no comment, which is required"
+        if problem is not None:
+            person = who_completed(shown, self._hook, self._log)
+            problem = f"{person.in_full if person else 'an unknown user'}, {problem}"
+        return shown, problem
 
     def _read_again(self, task: Mapping[str, Any]) -> dict[str, Any]:
         """Return the same completion of the task from its own endpoint; reads may lag."""
@@ -143,7 +137,7 @@ def describe_decision(
     :param run_id: the id of its run.
     :param hook: reads the member's name if the task has only an id.
     :param log: gets a warning if the name cannot be read.
-    :param try_number: of the task instance that took the decision.
+    :param try_number: of the task instance that acts on the decision.
     """
     person = who_completed(task, hook, log)
     described: dict[str, Any] = sanitize_payload(
@@ -183,13 +177,17 @@ def format_decision(decision: dict[str, Any]) -> str:
     if not decision["decided_at"] and is_approved is None:
         return f"{task} is hidden by a rule, so it has no decision"
     person = Person(**decision["decided_by"]) if decision["decided_by"] else "an unknown person"
-    comment = f", with the comment: {shortened(decision['comment'], 500)}" if decision["comment"] else ""
+    comment = (
+        f", with the comment: {shortened(decision['comment'], _MAX_LOGGED_TEXT)}"
+        if decision["comment"]
+        else ""
+    )
     return one_line(f"{task} was {verb} by {person}{comment}")
 
 
 def format_audit_line(decision: dict[str, Any], context: Context, effect: str) -> str:
     """
-    Return the line by which auditors find a decision in the logs: :data:`AUDIT_MARK` and JSON.
+    Return the line by which auditors find a decision in the logs: :data:`AUDIT_PREFIX` and JSON.
 
     :param decision: as :func:`describe_decision` gives it; long texts are cut.
     :param context: of the task instance.
@@ -204,11 +202,11 @@ def format_audit_line(decision: dict[str, Any], context: Context, effect: str) -
     }
     of_airflow = {name: getattr(ti, attribute, None) for name, attribute in names.items()}
     line = {**of_airflow, "effect": effect, **decision}
-    return f"{AUDIT_MARK} {json.dumps(_cut(line), ensure_ascii=True, default=str)}"
+    return f"{AUDIT_PREFIX} {json.dumps(_cut(line), ensure_ascii=True, default=str)}"
 
 
 def _cut(value: Any) -> Any:
-    """Return a value whose texts are not longer than a log line bears."""
+    """Return a value whose texts are cut to :data:`_MAX_LOGGED_TEXT` characters."""
     if isinstance(value, str):
         return value if len(value) <= _MAX_LOGGED_TEXT else f"{value[:_MAX_LOGGED_TEXT]}…"
     if isinstance(value, dict):

@@ -32,7 +32,13 @@ SKIPPED_TASKS_KEY = "skipmixin_key"
 """Key of the XCom in which the scheduler finds the tasks that a task skipped; it has no public name."""
 _NEVER_WAIT = ("always", "dummy")
 _START_EARLY = ("one_success", "one_done", "one_failed")
-_RUN_AFTER_ANY_END = ("all_done", "all_done_min_one_success", "none_skipped", "one_done")
+_RUN_AFTER_ANY_END = (
+    "all_done",
+    "all_done_min_one_success",
+    "all_done_setup_success",
+    "none_skipped",
+    "one_done",
+)
 _CLOSED_AFTER_A_SKIP = ("all_success", "none_skipped", "all_failed")
 _STARTED_OR_ENDED = ("running", "success", "failed", "skipped")
 
@@ -43,19 +49,12 @@ class Downstream:
 
     :param gate: the operator, or the mapped operator.
     :param is_mapped: whether the operator is an instance of a mapped one.
-    :param ignores_trigger_rules: whether a rejection skips all that is downstream; by default as the operator says.
     """
 
-    def __init__(
-        self, gate: Any, *, is_mapped: bool = False, ignores_trigger_rules: bool | None = None
-    ) -> None:
+    def __init__(self, gate: Any, *, is_mapped: bool = False) -> None:
         self.gate = gate
         self.is_mapped = is_mapped or _is_mapped(gate)
-        self.ignores_trigger_rules = (
-            bool(_argument(gate, "ignore_downstream_trigger_rules"))
-            if ignores_trigger_rules is None
-            else ignores_trigger_rules
-        )
+        self.ignores_trigger_rules = bool(_argument(gate, "ignore_downstream_trigger_rules"))
         # An operator that is called by hand need not be in a DAG.
         is_alone = not gate.downstream_task_ids
         self.direct = [] if is_alone else list(gate.get_direct_relatives(upstream=False))
@@ -171,11 +170,11 @@ class Downstream:
         direct = sorted(task.task_id for task in self.direct if not task.is_teardown)
         names = (name for names in _argument(self.gate, "branches").values() for name in names)
         for name in dict.fromkeys(names):
-            if not (followed := self._task_ids_of(name)):
-                yield f"Branch operator {self.gate.task_id!r}: {name!r} is no task or task group of the DAG."
-            elif not followed <= set(direct):
+            followed = self._task_ids_of(name)
+            if not followed or not followed <= set(direct):
+                problem = "not directly downstream" if followed else "no task or task group of the DAG"
                 yield (
-                    f"Branch operator {self.gate.task_id!r}: {name!r} is not directly downstream. "
+                    f"Branch operator {self.gate.task_id!r}: {name!r} is {problem}. "
                     f"Directly downstream are: {', '.join(direct) or 'none'}."
                 )
 
@@ -202,10 +201,12 @@ def find_problems(gate: Any) -> list[str]:
 
     :param gate: the operator, or the mapped operator, in its DAG.
     """
-    may_ignore = _may_expand(gate, "ignore_downstream_trigger_rules", if_unknown=False)
-    possible = [False, True] if may_ignore else [None]
-    found = (Downstream(gate, ignores_trigger_rules=each).find_problems() for each in possible)
-    return list(dict.fromkeys(problem for problems in found for problem in problems))
+    if _may_expand(gate, "ignore_downstream_trigger_rules", if_unknown=False):
+        return [
+            f"Task {gate.task_id!r} is mapped over ignore_downstream_trigger_rules. Give all of its instances the same "
+            "value, in partial()."
+        ]
+    return Downstream(gate).find_problems()
 
 
 class DownstreamSkipper:
@@ -239,7 +240,7 @@ class DownstreamSkipper:
             raise AirflowFailException(" ".join(problems))
 
     def is_expanded_with(self, name: str) -> bool:
-        """Tell whether the operator is an instance of one that is mapped over an argument."""
+        """Return whether the operator is an instance of one that is mapped over an argument."""
         gate = self._downstream.gate
         mapped = gate.dag.task_dict.get(gate.task_id) if gate.has_dag() else None
         if not isinstance(mapped, MappedOperator) or name in mapped.partial_kwargs:
@@ -288,13 +289,13 @@ class DownstreamSkipper:
             skip_task_instances(self._context, instances)
 
     def _is_of_other_instance(self, task: Any, map_index: int) -> bool:
-        """Tell whether a task instance belongs to another instance of the mapped task group that the gate is in."""
+        """Return whether a task instance belongs to another instance of the mapped task group that the gate is in."""
         return map_index != self._map_index and _in_same_mapped_group(self._downstream.gate, task)
 
 
 def _may_expand(gate: Any, name: str, *, if_unknown: bool) -> bool:
     """
-    Tell whether a mapped operator is mapped over an argument.
+    Return whether a mapped operator is mapped over an argument.
 
     :param if_unknown: what to return if ``expand_kwargs()`` gets the output of another task.
     """

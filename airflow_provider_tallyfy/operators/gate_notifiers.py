@@ -35,8 +35,8 @@ class GateNotifiers:
     Calls the notifiers of one gate.
 
     :param notifiers: each is called with the context.
-    :param describe: returns what notifiers find under :data:`CONTEXT_KEY`, as plain JSON: of a task that is given, or
-        of the gate's task as it can be read now.
+    :param describe: returns what notifiers find under :data:`CONTEXT_KEY`, as plain JSON: for a given task, or without
+        one for the gate's task as it can be read now.
     :param remind_every: seconds between two reminders; ``None`` for no reminders.
     :param max_reminders: how many there are at most.
     :param log: the task's.
@@ -75,17 +75,16 @@ class GateNotifiers:
             self._keep(context, {**self._record, "reminder": due})
             self._call(context, due)
 
-    def as_reminders(self, context: Context) -> dict[str, Any] | None:
-        """Return the reminders that are left as plain JSON, for a trigger; ``None`` if there are none."""
-        if self._remind_every is None or self._record is None:
-            return None
+    def as_reminders(self, context: Context) -> dict[str, Any]:
+        """Return the reminders as plain JSON, for a trigger."""
+        record = self._record or self._recall(context) or {"began_at": time.time()}
         subject = self._read_subject()
         context[CONTEXT_KEY] = {**subject, "reminder": 1}  # type: ignore[literal-required]
         return {
             "notifiers": [
                 packed for each in self._notifiers if _reminds(each) and (packed := self._pack(each, context))
             ],
-            "began_at": self._record["began_at"],
+            "began_at": record["began_at"],
             "every": self._remind_every,
             "at_most": self._max_reminders,
             "subject": subject,
@@ -208,7 +207,7 @@ def _parameters(kind: type) -> list[inspect.Parameter]:
 
 
 def _reminds(notifier: Any) -> bool:
-    """Tell whether a notifier is to be called again; one that launches a process does that once."""
+    """Return whether a notifier is to be called again; one that launches a process does that once."""
     return getattr(notifier, "can_remind", True)
 
 
@@ -217,7 +216,7 @@ def _name(notifier: Any) -> str:
 
 
 def _is_first_try(context: Context) -> bool:
-    """Tell whether this is the first poll since the task began, or was cleared, which gives it more tries."""
+    """Return whether this is the first poll since the task began, or was cleared, which gives it more tries."""
     ti: Any = context.get("ti")
     if ti is None:
         return True

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSen
 
 from airflow_provider_tallyfy.actions.attempts import AttemptStore
 from airflow_provider_tallyfy.actions.completing import Completer, Completion, ConflictingDecisionError
-from airflow_provider_tallyfy.actions.launching import LAUNCH_FIELDS, Launcher, launch_mark
+from airflow_provider_tallyfy.actions.launching import LAUNCH_FIELDS, Launcher, idempotency_key
 from airflow_provider_tallyfy.assets.lineage import report_lineage
 from airflow_provider_tallyfy.exceptions import fail_on_bad_input
 from airflow_provider_tallyfy.links.tallyfy import RUN_URL_KEY, TallyfyProcessLink, push_run_url
@@ -57,7 +57,7 @@ class TallyfyGetRunOperator(TallyfyOperator):
     :param multiple_outputs: push each field of the run under its own key too, so that downstream tasks can take
         ``get_run.output["next_task"]``, ``get_run.output["status"]`` and so on. Default: ``True``.
     :raises AirflowFailException: ``run_id`` or ``with_`` cannot be sent; the task fails without retries.
-    :raises TallyfyNotFoundError: there is no such run, or the connection's person does not see it.
+    :raises TallyfyNotFoundError: there is no such run, or the connection's user does not see it.
     """
 
     template_fields: Sequence[str] = ("run_id", "with_", "tallyfy_conn_id")
@@ -94,17 +94,17 @@ class TallyfyLaunchRunOperator(TallyfyOperator):
     Launch a run of a template once, and return it as ``TallyfyGetRunOperator`` does.
 
     One error names all mistakes in the values, and what to choose from, before anything is sent. A retried task, a
-    killed worker, a request that timed out and a cleared task start no second run: each run carries a mark of the task
-    instance at the end of its notes, by which it is found again, and on Airflow 3.3 and newer its id is kept in the
-    task state store too. A run that was archived meanwhile counts as launched. A DAG run that is deleted and created
-    again launches a run of its own; the documentation names the one case that cannot be distinguished.
+    killed worker, a request that timed out and a cleared task launch no second run: the notes of each run end with an
+    idempotency key, by which a later try finds it, and on Airflow 3.3 and newer its id is kept in the task state store
+    too. A run that was archived meanwhile counts as launched. A DAG run that is deleted and created again launches a
+    run of its own; the documentation names the one case that cannot be distinguished.
 
     :param checklist_id: id of the template. (templated)
     :param name: what the run is called, at most 550 characters. Default: Tallyfy makes a name. (templated)
     :param kickoff: values of the kick-off form by field id, alias or label, as plain Python: text, numbers, booleans,
         dates (without a time zone in UTC), lists, mappings, ``None`` for nothing. Default: no values. (templated)
-    :param summary: the run's notes; the mark is added. Default: the mark alone. (templated)
-    :param owner_id: the member who owns the run, by id, e-mail address or full name. Default: the connection's person.
+    :param summary: the run's notes; the idempotency key is added. Default: the key alone. (templated)
+    :param owner_id: the member who owns the run, by id, e-mail address or full name. Default: the connection's user.
         (templated)
     :param tasks: ``{"owners": …, "deadline": …}`` by step id, alias or title; owners are members by id, e-mail address
         or full name, guests by e-mail address, groups by id or name. Default: as in the template. (templated)
@@ -186,14 +186,12 @@ class TallyfyLaunchRunOperator(TallyfyOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Launch the run, unless an earlier try did, and return it."""
-        mark = launch_mark(context, self.task_id, is_of_every_try=self.on_retry == "adopt")
+        key = idempotency_key(context, self.task_id, per_try=self.on_retry == "relaunch")
         with fail_on_bad_input():
             self._check_wait()
             self.checklist_id = identifier(self.checklist_id, "checklist_id")
-            launcher = Launcher(self.hook, self, mark, self.log)
-            launched = launcher.launch_once(
-                AttemptStore.of_launch(context, self.checklist_id, mark, self.log)
-            )
+            launcher = Launcher(self.hook, self, key, self.log)
+            launched = launcher.launch_once(AttemptStore.of_launch(context, self.checklist_id, key, self.log))
         push_run_url(context, self.hook.run_url(launched.id))
         report_lineage(self.hook, read_checklists=[self.checklist_id], changed_runs=[launched.id])
         if self.wait_for_completion:
@@ -247,9 +245,9 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
     """
     Complete, approve or reject a task of a run, and return the task with its form.
 
-    Values are written into the task's form before. One error names all mistakes in them, and each required field that
-    would still be empty, before anything is sent. A task that is completed already, with the same decision, is a
-    success; nothing is written into it then.
+    Form values are written first. One error names all mistakes in them, and each required field that would still be
+    empty, before anything is sent. If the task is completed already with the same decision, the operator succeeds and
+    writes nothing.
 
     No completion is sent while an earlier one may have been, or may yet be, applied: Tallyfy may accept a second one,
     and send its webhooks and mails again. At a retry that takes a minute, except on Airflow 3.3 and newer after a try
@@ -262,7 +260,7 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
     :param is_approved: ``True`` approves and ``False`` rejects; needed on an approval, ignored on any other task.
         Default: ``None``. (templated; a text ``True`` or ``False`` is taken)
     :param override_user: the member to record as the completer, by id, e-mail address or full name. Default: the
-        connection's person. (templated)
+        connection's user. (templated)
     :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
     :raises AirflowFailException: something cannot be sent, several tasks have that title, or the task was completed
         with another decision; the task fails without retries.
@@ -323,7 +321,7 @@ class TallyfyCompleteTaskOperator(TallyfyOperator):
 
 class TallyfyApiOperator(TallyfyOperator):
     """
-    Call any endpoint of Tallyfy's API, and return what it answers.
+    Call any endpoint of Tallyfy's API, and return the response.
 
     A request that changes something is sent at each try of the task: Tallyfy has no idempotency key.
 
@@ -334,8 +332,8 @@ class TallyfyApiOperator(TallyfyOperator):
         comma-separated value. Airflow has ``params`` of its own on every operator. Default: none. (templated)
     :param json: the body. Default: none. (templated)
     :param paginate: return all items of a list, from all its pages. Only for GET without a body. Default: ``False``.
-    :param response_filter: makes of the answer what is returned: it is called with the parsed body, envelope and all,
-        or with the list of all items if ``paginate`` is set. Default: the answer itself is returned.
+    :param response_filter: called with the parsed body, including its envelope, or with the list of all items if
+        ``paginate`` is set; the task returns its result. Default: the response is returned as it is.
     :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
     :raises AirflowFailException: an argument cannot be sent; the task fails without retries.
     :raises TallyfyIndeterminateError: what was not a GET may or may not have been applied.
@@ -368,7 +366,7 @@ class TallyfyApiOperator(TallyfyOperator):
         check_argument(self, "response_filter", is_valid, "a function")
 
     def execute(self, context: Context) -> Any:
-        """Call the endpoint and return its answer, or what the filter makes of it."""
+        """Call the endpoint and return the response, or what the filter returns for it."""
         if self.query is not None and not isinstance(self.query, Mapping):
             raise AirflowFailException(f"query must be a mapping, not {described(self.query)}.")
         if self.paginate and (str(self.method).upper() != "GET" or self.json is not None):
@@ -389,7 +387,7 @@ class TallyfyApiOperator(TallyfyOperator):
 
 class TallyfyApprovalOperator(GateOperator):
     """
-    Wait until an approval task of a run is decided. Approved, downstream tasks run; rejected, they are skipped.
+    Wait until a user approves or rejects a task of a run; after a rejection, skip the downstream tasks.
 
     Returns ``{"run_id", "task_id", "title", "is_approved", "decided_by": {"id", "name", "email"}, "decided_at",
     "comment", "form_values", "timed_out", "try_number"}``: ``comment`` is the last one that this person wrote on the
@@ -397,8 +395,8 @@ class TallyfyApprovalOperator(GateOperator):
     same is in one log line, as JSON after ``tallyfy.gate.decision``.
 
     It waits as a :class:`~airflow_provider_tallyfy.sensors.tallyfy.TallyfyTaskSensor` does, in the same modes, and
-    takes its other arguments too (``poke_interval``, ``timeout`` and so on). A task that is no approval fails it
-    without retries.
+    takes its other arguments too (``poke_interval``, ``timeout`` and so on). It fails without retries if the task is
+    no approval.
 
     If it is mapped, in a mapped task group or has ``outlets``, a rejection skips the operator itself too, after it
     pushed its result. A DAG in which something directly downstream could run before the decision or after a rejection
@@ -422,7 +420,7 @@ class TallyfyApprovalOperator(GateOperator):
         reminder. One that fails does not end the wait. Default: none.
     :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``. While the task
         is deferred, the triggerer does that, without a worker. Default: ``None``, for no reminders.
-    :param max_reminders: how many times at most, up to 1,000. Default: 10.
+    :param max_reminders: how many reminders there are at most, from 1 to 1,000. Default: 10.
     :param fail_on_reject: fail the task on a rejection, without retries, instead of skipping what is downstream. Then
         trigger rules decide what runs downstream, as after any failed task. Default: ``False``.
     :param ignore_downstream_trigger_rules: skip all that is downstream, whatever its trigger rules. By default, the
@@ -496,7 +494,7 @@ class TallyfyBranchOperator(GateOperator):
     :param notifiers: called once, when the wait begins, as for :class:`TallyfyApprovalOperator`. Default: none.
     :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``. Default:
         ``None``, for no reminders.
-    :param max_reminders: how many times at most, up to 1,000. Default: 10.
+    :param max_reminders: how many reminders there are at most, from 1 to 1,000. Default: 10.
     :param on_skipped: what to do if a rule hides the task: ``skip`` this one and what is downstream, or ``fail``.
         Default: ``skip``.
     :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)

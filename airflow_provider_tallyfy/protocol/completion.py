@@ -2,7 +2,7 @@
 Who completed a task, what they commented, and whether they may decide on an approval.
 
 A task has the id of who completed it: a member (``completer_id``) or a guest (``completer_guest`` in the official SDK,
-tallyfy 3.1.0; ``completer_guest_id`` in other answers). The task's owners have names, if the user is one of them. A
+tallyfy 3.1.0; ``completer_guest_id`` in other responses). The task's owners have names, if the user is one of them. A
 decision by an unknown user does not count.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from html import unescape
 from typing import Any
 
@@ -28,9 +28,9 @@ from airflow_provider_tallyfy.protocol.responses import is_id
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
 STARTED_BY = "started_by"
-"""Stands for the member who launched the run, among those who may not decide."""
+"""In ``exclude``: the member who launched the run."""
 _EXCLUDE = "exclude"
-_REMARKS = (None, "", "comment")  # all else is an issue, or about one
+_COMMENT_LABELS = (None, "", "comment")  # with any other label, it is an issue or a message about one
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def last_comment(task: Mapping[str, Any], person: Person) -> str | None:
     comments = [
         each
         for each in _objects(task.get("threads"))
-        if each.get("label") in _REMARKS and str(each.get("author_id")) == str(person.id)
+        if each.get("label") in _COMMENT_LABELS and str(each.get("author_id")) == str(person.id)
     ]
     newest = max(comments, key=lambda each: str(each.get("created_at")), default=None)
     content = None if newest is None else newest.get("content")
@@ -133,6 +133,7 @@ class Approvers:
     :param names: the same people and groups, for a message; empty if everyone may decide who is not excluded.
     :param excluded: who may not decide, even if they are among the others.
     :param excludes_starter: whether the member who launched the run may not.
+    :param addresses: the e-mail addresses of all members by id, if the one who launched the run may not decide.
     """
 
     members: frozenset[int] = frozenset()
@@ -140,6 +141,7 @@ class Approvers:
     names: tuple[str, ...] = ()
     excluded: Approvers | None = None
     excludes_starter: bool = False
+    addresses: Mapping[int, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         allowed = listed(self.names) or "everyone"
@@ -168,7 +170,7 @@ class Approvers:
             starter = parse_member_id(started_by.get("id") if isinstance(started_by, Mapping) else started_by)
             if starter is None:
                 return "but who launched the process is not known, and may not decide"
-            if starter == member:
+            if starter == member or (guest is not None and guest == self.addresses.get(starter)):
                 return "who launched the process, and so may not decide"
         return None
 
@@ -224,6 +226,9 @@ def read_approvers(approvers: Any, directory: Directory) -> Approvers:
         read.names,
         excluded=_read(others, directory, excludes=True) if others else None,
         excludes_starter=STARTED_BY in exclude,
+        addresses={each.id: normalized(each.email) for each in directory.members}
+        if STARTED_BY in exclude
+        else {},
     )
 
 
@@ -242,10 +247,14 @@ def _read(people: Any, directory: Directory, *, excludes: bool = False) -> Appro
     ]
     if not names:
         raise InvalidValueError("approvers names no one; leave it out if everyone may decide")
-    return Approvers(
-        frozenset((*encoded["users"], *(member for group in groups for member in group.members))),
-        frozenset(
-            map(normalized, (*encoded["guests"], *(guest for group in groups for guest in group.guests)))
-        ),
-        tuple(names),
-    )
+    member_ids = {*encoded["users"], *(member for group in groups for member in group.members)}
+    guests = {
+        normalized(each) for each in (*encoded["guests"], *(one for group in groups for one in group.guests))
+    }
+    # Tallyfy can make a guest of a member, with the same address; that person may have decided as either.
+    for member in directory.members:
+        email = normalized(member.email)
+        if (excludes or not member.is_active) and (member.id in member_ids or (email and email in guests)):
+            member_ids.add(member.id)
+            guests.add(email)
+    return Approvers(frozenset(member_ids), frozenset(guests - {""}), tuple(names))

@@ -18,12 +18,11 @@ from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, 
 _REASONS = ("message", "error_description", "detail", "error", "code")
 _DETAILS = ("errors", "details")
 _ENVELOPE = {*_REASONS, *_DETAILS}
-_OF_GATEWAYS = (
+_GATEWAY_BODIES = (
     {"message": "Forbidden"},
     {"message": "Unauthorized"},
     {"message": "Not Found"},
     {"message": "Missing Authentication Token"},
-    {"Message": "User is not authorized to access this resource with an explicit deny"},
 )
 """Bodies of gateways and firewalls in front of an API, as those of AWS (seen with 401, 403, 404)."""
 VERSION_HEADER = "X-Tallyfy-Version"
@@ -61,8 +60,8 @@ class ErrorResponse:
     :param status: the HTTP status.
     :param message: the reason in the body, or ``None`` if there is none.
     :param request_id: from ``X-Request-Id``, to quote to Tallyfy's support.
-    :param is_from_tallyfy: whether the body is a JSON object, as Tallyfy's are, and not one that gateways are known
-        for. Text, HTML or nothing is a proxy's.
+    :param is_from_tallyfy: whether the body is an error as Tallyfy sends it, and not one that gateways are known for.
+        Text, HTML, other JSON or nothing is a proxy's.
     """
 
     kind: ErrorKind
@@ -85,14 +84,18 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Error
     :param content: the body, whatever it is.
     """
     body = message = None
+    is_an_error = False
     try:
         body = read_body(content)
-        message = _reason(body) if _is_an_error(body) else None
+        is_an_error = _is_an_error(body)
+        message = _reason(body) if is_an_error else None
     except MalformedResponseError:
         message = _plain_text(content)
     except RecursionError:
         pass
-    is_from_tallyfy = isinstance(body, dict) and (VERSION_HEADER in headers or body not in _OF_GATEWAYS)
+    is_from_tallyfy = isinstance(body, dict) and (
+        VERSION_HEADER in headers or (is_an_error and body not in _GATEWAY_BODIES)
+    )
     return ErrorResponse(
         _kind_of(status), status, message or None, headers.get("X-Request-Id"), is_from_tallyfy
     )
@@ -118,7 +121,7 @@ def _is_an_error(body: Any) -> bool:
     """Return whether a body is an error; it may also be an object of texts by field, without an envelope."""
     if not isinstance(body, dict) or _ENVELOPE & body.keys():
         return True
-    return all(
+    return body != {} and all(
         isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in body.values()
     )
 

@@ -33,7 +33,7 @@ def quoter(texts: Iterable[str]) -> Callable[[str], str]:
     r"""
     Return a function that quotes one of these texts so that it can be distinguished from the others.
 
-    Texts that differ in blanks, in invisible characters or in the way an accent is encoded are quoted with escapes,
+    Texts that differ in spaces, in invisible characters or in the way an accent is encoded are quoted with escapes,
     such as ``'Gold\xa0'``.
     """
     similar = Counter(map(_visible, set(texts)))

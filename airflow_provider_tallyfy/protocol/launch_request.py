@@ -151,7 +151,7 @@ def _encode_roles(
     encoded, problems = {}, []
     for role_id, assignees in roles.items():
         if known is not None and str(role_id) not in known:
-            problems.append(f"roles: {quoted(str(role_id))} is no role of the template")
+            problems.append(f"roles: {quoted(str(role_id))} is not a role of the template")
             continue
         try:
             _encode_id(role_id)

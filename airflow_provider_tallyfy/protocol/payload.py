@@ -1,4 +1,4 @@
-"""Values made fit for Airflow: for XComs, and for the events that triggers send."""
+"""Make values fit for Airflow: for XComs, and for the events of triggers."""
 
 from __future__ import annotations
 

@@ -28,14 +28,21 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A user of the organization."""
+    """
+    A user of the organization.
+
+    The list of members holds deactivated ones too (``tallyfy/mcp-public``); such a person may be a guest with the same
+    address now (page "Convert member to guest").
+    """
 
     id: int
     email: str
     name: str = ""
+    is_active: bool = True
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.name, f"<{self.email}>" if self.email else f"(member {self.id})")))
+        address = f"<{self.email}>" if self.email else f"(member {self.id})"
+        return " ".join(filter(None, (self.name, address, "" if self.is_active else "(deactivated)")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +71,12 @@ class Directory:
         found = self.find_members(name)
         if len(found) > 1:
             ids = listed(f"{member.id} ({member.email})" for member in found)
-            raise InvalidValueError(
-                f"{quoted(name)} is ambiguous: {len(found)} members have it; use an id: {ids}"
-            )
+            raise InvalidValueError(f"{quoted(name)} matches {len(found)} members; use an id: {ids}")
         if not found:
-            # Not which members there are: a log is no place for their addresses.
+            # The members are not listed: their addresses do not belong in a log.
             quote = quoter([name, *(known for each in self.members for known in (each.email, each.name))])
             raise InvalidValueError(
-                f"{quote(name)} is no member: none of the {len(self.members):,} has this id, e-mail address or name"
+                f"{quote(name)} is not a member: none of the {len(self.members):,} has this id, e-mail address or name"
             )
         return found[0]
 
@@ -84,12 +89,10 @@ class Directory:
         found = self.find_groups(name)
         if len(found) > 1:
             ids = listed(str(group.id) for group in found)
-            raise InvalidValueError(
-                f"{quoted(name)} is ambiguous: {len(found)} groups have it; use an id: {ids}"
-            )
+            raise InvalidValueError(f"{quoted(name)} matches {len(found)} groups; use an id: {ids}")
         if not found:
             shown, known = self.shown_beside_groups(name)
-            raise InvalidValueError(f"{shown} is no group; there are {known}")
+            raise InvalidValueError(f"{shown} is not a group; there are {known}")
         return found[0]
 
     def shown_beside_groups(self, name: str) -> tuple[str, str]:
@@ -139,7 +142,8 @@ def read_directory(
     for item in members:
         if (member_id := parse_member_id(item.get("id"))) is None:
             raise MalformedResponseError("a member has no id")
-        members_by_id[member_id] = Member(member_id, str(item.get("email") or ""), full_name(item))
+        is_active = item.get("status") != "disabled" and not item.get("disabled_at")
+        members_by_id[member_id] = Member(member_id, str(item.get("email") or ""), full_name(item), is_active)
     groups_by_id: dict[int | str, Group] = {}
     for item in groups:
         if not is_id(group_id := item.get("id")):
@@ -261,7 +265,7 @@ def _kind_of(entry: Any, directory: Directory | None) -> str:
     if member_id is None and "@" not in entry:
         shown, known = directory.shown_beside_groups(entry)
         raise InvalidValueError(
-            f"{shown} is no e-mail address, and neither a member nor a group; the groups are {known}"
+            f"{shown} is not an e-mail address, a member or a group; the groups are {known}"
         )
     return "guests" if member_id is None else "users"
 
@@ -284,7 +288,7 @@ def _guest(entry: Any, directory: Directory | None) -> str:
         raise InvalidValueError(f"a guest is named by e-mail address, not by {described(entry)}")
     address = str(entry).strip()
     members = directory.find_members(address) if directory is not None else ()
-    if any(normalized(member.email) == normalized(address) for member in members):
+    if any(normalized(member.email) == normalized(address) for member in members if member.is_active):
         raise InvalidValueError(f"{quoted(address)} is a member, not a guest; write it under 'users'")
     return address
 

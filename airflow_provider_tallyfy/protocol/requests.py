@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from json import dumps
 from typing import Any
@@ -49,14 +49,20 @@ class Request:
         return f"{self.path}?{urlencode(self.params, quote_via=quote)}" if self.params else self.path
 
     @property
-    def is_repeatable(self) -> bool:
-        """Whether it can be sent again although an earlier attempt may have been carried out."""
+    def is_retryable(self) -> bool:
+        """Whether it can be retried although an earlier attempt may have been carried out."""
         return self.method == "GET" or self.form is not None
 
     def page(self, number: int) -> Request:
-        """Return the same request for one page of its list."""
-        paging = {"per_page": str(PER_PAGE)} | dict(self.params) | {"page": str(number)}
-        return Request(self.method, self.path, tuple(paging.items()), self.json, self.form)
+        """
+        Return the same request for one page of its list.
+
+        :raises ValueError: its query has a page already.
+        """
+        params = {"per_page": str(PER_PAGE)} | dict(self.params)
+        if "page" in params:
+            raise ValueError("A list is read from the first page to the last; leave 'page' out of the query.")
+        return replace(self, params=(*params.items(), ("page", str(number))))
 
 
 def build_request(
@@ -87,7 +93,7 @@ def build_request(
 
 
 def application_token(client_id: str, client_secret: str) -> Request:
-    """Request an application's token; sent to the token URL itself (`Third-party application API access`)."""
+    """Request an application's token; sent to the token URL itself (page "Third-party application API access")."""
     return Request(
         "POST",
         "",
@@ -100,8 +106,8 @@ def application_token(client_id: str, client_secret: str) -> Request:
     )
 
 
-def person_token(organization: str, user_email: str) -> Request:
-    """Exchange an application's token for a person's (`Third-party application API access`)."""
+def user_token(organization: str, user_email: str) -> Request:
+    """Exchange an application's token for a user's (page "Third-party application API access")."""
     path = f"/applications/{segment(organization, 'organization')}/users/{segment(user_email, 'user_email')}/token"
     # An empty form, not JSON null: like the application's token, it can be requested twice.
     return Request("POST", path, form={})

@@ -64,14 +64,14 @@ def read_body(content: bytes) -> Any:
     """
     Return the JSON value that a body holds, or ``None`` for an empty body.
 
-    :raises MalformedResponseError: it is no JSON.
+    :raises MalformedResponseError: it is not JSON.
     """
     if not content.strip():
         return None
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        kind = "a page of HTML or XML" if content.lstrip().startswith(b"<") else "no JSON"
+        kind = "a page of HTML or XML" if content.lstrip().startswith(b"<") else "not JSON"
         raise MalformedResponseError(f"the body is {kind} ({type(error).__name__})") from None
 
 
@@ -163,8 +163,7 @@ def read_page(
     current = _whole_number(pagination.get("current_page", number), "current_page")
     if current != number:
         raise MalformedResponseError(f"page {number} was requested, but the response has page {current}")
-    # The total only helps to notice changes, so a response without it can be read.
-    total = pagination["total"] if isinstance(pagination.get("total"), int) else None
+    total = _parse_number(pagination.get("total"))  # it only helps to notice changes, so it may be missing
     if pagination.get("total_pages") is not None:
         total_pages = _whole_number(pagination["total_pages"], "total_pages")
         return Page(items, current >= total_pages, total_pages, total)
@@ -249,11 +248,16 @@ def read_threads(body: Any) -> tuple[dict[str, Any], ...]:
 
 
 def _whole_number(value: Any, name: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    if (number := _parse_number(value)) is None:
+        raise MalformedResponseError(f"'{name}' is {_kind(value)}, not a whole number")
+    return number
+
+
+def _parse_number(value: Any) -> int | None:
+    """Return a whole number, also one that PHP wrote as text; ``None`` for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
-    raise MalformedResponseError(f"'{name}' is {_kind(value)}, not a whole number")
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _kind_of_data(body: Any) -> str:

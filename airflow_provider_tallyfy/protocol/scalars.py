@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
-# No field holds a number of more digits.
+# No field has a number with more digits.
 _MAX_DIGITS = 200
 # Python reads more than Tallyfy documents: weeks, and dates without hyphens.
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d){0,2})?)?", re.ASCII)
@@ -43,14 +43,14 @@ def plain_text(value: Any) -> str:
         case Integral() if abs(int(value)) < 10**_MAX_DIGITS:
             text = str(int(value))
         case float() | Decimal() | Integral():
-            raise InvalidValueError("it is no number that can be written out")
+            raise InvalidValueError("it is a number that cannot be written in full")
         case _:
             raise InvalidValueError(f"a text was expected, not {described(value)}")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise InvalidValueError(
-            "it holds characters that cannot be sent (half of a surrogate pair)"
+            "it contains characters that cannot be sent (half of a surrogate pair)"
         ) from None
     return text
 

@@ -53,7 +53,7 @@ def find_task(
         found = tuple(task for task in found if not is_hidden(task)) or found
     if len(found) > 1:
         raise AmbiguousTaskError(
-            f"{quoted(name)} names {len(found)} tasks alike: {listed(_describe(found))}. Write the alias or the id."
+            f"{quoted(name)} matches {len(found)} tasks: {listed(_describe(found))}. Use an alias or an id."
         )
     return found[0] if found else None
 
@@ -89,7 +89,7 @@ def get_task(tasks: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any]
     tasks = tuple(tasks)
     found = find_task(tasks, name)
     if found is None:
-        problem = f"{quoter([name, *map(_title, tasks)])(name)} is no task of the process, or not yet."
+        problem = f"{quoter([name, *map(_title, tasks)])(name)} is not a task of the process, or not yet."
         raise LookupError("\n".join([problem, *choices("tasks", _describe(tasks, name))]))
     return found
 
@@ -155,10 +155,10 @@ def encode_overrides(
             problems.append(f"step {named(found[0])} is named twice")
         elif found:
             problems.append(
-                f"{quoted(str(name))} names {len(found)} steps alike: {listed(_describe(found))}; write the id"
+                f"{quoted(str(name))} matches {len(found)} steps: {listed(_describe(found))}; use an id"
             )
         else:
-            problems.append(f"{quote(str(name))} is no step of the template")
+            problems.append(f"{quote(str(name))} is not a step of the template")
             are_known = False
     if problems:
         there_are = choices("steps", _describe(steps, *map(str, overrides)))

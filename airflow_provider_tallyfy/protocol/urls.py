@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import TypeGuard
 from urllib.parse import quote, urlsplit
 
@@ -42,9 +43,13 @@ def identifier(value: object, field: str) -> str:
     """
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**255:
         value = str(value)
-    if is_identifier(value):
+    if is_identifier(value) and value != "None":
         return value
     shown = "missing" if value is None else described(value)
+    if value == "None":
+        shown += ", which a template makes of a value that is missing"
+    elif isinstance(value, Mapping) and "id" in value:
+        shown += "; pass its 'id'"
     raise ValueError(
         f"{field} must be a Tallyfy id (1 to 255 letters, digits, '_' or '-'), but is {shown}. "
         f"Take it from a response of the API, or from the URL of the page in Tallyfy."
@@ -53,7 +58,7 @@ def identifier(value: object, field: str) -> str:
 
 def segment(value: object, field: str) -> str:
     """
-    Return ``value`` quoted as one segment of a path, whatever characters it holds.
+    Return ``value`` quoted as one segment of a path, whatever characters it contains.
 
     :raises ValueError: it is not a string, is empty, or is ``.`` or ``..``, which would change the path.
     """
@@ -62,7 +67,7 @@ def segment(value: object, field: str) -> str:
     try:
         return quote(value, safe="")
     except UnicodeEncodeError:
-        raise ValueError(f"{field} holds characters that a URL cannot have.") from None
+        raise ValueError(f"{field} contains characters that a URL cannot have.") from None
 
 
 def endpoint_path(endpoint: object, organization: str) -> str:
@@ -78,7 +83,7 @@ def endpoint_path(endpoint: object, organization: str) -> str:
         raise ValueError(f"endpoint must be a path such as 'runs' or '/me', but is {described(endpoint)}.")
     if _FORBIDDEN_IN_ENDPOINT.search(endpoint) or "://" in endpoint:
         raise ValueError(
-            "endpoint must be a plain path without host, query, fragment, blanks or backslashes; "
+            "endpoint must be a plain path without host, query, fragment, spaces or backslashes; "
             "put query parameters into 'query' of TallyfyApiOperator, or 'params' of the hook's request()."
         )
     path = "".join(f"/{segment(part, 'each part of endpoint')}" for part in endpoint.strip("/").split("/"))
@@ -110,6 +115,8 @@ def api_url(host: str | None, port: int | str | None, schema: str | None, *, all
         given = f"[{given}]"  # an IPv6 address, as Airflow gives it
     parts = urlsplit(checked_url(given if is_url else f"{scheme}://{given}", "host", allow_http=allow_http))
     netloc = parts.netloc if parts.port or not port else f"{parts.netloc}:{port}"
+    # A wait compares URLs, and must not take the same API for another one.
+    netloc = netloc.removesuffix(":443" if parts.scheme == "https" else ":80")
     root = API_PATHS.get((parts.hostname or "").rstrip("."))
     path = parts.path or path or (root if root is not None else "" if is_url else "/api")
     segments = path.split("/")[1:]
@@ -146,12 +153,12 @@ def checked_url(url: str, field: str, *, allow_http: bool = False) -> str:
     :raises ValueError: it is no http(s) URL, carries credentials, or is plain http to another machine.
     """
     if " " in url or not url.isprintable():
-        raise ValueError(f"{field} holds blanks or control characters; write it without them.")
+        raise ValueError(f"{field} contains spaces or control characters; write it without them.")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValueError(f"{field} is no URL: its host or port cannot be read. {_EXAMPLE}") from None
+        raise ValueError(f"{field} is not a URL: its host or port cannot be read. {_EXAMPLE}") from None
     if parts.scheme not in ("https", "http") or parts.hostname in (None, "", "https", "http") or port == 0:
         raise ValueError(f"{field} must be an https URL or a host name. {_EXAMPLE}")
     if parts.username is not None or parts.query or parts.fragment:
@@ -179,10 +186,10 @@ def _ascii_hostname(hostname: str, field: str) -> str:
             hostname = idna.encode(hostname, uts46=True).decode()
         except idna.IDNAError as error:
             raise ValueError(
-                f"{field} holds no valid international host name ({error}). Write its ASCII form, xn--…, if it has one."
+                f"{field} has no valid international host name ({error}). Write its ASCII form, xn--…, if it has one."
             ) from None
     if not _HOSTNAME.fullmatch(hostname) and _ip_address(hostname) is None:
-        raise ValueError(f"{field} is no URL: its host name cannot be read. {_EXAMPLE}")
+        raise ValueError(f"{field} is not a URL: its host name cannot be read. {_EXAMPLE}")
     return hostname
 
 
@@ -206,5 +213,5 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 def run_url(web_url: str, organization: str, run_id: str) -> str:
-    """Return the page on which people see a run."""
+    """Return the URL of a run's page in Tallyfy's web application."""
     return f"{web_url}/{segment(organization, 'organization')}/processes/{identifier(run_id, 'run_id')}"

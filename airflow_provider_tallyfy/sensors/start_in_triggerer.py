@@ -77,8 +77,8 @@ class _Computed(Generic[T]):
 class StartInTriggererMixin(_Base):
     """A sensor whose wait may begin and end in the triggerer; subclasses make the trigger."""
 
-    #: Why a success of such a sensor always needs a worker, if so.
-    _ends_in_a_worker_since: str | None = None
+    #: Why a success always needs a worker; ``None`` if it does not.
+    _end_in_worker_reason: str | None = None
     _start_requested = _end_requested = False
 
     @abstractmethod
@@ -90,7 +90,19 @@ class StartInTriggererMixin(_Base):
         """
 
     def _use_triggerer(self, start_from_trigger: bool, end_from_trigger: bool) -> None:
-        """Begin and end in the triggerer, if possible; to be called when all other arguments are set."""
+        """
+        Begin and end in the triggerer, if possible; to be called when all other arguments are set.
+
+        :raises ValueError: an argument is neither ``True`` nor ``False``.
+        """
+        given = {
+            "deferrable": self.deferrable,
+            "start_from_trigger": start_from_trigger,
+            "end_from_trigger": end_from_trigger,
+        }
+        for name, value in given.items():
+            if not isinstance(value, bool):  # the text "false" would be true
+                raise ValueError(f"Task {self.task_id!r}: {name} must be True or False, but is {value!r}.")
         self._start_requested, self._end_requested = start_from_trigger, end_from_trigger
         problems = []
         if end_from_trigger and (reason := self._reason_to_end_in_a_worker()):
@@ -184,7 +196,7 @@ class StartInTriggererMixin(_Base):
                 return f"only a worker handles {name}"
         if has_listeners():
             return "Airflow has listeners (such as OpenLineage), which are called for tasks that end in a worker only"
-        return self._ends_in_a_worker_since
+        return self._end_in_worker_reason
 
 
 def _check_airflow(sensor: BaseOperator) -> None:

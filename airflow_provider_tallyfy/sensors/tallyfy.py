@@ -22,6 +22,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_tallyfy.assets.lineage import report_lineage
 from airflow_provider_tallyfy.exceptions import TallyfyError, fail_on_bad_input
 from airflow_provider_tallyfy.links.tallyfy import TallyfyProcessLink, push_run_url
+from airflow_provider_tallyfy.protocol.payload import sanitize_payload
 from airflow_provider_tallyfy.protocol.urls import identifier
 from airflow_provider_tallyfy.rendering import TextPreservingTemplates
 from airflow_provider_tallyfy.sensors.start_in_triggerer import (
@@ -41,7 +42,6 @@ from airflow_provider_tallyfy.waiting import messages
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition, from_task_id
 from airflow_provider_tallyfy.waiting.outcomes import (
     C,
-    Condition,
     Evaluation,
     Final,
     Met,
@@ -49,6 +49,7 @@ from airflow_provider_tallyfy.waiting.outcomes import (
     PollFailed,
     Unconfirmed,
     from_event,
+    name_wait,
 )
 from airflow_provider_tallyfy.waiting.run_status import RunStatusCondition, known_statuses
 from airflow_provider_tallyfy.waiting.task_done import TaskDoneCondition, check_on_skipped
@@ -71,14 +72,14 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
     Wait for a condition of a run, in every mode. Each sensor adds the condition and its arguments.
 
     :param run_id: id of the run. (templated)
-    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
     """
 
     template_fields: Sequence[str] = ("run_id", "tallyfy_conn_id")
     operator_extra_links = (TallyfyProcessLink(),)
     ui_color = "#d9efe3"
-    _condition_class: type[Condition]
+    _condition_class: type[C]
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
         self.tallyfy_conn_id = tallyfy_conn_id
         self.deferrable = deferrable
         self._condition: C | None = None
+        self._ends_at: float | None = None
 
     @abstractmethod
     def _first_condition(self, context: Context) -> C:
@@ -112,8 +114,8 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
     @cached_property
     def _poller(self) -> RunPoller[C]:
         # In the other modes, Airflow itself implements silent_fail.
-        outlives_denials = self.silent_fail and self.deferrable
-        return RunPoller(self.tallyfy_conn_id, self.run_id, self.log, outlives_denials=outlives_denials)
+        ignore_denials = self.silent_fail and self.deferrable
+        return RunPoller(self.tallyfy_conn_id, self.run_id, self.log, ignore_denials=ignore_denials)
 
     @property
     def hook(self) -> TallyfyHook:
@@ -148,7 +150,9 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
                 return PokeReturnValue(is_done=True, xcom_value=self._finish(context, outcome))
         self._condition = condition
         if self.deferrable:
-            self._defer(context, condition, started_at + self.timeout, worker_polled_at=polled_at)
+            self._defer(
+                context, condition, self._ends_at or started_at + self.timeout, worker_polled_at=polled_at
+            )
         if is_rescheduled and self._poller.last_updated != last_updated.get("last_updated"):
             _save(context, _LAST_UPDATED_KEY, self.run_id, last_updated=self._poller.last_updated)
         return PokeReturnValue(is_done=False)
@@ -175,13 +179,17 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
                 **self._schedule_of_trigger(),
             ),
             method_name="execute_complete",
-            kwargs={"ends_at": ends_at},
+            kwargs={"ends_at": ends_at, "condition": sanitize_payload(condition.as_json())},
             timeout=time_left(ends_at, time.time(), self.timeout),
         )
 
     def execute_complete(
-        self, context: Context, event: Mapping[str, Any] | None = None, ends_at: float | None = None
-    ) -> dict[str, Any]:
+        self,
+        context: Context,
+        event: object = None,
+        ends_at: float | None = None,
+        condition: Mapping[str, Any] | None = None,
+    ) -> Any:
         """Resume after the deferral; ``dag.test()`` and a start from the trigger pass only the event."""
         if ends_at is None:
             # When this try began, which a deferral does not change.
@@ -189,7 +197,12 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
             ends_at = (began_at.timestamp() if began_at else time.time()) + self.timeout
         if self._start_requested:
             self._push_link_without_poll(context)
-        outcome = from_event(event, self._condition_class)
+        outcome = from_event(event, self._condition_class, name_wait(context.get("ti")))
+        if outcome is None:
+            self.log.warning("The trigger's event is not about this wait, polling again")
+            self.deferrable, self._ends_at = True, ends_at
+            self._condition = self._condition_class(**condition) if condition else None
+            return self.poke(context).xcom_value
         return self._finish(context, self._resume(context, outcome, ends_at))
 
     def _resume(self, context: Context, outcome: Evaluation[Any], ends_at: float) -> Final:
@@ -266,7 +279,7 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
         ``from_task=get_run.output["next_task"]`` works as it stands. Not given, ``None`` or empty: the task that is
         next at the sensor's first poll, which is kept until the sensor succeeds, through a retry on Airflow 3.3 and
         newer only. (templated)
-    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
     :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too, without a worker. If that is
         not possible, as without ``from_task``, a warning says why when the DAG is parsed.
@@ -420,7 +433,7 @@ class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
     :param task: the task's id, alias or title. An exact match comes before one that differs in case only. (templated)
     :param on_skipped: what to do as soon as a rule hides the task: ``skip`` this one, ``succeed`` or ``fail``. A step
         that its template hides until a rule shows it is hidden from the start: wait for what decides that first.
-    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
     :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too, without a worker. If that is
         not possible, a warning says why when the DAG is parsed.
@@ -482,7 +495,7 @@ class TallyfyRunSensor(TallyfySensor[RunStatusCondition]):
     :param run_id: id of the run. (templated)
     :param target_statuses: the statuses, or one: ``active``, ``complete``, ``problem``, ``issue``, ``improvement``,
         ``delayed``, ``archived``; also ``in-progress`` and ``completed``, as webhooks say.
-    :param tallyfy_conn_id: id of the Airflow connection. (templated)
+    :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
     :param deferrable: wait in the triggerer, without a worker. Default: ``[operators] default_deferrable``.
     :param start_from_trigger: with ``deferrable``, begin the wait in the triggerer too, without a worker. If that is
         not possible, a warning says why when the DAG is parsed.

@@ -13,7 +13,7 @@ from uuid import uuid4
 from airflow.providers.common.compat.sdk import AirflowFailException, Asset, ObjectStoragePath
 
 from airflow_provider_tallyfy.exceptions import fail_on_bad_input
-from airflow_provider_tallyfy.operators.base import TallyfyOperator
+from airflow_provider_tallyfy.operators.base import TallyfyOperator, check_bools
 from airflow_provider_tallyfy.protocol.formatting import described
 from airflow_provider_tallyfy.protocol.scalars import format_datetime
 from airflow_provider_tallyfy.protocol.urls import identifier
@@ -123,6 +123,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
         self.requests_per_hour = requests_per_hour
         self.object_storage_conn_id = object_storage_conn_id
         self._is_incremental = since is None
+        check_bools(self, "overwrite", "attachments")
         for problem in self._problems():
             raise ValueError(f"Task {self.task_id!r}: {problem}")
         if self._is_incremental and not self._state_assets():
@@ -192,6 +193,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
             target, root = self._target(since, until, ti, export_id)
             load = Load(since, until) if state is None else state.next_load(now)
             request = self._request(load, overlap=None if state is None else _duration(self.overlap))
+        self.log.info("%s", _describe(request))
         exporter = Exporter(
             self.hook,
             request,
@@ -300,6 +302,15 @@ def _moment(value: Any, name: str) -> datetime | None:
     except ValueError as error:
         raise ValueError(f"{name} must be a time: {error}") from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _describe(request: ExportRequest) -> str:
+    """Return what is exported, as a line for the log."""
+    template = "all templates" if request.checklist_id is None else f"template {request.checklist_id}"
+    since = "" if request.since is None else f", changed since {request.since:%Y-%m-%d %H:%M:%S} UTC"
+    until = "" if request.until is None else f", changed before {request.until:%Y-%m-%d %H:%M:%S} UTC"
+    filters = f", filtered by {', '.join(map(str, request.filters))}" if request.filters else ""
+    return f"Exporting {request.records} of {template}{since}{until}{filters}"
 
 
 def _duration(value: float | timedelta | None) -> timedelta | None:

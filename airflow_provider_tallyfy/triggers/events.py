@@ -12,7 +12,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +70,8 @@ class TallyfyEventTrigger(BaseEventTrigger):
     :param since: where the first start begins, as a ``datetime`` or ISO 8601; without a zone it is in UTC. By default,
         what happened before the watcher first ran is no event. Needs Airflow 3.3.
     :param tallyfy_conn_id: id of the Airflow connection.
-    :param poke_interval: seconds between two polls, 10 or more. The watchers of a connection are polled together, at
-        the shortest interval.
+    :param poke_interval: seconds between two polls, 10 or more, or a ``timedelta``. The watchers of a connection are
+        polled together, at the shortest interval.
     :raises ValueError: for arguments that no event can match.
     :raises TallyfyConfigurationError: this Airflow has no watchers.
     """
@@ -86,7 +86,7 @@ class TallyfyEventTrigger(BaseEventTrigger):
         form_values: bool = False,
         since: datetime | str | None = None,
         tallyfy_conn_id: str = "tallyfy_default",
-        poke_interval: float = 60,
+        poke_interval: float | timedelta = 60,
     ) -> None:
         if not AIRFLOW_V_3_0_PLUS:
             raise TallyfyConfigurationError(
@@ -95,6 +95,8 @@ class TallyfyEventTrigger(BaseEventTrigger):
             )
         super().__init__()  # type: ignore[no-untyped-call]
         self.wanted = EventFilter.checked(events, checklist_id, task, decision)
+        if isinstance(poke_interval, timedelta):
+            poke_interval = poke_interval.total_seconds()
         if type(poke_interval) not in (int, float) or not 10 <= poke_interval < float("inf"):
             raise ValueError(f"poke_interval is {poke_interval!r}; give 10 seconds or more.")
         if not isinstance(form_values, bool):

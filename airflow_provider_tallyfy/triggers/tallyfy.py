@@ -32,6 +32,7 @@ from airflow_provider_tallyfy.waiting.outcomes import (
     Pending,
     PollFailed,
     Unconfirmed,
+    name_wait,
     outcome_name,
     to_event,
 )
@@ -91,7 +92,7 @@ class TallyfyTrigger(BaseTrigger):
         the task safely. ``None`` for a wait that began in the triggerer.
     :param ends_at: when the sensor times out, in seconds since the epoch; the last poll comes shortly before. ``None``:
         when the triggerer ends this trigger.
-    :param silent_fail: wait on even if Tallyfy refuses the connection's credentials.
+    :param silent_fail: keep waiting even if Tallyfy refuses the connection's credentials.
     :param end_from_trigger: end the task as successful, without a worker. Any other outcome needs a worker.
     :param do_xcom_push: push the result then, and the URL of the process.
     :param looked_at: the name of ``worker_polled_at`` in triggers that an older version deferred.
@@ -236,7 +237,7 @@ class TallyfyTrigger(BaseTrigger):
             run_id = identifier(self.run_id, "run_id")
             condition = self.condition()
         except ValueError as error:  # of a rendered argument; raised here, it would not reach the task
-            return _WaitEnded(payload=to_event(Denied(TallyfyConfigurationError(str(error)))))
+            return self._event_of(Denied(TallyfyConfigurationError(str(error))))
         try:
             outcome = await self._wait(run_id, condition)
         finally:
@@ -248,7 +249,10 @@ class TallyfyTrigger(BaseTrigger):
                 result = condition.describe_result(outcome.result)
                 await log_in_thread(self.log.info, "The wait is over: %s", result)
                 return end
-        return _WaitEnded(payload=to_event(outcome))
+        return self._event_of(outcome)
+
+    def _event_of(self, outcome: Evaluation[Condition]) -> TriggerEvent:
+        return _WaitEnded(payload=to_event(outcome, name_wait(self.task_instance)))
 
     def _hold(self, now: float) -> float:
         """Return for how many seconds the event is held, at most the whole hold if the worker's clock differs."""
@@ -364,7 +368,7 @@ class TallyfyTrigger(BaseTrigger):
         try:
             await self._push(self._link)
             self._is_link_pushed = True
-        except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, the trigger waits on)
+        except Exception as error:  # noqa: BLE001 (whatever an XCom backend raises, the wait continues)
             message = "The link to the process could not be pushed from here (%s)"
             await log_in_thread(self.log.warning, message, type(error).__name__)
 
@@ -410,7 +414,7 @@ class TallyfyNextTaskTrigger(TallyfyTrigger):
 
     def _may_end_the_task(self, condition: Condition) -> bool:
         # Without a task to move on from, a worker may have kept one in an earlier try.
-        return condition.left_task is not None and super()._may_end_the_task(condition)
+        return condition.from_task_id is not None and super()._may_end_the_task(condition)
 
 
 class TallyfyTaskTrigger(TallyfyTrigger):

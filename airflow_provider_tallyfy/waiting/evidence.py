@@ -128,7 +128,11 @@ class Evidence(Generic[C]):
 
     def _confirm(self, outcome: Final, polled_at: float) -> Outcome[C]:
         """Return the outcome as soon as two reads agree, some seconds apart."""
-        end = _fingerprint(outcome)
+        end: object = outcome
+        if isinstance(outcome, Met):
+            end = Met, outcome.fingerprint
+        elif isinstance(outcome, Denied):
+            end = Denied, type(outcome.error)
         if end != self._end:
             self._end, self._end_since = end, polled_at
         left = self._end_since + CONFIRMATION_SECONDS - polled_at
@@ -203,20 +207,6 @@ class _Version:
         self.done = done if isinstance(done, (int, float)) and not isinstance(done, bool) else None
 
 
-def _fingerprint(outcome: Final) -> object:
-    """Return what two reads have to agree on."""
-    if isinstance(outcome, Denied):
-        return type(outcome.error)
-    if not isinstance(outcome, Met):
-        return outcome
-    next_task = outcome.result.get("next_task")
-    return (
-        outcome.result.get("status"),
-        next_task.get("id") if isinstance(next_task, Mapping) else None,
-        outcome.result.get("completed_at"),
-    )
-
-
 class Log(Protocol):
     """A logger of the standard library, as in Airflow 2, or of structlog, as in Airflow 3."""
 
@@ -241,13 +231,13 @@ class PollEvaluator(Generic[C]):
     :param evidence: decides what a poll means.
     :param log: the task's logger. Nothing is written here; see :meth:`take_log_calls`.
     :param last_line: the checksum of the line that was logged last, by a worker; it is not logged again.
-    :param outlives_denials: a refusal is a failed poll, as for a sensor with ``silent_fail``.
+    :param ignore_denials: a refusal is a failed poll, as for a sensor with ``silent_fail``.
     """
 
     evidence: Evidence[C]
     log: Log
     last_line: int | None = None
-    outlives_denials: bool = False
+    ignore_denials: bool = False
     _failures: int = field(default=0, init=False)
     _log_calls: tuple[LogCall, ...] = field(default=(), init=False)
 
@@ -264,7 +254,7 @@ class PollEvaluator(Generic[C]):
         """
         condition = self.evidence.condition
         outcome = self.evidence.evaluate(result, polled_at)
-        if isinstance(outcome, Denied) and self.outlives_denials:
+        if isinstance(outcome, Denied) and self.ignore_denials:
             outcome = PollFailed(outcome.error)
         if isinstance(outcome, PollFailed):
             self._log_failure(outcome.error)
@@ -278,7 +268,7 @@ class PollEvaluator(Generic[C]):
             if result.tasks_error is not None and isinstance(outcome, Pending):  # a hidden task is not seen
                 self._log_failure(result.tasks_error)
             elif self._failures:
-                message = "Polling works again after %d failed polls"
+                message = "Polling works again (%d failed)"
                 self._add_log_call(self.log.info, message, self._failures)
                 self._failures = 0
         return outcome

@@ -34,11 +34,6 @@ class NextTaskCondition(Condition):
 
     from_task_id: str | None = None
 
-    @property
-    def left_task(self) -> str | None:
-        """The baseline."""
-        return self.from_task_id
-
     def evaluate(self, snapshot: RunSnapshot) -> Pending[NextTaskCondition] | Met | Unreachable:
         """Return whether the run has moved on from the baseline."""
         run = snapshot.run
@@ -53,6 +48,11 @@ class NextTaskCondition(Condition):
         next_id = None if next_task is None else str(next_task["id"])
         if next_id is not None and self.from_task_id in (None, next_id):
             return Pending(NextTaskCondition(next_id))
+        if next_task is not None and self.from_task_id in (next_task.get("alias"), next_task.get("title")):
+            return Unreachable(
+                f"from_task is {self.from_task_id}, the alias or title of a task, and not its id ({next_id}). Pass the "
+                "id, or get_run.output['next_task']; to wait for a task by its name, use a TallyfyTaskSensor."
+            )
         return Met(
             {
                 "run_id": run.get("id"),
@@ -63,17 +63,18 @@ class NextTaskCondition(Condition):
             },
             # A run does not say when the task before was completed, only when the last one was.
             happened_at=parse_datetime(run.get("completed_at")) if next_task is None else None,
-            is_certain=is_complete(run) if next_task is None else self._has_left(snapshot),
+            is_certain=is_complete(run) if next_task is None else self._is_done(snapshot),
+            fingerprint=next_id,
         )
 
-    def _has_left(self, snapshot: RunSnapshot) -> bool:
+    def _is_done(self, snapshot: RunSnapshot) -> bool:
         """Return whether the baseline is completed or hidden, and the run is no older than that."""
-        left, baseline = snapshot.left_tasks or {}, self.from_task_id
-        if baseline is None or baseline not in left:
+        done, baseline = snapshot.done_tasks or {}, self.from_task_id
+        if baseline is None or baseline not in done:
             return False
-        left_at = parse_datetime(left[baseline])
+        done_at = parse_datetime(done[baseline])
         updated_at = parse_datetime(snapshot.run.get("last_updated"))
-        return left_at is None or updated_at is None or left_at - updated_at < CLOCK_SKEW
+        return done_at is None or updated_at is None or done_at - updated_at < CLOCK_SKEW
 
     def describe_run(self, snapshot: RunSnapshot) -> str:
         """Describe how far the run is, and what is next."""
@@ -81,8 +82,8 @@ class NextTaskCondition(Condition):
 
     def describe_goal(self) -> str:
         """Name the baseline, if it is known."""
-        other = self.from_task_id or "the first one seen"
-        return f"a task other than {other} is next, or none is left"
+        task = "its next task" if self.from_task_id is None else f"task {self.from_task_id}"
+        return f"the run moves on from {task}"
 
     @staticmethod
     def describe_result(result: dict[str, Any]) -> str:

@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 LISTED_FIELDS = ("next_task",)
 """What a list of runs includes; for a wait that needs more, its run is read by itself."""
-MAX_LEFT_TASKS = 5
+MAX_FROM_TASKS = 5
 """Tasks that one fetch of a run reads by themselves; others are confirmed by a second read of the run."""
 MAX_RETRY_AFTER = 900.0
 """Seconds for which one ``Retry-After`` may delay a poll."""
@@ -67,14 +67,14 @@ class RunSnapshot:
 
     :param run: as :meth:`~airflow_provider_tallyfy.hooks.tallyfy.TallyfyHook.get_run` returns it.
     :param is_from_list: whether it was in a list of runs. A list is a hint: it never ends a wait.
-    :param left_tasks: tasks that a wait may move on from and that are completed or hidden, by id. The value is the time
-        of the completion as Tallyfy gives it, or ``None``.
+    :param done_tasks: tasks to move on from that are completed or hidden, by id. The value is the time of the
+        completion as Tallyfy gives it, or ``None``.
     :param tasks_error: why the list of all tasks, hidden ones too, could not be read, if it was needed.
     """
 
     run: dict[str, Any]
     is_from_list: bool = False
-    left_tasks: Mapping[str, str | None] | None = None
+    done_tasks: Mapping[str, str | None] | None = None
     tasks_error: TallyfyError | None = None
 
     @cached_property
@@ -157,7 +157,7 @@ class FetchRun:
     :param with_: what to include.
     :param required_tasks: the names of tasks that have to be there. If the run itself does not show one, all of its
         tasks are read: among them are those that a rule hides (page "List process tasks").
-    :param left_tasks: ids of tasks that waits move on from. If another task is next, the run has to show that they are
+    :param from_task_ids: ids of tasks to move on from. If another task is next, the run has to show that they are
         completed; those that it does not show are read by themselves.
     :param tasks_error: why the list of all tasks is not read this time, if it is not.
     """
@@ -165,7 +165,7 @@ class FetchRun:
     run_id: str
     with_: tuple[str, ...]
     required_tasks: tuple[str, ...] = ()
-    left_tasks: tuple[str, ...] = ()
+    from_task_ids: tuple[str, ...] = ()
     tasks_error: TallyfyError | None = None
 
     @classmethod
@@ -174,25 +174,25 @@ class FetchRun:
         run_id: str,
         conditions: Iterable[Condition],
         *,
-        with_left_tasks: bool = False,
+        with_tasks: bool = False,
         tasks_error: TallyfyError | None = None,
     ) -> FetchRun:
         """
         Return the request that shows all that some conditions need.
 
-        :param with_left_tasks: whether the run most likely moved on. Its tasks are included then, which shows in the
+        :param with_tasks: whether the run most likely moved on. Its tasks are included then, which shows in the
             same response whether the tasks to move on from are completed.
         """
         conditions = tuple(conditions)
-        left_tasks = _unique(
-            condition.left_task for condition in conditions if condition.left_task is not None
+        from_task_ids = _unique(
+            condition.from_task_id for condition in conditions if condition.from_task_id is not None
         )
         with_ = [name for condition in conditions for name in condition.with_]
         return cls(
             run_id,
-            _unique([*with_, "tasks"] if with_left_tasks and left_tasks else with_),
+            _unique([*with_, "tasks"] if with_tasks and from_task_ids else with_),
             _unique(name for condition in conditions for name in condition.required_tasks),
-            left_tasks,
+            from_task_ids,
             tasks_error,
         )
 
@@ -205,9 +205,9 @@ class FetchRun:
         next_task = snapshot.run.get("next_task")
         if next_task is None:
             return snapshot
-        left = [task_id for task_id in self.left_tasks if task_id != str(next_task["id"])]
-        found = dict(self._completions(hook, snapshot, left[:MAX_LEFT_TASKS]))
-        return replace(snapshot, left_tasks=found) if found else snapshot
+        others = [task_id for task_id in self.from_task_ids if task_id != str(next_task["id"])]
+        done = dict(self._completions(hook, snapshot, others[:MAX_FROM_TASKS]))
+        return replace(snapshot, done_tasks=done) if done else snapshot
 
     def _with_all_tasks(self, hook: TallyfyHook, snapshot: RunSnapshot) -> RunSnapshot:
         """Read the list of all tasks, after the run: one that was complete without a task had it not even then."""

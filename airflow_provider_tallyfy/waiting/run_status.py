@@ -19,7 +19,10 @@ from airflow_provider_tallyfy.waiting.polls import RunSnapshot
 
 STATUSES = ("active", "complete", "problem", "issue", "improvement", "delayed", "archived")
 """The statuses of a run (page "Get process")."""
-_SAID_AT = {"complete": "completed_at", "archived": "archived_at"}  # Tallyfy gives no time of other statuses
+_TIME_FIELDS = {
+    "complete": "completed_at",
+    "archived": "archived_at",
+}  # Tallyfy gives no time of other statuses
 _SYNONYMS = {"in-progress": "active", "completed": "complete"}  # in webhooks
 
 
@@ -43,11 +46,12 @@ class RunStatusCondition(Condition):
         run = snapshot.run
         has = _statuses(run)
         if met := has & set(self.target_statuses):
-            moments = (parse_datetime(run.get(_SAID_AT.get(status, ""))) for status in met)
+            moments = (parse_datetime(run.get(_TIME_FIELDS.get(status, ""))) for status in met)
             return Met(
                 run,
                 happened_at=min(filter(None, moments), default=None),
-                is_certain=not met.isdisjoint(_SAID_AT),  # the others come and go
+                is_certain=not met.isdisjoint(_TIME_FIELDS),  # the others come and go
+                fingerprint=met,
             )
         if has & {"complete", "archived"} and not self.allows_archived:
             return Unreachable(

@@ -106,7 +106,9 @@ class TaskDoneCondition(Condition):
         except MalformedResponseError:
             return messages.describe_task(run, "its tasks cannot be read")
         if task is None:
-            return messages.describe_task(run, f"task {quoted(self.task_name)} is not there")
+            titles = listed(quoted(str(each.get("title"))) for each in snapshot.all_tasks) or "none"
+            state = f"task {quoted(self.task_name)} is not there yet; there are {titles}"
+            return messages.describe_task(run, state)
         return messages.describe_task(run, _describe(task), task)
 
     def describe_goal(self) -> str:
@@ -162,7 +164,7 @@ def _met(task: Mapping[str, Any], *, happened_at: datetime | None = None, is_cer
         # The task is completed all the same, and no later poll would show more.
         warning = f"The form of task {named(task)} cannot be read, so form_values is None: {error}"
     result = {**task, "is_approved": _decision(task), "form_values": form_values}
-    return Met(result, happened_at, is_certain, warning)
+    return Met(result, happened_at, is_certain, fingerprint=task.get("id"), warning=warning)
 
 
 def _decision(task: Mapping[str, Any]) -> bool | None:

@@ -56,7 +56,7 @@ MAX_CONNECTION_AGE = 3600.0
 LAST_POLL_BEFORE_END = 5.0
 """Seconds before a wait's timeout: enough for a poll, and for its result to arrive."""
 DELAY_WARNING_INTERVAL = 3600.0
-"""Seconds between two lines that say that polls are stretched."""
+"""Seconds between two log lines that say that polls are delayed."""
 _PAUSE_AFTER_BUG = 10.0
 
 logger = BackgroundLogger(__name__)
@@ -183,7 +183,7 @@ class Watcher:
         return self._hook.connection
 
     def add(self, subscription: Subscription, worker_polled_at: float) -> None:
-        """Begin to poll for a wait; ``worker_polled_at`` is by this watcher's clock, ``-inf`` for never."""
+        """Start polling for a wait; ``worker_polled_at`` is by this watcher's clock, ``-inf`` for never."""
         self._scheduler.add(subscription, worker_polled_at)
         self._waits += 1
         self._wake_up.set()
@@ -194,7 +194,7 @@ class Watcher:
             )
 
     def remove(self, subscription: Subscription) -> None:
-        """Poll for a wait no more; after the last one, the watcher ends."""
+        """Stop polling for a wait; after the last one, the watcher ends."""
         self._scheduler.remove(subscription)
         self._waits -= 1
         if not self._scheduler and self._task is not None:
@@ -266,7 +266,7 @@ class Watcher:
                 )
 
     def _record(self, results: list[PollResult]) -> None:
-        """Record once a request, whether or not Airflow sends metrics; what a backend has lost it soon gets again."""
+        """Record metrics once per request; a backend that loses a value soon gets the next one."""
         succeeded = sum(isinstance(result, RunSnapshot) for result in results)
         metrics.active_waits(self._conn_id, self._waits)
         metrics.polled(self._conn_id, succeeded=succeeded, failed=len(results) - succeeded)

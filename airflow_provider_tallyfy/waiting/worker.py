@@ -48,16 +48,14 @@ class RunPoller(Generic[C]):
     :param tallyfy_conn_id: id of the Airflow connection.
     :param run_id: the run's id.
     :param log: the task's.
-    :param outlives_denials: wait on if Tallyfy refuses the connection's credentials.
+    :param ignore_denials: keep waiting if Tallyfy refuses the connection's credentials.
     """
 
-    def __init__(
-        self, tallyfy_conn_id: str, run_id: str, log: Log, *, outlives_denials: bool = False
-    ) -> None:
+    def __init__(self, tallyfy_conn_id: str, run_id: str, log: Log, *, ignore_denials: bool = False) -> None:
         self._hook = ReloadingHook(tallyfy_conn_id)
         self._run_id = run_id
         self._log = log
-        self._outlives_denials = outlives_denials
+        self._ignore_denials = ignore_denials
         self._evaluator: PollEvaluator[C] | None = None
         self._tasks_health = EndpointHealth("list of tasks")
         self._was_read = False
@@ -111,7 +109,7 @@ class RunPoller(Generic[C]):
         """
         if self._evaluator is None:
             evidence = Evidence(self._run_id, condition, last_updated)
-            self._evaluator = PollEvaluator(evidence, self._log, outlives_denials=self._outlives_denials)
+            self._evaluator = PollEvaluator(evidence, self._log, ignore_denials=self._ignore_denials)
         self._evaluator.evidence.condition = condition
         if self._pause_reason is not None and self.paused_for:
             return PollFailed(self._pause_reason)
@@ -138,7 +136,7 @@ class RunPoller(Generic[C]):
         if isinstance(outcome, (Met, Unreachable, Skipped, Denied)):
             return finish(outcome)
         raise AirflowSensorTimeout(
-            f"The wait timed out; run {self._run_id}: {condition.describe_goal()} is still waited for."
+            f"The wait timed out, still waiting until {condition.describe_goal()}; run {self._run_id}"
         )
 
     def _poll_once(self, evaluator: PollEvaluator[C], at_first_read: Callable[[str], object]) -> Outcome[C]:

@@ -1,5 +1,5 @@
 """
-Start every morning, and as soon as a process is completed in Tallyfy. This needs Airflow 3.
+Start every morning, and when a process is completed in Tallyfy. This needs Airflow 3.
 
 It runs unchanged against the sandbox; for your organization, replace the id of the template.
 """

@@ -345,9 +345,9 @@ class TestRefused:
         lines = str(error.value).splitlines()
         assert lines[0] == "Nothing was sent, since 4 things are wrong with the values:"
         assert "'Customer name' (text) is required, but would be empty" in str(error.value)
-        assert "'Colour' is no field of the form" in str(error.value)
+        assert "'Colour' is not a field of the form" in str(error.value)
         assert "'Plan' (radio): " in str(error.value)
-        assert "override_user: 'nobody@example.com' is no member: none of the " in str(error.value)
+        assert "override_user: 'nobody@example.com' is not a member: none of the " in str(error.value)
         assert "ada@example.com" not in str(error.value)  # which ends in a log
         assert "The fields are:" in lines
         assert written(sandbox) == 0
@@ -383,7 +383,7 @@ class TestRefused:
             if task["title"] in ("Approve release", "Announce release"):
                 hook.update_task(SEEDED_RUN_ID, task["id"], title="Release")
         sent = written(sandbox)
-        with pytest.raises(AirflowFailException, match="'Release' names 2 tasks alike"):
+        with pytest.raises(AirflowFailException, match="'Release' matches 2 tasks"):
             complete(**{**APPROVAL, "task": "Release"}, is_approved=True)
         assert written(sandbox) == sent
 
@@ -409,7 +409,7 @@ class TestRefused:
     def test_unknown_task(self, sandbox):
         with pytest.raises(TallyfyNotFoundError) as error:
             complete(run_id=SEEDED_RUN_ID, task="Aprove release")
-        assert "'Aprove release' is no task of the process, or not yet." in str(error.value)
+        assert "'Aprove release' is not a task of the process, or not yet." in str(error.value)
         assert "  'Approve release' (alias approve_release, id fe1f19fb78ae59688cb843354eb32649)" in str(
             error.value
         )

@@ -88,7 +88,7 @@ def run_block(block, names):
     exec(compile(block, "documentation", "exec"), names)  # noqa: S102 (our own documentation)
 
 
-@pytest.mark.parametrize("block", examples())
+@pytest.mark.parametrize("block", list(examples()))
 def test_example_runs(block, names, sandbox):
     try:
         run_block(block, names)

@@ -17,11 +17,10 @@ from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
 from airflow_provider_tallyfy.triggers import tallyfy as triggers_module
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
-from airflow_provider_tallyfy.waiting import watcher
+from airflow_provider_tallyfy.waiting import evidence, watcher
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.outcomes import Met
 from dev.sandbox import SandboxClient
-from tests.integration.moved_clock import MovedClock
 
 LONGEST = 30.0
 MOVED_ON_FROM = "moved-on-from-this"
@@ -35,10 +34,10 @@ in_airflow_3 = pytest.mark.skipif(
 @pytest.fixture
 def people(sandbox, monkeypatch):
     """The person who works on the seeded run, which the connection leads to."""
+    monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
+    monkeypatch.setattr(evidence, "CONFIRMATION_SECONDS", 0.0)
     client = SandboxClient(sandbox.url)
     monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", client.connection())
-    monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
-    monkeypatch.setattr(watcher, "Clock", MovedClock)
     return client
 
 

@@ -534,6 +534,14 @@ def test_requests_stay_within_the_budget(exports, clock):
     assert sum(clock.pauses) > 20 * 3600 / 20
 
 
+def test_the_log_says_what_is_exported(exports, caplog, monkeypatch):
+    monkeypatch.setattr(TallyfyToObjectStorageOperator, "log", logging.getLogger("export-under-test"))
+    caplog.set_level(logging.INFO)
+    exports.run(since="2026-01-01", until="2026-01-02T03:00", checklist_id=RELEASE_CHECKLIST_ID)
+    bounds = "changed since 2026-01-01 00:00:00 UTC, changed before 2026-01-02 03:00:00 UTC"
+    assert f"Exporting runs of template {RELEASE_CHECKLIST_ID}, {bounds}" in caplog.messages
+
+
 def test_progress_is_logged_every_half_minute(exports, clock, caplog, monkeypatch):
     monkeypatch.setattr(TallyfyToObjectStorageOperator, "log", logging.getLogger("export-under-test"))
     caplog.set_level(logging.INFO)

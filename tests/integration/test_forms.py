@@ -7,6 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+import requests
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.protocol import forms
@@ -17,7 +18,7 @@ from airflow_provider_tallyfy.protocol.forms.fields import (
     read_task_fields,
     stored_values,
 )
-from airflow_provider_tallyfy.protocol.launch_mark import LaunchMark, find_marked, newest_runs
+from airflow_provider_tallyfy.protocol.idempotency_key import IdempotencyKey, find_launched, search_filters
 from airflow_provider_tallyfy.protocol.launch_request import encode_launch, needs_directory
 from airflow_provider_tallyfy.protocol.tasks import find_task
 from airflow_provider_tallyfy.protocol.validation import FormValuesError
@@ -159,25 +160,24 @@ def test_overrides_at_a_launch(hook, checklist):
     assert call["owners"]["groups"] == ["5eed0007000000000000000000000002"]
 
 
-def test_launch_is_found_by_its_mark(hook):
-    mark = LaunchMark("release", "manual__2026-01-05T12:00:00+00:00", "launch", 3)
+def test_launch_is_found_by_its_idempotency_key(hook, sandbox):
+    key = IdempotencyKey("release", "manual__2026-01-05T12:00:00+00:00", "launch", 3)
     started = datetime.now(UTC)
 
-    def found(mark=mark):
-        filters, _ = newest_runs(RELEASE_CHECKLIST_ID)
-        return find_marked(hook.get_runs_pages(**filters), mark.token, started)
+    def found(key=key):
+        filters, _ = search_filters(RELEASE_CHECKLIST_ID)
+        return find_launched(hook.get_runs_pages(**filters), key.value, started)
 
     assert found() is None
-    run = hook.launch_run(RELEASE_CHECKLIST_ID, name="Release 3", summary=mark.added_to("Ask Ada."))
-    for number in range(150):
-        hook.launch_run(
-            RELEASE_CHECKLIST_ID, summary=LaunchMark("release", "else", "launch", number).added_to(None)
-        )
+    run = hook.launch_run(RELEASE_CHECKLIST_ID, name="Release 3", summary=key.append_note("Ask Ada."))
+    other = IdempotencyKey("release", "manual__2026-01-05T12:00:00+00:00", "launch", 4)
+    hook.launch_run(RELEASE_CHECKLIST_ID, summary=other.note)
+    requests.post(f"{sandbox.url}/_sandbox/runs", json={"count": 150}, timeout=30).raise_for_status()
     assert found()["id"] == run["id"]
-    assert (run["name"], run["summary"]) == ("Release 3", f"Ask Ada.\n\n{mark}")
+    assert (run["name"], run["summary"]) == ("Release 3", f"Ask Ada.\n\n{key.note}")
     hook.request("DELETE", f"runs/{run['id']}")
     assert found()["id"] == run["id"]
-    assert found(LaunchMark("release", "never", "launch")) is None
+    assert found(IdempotencyKey("release", "never", "launch")) is None
 
 
 def test_comment_on_a_task(hook):

@@ -32,11 +32,10 @@ def task(people):
 
 
 @pytest.fixture
-def decide(people, task, monkeypatch):
-    """Run a gate, and return its result and the tasks that it skipped."""
-    skipped = record_skipped(monkeypatch)
+def gate(task):
+    """Make a gate, and the context of its task instance."""
 
-    def run(kind=TallyfyApprovalOperator, **arguments):
+    def make(kind=TallyfyApprovalOperator, **arguments):
         with DAG("d", schedule=None) as dag:
             operator = kind(
                 **{
@@ -50,8 +49,19 @@ def decide(people, task, monkeypatch):
             operator >> [BaseOperator(task_id="publish"), BaseOperator(task_id="repair")]
         ti = TaskInstance()
         ti.max_tries = 0
-        result = operator.execute({"ti": ti, "task": operator, "dag": dag})
-        return result, {task_id for task_id, _ in skipped}
+        return operator, {"ti": ti, "task": operator, "dag": dag}
+
+    return make
+
+
+@pytest.fixture
+def decide(gate, monkeypatch):
+    """Run a gate, and return its result and the tasks that it skipped."""
+    skipped = record_skipped(monkeypatch)
+
+    def run(*kind, **arguments):
+        operator, context = gate(*kind, **arguments)
+        return operator.execute(context), {task_id for task_id, _ in skipped}
 
     return run
 
@@ -117,6 +127,18 @@ def test_branch_by_form_value(people, task, decide):
     branches = {"Looks good to me.": ["publish", "repair"], "No": None}
     result, skipped = decide(TallyfyBranchOperator, branches=branches, field="comment", approvers=[1002])
     assert (result["branches"], result["decided_by"], skipped) == (["publish", "repair"], BEN, set())
+
+
+def test_approval_that_was_taken_back_before_the_gate_resumes(people, task, gate):
+    operator, context = gate(deferrable=True)
+    people.complete(task)
+    shown = people.task(task["run_id"], task["id"])
+    event = {"event": {"outcome": "met", "result": {**shown, "form_values": {}}}}
+    people.request("DELETE", f"/runs/{task['run_id']}/completed-tasks/{task['id']}")
+    with pytest.raises(TaskDeferred):
+        operator.resume_execution("execute_complete", event, context)
+    people.complete(task)
+    assert operator.resume_execution("execute_complete", event, context)["is_approved"] is True
 
 
 def test_triggerer_sends_reminders(people, task, decide):

@@ -26,7 +26,7 @@ from dev.proxy import Proxy
 from dev.sandbox import SandboxClient
 from tests.integration.moved_clock import MovedClock
 
-# No name server knows it: who reaches it was led there by a proxy, or by a test.
+# No name server knows it; proxies and tests lead it to this machine.
 HOST = "tallyfy.test"
 PASSWORD = "proxy-password-that-must-stay-secret"
 CREDENTIALS = f"proxy-user:{PASSWORD}"
@@ -120,28 +120,29 @@ def strict_proxy(secure):
         yield proxy
 
 
-def sees_the_run(hook):
+@pytest.fixture
+def local_names(monkeypatch):
+    """Resolve every host name to this machine."""
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **more: resolve("127.0.0.1", *rest, **more))
+
+
+def can_read(hook):
     return hook.get_run(SEEDED_RUN_ID)["id"] == SEEDED_RUN_ID
 
 
 def shown(error, log):
-    """All that a person may come to see of an error."""
+    """Return all that a user may see of an error."""
     parts = [str(error), repr(vars(error)), *traceback.format_exception(error)]
     return "\n".join([*parts, *(record.getMessage() for record in log.records)])
 
 
 class TestAuthorities:
-    """Whose certificates are trusted, by the connection's ``verify`` and by the environment."""
+    """Which certificates the connection's ``verify`` and the environment trust."""
 
     @pytest.fixture(params=["127.0.0.1", HOST])
-    def host(self, request, secure, monkeypatch):
+    def host(self, request, secure, local_names):
         """This machine itself, and another one as it seems."""
-        resolve = socket.getaddrinfo
-
-        def resolved(host, *arguments, **options):
-            return resolve("127.0.0.1" if host == HOST else host, *arguments, **options)
-
-        monkeypatch.setattr(socket, "getaddrinfo", resolved)
         return f"https://{request.param}:{secure.port}/api"
 
     @pytest.fixture
@@ -170,7 +171,7 @@ class TestAuthorities:
     )
     @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
     @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-    def test_every_combination(
+    def test_verify_and_environment(
         self, connect, host, bundles, environment, variable, verify, in_environment, is_trusted
     ):
         if in_environment is not None:
@@ -178,58 +179,54 @@ class TestAuthorities:
         extra = {} if verify is None else {"verify": bundles.get(verify, verify)}
         hook = connect(host, **extra)
         if is_trusted:
-            assert sees_the_run(hook)
+            assert can_read(hook)
         else:
             with pytest.raises(TallyfyConnectionError, match="certificate verify failed"):
                 hook.get_run(SEEDED_RUN_ID)
 
     @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-    def test_what_requests_does_not_read(self, connect, host, own_authority, environment, variable, tmp_path):
+    def test_variables_of_openssl_are_ignored(
+        self, connect, host, own_authority, environment, variable, tmp_path
+    ):
         shutil.copy(own_authority, tmp_path)
         environment(**{variable: own_authority if variable == "SSL_CERT_FILE" else str(tmp_path)})
         with pytest.raises(TallyfyConnectionError, match="certificate verify failed"):
             connect(host).get_run(SEEDED_RUN_ID)
 
-    def test_a_bundle_that_also_holds_the_public_authorities(self, connect, host, own_authority, tmp_path):
+    def test_bundle_with_public_authorities(self, connect, host, own_authority, tmp_path):
         bundle = tmp_path / "all.pem"
         with bundle.open("w") as file:
             for part in (certifi.where(), own_authority):
                 with open(part) as source:  # noqa: PTH123
                     file.write(source.read())
-        assert sees_the_run(connect(host, verify=str(bundle)))
+        assert can_read(connect(host, verify=str(bundle)))
 
     @pytest.mark.parametrize("verify", [None, "own"])
-    def test_a_prepared_request_is_trusted_alike(
-        self, connect, host, own_authority, another_authority, environment, verify
-    ):
+    def test_prepared_request(self, connect, host, own_authority, another_authority, environment, verify):
         environment(REQUESTS_CA_BUNDLE=another_authority if verify else own_authority)
         session = connect(host, **({"verify": own_authority} if verify else {})).get_conn()
         prepared = session.prepare_request(requests.Request("GET", f"{host}/me"))
         assert session.send(prepared).ok
 
-    def test_the_error_says_what_to_do(self, connect, host):
+    def test_error_names_setting_and_variable(self, connect, host):
         with pytest.raises(TallyfyConnectionError) as error:
             connect(host).launch_run(RELEASE_CHECKLIST_ID)
         assert "certificate verify failed" in str(error.value)
         assert "set extra 'verify' of connection 'tallyfy_default'" in str(error.value)
         assert "REQUESTS_CA_BUNDLE" in str(error.value)
 
-    def test_a_certificate_of_another_host(self, connect, secure, own_authority, monkeypatch):
-        resolve = socket.getaddrinfo
-        monkeypatch.setattr(
-            socket, "getaddrinfo", lambda _, *rest, **more: resolve("127.0.0.1", *rest, **more)
-        )
+    def test_certificate_of_another_host(self, connect, secure, own_authority, local_names):
         hook = connect(f"https://other.test:{secure.port}/api", verify=own_authority)
         with pytest.raises(TallyfyConnectionError, match=r"certificate is not valid for 'other\.test'"):
             hook.get_run(SEEDED_RUN_ID)
 
 
 class TestProxies:
-    def test_tls_goes_through_it_unread(self, connect, proxy, own_authority, environment):
+    def test_tls_is_tunneled(self, connect, proxy, own_authority, environment):
         environment(HTTPS_PROXY=proxy.url)
         hook = connect(f"https://{HOST}/api", verify=own_authority)
-        assert sees_the_run(hook)
-        assert sees_the_run(hook)
+        assert can_read(hook)
+        assert can_read(hook)
         assert proxy.passed == [f"CONNECT {HOST}:443"]  # once, for both
 
     def test_plain_http(self, connect, server, environment):
@@ -242,55 +239,45 @@ class TestProxies:
         assert proxy.passed == [f"POST {prefix}", f"GET {prefix}/{run['id']}?with=next_task"]
 
     @pytest.mark.parametrize("name", ["https_proxy", "ALL_PROXY", "all_proxy"])
-    def test_its_other_names(self, connect, proxy, own_authority, environment, name):
+    def test_other_variables(self, connect, proxy, own_authority, environment, name):
         environment(**{name: proxy.url})
-        assert sees_the_run(connect(f"https://{HOST}/api", verify=own_authority))
+        assert can_read(connect(f"https://{HOST}/api", verify=own_authority))
         assert proxy.passed == [f"CONNECT {HOST}:443"]
 
     @pytest.mark.parametrize("no_proxy", [HOST, ".test", "other.example,test"])
-    def test_what_no_proxy_excepts_goes_directly(
-        self, connect, secure, proxy, own_authority, environment, monkeypatch, no_proxy
-    ):
-        resolve = socket.getaddrinfo
-        monkeypatch.setattr(
-            socket, "getaddrinfo", lambda _, *rest, **more: resolve("127.0.0.1", *rest, **more)
-        )
+    def test_no_proxy(self, connect, secure, proxy, own_authority, environment, local_names, no_proxy):
         environment(HTTPS_PROXY=proxy.url, NO_PROXY=no_proxy)
-        assert sees_the_run(connect(f"https://{HOST}:{secure.port}/api", verify=own_authority))
+        assert can_read(connect(f"https://{HOST}:{secure.port}/api", verify=own_authority))
         assert proxy.passed == proxy.refused == []
 
-    def test_what_goes_to_this_machine_goes_directly(
-        self, connect, secure, proxy, own_authority, environment
-    ):
+    def test_loopback_uses_no_proxy(self, connect, secure, proxy, own_authority, environment):
         environment(HTTPS_PROXY=proxy.url, ALL_PROXY=proxy.url)
         hook = connect(secure.base_url, verify=own_authority)
-        assert sees_the_run(hook)
+        assert can_read(hook)
         prepared = hook.get_conn().prepare_request(requests.Request("GET", f"{secure.base_url}/me"))
         assert hook.get_conn().send(prepared).ok
         assert proxy.passed == proxy.refused == []
 
-    def test_a_prepared_request_goes_through_it_too(self, connect, proxy, own_authority, environment):
+    def test_prepared_request(self, connect, proxy, own_authority, environment):
         environment(HTTPS_PROXY=proxy.url)
         hook = connect(f"https://{HOST}/api", verify=own_authority)
         prepared = hook.get_conn().prepare_request(requests.Request("GET", f"https://{HOST}/api/me"))
         assert hook.get_conn().send(prepared).ok
         assert proxy.passed == [f"CONNECT {HOST}:443"]
 
-    def test_credentials_in_its_url(self, connect, strict_proxy, own_authority, environment, log):
+    def test_credentials(self, connect, strict_proxy, own_authority, environment, log):
         environment(HTTPS_PROXY=strict_proxy.url)
-        assert sees_the_run(connect(f"https://{HOST}/api", verify=own_authority))
+        assert can_read(connect(f"https://{HOST}/api", verify=own_authority))
         assert strict_proxy.passed == [f"CONNECT {HOST}:443"]
         assert PASSWORD not in log.text
 
-    def test_credentials_that_are_quoted_in_its_url(
-        self, connect, secure, strict_proxy, own_authority, environment
-    ):
+    def test_quoted_credentials(self, connect, secure, strict_proxy, own_authority, environment):
         strict_proxy.credentials = "user@example.com:p@ss/word#1"
         environment(HTTPS_PROXY=strict_proxy.url)
         assert "p%40ss%2Fword%231" in strict_proxy.url
-        assert sees_the_run(connect(f"https://{HOST}/api", verify=own_authority))
+        assert can_read(connect(f"https://{HOST}/api", verify=own_authority))
 
-    def test_an_application_s_token_is_got_through_it(self, connect, proxy, own_authority, environment):
+    def test_application_token(self, connect, proxy, own_authority, environment):
         environment(HTTPS_PROXY=proxy.url)
         application = {
             "client_id": "sandbox-client",
@@ -301,7 +288,7 @@ class TestProxies:
         assert hook.request("GET", "/me")["data"]["email"] == "ben@example.com"
         assert proxy.passed == [f"CONNECT {HOST}:443"]
 
-    def test_credentials_that_are_wrong(self, connect, strict_proxy, own_authority, environment, log):
+    def test_wrong_credentials(self, connect, strict_proxy, own_authority, environment, log):
         wrong = "another-password-that-must-stay-secret"
         environment(HTTPS_PROXY=f"http://proxy-user:{wrong}@{strict_proxy.address}")
         with pytest.raises(TallyfyConnectionError, match=r"407.*Check the proxy that HTTPS_PROXY") as error:
@@ -309,7 +296,7 @@ class TestProxies:
         assert strict_proxy.refused == [f"CONNECT {HOST}:443"]
         assert wrong not in shown(error.value, log)
 
-    def test_a_write_that_it_does_not_let_through_was_certainly_not_applied(
+    def test_refused_write_was_not_applied(
         self, connect, strict_proxy, own_authority, environment, monkeypatch
     ):
         """So it may be repeated, and is no :class:`TallyfyIndeterminateError`."""
@@ -324,7 +311,7 @@ class TestProxies:
         assert len(pauses) == 2
         assert strict_proxy.refused == [f"CONNECT {HOST}:443"] * 3
 
-    def test_a_host_that_it_does_not_know(self, connect, proxy, environment):
+    def test_host_that_the_proxy_does_not_know(self, connect, proxy, environment):
         environment(HTTPS_PROXY=proxy.url)
         with pytest.raises(TallyfyConnectionError, match=r"Tunnel connection failed: 502.*Check the proxy"):
             connect("https://other.test/api").get_run(SEEDED_RUN_ID)
@@ -334,6 +321,7 @@ class TestProxies:
         [
             "http://{credentials}@127.0.0.1:{closed}",
             "http://{credentials}@127.0.0.1:not-a-port",
+            "http://{credentials}%C5%82@127.0.0.1:{closed}",
             "http://{credentials}#-was-not-quoted@127.0.0.1:{closed}",
             "ftp://{credentials}@127.0.0.1:{closed}",
             "{credentials}@127.0.0.1:{closed}",
@@ -342,9 +330,7 @@ class TestProxies:
         ],
     )
     @pytest.mark.parametrize("method", ["GET", "POST"])
-    def test_one_that_cannot_be_used_is_an_error_without_its_credentials(
-        self, connect, environment, log, url, method
-    ):
+    def test_unusable_proxy_is_an_error_without_its_credentials(self, connect, environment, log, url, method):
         with socket.create_server(("127.0.0.1", 0)) as unused:
             closed = unused.getsockname()[1]
         environment(HTTPS_PROXY=url.format(credentials=CREDENTIALS, closed=closed))
@@ -358,8 +344,8 @@ def fired(monkeypatch):
     """Run the trigger of the seeded run until it fires; in each pause, the next action is done."""
     monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
 
-    def fired(from_task, *acts):
-        monkeypatch.setattr(watcher, "Clock", lambda: MovedClock(acts))
+    def fired(from_task, *actions):
+        monkeypatch.setattr(watcher, "Clock", lambda: MovedClock(actions))
         trigger = TallyfyNextTaskTrigger(
             tallyfy_conn_id="tallyfy_default", run_id=SEEDED_RUN_ID, from_task=from_task, poke_interval=60.0
         )
@@ -384,7 +370,7 @@ def people(secure, own_authority):
 
 class TestDeferredWaits:
     @pytest.mark.parametrize("authority_in", ["connection", "environment"])
-    def test_behind_a_proxy_with_credentials_and_an_authority_of_its_own(
+    def test_wait_through_a_proxy_to_a_private_authority(
         self, connect, people, strict_proxy, own_authority, environment, fired, log, authority_in
     ):
         environment(HTTPS_PROXY=strict_proxy.url)
@@ -402,22 +388,22 @@ class TestDeferredWaits:
         assert PASSWORD not in log.text
         assert PASSWORD not in json.dumps(event)
 
-    def test_one_outlives_a_proxy_that_lets_nothing_through(
+    def test_wait_outlives_a_refusing_proxy(
         self, connect, people, strict_proxy, own_authority, environment, fired, log
     ):
         environment(HTTPS_PROXY=strict_proxy.url)
         strict_proxy.credentials = "another:user"
         connect(f"https://{HOST}/api", verify=own_authority)
 
-        def relents():
+        def let_through():
             assert strict_proxy.refused
             strict_proxy.credentials = CREDENTIALS
 
-        assert fired("an-earlier-task", None, None, relents)["outcome"] == "met"
+        assert fired("an-earlier-task", None, None, let_through)["outcome"] == "met"
         assert "will poll again" in log.text
         assert PASSWORD not in log.text
 
-    def test_one_outlives_a_bundle_that_lacks_the_authority(
+    def test_wait_outlives_a_bundle_without_the_authority(
         self, connect, people, proxy, own_authority, another_authority, environment, fired, log, tmp_path
     ):
         bundle = tmp_path / "bundle.pem"

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-import requests
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
@@ -18,6 +17,7 @@ from airflow_provider_tallyfy.notifications.tallyfy import (
     TallyfyLaunchRunNotifier,
 )
 from airflow_provider_tallyfy.sandbox.seeds import COMPLETE_RUN_ID, RELEASE_CHECKLIST_ID, SEEDED_RUN_ID
+from tests.support.sandbox_controls import ControlledSandbox
 
 APPROVAL = "fe1f19fb78ae59688cb843354eb32649"
 
@@ -29,11 +29,7 @@ def hook(sandbox):
 
 @pytest.fixture
 def fault(sandbox):
-    def fault(**described):
-        answer = requests.post(f"{sandbox.url}/_sandbox/faults", json=[described], timeout=10)
-        answer.raise_for_status()
-
-    return fault
+    return ControlledSandbox(sandbox).fault
 
 
 @pytest.fixture(autouse=True)

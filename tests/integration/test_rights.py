@@ -36,7 +36,7 @@ from tests.support.moved_time import MovedTime
 from tests.unit.documentation.pages import ROOT, tables
 
 [TABLE] = [
-    rows for heading, rows in tables(ROOT / "docs" / "security.md") if heading == "What the token may do"
+    rows for heading, rows in tables(ROOT / "docs" / "security.md") if heading == "Permissions of the token"
 ]
 NAMED = {
     name: set(re.findall(r"`([A-Z]+ [^`/][^`]*)`", requests_named))

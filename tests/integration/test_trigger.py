@@ -163,7 +163,7 @@ def test_a_failure_that_passes_does_not_end_it(people, triggered, caplog, action
         assert all(pause >= 7 for pause in triggered.pauses[:5])
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 3  # the 1st, 2nd and 4th
-    assert "after 5 failed polls" in caplog.text
+    assert "works again (5 failed)" in caplog.text
     assert "sandbox-token" not in caplog.text
 
 

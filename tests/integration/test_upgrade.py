@@ -23,10 +23,8 @@ from airflow_provider_tallyfy.sensors.tallyfy import (
     TallyfyTaskSensor,
 )
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
-from airflow_provider_tallyfy.waiting import watcher, worker
+from airflow_provider_tallyfy.waiting import evidence, watcher
 from dev.sandbox import SandboxClient
-from tests.integration.moved_clock import MovedClock
-from tests.support.moved_time import MovedTime
 
 LONGEST = 30.0
 TRIGGERS = "airflow_provider_tallyfy.triggers.tallyfy"
@@ -88,8 +86,7 @@ KEPT_0_1_0 = """{"tallyfy_from_task": {
 @pytest.fixture
 def people(sandbox, monkeypatch):
     monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
-    monkeypatch.setattr(watcher, "Clock", MovedClock)
-    monkeypatch.setattr(worker, "time", MovedTime())
+    monkeypatch.setattr(evidence, "CONFIRMATION_SECONDS", 0.0)
     return SandboxClient(sandbox.url)
 
 

@@ -13,12 +13,11 @@ import pytest
 
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyNextTaskTrigger
-from airflow_provider_tallyfy.waiting import watcher
+from airflow_provider_tallyfy.waiting import evidence, watcher
 from airflow_provider_tallyfy.waiting.evidence import CONFIRMATION_SECONDS, DENIED_AFTER_SECONDS
 from airflow_provider_tallyfy.waiting.next_task import NextTaskCondition
 from airflow_provider_tallyfy.waiting.scheduler.scheduler import MAX_STALENESS, PollScheduler
 from airflow_provider_tallyfy.waiting.scheduler.waits import PollSchedule
-from tests.integration import moved_clock
 from tests.integration.moved_clock import settle
 from tests.support.sandbox_controls import ControlledSandbox
 
@@ -471,7 +470,7 @@ def test_two_triggerers_with_the_same_waits(tallyfy, monkeypatch, logs):
     """Each has an event loop of its own, as two processes do. Both fire, and Airflow takes the first event."""
     ids = tallyfy.launch(5)
     monkeypatch.setattr(watcher, "STARTUP_PAUSE", 0.0)
-    monkeypatch.setattr(watcher, "Clock", moved_clock.MovedClock)
+    monkeypatch.setattr(evidence, "CONFIRMATION_SECONDS", 0.0)
     events = []
 
     def run_triggerer():

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 
 class MovedTime:
-    """A clock that pauses move."""
+    """
+    A clock that moves only in pauses, which take no time.
 
-    def __init__(self):
-        self.now = 1000.0
-        self.pauses = []
+    :param now: the time at the beginning, in seconds.
+    """
 
-    def monotonic(self):
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+        self.pauses: list[float] = []
+
+    def time(self) -> float:
         return self.now
 
-    def sleep(self, seconds):
-        self.now += seconds
+    monotonic = time
+
+    def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
+        self.now += seconds

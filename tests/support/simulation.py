@@ -87,10 +87,10 @@ class Run:
         seconds = max(self.changed_at, 0.0)
         return (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat()
 
-    def snapshot(self, left_tasks):
+    def snapshot(self, from_task_ids):
         """Return the run read by itself, with the tasks to move on from."""
-        done = [task for task in left_tasks if int(task.rpartition("-")[2]) < self.done]
-        return RunSnapshot(self.as_json(), left_tasks=dict.fromkeys(done))
+        done = [task for task in from_task_ids if int(task.rpartition("-")[2]) < self.done]
+        return RunSnapshot(self.as_json(), done_tasks=dict.fromkeys(done))
 
 
 @dataclass
@@ -131,13 +131,13 @@ class Tallyfy:
         if kind in self.broken or "all" in self.broken:
             return PollError(self.broken.get("all") or self.broken[kind])
         match request:
-            case FetchRun(run_id, left_tasks=left):
+            case FetchRun(run_id, from_task_ids=task_ids):
                 if run_id in self.broken_runs:
                     return PollError(self.broken_runs[run_id])
                 if run_id not in self.runs:
                     return PollError(GONE)
                 lag = self.lag if len(self.received) % 2 else 0.0
-                return self.runs[run_id].as_of(now - lag).snapshot(left)
+                return self.runs[run_id].as_of(now - lag).snapshot(task_ids)
             case FetchRunPage(status, page):
                 return self._list(status, page)
             case FetchFeedPage(page):
@@ -238,7 +238,7 @@ def requests_for(request, response):
     if not isinstance(request, FetchRun) or not isinstance(response, RunSnapshot) or "tasks" in request.with_:
         return 1
     next_task = response.run["next_task"]
-    return 1 + sum(next_task is not None and task != next_task["id"] for task in request.left_tasks)
+    return 1 + sum(next_task is not None and task != next_task["id"] for task in request.from_task_ids)
 
 
 class Simulation:

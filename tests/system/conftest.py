@@ -17,10 +17,20 @@ from tests.support.environment import Environment, running_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: The files that take longest, in this order; they are to begin first.
+LONGEST = (
+    "test_events.py",
+    "test_next_task_sensor.py",
+    "test_gates.py",
+    "test_zero_worker.py",
+    "test_notifiers.py",
+)
 ENVIRONMENT = pytest.StashKey[Environment]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
     if not config.getoption("production"):
         skip = pytest.mark.skip(reason="needs the production shape: make test-production")
         for item in items:

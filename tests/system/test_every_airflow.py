@@ -41,6 +41,7 @@ def test_deferred_waits_end_and_what_follows_gets_their_results(environment: Env
         assert first is not None
         assert second is not None
         assert dag_run.xcom(f"summary_of_{wait}") == [first["id"], second["id"]]
+        assert "not about this wait" not in dag_run.log(wait)
     assert dag_run.task("wait_until_complete")["state"] == "deferred"
 
     while sandbox.complete_next(run_id):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 
-OUTAGE = 60.0
+OUTAGE = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -59,6 +59,7 @@ def test_worker_only_ends_it(environment: Environment) -> None:
     wait.moves_on()
 
     assert None not in worker_of(wait.until("success"))
+    assert "not about this wait" not in wait.log()
     assert wait.dag_run.extra_links("wait") == {"Tallyfy process": wait.sandbox.process_url(wait.run_id)}
     assert wait.dag_run.wait() == "success", wait.dag_run.failures()
 

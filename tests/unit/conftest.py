@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.moved_time import MovedTime
 
-# A busy machine is slow, and may pause a test for long.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("tests")
+# On a busy machine, any example may be slow.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 API = "https://tallyfy.test/api/organizations/acme"
 TOKEN = "a-token-that-nobody-may-see"

@@ -156,9 +156,9 @@ def _named(fields: Sequence[FormField], values: Mapping[str, Any]) -> _Encoded:
         found = known.matches(str(key)) if isinstance(key, (str, int)) else ()
         if len(found) > 1:
             same = listed(form_fields.describe(found))
-            problems.append(f"{quote(str(key))} names {len(found)} fields alike: {same}; write the id")
+            problems.append(f"{quote(str(key))} matches {len(found)} fields: {same}; use an id")
         elif not found:
-            problems.append(f"{quote(str(key))} is no field of the form")
+            problems.append(f"{quote(str(key))} is not a field of the form")
             is_unknown = True
         elif (other := keys.get(found[0].id)) is not None:
             problems.append(f"{quote(other)} and {quote(str(key))} are both the field {found[0]}")

@@ -152,7 +152,7 @@ def _find_option(field: FormField, options: Index[Choice], value: Any) -> Choice
     if found:
         same = listed(f"{quote(option.text)} (id {option.id})" for option in found)
         raise InvalidValueError(
-            f"{shown} names {len(found)} options alike: {same}; write the exact text, or {{'id': …}}"
+            f"{shown} matches {len(found)} options: {same}; write the exact text, or {{'id': …}}"
         )
     if field.has_hidden_options:
         raise InvalidValueError(
@@ -162,7 +162,9 @@ def _find_option(field: FormField, options: Index[Choice], value: Any) -> Choice
     by_id = next((each for each in field.options if each.id is not None and str(each.id) in names), None)
     if by_id:
         there_are += f", or write {{'id': {by_id.id!r}}} for {quote(by_id.text)}"
-    raise InvalidValueError(f"{shown} is no option; {there_are if field.options else 'the field has none'}")
+    raise InvalidValueError(
+        f"{shown} is not an option; {there_are if field.options else 'the field has none'}"
+    )
 
 
 def _is_described(option: Choice, key: Any, text: Any) -> bool:
@@ -218,8 +220,8 @@ def _by_column(field: FormField, row: Mapping[Any, Any]) -> list[Any]:
         elif len(found) == 1:
             problems.append(f"the column {quoted(found[0].text)} is given twice")
         else:
-            problem = "no column" if not found else f"the name of {len(found)} columns"
-            problems.append(f"{quote(str(name))} is {problem}; there are {there_are}")
+            problem = "is not a column" if not found else f"matches {len(found)} columns"
+            problems.append(f"{quote(str(name))} {problem}; there are {there_are}")
     if problems:
         raise InvalidValueError(*problems)
     return [cells.get(column) for column in field.columns]

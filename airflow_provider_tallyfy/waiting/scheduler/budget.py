@@ -15,7 +15,7 @@ from math import inf
 BURST_SHARE = 0.2
 REFILL_SHARE = 0.75
 AMPLE_SHARE = 0.75
-"""Share of the burst that has to be left for requests that could also wait."""
+"""Share of the burst that has to be left before requests that can wait use it."""
 RESERVE = 10
 """Requests of a minute to leave to others, of those that Tallyfy says are left."""
 _MINUTE = 60.0

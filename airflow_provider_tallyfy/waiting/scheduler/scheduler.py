@@ -6,7 +6,8 @@ Decides which request to send next for all the waits of one connection, and whic
 - List and feed are hints. A run that seems to have changed in either is read by itself before a wait ends, and *every*
   run is read by itself once in :data:`MAX_STALENESS` seconds, or as often as the request budget allows.
 - A run or an endpoint that fails has a back-off of its own. Only what affects every request pauses all: a 429, a
-  refused token, and an outage. It is an outage if another run, which could be read before, cannot be read either.
+  refused token, and an outage. After a few failures in a row, the run that was read last is read once more: it is an
+  outage if that fails, too.
 - A wait gets only responses to requests that were sent after its first poll was due.
 """
 
@@ -15,11 +16,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import count
 from math import inf
 from typing import Any
 
-from airflow_provider_tallyfy.exceptions import TallyfyConnectionError, TallyfyRateLimitError
+from airflow_provider_tallyfy.exceptions import TallyfyRateLimitError
 from airflow_provider_tallyfy.protocol.responses import Activity, Page
 from airflow_provider_tallyfy.waiting.polls import (
     LISTED_FIELDS,
@@ -61,7 +62,7 @@ REREAD_SHARE = 1 / 3
 MAX_REREAD_SHARE = 1 / 2
 """Of the request budget: for reading each run by itself at most, unless it is enough for all within the bound."""
 _UNKNOWN_PAGES = 5  # assumed until the first page says how many there are
-_SUSPICIOUS_FAILURES = 3
+_MAX_FAILURES = 3  # in a row; then it may be an outage
 
 Delivery = tuple[ScheduledWait, PollResult]
 
@@ -100,9 +101,7 @@ class PollScheduler:
         self._feed_due_at = inf
         self._feed_polled_at = -inf
         self._paused_until = -inf
-        self._failing: dict[str, None] = {}  # runs that failed since one was last read
-        self._is_probing = False
-        self._outages = 0
+        self._failures = 0  # in a row, since a run was last read
         self._turns: dict[str, int] = {}
         self._numbers = count()
         self._is_started = False
@@ -113,7 +112,7 @@ class PollScheduler:
         return bool(self._runs)
 
     def waits(self) -> Iterator[ScheduledWait]:
-        """Give all waits."""
+        """Yield all waits."""
         for run in self._runs.values():
             yield from run.waits
 
@@ -148,7 +147,7 @@ class PollScheduler:
         self._feed_due_at = min(self._feed_due_at, max(begins_at, self._feed_polled_at + wait.pause))
 
     def remove(self, wait: ScheduledWait) -> None:
-        """Stop to poll for a wait; it may have been removed already."""
+        """Stop polling for a wait; it may have been removed already."""
         run = self._runs.get(wait.run_id)
         if run is None or wait not in run.waits:
             return
@@ -157,7 +156,6 @@ class PollScheduler:
             self._unqueue(run)
             self._polls.set(run.run_id, inf)
             self._rereads.set(run.run_id, inf)
-            self._failing.pop(run.run_id, None)
             del self._runs[run.run_id]
 
     def request_fresh_read(self, wait: ScheduledWait, at: float) -> None:
@@ -183,12 +181,12 @@ class PollScheduler:
                 return begins_at
             self._is_started = True
         self._queue_due_runs(now)
-        is_outage_suspected = self._is_probing or self._outages > 0
-        is_due = is_outage_suspected or self._urgent or self._pending or self._next_due_at() <= now
+        may_be_outage = self._failures >= _MAX_FAILURES
+        is_due = may_be_outage or self._urgent or self._pending or self._next_due_at() <= now
         if is_due and (allowed_at := self.budget.available_at(now)) > now:
             self._is_delayed = True
             return allowed_at
-        if is_outage_suspected:
+        if may_be_outage:
             request: Fetch = self._probe(now)
         elif candidates := dict(self._candidates(now)):
             # In turn, so that none waits for another for ever, however slowly Tallyfy answers.
@@ -226,7 +224,7 @@ class PollScheduler:
             due_at = self._due_at(run)
             if due_at > soon or (due_at > now and not run.begun(now)):
                 not_yet.append((run_id, due_at))
-            elif run.is_hinted or run.recheck_at <= soon or run.failures:
+            elif run.has_activity or run.recheck_at <= soon or run.failures:
                 self._unqueue(run)
                 self._urgent[run_id] = run
             else:
@@ -314,19 +312,20 @@ class PollScheduler:
         return None
 
     def _probe(self, now: float) -> FetchRun:
-        """Return a request that distinguishes an outage from single failures: for the run that was read last."""
-        others = [run for run in self._runs.values() if run.run_id not in self._failing]
-        if others and self._is_probing:
-            return self._fetch(max(others, key=lambda run: run.read_alone_at), now)
-        number = next(self._numbers) % len(self._runs)
-        return self._fetch(next(islice(self._runs.values(), number, None)), now)
+        """Return a request that most likely fails in an outage only: first for the run that was read last."""
+        if self._failures == _MAX_FAILURES:
+            run = max(self._runs.values(), key=lambda run: (not run.failures, run.read_alone_at))
+        else:  # that run may fail for a reason of its own, so one after the other, new ones first
+            run = min(reversed(self._runs.values()), key=lambda run: run.probed_at)
+        run.probed_at = now
+        return self._fetch(run, now)
 
     def _fetch(self, run: WatchedRun, now: float) -> FetchRun:
         """Return the request for all that a run's waits need."""
         return FetchRun.for_conditions(
             run.run_id,
             (wait.condition for wait in run.waits),
-            with_left_tasks=run.is_hinted or run.recheck_at < inf,
+            with_tasks=run.has_activity or run.recheck_at < inf,
             tasks_error=self._tasks_health.pause_reason(now),
         )
 
@@ -342,7 +341,7 @@ class PollScheduler:
         """Take the response to a request, and return which waits get which result."""
         match request, response:
             case FetchRun(run_id), RunSnapshot():
-                self._note_run_was_read()
+                self._failures = 0
                 self._tasks_health.note_task_list(request, response, now)
                 run = self._runs.get(run_id)
                 return [] if run is None else self._handle_run(run, response, sent_at)
@@ -353,7 +352,7 @@ class PollScheduler:
                 return self._handle_list_page(request, response, sent_at)  # type: ignore[arg-type]
             case FetchRunPage(), PollError():
                 self._list_health.fail(response, now)
-                self._is_probing = response.is_transient
+                self._failures = _MAX_FAILURES if response.is_transient else 0
                 if self._list_health.is_disabled(now):
                     self._sweep = None
             case FetchFeedPage(), Page():
@@ -361,7 +360,7 @@ class PollScheduler:
                 self._handle_feed_page(response, sent_at, now)  # type: ignore[arg-type]
             case FetchFeedPage(), PollError():
                 self._feed_health.fail(response, now)
-                self._is_probing = response.is_transient
+                self._failures = _MAX_FAILURES if response.is_transient else 0
                 self._feed_due_at = self._feed_health.retry_at
                 if self._feed_health.is_disabled(now):
                     self._stop_feed()
@@ -371,8 +370,8 @@ class PollScheduler:
     def _handle_run(self, run: WatchedRun, snapshot: RunSnapshot, sent_at: float) -> list[Delivery]:
         run.read_alone_at = sent_at
         # An entry of the feed may be visible before the change that it is about.
-        run.recheck_at = sent_at + run.pause if run.is_hinted else inf
-        run.is_hinted = False
+        run.recheck_at = sent_at + run.pause if run.has_activity else inf
+        run.has_activity = False
         run.failures = 0
         return self._handle_snapshot(run, snapshot, sent_at)
 
@@ -413,7 +412,7 @@ class PollScheduler:
         since = self._feed.since
         for run_id in self._feed.update_from(page, now):
             if (run := self._runs.get(run_id)) is not None:
-                run.is_hinted = True
+                run.has_activity = True
                 run.retry_at = min(run.retry_at, max(now, run.retry_after))
                 for wait in run.waits:
                     if wait.begins_at > sent_at:
@@ -423,7 +422,7 @@ class PollScheduler:
         if self._feed.page > 1:
             return
         for wait in self.waits():
-            wait.let_pass(sent_at)
+            wait.skip_polls(sent_at)
         pause = self._min_pause()
         if not self.budget.is_ample(now):
             pause = max(pause, self.budget.pause / FEED_SHARE)
@@ -436,20 +435,16 @@ class PollScheduler:
             self._schedule_all()
 
     def _handle_run_error(self, run_id: str, error: PollError, sent_at: float, now: float) -> list[Delivery]:
-        was_probing, self._is_probing = self._is_probing, False
-        if isinstance(error.error, TallyfyRateLimitError):
-            return self._pause_all(error, sent_at, now)
-        if error.affects_all and error.is_denial:
+        if isinstance(error.error, TallyfyRateLimitError) or (error.affects_all and error.is_denial):
             return self._pause_all(error, sent_at, now)
         if not error.is_transient:
-            self._note_run_was_read()  # or would have been: Tallyfy itself answered
+            self._failures = 0  # Tallyfy itself answered
+        elif self._failures >= _MAX_FAILURES or all(
+            run.failures for run in self._runs.values() if run.run_id != run_id
+        ):
+            return self._pause_all(error, sent_at, now)
         else:
-            self._failing[run_id] = None
-            is_outage = was_probing or self._outages or len(self._failing) >= len(self._runs)
-            if is_outage:
-                return self._pause_all(error, sent_at, now)
-            suspicious = isinstance(error.error, TallyfyConnectionError)
-            self._is_probing = suspicious or len(self._failing) >= _SUSPICIOUS_FAILURES
+            self._failures += 1
         run = self._runs.get(run_id)
         if run is None:
             return []
@@ -470,21 +465,16 @@ class PollScheduler:
 
     def _pause_all(self, error: PollError, sent_at: float, now: float) -> list[Delivery]:
         """Pause all requests, and deliver the error to all waits."""
-        self._outages += 1
+        self._failures = max(self._failures, _MAX_FAILURES) + 1
         retry_after = min(error.error.retry_after or 0.0, MAX_RETRY_AFTER)
-        self._paused_until = now + max(_backoff(self._outages, self._min_pause()), retry_after)
+        backoff = _backoff(self._failures - _MAX_FAILURES, self._min_pause())
+        self._paused_until = now + max(backoff, retry_after)
         if isinstance(error.error, TallyfyRateLimitError):
             self.budget.refused_until = self._paused_until
         for health in (self._list_health, self._feed_health, self._tasks_health):
             if health.last_failed_at >= now - MAX_STALENESS and error.is_transient:
                 health.reset()  # the outage was the reason
         return [(wait, error) for wait in self.waits() if wait.begins_at <= sent_at]
-
-    def _note_run_was_read(self) -> None:
-        """Note that there is no outage."""
-        self._outages = 0
-        self._is_probing = False
-        self._failing.clear()
 
     def forget(self) -> None:
         """Forget all that was read so far, since the connection leads to another user or organization from now on."""
@@ -493,7 +483,7 @@ class PollScheduler:
         self._feed_health.reset()
         self._tasks_health.reset()
         self._sweep = None
-        self._failing.clear()
+        self._failures = 0
         for run in self._runs.values():
             run.tried, run.read_alone_at = (), -inf
         self._stop_feed()
@@ -519,7 +509,7 @@ class PollScheduler:
             return
         due_at = self._due_at(run)
         if run.run_id in self._pending:
-            if not run.is_hinted:
+            if not run.has_activity:
                 return
             self._unqueue(run)
         self._polls.set(run.run_id, due_at)
@@ -542,7 +532,7 @@ class PollScheduler:
 
     def _wait_due_at(self, run: WatchedRun, wait: ScheduledWait) -> float:
         due_at = wait.due_at
-        if run.is_hinted:
+        if run.has_activity:
             due_at = wait.begins_at
         elif self._feed.covers(wait.read_at):
             due_at = max(due_at, wait.read_with + MAX_STALENESS)

@@ -94,7 +94,7 @@ class ScheduledWait(ABC):
         # Runs that were polled together are next due together, unless that took longer than half the pause.
         self.due_at = max(phase, polled_at - self.pause / 2) + self.pause
 
-    def let_pass(self, now: float) -> None:
+    def skip_polls(self, now: float) -> None:
         """Count polls that the activity feed made unnecessary, so that a growing pause keeps growing."""
         while self.schedule.exponential_backoff and self.due_at + self.pause <= now:
             self.due_at += self.pause
@@ -111,11 +111,12 @@ class WatchedRun:
 
     run_id: str
     waits: list[ScheduledWait] = field(default_factory=list)
-    is_hinted: bool = False  # the feed named it
+    has_activity: bool = False  # the feed named it
     recheck_at: float = (
         inf  # its last poll is not certain, or an entry of the feed was visible before the change
     )
     read_alone_at: float = -inf
+    probed_at: float = -inf  # to find out whether there is an outage
     failures: int = 0
     retry_at: float = -inf
     retry_after: float = -inf  # no sooner, by Tallyfy's Retry-After

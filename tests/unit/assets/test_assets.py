@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -96,6 +97,12 @@ def test_name_of_an_event_asset_has_events_and_filters():
 def test_rejects_invalid_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         event_asset(**arguments)
+
+
+@of_airflow_3
+def test_poke_interval_may_be_a_timedelta():
+    [watcher] = event_asset("process.completed", poke_interval=timedelta(minutes=5)).watchers
+    assert watcher.trigger.serialize()[1]["poke_interval"] == 300
 
 
 @pytest.mark.skipif(AIRFLOW_V_3_0_PLUS, reason="for Airflow 2")

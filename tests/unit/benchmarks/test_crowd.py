@@ -13,6 +13,12 @@ def test_reads_database_and_number_of_a_crowd():
     assert crowd.parse_crowd("postgresql:5000") == ("PostgreSQL", 5000)
 
 
+@pytest.mark.parametrize("argument", ["mysql:10", "sqlite", "10", "sqlite:many", "sqlite:0"])
+def test_refuses_a_crowd_that_cannot_be_read(argument):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"'{argument}' is not like sqlite:2000"):
+        crowd.parse_crowd(argument)
+
+
 def test_keeps_the_figures_of_other_crowds(monkeypatch):
     def crowd_of(database, waits, wrong):
         return {"database": database, "in_triggerer": waits, "by_workers": waits, "wrong": wrong}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 
@@ -61,7 +60,7 @@ def docs(tmp_path, monkeypatch):
 
 
 def run(*arguments, **parts):
-    assert program.main("benchmarks.test", parts, argparse.ArgumentParser(), arguments) == 0
+    assert program.main("benchmarks.test", "A test.", parts, arguments=arguments) == 0
 
 
 def part(figures):

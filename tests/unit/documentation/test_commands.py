@@ -43,7 +43,7 @@ def split_pipe(command):
             yield part
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", list(commands()))
 def test_program_accepts_command(command):
     for program, *arguments in split_pipe(command):
         match program:

@@ -81,7 +81,7 @@ def public_methods():
     ]
 
 
-@pytest.mark.parametrize("method", public_methods())
+@pytest.mark.parametrize("method", list(public_methods()))
 def test_docstring_of_hook_method_describes_every_parameter(method):
     signature = list(inspect.signature(method).parameters.values())[1:]
     texts = documented(method)

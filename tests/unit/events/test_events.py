@@ -128,7 +128,7 @@ def test_comments_and_issues_have_their_ids():
         ({"events": "process.completed", "decision": "approved"}, "task.completed"),
         ({"events": "task.completed", "decision": "yes"}, "rejected"),
         ({"events": "task.completed", "task": " "}, "task"),
-        ({"events": "process.completed", "checklist_id": 7}, "checklist_id"),
+        ({"events": "process.completed", "checklist_id": "Release approval"}, "checklist_id"),
     ],
 )
 def test_rejects_a_filter_that_no_event_can_match(arguments, message):

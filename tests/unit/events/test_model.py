@@ -219,7 +219,7 @@ class Watcher:
         self.database = []
         self.certain = set()
         """Events that are stored, and the cursor behind them too."""
-        self.may_repeat = False
+        self.may_retry = False
 
     async def start(self, poller, tallyfy):
         self.poller, self.unstored = poller, []
@@ -243,7 +243,7 @@ class Watcher:
         ids = [item.event.id for item in items if isinstance(item, PendingEvent)]
         self.database += ids
         if is_killed_before_saving:
-            self.may_repeat = self.may_repeat or bool(items)
+            self.may_retry = self.may_retry or bool(items)
             return
         for item in items:
             self.stream.store(item)
@@ -392,7 +392,7 @@ async def play(steps):
     for watcher in watchers:
         wanted = {each for each in tallyfy.events if each.partition("/")[0] in watcher.wanted.events}
         assert set(watcher.database) == wanted - before
-        if not watcher.may_repeat:
+        if not watcher.may_retry:
             assert len(watcher.database) == len(set(watcher.database))
 
 

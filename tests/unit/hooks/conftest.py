@@ -87,10 +87,12 @@ def application(connect):
 
 @pytest.fixture
 def everything_shown(log):
-    """Everything that an error and the log show."""
+    """Everything that the log and an error show, with the provider's variables, as error trackers show them."""
 
     def everything_shown(error):
         parts = [str(error), repr(error), repr(vars(error)), *traceback.format_exception(error)]
+        stack = traceback.TracebackException.from_exception(error, capture_locals=True).stack
+        parts += [repr(frame.locals) for frame in stack if "/airflow_provider_tallyfy/" in frame.filename]
         parts += [record.getMessage() for record in log.records]
         return "\n".join(parts)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import pytest
 import requests
 
@@ -20,14 +23,30 @@ DOWNLOAD = f"{API}/file/f1/dl"
 ASSET = {"id": "f1", "filename": "report.pdf", "source": "local"}
 
 
-def test_download_keeps_the_name_of_the_file(hook, requests_mock, tmp_path):
-    name = {"Content-Disposition": 'attachment; filename="../r\xc3\xa9sum\xc3\xa9.pdf"'}
+def test_download_into_a_folder_or_to_a_path(hook, requests_mock, tmp_path):
+    name = {"Content-Disposition": 'attachment; filename="report.pdf"'}
     requests_mock.get(DOWNLOAD, content=b"x" * 700_000, headers=name)
     path = hook.download_file("f1", tmp_path)
-    assert path == tmp_path / "_résumé.pdf"
+    assert path == tmp_path / "report.pdf"
     assert path.read_bytes() == b"x" * 700_000
     assert hook.download_file("f1", tmp_path / "other") == tmp_path / "other"
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["_résumé.pdf", "other"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["other", "report.pdf"]
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("", "f1"),
+        ("attachment", "f1"),
+        ('attachment; filename="../r\xc3\xa9sum\xc3\xa9.pdf"', "_résumé.pdf"),
+        ("attachment; filename*=UTF-8''r%C3%A9sum%C3%A9.pdf", "résumé.pdf"),
+        ("attachment; filename=\"_.pdf\"; filename*=utf-8''%E8%AA%9E.pdf", "語.pdf"),
+        ("attachment; filename*=no-such-charset''a.pdf", "a.pdf"),
+    ],
+)
+def test_name_of_a_downloaded_file(hook, requests_mock, tmp_path, header, name):
+    requests_mock.get(DOWNLOAD, content=b"x", headers={"Content-Disposition": header})
+    assert hook.download_file("f1", tmp_path) == tmp_path / name
 
 
 def test_broken_download_is_repeated(hook, requests_mock, tmp_path):
@@ -39,18 +58,29 @@ def test_broken_download_is_repeated(hook, requests_mock, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("response", "error"),
     [
         ({"status_code": 404, "json": {"message": "No such file."}}, TallyfyNotFoundError),
         ({"content": b"short", "headers": {"Content-Length": "50"}}, TallyfyConnectionError),
         ({"status_code": 302, "headers": {"Location": "https://elsewhere.test"}}, TallyfyResponseError),
     ],
 )
-def test_failed_download_leaves_no_file(connect, requests_mock, tmp_path, answer, error):
-    requests_mock.get(DOWNLOAD, **answer)
+def test_failed_download_leaves_no_file(connect, requests_mock, tmp_path, response, error):
+    requests_mock.get(DOWNLOAD, **response)
     with pytest.raises(error):
         connect(retries=0).download_file("f1", tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_error_of_the_disk_is_raised_unchanged(hook, requests_mock, pauses):
+    requests_mock.get(DOWNLOAD, content=b"x")
+
+    def create():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device"):
+        files.download(hook, "f1", create)
+    assert (requests_mock.call_count, pauses) == (1, [])
 
 
 def test_download_is_bounded_in_size_and_time(hook, requests_mock, tmp_path, monkeypatch):
@@ -113,11 +143,23 @@ def test_upload_is_repeated_only_after_429(hook, requests_mock, report):
 
 def test_invalid_upload_is_refused_before_it_is_sent(hook, requests_mock, tmp_path, monkeypatch, report):
     (tmp_path / "empty").touch()
+    (tmp_path / "secret").write_text("x")
     monkeypatch.setattr(files, "MAX_FILE_SIZE", 1024)
+    open_path = Path.open
+
+    def opened(path, *arguments):
+        if path.name == "secret":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_path(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", opened)
     for path, message in (
         (tmp_path / "none", "no file"),
+        (tmp_path, "no file"),
         (tmp_path / "empty", "0 bytes"),
         (report, "900,000 bytes"),
+        (tmp_path / "secret", "secret' cannot be read on this machine: Permission denied"),
+        (tmp_path / ("x" * 300), "cannot be read on this machine: File name too long"),
     ):
         with pytest.raises(ValueError, match=message):
             hook.upload_file(path, checklist_id="c1")

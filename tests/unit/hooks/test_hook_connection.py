@@ -10,7 +10,7 @@ from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_tallyfy import get_provider_info
-from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError, TallyfyError
+from airflow_provider_tallyfy.exceptions import TallyfyConfigurationError
 from airflow_provider_tallyfy.hooks import connection as connection_module
 from airflow_provider_tallyfy.hooks.connection import TallyfyConnection
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
@@ -130,7 +130,7 @@ class TestJson:
         bundle = tmp_path / "ca.pem"
         bundle.write_text(Path(certifi.where()).read_text())
         for path in (bundle, tmp_path):
-            assert connect({"verify": str(path)}).connection.verify == str(path)
+            assert connect({"verify": f" {path}\n"}).connection.verify == str(path)
 
     def test_connection_is_read_once(self, connect, monkeypatch):
         hook = connect()
@@ -208,14 +208,18 @@ class TestUnknownExtras:
 
 
 class TestInvalidSettings:
-    def refused(self, hook):
-        with pytest.raises(TallyfyConfigurationError) as error:
-            _ = hook.connection
-        assert str(error.value).startswith("Connection 'tallyfy_default' cannot be used: ")
-        assert TOKEN not in str(error.value)
-        assert SECRET not in str(error.value)
-        assert isinstance(error.value, TallyfyError)
-        return str(error.value)
+    @pytest.fixture
+    def refused(self, everything_shown):
+        def refused(hook):
+            with pytest.raises(TallyfyConfigurationError) as error:
+                _ = hook.connection
+            assert str(error.value).startswith("Connection 'tallyfy_default' cannot be used: ")
+            shown = everything_shown(error.value)
+            assert TOKEN not in shown
+            assert SECRET not in shown
+            return str(error.value)
+
+        return refused
 
     @pytest.mark.parametrize(
         ("fields", "named"),
@@ -236,15 +240,12 @@ class TestInvalidSettings:
             ({"password": f"{TOKEN} {TOKEN}"}, "password (the access token) "),
             ({"password": f"{TOKEN}é"}, "password (the access token) "),
             ({"host": "http://tallyfy.test"}, "host is plain http to tallyfy.test"),
-            ({"host": "ftp://tallyfy.test"}, "host "),
             ({"host": f"https://acme:{TOKEN}@tallyfy.test"}, "host "),
-            ({"host": "https://tallyfy.test:99999"}, "host "),
-            ({"host": "https://[::1"}, "host "),
             ({"host": "tallyfy.test", "schema": "gopher"}, "schema"),
         ],
     )
-    def test_fields(self, connect, fields, named):
-        assert named in self.refused(connect(**fields))
+    def test_fields(self, connect, refused, fields, named):
+        assert named in refused(connect(**fields))
 
     @pytest.mark.parametrize(
         ("extra", "named"),
@@ -252,7 +253,7 @@ class TestInvalidSettings:
             *[({"timeout": bad}, "extra 'timeout'") for bad in (0, -1, "soon", "nan", "inf", True, [], {})],
             ({"timeout": 10**400}, "extra 'timeout'"),
             ({"timeout": 1e300}, "extra 'timeout'"),
-            *[({"verify": bad}, "extra 'verify'") for bad in (0, 1, [], {})],
+            *[({"verify": bad}, "extra 'verify'") for bad in (0, 1, [], {}, " ")],
             *[
                 ({"verify": bad}, "extra 'verify' is neither true nor false, nor the path of a CA bundle")
                 for bad in (
@@ -262,13 +263,16 @@ class TestInvalidSettings:
                     "/dev/null",
                 )
             ],
+            *[
+                ({"requests_per_hour": bad}, "extra 'requests_per_hour'")
+                for bad in (-1, 1.5, 10**7, True, "many", "-1", "9" * 5000, [])
+            ],
             *[({"allow_http": bad}, "extra 'allow_http'") for bad in (1, "yes", [])],
             *[({"web_url": bad}, "extra 'web_url'") for bad in ("people.test", "javascript:alert(1)", 7)],
             *[
                 ({"token_url": bad}, "extra 'token_url'")
                 for bad in ("/oauth/token", "http://tallyfy.test/t", 7)
             ],
-            ({"token_url": "https://tallyfy.test:99999/oauth/token"}, "extra 'token_url'"),
             ({"token_url": f"https://app:{SECRET}@tallyfy.test/oauth/token"}, "extra 'token_url'"),
             ({"client_id": 7}, "extra 'client_id'"),
             ({"client_id": "the-client"}, "extra 'client_secret' is missing"),
@@ -277,22 +281,22 @@ class TestInvalidSettings:
             ({"user_email": ["ada@example.com"]}, "extra 'user_email'"),
         ],
     )
-    def test_extras(self, connect, extra, named):
-        assert named in self.refused(connect(extra))
+    def test_extras(self, connect, refused, extra, named):
+        assert named in refused(connect(extra))
 
     @pytest.mark.skipif(
         airflow_version.startswith(("3.0.", "3.1.")), reason="this Airflow takes such a connection for none"
     )
-    def test_extra_that_is_not_an_object(self, connect):
-        assert "extra" in self.refused(connect("[1, 2]"))
+    def test_extra_that_is_not_an_object(self, connect, refused):
+        assert "extra" in refused(connect("[1, 2]"))
 
-    def test_client_secret_without_client_id(self, connect):
-        assert "client_id" in self.refused(connect({"client_secret": SECRET}, password=None))
+    def test_client_secret_without_client_id(self, connect, refused):
+        assert "client_id" in refused(connect({"client_secret": SECRET}, password=None))
 
-    def test_token_in_the_login_is_not_shown(self, connect):
+    def test_token_in_the_login_is_not_shown(self, connect, refused):
         """A token has dots or bars, and so is refused as the organization's id; it stays secret all the same."""
         for token in ("eyJ0eXAiOiJKV1Qi.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "17|b8f3c2a9d4e5"):
-            refusal = self.refused(connect(login=token))
+            refusal = refused(connect(login=token))
             assert "login (the organization id) must be" in refusal
             assert not [part for part in re.split(r"[.|]", token) if len(part) > 2 and part in refusal]
 

@@ -110,7 +110,7 @@ class TestPersonToken:
         assert tokens_sent(requests_mock) == [None, "Bearer first", "Bearer persons", "Bearer persons"]
         assert not exchange.last_request.text
 
-    def test_person_token_is_renewed_by_its_own_lifetime(self, application, requests_mock, clock):
+    def test_user_token_is_renewed_by_its_own_lifetime(self, application, requests_mock, clock):
         requests_mock.post(OAUTH, **issued("first"))
         exchange = requests_mock.post(EXCHANGE, [issued("one", 7_776_000), issued("two")])
         requests_mock.get(RUN, **GOOD)
@@ -165,7 +165,7 @@ class Test401:
         requests_mock.get(RUN, status_code=401)
         with pytest.raises(
             TallyfyAuthError,
-            match=r"Check the credentials of connection 'tallyfy_default'\. A person's token lasts six months",
+            match=r"Check the credentials of connection 'tallyfy_default'\. A user's token lasts six months",
         ):
             hook.get_run("r1")
         assert requests_mock.call_count == 1
@@ -180,7 +180,7 @@ class Test401:
 class TestTokenUrlErrors:
     @pytest.mark.parametrize("method", ["GET", "POST"])
     @pytest.mark.parametrize(
-        ("answer", "kind", "times"),
+        ("response", "kind", "times"),
         [
             ({"status_code": 400, "json": {"error": "unsupported_grant_type"}}, TallyfyError, 1),
             ({"status_code": 403}, TallyfyPermissionError, 1),
@@ -206,10 +206,10 @@ class TestTokenUrlErrors:
         ],
     )
     def test_error_names_the_token_url_and_the_request_is_not_sent(
-        self, application, requests_mock, method, answer, kind, times
+        self, application, requests_mock, method, response, kind, times
     ):
         call = requests_mock.request(method, RUN, **GOOD)
-        oauth = requests_mock.post(OAUTH, [answer])
+        oauth = requests_mock.post(OAUTH, [response])
         with pytest.raises(kind, match=f"^POST {OAUTH} "):
             application().request(method, "runs/r1")
         assert (oauth.call_count, call.call_count) == (times, 0)

@@ -13,7 +13,7 @@ GOOD = {"json": {"data": {"id": "r1"}}}
 
 
 @pytest.mark.parametrize(
-    ("answer", "outcome"),
+    ("response", "outcome"),
     [
         (GOOD, "ok"),
         ({"status_code": 400}, "invalid"),
@@ -33,8 +33,8 @@ GOOD = {"json": {"data": {"id": "r1"}}}
         ({"exc": requests.exceptions.InvalidHeader("half of a token")}, "unreachable"),
     ],
 )
-def test_request_is_counted_by_outcome(connect, requests_mock, recorded_metrics, answer, outcome):
-    requests_mock.get(RUN, **answer)
+def test_request_is_counted_by_outcome(connect, requests_mock, recorded_metrics, response, outcome):
+    requests_mock.get(RUN, **response)
     hook = connect(retries=0)
     if outcome == "ok":
         hook.get_run("r1")

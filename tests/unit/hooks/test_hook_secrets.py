@@ -17,7 +17,7 @@ PERSONS = "persons-token-that-must-stay-hidden"
 
 
 def echoes(secret):
-    """Answers that say a secret, whole or cut where a message is cut."""
+    """Responses that say a secret, whole or cut where a message is cut."""
     return {
         "message": {"status_code": 422, "json": {"message": f"Bad header: Bearer {secret}"}},
         "message cut": {"status_code": 422, "json": {"message": "x" * 480 + secret}},
@@ -77,8 +77,8 @@ def test_all_secrets_with_user_email(application, requests_mock, everything_show
 
 @pytest.mark.parametrize("echo", KINDS)
 def test_renewed_token(application, requests_mock, everything_shown, echo):
-    answers = [{"json": {"access_token": token, "expires_in": 604_800}} for token in (ISSUED, PERSONS)]
-    requests_mock.post(OAUTH, answers)
+    responses = [{"json": {"access_token": token, "expires_in": 604_800}} for token in (ISSUED, PERSONS)]
+    requests_mock.post(OAUTH, responses)
     requests_mock.get(RUN, [{"status_code": 401}, echoes(ISSUED)[echo]])
     with pytest.raises(TallyfyError) as error:
         application().get_run("r1")

@@ -1,4 +1,4 @@
-"""The event that a callback reports: one mark for one event, whoever calls back, and another one for any other."""
+"""The event that a callback reports: it has one idempotency key, whoever calls back, and no other event has it."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Color(Enum):
     BLUE = 2
 
 
-def token(context, fields=FIELDS):
-    return Callback.from_context(context).mark(fields).token
+def key(context, fields=FIELDS):
+    return Callback.from_context(context).idempotency_key(fields).value
 
 
 @pytest.mark.parametrize(
@@ -81,39 +81,39 @@ def test_kind(context, kind):
 class TestOneEvent:
     @pytest.mark.parametrize("state", ["failed", "up_for_retry"])
     def test_worker_and_dag_processor_report_one_failure(self, state):
-        assert token(context_of(state)) == token(processor_context())
+        assert key(context_of(state)) == key(processor_context())
 
     def test_time_zone_does_not_matter(self):
         moved = STARTED.astimezone(timezone(timedelta(hours=5)))
-        assert token(context_of(started=moved)) == token(context_of())
+        assert key(context_of(started=moved)) == key(context_of())
 
     def test_no_map_index_is_not_mapped(self):
-        assert token(context_of(map_index=None)) == token(context_of())
+        assert key(context_of(map_index=None)) == key(context_of())
 
     def test_dag_run_fails_once_whichever_task_failed_last(self):
-        assert token(dag_context(task_id="load")) == token(dag_context(task_id="extract", try_number=3))
+        assert key(dag_context(task_id="load")) == key(dag_context(task_id="extract", try_number=3))
 
     def test_deadline_is_missed_once(self):
-        assert token(deadline_context()) == token(deadline_context())
+        assert key(deadline_context()) == key(deadline_context())
 
     def test_memory_addresses_and_order_of_sets_do_not_matter(self):
-        assert token(context_of(), {"a": object()}) == token(context_of(), {"a": object()})
-        assert token(context_of(), {"a": {"x", "y"}}) == token(context_of(), {"a": {"y", "x"}})
+        assert key(context_of(), {"a": object()}) == key(context_of(), {"a": object()})
+        assert key(context_of(), {"a": {"x", "y"}}) == key(context_of(), {"a": {"y", "x"}})
 
     def test_path_of_the_dag_file_does_not_matter(self):
-        def tokens(path):
+        def keys(path):
             module = {"__name__": f"unusual_prefix_{path * 40}_dag"}
             exec("def first(**_): pass\nsecond, third = lambda **_: 2, lambda **_: 3", module)  # noqa: S102 - as Airflow loads it
-            return {token(context_of(), {"a": module[name]}) for name in ("first", "second", "third")}
+            return {key(context_of(), {"a": module[name]}) for name in ("first", "second", "third")}
 
-        assert len(tokens("a")) == 3
-        assert tokens("a") == tokens("b")
+        assert len(keys("a")) == 3
+        assert keys("a") == keys("b")
 
     def test_start_without_time_zone_is_in_utc(self):
         recent = datetime.now(UTC) - timedelta(hours=1)
         naive = context_of(started=recent.replace(tzinfo=None))
         assert Callback.from_context(naive).since == recent
-        assert token(naive) == token(context_of(started=recent))
+        assert key(naive) == key(context_of(started=recent))
 
     @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 has one kind of task instance")
     def test_airflows_own_contexts(self):
@@ -144,7 +144,7 @@ class TestOneEvent:
         in_worker = context(start_date=STARTED, state="failed") | {"exception": ValueError("Empty.")}
         kinds = [Callback.from_context(each).kind for each in (in_processor, running, in_worker)]
         assert kinds == [CallbackKind.FAILURE, CallbackKind.EXECUTE, CallbackKind.FAILURE]
-        assert token(in_processor) == token(in_worker) == token(context_of())
+        assert key(in_processor) == key(in_worker) == key(context_of())
 
 
 @pytest.mark.parametrize(
@@ -163,12 +163,12 @@ class TestOneEvent:
         [{"dag": SimpleNamespace(dag_id="ingest"), "run_id": "manual__1", "reason": "task_failure"}] * 2,
     ],
 )
-def test_each_event_has_a_mark_of_its_own(others):
-    assert len({token(context) for context in others}) == len(others)
+def test_each_event_has_a_key_of_its_own(others):
+    assert len({key(context) for context in others}) == len(others)
 
 
-def test_each_notifier_has_a_mark_of_its_own():
-    assert token(context_of()) != token(context_of(), {**FIELDS, "name": "For the customer"})
+def test_each_notifier_has_a_key_of_its_own():
+    assert key(context_of()) != key(context_of(), {**FIELDS, "name": "For the customer"})
 
 
 @pytest.mark.parametrize(
@@ -185,18 +185,18 @@ def test_each_notifier_has_a_mark_of_its_own():
         ({date(2026, 1, 5)}, {date(2026, 1, 6)}),
         (MappingProxyType({"a": 1}), MappingProxyType({"a": 2})),
         (lambda **_: "a", lambda **_: "b"),
-        (token, context_of),
+        (key, context_of),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_each_value_has_a_mark_of_its_own(one, other):
-    assert token(context_of(), {"a": [one]}) != token(context_of(), {"a": [other]})
-    assert token(context_of(), {"a": [one]}) == token(context_of(), {"a": [one]})
+def test_each_value_has_a_key_of_its_own(one, other):
+    assert key(context_of(), {"a": [one]}) != key(context_of(), {"a": [other]})
+    assert key(context_of(), {"a": [one]}) == key(context_of(), {"a": [one]})
 
 
-def test_text_of_the_mark():
+def test_note():
     shown = [
-        str(Callback.from_context(context).mark(FIELDS)).partition(" (")[0]
+        Callback.from_context(context).idempotency_key(FIELDS).note.partition(" (")[0]
         for context in (context_of(map_index=3, try_number=2), dag_context(), deadline_context())
     ]
     assert shown == [

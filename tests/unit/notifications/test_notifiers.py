@@ -25,6 +25,7 @@ from airflow_provider_tallyfy.notifications.tallyfy import (
     TallyfyLaunchRunNotifier,
 )
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
+from tests.support.moved_time import MovedTime
 
 API = "https://tallyfy.test/api/organizations/acme"
 CHECKLIST = {
@@ -36,25 +37,9 @@ CHECKLIST = {
 }
 
 
-class Clock:
-    """Pauses move it, and take no time."""
-
-    def __init__(self):
-        self.now, self.pauses = 1_767_614_400.0, []
-
-    def time(self):
-        return self.now
-
-    monotonic = time
-
-    def sleep(self, seconds):
-        self.pauses.append(seconds)
-        self.now += seconds
-
-
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    clock = Clock()
+    clock = MovedTime(1_767_614_400.0)
     for module in (launching, transport, notifications):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(transport.random, "uniform", lambda *_: 0)
@@ -197,7 +182,7 @@ class TestLaunch:
         launch_notifier(kickoff={"Cause": "{{ exception }}"})(context)
         [error] = errors(log)
         assert error.startswith("No process was launched (TallyfyLaunchRunNotifier): ")
-        assert "'Cause' is no field of the form" in error
+        assert "'Cause' is not a field of the form" in error
         assert "'What happened' (text) is required" in error
         assert sent(tallyfy) == []
 

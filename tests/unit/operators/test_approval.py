@@ -53,6 +53,12 @@ def gate(context, **arguments):
     return approval
 
 
+def resume(approval, context, *, is_approved=False):
+    """Resume a gate whose trigger saw a decision."""
+    event = {"outcome": "met", "result": decided(is_approved, form_values={})}
+    return approval.resume_execution("execute_complete", {"event": event}, context)
+
+
 def test_result_of_an_approval(tallyfy, context, skipped):
     tallyfy.polls(OPEN, decided(True))
     assert gate(context).execute(context) == {
@@ -162,10 +168,27 @@ def test_failure_flags_do_not_change_a_rejection(tallyfy, context, skipped, mean
     if deferrable:
         with pytest.raises(TaskDeferred):
             approval.execute(context)
-        event = {"outcome": "over", "result": decided(False, form_values={})}
-        approval.resume_execution("execute_complete", {"event": event}, context)
+        tallyfy.polls(decided(False))
+        resume(approval, context)
     else:
         approval.execute(context)
+    assert skipped == [("first", -1)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [OPEN, {"status_code": 503}, decided(True, id="t2", alias="other", title="Another task")],
+    ids=["reopened", "outage", "event of another wait"],
+)
+def test_deferred_gate_waits_on_if_tallyfy_does_not_show_the_approval(tallyfy, context, skipped, answer):
+    tallyfy.polls(answer)
+    with pytest.raises(TaskDeferred):
+        resume(gate(context, deferrable=True), context, is_approved=True)
+
+
+def test_deferred_gate_takes_the_decision_that_tallyfy_shows_when_it_resumes(tallyfy, context, skipped):
+    tallyfy.polls(decided(False))
+    assert resume(gate(context, deferrable=True), context, is_approved=True)["is_approved"] is False
     assert skipped == [("first", -1)]
 
 

@@ -152,7 +152,7 @@ class TestField:
     def test_unknown_field_fails(self, polls, decide):
         polls(completed(way="Ship it"))
         with pytest.raises(
-            AirflowFailException, match="'weg' is no field of the form; its fields are: 'way'"
+            AirflowFailException, match="'weg' is not a field of the form; its fields are: 'way'"
         ):
             decide(branches=self.BRANCHES, field="weg")
 
@@ -215,7 +215,10 @@ class TestShapes:
     @pytest.mark.parametrize(
         ("build", "reason"),
         [
-            (lambda: branch() >> work("ship"), "'repair' is no task or task group of the DAG"),
+            (
+                lambda: branch() >> work("ship"),
+                "'repair' is no task or task group of the DAG. Directly downstream are: ship.",
+            ),
             (
                 lambda: branch() >> work("ship") >> work("repair"),
                 "'repair' is not directly downstream. Directly downstream are: ship",

@@ -109,6 +109,12 @@ class TestApprovers:
         with pytest.raises(AirflowFailException, match="may not decide"):
             resume(gate(approvers="Managers", deferrable=True), context, decided(completer_id=1001))
 
+    def test_decision_of_another_gate_opens_nothing(self, tallyfy, gate, context):
+        tallyfy.polls(OPEN)
+        event = {"outcome": "met", "wait": "task_id other", "result": decided(True) | {"form_values": {}}}
+        with pytest.raises(TaskDeferred):
+            gate(deferrable=True).resume_execution("execute_complete", {"event": event}, context)
+
     @pytest.mark.parametrize("meaning", ["soft_fail", "never_fail", "silent_fail"])
     def test_failure_flags_of_sensors_do_not_change_that(self, tallyfy, gate, context, meaning):
         tallyfy.polls(decided())

@@ -153,7 +153,7 @@ REFUSED = {
             lambda rule=rule: gate(fail_on_reject=True) >> work(trigger_rule=rule),
             "fail_on_reject fails that one",
         )
-        for rule in ("all_done", "none_skipped", "one_done")
+        for rule in ("all_done", "all_done_setup_success", "none_skipped", "one_done")
     },
     **{
         f"{name}, all_done": (
@@ -200,15 +200,11 @@ REFUSED = {
         lambda: mapped_gate(fail_on_reject=True) >> work(trigger_rule="none_skipped"),
         "fail_on_reject fails that one",
     ),
-    "mapped gate that may ignore rules": (
-        lambda: (
-            TallyfyApprovalOperator.partial(task_id="gate", task="approve", run_id="r1").expand(
-                ignore_downstream_trigger_rules=[True, False]
-            )
-            >> work("a")
-            >> work("publish", trigger_rule="always")
+    "mapped over ignore_downstream_trigger_rules": (
+        lambda: TallyfyApprovalOperator.partial(task_id="gate", task="approve", run_id="r1").expand(
+            ignore_downstream_trigger_rules=[True, False]
         ),
-        "starts it before the decision",
+        "Give all of its instances the same value",
     ),
     "mapped gate before a mapped group": (
         lambda: mapped_gate() >> group(inside=work),
@@ -304,10 +300,10 @@ def test_airflow_finds_the_policy():
     assert found.load() is policies
 
 
+@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
 class TestTaskInstances:
     """As the task instance and Airflow's supervisor see it, or in Airflow 2 the database."""
 
-    @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
     def test_states_by_map_index(self):
         received = []
 
@@ -320,7 +316,6 @@ class TestTaskInstances:
         assert states == {("load_1", 0): None, ("load_1", 12): "running"}
         assert received == [{"dag_id": "d", "task_ids": ["load_1"], "run_ids": ["run"]}]
 
-    @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
     def test_state_of_a_task_that_is_not_mapped(self):
         task_instance = SimpleNamespace(
             dag_id="d", run_id="run", get_task_states=lambda **_: {"run": {"load": "success"}}
@@ -328,7 +323,6 @@ class TestTaskInstances:
         states = version_compat.task_instance_states({"ti": task_instance}, ["load"], [])
         assert states == {("load", -1): "success"}
 
-    @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="needs Airflow 3")
     def test_supervisor_skips_them(self, monkeypatch):
         from airflow.sdk.execution_time import task_runner
 

@@ -19,16 +19,9 @@ from airflow_provider_tallyfy.operators.gate_notifiers import pack_notifier
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyApprovalOperator
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
 from tests.support.gates import API, OPEN, decided
+from tests.support.moved_time import MovedTime
 
 DONE = decided()
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1_000_000.0
-
-    def time(self):
-        return self.now
 
 
 class Recorder(BaseNotifier):
@@ -56,7 +49,7 @@ def calls(monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    clock = Clock()
+    clock = MovedTime(1_000_000.0)
     monkeypatch.setattr(gate_notifiers, "time", clock)
     return clock
 
@@ -233,6 +226,23 @@ class TestReminders:
                 "url": URL,
             },
         }
+
+    def test_gate_whose_decision_was_taken_back_keeps_its_reminders(self, polls, gate, context, calls, clock):
+        arguments = {
+            "notifiers": Recorder("{{ tallyfy.reminder }}"),
+            "remind_every": 60,
+            "deferrable": True,
+        }
+        with pytest.raises(TaskDeferred) as first:
+            gate(**arguments).execute(context)
+        clock.now += 90
+        event = {"event": {"outcome": "met", "result": DONE}}
+        with pytest.raises(TaskDeferred) as second:
+            gate(**arguments).resume_execution("execute_complete", event, context)
+        if AIRFLOW_V_3_3_PLUS:
+            assert second.value.trigger.reminders == first.value.trigger.reminders
+        assert second.value.trigger.reminders["notifiers"]
+        assert calls == ["0"]
 
     def test_odd_title_is_sanitized_for_the_trigger(self, polls, gate, context, clock):
         polls(OPEN | {"title": "a\0b \ud83d", "deadline": 2**70})

@@ -17,6 +17,7 @@ from airflow_provider_tallyfy.exceptions import (
 )
 from airflow_provider_tallyfy.hooks import transport
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator, TallyfyLaunchRunOperator
+from tests.support.moved_time import MovedTime
 
 API = "https://tallyfy.test/api/organizations/acme"
 RUN_AFTER = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -30,27 +31,9 @@ CHECKLIST = {
 }
 
 
-class Clock:
-    """Pauses move it, and take no time."""
-
-    def __init__(self):
-        self.now = RUN_AFTER.timestamp() + 3600
-        self.pauses = []
-
-    def time(self):
-        return self.now
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.pauses.append(seconds)
-        self.now += seconds
-
-
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    clock = Clock()
+    clock = MovedTime(RUN_AFTER.timestamp() + 3600)
     for module in (attempts, launching):
         monkeypatch.setattr(module, "time", clock)
     return clock
@@ -151,7 +134,12 @@ class TestRequest:
             ).execute(context)
         message = str(error.value)
         assert message.startswith("Nothing was sent, since 5 things are wrong with the values:")
-        parts = ["'Nome' is no field", "'Name' (text) is required", "'Sing' is no step", "name: it has 551"]
+        parts = [
+            "'Nome' is not a field",
+            "'Name' (text) is required",
+            "'Sing' is not a step",
+            "name: it has 551",
+        ]
         for part in [*parts, "users: 'ben@"]:
             assert part in message
         assert sent(tallyfy) == []
@@ -224,8 +212,8 @@ class TestStateStore:
 
 class TestSearch:
     def found(self, context, created_at=RUN_AFTER):
-        mark = launching.launch_mark(context, "launch", is_of_every_try=True)
-        return {"id": "r1", "summary": str(mark), "created_at": created_at.isoformat()}
+        key = launching.idempotency_key(context, "launch", per_try=False)
+        return {"id": "r1", "summary": key.note, "created_at": created_at.isoformat()}
 
     def test_first_try_does_not_search(self, tallyfy, context):
         operator().execute(context)
@@ -490,10 +478,10 @@ class TestDagRunCreatedAgain:
         """What Tallyfy was still doing when the worker died shows up in the list some seconds later."""
         context["dag_run"] = dag_run()
         context["ti"].try_number = 2
-        mark = launching.launch_mark(context, "launch", is_of_every_try=True)
+        key = launching.idempotency_key(context, "launch", per_try=False)
 
         def runs(*_):
-            return {"data": [{"id": "r9", "summary": str(mark)}] if sum(clock.pauses) > 20 else []}
+            return {"data": [{"id": "r9", "summary": key.note}] if sum(clock.pauses) > 20 else []}
 
         tallyfy.get(f"{API}/runs", json=runs)
         tallyfy.get(f"{API}/runs/r9", json={"data": {"id": "r9"}})
@@ -523,11 +511,11 @@ class TestClocks:
         with pytest.raises(KeyboardInterrupt):
             operator().execute(context)
         clock.now = true_now + 30
-        mark = launching.launch_mark(context, "launch", is_of_every_try=True)
+        key = launching.idempotency_key(context, "launch", per_try=False)
         created = datetime.fromtimestamp(true_now, UTC)
         pages = {"meta": {"pagination": {"total_pages": 2, "links": []}}}
         newer = {"id": "r2", "created_at": (created + timedelta(seconds=10)).isoformat()}
-        own = {"id": "r1", "created_at": created.isoformat(), "summary": str(mark)}
+        own = {"id": "r1", "created_at": created.isoformat(), "summary": key.note}
         tallyfy.get(f"{API}/runs?page=1", json={"data": [newer], **pages})
         tallyfy.get(f"{API}/runs?page=2", json={"data": [own], **pages})
         context["ti"].try_number = 2
@@ -562,8 +550,8 @@ class TestReadBack:
 
     def test_unreadable_run_is_returned_as_the_list_showed_it(self, tallyfy, context):
         context["ti"].try_number = 2
-        mark = launching.launch_mark(context, "launch", is_of_every_try=True)
-        listed = {"id": "r1", "summary": str(mark), "next_task": [{"id": "t1"}]}
+        key = launching.idempotency_key(context, "launch", per_try=False)
+        listed = {"id": "r1", "summary": key.note, "next_task": [{"id": "t1"}]}
         tallyfy.get(f"{API}/runs", json={"data": [listed]})
         tallyfy.get(f"{API}/runs/r1", **self.NOT_FOUND)
         assert operator().execute(context) == {**listed, "next_task": {"id": "t1"}}
@@ -616,7 +604,7 @@ class TestRefused:
                 {"roles": {"role1": {"user": [1001]}}},
                 "'role1': 'user' is none of the lists users, guests, groups",
             ),
-            ({"roles": {"role1": {"users": ["nobody@x.example"]}}}, "'nobody@x.example' is no member"),
+            ({"roles": {"role1": {"users": ["nobody@x.example"]}}}, "'nobody@x.example' is not a member"),
             ({"owner_id": True}, "owner_id: "),
             ({"users": [True]}, "users: "),
             ({"checklist_id": "a/b"}, "checklist_id must be a Tallyfy id"),
@@ -631,7 +619,8 @@ class TestRefused:
         steps = [{"id": "s1", "title": "Sign", "roles": [{"id": "role1"}]}, {"id": "s2", "title": "Pay"}]
         tallyfy.get(f"{API}/checklists/c1", json={"data": {**CHECKLIST, "steps": steps}})
         with pytest.raises(
-            AirflowFailException, match="roles: 'role2' is no role of the template\nThe roles are:\n  role1"
+            AirflowFailException,
+            match="roles: 'role2' is not a role of the template\nThe roles are:\n  role1",
         ):
             operator(roles={"role2": {"users": [1001]}}).execute(context)
         operator(roles={"role1": {"users": [1001]}}).execute(context)
@@ -649,10 +638,10 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         "arguments",
-        [{"wait_for_completion": "yes"}, {"deferrable": None}, {"on_retry": None}],
+        [{"wait_for_completion": "yes"}, {"deferrable": None}, {"on_retry": None}, {"on_retry": "ignore"}],
         ids=str,
     )
-    def test_arguments_of_other_types_are_refused(self, arguments):
+    def test_invalid_arguments_are_refused(self, arguments):
         [name] = arguments
         with pytest.raises(ValueError, match=f"Task 'launch': {name} must be "):
             operator(**arguments)
@@ -669,18 +658,18 @@ class TestRefused:
         assert tallyfy.request_history == []
 
 
-class TestMark:
-    def test_mark_of_the_task_instance(self, context):
-        mark = launching.launch_mark(context, "launch", is_of_every_try=True)
-        assert (mark.dag_id, mark.run_id, mark.task_id, mark.map_index) == (
+class TestIdempotencyKey:
+    def test_key_of_the_task_instance(self, context):
+        key = launching.idempotency_key(context, "launch", per_try=False)
+        assert (key.dag_id, key.run_id, key.task_id, key.map_index) == (
             "onboarding",
             "manual__1",
             "launch",
             -1,
         )
-        assert (mark.try_number, mark.deployment) == (None, "")
+        assert (key.try_number, key.callback) == (None, "")
 
-    def test_relaunch_marks_each_try(self, tallyfy, context):
+    def test_relaunch_has_a_key_for_each_try(self, tallyfy, context):
         operator(on_retry="relaunch").execute(context)
         context["ti"].try_number = 2
         operator(on_retry="relaunch").execute(context)
@@ -688,7 +677,7 @@ class TestMark:
         assert first["summary"] != second["summary"]
         assert list_queries(tallyfy) == []
 
-    def test_each_call_without_airflow_has_a_mark_of_its_own(self, tallyfy):
+    def test_each_call_without_airflow_has_a_key_of_its_own(self, tallyfy):
         for _ in range(2):
             operator().execute({})
         assert len({body["summary"] for body in sent(tallyfy)}) == 2
@@ -718,10 +707,6 @@ class TestDefinition:
         launch.kickoff = {"Name": "{{ run_id }}", "Modules": ["{{ run_id }}", 5], "Start": RUN_AFTER}
         launch.render_template_fields({"run_id": "manual__1"})
         assert launch.kickoff == {"Name": "manual__1", "Modules": ["manual__1", 5], "Start": RUN_AFTER}
-
-    def test_unknown_on_retry_is_refused(self):
-        with pytest.raises(ValueError, match="on_retry must be 'adopt' or 'relaunch', but is 'ignore'"):
-            operator(on_retry="ignore")
 
     def test_multiple_outputs_by_default(self):
         assert operator().multiple_outputs is True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, TaskDeferred
@@ -15,6 +14,7 @@ from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sensors import tallyfy as sensors
 from airflow_provider_tallyfy.waiting.evidence import GONE_AFTER_SECONDS
 from tests.support.gates import API
+from tests.support.moved_time import MovedTime
 
 RUN = f"{API}/runs/r1"
 TRIGGER_TIMEOUT = "Trigger timeout" if version_compat.AIRFLOW_V_3_0_PLUS else "Trigger/execution timeout"
@@ -23,10 +23,7 @@ NOT_FOUND = {"status_code": 404, "json": {"message": "Not found"}}
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    """A clock that moves only in pauses."""
-    clock = SimpleNamespace(now=1_800_000_000.0)
-    clock.time = clock.monotonic = lambda: clock.now
-    clock.sleep = lambda seconds: setattr(clock, "now", clock.now + seconds)
+    clock = MovedTime(1_800_000_000.0)
     for module in (operators, sensors):
         monkeypatch.setattr(module, "time", clock)
     return clock
@@ -125,6 +122,16 @@ class TestResume:
         resumed = operator(deferrable=True).resume_execution("execute_complete", {"event": event}, context)
         assert resumed == {"id": "r1", "name": "a?b"}
 
+    def test_polls_and_defers_again_after_the_event_of_another_wait(self, tallyfy, context):
+        context["ti"].xcoms["tallyfy_run_url"] = "https://go.tallyfy.com/acme/processes/r1"
+        event = {"outcome": "met", "wait": "task_id other", "result": {"id": "r2"}}
+        kwargs = {"event": event, "ends_at": 2e9, "condition": {"target_statuses": ["complete"]}}
+        tallyfy("active", "complete")
+        with pytest.raises(TaskDeferred) as deferral:
+            operator(deferrable=True).resume_execution("execute_complete", kwargs, context)
+        assert (deferral.value.trigger.run_id, deferral.value.trigger.ends_at) == ("r1", 2e9)
+        assert operator(deferrable=True).resume_execution("execute_complete", kwargs, context)["id"] == "r1"
+
     def test_fails_as_the_event_says(self, tallyfy, context):
         event = {"outcome": "unreachable", "reason": "It was archived."}
         with pytest.raises(AirflowFailException, match="archived"):
@@ -137,7 +144,7 @@ class TestResume:
     @pytest.mark.parametrize("status", ["active", 503])
     def test_fails_as_a_sensor_after_a_timeout(self, tallyfy, context, status):
         tallyfy(status)
-        with pytest.raises(AirflowSensorTimeout, match="run r1: the run is complete is still waited for"):
+        with pytest.raises(AirflowSensorTimeout, match="still waiting until the run is complete; run r1"):
             self.timed_out(context)
 
     def test_refusal_after_a_timeout(self, tallyfy, context):

@@ -1,4 +1,4 @@
-"""Whatever comes in: answers are read or refused, and no path leaves its place."""
+"""Any input: responses are read or refused, and no path leads elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from airflow_provider_tallyfy.protocol.responses import (
     is_id,
     read_body,
     read_item,
-    read_next_task,
     read_page,
     read_run,
 )
@@ -107,17 +106,7 @@ def test_any_json_is_read_or_refused(value):
 
 
 @given(ANY_JSON)
-@settings(max_examples=300)
-def test_next_task_is_none_or_has_an_id(value):
-    try:
-        task = read_next_task(value)
-    except MalformedResponseError:
-        return
-    assert task is None or (isinstance(task, dict) and is_id(task["id"]))
-
-
-@given(ANY_JSON)
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=300)
 def test_run_has_one_next_task_or_none(value):
     run = {"id": "r1", "next_task": value}
     try:
@@ -185,7 +174,7 @@ def test_id_stays_in_its_path(text):
 @settings(max_examples=200)
 def test_user_email_stays_in_its_path(text):
     try:
-        made = api_requests.person_token("acme", text)
+        made = api_requests.user_token("acme", text)
     except ValueError:
         return
     path = urlsplit(requests.Request("POST", ROOT + made.target).prepare().url).path

@@ -11,6 +11,7 @@ DIRECTORY = read_directory(
         {"id": 1001, "email": "ada@example.com", "full_name": "Ada Okafor"},
         {"id": 1002, "email": "ben@example.com", "full_name": "Ben Larsen"},
         {"id": 1003, "email": "cho@example.com", "full_name": "Cho Park"},
+        {"id": 1004, "email": "dee@example.com", "full_name": "Dee Roy", "status": "disabled"},
     ],
     [
         {"id": "g1", "name": "Release managers", "members": [1001, "1003"], "guests": ["client@example.org"]},
@@ -90,8 +91,30 @@ def test_unknown_completer_may_not_decide(task, approvers):
     assert not may(approvers, task, 1002)
 
 
-def test_guest_with_the_address_of_a_member_may_not_decide():
+def test_guest_with_the_address_of_an_active_member_may_not_decide():
     assert not may("ada@example.com", {"completer_guest": "ada@example.com"})
+
+
+class TestMemberWhoBecameAGuest:
+    MEMBER, GUEST = {"completer_id": 1004}, {"completer_guest": "Dee@example.com"}
+
+    @pytest.mark.parametrize("task", [MEMBER, GUEST], ids=["decided as a member", "decided as a guest"])
+    def test_may_decide(self, task):
+        for approvers in ("dee@example.com", {"guests": ["dee@example.com"]}, {"users": [1004]}):
+            assert may(approvers, task)
+            assert not may("ada@example.com", task)
+
+    @pytest.mark.parametrize("excluded", ["dee@example.com", 1004])
+    @pytest.mark.parametrize("task", [MEMBER, GUEST], ids=["decided as a member", "decided as a guest"])
+    def test_is_excluded(self, excluded, task):
+        assert not may({"exclude": [excluded]}, task)
+
+    @pytest.mark.parametrize("task", [MEMBER, GUEST], ids=["decided as a member", "decided as a guest"])
+    def test_launched_the_run(self, task):
+        assert not may({"exclude": ["started_by"]}, task, started_by=1004)
+
+    def test_is_named_as_deactivated(self):
+        assert str(read_approvers(1004, DIRECTORY)) == "Dee Roy <dee@example.com> (deactivated)"
 
 
 @pytest.mark.parametrize(

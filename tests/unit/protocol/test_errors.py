@@ -170,10 +170,23 @@ def test_plain_text_is_a_message_but_not_from_tallyfy(content):
 
 
 def test_json_error_is_from_tallyfy():
-    assert read_error(404, {}, b'{"message": "Not found."}').is_from_tallyfy
+    for body in (b'{"message": "Not found."}', b'{"message": ""}', b'{"name": ["Too long."]}'):
+        assert read_error(404, {}, body).is_from_tallyfy
 
 
-@pytest.mark.parametrize("content", [b"", b"  \n", b"[]", b"null"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"  \n",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"Message": "User is not authorized to access this resource"}',
+        b'{"fault": {"faultstring": "Invalid ApiKey"}}',
+        b'{"data": {"id": "r1"}}',
+    ],
+)
 def test_other_json_is_not_from_tallyfy(content):
     failure = read_error(404, {}, content)
     assert (failure.message, failure.is_from_tallyfy) == (None, False)

@@ -107,13 +107,13 @@ class TestEncodeKickoff:
         assert str(error.value) == "\n".join(
             [
                 "Nothing was sent, since 10 things are wrong with the values:",
-                "- 'Customer' is no field of the form",
+                "- 'Customer' is not a field of the form",
                 "- 'start' and 'START' are both the field 'Start' (date; alias start, id f3)",
                 "- 'customer_name' (text): it has 201 characters, and 200 are allowed",
-                "- 'Plan' (radio): 'Bronze' is no option; choose from 'Gold', 'Silver'",
+                "- 'Plan' (radio): 'Bronze' is not an option; choose from 'Gold', 'Silver'",
                 "- 'start' (date): a date was expected, not a number",
-                "- 'modules' (multiselect): 'Lead' is no option; choose from 'Gold', 'Silver'",
-                "- 'modules' (multiselect): '7' is no option; choose from 'Gold', 'Silver'",
+                "- 'modules' (multiselect): 'Lead' is not an option; choose from 'Gold', 'Silver'",
+                "- 'modules' (multiselect): '7' is not an option; choose from 'Gold', 'Silver'",
                 "- 'licences' (table): an entry for each column ('A', 'B') was expected, but there is a row of 1",
                 "- 'notes' (textarea): a text was expected, not a list of 1",
                 "- 'team' (assignees_form): an assignee is an e-mail address, or the id or name of a member or a "
@@ -144,7 +144,7 @@ class TestEncodeKickoff:
         with pytest.raises(FormValuesError) as error:
             forms.encode_kickoff(fields, {"Plan\u200b": "x"})
         assert str(error.value).splitlines()[1:] == [
-            r"- 'Plan\u200b' is no field of the form",
+            r"- 'Plan\u200b' is not a field of the form",
             "The fields are:",
             r"  'Plan\xa0' (text; id f1)",
             "  'Notes' (text; id f2)",
@@ -165,7 +165,7 @@ class TestEncodeKickoff:
 
     @pytest.mark.parametrize("key", [1, None, ("a",), ""])
     def test_keys_of_other_types_are_unknown(self, key):
-        assert "is no field of the form" in problems(forms.encode_task_values, {key: "x"})[0]
+        assert "is not a field of the form" in problems(forms.encode_task_values, {key: "x"})[0]
 
     def test_key_may_be_a_number(self):
         numbered = form({"id": 5, "alias": "a"}, {"id": 6, "field_type": "date"})
@@ -217,7 +217,7 @@ class TestEncodeTaskValues:
         twins = form({"id": "f1", "alias": "same"}, {"id": "f2", "alias": "same"})
         [problem] = problems(forms.encode_task_values, {"same": 1}, twins)
         same = ", ".join(f"'same' (text; alias same, id {key})" for key in ("f1", "f2"))
-        assert problem == f"'same' names 2 fields alike: {same}; write the id"
+        assert problem == f"'same' matches 2 fields: {same}; use an id"
 
 
 class TestRequiredFieldsOfATask:

@@ -49,7 +49,7 @@ def assigned(users=(), guests=(), groups=()):
         ({"users": ["ada@example.com", 1002]}, assigned([1001, 1002])),
         ({"users": 1001, "groups": None}, assigned([1001])),
         ({"groups": ["release managers", "g2"]}, assigned(groups=["g1", "g2"])),
-        # as Tallyfy answers
+        # as Tallyfy returns it
         ({"users": [{"id": 1001, "full_name": "Ada"}], "guests": [], "groups": []}, assigned([1001])),
         ([{"id": 1001, "full_name": "Ada"}], assigned([1001])),
         ({"id": 1001, "full_name": "Ada"}, assigned([1001])),
@@ -62,8 +62,8 @@ def test_encodes_assignees(value, encoded):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (7, "'7' is no member: none of the 2 has this id, e-mail address or name"),
-        ("7", "'7' is no member"),
+        (7, "'7' is not a member: none of the 2 has this id, e-mail address or name"),
+        ("7", "'7' is not a member"),
         (-1, "not a number"),
         (True, "not true"),
         (1.5, "not a number"),
@@ -75,23 +75,23 @@ def test_encodes_assignees(value, encoded):
         ("a\ud800@c.example", "a guest is named by e-mail address"),
         (
             "Release",
-            "'Release' is no e-mail address, and neither a member nor a group; the groups are 'Release managers', "
+            "'Release' is not an e-mail address, a member or a group; the groups are 'Release managers', "
             "'Customer success', 'customer Success'",
         ),
-        ("CUSTOMER SUCCESS", "'CUSTOMER SUCCESS' is ambiguous: 2 groups have it; use an id: g2, g3"),
-        ({"groups": ["Nobody"]}, "'Nobody' is no group; there are 'Release managers'"),
-        ({"users": ["x@y.example"]}, "'x@y.example' is no member"),
+        ("CUSTOMER SUCCESS", "'CUSTOMER SUCCESS' matches 2 groups; use an id: g2, g3"),
+        ({"groups": ["Nobody"]}, "'Nobody' is not a group; there are 'Release managers'"),
+        ({"users": ["x@y.example"]}, "'x@y.example' is not a member"),
         ({"users": [None]}, "a member is named by id, e-mail address or full name, not by nothing"),
         ({"guests": [1001]}, "a guest is named by e-mail address, not by a number"),
         (
             {"guests": ["ADA@example.com\n"]},
             "'ADA@example.com' is a member, not a guest; write it under 'users'",
         ),
-        ("0", "'0' is no e-mail address, and neither a member nor a group"),
+        ("0", "'0' is not an e-mail address, a member or a group"),
         # what cannot be seen is shown
-        ({"groups": ["\u200bCustomer success"]}, r"'\u200bCustomer success' is no group"),
-        ({"users": ["\u200bada@example.com"]}, r"'\u200bada@example.com' is no member"),
-        ("\u200bRelease managers", r"'\u200bRelease managers' is no e-mail address"),
+        ({"groups": ["\u200bCustomer success"]}, r"'\u200bCustomer success' is not a group"),
+        ({"users": ["\u200bada@example.com"]}, r"'\u200bada@example.com' is not a member"),
+        ("\u200bRelease managers", r"'\u200bRelease managers' is not an e-mail address"),
         ("\u200bada@example.com", r"not by the text '\u200bada@example.com'"),
         ({"groups": [1.5]}, "a group is named by id or name, not by a number"),
         ({"people": [1001]}, "'people' is none of the lists users, guests, groups"),
@@ -148,13 +148,13 @@ class TestFullNames:
         [
             (
                 {"users": ["Kim Lee"]},
-                "'Kim Lee' is ambiguous: 2 members have it; use an id: 1004 (kim@example.com), 1005 (kim@",
+                "'Kim Lee' matches 2 members; use an id: 1004 (kim@example.com), 1005 (kim@",
             ),
-            ("kim lee", "'kim lee' is ambiguous: 2 members have it; use an id: 1004"),
-            ("BEN WEISS", "'BEN WEISS' is ambiguous: 2 members have it; use an id: 1002"),
+            ("kim lee", "'kim lee' matches 2 members; use an id: 1004"),
+            ("BEN WEISS", "'BEN WEISS' matches 2 members; use an id: 1002"),
             ("Sales", "of a member and of a group; use an id: {'users': [1006], 'groups': ['g1']}"),
-            ("Ada", "'Ada' is no e-mail address, and neither a member nor a group"),
-            ({"users": ["Legal"]}, "'Legal' is no member"),
+            ("Ada", "'Ada' is not an e-mail address, a member or a group"),
+            ({"users": ["Legal"]}, "'Legal' is not a member"),
         ],
     )
     def test_ambiguous_or_unknown_name_is_refused(self, value, said):
@@ -191,9 +191,9 @@ class TestDigits:
     @pytest.mark.parametrize(
         ("value", "said"),
         [
-            (2024, "'2024' is no member"),
-            ({"users": ["2024"]}, "'2024' is no member"),
-            ("9", "'9' is no member"),
+            (2024, "'2024' is not a member"),
+            ({"users": ["2024"]}, "'2024' is not a member"),
+            ("9", "'9' is not a member"),
             ("007", "of a member and of a group; use an id: {'users': [7], 'groups': ['g2']}"),
             (2**63, "not a number"),
         ],
@@ -251,6 +251,23 @@ class TestWithoutADirectory:
     )
     def test_needs_directory(self, value, needed):
         assert needs_directory(value) is needed
+
+
+class TestDeactivatedMember:
+    DIRECTORY = Directory((Member(1, "dee@example.com", "Dee Roy", is_active=False),))
+
+    def test_may_be_a_guest_now(self):
+        value = {"guests": ["dee@example.com"]}
+        assert encode_assignees(value, self.DIRECTORY) == assigned(guests=["dee@example.com"])
+
+    @pytest.mark.parametrize("value", [1, "1", "Dee Roy", "dee@example.com", {"users": ["dee@example.com"]}])
+    def test_is_no_guest_unless_named_as_one(self, value):
+        assert encode_assignees(value, self.DIRECTORY) == assigned([1])
+
+    @pytest.mark.parametrize("state", [{"status": "disabled"}, {"disabled_at": "2026-01-05T12:00:00Z"}])
+    def test_is_read(self, state):
+        [member] = read_directory([{"id": 1, "email": "dee@example.com", **state}]).members
+        assert not member.is_active
 
 
 class TestReadDirectory:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -39,16 +38,12 @@ class TestBuildRequest:
             build_request("POST", "runs", "acme", json=json)
 
     def test_reads_and_token_requests_are_repeatable(self):
-        assert build_request("GET", "runs", "acme").is_repeatable
+        assert build_request("GET", "runs", "acme").is_retryable
         assert not any(
-            build_request(m, "runs", "acme").is_repeatable for m in ("POST", "PUT", "PATCH", "DELETE")
+            build_request(m, "runs", "acme").is_retryable for m in ("POST", "PUT", "PATCH", "DELETE")
         )
-        assert api_requests.application_token("id", "secret").is_repeatable
-        assert api_requests.person_token("acme", "ada@example.com").is_repeatable
-
-    def test_request_is_frozen(self):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            build_request("GET", "runs", "acme").method = "DELETE"
+        assert api_requests.application_token("id", "secret").is_retryable
+        assert api_requests.user_token("acme", "ada@example.com").is_retryable
 
     def test_repr_hides_the_form(self):
         assert "hidden-secret" not in repr(api_requests.application_token("id", "hidden-secret"))
@@ -179,8 +174,8 @@ class TestTokens:
         }
         assert made.json is None
 
-    def test_person_token(self):
-        made = api_requests.person_token("acme", "ada/../ben@example.com")
+    def test_user_token(self):
+        made = api_requests.user_token("acme", "ada/../ben@example.com")
         assert made.method == "POST"
         assert made.target == "/applications/acme/users/ada%2F..%2Fben%40example.com/token"
         assert made.json is None

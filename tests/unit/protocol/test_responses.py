@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-import traceback
 from typing import ClassVar
 
 import pytest
@@ -57,7 +55,7 @@ class TestBody:
         ],
     )
     def test_other_bodies_are_malformed(self, content):
-        with pytest.raises(MalformedResponseError, match=r"^the body is no JSON \("):
+        with pytest.raises(MalformedResponseError, match=r"^the body is not JSON \("):
             read_body(content)
 
     @pytest.mark.parametrize(
@@ -66,12 +64,6 @@ class TestBody:
     def test_html_is_reported_as_such(self, content):
         with pytest.raises(MalformedResponseError, match=r"^the body is a page of HTML or XML \("):
             read_body(content)
-
-    @pytest.mark.parametrize("content", [b"<p>hidden-text", b"hidden-text", b'{"a": hidden-text'])
-    def test_error_does_not_show_the_body(self, content):
-        with pytest.raises(MalformedResponseError) as error:
-            read_body(content)
-        assert "hidden-text" not in "".join(traceback.format_exception(error.value))
 
 
 class TestItem:
@@ -191,10 +183,6 @@ class TestPage:
     def test_items(self):
         assert read_page(page(2, current_page=1, total_pages=2), 1).items == ({"id": 0}, {"id": 1})
 
-    def test_page_is_frozen(self):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            Page((), is_last=True).is_last = False
-
     @pytest.mark.parametrize(
         "body", [{"data": []}, {"data": [], "meta": None}, {"data": [], "meta": []}, {"data": [], "meta": {}}]
     )
@@ -214,8 +202,8 @@ class TestPage:
         ],
     )
     def test_last_page_by_total_pages(self, number, total_pages, is_last):
-        body = page(current_page=number, total_pages=total_pages)
-        assert read_page(body, number).is_last is is_last
+        read = read_page(page(current_page=number, total_pages=total_pages), number)
+        assert (read.is_last, read.total_pages) == (is_last, int(total_pages))
 
     def test_total_pages_takes_precedence_over_links(self):
         links = {"next": "https://tallyfy.test/api/runs?page=2"}
@@ -308,7 +296,8 @@ class TestPage:
         assert read_page(page(2, total=11, **more), 2, first).items == first.items
 
     @pytest.mark.parametrize(
-        ("given", "total"), [(153, 153), (0, 0), (None, None), ("many", None), ([], None)]
+        ("given", "total"),
+        [(153, 153), ("153", 153), (0, 0), (None, None), ("many", None), (True, None), ([], None)],
     )
     def test_total(self, given, total):
         assert read_page(page(2, total_pages=1, total=given), 1).total == total
@@ -393,10 +382,3 @@ class TestActivities:
     def test_entry_without_a_time_is_ignored_in_the_order(self, at):
         entries = ({**self.TASK_COMPLETED, "created_at": at}, self.TASK_COMPLETED)
         assert len(self.read(*entries, total_pages=1).items) == 2
-
-
-@pytest.mark.parametrize(("given", "total"), [(7, 7), ("7", 7), (None, None)])
-def test_total_pages(given, total):
-    body = page(current_page=1, total_pages=given, links=[])
-    assert read_page(body, 1).total_pages == total
-    assert read_page({"data": []}, 1).total_pages is None

@@ -61,7 +61,7 @@ class TestFindTask:
         with pytest.raises(LookupError) as error:
             get_task(tasks, "Sign\u200b off")
         assert str(error.value).splitlines() == [
-            r"'Sign\u200b off' is no task of the process, or not yet.",
+            r"'Sign\u200b off' is not a task of the process, or not yet.",
             "The tasks are:",
             r"  'Sign\xa0off' (id t1)",
             "  'Sign off' (id t2)",
@@ -71,10 +71,10 @@ class TestFindTask:
         with pytest.raises(AmbiguousTaskError) as error:
             find_task(TASKS, "Review")
         assert str(error.value) == (
-            "'Review' names 2 tasks alike: 'Review' (alias review-1, id t3), 'Review' (alias review-2, id t4). "
-            "Write the alias or the id."
+            "'Review' matches 2 tasks: 'Review' (alias review-1, id t3), 'Review' (alias review-2, id t4). "
+            "Use an alias or an id."
         )
-        with pytest.raises(AmbiguousTaskError, match="names 3 tasks alike"):
+        with pytest.raises(AmbiguousTaskError, match="matches 3 tasks"):
             find_task(TASKS, "review")
 
     def test_visible_task_takes_precedence_over_a_hidden_one(self):
@@ -85,7 +85,7 @@ class TestFindTask:
         assert find_task([hidden, shown], "Review") is shown
         assert find_task([hidden], "Review") is hidden
         for tasks in ([hidden, hidden], [hidden, shown, shown]):
-            with pytest.raises(AmbiguousTaskError, match="names 2 tasks alike"):
+            with pytest.raises(AmbiguousTaskError, match="matches 2 tasks"):
                 find_task(tasks, "Review")
 
     def test_alias_of_one_task_may_be_the_title_of_another(self):
@@ -129,7 +129,7 @@ class TestOverrides:
             ({"owners": []}, {"owners": {"users": [], "guests": [], "groups": []}}),
             ({"deadline": datetime(2026, 1, 5, 17, tzinfo=UTC)}, {"deadline": "2026-01-05T17:00:00.000Z"}),
             ({"deadline": date(2026, 1, 5)}, {"deadline": "2026-01-05T00:00:00.000Z"}),
-            ({"deadline": "2026-01-05T17:00:00Z"}, {"deadline": "2026-01-05T17:00:00Z"}),
+            ({"deadline": "2026-01-05T17:00:00+01:00"}, {"deadline": "2026-01-05T16:00:00.000Z"}),
         ],
     )
     def test_encodes_owners_and_deadline(self, name, override, encoded):
@@ -148,16 +148,16 @@ class TestOverrides:
         with pytest.raises(FormValuesError) as error:
             encode_overrides(self.STEPS, overrides, DIRECTORY)
         assert error.value.problems == (
-            "'Publish' is no step of the template",
-            "'Same' names 2 steps alike: 'Same' (alias a, id s3), 'Same' (alias b, id s4); write the id",
+            "'Publish' is not a step of the template",
+            "'Same' matches 2 steps: 'Same' (alias a, id s3), 'Same' (alias b, id s4); use an id",
             "step 's2': 'owner' cannot be changed at a launch, only 'owners' and 'deadline'",
-            "step 's2': 'Nobody' is no e-mail address, and neither a member nor a group; the groups are "
+            "step 's2': 'Nobody' is not an e-mail address, a member or a group; the groups are "
             "'Release managers', 'Customer success', 'customer Success'",
             "step 's2': a date is written 2026-01-31 or 2026-01-31T12:00:00Z (ISO 8601), not the text 'tomorrow'",
             "step 'Announce' (alias announce, id s2) is named twice",
             "step 's1': 'owners' and 'deadline' were expected, not the text 'ada@example.com'",
             "step 's3': a date was expected, not a number",
-            "'7' is no step of the template",
+            "'7' is not a step of the template",
         )
         assert error.value.choices[:2] == (
             "The steps are:",

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import warnings
 from datetime import timedelta
-from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -26,6 +26,7 @@ from airflow_provider_tallyfy.operators.tallyfy import TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sensors import tallyfy as sensors_module
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
 from airflow_provider_tallyfy.waiting.messages import checksum
+from airflow_provider_tallyfy.waiting.outcomes import Met, name_wait, to_event
 
 # What Airflow resumes a task with when its trigger ran out of time.
 TRIGGER_TIMEOUT = "Trigger/execution timeout" if airflow_version.startswith("2.") else "Trigger timeout"
@@ -68,14 +69,6 @@ MOVED = {
 }
 
 
-@pytest.fixture
-def state_store(monkeypatch):
-    """Airflow has a task state store, as since 3.3."""
-    monkeypatch.setattr(sensors_module, "AIRFLOW_V_3_3_PLUS", True)
-    monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
-    monkeypatch.setattr(sensors_module, "never_expire", lambda: None)
-
-
 ARCHIVED = {"outcome": "unreachable", "reason": "archived"}
 DENIED = {"outcome": "denied", "error": "TallyfyAuthError", "message": "401"}
 
@@ -107,7 +100,7 @@ class TestPoke:
         sensor().execute(context)
         ours = [record for record in caplog.records if "airflow_provider_tallyfy" in record.pathname]
         assert [record.getMessage() for record in ours] == [
-            "Waiting until a task other than the first one seen is next, or none is left; run r1",
+            "Waiting until the run moves on from its next task; run r1",
             "1 of 2 tasks are done; next is 'Sign'; task a; run r1",
             "Waiting to move on from task a",
             "1 of 2 tasks are done; next is 'Sign'; task b; run r1",
@@ -304,6 +297,7 @@ class TestBaseline:
         assert sensor().execute(context) == MOVED
 
 
+@pytest.mark.usefixtures("clock")
 class TestDeferrable:
     def deferred(self, context, **arguments):
         with pytest.raises(TaskDeferred) as deferral:
@@ -313,13 +307,6 @@ class TestDeferrable:
     def test_it_does_not_defer_if_the_first_poll_ends_it(self, tallyfy, context):
         tallyfy(response("b"))
         assert sensor(deferrable=True, from_task="a").execute(context) == MOVED
-
-    @pytest.fixture(autouse=True)
-    def clock(self, monkeypatch):
-        """A wall clock that stands still until it is moved."""
-        clock = SimpleNamespace(now=1_800_000_000.0, time=lambda: clock.now)
-        monkeypatch.setattr(sensors_module, "time", clock)
-        return clock
 
     def test_the_arguments_of_the_trigger(self, tallyfy, context, clock):
         tallyfy(response("a"))
@@ -395,6 +382,35 @@ class TestDeferrable:
         tallyfy(response("a"))
         self.deferred(context)
         assert self.resumed(context, {"outcome": "met", "result": MOVED}) == MOVED
+
+    def test_an_event_of_this_wait_is_its_result(self, context):
+        assert self.resumed(context, to_event(Met(MOVED), name_wait(context["ti"]))) == MOVED
+
+    def test_an_event_of_another_wait_is_a_poll_and_another_deferral(self, tallyfy, context, clock):
+        """SQLite gives a new trigger the id of a deleted one, and Airflow the event of that one to this task."""
+        del context["task_state_store"]
+        tallyfy(response("a"), response("a"), response("b"))
+        first = self.deferred(context, timeout=100)
+        clock.now += 70
+        other = to_event(Met({**MOVED, "run_id": "r2"}), "task_id other")
+        kwargs = {**json.loads(json.dumps(first.kwargs)), "event": other}
+        with pytest.raises(TaskDeferred) as deferral:
+            sensor(timeout=100).resume_execution(first.method_name, kwargs, context)
+        arguments = deferral.value.trigger.serialize()[1]
+        assert (arguments["run_id"], arguments["from_task"]) == ("r1", "a")
+        assert (arguments["organization"], arguments["ends_at"]) == ("acme", first.trigger.ends_at)
+        assert deferral.value.timeout == timedelta(seconds=30)
+        assert sensor().resume_execution(first.method_name, kwargs, context) == MOVED  # it has changed by now
+
+    @pytest.mark.parametrize(
+        "event", [to_event(Met(MOVED), "task_id other"), None, {}, {"status": "success"}, True]
+    )
+    def test_so_is_one_that_is_not_understood(self, tallyfy, context, event):
+        """``dag.test()`` and a start from the trigger hand over only the event."""
+        tallyfy(response("a"))
+        with pytest.raises(TaskDeferred) as deferral:
+            self.resumed(context, event, from_task="a")
+        assert deferral.value.trigger.from_task == "a"
 
     @pytest.mark.skipif(
         not version_compat.AIRFLOW_V_3_3_PLUS, reason="Airflow keeps state for a task since 3.3"

@@ -103,6 +103,7 @@ def error_of(trigger):
         patched.setattr(XCom, "get_one", lambda **_: None)
         event = asyncio.run(anext(trigger.run()))
     assert event.payload["outcome"] == "denied"
+    assert event.payload["wait"] == "dag_id d, run_id m, task_id wait, map_index -1, try_number 1"
     return event.payload["message"]
 
 
@@ -461,21 +462,6 @@ def test_another_pool_is_a_warning():
     with pytest.warns(UserWarning, match="no slot of pool 'scarce', but ending in a worker does") as warned:
         assert started_with(sensor(pool="scarce"))
     assert [made_at(warning) for warning in warned] == [True]
-
-
-@pytest.fixture
-def state_store(monkeypatch):
-    """Airflow has a task state store, as since 3.3."""
-    monkeypatch.setattr(version_compat, "AIRFLOW_V_3_3_PLUS", True)
-    monkeypatch.setattr(sensors_module, "never_expire", lambda: None)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A wall clock that stands still until it is moved."""
-    clock = SimpleNamespace(now=1_800_000_000.0, time=lambda: clock.now)
-    monkeypatch.setattr(sensors_module, "time", clock)
-    return clock
 
 
 def resumed(context, event, **arguments):

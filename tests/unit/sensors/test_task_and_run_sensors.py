@@ -171,6 +171,11 @@ class TestRun:
         with pytest.raises(ValueError, match="The statuses are: active, complete"):
             run_sensor(target_statuses=["done"])
 
+    @pytest.mark.parametrize("name", ["deferrable", "start_from_trigger", "end_from_trigger"])
+    def test_a_text_in_place_of_a_boolean_is_refused_when_the_dag_is_parsed(self, name):
+        with pytest.raises(ValueError, match=f"Task 'wait': {name} must be True or False, but is 'false'"):
+            run_sensor(**{name: "false"})
+
     def test_a_timeout_in_the_triggerer_is_a_sensor_timeout(self, context):
         message = "Trigger timeout" if version_compat.AIRFLOW_V_3_0_PLUS else "Trigger/execution timeout"
         with pytest.raises(AirflowSensorTimeout):

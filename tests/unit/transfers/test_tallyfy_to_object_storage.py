@@ -33,6 +33,8 @@ def task(**arguments):
         ({"overlap": None}, "overlap must be 0 or more"),
         ({"full_every": "7 days"}, "full_every must be 0 or more"),
         ({"requests_per_hour": float("nan")}, "requests_per_hour must be 0 or more"),
+        ({"overwrite": "false"}, "overwrite must be True or False"),
+        ({"attachments": 0}, "attachments must be True or False"),
     ],
 )
 def test_invalid_arguments_fail_when_the_dag_is_parsed(arguments, message):

@@ -31,7 +31,7 @@ from tests.support.evaluation import evaluate
 EARLY, LATE = "2026-01-01T10:00:00Z", "2026-01-01T11:00:00Z"
 
 
-def snapshot(next_id="B", *, left=(), **fields):
+def snapshot(next_id="B", *, done=(), **fields):
     run = {
         "id": "r1",
         "status": "active",
@@ -39,7 +39,7 @@ def snapshot(next_id="B", *, left=(), **fields):
         "next_task": next_id and {"id": next_id},
         **fields,
     }
-    return RunSnapshot(run, left_tasks=dict.fromkeys(left))
+    return RunSnapshot(run, done_tasks=dict.fromkeys(done))
 
 
 def error(kind, status, message="No", **options):
@@ -83,10 +83,10 @@ class TestNextTask:
         assert kinds(evidence(), (0, snapshot("A")), (2, snapshot())) == [Unconfirmed, Pending]
 
     def test_another_task_ends_it_at_once_if_the_one_before_is_done(self):
-        assert kinds(evidence(), (0, snapshot("C", left=["B"]))) == [Met]
+        assert kinds(evidence(), (0, snapshot("C", done=["B"]))) == [Met]
 
     def test_not_if_the_run_is_older_than_the_completion(self):
-        stale = RunSnapshot(snapshot("A", last_updated=EARLY).run, left_tasks={"B": LATE})
+        stale = RunSnapshot(snapshot("A", last_updated=EARLY).run, done_tasks={"B": LATE})
         assert kinds(evidence(), (0, stale)) == [Unconfirmed]
 
     def test_another_task_ends_it_if_a_second_read_agrees(self):
@@ -94,23 +94,23 @@ class TestNextTask:
 
     def test_an_older_answer_never_ends_it(self):
         polls = [(0, snapshot(last_updated=LATE))]
-        polls += [(at, snapshot("A", left=["B"], last_updated=EARLY)) for at in range(1, 200, 20)]
+        polls += [(at, snapshot("A", done=["B"], last_updated=EARLY)) for at in range(1, 200, 20)]
         assert kinds(evidence(), *polls)[1:] == [Unconfirmed] * 10
 
     def test_nor_an_answer_older_than_the_worker_s_poll(self):
         evidence = Evidence("r1", NextTaskCondition("B"), LATE)
-        stale = snapshot("C", left=["B"], last_updated=EARLY)
+        stale = snapshot("C", done=["B"], last_updated=EARLY)
         assert kinds(evidence, (0, stale), (1, snapshot(last_updated=LATE))) == [Unconfirmed, Pending]
 
     def test_older_answers_count_after_the_maximum_lag(self):
         polls = [(0, snapshot(last_updated=LATE))]
-        polls += [(at, snapshot("C", left=["B"], last_updated=EARLY)) for at in (1, MAX_LAG + 2)]
+        polls += [(at, snapshot("C", done=["B"], last_updated=EARLY)) for at in (1, MAX_LAG + 2)]
         assert kinds(evidence(), *polls)[-1] is Met
 
     def test_fewer_tasks_done_than_before_may_be_an_old_answer(self):
         polls = [
             (0, snapshot(progress={"complete": 2, "total": 3})),
-            (1, snapshot("A", left=["B"])),
+            (1, snapshot("A", done=["B"])),
             (2, snapshot(progress={"complete": 2, "total": 3})),
         ]
         assert kinds(evidence(), *polls) == [Pending, Unconfirmed, Pending]
@@ -118,7 +118,7 @@ class TestNextTask:
     def test_fewer_tasks_done_in_a_newer_answer_is_a_reopened_task(self):
         polls = [
             (0, snapshot(progress={"complete": 2, "total": 3}, last_updated=EARLY)),
-            (1, snapshot("A", left=["B"], last_updated=LATE)),
+            (1, snapshot("A", done=["B"], last_updated=LATE)),
         ]
         assert kinds(evidence(), *polls) == [Pending, Met]
 
@@ -134,7 +134,7 @@ class TestNextTask:
         assert outcome == Unconfirmed("a list of runs does not show enough", 0.0)
 
     def test_a_list_never_ends_it(self):
-        listed = RunSnapshot(snapshot("C", left=["B"]).run, is_from_list=True)
+        listed = RunSnapshot(snapshot("C", done=["B"]).run, is_from_list=True)
         assert evidence().evaluate(listed, 0) == Unconfirmed("a list of runs is a hint", 0.0)
 
 
@@ -163,6 +163,18 @@ class TestOtherConditions:
     def test_a_hidden_task_skips_if_a_second_read_agrees(self):
         hidden = snapshot(tasks=[{"id": "t1", "alias": "sign", "status": "auto-skipped"}])
         assert kinds(evidence(TaskDoneCondition("sign")), (0, hidden), (10, hidden)) == [Unconfirmed, Skipped]
+
+    def test_two_hidden_tasks_of_one_name_do_not_agree(self):
+        tasks = [{"id": task_id, "alias": "sign", "status": "auto-skipped"} for task_id in ("t1", "t2")]
+        polls = [
+            (at, snapshot(tasks=[task])) for at, task in zip((0, 10, 20), (*tasks, tasks[1]), strict=True)
+        ]
+        condition = TaskDoneCondition("sign", on_skipped="succeed")
+        assert kinds(evidence(condition), *polls) == [Unconfirmed, Unconfirmed, Met]
+
+    def test_two_reads_of_a_status_agree_whatever_is_next(self):
+        polls = [(at, snapshot(next_id, status="delayed")) for at, next_id in ((0, "A"), (10, "B"))]
+        assert kinds(evidence(RunStatusCondition(("delayed",))), *polls) == [Unconfirmed, Met]
 
     def test_an_archived_run_fails_if_a_second_read_agrees(self):
         archived = snapshot(archived_at=LATE)

@@ -113,39 +113,39 @@ def test_the_list_of_tasks_is_not_read_while_it_is_disabled(fetched, connection)
     assert [request.path.rpartition("/")[2] for request in fetched.history] == ["r1", "r1"]
 
 
-class TestLeftTasks:
+class TestTasksToMoveOnFrom:
     def test_a_run_that_shows_its_tasks_takes_one_request(self, connection, requests_mock):
         done = [DONE["json"]["data"], {"id": "t3", "status": "active"}]
         run = {"id": "r1", "next_task": {"id": "t9"}, "tasks": {"data": done}}
         requests_mock.get(RUN, json={"data": run})
         fetch = FetchRun.for_conditions(
-            "r1", [NextTaskCondition("t2"), NextTaskCondition("t3")], with_left_tasks=True
+            "r1", [NextTaskCondition("t2"), NextTaskCondition("t3")], with_tasks=True
         )
-        assert fetch(TallyfyHook(retries=0)).left_tasks == {"t2": "2026-01-01"}
+        assert fetch(TallyfyHook(retries=0)).done_tasks == {"t2": "2026-01-01"}
         assert [request.qs for request in requests_mock.request_history] == [{"with": ["next_task,tasks"]}]
 
     def test_a_task_that_the_run_does_not_show_is_read_by_itself(self, connection, requests_mock):
         requests_mock.get(RUN, json={"data": {"id": "r1", "next_task": {"id": "t9"}, "tasks": {"data": []}}})
         requests_mock.get(f"{RUN}/tasks/t2", json={"data": HIDDEN})
-        fetch = FetchRun.for_conditions("r1", [NextTaskCondition("t2")], with_left_tasks=True)
-        assert fetch(TallyfyHook(retries=0)).left_tasks == {"t2": None}
+        fetch = FetchRun.for_conditions("r1", [NextTaskCondition("t2")], with_tasks=True)
+        assert fetch(TallyfyHook(retries=0)).done_tasks == {"t2": None}
 
     @pytest.fixture
-    def left_tasks(self, connection, requests_mock):
+    def done_tasks(self, connection, requests_mock):
         def read(*task_ids, **answers):
             requests_mock.get(RUN, json={"data": {"id": "r1", "next_task": {"id": "t9"}}})
             for task_id, answer in answers.items():
                 requests_mock.get(f"{RUN}/tasks/{task_id}", **answer)
-            fetch = FetchRun("r1", ("next_task",), left_tasks=task_ids)
-            return fetch(TallyfyHook(retries=0)).left_tasks
+            fetch = FetchRun("r1", ("next_task",), from_task_ids=task_ids)
+            return fetch(TallyfyHook(retries=0)).done_tasks
 
         read.history = requests_mock.request_history
         return read
 
     @pytest.mark.parametrize("status", [404, 410])
-    def test_a_missing_task_is_left_out(self, left_tasks, status):
+    def test_a_missing_task_is_left_out(self, done_tasks, status):
         missing = {"status_code": status, "json": {"message": "No."}}
-        assert left_tasks("t1", "t2", t1=missing, t2=DONE) == {"t2": "2026-01-01"}
+        assert done_tasks("t1", "t2", t1=missing, t2=DONE) == {"t2": "2026-01-01"}
 
     @pytest.mark.parametrize(
         "outage",
@@ -156,6 +156,6 @@ class TestLeftTasks:
             {"exc": requests.ConnectTimeout},
         ],
     )
-    def test_no_further_task_is_read_after_an_outage(self, left_tasks, outage):
-        assert left_tasks("t2", "t1", "t3", t1=outage, t2=DONE, t3=outage) == {"t2": "2026-01-01"}
-        assert len(left_tasks.history) == 3
+    def test_no_further_task_is_read_after_an_outage(self, done_tasks, outage):
+        assert done_tasks("t2", "t1", "t3", t1=outage, t2=DONE, t3=outage) == {"t2": "2026-01-01"}
+        assert len(done_tasks.history) == 3

@@ -35,6 +35,14 @@ def test_the_run_s_own_id_is_unreachable():
     assert "Pass get_run.output['next_task']" in outcome.reason
 
 
+@pytest.mark.parametrize("name", ["sign_contract", "Sign"])
+def test_the_name_of_a_task_is_not_taken_for_the_id_of_another_one(name):
+    shown = run("a") | {"next_task": {"id": "a", "alias": "sign_contract", "title": "Sign"}}
+    outcome = NextTaskCondition(name).evaluate(RunSnapshot(shown))
+    assert isinstance(outcome, Unreachable)
+    assert f"from_task is {name}, the alias or title of a task, and not its id (a)" in outcome.reason
+
+
 @pytest.mark.parametrize("left", ["b", None])
 def test_it_is_met_if_another_task_or_none_is_next(left):
     outcome = NextTaskCondition("a").evaluate(RunSnapshot(run(left)))
@@ -123,10 +131,8 @@ def test_a_from_task_that_names_no_task_is_refused(wrong, says):
 
 
 def test_descriptions_of_goal_and_result():
-    assert NextTaskCondition("t1").describe_goal() == "a task other than t1 is next, or none is left"
-    assert (
-        NextTaskCondition().describe_goal() == "a task other than the first one seen is next, or none is left"
-    )
+    assert NextTaskCondition("t1").describe_goal() == "the run moves on from task t1"
+    assert NextTaskCondition().describe_goal() == "the run moves on from its next task"
     assert (
         NextTaskCondition.describe_result({"next_task": {"id": "t2", "title": "Sign\nhere"}})
         == "'Sign here' is next"

@@ -113,8 +113,16 @@ def test_a_refusal_keeps_its_class_in_an_event():
 
 
 @pytest.mark.parametrize(
-    "event", [None, {}, {"outcome": "new"}, {"outcome": "met"}, {"outcome": "pending", "condition": None}]
+    "event",
+    [None, {}, "done", {"outcome": "new"}, {"outcome": "met"}, {"outcome": "pending", "condition": None}],
 )
-def test_an_unknown_event_is_an_error(event):
-    with pytest.raises(exceptions.TallyfyError, match="not understood"):
-        from_event(event, NextTaskCondition)
+def test_an_unknown_event_has_no_outcome(event):
+    """It may be of any other trigger."""
+    assert from_event(event, NextTaskCondition) is None
+
+
+def test_an_event_of_another_wait_has_no_outcome():
+    event = to_event(Skipped("hidden"), "task_id wait")
+    assert from_event(event, NextTaskCondition, "task_id wait") == Skipped("hidden")
+    assert from_event(event, NextTaskCondition, "task_id other") is None
+    assert from_event(event, NextTaskCondition) is None

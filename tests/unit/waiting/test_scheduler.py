@@ -610,6 +610,27 @@ class TestOutages:
         simulation.pass_time(30)
         assert wait.snapshots
 
+    def test_nor_does_the_only_run_that_keeps_failing_with_it(self):
+        simulation = Simulation(1)
+        simulation.tallyfy.broken_runs["run0"] = unavailable_for(600)
+        simulation.wait_for()
+        simulation.pass_time(3600)
+        times = [at for at, _ in simulation.tallyfy.received]
+        assert len(times) > 3
+        assert min(later - earlier for earlier, later in pairwise(times)) >= 600
+
+    def test_a_wait_that_begins_while_all_others_fail_is_polled_soon(self):
+        simulation = Simulation(20)
+        simulation.tallyfy.broken_runs = dict.fromkeys(simulation.tallyfy.runs, UNAVAILABLE)
+        simulation.tallyfy.broken = {"FetchFeedPage": FORBIDDEN, "FetchRunPage": FORBIDDEN}
+        simulation.wait_for()
+        for _ in range(10):
+            simulation.pass_time(600)
+            wait = simulation.wait_for(simulation.launch())
+            simulation.pass_time(5 * INTERVAL)
+            assert wait.snapshots
+            simulation.scheduler.remove(wait)
+
     def test_runs_that_fail_one_after_the_other_are_no_outage(self):
         simulation = Simulation(4)
         simulation.wait_for()

@@ -204,7 +204,7 @@ def test_an_unknown_on_skipped_is_refused():
         (DECIDED | {"is_approved": False}, "'Sign contract' is rejected; task t1"),
         (DECIDED | {"is_approved": True}, "'Sign contract' is approved; task t1"),
         (HIDDEN, "'Sign contract' is hidden by a rule; task t1"),
-        (OTHER, "task 'sign' is not there"),
+        (OTHER, "task 'sign' is not there yet; there are 'Pay'"),
         (OPEN | {"title": "a\nforged line"}, "'a forged line' is open; unassigned; task t1"),
     ],
 )

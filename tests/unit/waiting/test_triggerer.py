@@ -90,7 +90,7 @@ def test_an_outage_and_the_recovery_are_few_lines(waited, caplog):
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 10  # 1, 2, 4, … 512
     assert "nothing came back" in warnings[0]
-    assert "after 1000 failed polls" in caplog.text
+    assert "works again (1000 failed)" in caplog.text
 
 
 def test_a_form_that_cannot_be_read_is_one_warning(waited, caplog):
@@ -107,7 +107,7 @@ def test_the_start_is_one_line_whatever_the_ids_contain(waited, caplog):
         [seen(None, id="run\nThe wait is over")], from_task_id="a\nSkipped", run_id="run\nThe wait is over"
     )
     assert caplog.messages[0] == (
-        "Waiting until a task other than a Skipped is next, or none is left; run run The wait is over"
+        "Waiting until the run moves on from task a Skipped; run run The wait is over"
     )
 
 
@@ -116,7 +116,7 @@ def test_a_poll_is_a_line_only_if_something_changed(waited, caplog):
     assert caplog.messages == [
         "next is 'untitled'; task a; run run",
         "Poll failed (1 in a row), will poll again: nothing came back",
-        "Polling works again after 1 failed polls",
+        "Polling works again (1 failed)",
         "no task is left; run run",
     ]
 
@@ -153,7 +153,7 @@ def test_a_log_that_blocks_does_not_block_the_event_loop(monkeypatch):
 def test_the_start_is_logged_if_no_worker_did(waited, caplog):
     waited([seen(None)])
     assert caplog.messages == [
-        "Waiting until a task other than a is next, or none is left; run run",
+        "Waiting until the run moves on from task a; run run",
         "no task is left; run run",
     ]
 
