@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
@@ -44,10 +44,12 @@ def build_application(store: Store, *, test_controls: controls.Controls | None =
     application.state.stopping = asyncio.Event()
     store.listeners.add(Webhooks(lambda: application.state.store))
 
+    api = APIRouter(prefix="/api")
     for module in (accounts, templates, runs, tasks, threads, custom_fields, people, search, files):
-        application.include_router(module.router, prefix="/api")
-    for prefix in ("/api", ""):
-        application.include_router(accounts.oauth, prefix=prefix)
+        api.include_router(module.router)
+    api.include_router(accounts.oauth)
+    application.include_router(api)
+    application.include_router(accounts.oauth)
     application.include_router(web_page.router)
     application.mount("/page", web_page.files)
     if test_controls is not None:

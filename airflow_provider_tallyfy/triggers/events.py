@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 MAX_UNSTORED = 32
 """The most events that are fired and not yet stored: a triggerer sends them to its supervisor in one message."""
 _STORE_ATTEMPTS = 5
-_LOAD_RETRY_PAUSE = 10.0
 
 logger = BackgroundLogger(__name__)
 
@@ -206,11 +205,8 @@ class CursorStore:
                     cursor = Cursor.from_json(await store.aget(self.key))
                     break
                 except Exception:
-                    logger.exception(
-                        "The cursor of a Tallyfy watcher could not be read, retrying in %g s",
-                        _LOAD_RETRY_PAUSE,
-                    )
-                    await asyncio.sleep(_LOAD_RETRY_PAUSE)
+                    logger.exception("The cursor of a Tallyfy watcher could not be read, retrying in 10 s")
+                    await asyncio.sleep(10)
             if cursor is not None and cursor.organization == organization:
                 cursors.append(cursor)
             elif cursor is not None:

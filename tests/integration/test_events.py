@@ -9,13 +9,13 @@ from collections import Counter
 from contextlib import suppress
 from itertools import count
 from math import inf
+from types import SimpleNamespace
 
 import pytest
 
 from airflow_provider_tallyfy.events import poller as poller_module
 from airflow_provider_tallyfy.events.stream import HOLD, EventStream, PendingEvent
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID
-from airflow_provider_tallyfy.triggers import events as events_module
 from airflow_provider_tallyfy.triggers.tallyfy import TallyfyEventTrigger
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
 from dev.sandbox import SandboxClient
@@ -620,7 +620,8 @@ async def test_another_organization_begins_with_a_new_cursor(env):
 
 @in_event_loop
 async def test_state_store_that_fails_does_not_reset_the_cursor(env, monkeypatch):
-    monkeypatch.setattr(events_module, "_LOAD_RETRY_PAUSE", 0.0)
+    without_pauses = SimpleNamespace(**{**vars(asyncio), "sleep": lambda _: asyncio.sleep(0)})
+    monkeypatch.setattr("airflow_provider_tallyfy.triggers.events.asyncio", without_pauses)
     store = await env.watch()
     await env.triggerers[0].kill()
     run_id = env.completed()
