@@ -225,6 +225,9 @@ class Environment:
 def env(sandbox, monkeypatch):
     env = Environment(sandbox)
     monkeypatch.setattr(poller_module, "Clock", env.new_clock)
+    # The pauses before a state store that failed is tried again.
+    without_pauses = SimpleNamespace(**{**vars(asyncio), "sleep": lambda _: asyncio.sleep(0)})
+    monkeypatch.setattr("airflow_provider_tallyfy.triggers.events.asyncio", without_pauses)
     return env
 
 
@@ -619,9 +622,7 @@ async def test_another_organization_begins_with_a_new_cursor(env):
 
 
 @in_event_loop
-async def test_state_store_that_fails_does_not_reset_the_cursor(env, monkeypatch):
-    without_pauses = SimpleNamespace(**{**vars(asyncio), "sleep": lambda _: asyncio.sleep(0)})
-    monkeypatch.setattr("airflow_provider_tallyfy.triggers.events.asyncio", without_pauses)
+async def test_state_store_that_fails_does_not_reset_the_cursor(env):
     store = await env.watch()
     await env.triggerers[0].kill()
     run_id = env.completed()
