@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import count
 from math import inf
 
@@ -42,6 +43,11 @@ def too_many(retry_after=30.0):
 
 def unavailable_for(seconds):
     return exceptions.TallyfyServerError("503", status=503, retry_after=seconds)
+
+
+@cache
+def _written(seconds):
+    return (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat()
 
 
 @dataclass(eq=False)
@@ -84,8 +90,7 @@ class Run:
 
     @property
     def updated_at(self):
-        seconds = max(self.changed_at, 0.0)
-        return (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat()
+        return _written(max(self.changed_at, 0.0))
 
     def snapshot(self, from_task_ids):
         """Return the run read by itself, with the tasks to move on from."""
@@ -179,7 +184,8 @@ class AnotherTask(NextTaskCondition):
     def evaluate(self, snapshot):
         outcome = super().evaluate(snapshot)
         if isinstance(outcome, Pending):
-            return Pending(replace(self, from_task_id=outcome.condition.from_task_id))
+            baseline = outcome.condition.from_task_id
+            return Pending(self if baseline == self.from_task_id else replace(self, from_task_id=baseline))
         return outcome
 
 

@@ -537,6 +537,7 @@ class TestOutages:
             simulation.pass_time(MAX_STALENESS)
         assert warnings(caplog) == []
 
+    @pytest.mark.usefixtures("untraced")
     @pytest.mark.parametrize("kind", ["FetchRunPage", "FetchFeedPage"])
     @pytest.mark.parametrize("error", [DOWN, UNAVAILABLE, UNREADABLE, too_many(1)])
     def test_an_endpoint_that_fails_alone_is_disabled_whatever_the_error(self, error, kind, caplog):
@@ -577,6 +578,7 @@ class TestOutages:
         simulation.pass_time(60)
         assert all(wait.snapshots for wait in simulation.waits[1:])
 
+    @pytest.mark.usefixtures("untraced")
     def test_a_run_that_fails_is_read_again_when_the_feed_names_it(self):
         simulation = followed(1000)
         simulation.tallyfy.broken_runs["run7"] = UNAVAILABLE
