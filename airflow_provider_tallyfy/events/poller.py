@@ -352,7 +352,7 @@ class EventPoller:
         result: RunSnapshot | PollError = snapshot
         for stream in tuple(self._streams):
             try:
-                stream.deliver(snapshot.run, self._organization)
+                stream.deliver(snapshot.run)
             except Exception as error:  # noqa: BLE001 (a run may be malformed in any way, and is read again)
                 reason = str(error) if isinstance(error, MalformedResponseError) else type(error).__name__
                 result = PollError(TallyfyResponseError(f"Run {snapshot.run.get('id')}: {reason}"))
@@ -401,6 +401,10 @@ class EventPoller:
                 if self._hook.connection is not None:
                     self._organization = self._hook.connection.organization
                     self._has_connected.set()
+                    for stream in tuple(self._streams):
+                        if stream.organization != self._organization:
+                            self.remove(stream)
+                            stream.end()
                 return response
             self._outages += 1
             pause = _pause_after(response, self._outages)
