@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import AirflowFailException, Asset, ObjectStoragePath
 
+from airflow_provider_tallyfy.assets.tallyfy import ascii_name
 from airflow_provider_tallyfy.exceptions import fail_on_bad_input
 from airflow_provider_tallyfy.operators.base import TallyfyOperator
 from airflow_provider_tallyfy.protocol.formatting import described
@@ -126,7 +127,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
         for problem in self._problems():
             raise ValueError(f"Task {self.task_id!r}: {problem}")
         if self._is_incremental and not self._state_assets():
-            self.outlets = [*self.outlets, Asset(f"tallyfy_export_{self.dag_id}_{self.task_id}")]
+            self.outlets = [*self.outlets, Asset(ascii_name(f"tallyfy_export_{self.dag_id}_{self.task_id}"))]
 
     def _problems(self) -> list[str]:
         problems = []
@@ -206,7 +207,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
         except FileExistsError as error:
             raise AirflowFailException(str(error)) from None
         if state is not None:
-            state.move_on(load, result)
+            state.advance(load, result)
         return self._result(load, until, result, root)
 
     def _target(
