@@ -13,7 +13,9 @@ from airflow_provider_tallyfy.protocol.forms.fields import (
     read_task_fields,
     stored_values,
 )
+from airflow_provider_tallyfy.protocol.responses import is_id
 from airflow_provider_tallyfy.protocol.tasks import decision, is_approval, is_hidden, read_steps, read_tasks
+from airflow_provider_tallyfy.protocol.urls import is_identifier
 
 RECORDS = ("runs", "tasks")
 WITH: Mapping[str, tuple[str, ...]] = {
@@ -183,14 +185,18 @@ def map_files(
     """
     Copy the files that are answers of a record, and add the path of each copy to the record.
 
-    :param copy: copies a file and returns the path of the copy; ``None`` if it cannot be copied.
+    :param copy: copies a file of Tallyfy and returns the path of the copy; ``None`` if it cannot be copied.
     """
     copies = {
         str(entry["id"]): path
         for field, value in of_answers
         if field.field_type == "file" and isinstance(value, list)
         for entry in value
-        if isinstance(entry, Mapping) and entry.get("id") and (path := copy(entry)) is not None
+        if isinstance(entry, Mapping)
+        and entry.get("source") != "url"
+        and is_id(entry.get("id"))
+        and is_identifier(str(entry["id"]))
+        and (path := copy(entry)) is not None
     }
     for column in layout.columns:
         if column.type is ColumnType.JSON:
