@@ -14,11 +14,24 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError
-from airflow_provider_tallyfy.export import records as of_records
 from airflow_provider_tallyfy.export.client import Clock, RetryingClient
 from airflow_provider_tallyfy.export.columns import Layout
 from airflow_provider_tallyfy.export.listing import RunListing, fetch_page
 from airflow_provider_tallyfy.export.progress import Progress
+from airflow_provider_tallyfy.export.records import (
+    WITH,
+    Answers,
+    has_task_fields,
+    kickoff_answers,
+    layout_of,
+    listed_answers,
+    listed_tasks,
+    map_files,
+    run_record,
+    task_answers,
+    task_record,
+    visible,
+)
 from airflow_provider_tallyfy.export.staging import Folder, Staging
 from airflow_provider_tallyfy.export.writers import ENDINGS, json_line, write_records
 from airflow_provider_tallyfy.hooks.files import download, safe_name
@@ -184,9 +197,9 @@ class Exporter:
         """
         self._check_target()
         self._wait_for_lists()
-        began_at = datetime.fromisoformat(self._staging.begin(self._fixed(), self._now().isoformat()))
-        checklists = self._read_checklists()
-        layout = of_records.layout_of(self._request.records, checklists)
+        start = self._staging.begin(self._fixed(), self._start)
+        began_at, checklists = datetime.fromisoformat(start["began_at"]), start["checklists"]
+        layout = layout_of(self._request.records, checklists)
         self._checklists = {str(each.get("id")): read_kickoff_fields(each) for each in checklists}
         summary = _Summary(began_at - self._request.overlap, _LAST_UPDATED[self._request.records])
         summary.keep(self._known_before)
@@ -214,6 +227,10 @@ class Exporter:
             "attachments": request.attachments,
             "stem": self._target.stem,
         }
+
+    def _start(self) -> dict[str, Any]:
+        """Return what all attempts share: a template may change between them, and the columns must not."""
+        return {"began_at": self._now().isoformat(), "checklists": self._read_checklists()}
 
     # Reading
 
@@ -250,11 +267,11 @@ class Exporter:
         if seen:
             self._log.info("Continuing after %d runs that an earlier attempt read", len(seen))
         # Templates that are archived are not listed, and their runs may have fields.
-        has_task_fields = request.checklist_id is None or any(map(of_records.has_task_fields, checklists))
+        has_fields = request.checklist_id is None or any(map(has_task_fields, checklists))
         params = {
             **request.filters,
             **({} if request.checklist_id is None else {"checklist_id": request.checklist_id}),
-            "with": ",".join(of_records.WITH[request.records]),
+            "with": ",".join(WITH[request.records]),
             "per_page": request.page_size,
         }
         listing = RunListing(
@@ -269,7 +286,7 @@ class Exporter:
         try:
             for run in listing:
                 found = []
-                for record in self._records_of(layout, run, has_task_fields):
+                for record in self._records_of(layout, run, has_fields):
                     if self._known_before.get(str(record["id"])) == summary.fingerprint(record):
                         summary.note(record)  # for the next load
                     else:
@@ -280,30 +297,28 @@ class Exporter:
             # An interrupted attempt leaves what it has read to the next one.
             self._staging.flush(listing.position)
 
-    def _records_of(
-        self, layout: Layout, run: dict[str, Any], has_task_fields: bool
-    ) -> Iterator[dict[str, Any]]:
+    def _records_of(self, layout: Layout, run: dict[str, Any], has_fields: bool) -> Iterator[dict[str, Any]]:
         if self._request.records == "tasks":
             for task in self._tasks_of(run):
-                record = of_records.task_record(layout, run, task)
-                yield self._with_attachments(record, layout, of_records.task_answers(task))
+                record = task_record(layout, run, task)
+                yield self._with_attachments(record, layout, task_answers(task))
             return
-        answers = of_records.kickoff_answers(run, self._kickoff_fields(run))
-        of_tasks = self._trusted(of_records.listed_answers(run)) if has_task_fields else []
-        is_gone = bool(run.get("archived_at")) and has_task_fields and not of_tasks
+        answers = kickoff_answers(run, self._kickoff_fields(run))
+        of_tasks = self._trusted(listed_answers(run)) if has_fields else []
+        is_gone = bool(run.get("archived_at")) and has_fields and not of_tasks
         if of_tasks is None and not is_gone:
             tasks = self._read_tasks(run)
             is_gone = tasks is None
-            of_tasks = [answer for task in tasks or () for answer in of_records.task_answers(task)]
+            of_tasks = [answer for task in tasks or () for answer in task_answers(task)]
         answers += of_tasks or []
         has_task_answers = not is_gone
-        record = of_records.run_record(layout, run, answers, has_task_answers=has_task_answers)
+        record = run_record(layout, run, answers, has_task_answers=has_task_answers)
         yield self._with_attachments(record, layout, answers)
 
     def _tasks_of(self, run: dict[str, Any]) -> list[Mapping[str, Any]]:
-        listed = self._trusted(of_records.listed_tasks(run))
+        listed = self._trusted(listed_tasks(run))
         if listed is not None:
-            return of_records.visible(listed)
+            return visible(listed)
         return [] if run.get("archived_at") else self._read_tasks(run) or []
 
     def _trusted(self, listed: list[T] | None) -> list[T] | None:
@@ -317,7 +332,7 @@ class Exporter:
             tasks = self._client.fetch(lambda hook: hook.get_tasks(str(run["id"]), with_=("form_fields",)))
         except TallyfyNotFoundError:
             return None
-        return of_records.visible(tasks)
+        return visible(tasks)
 
     def _kickoff_fields(self, run: Mapping[str, Any]) -> tuple[FormField, ...]:
         """Return the kick-off fields of a run's template, if the run does not show its own."""
@@ -332,17 +347,13 @@ class Exporter:
             self._checklists[checklist_id] = read_kickoff_fields(checklist)
         return self._checklists[checklist_id]
 
-    def _with_attachments(
-        self, record: dict[str, Any], layout: Layout, answers: of_records.Answers
-    ) -> dict[str, Any]:
+    def _with_attachments(self, record: dict[str, Any], layout: Layout, answers: Answers) -> dict[str, Any]:
         if self._request.attachments:
-            of_records.map_files(record, layout, answers, self._copy_attachment)
+            map_files(record, layout, answers, self._copy_attachment)
         return record
 
     def _copy_attachment(self, entry: Mapping[str, Any]) -> str | None:
         """Copy a file to the staging folder, and return its later path, relative to the records."""
-        if entry.get("source") == "url":
-            return None
         file_id, name = str(entry["id"]), safe_name(str(entry.get("filename") or "file"))
         staged = f"{safe_name(file_id)}/{name}"
         folder = self._staging.folder
@@ -385,7 +396,7 @@ class Exporter:
 
     def _write(self, layout: Layout, summary: _Summary) -> tuple[str, ...]:
         """Write the files under temporary names, at least one, and return their names."""
-        records = summary.watch(self._staging.records())
+        records = summary.count(self._staging.records())
         names: list[str] = []
         while (first := list(islice(records, 1))) or not names:
             names.append(self._target.file_name(len(names) + 1))
@@ -426,7 +437,7 @@ class _Summary:
     newest: datetime | None = None
     _known: dict[str, tuple[datetime, str]] = field(default_factory=dict)
 
-    def watch(self, passing: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def count(self, passing: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for record in passing:
             self.records += 1
             self.note(record)

@@ -126,24 +126,25 @@ class Staging:
         self._bytes = 0
         self._flushed_at = now()
 
-    def begin(self, request: Mapping[str, Any], began_at: str) -> str:
+    def begin(self, request: Mapping[str, Any], start: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """
-        Return when the export began: now, or with an earlier attempt at the same request, which is continued.
+        Return what the first attempt at a request began with, so that its segments can be continued.
 
         :param request: all that decides which records there are. What another request left is deleted.
-        :param began_at: ISO 8601.
+        :param start: returns what to begin with, as JSON; called by the first attempt only.
         """
-        request = json.loads(json.dumps(request))
+        request = json.loads(json.dumps(request, default=str))
         try:
             with self.folder.open(_REQUEST) as file:
                 kept = json.load(file)
             if kept["request"] == request:
-                return str(kept["began_at"])
+                return dict(kept["start"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             pass
         self.remove_all()
-        self.folder.write(_REQUEST, json.dumps({"began_at": began_at, "request": request}).encode())
-        return began_at
+        started = start()
+        self.folder.write(_REQUEST, json.dumps({"request": request, "start": started}).encode())
+        return started
 
     def remove_all(self) -> None:
         """Delete everything, the request first, so that nothing continues after an incomplete deletion."""
