@@ -14,8 +14,7 @@ import contextvars
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -40,8 +39,6 @@ from airflow_provider_tallyfy.waiting.threads import BackgroundLogger, DaemonThr
 from airflow_provider_tallyfy.waiting.watcher import Clock, ConnectionUse, connection_use
 
 if TYPE_CHECKING:
-    import requests
-
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
 T = TypeVar("T")
@@ -56,8 +53,6 @@ MAX_OUTAGES = 3
 """After so many failures in a row, a request makes room for others: the cause may be its own after all."""
 MAX_UNREAD = 86_400.0
 """Seconds from the first failure to read a run until its events are given up."""
-CLOCK_TOLERANCE = timedelta(seconds=5)
-"""If this machine's clock differs by more from the ``Date`` of Tallyfy's responses, Tallyfy's clock is used."""
 MAX_CONNECTION_AGE = 3600.0
 """Seconds after which a connection that works is read again, too."""
 
@@ -122,7 +117,7 @@ class EventPoller:
         self._end = end
         self.clock = clock or Clock()
         self._wall_clock = wall_clock
-        self._hook = ReloadingHook(tallyfy_conn_id)
+        self._hook = ReloadingHook(tallyfy_conn_id, wall_clock)
         self._threads = DaemonThreads(1, "tallyfy-events")
         self._streams: list[EventStream] = []
         self._users = 0
@@ -140,7 +135,6 @@ class EventPoller:
         self._hinted: set[str] = set()
         self._outages = 0
         self._reload_at = -inf
-        self._clock_offset = timedelta()
         self._organization = ""
         self._has_connected = asyncio.Event()
         self._stream_added = asyncio.Event()
@@ -166,7 +160,7 @@ class EventPoller:
         """Wait for Tallyfy's first response; return the organization, and the time of the call by Tallyfy's clock."""
         called_at = datetime.fromtimestamp(self._wall_clock(), UTC)
         await self._has_connected.wait()
-        return self._organization, called_at + self._clock_offset
+        return self._organization, called_at + self._hook.clock_offset
 
     def add(self, stream: EventStream) -> None:
         """Begin to poll for a watcher; the first sweep finds what happened since its cursor."""
@@ -271,7 +265,7 @@ class EventPoller:
         self._sweep_at = inf  # until another one is requested
         templates = {stream.wanted.checklist_id for stream in self._streams}
         return _Sweep(
-            began_at=datetime.fromtimestamp(self._wall_clock(), UTC) + self._clock_offset,
+            began_at=datetime.fromtimestamp(self._wall_clock(), UTC) + self._hook.clock_offset,
             clock_began_at=self.clock.now(),
             unread={stream: set() for stream in self._streams},
             with_=tuple(dict.fromkeys(name for stream in self._streams for name in stream.wanted.with_)),
@@ -384,9 +378,7 @@ class EventPoller:
                 await in_thread(self._threads, self._hook.reset)
                 self._reload_at = now + MAX_CONNECTION_AGE
             try:
-                response: T | PollError = await in_thread(
-                    self._threads, self._hook.fetch, self._noting_date(fetch)
-                )
+                response: T | PollError = await in_thread(self._threads, self._hook.fetch, fetch)
             except AirflowNotFoundException as error:
                 response = PollError(unread_connection(self._conn_id, error))
             except Exception as error:
@@ -419,27 +411,6 @@ class EventPoller:
             await self._pause(pause)
             if self._outages >= MAX_OUTAGES:
                 return response
-
-    def _noting_date(self, fetch: Callable[[TallyfyHook], T]) -> Callable[[TallyfyHook], T]:
-        """Return a request that notes the offset of Tallyfy's clock from this machine's."""
-
-        def note(response: requests.Response, *_: Any, **__: Any) -> None:
-            try:
-                date = parsedate_to_datetime(response.headers["Date"])
-            except (KeyError, ValueError):
-                return
-            offset = date.astimezone(UTC) - datetime.fromtimestamp(self._wall_clock(), UTC)
-            self._clock_offset = offset if abs(offset) > CLOCK_TOLERANCE else timedelta()
-
-        def send(hook: TallyfyHook) -> T:
-            responses = hook.get_conn().hooks["response"]
-            responses.append(note)
-            try:
-                return fetch(hook)
-            finally:
-                responses.remove(note)
-
-        return send
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:

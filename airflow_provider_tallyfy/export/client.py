@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from airflow_provider_tallyfy.waiting.polls import PollError, ReloadingHook
@@ -50,10 +51,11 @@ class RetryingClient:
         requests_per_hour: float | None = None,
         idle: Callable[[], object] = lambda: None,
         clock: Clock = time,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         connection = hook.connection
         # If the connection is changed to another organization meanwhile, it must not be read from.
-        self._hook = ReloadingHook(hook.tallyfy_conn_id)
+        self._hook = ReloadingHook(hook.tallyfy_conn_id, wall_clock)
         self._target = (connection.api_url, connection.organization)
         self._budget = RequestBudget(
             connection.requests_per_hour if requests_per_hour is None else requests_per_hour
@@ -92,6 +94,11 @@ class RetryingClient:
                 raise result.error
             self._warn("Read failed (%d in a row), retrying in %.0f s: %s", failures, pause, result.error)
             self._sleep_until(now + pause)
+
+    @property
+    def clock_offset(self) -> timedelta:
+        """How far Tallyfy's clock is ahead of this machine's, once a response was read."""
+        return self._hook.clock_offset
 
     def close(self) -> None:
         """Close the sockets."""

@@ -114,7 +114,7 @@ class ExportResult:
 
     :param names: names of the files, in order, without the schema file.
     :param records: how many records are in them.
-    :param began_at: when the first attempt began; what changed later belongs to the next load.
+    :param began_at: when the first attempt began, by Tallyfy's clock; what changed later belongs to the next load.
     :param newest: the newest ``last_updated`` among them.
     :param requests: HTTP requests of this attempt.
     :param known: fingerprints of records that changed shortly before it began, by id.
@@ -183,7 +183,12 @@ class Exporter:
         self._progress = Progress(log.info, clock.monotonic)
         self._source = (hook.connection.api_url, hook.connection.organization)
         self._client = RetryingClient(
-            hook, log.warning, requests_per_hour=requests_per_hour, idle=self._progress.tick, clock=clock
+            hook,
+            log.warning,
+            requests_per_hour=requests_per_hour,
+            idle=self._progress.tick,
+            clock=clock,
+            wall_clock=lambda: now().timestamp(),
         )
         self._staging = Staging(target.folder / f".tallyfy-export-{export_id}", clock.monotonic)
         self._checklists: dict[str, tuple[FormField, ...]] = {}
@@ -230,7 +235,9 @@ class Exporter:
 
     def _start(self) -> dict[str, Any]:
         """Return what all attempts share: a template may change between them, and the columns must not."""
-        return {"began_at": self._now().isoformat(), "checklists": self._read_checklists()}
+        began_at = self._now()
+        checklists = self._read_checklists()
+        return {"began_at": (began_at + self._client.clock_offset).isoformat(), "checklists": checklists}
 
     # Reading
 

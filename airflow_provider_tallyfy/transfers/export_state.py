@@ -91,7 +91,8 @@ class ExportState:
             value = {"until": began_at, "full_at": full_at, "known": dict(result.known)}
             self._asset_store.set(self._asset_key, {**value, "selection": self._selection})
         newest = max(filter(None, (result.newest, result.began_at)))
-        self._set_task_state(since=load.since and _text(load.since), newest=_text(newest))
+        since = None if load.since is None else _text(load.since)
+        self._set_task_state(since=since, newest=_text(newest))
 
     def _asset_state(self) -> dict[str, Any]:
         stored = self._asset_store.get(self._asset_key)

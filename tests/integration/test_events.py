@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import time
 from collections import Counter
 from contextlib import suppress
 from itertools import count
@@ -248,6 +249,21 @@ async def test_events_before_the_first_start_are_not_fired(env):
     await env.watch()
     await env.pass_time(1000)
     assert env.event_ids() == []
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+@in_event_loop
+async def test_first_start_begins_by_tallyfys_clock(env, monkeypatch, hours):
+    monkeypatch.setattr(
+        poller_module.EventPoller.__init__, "__defaults__", (None, lambda: time.time() + hours * 3600)
+    )
+    env.completed()
+    await asyncio.sleep(2.1)  # times are to the second, also that of a response
+    await env.watch()
+    run_id = env.completed()
+    await env.until(lambda: run_id in env.run_ids())
+    await env.pass_time(1000)
+    assert env.run_ids() == [run_id]
 
 
 @in_event_loop

@@ -232,6 +232,15 @@ def test_next_load_has_what_changed(exports):
 
 
 @in_airflow_3_3
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_next_load_begins_by_tallyfys_clock(exports, monkeypatch, hours):
+    worker_clock = lambda: datetime.now(UTC) + timedelta(hours=hours)  # noqa: E731
+    monkeypatch.setitem(exporter.Exporter.__init__.__kwdefaults__, "now", worker_clock)
+    until = datetime.fromisoformat(exports.run("1")["until"])
+    assert abs(datetime.now(UTC) - until) < timedelta(minutes=1)
+
+
+@in_airflow_3_3
 @pytest.mark.parametrize("is_honoured", [True, False])
 def test_incremental_load_stops_early_only_if_the_list_is_in_order_of_change(
     exports, monkeypatch, is_honoured

@@ -6,7 +6,7 @@ import asyncio
 import copy
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import inf
 from types import SimpleNamespace
 
@@ -184,6 +184,7 @@ class Hook:
     connection = SimpleNamespace(organization="org", requests_per_hour=0)
     requests = 1
     rate_limit_remaining = None
+    clock_offset = timedelta()
 
     def __init__(self, tallyfy):
         self.tallyfy = tallyfy
