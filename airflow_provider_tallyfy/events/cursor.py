@@ -1,4 +1,4 @@
-"""How far a watcher has come: which events Airflow has stored, and from when on others may still be found."""
+"""The cursor of a watcher: which events Airflow has stored, and since when others may still be found."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Cursor:
 
     :param floor: events before this time are stored, or were never wanted.
     :param swept: when the last complete sweep of the lists began.
-    :param seen: the stored events since the floor: the hash of each id, with the event's time in seconds since the
+    :param seen: the stored events since the floor: the hash of each id, and when it happened, in seconds since the
         epoch.
-    :param completed: tasks that were seen completed: the hash of each id, with the time of the completion, likewise.
+    :param completed: tasks that were seen completed: the hash of each id, and when, in seconds since the epoch.
     """
 
     floor: datetime
@@ -63,7 +63,7 @@ class Cursor:
         return self.completed.get(hash_of(task_id))
 
     def note_completion(self, task_id: str, completed_at: int) -> None:
-        """Record that a task is completed, unless this completion is known to be undone, or one before is to be."""
+        """Record that a task is completed, unless it was reopened since, or the event for a reopening is not stored."""
         known = self.completed_at(task_id)
         if known is not None and hash_of(reopened_id(task_id, known)) not in self.seen:
             return

@@ -46,11 +46,11 @@ T = TypeVar("T")
 SWEEP_INTERVAL = 300.0
 """Seconds from the beginning of one sweep to that of the next while the activity feed works."""
 SWEEP_SHARE = 5
-"""A sweep uses at most one in so many of the requests that the budget allows, so a long list takes longer."""
+"""Sweeps use at most a fifth of the requests that the budget allows, so those of a long list are less frequent."""
 MAX_PAUSE = 300.0
 """The longest pause after a failure, in seconds."""
 MAX_OUTAGES = 3
-"""After so many failures in a row, a request makes room for others: the cause may be its own after all."""
+"""After this many failures in a row, a request is put off, and others are sent: they may succeed after all."""
 MAX_UNREAD = 86_400.0
 """Seconds from the first failure to read a run until its events are given up."""
 MAX_CONNECTION_AGE = 3600.0
@@ -163,14 +163,14 @@ class EventPoller:
         return self._organization, called_at + self._hook.clock_offset
 
     def add(self, stream: EventStream) -> None:
-        """Begin to poll for a watcher; the first sweep finds what happened since its cursor."""
+        """Start polling for a watcher; the first sweep finds what happened since its cursor."""
         self._streams.append(stream)
         self._feed_at = min(self._feed_at, self.clock.now() + stream.poke_interval)
         self._sweep_at = -inf
         self._stream_added.set()
 
     def remove(self, stream: EventStream) -> None:
-        """End to poll for a watcher."""
+        """Stop polling for a watcher."""
         if stream in self._streams:
             self._streams.remove(stream)
 
@@ -342,7 +342,7 @@ class EventPoller:
         self._finish_sweeps()
 
     def _deliver(self, snapshot: RunSnapshot) -> RunSnapshot | PollError:
-        """Deliver a run to all watchers; if one of them cannot read it, the others get it all the same."""
+        """Deliver a run to all watchers; if one of them cannot read it, the others still get it."""
         result: RunSnapshot | PollError = snapshot
         for stream in tuple(self._streams):
             try:

@@ -70,7 +70,7 @@ class EventStream:
     Finds the new events of one watcher in the runs that the poller reads.
 
     :param wanted: which events.
-    :param cursor: how far the watcher has come.
+    :param cursor: the watcher's cursor.
     :param organization: whose events they are.
     :param form_values: include the values of forms in the payloads.
     :param poke_interval: seconds between two polls.

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from heapq import nlargest
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError
 from airflow_provider_tallyfy.export.client import Clock, RetryingClient
-from airflow_provider_tallyfy.export.columns import Layout
+from airflow_provider_tallyfy.export.columns import ColumnType, Layout, fit
 from airflow_provider_tallyfy.export.listing import RunListing, fetch_page
 from airflow_provider_tallyfy.export.progress import Progress
 from airflow_provider_tallyfy.export.records import (
@@ -206,8 +207,10 @@ class Exporter:
         began_at, checklists = datetime.fromisoformat(start["began_at"]), start["checklists"]
         layout = layout_of(self._request.records, checklists)
         self._checklists = {str(each.get("id")): read_kickoff_fields(each) for each in checklists}
-        summary = _Summary(began_at - self._request.overlap, _LAST_UPDATED[self._request.records])
-        summary.keep(self._known_before)
+        known_since = str(fit((began_at - self._request.overlap).isoformat(), ColumnType.DATETIME))
+        # A list that lags may not show a record of the load before now, but later.
+        known = {key: value for key, value in self._known_before.items() if value >= known_since}
+        summary = _Summary(_LAST_UPDATED[self._request.records], known_since, known)
         if not self._staging.folder.exists(_COLLECTED):
             self._collect(layout, checklists, summary)
             self._staging.folder.write(_COLLECTED, b"")
@@ -216,7 +219,12 @@ class Exporter:
         self._publish(layout, names, summary.records, began_at)
         self._client.close()
         return ExportResult(
-            names, summary.records, began_at, summary.newest, self._client.requests, summary.known
+            names,
+            summary.records,
+            began_at,
+            parse_datetime(summary.newest),
+            self._client.requests,
+            summary.latest(),
         )
 
     def _fixed(self) -> dict[str, Any]:
@@ -436,16 +444,22 @@ class Exporter:
 
 @dataclass
 class _Summary:
-    """Collects figures of the records while they are written."""
+    """
+    Counts the records, and collects the fingerprints of those that changed last.
 
-    known_since: datetime
+    :param last_updated: the column that says when a record changed last. Its texts sort by time.
+    :param known_since: records that changed earlier get no fingerprint.
+    :param known: the fingerprints, by id.
+    """
+
     last_updated: str
+    known_since: str
+    known: dict[str, str]
     records: int = 0
-    newest: datetime | None = None
-    _known: dict[str, tuple[datetime, str]] = field(default_factory=dict)
+    newest: str = ""
 
-    def count(self, passing: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        for record in passing:
+    def count(self, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for record in records:
             self.records += 1
             self.note(record)
             yield record
@@ -455,29 +469,16 @@ class _Summary:
         digest = blake2b(json_line(dict(record)), digest_size=9).hexdigest()
         return f"{record.get(self.last_updated)} {digest}"
 
-    def keep(self, known: Mapping[str, str]) -> None:
-        """Keep fingerprints of the load before: a list that lags may not show such a record now, but later."""
-        for record_id, fingerprint in known.items():
-            moment = parse_datetime(fingerprint.partition(" ")[0])
-            if moment is not None and moment >= self.known_since:
-                self._known[record_id] = (moment, fingerprint)
-
     def note(self, record: Mapping[str, Any]) -> None:
-        moment = parse_datetime(record.get(self.last_updated))
-        if moment is None:
-            return
-        self.newest = max(moment, self.newest or moment)
-        if moment >= self.known_since:
-            self._known[str(record["id"])] = (moment, self.fingerprint(record))
-            if len(self._known) > 2 * MAX_KNOWN:
-                self._known = dict(self._newest())
+        updated = record.get(self.last_updated) or ""
+        self.newest = max(updated, self.newest)
+        if updated >= self.known_since:
+            self.known[str(record["id"])] = self.fingerprint(record)
+            if len(self.known) > 2 * MAX_KNOWN:
+                self.known = self.latest()
 
-    def _newest(self) -> list[tuple[str, tuple[datetime, str]]]:
-        return sorted(self._known.items(), key=lambda item: item[1][0], reverse=True)[:MAX_KNOWN]
-
-    @property
-    def known(self) -> dict[str, str]:
-        return {record_id: fingerprint for record_id, (_, fingerprint) in self._newest()}
+    def latest(self) -> dict[str, str]:
+        return dict(nlargest(MAX_KNOWN, self.known.items(), key=lambda item: item[1]))
 
 
 def _text(moment: datetime | None) -> str | None:

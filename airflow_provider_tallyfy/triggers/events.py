@@ -187,7 +187,7 @@ class CursorStore:
     Keeps the cursor of a watcher in the state stores of its assets.
 
     :param stores: one for each asset. Airflow runs a single trigger for assets whose watchers have the same arguments.
-    :param wanted: the watcher's events. With others, it begins again.
+    :param wanted: which events the watcher fires. If that changes, it starts with a new cursor.
     :param organization: whose events they are; each organization has a cursor of its own.
     """
 
@@ -301,7 +301,7 @@ class EventProducer(SharedStreamProducer):
             await self._cursors.save(self._stream.cursor)
 
     async def aclose(self) -> None:
-        """End to poll Tallyfy for this watcher."""
+        """Stop polling Tallyfy for this watcher."""
         await self._resources.aclose()
 
 
