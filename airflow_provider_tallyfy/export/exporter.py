@@ -422,6 +422,7 @@ class Exporter:
 
     def _publish(self, layout: Layout, names: tuple[str, ...], records: int, began_at: datetime) -> None:
         self._check_target()  # another task may have written the same files meanwhile
+        self._staging.check_attempt()
         folder, staged = self._target.folder, self._staging.folder
         replaces_all = self._request.overwrite or staged.exists(_PUBLISHING)
         stale = set(self._taken() if replaces_all else self._owned() or ()) - set(names)

@@ -450,6 +450,28 @@ def test_retry_completes_an_interrupted_move_of_the_files(exports, monkeypatch):
     assert len(exports.left()) == 4
 
 
+def test_attempt_writes_nothing_after_another_one_continued(exports, monkeypatch):
+    """Airflow starts another attempt if it does not hear from a worker, which may still run for a moment."""
+    monkeypatch.setattr(staging, "MAX_RECORDS", 20)
+    fetch = exporter.fetch_page
+    others = []
+
+    def let_a_retry_be_faster(hook, number, params):
+        if number == 2 and not others:
+            others.append("started")
+            others.append(exports.everything())
+        return fetch(hook, number, params)
+
+    monkeypatch.setattr(exporter, "fetch_page", let_a_retry_be_faster)
+    exports.launch(150)
+    with pytest.raises(RuntimeError, match="another attempt"):
+        exports.everything()
+    assert len(read(others[1])) == 153
+    monkeypatch.setattr(exporter, "fetch_page", fetch)
+    assert len(read(exports.everything())) == 153
+    assert len(exports.left()) == 2
+
+
 def test_retry_after_an_interrupted_deletion_of_the_staging_folder(exports, monkeypatch):
     monkeypatch.setattr(staging, "MAX_RECORDS", 10)
     exports.launch(30)
