@@ -17,7 +17,7 @@ T = TypeVar("T")
 MAX_OUTAGE = 3600.0
 """Seconds without one response after which the task fails; its retry continues where it stopped."""
 _FIRST_PAUSE, _MAX_PAUSE = 2.0, 300.0
-_SLICE = 15.0
+_IDLE_INTERVAL = 15.0
 
 
 class Clock(Protocol):
@@ -40,7 +40,7 @@ class RetryingClient:
     :param hook: of the connection.
     :param warn: a logger's ``warning``, called for each failure.
     :param requests_per_hour: the ceiling, in place of the connection's; 0 for none.
-    :param idle: called every few seconds while nothing is sent.
+    :param idle: called every 15 seconds while nothing is sent.
     """
 
     def __init__(
@@ -106,5 +106,5 @@ class RetryingClient:
 
     def _sleep_until(self, moment: float) -> None:
         while (left := moment - self._clock.monotonic()) > 0:
-            self._clock.sleep(min(left, _SLICE))
+            self._clock.sleep(min(left, _IDLE_INTERVAL))
             self._idle()

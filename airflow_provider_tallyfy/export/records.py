@@ -151,8 +151,8 @@ def run_record(
         "tasks_complete": counts.get("complete"),
         "tasks_total": counts.get("total"),
         "progress_percent": counts.get("percent"),
-        "users": _bare(run.get("users")),
-        "groups": _bare(run.get("groups")),
+        "users": _ids_of(run.get("users")),
+        "groups": _ids_of(run.get("groups")),
         "has_task_answers": has_task_answers,
     }
     return layout.lay_out(values, answers)
@@ -226,7 +226,7 @@ def _shows_values(form_fields: Any) -> bool:
     return entries is not None and all("field_value" in entry or "value" in entry for entry in entries)
 
 
-def _bare(items: Any) -> Any:
+def _ids_of(items: Any) -> Any:
     """Return the ids of members or groups, which Tallyfy returns bare or as objects."""
     items = items.get("data") if isinstance(items, Mapping) else items
     return (
