@@ -12,10 +12,9 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from starlette.datastructures import URL
 
-from airflow_provider_tallyfy.sandbox.dependencies import invalid_part
 from airflow_provider_tallyfy.sandbox.errors import invalid
 from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Member, Run, Task
 from airflow_provider_tallyfy.sandbox.serializers import JSON
@@ -80,10 +79,7 @@ class Paging(BaseModel):
 
 
 async def _paging(request: Request) -> Paging:
-    try:
-        paging = Paging.model_validate(dict(request.query_params))
-    except ValidationError as error:
-        raise invalid_part("query", error) from None
+    paging = Paging.model_validate(dict(request.query_params))
     paging._url = request.url
     return paging
 
@@ -260,7 +256,8 @@ def _task_status(store: Store, value: str) -> _Test[Task]:
 
 
 def _task_tag(store: Store, title: str) -> _Test[Task]:
-    return lambda task: title in {store.tags[tag].title for tag in task.tags}
+    wanted = {tag.id for tag in store.tags.values() if tag.title == title}
+    return lambda task: not wanted.isdisjoint(task.tags)
 
 
 def _due(fits: Callable[[date, date], bool]) -> Callable[[Store, str], _Test[Any]]:

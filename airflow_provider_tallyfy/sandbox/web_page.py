@@ -20,7 +20,7 @@ _RETRY_MILLISECONDS = 1000
 _KEEP_ALIVE_SECONDS = 15
 
 router = APIRouter()
-files = StaticFiles(directory=_DIRECTORY, check_dir=False)
+router.mount("/page", StaticFiles(directory=_DIRECTORY, check_dir=False))
 
 
 @router.get("/", include_in_schema=False)
