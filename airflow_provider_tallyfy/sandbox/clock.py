@@ -39,11 +39,13 @@ def as_utc(moment: datetime) -> datetime:
 
 
 def to_working_day(moment: datetime) -> datetime:
-    """Move a moment on a Saturday or Sunday to Monday, 09:00."""
-    days = 7 - moment.weekday()
-    if days > 2:
-        return moment
-    return (moment + timedelta(days=days)).replace(hour=9, minute=0, second=0, microsecond=0)
+    """Move a moment on a weekend to Monday, 09:00.
+
+    A weekend ends at that time, so that of two moments the earlier one never becomes the later one.
+    """
+    monday = moment + timedelta(days=-moment.weekday() % 7)
+    start = monday.replace(hour=9, minute=0, second=0, microsecond=0)
+    return start if start - timedelta(days=2, hours=9) <= moment < start else moment
 
 
 def as_text(moment: datetime | None) -> str | None:

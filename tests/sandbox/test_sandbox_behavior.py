@@ -10,6 +10,7 @@ import requests
 from airflow_provider_tallyfy.sandbox import store
 from airflow_provider_tallyfy.sandbox.access import LIMITS, Limiter
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
+from airflow_provider_tallyfy.sandbox.clock import to_working_day
 from airflow_provider_tallyfy.sandbox.model import Run, Task
 from airflow_provider_tallyfy.sandbox.seeds import (
     ONBOARDING_CHECKLIST_ID,
@@ -372,7 +373,8 @@ class TestWrites:
             ("2027-01-01T17:00:00Z", "2027-01-01T17:00:00.000Z"),  # a Friday
             ("2027-01-02T17:00:00Z", "2027-01-04T09:00:00.000Z"),
             ("2027-01-03T23:59:59+02:00", "2027-01-04T09:00:00.000Z"),
-            ("2027-01-04T03:00:00Z", "2027-01-04T03:00:00.000Z"),
+            ("2027-01-04T03:00:00Z", "2027-01-04T09:00:00.000Z"),
+            ("2027-01-04T10:00:00Z", "2027-01-04T10:00:00.000Z"),
         ],
     )
     def test_deadlines_move_to_working_days(self, client, sent, weekdays):
@@ -380,6 +382,13 @@ class TestWrites:
         assert client.put(path, {"deadline": sent}).json()["data"]["deadline"] == weekdays
         behave(client, working_days="all")
         assert client.put(path, {"deadline": sent}).json()["data"]["deadline"] == f"{sent[:19]}.000Z"
+
+    def test_the_order_of_deadlines_stays(self):
+        """Otherwise the next task would depend on the hour of the launch."""
+        start = datetime(2027, 1, 1, tzinfo=UTC)
+        moved = [to_working_day(start + timedelta(hours=hour)) for hour in range(7 * 24)]
+        assert moved == sorted(moved)
+        assert {day.weekday() for day in moved} == {0, 1, 2, 3, 4}
 
     def test_the_deadlines_of_a_launch_move_too(self, client):
         client.control("POST", "/clock", {"set": "2027-01-01T12:00:00Z"})
