@@ -124,7 +124,10 @@ class Limiter:
         for limit in limits:
             if limit.method not in ("*", method):
                 continue
-            window, length = self._uses[limit, "" if limit.is_shared else user], timedelta(seconds=limit.seconds)
+            window, length = (
+                self._uses[limit, "" if limit.is_shared else user],
+                timedelta(seconds=limit.seconds),
+            )
             while window and window[0] <= now - length:
                 window.popleft()
             if len(window) >= limit.requests:

@@ -23,9 +23,7 @@ HEADERS = {"Authorization": "Bearer sandbox-token", "X-Tallyfy-Client": "APIClie
 def started(*options: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
     """Start the command, and yield it with its address and all that it printed up to its last line."""
     command = [sys.executable, "-m", "airflow_provider_tallyfy.sandbox", "--port", "0", *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             printed = ""
@@ -100,7 +98,7 @@ def test_follows_its_options_and_stops_on_sigterm():
     ],
 )
 def test_refuses_an_invalid_option(capsys, option, message):
-    with pytest.raises(SystemExit, match="^2$"):
+    with pytest.raises(SystemExit, match=r"^2$"):
         main([option])
     output, errors = capsys.readouterr()
     assert output == ""

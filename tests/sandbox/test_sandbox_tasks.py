@@ -75,7 +75,7 @@ def test_filter_by_status_as_measured(client):
         "complete,overdue": [1, 2],
         "complete,nonsense": [2],
         # Unknown values filter nothing; these are in the documentation.
-        **dict.fromkeys(("completed", "incomplete", "active_visible", "hasproblem"), [1, 2, 3, 4, 5, 6]),
+        **{name: [1, 2, 3, 4, 5, 6] for name in ("completed", "incomplete", "active_visible", "hasproblem")},
     }
     assert expected == {
         status: [task["position"] for task in client.data(f"{run}/tasks", status=status)]

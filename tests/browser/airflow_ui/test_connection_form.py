@@ -130,9 +130,7 @@ def test_every_field_is_saved(form, conn_id, fill_in, hook_of, saved):
     assert saved(conn_id)["extra"]["allow_http"] is True
 
 
-def test_saved_secrets_are_not_shown_and_survive_other_changes(
-    form, page, conn_id, fill_in, hook_of
-):
+def test_saved_secrets_are_not_shown_and_survive_other_changes(form, page, conn_id, fill_in, hook_of):
     fill_in(conn_id)
     form.show_extras()
     form.field("Client ID").fill("the-client")
