@@ -411,7 +411,8 @@ def _place(parts: list[_Part], item: _Part, given: Mapping[str, Any]) -> None:
     position = given.get("position")
     if item in parts:
         parts.remove(item)
-    parts.insert(position - 1 if isinstance(position, int) and position > 0 else len(parts), item)
+    is_known = isinstance(position, int) and 0 < position <= len(parts)
+    parts.insert(given["position"] - 1 if is_known else len(parts), item)
 
 
 def _set_kickoff(store: Store, checklist: Checklist, given: Iterable[Mapping[str, Any]]) -> None:

@@ -94,6 +94,11 @@ def test_refuses_parts_of_the_wrong_shape(client, path, body, field):
     assert refused(client.post(path, body)) == [field]
 
 
+def test_a_position_after_the_last_is_the_last(client, step_path):
+    for position in (9, 10**30):
+        assert client.put(f"{step_path}/reorder", {"position": position}).json()["data"]["position"] == 3
+
+
 def test_a_folder_is_not_within_itself(client):
     outer = create(client, "/folders", name="Outer")
     inner = create(client, "/folders", name="Inner", parent_id=outer["id"])
