@@ -89,7 +89,7 @@ class Controls:
         self.requests.clear()
 
 
-def normalised(path: str) -> str:
+def normalized(path: str) -> str:
     """Return a path with its ids replaced: ``/api/organizations/{organization}/runs/{id}``."""
     return _IDENTIFIER.sub("{id}", _ORGANIZATION.sub("{organization}", path))
 
@@ -224,7 +224,7 @@ async def statistics(controls: TestControls) -> JSON:
     """Show the number of requests since the start or the last reset, by method and path, and by the path's shape."""
     routes: Counter[tuple[str, str]] = Counter()
     for (method, path), count in controls.requests.items():
-        routes[method, normalised(path)] += count
+        routes[method, normalized(path)] += count
     counts = {
         name: [{"method": method, "path": path, "count": each} for (method, path), each in sorted(of.items())]
         for name, of in (("requests", controls.requests), ("routes", routes))

@@ -5,7 +5,7 @@ import time
 import pytest
 import requests
 
-from airflow_provider_tallyfy.sandbox.controls import normalised
+from airflow_provider_tallyfy.sandbox.controls import normalized
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID, SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 
@@ -192,11 +192,11 @@ def test_requests_of_the_page_are_not_counted_and_have_no_faults(client):
 
 
 def test_the_shape_of_a_path():
-    assert normalised(f"/api/organizations/x/runs/{'a' * 32}/tasks/{'b' * 32}") == (
+    assert normalized(f"/api/organizations/x/runs/{'a' * 32}/tasks/{'b' * 32}") == (
         "/api/organizations/{organization}/runs/{id}/tasks/{id}"
     )
-    assert normalised("/api/applications/x/users/a@b.example/token") == "/api/applications/x/users/{id}/token"
-    assert normalised("/api/organizations/x/users/1001") == "/api/organizations/{organization}/users/{id}"
+    assert normalized("/api/applications/x/users/a@b.example/token") == "/api/applications/x/users/{id}/token"
+    assert normalized("/api/organizations/x/users/1001") == "/api/organizations/{organization}/users/{id}"
 
 
 def test_the_clock_runs_on_after_it_was_moved(client):
