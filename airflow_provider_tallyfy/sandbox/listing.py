@@ -54,7 +54,8 @@ class Paging(BaseModel):
             return {"data": [show(item) for item in items]}
         number, per_page = self.page_number, min(self.per_page or per_page, MAX_PER_PAGE)
         total_pages = max(1, -(-len(items) // per_page))
-        data = [show(item) for item in islice(items, (number - 1) * per_page, number * per_page)]
+        start = min((number - 1) * per_page, len(items))
+        data = [show(item) for item in islice(items, start, start + per_page)]
         links = {}
         if number > 1:
             links["previous"] = str(self._url.include_query_params(page=number - 1))
