@@ -20,8 +20,9 @@ class Clock:
         self._offset += timedelta(seconds=seconds)
 
     def set(self, moment: datetime) -> None:
-        """Set the clock to a moment."""
-        self._offset = as_utc(moment) - datetime.now(UTC)
+        """Set the clock to a moment; one without a zone is UTC."""
+        in_zone = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        self._offset = in_zone - datetime.now(UTC)
 
     def reset(self) -> None:
         """Return to real time."""
@@ -31,11 +32,6 @@ class Clock:
     def offset_seconds(self) -> float:
         """How far the clock is ahead of real time."""
         return self._offset.total_seconds()
-
-
-def as_utc(moment: datetime) -> datetime:
-    """Convert a moment to UTC; one without a zone is UTC, as at Tallyfy."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def to_working_day(moment: datetime) -> datetime:

@@ -127,7 +127,12 @@ def organization_tasks(store: Store, caller: Member, archived: str | None = None
 
 def activities(store: Store, query: Paging) -> list[Activity]:
     """Return the entries of the feed that match a query, without those that a test withholds."""
-    published = (entry for entry in store.activities if _is_published(store, entry))
+    faults, now = store.feed_faults, store.now()
+    published = (
+        entry
+        for entry in store.activities
+        if entry.verb not in faults.missing and (now - entry.created_at).total_seconds() >= faults.delay
+    )
     found = _matching(store, published, query, _ACTIVITY_FILTERS)
     return found[::-1] if query.given("sort") == "-created_at" else found
 
@@ -205,10 +210,6 @@ def _owner_ids(run: Run) -> set[str]:
     return {str(run.owner_id), *(str(user) for task in run.tasks.values() for user in task.owners.users)}
 
 
-def _group_ids(run: Run) -> set[str]:
-    return {group for task in run.tasks.values() for group in task.owners.groups}
-
-
 def _run_status(store: Store, status: str) -> _Test[Run]:
     _one_of(status, "active", "complete", "problem", "issue", "improvement", "delayed", "archived", "starred")
     if status == "archived":
@@ -272,12 +273,6 @@ def _actor_email(store: Store, email: str) -> _Test[Activity]:
     return lambda entry: entry.actor_id in actors
 
 
-def _is_published(store: Store, entry: Activity) -> bool:
-    faults = store.feed_faults
-    age = (store.now() - entry.created_at).total_seconds()
-    return age >= faults.delay and entry.verb not in faults.missing
-
-
 _CHECKLIST_FILTERS: _Filters[Checklist] = {
     "q": _filter(lambda checklist, text: text in checklist.title.casefold(), str.casefold),
     "folder": _filter(lambda checklist, ids: checklist.folder_id in ids, _names),
@@ -293,7 +288,9 @@ _RUN_FILTERS: _Filters[Run] = {
         ("checklist_id", "blueprint_id"), _filter(lambda run, wanted: run.checklist.id == wanted)
     ),
     "owners": _filter(lambda run, ids: ids & _owner_ids(run), _names),
-    "groups": _filter(lambda run, ids: ids & _group_ids(run), _names),
+    "groups": _filter(
+        lambda run, ids: any(ids.intersection(task.owners.groups) for task in run.tasks.values()), _names
+    ),
     "folder": _filter(lambda run, ids: ids.intersection(run.folders), _names),
     **dict.fromkeys(("tag", "tag_ids"), _filter(lambda run, ids: ids.intersection(run.tags), _names)),
     "untagged": _filter(lambda run, wanted: not (wanted and run.tags), _flag),
