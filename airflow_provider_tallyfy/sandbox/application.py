@@ -42,7 +42,7 @@ def build_application(store: Store, *, test_controls: controls.Controls | None =
     modules = [accounts, templates, runs, tasks, threads, custom_fields, people, search, files, web_page]
     if test_controls is not None:
         modules.append(controls)
-    # Not by include_router, which builds each route again: that makes most of the time of a start.
+    # include_router would build each route again, which takes most of the time of a start.
     routes = [route for module in modules for route in module.router.routes]
     application = FastAPI(title="Tallyfy sandbox", openapi_url=None, redirect_slashes=False, routes=routes)
     application.state.store = store

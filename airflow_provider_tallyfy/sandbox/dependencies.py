@@ -117,7 +117,7 @@ class DataResponse(JSONResponse):
 
 
 class _Request(Request):
-    """A request whose JSON has no ``NaN`` and no half of a surrogate pair, since no answer could show them."""
+    """Refuses ``NaN`` and lone surrogates in JSON, since no answer could show them."""
 
     async def json(self) -> Any:
         return from_json(await self.body(), allow_inf_nan=False)
