@@ -52,6 +52,11 @@ def asset_uri(organization: str, *, checklist_id: str | None = None, run_id: str
     return f"{SCHEME}://{organization}/{path}"
 
 
+def ascii_name(name: str) -> str:
+    """Return a name for an asset, which Airflow requires to be ASCII on MySQL, and in 3.0 with any database."""
+    return name.encode("ascii", "backslashreplace").decode()
+
+
 def sanitize_uri(uri: SplitResult) -> SplitResult:
     """
     Return the normalized URI of an asset.
@@ -120,5 +125,5 @@ def event_asset(
         parts += [f"{key}={value}" for key, value in filters.items() if value is not None]
         parts += ["form_values"] * form_values
         parts += [f"conn={tallyfy_conn_id}"] * (tallyfy_conn_id != "tallyfy_default")
-        name = f"tallyfy {' '.join(parts)}"
+        name = ascii_name(f"tallyfy {' '.join(parts)}")
     return Asset(name=name, watchers=[AssetWatcher(name="tallyfy", trigger=trigger)])

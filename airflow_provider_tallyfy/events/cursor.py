@@ -1,11 +1,13 @@
-"""How far a watcher has come: which events Airflow has stored, and from when on others may still be found."""
+"""The cursor of a watcher: which events Airflow has stored, and since when others may still be found."""
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from heapq import nlargest
 from typing import Any
 
 from airflow_provider_tallyfy.events.kinds import Event, reopened_id
@@ -25,15 +27,15 @@ class Cursor:
     """
     The cursor of one watcher.
 
-    :param organization: the organization that it belongs to.
+    Ids are stored as hashes, since Airflow warns of a state above 64 KiB.
+
     :param floor: events before this time are stored, or were never wanted.
     :param swept: when the last complete sweep of the lists began.
-    :param seen: the events since the floor that are stored: a hash of each id, with the event's time in seconds since
-        the epoch.
-    :param completed: tasks that were seen completed: each id, with the time of the completion, likewise.
+    :param seen: the stored events since the floor: the hash of each id, and when it happened, in seconds since the
+        epoch.
+    :param completed: tasks that were seen completed: the hash of each id, and when, in seconds since the epoch.
     """
 
-    organization: str
     floor: datetime
     swept: datetime | None = None
     seen: dict[str, int] = field(default_factory=dict)
@@ -45,24 +47,28 @@ class Cursor:
 
     def is_new(self, event: Event) -> bool:
         """Return whether an event is still to be fired."""
-        if _key(event.id) in self.seen:
+        if hash_of(event.id) in self.seen:
             return False
         # A reopening is identified by the completion that it undid; its own time is not exact.
         return event.undone_at is not None or event.occurred_at >= self.floor
 
     def store(self, event: Event) -> None:
         """Record that Airflow has stored an event."""
-        self.seen[_key(event.id)] = int(event.occurred_at.timestamp())
+        self.seen[hash_of(event.id)] = int(event.occurred_at.timestamp())
         if event.undone_at is not None and event.task is not None:
-            self.completed.pop(str(event.task["id"]), None)
+            self.completed.pop(hash_of(str(event.task["id"])), None)
+
+    def completed_at(self, task_id: str) -> int | None:
+        """Return when a task was completed, in seconds since the epoch, if it was seen completed."""
+        return self.completed.get(hash_of(task_id))
 
     def note_completion(self, task_id: str, completed_at: int) -> None:
-        """Record that a task is completed, unless this completion is known to be undone, or one before is to be."""
-        known = self.completed.get(task_id)
-        if known is not None and _key(reopened_id(task_id, known)) not in self.seen:
+        """Record that a task is completed, unless it was reopened since, or the event for a reopening is not stored."""
+        known = self.completed_at(task_id)
+        if known is not None and hash_of(reopened_id(task_id, known)) not in self.seen:
             return
-        if _key(reopened_id(task_id, completed_at)) not in self.seen:
-            self.completed[task_id] = completed_at
+        if hash_of(reopened_id(task_id, completed_at)) not in self.seen:
+            self.completed[hash_of(task_id)] = completed_at
 
     def advance(self, swept: datetime) -> None:
         """
@@ -78,20 +84,17 @@ class Cursor:
                 floor = max(floor, min(oldest_kept, self.swept - MIN_OVERLAP))
             self.floor = max(self.floor, floor.replace(microsecond=0))
         self.swept = swept
-        since = int(self.floor.timestamp())
-        self.seen = {key: at for key, at in self.seen.items() if at >= since}
-        self.completed = dict(sorted(self.completed.items(), key=lambda item: item[1])[-MAX_COMPLETED:])
+        self._forget()
 
     def merge(self, other: Cursor) -> None:
         """Add what another triggerer stored meanwhile, which had the same watcher for a moment."""
-        if other.organization == self.organization:
-            self.seen |= other.seen
-            self.floor = max(self.floor, other.floor)
+        self.seen |= other.seen
+        self.floor = max(self.floor, other.floor)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the cursor as plain JSON."""
+        self._forget()
         return {
-            "organization": self.organization,
             "floor": self.floor.isoformat(),
             "swept": None if self.swept is None else self.swept.isoformat(),
             "seen": dict(self.seen),
@@ -101,24 +104,24 @@ class Cursor:
     @classmethod
     def from_json(cls, stored: Any) -> Cursor | None:
         """Return the cursor in a stored value, or ``None`` if there is none."""
-        if not isinstance(stored, Mapping):
+        floor = parse_datetime(stored.get("floor")) if isinstance(stored, Mapping) else None
+        if floor is None:
             return None
-        floor = parse_datetime(stored.get("floor"))
-        organization = stored.get("organization")
-        if floor is None or not isinstance(organization, str):
-            return None
-        return cls(
-            organization,
-            floor,
-            parse_datetime(stored.get("swept")),
-            _times(stored.get("seen")),
-            _times(stored.get("completed")),
-        )
+        swept = parse_datetime(stored.get("swept"))
+        return cls(floor, swept, _times(stored.get("seen")), _times(stored.get("completed")))
+
+    def _forget(self) -> None:
+        """Forget stored events before the floor, and all but the tasks that were completed last."""
+        since = int(self.floor.timestamp())
+        self.seen = {key: at for key, at in self.seen.items() if at >= since}
+        # A sweep notes the completed tasks of all runs.
+        self.completed = dict(nlargest(MAX_COMPLETED, self.completed.items(), key=lambda item: item[1]))
+
+
+def hash_of(text: str) -> str:
+    """Return a hash of an id: 48 bits, so that two of some thousand ids hardly ever have the same."""
+    return urlsafe_b64encode(sha256(text.encode()).digest()[:6]).decode()
 
 
 def _times(stored: Any) -> dict[str, int]:
     return {str(key): int(at) for key, at in stored.items()} if isinstance(stored, Mapping) else {}
-
-
-def _key(event_id: str) -> str:
-    return sha256(event_id.encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ lists of runs only name runs to read. So an event has the same id however and wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -134,14 +134,16 @@ class EventFilter:
 
 
 def find_events(
-    run: Mapping[str, Any], wanted: EventFilter, completed: Mapping[str, int] | None = None
+    run: Mapping[str, Any],
+    wanted: EventFilter,
+    completed_at: Callable[[str], int | None] = lambda task_id: None,
 ) -> list[Event]:
     """
     Return all wanted events of a run, the oldest first.
 
     :param run: with :attr:`EventFilter.with_`.
     :param wanted: which events.
-    :param completed: tasks that were seen completed, by id, with the time in seconds since the epoch.
+    :param completed_at: returns when a task was completed, in seconds since the epoch, if it was seen completed.
     :raises MalformedResponseError: the run's tasks cannot be read.
     """
     if not wanted.matches(run) or not is_id(run.get("id")):
@@ -149,7 +151,7 @@ def find_events(
     found = [*_process_events(run, wanted)]
     if wanted.needs_tasks:
         for task in wanted.tasks_of(run):
-            found += _task_events(run, task, wanted, completed or {})
+            found += _task_events(run, task, wanted, completed_at(str(task["id"])))
     # The time of a reopening may be that of the completion after it.
     return sorted(found, key=lambda event: (event.occurred_at, event.undone_at is None, event.id))
 
@@ -181,14 +183,13 @@ def _process_events(run: Mapping[str, Any], wanted: EventFilter) -> Iterator[Eve
 
 
 def _task_events(
-    run: Mapping[str, Any], task: Mapping[str, Any], wanted: EventFilter, completed: Mapping[str, int]
+    run: Mapping[str, Any], task: Mapping[str, Any], wanted: EventFilter, undone_at: int | None
 ) -> Iterator[Event]:
     completed_at = _moment(task.get("completed_at"))
     if "task.completed" in wanted.events and completed_at is not None and _is_wanted_decision(task, wanted):
         yield Event(
             "task.completed", _event_id("task.completed", task["id"], completed_at), completed_at, task
         )
-    undone_at = completed.get(str(task["id"]))
     if "task.reopened" in wanted.events and undone_at is not None:
         changed_at = _undone_at(run, completed_at, undone_at)
         if changed_at is not None:

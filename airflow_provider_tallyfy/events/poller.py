@@ -14,8 +14,7 @@ import contextvars
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -40,8 +39,6 @@ from airflow_provider_tallyfy.waiting.threads import BackgroundLogger, DaemonThr
 from airflow_provider_tallyfy.waiting.watcher import Clock, ConnectionUse, connection_use
 
 if TYPE_CHECKING:
-    import requests
-
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
 T = TypeVar("T")
@@ -49,15 +46,13 @@ T = TypeVar("T")
 SWEEP_INTERVAL = 300.0
 """Seconds from the beginning of one sweep to that of the next while the activity feed works."""
 SWEEP_SHARE = 5
-"""A sweep uses at most one in so many of the requests that the budget allows, so a long list takes longer."""
+"""Sweeps use at most a fifth of the requests that the budget allows, so those of a long list are less frequent."""
 MAX_PAUSE = 300.0
 """The longest pause after a failure, in seconds."""
 MAX_OUTAGES = 3
-"""After so many failures in a row, a request makes room for others: the cause may be its own after all."""
+"""After this many failures in a row, a request is put off, and others are sent: they may succeed after all."""
 MAX_UNREAD = 86_400.0
 """Seconds from the first failure to read a run until its events are given up."""
-CLOCK_TOLERANCE = timedelta(seconds=5)
-"""If this machine's clock differs by more from the ``Date`` of Tallyfy's responses, Tallyfy's clock is used."""
 MAX_CONNECTION_AGE = 3600.0
 """Seconds after which a connection that works is read again, too."""
 
@@ -122,7 +117,7 @@ class EventPoller:
         self._end = end
         self.clock = clock or Clock()
         self._wall_clock = wall_clock
-        self._hook = ReloadingHook(tallyfy_conn_id)
+        self._hook = ReloadingHook(tallyfy_conn_id, wall_clock)
         self._threads = DaemonThreads(1, "tallyfy-events")
         self._streams: list[EventStream] = []
         self._users = 0
@@ -140,7 +135,6 @@ class EventPoller:
         self._hinted: set[str] = set()
         self._outages = 0
         self._reload_at = -inf
-        self._clock_offset = timedelta()
         self._organization = ""
         self._has_connected = asyncio.Event()
         self._stream_added = asyncio.Event()
@@ -166,17 +160,17 @@ class EventPoller:
         """Wait for Tallyfy's first response; return the organization, and the time of the call by Tallyfy's clock."""
         called_at = datetime.fromtimestamp(self._wall_clock(), UTC)
         await self._has_connected.wait()
-        return self._organization, called_at + self._clock_offset
+        return self._organization, called_at + self._hook.clock_offset
 
     def add(self, stream: EventStream) -> None:
-        """Begin to poll for a watcher; the first sweep finds what happened since its cursor."""
+        """Start polling for a watcher; the first sweep finds what happened since its cursor."""
         self._streams.append(stream)
         self._feed_at = min(self._feed_at, self.clock.now() + stream.poke_interval)
         self._sweep_at = -inf
         self._stream_added.set()
 
     def remove(self, stream: EventStream) -> None:
-        """End to poll for a watcher."""
+        """Stop polling for a watcher."""
         if stream in self._streams:
             self._streams.remove(stream)
 
@@ -271,7 +265,7 @@ class EventPoller:
         self._sweep_at = inf  # until another one is requested
         templates = {stream.wanted.checklist_id for stream in self._streams}
         return _Sweep(
-            began_at=datetime.fromtimestamp(self._wall_clock(), UTC) + self._clock_offset,
+            began_at=datetime.fromtimestamp(self._wall_clock(), UTC) + self._hook.clock_offset,
             clock_began_at=self.clock.now(),
             unread={stream: set() for stream in self._streams},
             with_=tuple(dict.fromkeys(name for stream in self._streams for name in stream.wanted.with_)),
@@ -348,11 +342,11 @@ class EventPoller:
         self._finish_sweeps()
 
     def _deliver(self, snapshot: RunSnapshot) -> RunSnapshot | PollError:
-        """Deliver a run to all watchers; if one of them cannot read it, the others get it all the same."""
+        """Deliver a run to all watchers; if one of them cannot read it, the others still get it."""
         result: RunSnapshot | PollError = snapshot
         for stream in tuple(self._streams):
             try:
-                stream.deliver(snapshot.run, self._organization)
+                stream.deliver(snapshot.run)
             except Exception as error:  # noqa: BLE001 (a run may be malformed in any way, and is read again)
                 reason = str(error) if isinstance(error, MalformedResponseError) else type(error).__name__
                 result = PollError(TallyfyResponseError(f"Run {snapshot.run.get('id')}: {reason}"))
@@ -384,9 +378,7 @@ class EventPoller:
                 await in_thread(self._threads, self._hook.reset)
                 self._reload_at = now + MAX_CONNECTION_AGE
             try:
-                response: T | PollError = await in_thread(
-                    self._threads, self._hook.fetch, self._noting_date(fetch)
-                )
+                response: T | PollError = await in_thread(self._threads, self._hook.fetch, fetch)
             except AirflowNotFoundException as error:
                 response = PollError(unread_connection(self._conn_id, error))
             except Exception as error:
@@ -401,6 +393,10 @@ class EventPoller:
                 if self._hook.connection is not None:
                     self._organization = self._hook.connection.organization
                     self._has_connected.set()
+                    for stream in tuple(self._streams):
+                        if stream.organization != self._organization:
+                            self.remove(stream)
+                            stream.end()
                 return response
             self._outages += 1
             pause = _pause_after(response, self._outages)
@@ -415,27 +411,6 @@ class EventPoller:
             await self._pause(pause)
             if self._outages >= MAX_OUTAGES:
                 return response
-
-    def _noting_date(self, fetch: Callable[[TallyfyHook], T]) -> Callable[[TallyfyHook], T]:
-        """Return a request that notes the offset of Tallyfy's clock from this machine's."""
-
-        def note(response: requests.Response, *_: Any, **__: Any) -> None:
-            try:
-                date = parsedate_to_datetime(response.headers["Date"])
-            except (KeyError, ValueError):
-                return
-            offset = date.astimezone(UTC) - datetime.fromtimestamp(self._wall_clock(), UTC)
-            self._clock_offset = offset if abs(offset) > CLOCK_TOLERANCE else timedelta()
-
-        def send(hook: TallyfyHook) -> T:
-            responses = hook.get_conn().hooks["response"]
-            responses.append(note)
-            try:
-                return fetch(hook)
-            finally:
-                responses.remove(note)
-
-        return send
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:

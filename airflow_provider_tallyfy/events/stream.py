@@ -70,7 +70,8 @@ class EventStream:
     Finds the new events of one watcher in the runs that the poller reads.
 
     :param wanted: which events.
-    :param cursor: how far the watcher has come.
+    :param cursor: the watcher's cursor.
+    :param organization: whose events they are.
     :param form_values: include the values of forms in the payloads.
     :param poke_interval: seconds between two polls.
     :param hold: seconds; see :data:`HOLD`.
@@ -81,6 +82,7 @@ class EventStream:
         self,
         wanted: EventFilter,
         cursor: Cursor,
+        organization: str,
         *,
         form_values: bool = False,
         poke_interval: float = 60.0,
@@ -89,6 +91,7 @@ class EventStream:
     ) -> None:
         self.wanted = wanted
         self.cursor = cursor
+        self.organization = organization
         self.form_values = form_values
         self.poke_interval = poke_interval
         self._hold = hold
@@ -111,7 +114,7 @@ class EventStream:
             return False
         try:
             self._note_completions(run)
-            if any(map(self._is_new, find_events(run, self.wanted, self.cursor.completed))):
+            if any(map(self._is_new, find_events(run, self.wanted, self.cursor.completed_at))):
                 return True
         except Exception:  # noqa: BLE001 (a listed run may be malformed in any way; by itself it may not be)
             return True
@@ -121,26 +124,27 @@ class EventStream:
         changed_at = parse_datetime(run.get("last_updated"))
         return changed_at is None or changed_at >= self.cursor.floor
 
-    def deliver(self, run: Mapping[str, Any], organization: str) -> None:
+    def deliver(self, run: Mapping[str, Any]) -> None:
         """
         Find the new events of a run that was read by itself.
 
         :raises MalformedResponseError: the run cannot be read.
         """
-        if organization != self.cursor.organization:
-            self._has_ended = True
-            self._arrival.set()
-            return
         self._note_completions(run)
-        for event in find_events(run, self.wanted, self.cursor.completed):
+        for event in find_events(run, self.wanted, self.cursor.completed_at):
             if self._is_new(event):
-                payload = to_payload(event, run, organization, form_values=self.form_values)
+                payload = to_payload(event, run, self.organization, form_values=self.form_values)
                 self._pending.add(event.id)
                 self._add(PendingEvent(event, payload))
 
     def end_sweep(self, began_at: datetime) -> None:
         """Report that a sweep has read all lists, and that all runs that it named for this watcher were read."""
         self._add(SweepEnd(began_at))
+
+    def end(self) -> None:
+        """Report that the connection now leads to another organization."""
+        self._has_ended = True
+        self._arrival.set()
 
     async def next_item(self) -> PendingEvent | SweepEnd:
         """
@@ -151,7 +155,7 @@ class EventStream:
         while (due_at := self._due_at()) > self._clock.now():
             if self._has_ended:
                 raise OrganizationChangedError(
-                    f"The connection does not lead to organization {self.cursor.organization!r} any more"
+                    f"The connection does not lead to organization {self.organization!r} any more"
                 )
             self._arrival.clear()
             await self._clock.wait(self._arrival, due_at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from airflow_provider_tallyfy.waiting.polls import PollError, ReloadingHook
@@ -16,7 +17,7 @@ T = TypeVar("T")
 MAX_OUTAGE = 3600.0
 """Seconds without one response after which the task fails; its retry continues where it stopped."""
 _FIRST_PAUSE, _MAX_PAUSE = 2.0, 300.0
-_SLICE = 15.0
+_IDLE_INTERVAL = 15.0
 
 
 class Clock(Protocol):
@@ -39,7 +40,7 @@ class RetryingClient:
     :param hook: of the connection.
     :param warn: a logger's ``warning``, called for each failure.
     :param requests_per_hour: the ceiling, in place of the connection's; 0 for none.
-    :param idle: called every few seconds while nothing is sent.
+    :param idle: called every 15 seconds while nothing is sent.
     """
 
     def __init__(
@@ -50,10 +51,11 @@ class RetryingClient:
         requests_per_hour: float | None = None,
         idle: Callable[[], object] = lambda: None,
         clock: Clock = time,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         connection = hook.connection
         # If the connection is changed to another organization meanwhile, it must not be read from.
-        self._hook = ReloadingHook(hook.tallyfy_conn_id)
+        self._hook = ReloadingHook(hook.tallyfy_conn_id, wall_clock)
         self._target = (connection.api_url, connection.organization)
         self._budget = RequestBudget(
             connection.requests_per_hour if requests_per_hour is None else requests_per_hour
@@ -93,11 +95,16 @@ class RetryingClient:
             self._warn("Read failed (%d in a row), retrying in %.0f s: %s", failures, pause, result.error)
             self._sleep_until(now + pause)
 
+    @property
+    def clock_offset(self) -> timedelta:
+        """How far Tallyfy's clock is ahead of this machine's, once a response was read."""
+        return self._hook.clock_offset
+
     def close(self) -> None:
         """Close the sockets."""
         self._hook.close_idle()
 
     def _sleep_until(self, moment: float) -> None:
         while (left := moment - self._clock.monotonic()) > 0:
-            self._clock.sleep(min(left, _SLICE))
+            self._clock.sleep(min(left, _IDLE_INTERVAL))
             self._idle()

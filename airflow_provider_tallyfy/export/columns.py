@@ -197,7 +197,9 @@ class Layout:
         record: dict[str, Any] = dict.fromkeys(column.name for column in self.columns)
         rest: dict[str, Any] = {}
         for column in self._record_columns:
-            _put(record, rest, column, values.get(column.name), column.name)
+            value = values.get(column.name)
+            if not _put(record, column, value):
+                rest[column.name] = sanitize_payload(value)
         # A field that was deleted and created again has another id; an answer to the new one takes precedence.
         for field, stored in sorted(answers, key=lambda answer: answer[0].id not in self._by_id):
             value = decode(field, stored)
@@ -206,9 +208,8 @@ class Layout:
                 column_of_field = self._by_alias.get(field.alias)
                 if column_of_field is not None and record[column_of_field.name] is not None:
                     column_of_field = None
-            if column_of_field is not None:
-                _put(record, rest, column_of_field, value, column_of_field.name)
-            elif not is_blank(value):
+            is_kept = column_of_field is not None and _put(record, column_of_field, value)
+            if not is_kept and not is_blank(value):
                 rest[_free_name(rest, field)] = sanitize_payload(value)
         record[self._rest.name] = rest or None
         return record
@@ -229,13 +230,15 @@ class Layout:
         }
 
 
-def _put(record: dict[str, Any], rest: dict[str, Any], column: Column, value: Any, name: str) -> None:
+def _put(record: dict[str, Any], column: Column, value: Any) -> bool:
+    """Put a value in its column, and return whether it fits."""
     if value == "" and column.type is not ColumnType.TEXT:
-        return
+        return True
     try:
         record[column.name] = fit(value, column.type)
     except MisfitError:
-        rest[name] = sanitize_payload(value)
+        return False
+    return True
 
 
 def _free_name(rest: Mapping[str, Any], field: FormField) -> str:
@@ -246,17 +249,19 @@ def _free_name(rest: Mapping[str, Any], field: FormField) -> str:
 def _answer_columns(fields: Sequence[FormField], taken: Iterable[str]) -> list[Column]:
     """Return a column for each field; if fields have the same name, each gets its id appended."""
     names = [_clean(field.alias) or _clean(field.label) or field.id for field in fields]
-    counts = Counter(name.casefold() for name in names) + Counter(name.casefold() for name in taken)
+    with_ids = [
+        f"{name[: MAX_NAME_LENGTH - len(field.id) - 2]}__{field.id}"
+        for name, field in zip(names, fields, strict=True)
+    ]
+    counts = Counter(name.casefold() for name in (*names, *with_ids, *taken))
     return [
         Column(
-            name
-            if counts[name.casefold()] == 1
-            else f"{name[: MAX_NAME_LENGTH - len(field.id) - 2]}__{field.id}",
+            name if counts[name.casefold()] == 1 else with_id,
             TYPES_OF_FIELDS.get(field.field_type, ColumnType.JSON),
             f"{one_line(field.name)} ({one_line(field.field_type)})",
             field.id,
         )
-        for name, field in zip(names, fields, strict=True)
+        for name, with_id, field in zip(names, with_ids, fields, strict=True)
     ]
 
 

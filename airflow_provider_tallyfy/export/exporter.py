@@ -10,15 +10,29 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from heapq import nlargest
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError
-from airflow_provider_tallyfy.export import records as of_records
 from airflow_provider_tallyfy.export.client import Clock, RetryingClient
-from airflow_provider_tallyfy.export.columns import Layout
+from airflow_provider_tallyfy.export.columns import ColumnType, Layout, fit
 from airflow_provider_tallyfy.export.listing import RunListing, fetch_page
 from airflow_provider_tallyfy.export.progress import Progress
+from airflow_provider_tallyfy.export.records import (
+    WITH,
+    Answers,
+    has_task_fields,
+    kickoff_answers,
+    layout_of,
+    listed_answers,
+    listed_tasks,
+    map_files,
+    run_record,
+    task_answers,
+    task_record,
+    visible,
+)
 from airflow_provider_tallyfy.export.staging import Folder, Staging
 from airflow_provider_tallyfy.export.writers import ENDINGS, json_line, write_records
 from airflow_provider_tallyfy.hooks.files import download, safe_name
@@ -101,7 +115,7 @@ class ExportResult:
 
     :param names: names of the files, in order, without the schema file.
     :param records: how many records are in them.
-    :param began_at: when the first attempt began; what changed later belongs to the next load.
+    :param began_at: when the first attempt began, by Tallyfy's clock; what changed later belongs to the next load.
     :param newest: the newest ``last_updated`` among them.
     :param requests: HTTP requests of this attempt.
     :param known: fingerprints of records that changed shortly before it began, by id.
@@ -170,7 +184,12 @@ class Exporter:
         self._progress = Progress(log.info, clock.monotonic)
         self._source = (hook.connection.api_url, hook.connection.organization)
         self._client = RetryingClient(
-            hook, log.warning, requests_per_hour=requests_per_hour, idle=self._progress.tick, clock=clock
+            hook,
+            log.warning,
+            requests_per_hour=requests_per_hour,
+            idle=self._progress.tick,
+            clock=clock,
+            wall_clock=lambda: now().timestamp(),
         )
         self._staging = Staging(target.folder / f".tallyfy-export-{export_id}", clock.monotonic)
         self._checklists: dict[str, tuple[FormField, ...]] = {}
@@ -184,12 +203,14 @@ class Exporter:
         """
         self._check_target()
         self._wait_for_lists()
-        began_at = datetime.fromisoformat(self._staging.begin(self._fixed(), self._now().isoformat()))
-        checklists = self._read_checklists()
-        layout = of_records.layout_of(self._request.records, checklists)
+        start = self._staging.begin(self._fixed(), self._start)
+        began_at, checklists = datetime.fromisoformat(start["began_at"]), start["checklists"]
+        layout = layout_of(self._request.records, checklists)
         self._checklists = {str(each.get("id")): read_kickoff_fields(each) for each in checklists}
-        summary = _Summary(began_at - self._request.overlap, _LAST_UPDATED[self._request.records])
-        summary.keep(self._known_before)
+        known_since = str(fit((began_at - self._request.overlap).isoformat(), ColumnType.DATETIME))
+        # A list that lags may not show a record of the load before now, but later.
+        known = {key: value for key, value in self._known_before.items() if value >= known_since}
+        summary = _Summary(_LAST_UPDATED[self._request.records], known_since, known)
         if not self._staging.folder.exists(_COLLECTED):
             self._collect(layout, checklists, summary)
             self._staging.folder.write(_COLLECTED, b"")
@@ -198,7 +219,12 @@ class Exporter:
         self._publish(layout, names, summary.records, began_at)
         self._client.close()
         return ExportResult(
-            names, summary.records, began_at, summary.newest, self._client.requests, summary.known
+            names,
+            summary.records,
+            began_at,
+            parse_datetime(summary.newest),
+            self._client.requests,
+            summary.latest(),
         )
 
     def _fixed(self) -> dict[str, Any]:
@@ -214,6 +240,12 @@ class Exporter:
             "attachments": request.attachments,
             "stem": self._target.stem,
         }
+
+    def _start(self) -> dict[str, Any]:
+        """Return what all attempts share: a template may change between them, and the columns must not."""
+        began_at = self._now()
+        checklists = self._read_checklists()
+        return {"began_at": (began_at + self._client.clock_offset).isoformat(), "checklists": checklists}
 
     # Reading
 
@@ -250,11 +282,11 @@ class Exporter:
         if seen:
             self._log.info("Continuing after %d runs that an earlier attempt read", len(seen))
         # Templates that are archived are not listed, and their runs may have fields.
-        has_task_fields = request.checklist_id is None or any(map(of_records.has_task_fields, checklists))
+        has_fields = request.checklist_id is None or any(map(has_task_fields, checklists))
         params = {
             **request.filters,
             **({} if request.checklist_id is None else {"checklist_id": request.checklist_id}),
-            "with": ",".join(of_records.WITH[request.records]),
+            "with": ",".join(WITH[request.records]),
             "per_page": request.page_size,
         }
         listing = RunListing(
@@ -269,7 +301,7 @@ class Exporter:
         try:
             for run in listing:
                 found = []
-                for record in self._records_of(layout, run, has_task_fields):
+                for record in self._records_of(layout, run, has_fields):
                     if self._known_before.get(str(record["id"])) == summary.fingerprint(record):
                         summary.note(record)  # for the next load
                     else:
@@ -280,30 +312,28 @@ class Exporter:
             # An interrupted attempt leaves what it has read to the next one.
             self._staging.flush(listing.position)
 
-    def _records_of(
-        self, layout: Layout, run: dict[str, Any], has_task_fields: bool
-    ) -> Iterator[dict[str, Any]]:
+    def _records_of(self, layout: Layout, run: dict[str, Any], has_fields: bool) -> Iterator[dict[str, Any]]:
         if self._request.records == "tasks":
             for task in self._tasks_of(run):
-                record = of_records.task_record(layout, run, task)
-                yield self._with_attachments(record, layout, of_records.task_answers(task))
+                record = task_record(layout, run, task)
+                yield self._with_attachments(record, layout, task_answers(task))
             return
-        answers = of_records.kickoff_answers(run, self._kickoff_fields(run))
-        of_tasks = self._trusted(of_records.listed_answers(run)) if has_task_fields else []
-        is_gone = bool(run.get("archived_at")) and has_task_fields and not of_tasks
+        answers = kickoff_answers(run, self._kickoff_fields(run))
+        of_tasks = self._trusted(listed_answers(run)) if has_fields else []
+        is_gone = bool(run.get("archived_at")) and has_fields and not of_tasks
         if of_tasks is None and not is_gone:
             tasks = self._read_tasks(run)
             is_gone = tasks is None
-            of_tasks = [answer for task in tasks or () for answer in of_records.task_answers(task)]
+            of_tasks = [answer for task in tasks or () for answer in task_answers(task)]
         answers += of_tasks or []
         has_task_answers = not is_gone
-        record = of_records.run_record(layout, run, answers, has_task_answers=has_task_answers)
+        record = run_record(layout, run, answers, has_task_answers=has_task_answers)
         yield self._with_attachments(record, layout, answers)
 
     def _tasks_of(self, run: dict[str, Any]) -> list[Mapping[str, Any]]:
-        listed = self._trusted(of_records.listed_tasks(run))
+        listed = self._trusted(listed_tasks(run))
         if listed is not None:
-            return of_records.visible(listed)
+            return visible(listed)
         return [] if run.get("archived_at") else self._read_tasks(run) or []
 
     def _trusted(self, listed: list[T] | None) -> list[T] | None:
@@ -317,7 +347,7 @@ class Exporter:
             tasks = self._client.fetch(lambda hook: hook.get_tasks(str(run["id"]), with_=("form_fields",)))
         except TallyfyNotFoundError:
             return None
-        return of_records.visible(tasks)
+        return visible(tasks)
 
     def _kickoff_fields(self, run: Mapping[str, Any]) -> tuple[FormField, ...]:
         """Return the kick-off fields of a run's template, if the run does not show its own."""
@@ -332,17 +362,13 @@ class Exporter:
             self._checklists[checklist_id] = read_kickoff_fields(checklist)
         return self._checklists[checklist_id]
 
-    def _with_attachments(
-        self, record: dict[str, Any], layout: Layout, answers: of_records.Answers
-    ) -> dict[str, Any]:
+    def _with_attachments(self, record: dict[str, Any], layout: Layout, answers: Answers) -> dict[str, Any]:
         if self._request.attachments:
-            of_records.map_files(record, layout, answers, self._copy_attachment)
+            map_files(record, layout, answers, self._copy_attachment)
         return record
 
     def _copy_attachment(self, entry: Mapping[str, Any]) -> str | None:
         """Copy a file to the staging folder, and return its later path, relative to the records."""
-        if entry.get("source") == "url":
-            return None
         file_id, name = str(entry["id"]), safe_name(str(entry.get("filename") or "file"))
         staged = f"{safe_name(file_id)}/{name}"
         folder = self._staging.folder
@@ -385,7 +411,7 @@ class Exporter:
 
     def _write(self, layout: Layout, summary: _Summary) -> tuple[str, ...]:
         """Write the files under temporary names, at least one, and return their names."""
-        records = summary.watch(self._staging.records())
+        records = summary.count(self._staging.records())
         names: list[str] = []
         while (first := list(islice(records, 1))) or not names:
             names.append(self._target.file_name(len(names) + 1))
@@ -396,6 +422,7 @@ class Exporter:
 
     def _publish(self, layout: Layout, names: tuple[str, ...], records: int, began_at: datetime) -> None:
         self._check_target()  # another task may have written the same files meanwhile
+        self._staging.check_attempt()
         folder, staged = self._target.folder, self._staging.folder
         replaces_all = self._request.overwrite or staged.exists(_PUBLISHING)
         stale = set(self._taken() if replaces_all else self._owned() or ()) - set(names)
@@ -418,16 +445,22 @@ class Exporter:
 
 @dataclass
 class _Summary:
-    """Collects figures of the records while they are written."""
+    """
+    Counts the records, and collects the fingerprints of those that changed last.
 
-    known_since: datetime
+    :param last_updated: the column that says when a record changed last. Its texts sort by time.
+    :param known_since: records that changed earlier get no fingerprint.
+    :param known: the fingerprints, by id.
+    """
+
     last_updated: str
+    known_since: str
+    known: dict[str, str]
     records: int = 0
-    newest: datetime | None = None
-    _known: dict[str, tuple[datetime, str]] = field(default_factory=dict)
+    newest: str = ""
 
-    def watch(self, passing: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        for record in passing:
+    def count(self, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for record in records:
             self.records += 1
             self.note(record)
             yield record
@@ -437,29 +470,16 @@ class _Summary:
         digest = blake2b(json_line(dict(record)), digest_size=9).hexdigest()
         return f"{record.get(self.last_updated)} {digest}"
 
-    def keep(self, known: Mapping[str, str]) -> None:
-        """Keep fingerprints of the load before: a list that lags may not show such a record now, but later."""
-        for record_id, fingerprint in known.items():
-            moment = parse_datetime(fingerprint.partition(" ")[0])
-            if moment is not None and moment >= self.known_since:
-                self._known[record_id] = (moment, fingerprint)
-
     def note(self, record: Mapping[str, Any]) -> None:
-        moment = parse_datetime(record.get(self.last_updated))
-        if moment is None:
-            return
-        self.newest = max(moment, self.newest or moment)
-        if moment >= self.known_since:
-            self._known[str(record["id"])] = (moment, self.fingerprint(record))
-            if len(self._known) > 2 * MAX_KNOWN:
-                self._known = dict(self._newest())
+        updated = record.get(self.last_updated) or ""
+        self.newest = max(updated, self.newest)
+        if updated >= self.known_since:
+            self.known[str(record["id"])] = self.fingerprint(record)
+            if len(self.known) > 2 * MAX_KNOWN:
+                self.known = self.latest()
 
-    def _newest(self) -> list[tuple[str, tuple[datetime, str]]]:
-        return sorted(self._known.items(), key=lambda item: item[1][0], reverse=True)[:MAX_KNOWN]
-
-    @property
-    def known(self) -> dict[str, str]:
-        return {record_id: fingerprint for record_id, (_, fingerprint) in self._newest()}
+    def latest(self) -> dict[str, str]:
+        return dict(nlargest(MAX_KNOWN, self.known.items(), key=lambda item: item[1]))
 
 
 def _text(moment: datetime | None) -> str | None:

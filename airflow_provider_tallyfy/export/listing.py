@@ -12,39 +12,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from math import inf
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tallyfy.exceptions import TallyfyResponseError
-from airflow_provider_tallyfy.protocol.responses import (
-    MalformedResponseError,
-    is_id,
-    parse_datetime,
-    read_page,
-)
+from airflow_provider_tallyfy.protocol.responses import Page, is_id, parse_datetime
 
 if TYPE_CHECKING:
     from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 
 MAX_PASSES = 3
 """How often a list is read that shows fewer runs than its total, since runs left it meanwhile."""
-_MAX_REREADS = 5
+MAX_REREADS = 5
+"""How often the pages before one are read again, since runs that left the list moved others to them."""
 _MIN_STEPS = 8
 """Steps from one time to an earlier one that prove an order."""
 
-
-@dataclass(frozen=True, slots=True)
-class RunPage:
-    """
-    One page of a list of runs.
-
-    :param total: how many runs the whole list has, if the page says so.
-    """
-
-    number: int
-    runs: tuple[dict[str, Any], ...]
-    is_last: bool
-    total: int | None
+RunPage = Page[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +45,10 @@ def fetch_page(hook: TallyfyHook, number: int, params: Mapping[str, Any]) -> Run
 
     :raises TallyfyResponseError: it cannot be read.
     """
-    body = hook.request("GET", "runs", params={**params, "page": number})
-    try:
-        page = read_page(body, number)
-        if not all(is_id(run.get("id")) for run in page.items):
-            raise MalformedResponseError("a run has no id")
-    except MalformedResponseError as error:
-        raise TallyfyResponseError(f"GET runs, page {number}, cannot be read: {error}") from None
-    pagination = (body.get("meta") or {}).get("pagination") or {}
-    total = pagination.get("total")
-    return RunPage(number, page.items, page.is_last, total if isinstance(total, int) else None)
+    page = hook.get_runs_page(number, **params)
+    if not all(is_id(run.get("id")) for run in page.items):
+        raise TallyfyResponseError(f"GET runs, page {number}, cannot be read: a run has no id")
+    return page
 
 
 class RunListing:
@@ -129,7 +107,7 @@ class RunListing:
         if self._since is not None and not self._is_order_refuted:
             proof = _OrderProof()
             for page in self._accepted(listing, filters, {**params, "sort": "-last_updated"}, 1):
-                proof.add(page.runs)
+                proof.add(page.items)
                 if proof.is_refuted and not page.is_last:
                     self._is_order_refuted = True
                     break
@@ -147,7 +125,7 @@ class RunListing:
             listed: set[str] = set()
             smallest_total = inf
             for page in self._accepted(listing, filters, params, first_page):
-                listed.update(str(run["id"]) for run in page.runs)
+                listed.update(str(run["id"]) for run in page.items)
                 # Runs that were launched meanwhile stand on earlier pages, and belong to the next load.
                 smallest_total = min(smallest_total, inf if page.total is None else page.total)
                 yield from self._fresh(page)
@@ -161,39 +139,39 @@ class RunListing:
         self, listing: int, filters: Mapping[str, str], params: Mapping[str, Any], first_page: int
     ) -> Iterator[RunPage]:
         """Yield the pages of a list; none if Tallyfy ignores its filter and returns the default list."""
-        for page in self._pages(params, first_page):
-            if filters and not all(run.get("archived_at") for run in page.runs):
+        for number, page in self._pages(params, first_page):
+            if filters and not any(run.get("archived_at") for run in page.items):
                 return
-            self.position, self.total = Position(listing, page.number), page.total
-            self._shown = self._shown or bool(page.runs)
+            self.position, self.total = Position(listing, number), page.total
+            self._shown = self._shown or bool(page.items)
             yield page
 
     def _resumable_page(self, params: Mapping[str, Any], number: int) -> int:
         """Return a page whose first run was yielded before, so that all runs before it were, too."""
         while number > 1:
-            runs = self._read(number, params).runs
+            runs = self._read(number, params).items
             if runs and str(runs[0]["id"]) in self._seen:
                 return number
             number -= 1
         return 1
 
-    def _pages(self, params: Mapping[str, Any], number: int) -> Iterator[RunPage]:
-        """Yield the pages. If runs left the list, the next ones moved to the page before, which is read again."""
+    def _pages(self, params: Mapping[str, Any], number: int) -> Iterator[tuple[int, RunPage]]:
+        """Yield the pages. If runs left the list, the next ones moved to pages before, which are read again."""
         total: int | None = None
-        rereads = 0
+        per_page = 1
+        furthest = rereads = 0
         while True:
             page = self._read(number, params)
-            if total is not None and page.total is not None and page.total < total and rereads < _MAX_REREADS:
-                rereads += 1
-                before = self._read(number - 1, params)
-                total = before.total
-                yield before
-                if before.is_last:
-                    return
-                continue
-            rereads = 0
+            moved = 0 if total is None or page.total is None else total - page.total
             total = page.total
-            yield page
+            if moved > 0 and rereads < MAX_REREADS:
+                rereads += 1
+                number = max(1, number - ceil(moved / per_page))
+                continue
+            if number > furthest:
+                furthest, rereads = number, 0
+            per_page = max(per_page, len(page.items))
+            yield number, page
             if page.is_last:
                 return
             number += 1
@@ -202,14 +180,14 @@ class RunListing:
         """Yield the runs that changed while the list was read, and so moved to its beginning."""
         if newest is None or self.position.page == 1:
             return
-        for page in self._pages(params, 1):
+        for _, page in self._pages(params, 1):
             yield from self._fresh(page)
-            moments = [_last_updated(run) for run in page.runs]
+            moments = [_last_updated(run) for run in page.items]
             if any(moment is not None and moment < newest for moment in moments):
                 return
 
     def _fresh(self, page: RunPage) -> Iterator[dict[str, Any]]:
-        for run in page.runs:
+        for run in page.items:
             run_id, moment = str(run["id"]), _last_updated(run)
             # A run that does not say when it changed may have changed.
             is_wanted = moment is None or (

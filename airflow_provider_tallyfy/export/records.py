@@ -13,7 +13,9 @@ from airflow_provider_tallyfy.protocol.forms.fields import (
     read_task_fields,
     stored_values,
 )
+from airflow_provider_tallyfy.protocol.responses import is_id
 from airflow_provider_tallyfy.protocol.tasks import decision, is_approval, is_hidden, read_steps, read_tasks
+from airflow_provider_tallyfy.protocol.urls import is_identifier
 
 RECORDS = ("runs", "tasks")
 WITH: Mapping[str, tuple[str, ...]] = {
@@ -149,8 +151,8 @@ def run_record(
         "tasks_complete": counts.get("complete"),
         "tasks_total": counts.get("total"),
         "progress_percent": counts.get("percent"),
-        "users": _bare(run.get("users")),
-        "groups": _bare(run.get("groups")),
+        "users": _ids_of(run.get("users")),
+        "groups": _ids_of(run.get("groups")),
         "has_task_answers": has_task_answers,
     }
     return layout.lay_out(values, answers)
@@ -183,14 +185,18 @@ def map_files(
     """
     Copy the files that are answers of a record, and add the path of each copy to the record.
 
-    :param copy: copies a file and returns the path of the copy; ``None`` if it cannot be copied.
+    :param copy: copies a file of Tallyfy and returns the path of the copy; ``None`` if it cannot be copied.
     """
     copies = {
         str(entry["id"]): path
         for field, value in of_answers
         if field.field_type == "file" and isinstance(value, list)
         for entry in value
-        if isinstance(entry, Mapping) and entry.get("id") and (path := copy(entry)) is not None
+        if isinstance(entry, Mapping)
+        and entry.get("source") != "url"
+        and is_id(entry.get("id"))
+        and is_identifier(str(entry["id"]))
+        and (path := copy(entry)) is not None
     }
     for column in layout.columns:
         if column.type is ColumnType.JSON:
@@ -220,7 +226,7 @@ def _shows_values(form_fields: Any) -> bool:
     return entries is not None and all("field_value" in entry or "value" in entry for entry in entries)
 
 
-def _bare(items: Any) -> Any:
+def _ids_of(items: Any) -> Any:
     """Return the ids of members or groups, which Tallyfy returns bare or as objects."""
     items = items.get("data") if isinstance(items, Mapping) else items
     return (

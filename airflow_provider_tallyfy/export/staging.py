@@ -14,6 +14,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
+from uuid import uuid4
 
 from fsspec.asyn import AsyncFileSystem  # type: ignore[import-untyped]
 
@@ -24,7 +25,7 @@ MAX_RECORDS = 1_000
 MAX_BYTES = 4 * 1024 * 1024
 MAX_AGE = 300.0
 """Seconds of reading that a killed worker may lose."""
-_REQUEST = "export.json"
+_REQUEST, _ATTEMPT = "export.json", "attempt"
 _SEGMENT = re.compile(r"segment-(\d{6})-(\d+)-(\d+)\.jsonl\.gz")
 
 
@@ -121,29 +122,48 @@ class Staging:
     def __init__(self, folder: Folder, now: Callable[[], float]) -> None:
         self.folder = folder
         self._now = now
+        self._attempt = uuid4().hex.encode()
         self._next = 1
         self._lines: list[bytes] = []
         self._bytes = 0
         self._flushed_at = now()
 
-    def begin(self, request: Mapping[str, Any], began_at: str) -> str:
+    def begin(self, request: Mapping[str, Any], start: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """
-        Return when the export began: now, or with an earlier attempt at the same request, which is continued.
+        Return what the first attempt at a request began with, so that its segments can be continued.
 
         :param request: all that decides which records there are. What another request left is deleted.
-        :param began_at: ISO 8601.
+        :param start: returns what to begin with, as JSON; called by the first attempt only.
         """
-        request = json.loads(json.dumps(request))
+        request = json.loads(json.dumps(request, default=str))
+        started: dict[str, Any] | None = None
         try:
             with self.folder.open(_REQUEST) as file:
                 kept = json.load(file)
             if kept["request"] == request:
-                return str(kept["began_at"])
+                started = dict(kept["start"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             pass
-        self.remove_all()
-        self.folder.write(_REQUEST, json.dumps({"began_at": began_at, "request": request}).encode())
-        return began_at
+        if started is None:
+            self.remove_all()
+            started = start()
+            self.folder.write(_REQUEST, json.dumps({"request": request, "start": started}).encode())
+        self.folder.write(_ATTEMPT, self._attempt)
+        return started
+
+    def check_attempt(self) -> None:
+        """
+        Check that no other attempt has begun since: Airflow starts one if it does not hear from this worker.
+
+        :raises RuntimeError: one has, so this one must not write anything.
+        """
+        try:
+            with self.folder.open(_ATTEMPT) as file:
+                if file.read() == self._attempt:
+                    return
+        except FileNotFoundError:
+            pass
+        raise RuntimeError("This attempt ends, since another attempt of the same task has begun.")
 
     def remove_all(self) -> None:
         """Delete everything, the request first, so that nothing continues after an incomplete deletion."""
@@ -178,6 +198,7 @@ class Staging:
     def flush(self, position: Position) -> None:
         """Write the records that were added to a segment, if there are any."""
         if self._lines:
+            self.check_attempt()
             name = f"segment-{self._next:06}-{position.listing}-{position.page}.jsonl.gz"
             self.folder.write(name, gzip.compress(b"".join(self._lines), compresslevel=1, mtime=0))
             self._next += 1

@@ -62,17 +62,19 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--port", type=_port, default=8090, help="port; 0 takes a free one (default: %(default)s)"
+        "--port", type=port, default=8090, help="port; 0 takes a free one (default: %(default)s)"
     )
     parser.add_argument(
         "--seed", choices=("demo", "empty"), default="demo", help="data to start with (default: %(default)s)"
     )
     for name, field in Behavior.model_fields.items():
+        choices = get_args(field.annotation)
+        values: dict[str, Any] = {"choices": choices} if choices else {"type": seconds, "metavar": "SECONDS"}
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             default=field.default,
             help=f"{field.description} (default: %(default)s)",
-            **({"choices": choices} if (choices := get_args(field.annotation)) else _SECONDS),
+            **values,
         )
     parser.add_argument(
         "--test-controls", action="store_true", help="serve /_sandbox: faults, statistics, clock, behavior"
@@ -80,21 +82,21 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65_535:
-        raise argparse.ArgumentTypeError(f"{port} is no port: give a number from 0 to 65535")
-    return port
+# argparse names these two in its errors.
+def port(text: str) -> int:
+    """Read a port."""
+    number = int(text)
+    if not 0 <= number <= 65_535:
+        raise argparse.ArgumentTypeError(f"{number} is not a port: give a number from 0 to 65535")
+    return number
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no lag: give seconds, 0 or more")
-    return seconds
-
-
-_SECONDS: dict[str, Any] = {"type": _seconds, "metavar": "SECONDS"}
+def seconds(text: str) -> float:
+    """Read a lag."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a lag: give seconds, 0 or more")
+    return number
 
 
 def _welcome(url: str) -> str:

@@ -7,6 +7,7 @@ import secrets
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from airflow_provider_tallyfy.sandbox.clock import Clock
 from airflow_provider_tallyfy.sandbox.errors import RefusedError, not_found
@@ -18,14 +19,23 @@ CLIENT_ID = "sandbox-client"
 CLIENT_SECRET = "sandbox-secret"  # noqa: S105
 APPLICATION_TOKEN_SECONDS = 604_800
 USER_TOKEN_SECONDS = 7_776_000
-# The number of requests and of seconds, the methods that count, and whether all users share it.
-_Limit = tuple[int, int, str, bool]
+
+
+class Limit(NamedTuple):
+    """How many requests are allowed in a number of seconds: of one method or any, for each user or for all together."""
+
+    requests: int
+    seconds: int
+    method: str = "*"
+    is_shared: bool = False
+
+
 # :attr:`Behavior.rate_limit` chooses which of them applies.
-LIMITS: Mapping[str, tuple[_Limit, ...]] = {
+LIMITS: Mapping[str, tuple[Limit, ...]] = {
     "off": (),
-    "user": ((600, 60, "*", False),),
-    "burst": ((140, 10, "*", False), (12, 5, "GET", False)),
-    "organization": ((100, 60, "*", True), (1000, 3600, "*", True)),
+    "user": (Limit(600, 60),),
+    "burst": (Limit(140, 10), Limit(12, 5, "GET")),
+    "organization": (Limit(100, 60, is_shared=True), Limit(1000, 3600, is_shared=True)),
 }
 # The actions that send mail, and how often the organization can do them in an hour.
 HOURLY_LIMITS = {"Comment": 120, "Guest Invite": 30}
@@ -99,10 +109,10 @@ class Limiter:
     """Counts requests and actions over rolling windows of time."""
 
     def __init__(self) -> None:
-        self._uses: dict[tuple[_Limit, str], deque[datetime]] = defaultdict(deque)
+        self._uses: dict[tuple[Limit, str], deque[datetime]] = defaultdict(deque)
 
     def take(
-        self, limits: Iterable[_Limit], method: str, user: str, now: datetime
+        self, limits: Iterable[Limit], method: str, user: str, now: datetime
     ) -> tuple[int | None, int | None]:
         """Count a request, unless it is over a limit.
 
@@ -112,16 +122,18 @@ class Limiter:
         left: int | None = None
         windows = []
         for limit in limits:
-            most, seconds, counted, shared = limit
-            if counted not in ("*", method):
+            if limit.method not in ("*", method):
                 continue
-            window, length = self._uses[limit, "" if shared else user], timedelta(seconds=seconds)
+            window, length = (
+                self._uses[limit, "" if limit.is_shared else user],
+                timedelta(seconds=limit.seconds),
+            )
             while window and window[0] <= now - length:
                 window.popleft()
-            if len(window) >= most:
+            if len(window) >= limit.requests:
                 return 0, math.ceil((window[0] + length - now).total_seconds())
             windows.append(window)
-            left = min(most - len(window) - 1, most if left is None else left)
+            left = min(limit.requests - len(window) - 1, limit.requests if left is None else left)
         for window in windows:
             window.append(now)
         return left, None

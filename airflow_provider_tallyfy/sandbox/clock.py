@@ -20,8 +20,9 @@ class Clock:
         self._offset += timedelta(seconds=seconds)
 
     def set(self, moment: datetime) -> None:
-        """Set the clock to a moment."""
-        self._offset = as_utc(moment) - datetime.now(UTC)
+        """Set the clock to a moment; one without a zone is UTC."""
+        in_zone = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        self._offset = in_zone - datetime.now(UTC)
 
     def reset(self) -> None:
         """Return to real time."""
@@ -33,17 +34,14 @@ class Clock:
         return self._offset.total_seconds()
 
 
-def as_utc(moment: datetime) -> datetime:
-    """Convert a moment to UTC; one without a zone is UTC, as at Tallyfy."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 def to_working_day(moment: datetime) -> datetime:
-    """Move a moment on a Saturday or Sunday to Monday, 09:00."""
-    days = 7 - moment.weekday()
-    if days > 2:
-        return moment
-    return (moment + timedelta(days=days)).replace(hour=9, minute=0, second=0, microsecond=0)
+    """Move a moment on a weekend to Monday, 09:00.
+
+    A weekend ends at that time, so that of two moments the earlier one never becomes the later one.
+    """
+    monday = moment + timedelta(days=-moment.weekday() % 7)
+    start = monday.replace(hour=9, minute=0, second=0, microsecond=0)
+    return start if start - timedelta(days=2, hours=9) <= moment < start else moment
 
 
 def as_text(moment: datetime | None) -> str | None:

@@ -89,7 +89,7 @@ class Controls:
         self.requests.clear()
 
 
-def normalised(path: str) -> str:
+def normalized(path: str) -> str:
     """Return a path with its ids replaced: ``/api/organizations/{organization}/runs/{id}``."""
     return _IDENTIFIER.sub("{id}", _ORGANIZATION.sub("{organization}", path))
 
@@ -216,7 +216,6 @@ async def add_faults(controls: TestControls, faults: list[Fault]) -> JSON:
 
 @router.delete("/faults", **NO_CONTENT)
 async def remove_faults(controls: TestControls) -> None:
-    """Remove all faults."""
     controls.faults.clear()
 
 
@@ -225,7 +224,7 @@ async def statistics(controls: TestControls) -> JSON:
     """Show the number of requests since the start or the last reset, by method and path, and by the path's shape."""
     routes: Counter[tuple[str, str]] = Counter()
     for (method, path), count in controls.requests.items():
-        routes[method, normalised(path)] += count
+        routes[method, normalized(path)] += count
     counts = {
         name: [{"method": method, "path": path, "count": each} for (method, path), each in sorted(of.items())]
         for name, of in (("requests", controls.requests), ("routes", routes))
@@ -235,13 +234,11 @@ async def statistics(controls: TestControls) -> JSON:
 
 @router.delete("/stats", **NO_CONTENT)
 async def clear_statistics(controls: TestControls) -> None:
-    """Reset the count of requests."""
     controls.requests.clear()
 
 
 @router.get("/clock")
 async def show_clock(store: SandboxStore) -> JSON:
-    """Show the sandbox's time."""
     return {"now": as_text(store.now()), "offset_seconds": store.clock.offset_seconds}
 
 
@@ -270,7 +267,6 @@ async def create_runs(
     name: _Text = "Load test",
     prerun: Annotated[JSON | None, Body()] = None,
 ) -> JSON:
-    """Launch many runs at once."""
     caller, numbers = next(iter(store.members.values())), range(1, count + 1)
     launched = (
         runs.launch(store, caller, checklist_id, name=f"{name} {each}", prerun=prerun) for each in numbers
@@ -287,7 +283,6 @@ async def change_feed(store: SandboxStore, faults: FeedFaults) -> FeedFaults:
 
 @router.get("/behavior")
 async def show_behavior(store: SandboxStore) -> Behavior:
-    """Show what the sandbox does if the sources on Tallyfy disagree."""
     return store.behavior
 
 

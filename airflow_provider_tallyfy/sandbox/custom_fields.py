@@ -47,7 +47,6 @@ class SetValue(Body):
 
 @router.get("/custom-field-keys")
 async def list_keys(store: SandboxStore, query: listing.Pages) -> Response:
-    """List the keys."""
     applies_to = query.given("applies_to")
     found = [key for key in store.custom_field_keys.values() if applies_to in (None, key.applies_to)]
     return query.answer(found, custom_field_key)
@@ -67,7 +66,6 @@ async def define_key(store: SandboxStore, given: dependencies.Given) -> JSON:
 @router.get(_OF_RUN)
 @router.get(_OF_TASK)
 async def show_values(subject: Subject) -> JSON:
-    """Show the values of a run or task."""
     return {"custom_fields": subject.custom_fields}
 
 
@@ -90,14 +88,12 @@ async def replace_values(store: SandboxStore, subject: Subject, custom_fields: V
 @router.patch(f"{_OF_RUN}/{{key}}")
 @router.patch(f"{_OF_TASK}/{{key}}")
 async def set_value(store: SandboxStore, subject: Subject, key: Key, body: SetValue) -> JSON:
-    """Set one value of a run or task."""
     return _change(store, subject, subject.custom_fields | {key: body.value})
 
 
 @router.delete(f"{_OF_RUN}/{{key}}")
 @router.delete(f"{_OF_TASK}/{{key}}")
 async def remove_value(store: SandboxStore, subject: Subject, key: Key) -> JSON:
-    """Remove one value of a run or task."""
     left = {name: value for name, value in subject.custom_fields.items() if name != key}
     return _change(store, subject, left)
 

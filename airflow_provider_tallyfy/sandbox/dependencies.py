@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import fastapi
 from fastapi import APIRouter, Depends, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_core import from_json
 from starlette.datastructures import Headers
 
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
@@ -62,14 +64,6 @@ async def _caller(request: Request, store: SandboxStore) -> Member:
     return member
 
 
-async def _run(store: SandboxStore, caller: Caller, run_id: str) -> Run:
-    return store.run(run_id, caller)
-
-
-async def _task(request: Request, store: SandboxStore, caller: Caller, task_id: str) -> Task:
-    return store.task(task_id, caller, request.path_params.get("run_id"))
-
-
 async def _subject(request: Request, store: SandboxStore, caller: Caller) -> Run | Task:
     ids = request.path_params
     if "task_id" in ids:
@@ -102,9 +96,9 @@ ItemStore = Annotated[Store, Depends(_item_store)]
 ListStore = Annotated[Store, Depends(_list_store)]
 Caller = Annotated[Member, Depends(_caller)]
 # The run or task that the path names, for writes.
-ThisRun = Annotated[Run, Depends(_run)]
-ThisTask = Annotated[Task, Depends(_task)]
 Subject = Annotated[Run | Task, Depends(_subject)]
+ThisRun = Annotated[Run, Depends(_subject)]
+ThisTask = Annotated[Task, Depends(_subject)]
 With = Annotated[Includes, Depends(_includes)]
 # The body of a write whose fields a Writable takes.
 Given = Annotated[JSON, fastapi.Body()]
@@ -122,12 +116,30 @@ class DataResponse(JSONResponse):
         return super().render({"data": content})
 
 
+class _Request(Request):
+    """Refuses ``NaN`` and lone surrogates in JSON, since no answer could show them."""
+
+    async def json(self) -> Any:
+        return from_json(await self.body(), allow_inf_nan=False)
+
+
+class _Route(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_json(request: Request) -> Response:
+            return await handle(_Request(request.scope, request.receive))
+
+        return handle_json
+
+
 def organization_router(path: str = "") -> APIRouter:
     """Return a router for a path of the organization, to which every request needs a user's token."""
     return APIRouter(
-        prefix=f"/organizations/{{organization}}{path}",
+        prefix=f"/api/organizations/{{organization}}{path}",
         dependencies=[Depends(_caller)],
         default_response_class=DataResponse,
+        route_class=_Route,
     )
 
 
@@ -159,8 +171,3 @@ class Body(BaseModel):
         """
         names = self.model_fields_set.difference(without)
         return {name: value for name, value in self if name in names and value is not None}
-
-
-def invalid_part(part: str, error: ValidationError) -> RequestValidationError:
-    """Return the error for a part of a request, ``body`` or ``query``, that pydantic found invalid."""
-    return RequestValidationError([{**each, "loc": (part, *each["loc"])} for each in error.errors()])

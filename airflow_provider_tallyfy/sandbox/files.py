@@ -44,13 +44,11 @@ async def upload(
 
 @router.get("/assets/{file_id}")
 async def get_file(store: SandboxStore, file_id: str) -> JSON:
-    """Show a file."""
     return _shown(_file(store, file_id))
 
 
 @router.get("/file/{file_id}/dl")
 async def download(store: SandboxStore, file_id: str) -> Response:
-    """Return the bytes of a file."""
     file = _file(store, file_id)
     # A header is Latin-1, so a name with other characters is escaped.
     filename = file.filename.encode("ascii", "backslashreplace").decode().replace('"', "'")
@@ -61,7 +59,6 @@ async def download(store: SandboxStore, file_id: str) -> Response:
 @router.delete("/file/{file_id}")
 @router.delete("/assets/{file_id}")
 async def delete_file(store: SandboxStore, file_id: str) -> Response:
-    """Delete a file for good."""
     del store.files[_file(store, file_id).id]
     return Response()
 

@@ -12,10 +12,9 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from starlette.datastructures import URL
 
-from airflow_provider_tallyfy.sandbox.dependencies import invalid_part
 from airflow_provider_tallyfy.sandbox.errors import invalid
 from airflow_provider_tallyfy.sandbox.model import Activity, Checklist, Member, Run, Task
 from airflow_provider_tallyfy.sandbox.serializers import JSON
@@ -55,7 +54,8 @@ class Paging(BaseModel):
             return {"data": [show(item) for item in items]}
         number, per_page = self.page_number, min(self.per_page or per_page, MAX_PER_PAGE)
         total_pages = max(1, -(-len(items) // per_page))
-        data = [show(item) for item in islice(items, (number - 1) * per_page, number * per_page)]
+        start = min((number - 1) * per_page, len(items))
+        data = [show(item) for item in islice(items, start, start + per_page)]
         links = {}
         if number > 1:
             links["previous"] = str(self._url.include_query_params(page=number - 1))
@@ -80,10 +80,7 @@ class Paging(BaseModel):
 
 
 async def _paging(request: Request) -> Paging:
-    try:
-        paging = Paging.model_validate(dict(request.query_params))
-    except ValidationError as error:
-        raise invalid_part("query", error) from None
+    paging = Paging.model_validate(dict(request.query_params))
     paging._url = request.url
     return paging
 
@@ -130,7 +127,12 @@ def organization_tasks(store: Store, caller: Member, archived: str | None = None
 
 def activities(store: Store, query: Paging) -> list[Activity]:
     """Return the entries of the feed that match a query, without those that a test withholds."""
-    published = (entry for entry in store.activities if _is_published(store, entry))
+    faults, now = store.feed_faults, store.now()
+    published = (
+        entry
+        for entry in store.activities
+        if entry.verb not in faults.missing and (now - entry.created_at).total_seconds() >= faults.delay
+    )
     found = _matching(store, published, query, _ACTIVITY_FILTERS)
     return found[::-1] if query.given("sort") == "-created_at" else found
 
@@ -208,10 +210,6 @@ def _owner_ids(run: Run) -> set[str]:
     return {str(run.owner_id), *(str(user) for task in run.tasks.values() for user in task.owners.users)}
 
 
-def _group_ids(run: Run) -> set[str]:
-    return {group for task in run.tasks.values() for group in task.owners.groups}
-
-
 def _run_status(store: Store, status: str) -> _Test[Run]:
     _one_of(status, "active", "complete", "problem", "issue", "improvement", "delayed", "archived", "starred")
     if status == "archived":
@@ -260,7 +258,8 @@ def _task_status(store: Store, value: str) -> _Test[Task]:
 
 
 def _task_tag(store: Store, title: str) -> _Test[Task]:
-    return lambda task: title in {store.tags[tag].title for tag in task.tags}
+    wanted = {tag.id for tag in store.tags.values() if tag.title == title}
+    return lambda task: not wanted.isdisjoint(task.tags)
 
 
 def _due(fits: Callable[[date, date], bool]) -> Callable[[Store, str], _Test[Any]]:
@@ -272,12 +271,6 @@ def _due(fits: Callable[[date, date], bool]) -> Callable[[Store, str], _Test[Any
 def _actor_email(store: Store, email: str) -> _Test[Activity]:
     actors = {member.id for member in store.members.values() if member.email == email}
     return lambda entry: entry.actor_id in actors
-
-
-def _is_published(store: Store, entry: Activity) -> bool:
-    faults = store.feed_faults
-    age = (store.now() - entry.created_at).total_seconds()
-    return age >= faults.delay and entry.verb not in faults.missing
 
 
 _CHECKLIST_FILTERS: _Filters[Checklist] = {
@@ -295,7 +288,9 @@ _RUN_FILTERS: _Filters[Run] = {
         ("checklist_id", "blueprint_id"), _filter(lambda run, wanted: run.checklist.id == wanted)
     ),
     "owners": _filter(lambda run, ids: ids & _owner_ids(run), _names),
-    "groups": _filter(lambda run, ids: ids & _group_ids(run), _names),
+    "groups": _filter(
+        lambda run, ids: any(ids.intersection(task.owners.groups) for task in run.tasks.values()), _names
+    ),
     "folder": _filter(lambda run, ids: ids.intersection(run.folders), _names),
     **dict.fromkeys(("tag", "tag_ids"), _filter(lambda run, ids: ids.intersection(run.tags), _names)),
     "untagged": _filter(lambda run, wanted: not (wanted and run.tags), _flag),

@@ -59,8 +59,7 @@ class _Kind:
 
     def save(self, store: Store, item: Any) -> JSON:
         """Keep a new or changed item and show it, or raise 422."""
-        if errors := _errors(store, item):
-            raise invalid(errors)
+        _check(store, item)
         self.items(store)[self.key(item)] = item
         store.changed()
         return self.show(store, item)
@@ -101,23 +100,24 @@ _WATCHER = Writable(
 )
 
 
-def _errors(store: Store, item: Any) -> dict[str, list[str]]:
-    """Return what is wrong with an item, by field."""
+def _check(store: Store, item: Any) -> None:
+    """Raise 422 if something is wrong with an item."""
     match item:
         case model.Group():
-            errors = store.check_owners(model.Owners(users=item.members, guests=item.guests))
-            names = {"owners.users": "members", "owners.guests": "guests"}
-            return {names[name]: messages for name, messages in errors.items()}
-        case model.Tag() if len(item.title) > 30:
-            return {"title": ["The title may not be greater than 30 characters."]}
+            store.check_owners(model.Owners(users=item.members, guests=item.guests), "", users="members")
         case model.Tag():
+            if len(item.title) > 30:
+                raise invalid({"title": ["The title may not be greater than 30 characters."]})
             if any(each.title == item.title and each.id != item.id for each in store.tags.values()):
-                return {"title": ["The title has already been taken."]}
+                raise invalid({"title": ["The title has already been taken."]})
         case model.Folder(parent_id=str(parent_id)):
             parent = store.folders.get(parent_id)
-            if parent is None or parent.folder_type != item.folder_type:
-                return {"parent_id": ["The selected parent id is invalid."]}
-    return {}
+            is_valid = parent is not None and parent.folder_type == item.folder_type
+            while parent is not None:
+                is_valid = is_valid and parent.id != item.id
+                parent = store.folders.get(parent.parent_id or "")
+            if not is_valid:
+                raise invalid({"parent_id": ["The selected parent id is invalid."]})
 
 
 def _new(store: Store, kind: _Kind, given: JSON) -> JSON:
@@ -196,7 +196,6 @@ async def invite_user(store: SandboxStore, caller: Caller, given: Given) -> JSON
 
 @router.put("/users/{key}/role", dependencies=ADMIN)
 async def change_role(store: SandboxStore, key: str, given: Given) -> JSON:
-    """Change a member's role."""
     return _USERS.save(store, replace(_USERS.find(store, key), role=_role(given.get("role"))))
 
 
@@ -224,14 +223,12 @@ async def add_watcher(store: SandboxStore, caller: Caller, key: str, given: Give
 
 @router.get("/watchers")
 async def list_watchers(store: SandboxStore, notification: str | None = None) -> list[JSON]:
-    """List the subscriptions."""
     watchers = store.watchers.values()
     return [asdict(each) for each in watchers if notification in (None, each.notification_type)]
 
 
 @router.delete("/remove-watcher/{watcher_id}", **NO_CONTENT)
 async def remove_watcher(store: SandboxStore, watcher_id: int) -> None:
-    """End a subscription."""
     if store.watchers.pop(watcher_id, None) is None:
         raise not_found()
 
@@ -249,7 +246,6 @@ async def invite_guest(store: SandboxStore, given: Given) -> JSON:
 
 @router.post("/guests/{key}/to/member", dependencies=ADMIN)
 async def convert_to_member(store: SandboxStore, key: str) -> JSON:
-    """Make a guest a light member."""
     guest = _GUESTS.find(store, key)
     del store.guests[guest.email]
     names = (guest.first_name or "", guest.last_name or "")
@@ -289,17 +285,23 @@ def _forget(store: Store, key: str) -> None:
     for folder in tuple(store.folders.values()):
         if folder.parent_id == key:
             store.folders[folder.id] = replace(folder, parent_id=None)
+    for group in tuple(store.groups.values()):
+        store.groups[group.id] = replace(group, guests=_without(key, group.guests))
     for each in tuple(store.checklists.values()):
-        folder_id = None if each.folder_id == key else each.folder_id
-        store.checklists[each.id] = replace(each, tags=_without(key, each.tags), folder_id=folder_id)
+        store.checklists[each.id] = replace(
+            each,
+            tags=_without(key, each.tags),
+            groups=_without(key, each.groups),
+            folder_id=None if each.folder_id == key else each.folder_id,
+            steps=[replace(step, owners=_without_owner(key, step.owners)) for step in each.steps],
+        )
     items: tuple[model.Run | model.Task, ...] = (*store.runs.values(), *store.tasks.values())
     for item in items:
         new: JSON = {"tags": _without(key, item.tags)}
         if isinstance(item, model.Run):
             new |= {"folders": _without(key, item.folders), "groups": _without(key, item.groups)}
         else:
-            guests, groups = _without(key, item.owners.guests), _without(key, item.owners.groups)
-            new["owners"] = model.Owners(item.owners.users, guests, groups)
+            new["owners"] = _without_owner(key, item.owners)
         if any(getattr(item, name) != value for name, value in new.items()):
             for name, value in new.items():
                 setattr(item, name, value)
@@ -309,6 +311,10 @@ def _forget(store: Store, key: str) -> None:
 
 def _without(key: str, keys: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(each for each in keys if each != key)
+
+
+def _without_owner(key: str, owners: model.Owners) -> model.Owners:
+    return replace(owners, guests=_without(key, owners.guests), groups=_without(key, owners.groups))
 
 
 def _email(given: JSON) -> str:

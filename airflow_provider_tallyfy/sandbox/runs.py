@@ -152,9 +152,9 @@ def settle(store: Store, run: Run) -> None:
 
 def _check_properties(store: Store, properties: Mapping[str, Any]) -> None:
     errors: dict[str, list[str]] = {}
-    for attribute in ("owner_id", "started_by"):
+    for attribute, name in (("owner_id", "owner_id"), ("started_by", "user_id")):
         if attribute in properties and properties[attribute] not in store.members:
-            errors[attribute] = ["The selected user is not a member of the organization."]
+            errors[name] = ["The selected user is not a member of the organization."]
     known: dict[str, Collection[Any]] = {
         "users": store.members,
         "groups": store.groups,
@@ -173,12 +173,11 @@ def _check_properties(store: Store, properties: Mapping[str, Any]) -> None:
 
 def _add_tasks(store: Store, run: Run, overrides: Mapping[str, Mapping[str, Any]]) -> None:
     """Add a task for each step of the run's template, or raise 422."""
-    errors: dict[str, list[str]] = {}
     now, copied = run.created_at, ("alias", "title", "position", "summary", "captures")
     for step in run.checklist.steps:
         override = overrides.get(step.id, {})
         owners = override.get("owners") or step.owners or Owners(users=(run.started_by,))
-        errors |= {f"tasks.{step.id}.{key}": messages for key, messages in store.check_owners(owners).items()}
+        store.check_owners(owners, f"tasks.{step.id}.owners.")
         deadline = override.get("deadline")
         if deadline is None and step.deadline_after is not None:
             deadline = now + step.deadline_after
@@ -202,15 +201,12 @@ def _add_tasks(store: Store, run: Run, overrides: Mapping[str, Mapping[str, Any]
             **{name: getattr(step, name) for name in copied},
         )
         run.tasks[task.id] = task
-    if errors:
-        raise invalid(errors)
 
 
 @router.get("")
 async def list_runs(
     store: dependencies.ListStore, caller: Caller, includes: With, query: listing.Pages
 ) -> Response:
-    """List runs."""
 
     def show(run: Run) -> JSON:
         return serializers.run(store, run, includes, form_fields_values=query.form_fields_values)
@@ -220,7 +216,6 @@ async def list_runs(
 
 @router.post("", status_code=201)
 async def launch_run(store: SandboxStore, caller: Caller, body: LaunchRun) -> JSON:
-    """Start a process from a template."""
     properties = body.given("checklist_id", "user_id", "tasks")
     if body.user_id is not None:
         properties["started_by"] = body.user_id
@@ -244,14 +239,12 @@ async def get_run(
 
 @router.put("/{run_id}")
 async def update_run(store: SandboxStore, caller: Caller, run: ThisRun, body: RunProperties) -> JSON:
-    """Change a run's properties and kick-off values."""
     update(store, caller, run, **body.given())
     return serializers.run(store, run)
 
 
 @router.delete("/{run_id}")
 async def archive_run(store: SandboxStore, caller: Caller, run: ThisRun) -> JSON:
-    """Archive a run and its tasks."""
     if run.archived_at is None:
         run.archived_at = store.now()
         _record(store, "archived", run, caller, "Archived process")
@@ -260,7 +253,6 @@ async def archive_run(store: SandboxStore, caller: Caller, run: ThisRun) -> JSON
 
 @router.put("/{run_id}/activate")
 async def activate_run(store: SandboxStore, caller: Caller, run: ThisRun) -> JSON:
-    """Restore an archived run and its tasks."""
     if run.archived_at is not None:
         run.archived_at = None
         _record(store, "unarchived", run, caller, "Restored process")
@@ -281,7 +273,6 @@ async def delete_run(store: SandboxStore, caller: Caller, run: ThisRun) -> Respo
 
 @router.post("/{run_id}/complete-prerun")
 async def complete_kickoff(store: SandboxStore, caller: Caller, run: ThisRun) -> JSON:
-    """Complete the kick-off form of a process."""
     fields.require(run.checklist.prerun, run.prerun, surface="prerun")
     run.kickoff_is_open = False
     _record(store, "updated", run, caller, "Completed the kick-off form")

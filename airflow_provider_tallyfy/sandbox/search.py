@@ -6,13 +6,14 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from airflow_provider_tallyfy.sandbox import listing, serializers
 from airflow_provider_tallyfy.sandbox.dependencies import Caller, ListStore, organization_router
-from airflow_provider_tallyfy.sandbox.errors import invalid
+from airflow_provider_tallyfy.sandbox.errors import RefusedError, invalid
 from airflow_provider_tallyfy.sandbox.model import Member, Task
 from airflow_provider_tallyfy.sandbox.serializers import JSON
 from airflow_provider_tallyfy.sandbox.store import Store
@@ -65,22 +66,31 @@ def _nested(params: Iterable[tuple[str, str]]) -> JSON:
     nested: JSON = {}
     for name, value in params:
         if name.startswith("filter["):
-            *path, last = re.findall(r"\[(\w+)\]", name)
-            inner = nested
+            *path, last = re.findall(r"\[(\w+)\]", name) or [""]
+            inner: Any = nested
             for each in path:
                 inner = inner.setdefault(each, {})
+                if not isinstance(inner, dict):
+                    raise _malformed()
             inner[last] = value
     return nested
 
 
-def _test(condition: JSON, fields: Mapping[str, str]) -> _Test:
+def _malformed() -> RefusedError:
+    return invalid({"filter": ["The filter is malformed."]})
+
+
+def _test(condition: Any, fields: Mapping[str, str]) -> _Test:
+    if not isinstance(condition, dict):
+        raise _malformed()
     if "0" in condition:
         tests = [_test(each, fields) for key, each in condition.items() if key != "0"]
-        join = any if condition["0"].get("value") == "OR" else all
+        operator_ = condition["0"]
+        join = any if isinstance(operator_, dict) and operator_.get("value") == "OR" else all
         return lambda hit: join(test(hit) for test in tests)
     field, value = str(condition.get("field")), condition.get("value")
-    compare = _OPERATIONS.get(condition.get("operation", "="))
-    if field not in fields or compare is None or value is None:
+    compare = _OPERATIONS.get(str(condition.get("operation", "=")))
+    if field not in fields or compare is None or not isinstance(value, str):
         raise invalid({"filter": [f"The filter takes these fields: {', '.join(fields)}."]})
     # The start of a date as long as the value, so that a day is compared with days.
     length = len(value) if field == "date" else None

@@ -161,7 +161,9 @@ def run(
             "tasks": lambda: _collection(task(store, each, nested) for each in item.visible_tasks),
             "checklist": lambda: {"data": checklist(store, item.checklist, includes.within("checklist"))},
             "tags": lambda: _collection(tagged(store, item)),
-            "folders": lambda: _collection(folder(store, store.folders[each]) for each in item.folders),
+            "folders": lambda: _collection(
+                folder(store, store.folders[each]) for each in item.folders if each in store.folders
+            ),
             "ko_form_fields": lambda: kickoff_form(store, item),
             "form_fields": lambda: _captures(store, item),
             "tasks_meta": lambda: {"data": progress},
@@ -274,13 +276,13 @@ def checklist(store: Store, item: model.Checklist, includes: Includes = NOTHING)
     def wrapped(items: Iterable[JSON]) -> JSON | list[JSON]:
         return _collection(items) if store.behavior.template_lists == "wrapped" else list(items)
 
-    folder_id = item.folder_id
+    place = store.folders.get(item.folder_id or "")
     return includes.add(
         shown,
         {
             "steps": lambda: wrapped(step(store, item, each) for each in item.steps),
             "tags": lambda: wrapped(tagged(store, item)),
-            "folder": lambda: {"data": folder(store, store.folders[folder_id])} if folder_id else None,
+            "folder": lambda: {"data": folder(store, place)} if place else None,
         },
     )
 
@@ -375,7 +377,8 @@ def tag(store: Store, item: model.Tag) -> JSON:
 def tagged(store: Store, item: model.Run | model.Task | model.Checklist) -> Iterator[JSON]:
     """Show the associations of an item with its tags; their ids are integers."""
     for tag_id in item.tags:
-        yield tag(store, store.tags[tag_id]) | {"id": association_id(item.id, tag_id), "tag_id": tag_id}
+        if tag_id in store.tags:  # an older version of an item may have a deleted one
+            yield tag(store, store.tags[tag_id]) | {"id": association_id(item.id, tag_id), "tag_id": tag_id}
 
 
 def folder(store: Store, item: model.Folder) -> JSON:

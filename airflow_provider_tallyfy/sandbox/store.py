@@ -17,10 +17,10 @@ from zlib import crc32
 from pydantic import BaseModel, Field
 
 from airflow_provider_tallyfy.sandbox import model
-from airflow_provider_tallyfy.sandbox.access import HOURLY_LIMITS, Access, Limiter
+from airflow_provider_tallyfy.sandbox.access import HOURLY_LIMITS, Access, Limit, Limiter
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.clock import Clock, to_working_day
-from airflow_provider_tallyfy.sandbox.errors import not_found, rate_limited
+from airflow_provider_tallyfy.sandbox.errors import invalid, not_found, rate_limited
 
 ORGANIZATION = "sandbox"
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
@@ -234,21 +234,26 @@ class Store:
             if group_id in self.groups
         )
 
-    def check_owners(self, owners: model.Owners) -> dict[str, list[str]]:
-        """Return the validation errors of assignees: members and groups must exist, guests are email addresses."""
+    def check_owners(self, owners: model.Owners, field: str = "owners.", *, users: str = "users") -> None:
+        """Raise 422 unless the members and groups among assignees exist, and the guests are email addresses.
+
+        :param field: what stands before ``users``, ``guests`` and ``groups`` in the names of the fields.
+        :param users: the name of the field with the members.
+        """
         errors = {}
         if any(user not in self.members for user in owners.users):
-            errors["owners.users"] = ["The selected user is not a member of the organization."]
+            errors[f"{field}{users}"] = ["The selected user is not a member of the organization."]
         if any("@" not in guest for guest in owners.guests):
-            errors["owners.guests"] = ["Each guest must be a valid email address."]
+            errors[f"{field}guests"] = ["Each guest must be a valid email address."]
         if any(group not in self.groups for group in owners.groups):
-            errors["owners.groups"] = ["The selected group is invalid."]
-        return errors
+            errors[f"{field}groups"] = ["The selected group is invalid."]
+        if errors:
+            raise invalid(errors)
 
     def spend(self, action: str) -> None:
         """Count one use of an action in :data:`HOURLY_LIMITS`, or raise 429 if the hour's limit is reached."""
         limit = HOURLY_LIMITS[action]
-        _, retry_after = self.limiter.take([(limit, 3600, "*", False)], "*", action, self.now())
+        _, retry_after = self.limiter.take([Limit(limit, 3600)], "*", action, self.now())
         if retry_after is not None:
             reached = f"You've reached the hourly limit for {action} ({limit} per hour per organization)."
             raise rate_limited(f"{reached} Please try again later.", retry_after)

@@ -150,8 +150,8 @@ def update(
     if task.completed_at is not None:
         raise invalid({"task": ["A completed task cannot be updated."]})
     _refuse_while_issue_open(store, task, of_run_only=True)
-    if "owners" in properties and (errors := store.check_owners(properties["owners"])):
-        raise invalid(errors)
+    if "owners" in properties:
+        store.check_owners(properties["owners"])
     if taskdata is not None:
         task.taskdata |= fields.accept(task.captures, taskdata, surface="taskdata", members=store.members)
         task.in_progress = True
@@ -173,8 +173,7 @@ def create(
     **properties: Any,
 ) -> Task:
     """Create a one-off task, by itself or in a run."""
-    if errors := store.check_owners(owners):
-        raise invalid(errors)
+    store.check_owners(owners)
     others = {} if run_id is None else store.run(run_id, caller).tasks
     now = store.now()
     task = Task(
@@ -206,8 +205,7 @@ def create_for_each(store: Store, caller: Member, *, owners: Owners, **propertie
     )
     each = [Owners(users=(user,)) for user in dict.fromkeys((*owners.users, *members))]
     each += [Owners(guests=(guest,)) for guest in owners.guests]
-    if errors := store.check_owners(owners):
-        raise invalid(errors)
+    store.check_owners(owners)
     if not each:
         raise invalid({"owners": ["At least one assignee is required."]})
     now, title = store.now(), properties["title"]
@@ -285,7 +283,6 @@ async def list_run_tasks(store: ListStore, caller: Caller, run_id: str, list_tas
 
 @router.get("/tasks")
 async def list_organization_tasks(visible: VisibleTasks, list_tasks: ListTasks) -> Response:
-    """List the organization's tasks."""
     return list_tasks(visible, "newest")
 
 
@@ -303,7 +300,6 @@ async def list_my_tasks(
 async def list_user_tasks(
     store: ListStore, user_id: int, visible: VisibleTasks, list_tasks: ListTasks
 ) -> Response:
-    """List the tasks assigned to a member."""
     if user_id not in store.members:
         raise not_found()
     member = store.members[user_id]
@@ -396,7 +392,6 @@ async def update_task(store: SandboxStore, caller: Caller, task: ThisTask, body:
 
 @router.delete("/tasks/{task_id}", **NO_CONTENT)
 async def archive_task(store: SandboxStore, caller: Caller, task: ThisTask) -> None:
-    """Archive a one-off task."""
     _need_one_off(task)
     task.archived_at = store.now()
     _record(store, "archived", caller.id, task, "Archived")
@@ -404,9 +399,8 @@ async def archive_task(store: SandboxStore, caller: Caller, task: ThisTask) -> N
 
 @router.put("/tasks/{task_id}/restore")
 async def restore_task(store: SandboxStore, caller: Caller, task_id: str) -> JSON:
-    """Restore an archived one-off task."""
     task = store.tasks.get(task_id)
-    if task is None or task.archived_at is None:
+    if task is None or task.archived_at is None or not store.may_see_task(task, caller):
         raise not_found()
     task.archived_at = None
     _record(store, "unarchived", caller.id, task, "Restored")
@@ -415,9 +409,8 @@ async def restore_task(store: SandboxStore, caller: Caller, task_id: str) -> JSO
 
 @router.delete("/tasks/{task_id}/delete", **NO_CONTENT)
 async def delete_task(store: SandboxStore, caller: Caller, task_id: str) -> None:
-    """Delete a one-off task for good."""
     task = store.tasks.get(task_id)
-    if task is None:
+    if task is None or not store.may_see_task(task, caller):
         raise not_found()
     _need_one_off(task)
     store.remove_task(task_id)

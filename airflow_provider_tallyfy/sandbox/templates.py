@@ -53,6 +53,7 @@ _FORM_FIELD = Writable(
 _RULE = Writable(
     Rule, "automated_alias conditions then_actions", required="automated_alias conditions then_actions"
 )
+MAX_DURATION = 9999
 _UNITS = {
     "minutes": timedelta(minutes=1),
     "hours": timedelta(hours=1),
@@ -85,7 +86,6 @@ ThisStep = Annotated[Step, Depends(_step)]
 
 @router.get("")
 async def list_checklists(store: SandboxStore, includes: dependencies.With, query: listing.Pages) -> Response:
-    """List templates."""
     found = listing.checklists(store, query)
     return query.answer(found, lambda each: serializers.checklist(store, each, includes))
 
@@ -97,9 +97,8 @@ async def create_checklist(store: SandboxStore, caller: Caller, given: Given) ->
     known = {"id": store.new_id(), "alias": alias, "created_at": now, "last_updated": now}
     checklist = _CHECKLIST.create({"owner_id": caller.id, **given}, **known)
     _check(store, checklist)
-    _set_kickoff(store, checklist, given.get("prerun") or ())
-    steps = given.get("steps") or ()
-    for step in steps.get("data", ()) if isinstance(steps, dict) else steps:
+    _set_kickoff(store, checklist, _objects(given, "prerun"))
+    for step in _objects(given, "steps"):
         checklist.steps.append(_new_step(store, checklist, step))
     return _save(store, checklist)
 
@@ -107,11 +106,11 @@ async def create_checklist(store: SandboxStore, caller: Caller, given: Given) ->
 @router.post("/tags", status_code=201)
 async def add_tag(store: SandboxStore, given: Given) -> JSON:
     """Tag a template or a process that is not archived."""
-    tag_id = given.get("tag_id")
-    subjects: dict[Any, Mapping[Any, Run | Checklist]] = {"Checklist": store.checklists, "Run": store.runs}
+    tag_id, kind, subject_id = (str(given.get(name)) for name in ("tag_id", "subject_type", "subject_id"))
+    subjects: dict[str, Mapping[str, Run | Checklist]] = {"Checklist": store.checklists, "Run": store.runs}
     if tag_id not in store.tags or given.get("tag_type") not in ("private", "public"):
         raise invalid({"tag_id": ["The selected tag id is invalid."]})
-    subject = subjects.get(given.get("subject_type"), {}).get(given.get("subject_id"))
+    subject = subjects.get(kind, {}).get(subject_id)
     if subject is None or subject.archived_at is not None:
         raise invalid({"subject_id": ["Subject not found"]})
     subject = _set_tags(store, subject, (*(each for each in subject.tags if each != tag_id), tag_id))
@@ -128,7 +127,6 @@ async def remove_tag(store: SandboxStore, number: int) -> None:
 
 @router.get("/{checklist_id}")
 async def get_checklist(store: SandboxStore, checklist: ThisChecklist, includes: dependencies.With) -> JSON:
-    """Show a template with its kick-off fields."""
     return serializers.checklist(store, checklist, includes)
 
 
@@ -137,7 +135,7 @@ async def update_checklist(store: SandboxStore, checklist: ThisChecklist, given:
     """Change a template; members and groups that are not sent are removed (tallyfy/mcp-public, from the source)."""
     changed = _CHECKLIST.update(checklist, {"users": (), "groups": (), **given})
     _check(store, changed)
-    _set_kickoff(store, changed, given.get("prerun") or ())
+    _set_kickoff(store, changed, _objects(given, "prerun"))
     return _save(store, changed)
 
 
@@ -152,7 +150,6 @@ async def archive_checklist(store: SandboxStore, checklist: ThisChecklist) -> Re
 @router.put("/{checklist_id}/activate")
 @router.put("/{checklist_id}/restore")
 async def restore_checklist(store: SandboxStore, checklist: StoredChecklist) -> JSON:
-    """Restore an archived template."""
     return _save(store, replace(checklist, archived_at=None))
 
 
@@ -175,7 +172,9 @@ async def publish_checklist(store: SandboxStore, checklist: ThisChecklist) -> JS
 async def clone_checklist(request: Request, store: SandboxStore, checklist: ThisChecklist) -> JSON:
     """Copy a template with new ids for its parts; the body is JSON, or form-encoded as the official SDK sends it."""
     is_json = request.headers.get("Content-Type", "").startswith("application/json")
-    given: Any = await request.json() if is_json and await request.body() else await request.form()
+    given: Mapping[str, Any] = await request.form()
+    if is_json:
+        given = TypeAdapter(JSON).validate_json(await request.body() or b"{}")
     adapter = TypeAdapter(Checklist)
     text = adapter.dump_json(checklist).decode()
     fields = [*checklist.prerun, *(field for step in checklist.steps for field in step.captures)]
@@ -183,7 +182,7 @@ async def clone_checklist(request: Request, store: SandboxStore, checklist: This
     for old_id in (checklist.id, *(each.id for each in parts)):
         text = text.replace(f'"{old_id}"', f'"{store.new_id()}"')
     cloned = adapter.validate_json(text)
-    cloned.title = given.get("title") or f"{checklist.title} (copy)"
+    cloned.title = str(given.get("title") or f"{checklist.title} (copy)")
     cloned.alias = f"{checklist.alias}-{store.new_increment()}"
     cloned.created_at = store.now()
     return _save(store, cloned)
@@ -203,14 +202,12 @@ async def get_form_fields(store: SandboxStore, checklist: ThisChecklist) -> JSON
 
 @router.delete("/{checklist_id}/preruns/{field_id}", **NO_CONTENT)
 async def delete_kickoff_field(store: SandboxStore, checklist: ThisChecklist, field_id: str) -> None:
-    """Delete a kick-off field."""
     checklist.prerun.remove(_part(checklist.prerun, field_id))
     _save(store, checklist)
 
 
 @router.get("/{checklist_id}/steps")
 async def list_steps(store: SandboxStore, checklist: ThisChecklist, query: listing.Pages) -> Response:
-    """List a template's steps with their form fields."""
     return query.answer(checklist.steps, lambda step: serializers.step(store, checklist, step))
 
 
@@ -222,7 +219,6 @@ async def create_step(store: SandboxStore, checklist: ThisChecklist, given: Give
 
 @router.get("/{checklist_id}/steps/{step_id}")
 async def get_step(store: SandboxStore, checklist: ThisChecklist, step: ThisStep) -> JSON:
-    """Show a step with its form fields."""
     return serializers.step(store, checklist, step)
 
 
@@ -230,13 +226,12 @@ async def get_step(store: SandboxStore, checklist: ThisChecklist, step: ThisStep
 async def update_step(store: SandboxStore, checklist: ThisChecklist, step: ThisStep, given: Given) -> JSON:
     """Change a step; assignees that are not sent are removed (the official SDK, from the source)."""
     changed = _STEP.update(step, _step_fields(given))
-    _check_owners(store, changed.owners)
+    store.check_owners(changed.owners, "", users="assignees")
     return _save_step(store, checklist, changed)
 
 
 @router.delete("/{checklist_id}/steps/{step_id}", **NO_CONTENT)
 async def delete_step(store: SandboxStore, checklist: ThisChecklist, step: ThisStep) -> None:
-    """Delete a step."""
     checklist.steps.remove(step)
     _save(store, checklist)
 
@@ -253,14 +248,12 @@ async def clone_step(store: SandboxStore, checklist: ThisChecklist, step: ThisSt
 
 @router.put("/{checklist_id}/steps/{step_id}/reorder")
 async def reorder_step(store: SandboxStore, checklist: ThisChecklist, step: ThisStep, given: Given) -> JSON:
-    """Move a step to a position."""
     _place(checklist.steps, step, given)
     return _save_step(store, checklist, step)
 
 
 @router.post("/{checklist_id}/steps/{step_id}/captures", status_code=201)
 async def create_field(store: SandboxStore, checklist: ThisChecklist, step: ThisStep, given: Given) -> JSON:
-    """Add a form field to a step."""
     field = new_field(store, given)
     _place(step.captures, field, given)
     return _save_field(store, checklist, step, field)
@@ -268,7 +261,6 @@ async def create_field(store: SandboxStore, checklist: ThisChecklist, step: This
 
 @router.put("/{checklist_id}/steps/{step_id}/captures")
 async def reorder_field(store: SandboxStore, checklist: ThisChecklist, step: ThisStep, given: Given) -> JSON:
-    """Move a form field to a position in its step."""
     _place(step.captures, _part(step.captures, str(given.get("capture_id"))), given)
     return _save_step(store, checklist, step)
 
@@ -277,7 +269,6 @@ async def reorder_field(store: SandboxStore, checklist: ThisChecklist, step: Thi
 async def update_field(
     store: SandboxStore, checklist: ThisChecklist, step: ThisStep, field_id: str, given: Given
 ) -> JSON:
-    """Change a form field of a step."""
     field = _changed_field(_part(step.captures, field_id), given)
     _put(step.captures, field)
     return _save_field(store, checklist, step, field)
@@ -287,7 +278,6 @@ async def update_field(
 async def move_field(
     store: SandboxStore, checklist: ThisChecklist, step: ThisStep, field_id: str, given: Given
 ) -> JSON:
-    """Move a form field to another step."""
     field = _part(step.captures, field_id)
     target = _part(checklist.steps, str(given.get("target_step_id")))
     step.captures.remove(field)
@@ -297,14 +287,12 @@ async def move_field(
 
 @router.delete("/{checklist_id}/steps/{step_id}/captures/{field_id}", **NO_CONTENT)
 async def delete_field(store: SandboxStore, checklist: ThisChecklist, step: ThisStep, field_id: str) -> None:
-    """Delete a form field of a step."""
     step.captures.remove(_part(step.captures, field_id))
     _save(store, checklist)
 
 
 @router.post("/{checklist_id}/automated-actions", status_code=201)
 async def create_rule(store: SandboxStore, checklist: ThisChecklist, given: Given) -> JSON:
-    """Add a rule."""
     return _save_rule(store, checklist, store.new_id(), given)
 
 
@@ -316,13 +304,11 @@ async def update_rule(store: SandboxStore, checklist: ThisChecklist, rule_id: st
 
 @router.delete("/{checklist_id}/automated-actions/{rule_id}", **NO_CONTENT)
 async def delete_rule(store: SandboxStore, checklist: ThisChecklist, rule_id: str) -> None:
-    """Delete a rule."""
     checklist.rules.remove(_part(checklist.rules, rule_id))
     _save(store, checklist)
 
 
 def new_field(store: Store, given: Mapping[str, Any]) -> FormField:
-    """Return a new form field."""
     alias = _alias(store, given.get("label"))
     return _checked(_FORM_FIELD.create(given, id=store.new_id(), alias=alias))
 
@@ -334,8 +320,8 @@ def _changed_field(field: FormField, given: Mapping[str, Any]) -> FormField:
 def _new_step(store: Store, checklist: Checklist, given: Mapping[str, Any]) -> Step:
     alias, position = _alias(store, given.get("title")), len(checklist.steps) + 1
     step = _STEP.create(_step_fields(given), id=store.new_id(), alias=alias, position=position)
-    _check_owners(store, step.owners)
-    step.captures = [new_field(store, each) for each in given.get("captures") or ()]
+    store.check_owners(step.owners, "", users="assignees")
+    step.captures = [new_field(store, each) for each in _objects(given, "captures")]
     return step
 
 
@@ -362,7 +348,9 @@ def _save_field(store: Store, checklist: Checklist, step: Step, field: FormField
 
 def _save_rule(store: Store, checklist: Checklist, rule_id: str, given: Mapping[str, Any]) -> JSON:
     parts = {
-        name: [{key: value for key, value in each.items() if value is not None} for each in given[name]]
+        name: [
+            {key: value for key, value in each.items() if value is not None} for each in _objects(given, name)
+        ]
         for name in ("conditions", "then_actions")
         if given.get(name)
     }
@@ -372,6 +360,7 @@ def _save_rule(store: Store, checklist: Checklist, rule_id: str, given: Mapping[
     rule = _RULE.create({**given, **parts}, id=rule_id)
     for target in rule.then_actions:
         _part(checklist.steps, target.target_step_id)
+        store.check_owners(target.assignees, "then_actions.assignees.")
     _put(checklist.rules, rule)
     _save(store, checklist)
     return serializers.rule(rule)
@@ -393,6 +382,16 @@ def _deleted() -> Response:
     return JSONResponse({"message": message, "deleted_references": []})
 
 
+def _objects(given: Mapping[str, Any], name: str) -> list[JSON]:
+    """Return a list of a body, which may be wrapped as ``with`` shows it, or raise 422 if it is none of objects."""
+    found = given.get(name) or []
+    if isinstance(found, dict):
+        found = found.get("data")
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise invalid({name: [f"The {name} must be a list of objects."]})
+    return found
+
+
 def _part(parts: Iterable[_Part], part_id: str) -> _Part:
     """Return a step, form field or rule by its id, or raise 404."""
     for each in parts:
@@ -412,7 +411,8 @@ def _place(parts: list[_Part], item: _Part, given: Mapping[str, Any]) -> None:
     position = given.get("position")
     if item in parts:
         parts.remove(item)
-    parts.insert(position - 1 if isinstance(position, int) and position > 0 else len(parts), item)
+    is_known = isinstance(position, int) and 0 < position <= len(parts)
+    parts.insert(given["position"] - 1 if is_known else len(parts), item)
 
 
 def _set_kickoff(store: Store, checklist: Checklist, given: Iterable[Mapping[str, Any]]) -> None:
@@ -423,7 +423,7 @@ def _set_kickoff(store: Store, checklist: Checklist, given: Iterable[Mapping[str
         known = fields.get(str(each.get("id")))
         field = _changed_field(known, each) if known else new_field(store, each)
         fields[field.id] = field
-        order[field.id] = each.get("position") or position
+        order[field.id] = each["position"] if isinstance(each.get("position"), int) else position
     checklist.prerun = sorted(fields.values(), key=lambda field: order.get(field.id, len(fields)))
 
 
@@ -439,22 +439,18 @@ def _step_fields(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _duration(name: str, given: Any) -> timedelta:
     """Return a time such as ``{"value": 2, "unit": "days", "option": "from"}``; one ``before`` is negative."""
-    if isinstance(given, Mapping) and given.get("unit") in _UNITS and isinstance(given.get("value"), int):
-        time: timedelta = given["value"] * _UNITS[given["unit"]]
-        return -time if given.get("option") == "before" else time
-    raise invalid({name: [f"The {name} must have a value and a unit: {', '.join(_UNITS)}."]})
+    value, unit = (given.get("value"), str(given.get("unit"))) if isinstance(given, dict) else (None, "")
+    if unit in _UNITS and isinstance(value, int) and abs(value) <= MAX_DURATION:
+        return -value * _UNITS[unit] if given.get("option") == "before" else value * _UNITS[unit]
+    units = ", ".join(_UNITS)
+    raise invalid({name: [f"The {name} must have a value of at most {MAX_DURATION} and a unit: {units}."]})
 
 
 def _check(store: Store, checklist: Checklist) -> None:
-    _check_owners(store, Owners(users=checklist.users, groups=checklist.groups))
+    store.check_owners(Owners(users=checklist.users, groups=checklist.groups), "")
     folder = store.folders.get(checklist.folder_id or "")
     if checklist.folder_id is not None and (folder is None or folder.folder_type != "checklist"):
         raise invalid({"folder_id": ["The selected folder id is invalid."]})
-
-
-def _check_owners(store: Store, owners: Owners) -> None:
-    if errors := store.check_owners(owners):
-        raise invalid({name.removeprefix("owners."): messages for name, messages in errors.items()})
 
 
 def _checked(field: FormField) -> FormField:

@@ -63,7 +63,6 @@ async def edit_comment(
 async def delete_comment(
     store: SandboxStore, caller: Caller, task: dependencies.ThisTask, thread_id: str
 ) -> None:
-    """Delete a comment."""
     task.threads.remove(_find(task, thread_id))
     store.record("comment-deleted", task, caller.id, "Deleted a comment")
     store.changed(task)
@@ -80,7 +79,6 @@ async def report_issue(store: SandboxStore, caller: Caller, subject: Subject, bo
 @router.post("/tasks/{task_id}/resolved-threads", status_code=201)
 @router.post("/runs/{run_id}/resolved-threads", status_code=201)
 async def resolve_issue(store: SandboxStore, caller: Caller, subject: Subject, body: ResolveIssue) -> JSON:
-    """Resolve an open issue with a comment."""
     issue = _find(subject, body.thread_id)
     if not issue.is_open_issue:
         raise RefusedError(422, "This is not an open issue.")

@@ -12,7 +12,6 @@ from starlette.staticfiles import StaticFiles
 
 from airflow_provider_tallyfy.sandbox.access import TOKEN
 from airflow_provider_tallyfy.sandbox.dependencies import SandboxStore
-from airflow_provider_tallyfy.sandbox.errors import not_found
 from airflow_provider_tallyfy.sandbox.store import ORGANIZATION, Store
 
 _DIRECTORY = Path(__file__).parent / "page"
@@ -20,17 +19,14 @@ _RETRY_MILLISECONDS = 1000
 _KEEP_ALIVE_SECONDS = 15
 
 router = APIRouter()
-files = StaticFiles(directory=_DIRECTORY, check_dir=False)
+router.mount("/page", StaticFiles(directory=_DIRECTORY))
 
 
 @router.get("/", include_in_schema=False)
 @router.get(f"/{ORGANIZATION}/processes/{{run_id}}", include_in_schema=False)
 async def index() -> Response:
     """Serve the page, also at the address that a process has in Tallyfy's own app."""
-    page = _DIRECTORY / "index.html"
-    if not page.is_file():
-        raise not_found()
-    return FileResponse(page)
+    return FileResponse(_DIRECTORY / "index.html")
 
 
 @router.get("/_page/session")

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from airflow_provider_tallyfy.sandbox.dependencies import invalid_part
 from airflow_provider_tallyfy.sandbox.errors import invalid
 
 _Item = TypeVar("_Item")
@@ -61,10 +60,7 @@ class Writable(Generic[_Item]):
         if self.settings:
             kept = {name: given[name] for name in self.settings.split() if name in given}
             values["settings"] = {**known.get("settings", {}), **kept}
-        try:
-            return self._adapter.validate_python(values)
-        except ValidationError as error:
-            raise invalid_part("body", error) from None
+        return self._adapter.validate_python(values)
 
     @cached_property
     def _adapter(self) -> TypeAdapter[_Item]:

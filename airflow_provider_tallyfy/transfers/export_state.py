@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_tallyfy.export.exporter import ExportResult
 
-_OF_TASK = "tallyfy_export"
+_TASK_KEY = "tallyfy_export"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,54 +58,54 @@ class ExportState:
     ) -> None:
         ti: Any = context["ti"]
         task = blake2b(f"{ti.dag_id}\n{ti.task_id}".encode(), digest_size=12).hexdigest()
-        self._key = f"tallyfy_export_{task}"
-        self._of_asset: Any = asset_state_store(context, asset)
-        self._of_task: Any = task_state_store(context)
+        self._asset_key = f"tallyfy_export_{task}"
+        self._asset_store: Any = asset_state_store(context, asset)
+        self._task_store: Any = task_state_store(context)
         self._full_every = full_every
         content = json.dumps(selection, sort_keys=True, default=str)
         self._selection = blake2b(content.encode(), digest_size=9).hexdigest()
 
     def next_load(self, now: datetime) -> Load:
         """Return what this DAG run loads: the same as an earlier attempt, or what changed since the previous load."""
-        state, own = self._state(), self._own()
-        if own is None:
-            until, full_at = state.get("until"), parse_datetime(state.get("full_at"))
+        previous, this = self._asset_state(), self._task_state()
+        if this is None:
+            until, full_at = previous.get("until"), parse_datetime(previous.get("full_at"))
             is_full = until is None or (
                 self._full_every is not None and (full_at is None or now - full_at >= self._full_every)
             )
-            own = {"since": None if is_full else until, "selection": self._selection}
-            self._of_task.set(_OF_TASK, own, retention=never_expire())
-        newest = parse_datetime(own.get("newest"))
+            this = self._set_task_state(since=None if is_full else until)
+        since, newest = parse_datetime(this["since"]), parse_datetime(this.get("newest"))
         if newest is not None:
-            return Load(parse_datetime(own["since"]), until=newest + timedelta(milliseconds=1))
-        is_next = own["since"] is not None and own["since"] == state.get("until")
-        return Load(parse_datetime(own["since"]), known=state.get("known") if is_next else None)
+            return Load(since, until=newest + timedelta(milliseconds=1))
+        is_next = since is not None and this["since"] == previous.get("until")
+        return Load(since, known=previous.get("known") if is_next else None)
 
-    def move_on(self, load: Load, result: ExportResult) -> None:
-        """Let the next DAG run begin where this load ended."""
-        state = self._state()
-        began_at = _text(result.began_at)
-        before = parse_datetime(state.get("until"))
-        if load.until is None and (before is None or before < result.began_at):
-            full_at = began_at if load.since is None else state.get("full_at", began_at)
-            known = dict(result.known)
-            moved = {"until": began_at, "full_at": full_at, "known": known, "selection": self._selection}
-            self._of_asset.set(self._key, moved)
+    def advance(self, load: Load, result: ExportResult) -> None:
+        """Let the next DAG run begin where this load ended, unless the task was cleared."""
+        if load.until is not None:
+            return
+        previous, began_at = self._asset_state(), _text(result.began_at)
+        before = parse_datetime(previous.get("until"))
+        if before is None or before < result.began_at:
+            full_at = began_at if load.since is None else previous.get("full_at", began_at)
+            value = {"until": began_at, "full_at": full_at, "known": dict(result.known)}
+            self._asset_store.set(self._asset_key, {**value, "selection": self._selection})
         newest = max(filter(None, (result.newest, result.began_at)))
-        own = {
-            "since": None if load.since is None else _text(load.since),
-            "newest": _text(newest),
-            "selection": self._selection,
-        }
-        self._of_task.set(_OF_TASK, own, retention=never_expire())
+        since = None if load.since is None else _text(load.since)
+        self._set_task_state(since=since, newest=_text(newest))
 
-    def _state(self) -> dict[str, Any]:
-        stored = self._of_asset.get(self._key)
+    def _asset_state(self) -> dict[str, Any]:
+        stored = self._asset_store.get(self._asset_key)
         return stored if self._is_of_selection(stored) else {}
 
-    def _own(self) -> dict[str, Any] | None:
-        stored = self._of_task.get(_OF_TASK)
+    def _task_state(self) -> dict[str, Any] | None:
+        stored = self._task_store.get(_TASK_KEY)
         return stored if self._is_of_selection(stored) else None
+
+    def _set_task_state(self, **value: str | None) -> dict[str, Any]:
+        state = {**value, "selection": self._selection}
+        self._task_store.set(_TASK_KEY, state, retention=never_expire())
+        return state
 
     def _is_of_selection(self, stored: Any) -> bool:
         return isinstance(stored, dict) and stored.get("selection") == self._selection

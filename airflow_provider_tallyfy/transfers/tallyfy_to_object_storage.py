@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import AirflowFailException, Asset, ObjectStoragePath
 
+from airflow_provider_tallyfy.assets.tallyfy import ascii_name
 from airflow_provider_tallyfy.exceptions import fail_on_bad_input
 from airflow_provider_tallyfy.operators.base import TallyfyOperator, check_bools
 from airflow_provider_tallyfy.protocol.formatting import described
@@ -127,7 +128,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
         for problem in self._problems():
             raise ValueError(f"Task {self.task_id!r}: {problem}")
         if self._is_incremental and not self._state_assets():
-            self.outlets = [*self.outlets, Asset(f"tallyfy_export_{self.dag_id}_{self.task_id}")]
+            self.outlets = [*self.outlets, Asset(ascii_name(f"tallyfy_export_{self.dag_id}_{self.task_id}"))]
 
     def _problems(self) -> list[str]:
         problems = []
@@ -177,7 +178,8 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
                     f"since ({since}) must be earlier than until ({until}). In Airflow 3, a DAG with a cron schedule "
                     "has no data interval, unless its timetable is CronDataIntervalTimetable."
                 )
-            if until is not None and until > now + timedelta(minutes=1):
+            # The worker's clock may be behind the scheduler's, which gave the interval.
+            if until is not None and until > now + timedelta(minutes=10):
                 raise ValueError(f"until ({until}) is in the future.")
             if self._is_incremental:
                 if getattr(ti, "map_index", -1) not in (-1, None):
@@ -208,7 +210,7 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
         except FileExistsError as error:
             raise AirflowFailException(str(error)) from None
         if state is not None:
-            state.move_on(load, result)
+            state.advance(load, result)
         return self._result(load, until, result, root)
 
     def _target(

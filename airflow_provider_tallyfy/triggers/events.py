@@ -163,14 +163,15 @@ class TallyfyEventTrigger(BaseEventTrigger):
 
         async with event_poller(self.tallyfy_conn_id) as poller:
             organization, now = await poller.connect()
-            cursors = CursorStore(stores, self.wanted)
-            cursor = await cursors.load(organization)
+            cursors = CursorStore(stores, self.wanted, organization)
+            cursor = await cursors.load()
             if cursor is None:
-                cursor = Cursor(organization, self.since or now)
+                cursor = Cursor(self.since or now)
                 await cursors.save(cursor)
             stream = EventStream(
                 self.wanted,
                 cursor,
+                organization,
                 form_values=self.form_values,
                 poke_interval=self.poke_interval,
                 hold=0.0 if GIVES_EACH_EVENT_TO_A_DAG_RUN else HOLD,
@@ -188,16 +189,17 @@ class CursorStore:
     Keeps the cursor of a watcher in the state stores of its assets.
 
     :param stores: one for each asset. Airflow runs a single trigger for assets whose watchers have the same arguments.
-    :param wanted: the watcher's events. With others, it begins again.
+    :param wanted: which events the watcher fires. If that changes, it starts with a new cursor.
+    :param organization: whose events they are; each organization has a cursor of its own.
     """
 
-    def __init__(self, stores: Sequence[Any], wanted: EventFilter) -> None:
+    def __init__(self, stores: Sequence[Any], wanted: EventFilter, organization: str) -> None:
         self._stores = stores
-        described = [sorted(wanted.events), wanted.checklist_id, wanted.task, wanted.decision]
+        described = [organization, sorted(wanted.events), wanted.checklist_id, wanted.task, wanted.decision]
         self.key = f"tallyfy_events_{sha256(json.dumps(described).encode()).hexdigest()[:16]}"
 
-    async def load(self, organization: str) -> Cursor | None:
-        """Return the stored cursor of an organization, or ``None``. A store that fails is retried."""
+    async def load(self) -> Cursor | None:
+        """Return the stored cursor, or ``None``. A store that fails is retried."""
         cursors = []
         for store in self._stores:
             while True:
@@ -207,15 +209,8 @@ class CursorStore:
                 except Exception:
                     logger.exception("The cursor of a Tallyfy watcher could not be read, retrying in 10 s")
                     await asyncio.sleep(10)
-            if cursor is not None and cursor.organization == organization:
+            if cursor is not None:
                 cursors.append(cursor)
-            elif cursor is not None:
-                logger.warning(
-                    "The connection leads to organization %r now, not to %r; the watcher begins with what happens from "
-                    "now on",
-                    organization,
-                    cursor.organization,
-                )
         if not cursors:
             return None
         first = min(cursors, key=lambda cursor: cursor.floor)
@@ -239,7 +234,7 @@ class CursorStore:
         for attempt in range(1, _STORE_ATTEMPTS + 1):
             try:
                 for store in self._stores:
-                    await store.aset(self.key, cursor.as_json())
+                    await store.aset(self.key, cursor.to_json())
                 return
             except Exception:
                 if attempt == _STORE_ATTEMPTS:
@@ -308,7 +303,7 @@ class EventProducer(SharedStreamProducer):
             await self._cursors.save(self._stream.cursor)
 
     async def aclose(self) -> None:
-        """End to poll Tallyfy for this watcher."""
+        """Stop polling Tallyfy for this watcher."""
         await self._resources.aclose()
 
 

@@ -8,8 +8,12 @@ Airflow connection that may change during a wait of days.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,6 +54,8 @@ LISTED_FIELDS = ("next_task",)
 """What a list of runs includes; for a wait that needs more, its run is read by itself."""
 MAX_FROM_TASKS = 5
 """Tasks that one fetch of a run reads by themselves; others are confirmed by a second read of the run."""
+CLOCK_TOLERANCE = timedelta(seconds=5)
+"""A smaller difference between Tallyfy's clock and this machine's is ignored."""
 MAX_RETRY_AFTER = 900.0
 """Seconds for which one ``Retry-After`` may delay a poll."""
 _TRANSIENT = (TallyfyRateLimitError, TallyfyServerError, TallyfyConnectionError, TallyfyResponseError)
@@ -308,10 +314,12 @@ class ReloadingHook:
     its session stays in use, with the token that was issued to an application.
 
     :param tallyfy_conn_id: id of the Airflow connection.
+    :param wall_clock: returns the seconds since the epoch.
     """
 
-    def __init__(self, tallyfy_conn_id: str) -> None:
+    def __init__(self, tallyfy_conn_id: str, wall_clock: Callable[[], float] = time.time) -> None:
         self.tallyfy_conn_id = tallyfy_conn_id
+        self._wall_clock = wall_clock
         self._hook: TallyfyHook | None = None
         self._hook_before: TallyfyHook | None = None
         self.connection: TallyfyConnection | None = None
@@ -320,6 +328,8 @@ class ReloadingHook:
         """HTTP requests of the last :meth:`fetch` that were answered."""
         self.rate_limit_remaining: int | None = None
         """Tallyfy's last ``X-RateLimit-Remaining``: how many more requests it takes in this minute."""
+        self.clock_offset = timedelta()
+        """How far Tallyfy's clock is ahead of this machine's, by the ``Date`` of its last response."""
 
     @property
     def hook(self) -> TallyfyHook:
@@ -401,6 +411,10 @@ class ReloadingHook:
         # At most nine digits: Python refuses to read thousands.
         remaining = re.fullmatch("[0-9]{1,9}", response.headers.get("X-RateLimit-Remaining", ""))
         self.rate_limit_remaining = int(remaining[0]) if remaining else None
+        with suppress(KeyError, TypeError, ValueError):
+            date = parsedate_to_datetime(response.headers["Date"])
+            offset = date - datetime.fromtimestamp(self._wall_clock(), UTC)
+            self.clock_offset = offset if abs(offset) > CLOCK_TOLERANCE else timedelta()
 
 
 def _has_connection(hook: TallyfyHook) -> bool:

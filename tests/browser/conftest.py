@@ -1,4 +1,4 @@
-"""A sandbox for each test, and its page in an installed Chromium."""
+"""A sandbox that is as at its start, and its page in an installed Chromium."""
 
 from __future__ import annotations
 
@@ -70,10 +70,16 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def sandbox() -> Iterator[SandboxServer]:
+@pytest.fixture(scope="session")
+def _server() -> Iterator[SandboxServer]:
     with SandboxServer() as server:
         yield server
+
+
+@pytest.fixture
+def sandbox(_server: SandboxServer) -> SandboxServer:
+    _server.reset()
+    return _server
 
 
 @pytest.fixture

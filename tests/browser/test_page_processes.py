@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import expect
 
 from airflow_provider_tallyfy.sandbox.seeds import COMPLETE_RUN_ID, ONBOARDING_RUN_ID, SEEDED_RUN_ID
-from airflow_provider_tallyfy.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.browser
 
@@ -34,14 +33,13 @@ def test_overdue_task(screen):
 
 
 @pytest.mark.parametrize("next_task", ["collection", "object"])
-def test_next_task_in_both_formats(browser, next_task):
-    with SandboxServer(next_task=next_task) as sandbox:
-        page = browser.new_page()
-        page.goto(sandbox.url)
-        row = page.locator(".process", has_text="Release 2.4.0")
-        expect(row).to_contain_text("Next: Approve release")
-        expect(row).to_contain_text("Ben Larsen")
-        page.close()
+def test_next_task_in_both_formats(screen, client, next_task):
+    client.behave(next_task=next_task)
+    screen.open_list()
+
+    row = screen.process("Release 2.4.0")
+    expect(row).to_contain_text("Next: Approve release")
+    expect(row).to_contain_text("Ben Larsen")
 
 
 def test_filters_show_finished_and_archived_processes(screen, client):
@@ -65,9 +63,8 @@ def test_a_search_finds_processes_by_name(screen):
     expect(screen.process("Onboarding of Globex")).to_be_visible()
 
 
-def test_show_more_of_a_long_list(screen, sandbox, client):
-    for number in range(60):
-        client.launch(f"Batch {number:02}")
+def test_show_more_of_a_long_list(screen, client):
+    client.control("POST", "/runs", {"count": 60})
     screen.open_list()
 
     expect(screen.page.locator(".process")).to_have_count(50)

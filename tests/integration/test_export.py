@@ -18,12 +18,11 @@ import jsonschema
 import pyarrow.parquet as pq
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, Asset
-from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
-from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_tallyfy.exceptions import TallyfyServerError
 from airflow_provider_tallyfy.export import client, exporter, records, staging
 from airflow_provider_tallyfy.sandbox import listing as sandbox_listing
+from airflow_provider_tallyfy.sandbox.model import FormField
 from airflow_provider_tallyfy.sandbox.seeds import (
     COMPLETE_RUN_ID,
     ONBOARDING_CHECKLIST_ID,
@@ -33,7 +32,7 @@ from airflow_provider_tallyfy.sandbox.seeds import (
 )
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 from airflow_provider_tallyfy.transfers.tallyfy_to_object_storage import TallyfyToObjectStorageOperator
-from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_3_PLUS
+from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
 from dev.sandbox import SandboxClient
 from tests.support.moved_time import MovedTime
 
@@ -217,9 +216,11 @@ def test_same_interval_has_the_same_records(exports):
     assert "runs-export-2" in first["paths"][0]
 
 
-def test_waits_for_lists_that_lag_if_the_interval_has_just_ended(exports, clock):
-    exports.run(since="1970-01-01", until=datetime.now(UTC) - timedelta(seconds=20))
-    assert 30 < sum(clock.pauses) <= 40
+@pytest.mark.parametrize("seconds", [-20, 300])
+def test_waits_for_lists_that_lag_if_the_interval_has_just_ended(exports, clock, seconds):
+    """Also if the worker's clock is behind the scheduler's."""
+    exports.run(since="1970-01-01", until=datetime.now(UTC) + timedelta(seconds=seconds))
+    assert 50 + seconds < sum(clock.pauses) <= 60 + seconds
 
 
 @in_airflow_3_3
@@ -233,6 +234,15 @@ def test_next_load_has_what_changed(exports):
     assert second["since"] == first["until"]
     assert read(second).keys() == {*launched, SEEDED_RUN_ID}
     assert exports.run("3")["records"] == 0
+
+
+@in_airflow_3_3
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_next_load_begins_by_tallyfys_clock(exports, monkeypatch, hours):
+    worker_clock = lambda: datetime.now(UTC) + timedelta(hours=hours)  # noqa: E731
+    monkeypatch.setitem(exporter.Exporter.__init__.__kwdefaults__, "now", worker_clock)
+    until = datetime.fromisoformat(exports.run("1")["until"])
+    assert abs(datetime.now(UTC) - until) < timedelta(minutes=1)
 
 
 @in_airflow_3_3
@@ -342,11 +352,12 @@ def test_cleared_task_loads_its_own_interval_again(exports):
     third = exports.run("3")
     state = json.loads(json.dumps(exports.asset_state))
     exports.touch(COMPLETE_RUN_ID)
-    again = exports.run("2")
-    assert (again["paths"], again["since"]) == (second["paths"], second["since"])
-    assert SEEDED_RUN_ID in read(again)
-    assert COMPLETE_RUN_ID not in read(again)
-    assert exports.asset_state == state
+    for _ in ("cleared", "cleared again"):
+        again = exports.run("2")
+        assert (again["paths"], again["since"]) == (second["paths"], second["since"])
+        assert SEEDED_RUN_ID in read(again)
+        assert COMPLETE_RUN_ID not in read(again)
+        assert exports.asset_state == state
     assert exports.run("4")["since"] == third["until"]
 
 
@@ -399,6 +410,29 @@ def test_retry_continues_where_the_previous_attempt_stopped(exports, monkeypatch
     assert len(exports.left()) == 2
 
 
+@pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
+def test_retry_has_the_columns_of_the_first_attempt_if_the_template_changes(exports, sandbox, file_format):
+    options = {"checklist_id": RELEASE_CHECKLIST_ID, "file_format": file_format}
+    exports.launch(150)
+    exports.fault(path="page=2", action="status", status=503, times=None)
+    with pytest.raises(TallyfyServerError):
+        exports.everything(**options)
+    exports.end_faults()
+    added = FormField("added", "added", "Added", "text")
+    sandbox.change(lambda store: store.checklists[RELEASE_CHECKLIST_ID].prerun.append(added))
+    for has_new_column in (False, True):  # a cleared task begins again
+        result = exports.everything(**options)
+        [path] = result["paths"]
+        table = duckdb.sql(f"from '{path.removeprefix('file://')}'")
+        assert (len(table), result["records"]) == (152, 152)
+        assert ("added" in table.columns) is has_new_column
+
+
+def test_filters_may_hold_a_time(exports):
+    created_after = datetime(2026, 1, 1, tzinfo=UTC)
+    assert exports.everything(filters={"created_after": created_after})["records"] == 3
+
+
 def test_retry_completes_an_interrupted_move_of_the_files(exports, monkeypatch):
     exports.launch(22)
     move = staging.Folder.move
@@ -419,6 +453,28 @@ def test_retry_completes_an_interrupted_move_of_the_files(exports, monkeypatch):
     assert len(read(result)) == 25
     assert "runs" not in exports.requests()
     assert len(exports.left()) == 4
+
+
+def test_attempt_writes_nothing_after_another_one_continued(exports, monkeypatch):
+    """Airflow starts another attempt if it does not hear from a worker, which may still run for a moment."""
+    monkeypatch.setattr(staging, "MAX_RECORDS", 20)
+    fetch = exporter.fetch_page
+    others = []
+
+    def let_a_retry_be_faster(hook, number, params):
+        if number == 2 and not others:
+            others.append("started")
+            others.append(exports.everything())
+        return fetch(hook, number, params)
+
+    monkeypatch.setattr(exporter, "fetch_page", let_a_retry_be_faster)
+    exports.launch(150)
+    with pytest.raises(RuntimeError, match="another attempt"):
+        exports.everything()
+    assert len(read(others[1])) == 153
+    monkeypatch.setattr(exporter, "fetch_page", fetch)
+    assert len(read(exports.everything())) == 153
+    assert len(exports.left()) == 2
 
 
 def test_retry_after_an_interrupted_deletion_of_the_staging_folder(exports, monkeypatch):
@@ -576,25 +632,6 @@ def test_mapped_task_needs_since(exports):
             exports.run(map_index=0)
     one, two = (exports.everything(map_index=index)["paths"] for index in (0, 1))
     assert one != two
-
-
-class ObjectStore(AsyncFileSystemWrapper):
-    """A file system in memory whose ``mv`` and ``rm`` take names for patterns, as those of S3 and GCS do."""
-
-    def _open(self, path, mode="rb", **options):
-        return self.sync_fs.open(path, mode)
-
-
-@pytest.fixture
-def object_store():
-    if AIRFLOW_V_3_0_PLUS:
-        from airflow.sdk.io import attach
-    else:
-        from airflow.io.store import attach
-    memory = MemoryFileSystem()
-    attach("memory", fs=ObjectStore(memory))
-    yield memory
-    memory.store.clear()
 
 
 def test_object_storage_without_folders(exports, object_store):

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_tallyfy import version_compat
 from airflow_provider_tallyfy.actions import attempts
 from airflow_provider_tallyfy.exceptions import TallyfyNotFoundError, TallyfyServerError
-from airflow_provider_tallyfy.export import client
+from airflow_provider_tallyfy.export import client, staging
 from airflow_provider_tallyfy.hooks.tallyfy import TallyfyHook
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyCompleteTaskOperator, TallyfyLaunchRunOperator
 from airflow_provider_tallyfy.sandbox.seeds import ONBOARDING_CHECKLIST_ID
@@ -148,6 +148,36 @@ def test_export_copies_attachments(sandbox, users, context, contract, tmp_path, 
     assert file["path"] == f"runs.files/{file['id']}/the contract.pdf"
     assert (folder / file["path"]).read_bytes() == CONTENT
     assert len([path for path in folder.rglob("*") if path.is_file()]) == 3
+
+
+def test_export_copies_attachments_to_an_object_store(sandbox, context, contract, object_store, monkeypatch):
+    run = launch(context, str(contract))
+    export = TallyfyToObjectStorageOperator(
+        task_id="export",
+        path="memory://bucket/tallyfy [1] */runs.jsonl",
+        checklist_id=ONBOARDING_CHECKLIST_ID,
+        since="1970-01-01",
+        attachments=True,
+    )
+    move = staging.Folder.move
+
+    def break_off(folder, name, target, new_name):
+        move(folder, name, target, new_name)
+        if new_name.endswith(".pdf"):
+            raise SystemExit(137)
+
+    monkeypatch.setattr(staging.Folder, "move", break_off)
+    for _ in ("while it is downloaded", "while the files are moved to their place"):
+        with pytest.raises(SystemExit):
+            export.execute({"ti": context["ti"]})
+    monkeypatch.setattr(staging.Folder, "move", move)
+    export.execute({"ti": context["ti"]})
+
+    folder = "/bucket/tallyfy [1] *"
+    records = map(json.loads, object_store.cat_file(f"{folder}/runs.jsonl").splitlines())
+    [file] = next(record for record in records if record["id"] == run["id"])["contract"]
+    assert object_store.cat_file(f"{folder}/{file['path']}") == CONTENT
+    assert len(object_store.find("/")) == 3
 
 
 @pytest.mark.parametrize("name", ["backup.tmp", f"{'契約書' * 60}.pdf"])

@@ -1,4 +1,4 @@
-"""A sandbox for each test, and an HTTP client for it."""
+"""A sandbox that is as at its start, and an HTTP client for it."""
 
 from __future__ import annotations
 

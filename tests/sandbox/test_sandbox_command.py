@@ -12,18 +12,18 @@ from contextlib import contextmanager
 import pytest
 import requests
 
+from airflow_provider_tallyfy.sandbox.__main__ import main
 from airflow_provider_tallyfy.sandbox.behavior import Behavior
 from airflow_provider_tallyfy.sandbox.server import listen
 
-COMMAND = [sys.executable, "-m", "airflow_provider_tallyfy.sandbox"]
+HEADERS = {"Authorization": "Bearer sandbox-token", "X-Tallyfy-Client": "APIClient"}
 
 
 @contextmanager
-def started(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start the command and give it with all that it printed up to its last line."""
-    with subprocess.Popen(
-        [*COMMAND, "--port", "0", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+def started(*options: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+    """Start the command, and yield it with its address and all that it printed up to its last line."""
+    command = [sys.executable, "-m", "airflow_provider_tallyfy.sandbox", "--port", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             printed = ""
@@ -31,116 +31,88 @@ def started(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
                 printed += line
                 if line.startswith("Stop it"):
                     break
-            yield process, printed
+            match = re.search(r"API base: +(http://127\.0\.0\.1:\d+)/api$", printed, re.MULTILINE)
+            assert match is not None, printed
+            yield process, match[1], printed
         finally:
             process.kill()
 
 
-def address(printed: str) -> str:
-    match = re.search(r"API base: +(http://127\.0\.0\.1:\d+/api)$", printed, re.MULTILINE)
-    assert match is not None, printed
-    return match[1]
+def assert_stops(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+    assert "Traceback" not in output
 
 
-def session(printed: str) -> dict[str, str]:
-    root = address(printed).removesuffix("/api")
-    answer: dict[str, str] = requests.get(f"{root}/_page/session", timeout=10).json()
-    return answer
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_prints_how_to_connect_and_stops_on_signal(number):
-    with started() as (process, printed):
-        base = address(printed)
-        headers = {"Authorization": "Bearer sandbox-token", "X-Tallyfy-Client": "APIClient"}
-        # It listens by the time it says so: no waiting here.
-        assert (
-            requests.get(f"{base}/organizations/sandbox/runs", headers=headers, timeout=10).status_code == 200
-        )
-        assert requests.get(f"{base.removesuffix('/api')}/_sandbox/stats", timeout=10).status_code == 404
-        with requests.get(f"{base.removesuffix('/api')}/_page/events", stream=True, timeout=10) as stream:
-            lines = stream.iter_lines(chunk_size=1)
-            next(lines)
-            process.send_signal(number)
-            output, errors = process.communicate(timeout=10)
-        assert (process.returncode, errors) == (0, "")
-        assert "Traceback" not in output
-
-
-def test_the_printed_connection_works():
-    with started() as (_, printed):
+def test_prints_how_to_connect_and_stops_on_ctrl_c():
+    with started() as (process, url, printed):
         match = re.search(r"^ *export AIRFLOW_CONN_TALLYFY_DEFAULT='(.+)'$", printed, re.MULTILINE)
         assert match is not None
         assert json.loads(match[1]) == {
             "conn_type": "tallyfy",
-            "host": address(printed),
+            "host": f"{url}/api",
             "login": "sandbox",
             "password": "sandbox-token",
-            "extra": {"web_url": address(printed).removesuffix("/api")},
+            "extra": {"web_url": url},
         }
+        # It listens by the time it says so: no waiting here.
+        runs = requests.get(f"{url}/api/organizations/sandbox/runs", headers=HEADERS, timeout=10)
+        assert runs.status_code == 200
+        assert requests.get(f"{url}/_sandbox/stats", timeout=10).status_code == 404
+        with requests.get(f"{url}/_page/events", stream=True, timeout=10) as stream:
+            next(stream.iter_lines(chunk_size=1))
+            assert_stops(process, signal.SIGINT)
 
 
-def test_the_options():
-    with started("--next-task", "object", "--seed", "empty", "--test-controls") as (_, printed):
-        base = address(printed)
-        assert session(printed)["next_task"] == "object"
-        headers = {"Authorization": "Bearer sandbox-token", "X-Tallyfy-Client": "APIClient"}
-        runs = requests.get(f"{base}/organizations/sandbox/runs", headers=headers, timeout=10).json()
+def test_follows_its_options_and_stops_on_sigterm():
+    behavior = {
+        "next_task": "object",
+        "run_lag": 2.5,
+        "list_lag": 9,
+        "second_completion": "overwrite",
+        "errors": "structured",
+    }
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in behavior.items()]
+    with started("--seed", "empty", "--test-controls", *options) as (process, url, _):
+        assert requests.get(f"{url}/_sandbox/behavior", timeout=10).json() == (
+            Behavior().model_dump() | behavior
+        )
+        runs = requests.get(f"{url}/api/organizations/sandbox/runs", headers=HEADERS, timeout=10).json()
         assert runs["data"] == []
-        assert requests.get(f"{base.removesuffix('/api')}/_sandbox/stats", timeout=10).json()["total"] == 1
-
-
-def test_the_options_for_what_the_sources_disagree_on():
-    options = (
-        "--run-lag",
-        "2.5",
-        "--list-lag",
-        "9",
-        "--second-completion",
-        "overwrite",
-        "--errors",
-        "structured",
-    )
-    with started("--test-controls", *options) as (_, printed):
-        url = address(printed).removesuffix("/api")
-        assert requests.get(f"{url}/_sandbox/behavior", timeout=10).json() == Behavior().model_dump() | {
-            "run_lag": 2.5,
-            "list_lag": 9,
-            "second_completion": "overwrite",
-            "errors": "structured",
-        }
+        assert requests.get(f"{url}/_sandbox/stats", timeout=10).json()["total"] == 1
+        assert_stops(process, signal.SIGTERM)
 
 
 @pytest.mark.parametrize(
-    "option", ["--run-lag=-1", "--list-lag=inf", "--run-lag=long", "--second-completion=x", "--errors=x"]
+    ("option", "message"),
+    [
+        ("--run-lag=-1", "-1 is not a lag: give seconds, 0 or more"),
+        ("--list-lag=inf", "inf is not a lag: give seconds, 0 or more"),
+        ("--run-lag=long", "invalid seconds value: 'long'"),
+        ("--second-completion=x", "invalid choice: 'x'"),
+        ("--errors=x", "invalid choice: 'x'"),
+        ("--port=70000", "70000 is not a port: give a number from 0 to 65535"),
+        ("--port=-1", "-1 is not a port: give a number from 0 to 65535"),
+        ("--port=http", "invalid port value: 'http'"),
+    ],
 )
-def test_refuses_an_invalid_option(option):
-    ended = subprocess.run([*COMMAND, option], capture_output=True, text=True, timeout=30, check=False)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert f"argument {option.partition('=')[0]}" in ended.stderr
+def test_refuses_an_invalid_option(capsys, option, message):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main([option])
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert f"argument {option.partition('=')[0]}: {message}" in errors
 
 
-def test_taken_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        ended = subprocess.run(
-            [*COMMAND, "--port", port], capture_output=True, text=True, timeout=30, check=False
-        )
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
-    assert "--port" in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-@pytest.mark.parametrize("port", ["70000", "-1", "http"])
-def test_refuses_an_invalid_port(port):
-    ended = subprocess.run(
-        [*COMMAND, f"--port={port}"], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert "argument --port" in ended.stderr
+def test_taken_port(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)]) == 1
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith(f"The sandbox cannot listen on 127.0.0.1:{port} (Address already in use).")
+    assert "--port 0" in errors
 
 
 def test_responses_are_sent_at_once():
@@ -150,15 +122,12 @@ def test_responses_are_sent_at_once():
 
 
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn"])
-def test_missing_library_error_names_the_extra(missing):
-    program = (
-        f"import sys; sys.modules[{missing!r}] = None\n"
-        "from airflow_provider_tallyfy.sandbox.__main__ import main; sys.exit(main(['--port', '0']))"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert f"{missing} is not installed" in ended.stderr
-    assert "airflow-provider-tallyfy[sandbox]" in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_missing_library_error_names_the_extra(capsys, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    for module in ("server", "application"):  # they import both, but have been imported
+        monkeypatch.delitem(sys.modules, f"airflow_provider_tallyfy.sandbox.{module}")
+    assert main(["--port", "0"]) == 1
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert f"{missing} is not installed" in errors
+    assert "airflow-provider-tallyfy[sandbox]" in errors

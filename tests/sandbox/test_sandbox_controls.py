@@ -5,7 +5,7 @@ import time
 import pytest
 import requests
 
-from airflow_provider_tallyfy.sandbox.controls import normalised
+from airflow_provider_tallyfy.sandbox.controls import normalized
 from airflow_provider_tallyfy.sandbox.seeds import RELEASE_CHECKLIST_ID, SEEDED_RUN_ID
 from airflow_provider_tallyfy.sandbox.server import SandboxServer
 
@@ -27,13 +27,11 @@ def launch(client):
     return client.post("/runs", {"checklist_id": RELEASE_CHECKLIST_ID, "name": "Once"})
 
 
-@pytest.mark.parametrize(
-    "path", ["/faults", "/stats", "/clock", "/runs", "/activity", "/tokens", "/behavior", "/completions"]
-)
-def test_without_the_option_there_are_no_controls(path):
+def test_without_the_option_there_are_no_controls():
     with SandboxServer(test_controls=False) as sandbox:
-        assert requests.get(f"{sandbox.url}/_sandbox{path}", timeout=10).status_code == 404
-        assert requests.post(f"{sandbox.url}/_sandbox{path}", json=[], timeout=10).status_code == 404
+        for path in ("faults", "stats", "clock", "runs", "activity", "tokens", "behavior", "completions"):
+            assert requests.get(f"{sandbox.url}/_sandbox/{path}", timeout=10).status_code == 404
+            assert requests.post(f"{sandbox.url}/_sandbox/{path}", json=[], timeout=10).status_code == 404
         answer = requests.get(f"{sandbox.base_url}/me", headers=sandbox.headers, timeout=10)
         assert answer.status_code == 200
 
@@ -61,14 +59,14 @@ def test_times_and_after(client):
     assert (shown["matched"], shown["applied"]) == (3, 2)
 
 
-def test_until_it_is_removed(client):
+def test_a_fault_applies_until_it_is_removed(client):
     fault(client, "status", times=None)
     assert {client.call("GET", RUN).status_code for _ in range(5)} == {500}
     client.control("DELETE", "/faults")
     assert client.call("GET", RUN).status_code == 200
 
 
-def test_only_what_the_method_and_the_path_match(client):
+def test_a_fault_matches_method_and_path(client):
     fault(client, "status", method="PUT", path=r"/runs/[0-9a-f]+$", times=None)
     fault(client, "status", status=503, path=r"with=next_task", times=None)
     assert client.call("GET", RUN).status_code == 200
@@ -194,11 +192,11 @@ def test_requests_of_the_page_are_not_counted_and_have_no_faults(client):
 
 
 def test_the_shape_of_a_path():
-    assert normalised(f"/api/organizations/x/runs/{'a' * 32}/tasks/{'b' * 32}") == (
+    assert normalized(f"/api/organizations/x/runs/{'a' * 32}/tasks/{'b' * 32}") == (
         "/api/organizations/{organization}/runs/{id}/tasks/{id}"
     )
-    assert normalised("/api/applications/x/users/a@b.example/token") == "/api/applications/x/users/{id}/token"
-    assert normalised("/api/organizations/x/users/1001") == "/api/organizations/{organization}/users/{id}"
+    assert normalized("/api/applications/x/users/a@b.example/token") == "/api/applications/x/users/{id}/token"
+    assert normalized("/api/organizations/x/users/1001") == "/api/organizations/{organization}/users/{id}"
 
 
 def test_the_clock_runs_on_after_it_was_moved(client):

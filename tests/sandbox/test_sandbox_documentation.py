@@ -45,7 +45,7 @@ def test_each_command_works_in_the_order_of_the_page(sandbox):
     assert sandbox.change(lambda store: store.runs[SEEDED_RUN_ID].completed_at) is not None
 
 
-def test_each_id_is_one_of_the_demo(client):
+def test_each_id_is_in_the_demo_data(client):
     store = seeded_store("demo")
     known = {
         SEEDED_RUN_ID,

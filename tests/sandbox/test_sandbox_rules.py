@@ -19,6 +19,22 @@ PLAN = f"5eed0003{5:024x}"
 STEPS = [f"5eed0002{number:024x}" for number in (1, 2, 3)]
 
 
+@pytest.fixture
+def run():
+    """The onboarding run, without a server."""
+    return seeded_store("demo").runs[ONBOARDING_RUN_ID]
+
+
+def is_hidden_by(run, *conditions):
+    """Return whether a task is hidden by a rule with these conditions."""
+    _, _, target, *_ = run.tasks.values()
+    run.checklist = replace(
+        run.checklist, rules=(Rule("r", "r", conditions, (Action("hide", target.step_id),)),)
+    )
+    apply_rules(run, run.created_at)
+    return target.hidden
+
+
 def visible(client, run_id):
     return {alias for alias, task in client.tasks(run_id).items() if task["status"] != "auto-skipped"}
 
@@ -125,17 +141,11 @@ def test_the_template_shows_its_rules(client):
     ],
 )
 @pytest.mark.parametrize("subject", ["Prerun", "Capture"])
-def test_conditions_on_a_field(operation, statement, holds, subject):
-    run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
+def test_conditions_on_a_field(run, operation, statement, holds, subject):
     field_id = PLAN if subject == "Prerun" else f"5eed0004{5:024x}"
-    first, target, *_ = run.tasks.values()
-    first.taskdata[field_id] = "Business"
-    rule = Rule(
-        "r", "r", (Condition(subject, field_id, operation, statement),), (Action("hide", target.step_id),)
-    )
-    run.checklist = replace(run.checklist, rules=(rule,))
-    apply_rules(run, run.created_at)
-    assert target.hidden is holds
+    collect, *_ = run.tasks.values()
+    collect.taskdata[field_id] = "Business"
+    assert is_hidden_by(run, Condition(subject, field_id, operation, statement)) is holds
 
 
 @pytest.mark.parametrize(
@@ -150,30 +160,17 @@ def test_conditions_on_a_field(operation, statement, holds, subject):
         ("equals", True, False),
     ],
 )
-def test_conditions_on_a_completed_step(operation, is_approved, holds):
-    run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
-    review, target, *_ = (task for task in run.tasks.values() if task.alias != "collect_documents")
+def test_conditions_on_a_completed_step(run, operation, is_approved, holds):
+    _, review, *_ = run.tasks.values()
     condition = Condition("Step", review.step_id, operation, "any_time")
-    run.checklist = replace(
-        run.checklist, rules=(Rule("r", "r", (condition,), (Action("hide", target.step_id),)),)
-    )
-    apply_rules(run, run.created_at)
-    assert not target.hidden
+    assert not is_hidden_by(run, condition)
     review.completed_at, review.is_approved = run.created_at, is_approved
-    apply_rules(run, run.created_at)
-    assert target.hidden is holds
+    assert is_hidden_by(run, condition) is holds
 
 
-def test_a_condition_on_an_unknown_part_never_holds():
-    run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
-    target = next(iter(run.tasks.values()))
-    for subject, operation in (("Step", "completed"), ("Capture", "is_empty")):
-        condition = Condition(subject, "f" * 32, operation, "any_time")
-        run.checklist = replace(
-            run.checklist, rules=(Rule("r", "r", (condition,), (Action("hide", target.step_id),)),)
-        )
-        apply_rules(run, run.created_at)
-        assert not target.hidden
+@pytest.mark.parametrize(("subject", "operation"), [("Step", "completed"), ("Capture", "is_empty")])
+def test_a_condition_on_an_unknown_part_never_holds(run, subject, operation):
+    assert not is_hidden_by(run, Condition(subject, "f" * 32, operation, "any_time"))
 
 
 def with_rules(client, *rules):
@@ -256,29 +253,17 @@ def test_a_condition_on_a_step_needs_a_time(client):
         ("sometime", 0, False),
     ],
 )
-def test_conditions_on_the_time_of_a_step(clause, late_by, holds):
-    run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
-    first, target, *_ = run.tasks.values()
-    first.completed_at = first.deadline + timedelta(hours=late_by)
-    condition = Condition("Step", first.step_id, "completed", clause)
-    rule = Rule("r", "r", (condition,), (Action("hide", target.step_id),))
-    run.checklist = replace(run.checklist, rules=(rule,))
-    apply_rules(run, run.created_at)
-    assert target.hidden is holds
+def test_conditions_on_the_time_of_a_step(run, clause, late_by, holds):
+    collect, *_ = run.tasks.values()
+    collect.completed_at = collect.deadline + timedelta(hours=late_by)
+    assert is_hidden_by(run, Condition("Step", collect.step_id, "completed", clause)) is holds
 
 
 @pytest.mark.parametrize(("logic", "holds"), [("and", False), ("or", True)])
-def test_conditions_are_joined(logic, holds):
-    run = seeded_store("demo").runs[ONBOARDING_RUN_ID]
-    target = list(run.tasks.values())[1]
-    conditions = (
-        Condition("Prerun", PLAN, "equals", "Starter"),
-        Condition("Prerun", PLAN, "equals_any", "Business, Enterprise", logic),
-    )
-    rule = Rule("r", "r", conditions, (Action("hide", target.step_id),))
-    run.checklist = replace(run.checklist, rules=(rule,))
-    apply_rules(run, run.created_at)
-    assert target.hidden is holds
+def test_conditions_are_joined(run, logic, holds):
+    starter = Condition("Prerun", PLAN, "equals", "Starter")
+    other = Condition("Prerun", PLAN, "equals_any", "Business, Enterprise", logic)
+    assert is_hidden_by(run, starter, other) is holds
 
 
 def test_rules_at_the_launch_write_no_feed_entry(client):

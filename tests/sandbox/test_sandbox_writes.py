@@ -6,6 +6,7 @@ import pytest
 
 from airflow_provider_tallyfy.sandbox.seeds import (
     ONBOARDING_CHECKLIST_ID,
+    ONBOARDING_RUN_ID,
     RELEASE_CHECKLIST_ID,
     SEEDED_RUN_ID,
 )
@@ -61,6 +62,61 @@ def step_path(client):
 )
 def test_refuses_invalid_values(client, path, body, field):
     assert refused(client.post(path, body)) == [field]
+
+
+TEMPLATE = f"/checklists/{RELEASE_CHECKLIST_ID}"
+RULE = {"automated_alias": "r", "conditions": [], "then_actions": []}
+HIDE = {"action_verb": "hide", "target_step_id": f"5eed0002{3:024x}"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/checklists", {"title": "A", "prerun": 5}, "prerun"),
+        ("/checklists", {"title": "A", "steps": ["B"]}, "steps"),
+        ("/checklists", {"title": "A", "steps": {"data": None}}, "steps"),
+        ("/checklists", {"title": "A", "steps": [{"title": "B", "captures": [5]}]}, "captures"),
+        (f"{TEMPLATE}/steps", {"title": "A", "assignees": [7]}, "assignees"),
+        (f"{TEMPLATE}/steps", {"title": "A", "deadline": {"value": 10**9, "unit": "days"}}, "deadline"),
+        (f"{TEMPLATE}/steps", {"title": "A", "deadline": {"value": 1, "unit": []}}, "deadline"),
+        (f"{TEMPLATE}/automated-actions", RULE | {"conditions": ["x"]}, "conditions"),
+        (
+            f"{TEMPLATE}/automated-actions",
+            RULE | {"then_actions": [HIDE | {"assignees": {"users": [7]}}]},
+            "then_actions.assignees.users",
+        ),
+        (f"{TEMPLATE}/clone", ["not", "an", "object"], "body"),
+        ("/checklists/tags", {"tag_id": [], "subject_type": [], "subject_id": []}, "tag_id"),
+        ("/runs", {"checklist_id": RELEASE_CHECKLIST_ID, "user_id": 7}, "user_id"),
+    ],
+)
+def test_refuses_parts_of_the_wrong_shape(client, path, body, field):
+    assert refused(client.post(path, body)) == [field]
+
+
+def test_a_position_after_the_last_is_the_last(client, step_path):
+    for position in (9, 10**30):
+        assert client.put(f"{step_path}/reorder", {"position": position}).json()["data"]["position"] == 3
+
+
+def test_a_folder_is_not_within_itself(client):
+    outer = create(client, "/folders", name="Outer")
+    inner = create(client, "/folders", name="Inner", parent_id=outer["id"])
+    for parent in (outer, inner):
+        answer = client.put(f"/folders/{outer['id']}", {"name": "Outer", "parent_id": parent["id"]})
+        assert refused(answer) == ["parent_id"]
+    assert "Inner" in {folder["name"] for folder in client.data("/folders")}
+
+
+@pytest.mark.parametrize("text", ["\\ud800", "NaN"])
+def test_json_that_cannot_be_shown_is_refused(client, text):
+    """An answer with such a value would make each list with it fail."""
+    value = "NaN" if text == "NaN" else f'"{text}"'
+    field = client.data(TEMPLATE)["prerun"][0]["id"]
+    body = f'{{"checklist_id": "{RELEASE_CHECKLIST_ID}", "prerun": {{"{field}": {value}}}}}'
+    answer = client.call("POST", "/runs", data=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert len(client.data("/runs")) == 3
 
 
 @pytest.mark.parametrize(
@@ -247,7 +303,7 @@ def test_a_member_becomes_a_guest_and_a_guest_a_member(client):
     assert client.call("GET", "/guests/press@example.org").status_code == 404
 
 
-def test_a_member_s_profile_is_changed(client):
+def test_profile_of_a_member_is_changed(client):
     body = {"first_name": "Benjamin", "last_name": "Larsen", "timezone": "Europe/Oslo"}
     changed = client.put("/users/1002", body).json()["data"]
     assert (changed["full_name"], changed["timezone"]) == ("Benjamin Larsen", "Europe/Oslo")
@@ -258,6 +314,26 @@ def test_a_deleted_guest_is_taken_off_all_tasks(client):
     assert client.tasks(SEEDED_RUN_ID)["announce_release"]["owners"]["guests"] == ["press@example.org"]
     assert client.delete("/guests/press@example.org").status_code == 200
     assert client.tasks(SEEDED_RUN_ID)["announce_release"]["owners"]["guests"] == []
+
+
+def test_a_deleted_group_is_taken_off_all_templates_and_tasks(client):
+    [managers, _] = client.data("/groups")
+    assert client.delete(f"/groups/{managers['id']}").status_code == 204
+    assert client.tasks(SEEDED_RUN_ID)["approve_release"]["owners"]["groups"] == []
+    assert client.data(f"{TEMPLATE}/steps")[1]["groups"] == []
+    assert client.tasks(client.launch()["id"])["approve_release"]["owners"]["groups"] == []
+
+
+def test_deleted_tags_and_folders_are_not_shown_in_older_versions(client):
+    client.control("POST", "/behavior", {"run_lag": 60, "list_lag": 60})
+    for path in ("/tags", "/folders"):
+        for item in client.data(path):
+            assert client.delete(f"{path}/{item['id']}").status_code == 204
+    included = {"with": "tags,folders,checklist.tags,checklist.folder"}
+    for run in (client.data(f"/runs/{ONBOARDING_RUN_ID}", **included), *client.data("/runs", **included)):
+        assert (run["tags"], run["folders"]) == ({"data": []}, {"data": []})
+        assert run["checklist"]["data"]["tags"] == {"data": []}
+        assert run["checklist"]["data"]["folder"] is None
 
 
 def test_deleting_an_unknown_tag_is_no_error(client):

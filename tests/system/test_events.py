@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_tallyfy.events.cursor import hash_of
 from airflow_provider_tallyfy.events.kinds import EVENTS
 from airflow_provider_tallyfy.sandbox.seeds import INCIDENT_CHECKLIST_ID
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
@@ -154,7 +155,7 @@ def test_each_event_starts_its_dag_once(watched):
     completed = watched.completed("A name in no log")
     to_reopen = next(task for task in users.tasks(watched.incident) if task["completed_at"])
     wait_until(
-        lambda: any(to_reopen["id"] in cursor["completed"] for cursor in watched.cursors()),
+        lambda: any(hash_of(to_reopen["id"]) in cursor["completed"] for cursor in watched.cursors()),
         TIMEOUT,
         "the completion to be saved before it is undone",
     )

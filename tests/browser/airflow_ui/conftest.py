@@ -37,6 +37,7 @@ def environment() -> Iterator[Environment]:
         environment = {
             "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            "AIRFLOW__CORE__FERNET_KEY": "",  # a test reads saved connections from the database
         }
         with RealAirflow(DAGS, environment=environment, parallelism=8) as airflow:
             yield Environment(airflow, sandbox)

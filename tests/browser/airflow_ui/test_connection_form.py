@@ -29,25 +29,22 @@ def conn_id():
 
 
 @pytest.fixture
-def saved(environment, tmp_path):
-    """How Airflow has saved a connection, as its command line exports it."""
+def saved(environment):
+    """Return a connection as it is in Airflow's database, with its extra as a dictionary."""
 
-    def export(conn_id):
-        file = tmp_path / f"{conn_id}.json"
-        environment.airflow.run("connections", "export", str(file))
-        return json.loads(file.read_text())[conn_id]
+    def read(conn_id):
+        query = "SELECT conn_id, conn_type, host, schema, login, password, port, extra FROM connection"
+        [row] = [row for row in environment.airflow.rows(query) if row[0] == conn_id]
+        names = ("conn_type", "host", "schema", "login", "password", "port")
+        return dict(zip(names, row[1:-1], strict=True), extra=json.loads(row[-1] or "{}"))
 
-    return export
+    return read
 
 
 @pytest.fixture
 def hook_of(saved, monkeypatch):
     def hook(conn_id):
-        described = saved(conn_id)
-        monkeypatch.setenv(
-            "AIRFLOW_CONN_TALLYFY_DEFAULT",
-            json.dumps(described | {"extra": json.loads(described["extra"] or "{}")}),
-        )
+        monkeypatch.setenv("AIRFLOW_CONN_TALLYFY_DEFAULT", json.dumps(saved(conn_id)))
         return TallyfyHook()
 
     return hook
@@ -62,7 +59,7 @@ def fill_in(form, environment):
     return begin
 
 
-def test_it_shows_what_tallyfy_needs_and_nothing_else(form, conn_id):
+def test_form_shows_only_the_fields_of_tallyfy(form, conn_id):
     form.open_new(conn_id)
     shown = form.labels()
     form.show_extras()
@@ -97,7 +94,7 @@ def test_secrets_are_hidden_while_they_are_typed(form, conn_id):
     expect(form.field("Client secret")).to_have_attribute("type", "password")
 
 
-def test_the_least_that_is_needed_gives_a_connection_that_works(form, conn_id, fill_in, hook_of):
+def test_required_fields_alone_give_a_working_connection(form, conn_id, fill_in, hook_of):
     fill_in(conn_id)
     form.save()
 
@@ -109,7 +106,7 @@ def test_the_least_that_is_needed_gives_a_connection_that_works(form, conn_id, f
     assert (hook.connection.client_id, hook.connection.client_secret) == (None, None)
 
 
-def test_every_field_arrives_as_what_it_means(form, conn_id, fill_in, hook_of, saved):
+def test_every_field_is_saved(form, conn_id, fill_in, hook_of, saved):
     fill_in(conn_id)
     form.show_extras()
     form.field("Web URL").fill("https://people.example")
@@ -130,12 +127,10 @@ def test_every_field_arrives_as_what_it_means(form, conn_id, fill_in, hook_of, s
         "ada@example.com",
         "https://account.example/oauth/token",
     )
-    assert json.loads(saved(conn_id)["extra"])["allow_http"] is True
+    assert saved(conn_id)["extra"]["allow_http"] is True
 
 
-def test_saved_secrets_are_not_shown_and_outlive_a_change_of_something_else(
-    form, page, conn_id, fill_in, hook_of
-):
+def test_saved_secrets_are_not_shown_and_survive_other_changes(form, page, conn_id, fill_in, hook_of):
     fill_in(conn_id)
     form.show_extras()
     form.field("Client ID").fill("the-client")
@@ -163,7 +158,7 @@ def test_saved_secrets_are_not_shown_and_outlive_a_change_of_something_else(
     assert (connection.timeout, connection.client_secret) == (14, SECRET)
 
 
-def test_another_secret_takes_the_place_of_the_saved_one(form, conn_id, fill_in, hook_of):
+def test_a_new_secret_replaces_the_saved_one(form, conn_id, fill_in, hook_of):
     fill_in(conn_id)
     form.show_extras()
     form.field("Client ID").fill("the-client")
@@ -197,14 +192,14 @@ def as_saved(environment, conn_id, **changes):
 
 
 @in_airflow_3
-def test_the_button_test_accepts_a_connection_that_works(form, environment, conn_id):
+def test_the_test_button_accepts_a_working_connection(form, environment, conn_id):
     as_saved(environment, conn_id)
     assert "Connected to Tallyfy sandbox as Ada Okafor." in form.test(conn_id)
 
 
 @in_airflow_3
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"password": "a-wrong-token"}, "GET /me returned 401: Unauthenticated."),
         ({"login": "other"}, "GET /organizations/other returned 403"),
@@ -212,9 +207,9 @@ def test_the_button_test_accepts_a_connection_that_works(form, environment, conn
         ({"port": 9}, "refused"),
     ],
 )
-def test_the_button_test_says_what_is_wrong_and_no_token(form, page, environment, conn_id, changes, said):
+def test_the_test_button_shows_the_error_and_no_token(form, page, environment, conn_id, changes, message):
     as_saved(environment, conn_id, **changes)
-    assert said in form.test(conn_id)
+    assert message in form.test(conn_id)
     assert not any(token in page.content() for token in (TOKEN, "a-wrong-token"))
 
 
@@ -222,7 +217,7 @@ def test_the_button_test_says_what_is_wrong_and_no_token(form, page, environment
 @pytest.mark.xfail(
     strict=True, reason="Airflow 3.3.2's UI sends port 0 for none, and its API refuses that as a change"
 )
-def test_the_button_test_needs_no_port(form, conn_id, fill_in):
+def test_the_test_button_needs_no_port(form, conn_id, fill_in):
     fill_in(conn_id)
     form.save()
     assert "Connected to" in form.test(conn_id)
@@ -230,27 +225,27 @@ def test_the_button_test_needs_no_port(form, conn_id, fill_in):
 
 @pytest.mark.skipif(not IN_AIRFLOW_2, reason="Airflow 3 has no such button in the form")
 @pytest.mark.parametrize(
-    ("token", "said"),
+    ("token", "message"),
     [
         (TOKEN, "Connected to Tallyfy sandbox as Ada Okafor."),
         ("a-wrong-token", "GET /me returned 401: Unauthenticated."),
     ],
 )
-def test_what_is_typed_is_tested_before_it_is_saved_and_after(form, page, conn_id, fill_in, token, said):
+def test_airflow_2_tests_the_form_before_and_after_saving(form, page, conn_id, fill_in, token, message):
     fill_in(conn_id)
     form.field("Access token").fill(token)
     form.tick("Allow plain http")
-    assert said in form.test_what_is_typed()
+    assert message in form.test_what_is_typed()
     form.save()
 
     form.open_saved(conn_id)
     form.field("Access token").fill(token)  # Airflow 2 tests what stands in the form
     answer = form.test_what_is_typed()
-    assert said in answer
+    assert message in answer
     assert token not in answer
 
 
-def test_the_command_line_tests_it_too(form, conn_id, fill_in, environment):
+def test_the_command_line_tests_the_connection(form, conn_id, fill_in, environment):
     fill_in(conn_id)
     form.save()
     assert "success" in environment.airflow.run("connections", "test", conn_id)

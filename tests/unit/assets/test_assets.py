@@ -78,6 +78,14 @@ def test_name_of_an_event_asset_has_events_and_filters():
 
 
 @of_airflow_3
+def test_name_of_an_event_asset_is_ascii():
+    """Airflow requires that on MySQL, and in 3.0 with any database."""
+    asset = event_asset("task.completed", task="Prüfen")
+    assert asset.name.isascii()
+    assert asset != event_asset("task.completed", task="Prufen")
+
+
+@of_airflow_3
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

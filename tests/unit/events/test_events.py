@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,8 @@ from airflow_provider_tallyfy.events.cursor import MAX_COMPLETED, MAX_SEEN, MIN_
 from airflow_provider_tallyfy.events.kinds import EVENTS, EventFilter, find_events
 from airflow_provider_tallyfy.events.payload import MAX_FORM_VALUES, MAX_NAME, to_payload
 from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
+from airflow_provider_tallyfy.triggers.events import CursorStore
+from tests.support.asset_state import AssetStateStore
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -35,8 +38,10 @@ def run(*tasks, **more):
     }
 
 
-def found(shown, *events, completed=None, **filters):
-    return [event.id for event in find_events(shown, EventFilter.checked(events, **filters), completed)]
+def found(shown, *events, completed=(), **filters):
+    return [
+        event.id for event in find_events(shown, EventFilter.checked(events, **filters), dict(completed).get)
+    ]
 
 
 def test_process_events_have_their_time_in_their_id():
@@ -144,7 +149,7 @@ def events_at(*moments):
 
 
 def test_events_before_the_floor_or_stored_are_not_new():
-    cursor = Cursor("org", NOON)
+    cursor = Cursor(NOON)
     early, late = events_at(NOON - timedelta(seconds=1), NOON)
     assert not cursor.is_new(early)
     assert cursor.is_new(late)
@@ -153,19 +158,19 @@ def test_events_before_the_floor_or_stored_are_not_new():
 
 
 def test_cursor_survives_serialization():
-    cursor = Cursor("org", NOON)
+    cursor = Cursor(NOON)
     [event] = events_at(NOON)
     cursor.store(event)
     cursor.note_completion("t1", 5)
     cursor.advance(NOON)
-    again = Cursor.from_json(json.loads(json.dumps(cursor.as_json())))
+    again = Cursor.from_json(json.loads(json.dumps(cursor.to_json())))
     assert again == cursor
     assert Cursor.from_json(None) is None
-    assert Cursor.from_json({"floor": "?", "organization": "org"}) is None
+    assert Cursor.from_json({"floor": "?"}) is None
 
 
 def test_floor_follows_the_sweep_before_the_last_one():
-    cursor = Cursor("org", NOON)
+    cursor = Cursor(NOON)
     first, second = NOON + timedelta(hours=2), NOON + timedelta(hours=3)
     cursor.advance(first)
     assert cursor.floor == NOON
@@ -176,7 +181,7 @@ def test_floor_follows_the_sweep_before_the_last_one():
 
 
 def test_stored_events_are_bounded_and_none_in_the_overlap_is_new_again():
-    cursor = Cursor("org", NOON)
+    cursor = Cursor(NOON)
     moments = [NOON + timedelta(seconds=second) for second in range(2 * MAX_SEEN)]
     events = events_at(*moments)
     for event in events:
@@ -188,62 +193,95 @@ def test_stored_events_are_bounded_and_none_in_the_overlap_is_new_again():
     assert len(cursor.seen) <= MAX_SEEN
     assert cursor.floor <= swept - MIN_OVERLAP
     assert not any(map(cursor.is_new, events))
-    assert len(json.dumps(cursor.as_json())) < 65_535
 
 
-def test_completed_tasks_are_bounded():
-    cursor = Cursor("org", NOON)
-    for number in range(2 * MAX_COMPLETED):
-        cursor.note_completion(f"t{number}", number)
-    cursor.advance(NOON)
-    assert len(cursor.completed) == MAX_COMPLETED
-    assert f"t{2 * MAX_COMPLETED - 1}" in cursor.completed
+def test_largest_cursor_is_below_the_size_of_which_airflow_warns():
+    cursor = Cursor(NOON)
+    for event in events_at(*(NOON + timedelta(seconds=second) for second in range(MAX_SEEN))):
+        cursor.store(event)
+    # A sweep notes the completed tasks of all runs.
+    for number in range(3 * MAX_COMPLETED):
+        cursor.note_completion(f"t{number}", int(NOON.timestamp()) + number)
+    stored = cursor.to_json()
+    assert len(stored["seen"]) == MAX_SEEN
+    assert len(stored["completed"]) == MAX_COMPLETED
+    assert cursor.completed_at(f"t{3 * MAX_COMPLETED - 1}") == int(NOON.timestamp()) + 3 * MAX_COMPLETED - 1
+    assert len(json.dumps(stored)) < 65_535
+
+
+def test_stored_cursor_does_not_grow():
+    """A cursor is merged with the stored one before it is saved."""
+
+    async def run():
+        store = AssetStateStore()
+        cursors = CursorStore([store], EventFilter(("process.completed",)), "org")
+        cursor = Cursor(NOON)
+        for hour in range(24):
+            moment = NOON + timedelta(hours=hour)
+            for event in events_at(*(moment + timedelta(minutes=minute) for minute in range(60))):
+                cursor.store(event)
+            cursor.advance(moment + timedelta(hours=1))
+            await cursors.save(cursor)
+        assert len(store.cursor["seen"]) <= 2 * 60 + 1
+
+    asyncio.run(run())
+
+
+def test_each_organization_has_its_own_cursor():
+    async def run():
+        store, wanted = AssetStateStore(), EventFilter(("process.completed",))
+        first = CursorStore([store], wanted, "org")
+        await first.save(Cursor(NOON))
+        other = CursorStore([store], wanted, "another")
+        assert await other.load() is None
+        await other.save(Cursor(NOON + timedelta(days=1)))
+        assert await first.load() == Cursor(NOON)
+
+    asyncio.run(run())
 
 
 def test_old_read_does_not_repeat_a_reopening():
     wanted = EventFilter(("task.reopened",))
-    cursor = Cursor("org", NOON)
+    cursor = Cursor(NOON)
     noon = int(NOON.timestamp())
     cursor.note_completion("t1", noon)
     [event] = find_events(
-        run(task(), last_updated=text(NOON + timedelta(seconds=5))), wanted, cursor.completed
+        run(task(), last_updated=text(NOON + timedelta(seconds=5))), wanted, cursor.completed_at
     )
     cursor.store(event)
     cursor.note_completion("t1", noon)  # a list that lags
-    assert cursor.completed == {}
+    assert cursor.completed_at("t1") is None
     cursor.note_completion("t1", noon + 60)
-    assert cursor.completed == {"t1": noon + 60}
+    assert cursor.completed_at("t1") == noon + 60
 
 
 def test_merges_the_cursor_of_another_triggerer():
-    cursor, other = Cursor("org", NOON), Cursor("org", NOON + timedelta(hours=1))
+    cursor, other = Cursor(NOON), Cursor(NOON + timedelta(hours=1))
     [event] = events_at(NOON + timedelta(hours=2))
     other.store(event)
     cursor.merge(other)
     assert not cursor.is_new(event)
-    assert cursor.floor == other.floor
-    cursor.merge(Cursor("another", NOON + timedelta(days=1)))
     assert cursor.floor == other.floor
 
 
 def test_completed_reopened_and_completed_again_between_two_polls():
     """The first completion was stored; the reopening and the second one are found in the same read."""
     wanted = EventFilter(("task.completed", "task.reopened"))
-    cursor = Cursor("org", NOON)
+    cursor = Cursor(NOON)
     noon, later = int(NOON.timestamp()), NOON + timedelta(seconds=30)
     first = run(task(completed_at=text(NOON)))
-    [completed] = find_events(first, wanted, cursor.completed)
+    [completed] = find_events(first, wanted, cursor.completed_at)
     cursor.note_completion("t1", noon)
     cursor.store(completed)
     second = run(task(completed_at=text(later)), last_updated=text(later))
-    events = find_events(second, wanted, cursor.completed)
+    events = find_events(second, wanted, cursor.completed_at)
     assert [event.id for event in events if cursor.is_new(event)] == [
         "task.reopened/t1/20261125T120000Z",
         "task.completed/t1/20261125T120030Z",
     ]
     for event in events:
         cursor.store(event)
-    assert not any(map(cursor.is_new, find_events(second, wanted, cursor.completed)))
+    assert not any(map(cursor.is_new, find_events(second, wanted, cursor.completed_at)))
 
 
 def payload_of(shown, name, *, form_values=False):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import json
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import inf
 from types import SimpleNamespace
 
@@ -20,12 +19,13 @@ from airflow_provider_tallyfy.events import poller as poller_module
 from airflow_provider_tallyfy.events.cursor import OVERLAP, Cursor
 from airflow_provider_tallyfy.events.kinds import EventFilter
 from airflow_provider_tallyfy.events.poller import EventPoller
-from airflow_provider_tallyfy.events.stream import HOLD, EventStream, PendingEvent
+from airflow_provider_tallyfy.events.stream import HOLD, EventStream, OrganizationChangedError, PendingEvent
 from airflow_provider_tallyfy.protocol.responses import Activity, Page
 from airflow_provider_tallyfy.triggers.events import CursorStore
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_tallyfy.waiting.polls import PollError
 from airflow_provider_tallyfy.waiting.watcher import ConnectionUse, SharedFeedPage
+from tests.support.asset_state import AssetStateStore
 
 if not AIRFLOW_V_3_0_PLUS:
     pytest.skip("this Airflow has no watchers", allow_module_level=True)
@@ -184,6 +184,7 @@ class Hook:
     connection = SimpleNamespace(organization="org", requests_per_hour=0)
     requests = 1
     rate_limit_remaining = None
+    clock_offset = timedelta()
 
     def __init__(self, tallyfy):
         self.tallyfy = tallyfy
@@ -198,24 +199,13 @@ class Hook:
         pass
 
 
-class Store:
-    def __init__(self):
-        self.values = {}
-
-    async def aget(self, key, default=None):
-        return json.loads(self.values[key]) if key in self.values else default
-
-    async def aset(self, key, value):
-        self.values[key] = json.dumps(value)
-
-
 class Watcher:
     """A watcher: what Airflow stores of it, and its stream in a triggerer."""
 
     def __init__(self, *events, hold=0.0, poke_interval=60.0):
         self.wanted = EventFilter(events or ("process.completed",))
         self.hold, self.poke_interval = hold, poke_interval
-        self.cursors = CursorStore([Store()], self.wanted)
+        self.cursors = CursorStore([AssetStateStore()], self.wanted, "org")
         self.database = []
         self.certain = set()
         """Events that are stored, and the cursor behind them too."""
@@ -223,12 +213,12 @@ class Watcher:
 
     async def start(self, poller, tallyfy):
         self.poller, self.unstored = poller, []
-        cursor = await self.cursors.load("org")
+        cursor = await self.cursors.load()
         if cursor is None:
-            cursor = Cursor("org", tallyfy.now())
+            cursor = Cursor(tallyfy.now())
             await self.cursors.save(cursor)
         self.stream = EventStream(
-            self.wanted, cursor, hold=self.hold, poke_interval=self.poke_interval, clock=tallyfy.clock
+            self.wanted, cursor, "org", hold=self.hold, poke_interval=self.poke_interval, clock=tallyfy.clock
         )
         poller.add(self.stream)
         self.task = asyncio.create_task(self._take())
@@ -253,7 +243,7 @@ class Watcher:
     async def stop(self):
         self.poller.remove(self.stream)
         self.task.cancel()
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, OrganizationChangedError):
             await self.task
 
 
@@ -580,13 +570,36 @@ def test_polls_at_the_shorter_interval_of_a_new_watcher():
         triggerer.poller.add(
             EventStream(
                 EventFilter(("process.completed",)),
-                Cursor("org", tallyfy.now()),
+                Cursor(tallyfy.now()),
+                "org",
                 poke_interval=10.0,
                 clock=clock,
             )
         )
         await clock.advance(10)
         assert tallyfy.requests["feed"] == 2
+        await triggerer.kill()
+
+    asyncio.run(run())
+
+
+def test_lists_of_another_organization_do_not_advance_the_cursor():
+    async def run():
+        clock = Clock()
+        tallyfy, watcher = Tallyfy(clock), Watcher()
+        triggerer = Triggerer(tallyfy, watcher)
+        await triggerer.start()
+        await clock.advance(1000)
+        await triggerer.commit()
+        before = watcher.stream.cursor.to_json()
+        triggerer.poller._hook.connection = SimpleNamespace(organization="another", requests_per_hour=0)
+        tallyfy.launch()
+        tallyfy.complete("r0")
+        await clock.advance(10_000)
+        await triggerer.commit()
+        assert watcher.stream.cursor.to_json() == before
+        assert watcher.database == []
+        assert isinstance(watcher.task.exception(), OrganizationChangedError)
         await triggerer.kill()
 
     asyncio.run(run())

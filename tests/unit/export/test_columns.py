@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_tallyfy.export.columns import Column, ColumnType, Layout, MisfitError, fit
+from airflow_provider_tallyfy.export.records import map_files
 from airflow_provider_tallyfy.export.writers import json_line
 from airflow_provider_tallyfy.protocol.forms.fields import FormField
 
@@ -42,6 +43,11 @@ def test_equal_names_get_ids():
         "Comment__2",
         "amount",
     ]
+
+
+def test_alias_that_looks_like_a_name_with_an_id_is_not_shared():
+    fields = (field("1", "comment"), field("2", "comment"), field("3", "comment__1"))
+    assert names(*fields) == ["comment__1", "comment__2", "comment__1__3"]
 
 
 def test_name_of_a_record_field_gets_an_id():
@@ -107,6 +113,26 @@ def test_value_of_another_type_is_kept_in_other_values():
     )
     assert (record["due"], record["late_tasks"]) == (None, None)
     assert record["other_values"] == {"due": "soon", "late_tasks": "many"}
+
+
+def test_values_of_another_type_do_not_replace_each_other():
+    layout = Layout(RECORD, [[field("2", "due", field_type="date")]])
+    old, new = field("1", "due", field_type="date"), field("2", "due", field_type="date")
+    record = layout.lay_out({"id": "r"}, [(old, "soon"), (new, "later")])
+    assert record["other_values"] == {"due": "later", "due__1": "soon"}
+
+
+@pytest.mark.parametrize(
+    "entry", [{"id": "../../x"}, {"id": True}, {"id": None}, {"id": "f1", "source": "url"}]
+)
+def test_only_files_that_tallyfy_has_are_copied(entry):
+    layout = Layout(RECORD, [[field("1", "scan", field_type="file")]])
+    answers = [
+        (field("1", "scan", field_type="file"), [{"filename": "a.pdf", **entry}, {"id": 5, "filename": "b"}])
+    ]
+    record = layout.lay_out({"id": "r"}, answers)
+    map_files(record, layout, answers, lambda file: f"copy of {file['id']}")
+    assert [file.get("path") for file in record["scan"]] == [None, "copy of 5"]
 
 
 def test_templates_share_columns_by_name():

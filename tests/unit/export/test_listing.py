@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_tallyfy.export.listing import Position, RunListing, RunPage
+from airflow_provider_tallyfy.export.listing import Position, RunListing
+from airflow_provider_tallyfy.protocol.responses import Page
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -25,6 +27,7 @@ class Tallyfy:
         self.honours = honours
         self.per_page = per_page
         self.knows_archived = knows_archived
+        self.is_stable = True
         self.reads = []
         self.changes = {}
 
@@ -36,10 +39,10 @@ class Tallyfy:
         found = [run for run in self.runs.values() if bool(run["archived_at"]) == is_archive]
         key = params["sort"].lstrip("-")
         key = key if key in self.honours else "created_at"
-        found.sort(key=lambda run: (run[key], run["id"]), reverse=True)
+        found.sort(key=lambda run: (run[key], run["id"] if self.is_stable else ""), reverse=True)
         first = (number - 1) * self.per_page
         is_last = number * self.per_page >= len(found)
-        return RunPage(number, tuple(map(dict, found[first : first + self.per_page])), is_last, len(found))
+        return Page(tuple(map(dict, found[first : first + self.per_page])), is_last, total=len(found))
 
     def update(self, run_id, minutes):
         self.runs[run_id]["last_updated"] = at(minutes).isoformat()
@@ -120,11 +123,43 @@ def test_finds_a_run_that_moves_to_the_front_if_both_orders_are_the_same():
     assert sorted(ids(listing(tallyfy, since=0))) == [f"r{number:03}" for number in range(60)]
 
 
-def test_run_that_is_deleted_between_two_pages_hides_no_other():
-    tallyfy = Tallyfy(many(60))
-    gone = [f"r{number:03}" for number in (59, 58, 57)]
-    tallyfy.changes = {2: [lambda: [tallyfy.runs.pop(each) for each in gone]]}
-    assert sorted(ids(listing(tallyfy))) == [f"r{number:03}" for number in range(60)]
+@pytest.mark.parametrize("count", [3, 25])
+@pytest.mark.parametrize("since", [None, 0])
+def test_runs_that_are_deleted_between_two_pages_hide_no_others(count, since):
+    """Also if they move the others by more than a page."""
+    tallyfy = Tallyfy(many(60, changed=lambda number: 200 + number * 7919 % 60))
+    by = "created_at" if since is None else "last_updated"
+    gone = sorted(tallyfy.runs.values(), key=lambda run: run[by], reverse=True)[:count]
+    tallyfy.changes = {4: [lambda: [tallyfy.runs.pop(each["id"]) for each in gone]]}
+    assert sorted(ids(listing(tallyfy, since=since))) == [f"r{number:03}" for number in range(60)]
+
+
+def test_runs_of_the_same_second_may_be_in_another_order_on_each_page():
+    """A database that sorts by a time alone repeats some of them on the next page, and leaves out others."""
+    tallyfy = Tallyfy([run(number, 5) for number in range(30)])
+    read = tallyfy.read
+
+    def reordered(number, params):
+        tallyfy.runs = dict(reversed(tallyfy.runs.items())) if len(tallyfy.reads) == 1 else tallyfy.runs
+        return read(number, params)
+
+    tallyfy.read = reordered
+    tallyfy.is_stable = False
+    assert sorted(ids(listing(tallyfy))) == [f"r{number:03}" for number in range(30)]
+
+
+def test_run_that_is_restored_while_the_archive_is_read_hides_no_other():
+    tallyfy = Tallyfy([run(number, number, archived=100) for number in range(30)])
+    read = tallyfy.read
+
+    def lags(number, params):
+        page = read(number, params)
+        if number == 2 and params.get("status") == "archived":
+            page.items[0]["archived_at"] = None
+        return page
+
+    tallyfy.read = lags
+    assert len(ids(listing(tallyfy))) == 30
 
 
 def test_run_that_is_deleted_while_another_is_launched_hides_no_other():
@@ -206,8 +241,6 @@ def test_reads_pages_without_a_total_to_the_last(total, monkeypatch):
     monkeypatch.setattr(
         tallyfy,
         "read",
-        lambda number, params: RunPage(
-            number, (page := read(number, params)).runs, page.is_last, total and page.total
-        ),
+        lambda number, params: replace(page := read(number, params), total=total and page.total),
     )
     assert len(ids(listing(tallyfy))) == 60

@@ -53,6 +53,8 @@ def test_older_airflow_needs_since(monkeypatch):
 def test_incremental_export_has_an_outlet():
     with DAG("nightly", schedule=None):
         assert [outlet.name for outlet in task(since=None).outlets] == ["tallyfy_export_nightly_export"]
+        [outlet] = task(task_id="läuft", since=None).outlets
+        assert outlet.name.isascii()
     own = Asset("own")
     assert task(since=None, outlets=[own]).outlets == [own]
 

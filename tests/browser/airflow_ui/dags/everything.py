@@ -22,7 +22,7 @@ from airflow_provider_tallyfy.sensors.tallyfy import (
 )
 
 RUN_ID = "{{ params.run_id }}"
-WAIT = {"run_id": RUN_ID, "deferrable": True, "poke_interval": 1}
+WAIT = {"run_id": RUN_ID, "deferrable": True, "poke_interval": 5}
 
 with DAG("everything", schedule=None, params={"run_id": Param("", type="string")}):
     read_run = TallyfyGetRunOperator(task_id="read_run", run_id=RUN_ID)
@@ -51,7 +51,7 @@ with DAG("everything", schedule=None, params={"run_id": Param("", type="string")
         run_id=RUN_ID,
         task="Approve release",
         mode="reschedule",
-        poke_interval=3,
+        poke_interval=60,  # each poke starts a worker
     )
     TallyfyApiOperator(task_id="who", endpoint="/me")
 
@@ -62,5 +62,5 @@ with DAG("mapped", schedule=None, params={"run_ids": Param([], type="array")}):
         return list(params["run_ids"])
 
     TallyfyTaskSensor.partial(
-        task_id="task_done", task="Approve release", deferrable=True, poke_interval=1
+        task_id="task_done", task="Approve release", deferrable=True, poke_interval=5
     ).expand(run_id=run_ids())
