@@ -25,7 +25,7 @@ class MovedClock:
     :param actions: the actions; ``None`` for a pause without one.
     """
 
-    def __init__(self, actions=()):
+    def __init__(self, actions):
         self.pauses = []
         self._actions = iter(actions)
         self._now = STARTED_AT
