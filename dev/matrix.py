@@ -127,7 +127,7 @@ class Environment:
 
     def tests(self) -> str:
         """Run the unit and integration tests."""
-        return self._pytest("--numprocesses=3", "--dist=worksteal", "tests/unit", "tests/integration")
+        return self._pytest("--numprocesses=2", "--dist=worksteal", "tests/unit", "tests/integration")
 
     def deferral(self) -> str:
         """Run DAGs whose sensors and gates are deferred in a real triggerer until users complete tasks."""
