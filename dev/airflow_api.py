@@ -68,8 +68,7 @@ class AirflowApi:
             self._check()
             return condition()
 
-        # Some of Airflow's requests cost 20 ms of CPU time, and several tests wait at once.
-        return wait_until(checked_condition, timeout, description, interval=0.5)
+        return wait_until(checked_condition, timeout, description)
 
     def log_in(self) -> None:
         """Get a token; with ``simple_auth_manager_all_admins``, Airflow gives one to each client."""
@@ -99,6 +98,9 @@ class AirflowApi:
             return True
 
         self.wait_for(is_ready, timeout, f"the DAG {dag_id}")
+
+    def pause(self, dag_id: str) -> None:
+        self.request("PATCH", f"/dags/{quote(dag_id)}", json={"is_paused": True})
 
     def unpause(self, dag_id: str) -> None:
         self.request("PATCH", f"/dags/{quote(dag_id)}", json={"is_paused": False})

@@ -34,8 +34,8 @@ pytestmark = pytest.mark.system
 
 DAGS = Path(__file__).parent / "deployment_dags"
 BACKEND = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
-CAPACITY = 30  # of one triggerer: less than there are waits, while both together hold them all
-MANY = 40  # as in deployment_dags/waits.py
+CAPACITY = 12  # of one triggerer: less than there are waits, while both together hold them all
+MANY = 16  # as in deployment_dags/waits.py
 FIRST_TOKEN, NEXT_TOKEN = "first-token-of-the-deployment", "next-token-of-the-deployment"
 
 
@@ -90,7 +90,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "no_dags"),
         "AIRFLOW__TRIGGERER__CAPACITY": str(CAPACITY),
         # So that one triggerer does not take all before the other one polls.
-        "AIRFLOW__TRIGGERER__MAX_TRIGGER_TO_SELECT_PER_LOOP": "5",
+        "AIRFLOW__TRIGGERER__MAX_TRIGGER_TO_SELECT_PER_LOOP": "2",
     }
     environments = {
         "api-server": backend,

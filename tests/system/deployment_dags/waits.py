@@ -7,7 +7,7 @@ from airflow.sdk import DAG, Param
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
 
-MANY = 40
+MANY = 16
 
 for conn_id in ("tallyfy_of_all", "tallyfy_of_workers"):
     with DAG(f"wait_{conn_id}", schedule=None, params={"run_id": Param(type="string")}):
