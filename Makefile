@@ -31,19 +31,19 @@ demo: $(INSTALLED) ## A real Airflow waits for a (simulated) person; KEEP=1 lets
 COVERAGE = 97
 
 test: $(INSTALLED) ## Unit, integration and system tests, with coverage. ORDER=random to shuffle all but the last
-	$(MAKE) --jobs=2 --output-sync=line test-units test-system
+	$(MAKE) --jobs=2 test-units test-system
 
 test-units: $(INSTALLED)
 	$(RUN) -m pytest $(if $(filter random,$(ORDER)),-p randomly) -m 'not browser and not system' \
 		--numprocesses 2 --dist worksteal --cov --cov-fail-under $(COVERAGE)
 
-# These run on PostgreSQL and Celery, and in older Airflows; others of tests/system can, too.
-IN_PRODUCTION = tests/system/production $(addprefix tests/system/,test_gate_shapes.py \
-	test_every_airflow.py::test_gates_open_only_by_a_decision_that_counts)
+# What needs PostgreSQL, Celery or several triggerers, or much time. Others of tests/system can run there, too.
+IN_PRODUCTION = $(addprefix tests/system/,production test_crowd.py test_deployment.py test_every_airflow.py \
+	test_gate_shapes.py test_lineage.py)
 
 # They mostly wait, so there are more of them at a time than processors.
 test-system: $(INSTALLED)
-	$(RUN) -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder \
+	$(RUN) -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder \
 		tests/system $(addprefix --deselect=,$(IN_PRODUCTION))
 
 test-clients: $(INSTALLED) ## Tallyfy's official Python SDK drives the sandbox, with each of its methods
