@@ -30,7 +30,7 @@ demo: $(INSTALLED) ## A real Airflow waits for a (simulated) person; KEEP=1 lets
 # Percent of the lines and branches that run in the processes of the unit and integration tests.
 COVERAGE = 97
 
-test: $(INSTALLED) ## Unit, integration and system tests, with coverage. ORDER=random to shuffle all but the last
+test: $(INSTALLED) ## Unit, integration and system tests, with coverage. ORDER=random to shuffle the first two
 	$(MAKE) --jobs=2 test-units test-system
 
 test-units: $(INSTALLED)

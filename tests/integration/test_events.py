@@ -252,8 +252,9 @@ async def test_events_before_the_first_start_are_not_fired(env, monkeypatch, hou
     monkeypatch.setattr(
         poller_module.EventPoller.__init__, "__defaults__", (None, lambda: time.time() + hours * 3600)
     )
+    env.server.change(lambda store: store.clock.advance(-60))
     env.completed()
-    await asyncio.sleep(2.1)  # times are to the second, also that of a response
+    env.server.change(lambda store: store.clock.advance(60))
     await env.watch()
     run_id = env.completed()
     await env.until(lambda: run_id in env.run_ids())
