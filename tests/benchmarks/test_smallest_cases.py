@@ -1,11 +1,11 @@
-"""The smallest cases of the benchmarks that need a real Airflow."""
+"""The smallest case of each benchmark."""
 
 from __future__ import annotations
 
 import pytest
 
 from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_3_PLUS
-from benchmarks import events
+from benchmarks import events, export
 from benchmarks.crowd import CrowdCase, measure_crowd, show_crowds
 from benchmarks.implementations import HTTP, OURS
 from benchmarks.waits import Case, measure, show_waits
@@ -44,3 +44,13 @@ def test_every_wait_of_a_crowd_ends_although_the_supervisor_of_the_triggerer_sto
     figures = measure_crowd(CrowdCase(in_triggerer=40, by_workers=40, stop=3.0, seconds=1.0))
     assert figures["wrong"] == 0
     assert "".join(show_crowds([figures]))
+
+
+def test_each_kind_of_export_exports_all_runs():
+    requests = {export.JSONL: 4, export.PARQUET: 4, export.DETAILS: 4 + 30, export.SCRIPT: 1 + 30}
+    figures = export.measure_kinds(requests, 30)
+    shown = "\n".join(export.show_exports(figures))
+    for case, (kind, count) in zip(figures, requests.items(), strict=True):
+        assert (case["kind"], case["records"], case["requests"]) == (kind, 30, count)
+        assert case["mib"] > 0
+        assert f"| 30 | {kind} | {count} |" in shown
