@@ -8,6 +8,9 @@ INSTALLED = $(VENV)/.installed-$(AIRFLOW_VERSION)
 EXTRAS = dev$(if $(filter 3.3.2,$(AIRFLOW_VERSION)),$(comma)test-production$(comma)docs)
 comma = ,
 
+# Without bytecode, each part of Airflow and each process of the tests compiles all that it imports when it starts.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-units test-system test-clients test-benchmarks test-production test-browser test-matrix check-wheel bench bench-export bench-events lint format types screenshots docs constraints build release-check clean
 
