@@ -41,8 +41,8 @@ test-units: $(INSTALLED)
 		--numprocesses 2 --dist worksteal --cov --cov-fail-under $(COVERAGE)
 
 # What needs PostgreSQL, Celery or several triggerers, or much time. Others of tests/system can run there, too.
-IN_PRODUCTION = $(addprefix tests/system/,production test_crowd.py test_deployment.py test_every_airflow.py \
-	test_gate_shapes.py test_lineage.py)
+IN_PRODUCTION = $(addprefix tests/system/,production test_deployment.py test_every_airflow.py test_gate_shapes.py \
+	test_lineage.py)
 
 # They mostly wait, so there are more of them at a time than processors.
 test-system: $(INSTALLED)
