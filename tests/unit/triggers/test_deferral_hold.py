@@ -29,7 +29,8 @@ def clock(monkeypatch):
         clock.now += seconds
 
     monkeypatch.setattr(triggers_module, "time", SimpleNamespace(time=lambda: clock.now))
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+    # Only there: the sandbox's server may run in another thread.
+    monkeypatch.setattr(triggers_module, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
     return clock
 
 
