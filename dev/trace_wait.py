@@ -80,7 +80,12 @@ def _file_of(filename: str) -> str | None:
 
 def main() -> None:
     """Run a wait against the sandbox, and print its files."""
-    os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airflow-trace-"))
+    with tempfile.TemporaryDirectory(prefix="airflow-trace-") as home:
+        os.environ["AIRFLOW_HOME"] = home
+        _print_files(_traced_wait())
+
+
+def _traced_wait() -> Trace:
     logging.disable()
     from airflow_provider_tallyfy.sandbox.seeds import SEEDED_RUN_ID
     from airflow_provider_tallyfy.sandbox.server import SandboxServer
@@ -110,6 +115,10 @@ def main() -> None:
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
+    return trace
+
+
+def _print_files(trace: Trace) -> None:
     for kind, names in (("followed", trace.followed), ("leaves", trace.leaves)):
         print(f"{kind}: {len(names)}")
         for name in names:
