@@ -40,7 +40,7 @@ test-units: $(INSTALLED)
 	$(RUN) -m pytest $(if $(filter random,$(ORDER)),-p randomly) -m 'not browser and not system' \
 		--numprocesses 2 --dist worksteal --cov --cov-fail-under $(COVERAGE)
 
-# What needs PostgreSQL, Celery or several triggerers, or much time. Others of tests/system can run there, too.
+# What needs PostgreSQL, Celery, OpenLineage, several triggerers or much time. Others of tests/system can run there, too.
 IN_PRODUCTION = $(addprefix tests/system/,production test_deployment.py test_every_airflow.py test_gate_shapes.py \
 	test_lineage.py)
 

@@ -40,7 +40,8 @@ AIRFLOWS: Mapping[str, tuple[str, ...]] = {
     "3.2.2": ("3.11", "3.12", "3.13"),
     "3.3.2": ("3.11", "3.12", "3.13"),
 }
-#: With --quick, all tests run on the oldest Airflow only that the Python allows. On the newest, `make test` runs them.
+#: With --quick, all tests run on the oldest Airflow only that the Python allows. On the newest, `make test` and
+#: `make test-production` run them.
 NEWEST = list(AIRFLOWS)[-1]
 _UV = (sys.executable, "-m", "uv")
 _TABLE = re.compile(r"(?<=<!-- written by make test-matrix -->\n).*?(?=<!-- until here -->)", re.DOTALL)

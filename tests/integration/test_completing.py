@@ -340,14 +340,14 @@ class TestRefused:
                 run_id=ONBOARDING_RUN_ID,
                 task="Collect documents of Globex",
                 form_fields={"Plan": "Golden", "Colour": "red", "Start date": []},
-                override_user="nobody@example.com",
+                override_user="unknown@example.com",
             )
         lines = str(error.value).splitlines()
         assert lines[0] == "Nothing was sent, since 4 things are wrong with the values:"
         assert "'Customer name' (text) is required, but would be empty" in str(error.value)
         assert "'Colour' is not a field of the form" in str(error.value)
         assert "'Plan' (radio): " in str(error.value)
-        assert "override_user: 'nobody@example.com' is not a member: none of the " in str(error.value)
+        assert "override_user: 'unknown@example.com' is not a member: none of the " in str(error.value)
         assert "ada@example.com" not in str(error.value)  # which ends in a log
         assert "The fields are:" in lines
         assert written(sandbox) == 0

@@ -323,7 +323,7 @@ class TestCredentials:
         ("change", "kind"),
         [
             ({"client_secret": "wrong-secret"}, TallyfyAuthError),
-            ({"user_email": "nobody@example.com"}, TallyfyAuthError),
+            ({"user_email": "unknown@example.com"}, TallyfyAuthError),
             ({"token_url": "{url}/there/is/nothing"}, TallyfyError),
         ],
     )

@@ -604,7 +604,7 @@ class TestRefused:
                 {"roles": {"role1": {"user": [1001]}}},
                 "'role1': 'user' is none of the lists users, guests, groups",
             ),
-            ({"roles": {"role1": {"users": ["nobody@x.example"]}}}, "'nobody@x.example' is not a member"),
+            ({"roles": {"role1": {"users": ["unknown@x.example"]}}}, "'unknown@x.example' is not a member"),
             ({"owner_id": True}, "owner_id: "),
             ({"users": [True]}, "users: "),
             ({"checklist_id": "a/b"}, "checklist_id must be a Tallyfy id"),

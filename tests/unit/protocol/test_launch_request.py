@@ -99,7 +99,7 @@ class TestPeopleAndName:
                 directory=DIRECTORY,
                 name="x" * 551,
                 owner_id=["ada@example.com", 1002],
-                users=["nobody@example.com"],
+                users=["unknown@example.com"],
                 groups=["No such group"],
             )
         problems = "\n".join(error.value.problems)
@@ -107,7 +107,7 @@ class TestPeopleAndName:
         assert "name: it has 551 characters, and 550 are allowed" in problems
         assert "owner_id: one member was expected" in problems
         assert (
-            "users: 'nobody@example.com' is not a member: none of the 2 has this id, e-mail address or name"
+            "users: 'unknown@example.com' is not a member: none of the 2 has this id, e-mail address or name"
             in problems
         )
         assert "groups: 'No such group' is not a group; there are" in problems

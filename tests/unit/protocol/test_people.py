@@ -79,7 +79,7 @@ def test_encodes_assignees(value, encoded):
             "'Customer success', 'customer Success'",
         ),
         ("CUSTOMER SUCCESS", "'CUSTOMER SUCCESS' matches 2 groups; use an id: g2, g3"),
-        ({"groups": ["Nobody"]}, "'Nobody' is not a group; there are 'Release managers'"),
+        ({"groups": ["Unknown"]}, "'Unknown' is not a group; there are 'Release managers'"),
         ({"users": ["x@y.example"]}, "'x@y.example' is not a member"),
         ({"users": [None]}, "a member is named by id, e-mail address or full name, not by nothing"),
         ({"guests": [1001]}, "a guest is named by e-mail address, not by a number"),

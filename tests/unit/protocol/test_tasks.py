@@ -139,7 +139,7 @@ class TestOverrides:
         overrides = {
             "Publish": {},
             "Same": {"deadline": None},
-            "s2": {"owner": 1001, "owners": "Nobody", "deadline": "tomorrow"},
+            "s2": {"owner": 1001, "owners": "Unknown", "deadline": "tomorrow"},
             "announce": {},
             "s1": "ada@example.com",
             "s3": {"deadline": 5},
@@ -151,7 +151,7 @@ class TestOverrides:
             "'Publish' is not a step of the template",
             "'Same' matches 2 steps: 'Same' (alias a, id s3), 'Same' (alias b, id s4); use an id",
             "step 's2': 'owner' cannot be changed at a launch, only 'owners' and 'deadline'",
-            "step 's2': 'Nobody' is not an e-mail address, a member or a group; the groups are "
+            "step 's2': 'Unknown' is not an e-mail address, a member or a group; the groups are "
             "'Release managers', 'Customer success', 'customer Success'",
             "step 's2': a date is written 2026-01-31 or 2026-01-31T12:00:00Z (ISO 8601), not the text 'tomorrow'",
             "step 'Announce' (alias announce, id s2) is named twice",
