@@ -12,7 +12,7 @@ comma = ,
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-units test-system test-clients test-benchmarks test-production test-browser test-matrix check-wheel bench bench-export bench-events lint format types screenshots docs constraints build release-check clean
+.PHONY: help install demo test test-units test-system test-events test-clients test-benchmarks test-production test-browser test-matrix check-wheel bench bench-export bench-events lint format types screenshots docs constraints build release-check clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -34,20 +34,25 @@ demo: $(INSTALLED) ## A real Airflow waits for a (simulated) person; KEEP=1 lets
 COVERAGE = 97
 
 test: $(INSTALLED) ## Unit, integration and system tests, with coverage. ORDER=random to shuffle the first two
-	$(MAKE) --jobs=2 test-units test-system
+	$(MAKE) --jobs=3 test-events test-system test-units
 
 test-units: $(INSTALLED)
 	$(RUN) -m pytest $(if $(filter random,$(ORDER)),-p randomly) -m 'not browser and not system' \
 		--numprocesses 2 --dist worksteal --cov --cov-fail-under $(COVERAGE)
 
 # What needs PostgreSQL, Celery, OpenLineage, several triggerers or much time. Others of tests/system can run there, too.
-IN_PRODUCTION = $(addprefix tests/system/,production test_deployment.py test_every_airflow.py test_gate_shapes.py \
-	test_lineage.py)
+IN_PRODUCTION = $(addprefix tests/system/,production test_deployment.py test_gate_shapes.py test_lineage.py)
+# What the other system tests test too, in the newest Airflow.
+IN_MATRIX = tests/system/test_every_airflow.py
 
 # They mostly wait, so there are more of them at a time than processors.
 test-system: $(INSTALLED)
-	$(RUN) -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder \
-		tests/system $(addprefix --deselect=,$(IN_PRODUCTION))
+	$(RUN) -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder tests/system \
+		$(addprefix --deselect=,tests/system/test_events.py $(IN_PRODUCTION) $(IN_MATRIX))
+
+# They kill parts of Airflow, so they have one of their own.
+test-events: $(INSTALLED)
+	$(RUN) -m pytest tests/system/test_events.py
 
 test-clients: $(INSTALLED) ## Tallyfy's official Python SDK drives the sandbox, with each of its methods
 	$(RUN) -m pytest tests/sandbox/test_official_sdk.py

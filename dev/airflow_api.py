@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +18,7 @@ from dev.processes import TIMEOUT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -33,11 +36,13 @@ class AirflowApi:
 
     :param url: the API server's address
     :param check: is called at every poll of a wait, and raises if the wait cannot end
+    :param lock: a file that each client locks while it writes
     """
 
-    def __init__(self, url: str, check: Callable[[], None] = _nothing) -> None:
+    def __init__(self, url: str, check: Callable[[], None] = _nothing, lock: Path | None = None) -> None:
         self.url = url
         self._check = check
+        self._lock = lock
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy between this machine and itself
         # SQLite refuses concurrent writes, and the API server then returns 500 without an effect.
@@ -55,7 +60,11 @@ class AirflowApi:
 
     def _send(self, method: str, path: str, **arguments: Any) -> requests.Response:
         root = f"{self.url}/api/{'v1' if IN_AIRFLOW_2 else 'v2'}"
-        response = self._session.request(method, f"{root}{path}", timeout=30, **arguments)
+        with ExitStack() as stack:
+            if self._lock is not None and method != "GET":
+                # With SQLite, two writes at once stop the API server for two seconds.
+                fcntl.flock(stack.enter_context(self._lock.open("w")), fcntl.LOCK_EX)
+            response = self._session.request(method, f"{root}{path}", timeout=30, **arguments)
         if not response.ok:
             raise requests.HTTPError(
                 f"{method} {path} returned {response.status_code}: {response.text[:500]}",

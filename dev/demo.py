@@ -119,7 +119,11 @@ def run(dag_id: str, *, keep: bool) -> bool:
             view.say(f"The sandbox is up: {sandbox.url}")
             view.say("Airflow is starting.")
             users = SimulatedUsers(sandbox, dag_id, READER_DELAY if keep else DELAY, view.report_work)
-            environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
+            environment = {
+                "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
+                # Watchers of a DAG that was unpaused start when its file is processed again.
+                "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
+            }
             with RealAirflow(EXAMPLES, environment=environment) as airflow:
                 view.say(f"Airflow is up, with its scheduler, triggerer and API server: {airflow.url}")
                 if (EVENTS / f"{dag_id}.py").exists():

@@ -91,7 +91,8 @@ class RealAirflow:
         backend = SqliteBackend()
         backend.database = home / "airflow.db"
         joined = cls(Path(), backend=backend)
-        joined.home, joined.url, joined.api = home, url, AirflowApi(url)
+        joined.home, joined.url = home, url
+        joined.api = AirflowApi(url, lock=home / "writes.lock")
         joined.api.log_in()
         return joined
 
@@ -199,7 +200,7 @@ class RealAirflow:
                 environment={**environment, **self._extra_environments.get(part, {})},
             )
             self._parts[part].start()
-        self.api = AirflowApi(self.url, check=self.check)
+        self.api = AirflowApi(self.url, check=self.check, lock=self.home / "writes.lock")
         self.wait_until_healthy()
         self.api.log_in()
 
@@ -232,8 +233,6 @@ class RealAirflow:
             "LOGGING__TRIGGER_LOG_SERVER_PORT": str(unused_port),
             "DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(self.home / "bundles"),
             "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-            # Watchers of a DAG that was unpaused start when its file is processed again.
-            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
             "DAG_PROCESSOR__PARSING_PROCESSES": "2",
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
@@ -250,7 +249,6 @@ class RealAirflow:
                 "WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
                 "WEBSERVER__WEB_SERVER_PORT": str(port),
                 "WEBSERVER__WORKERS": "1",
-                "SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "15",
                 "SCHEDULER__DAG_DIR_LIST_INTERVAL": "5",
                 "SCHEDULER__PARSING_PROCESSES": "1",
             }

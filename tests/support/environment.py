@@ -123,7 +123,8 @@ class Environment:
         for _ in range(done):
             sandbox.complete_next(run_id)
         first = sandbox.next_task(run_id)
-        return Wait(sandbox, run_id, first, self.airflow.trigger(dag_id, {"run_id": run_id}))
+        conf = {"run_id": run_id, "from_task": first["id"] if first else ""}
+        return Wait(sandbox, run_id, first, self.airflow.trigger(dag_id, conf))
 
     @contextmanager
     def connection(self, conn_id: str, described: str) -> Iterator[None]:
@@ -155,12 +156,11 @@ def running_environment(*, production: bool = False) -> Iterator[Environment]:
             "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
             "AIRFLOW_CONN_TALLYFY_OBJECT": object_sandbox.connection(),
             "AIRFLOW_CONN_TALLYFY_ODD": sandbox.connection(rewriter.url),
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         }
         shape: dict[str, Any] = {}
         if production:
             shape = {"backend": ProductionBackend(), "triggerers": 2}
             # Fewer than the waits of a test, so that both triggerers hold some.
-            environment["AIRFLOW__TRIGGERER__CAPACITY"] = "40"
+            environment["AIRFLOW__TRIGGERER__CAPACITY"] = "200"
         airflow = stack.enter_context(RealAirflow(DAGS, environment=environment, parallelism=8, **shape))
         yield Environment(airflow, sandbox, object_sandbox, int(metrics["AIRFLOW__METRICS__STATSD_PORT"]))

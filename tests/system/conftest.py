@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 #: The files that take longest, in this order; they are to begin first.
 LONGEST = (
-    "test_events.py",
     "test_next_task_sensor.py",
     "test_gates.py",
     "test_zero_worker.py",

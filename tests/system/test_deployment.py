@@ -1,9 +1,9 @@
 """
-Waits during a deployment's changes: secrets backends, rotated tokens, triggerers that die, new code.
+Waits during a deployment's changes: secrets backends, rotated tokens, a triggerer that dies, new code.
 
-The Airflow of this file has two triggerers, which have no DAG files, and no connection in its environment. The API
-server and the triggerers have the connection ``tallyfy_of_all``, and workers get it from the API server. Only workers
-and triggers have ``tallyfy_of_workers``.
+The Airflow of this file has a triggerer without DAG files, and no connection in its environment. API server and
+triggerer have the connection ``tallyfy_of_all``, and workers get it from the API server. Only workers and triggers have
+``tallyfy_of_workers``.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ pytestmark = pytest.mark.system
 
 DAGS = Path(__file__).parent / "deployment_dags"
 BACKEND = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
-CAPACITY = 12  # of one triggerer: less than there are waits, while both together hold them all
-MANY = 16  # as in deployment_dags/waits.py
 FIRST_TOKEN, NEXT_TOKEN = "first-token-of-the-deployment", "next-token-of-the-deployment"
 
 
@@ -88,29 +86,15 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         **backend,
         **workers_backend,
         "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "no_dags"),
-        "AIRFLOW__TRIGGERER__CAPACITY": str(CAPACITY),
-        # So that one triggerer does not take all before the other one polls.
-        "AIRFLOW__TRIGGERER__MAX_TRIGGER_TO_SELECT_PER_LOOP": "2",
     }
     environments = {
         "api-server": backend,
         "scheduler": workers_backend,  # whose children the workers are
         "triggerer": triggerer,
-        "triggerer-2": triggerer,
-    }
-    environment = {
-        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "2",
-        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
     }
     with ExitStack() as stack:
         sandbox = stack.enter_context(running_sandbox())
-        airflow = RealAirflow(
-            folder / "dags",
-            environment=environment,
-            environments=environments,
-            parallelism=8,
-            triggerers=2,
-        )
+        airflow = RealAirflow(folder / "dags", environments=environments, parallelism=8)
         deployment = Deployment(airflow, sandbox, folder)
         deployment.grant(FIRST_TOKEN)
         deployment.write_connection("of_all.json", "tallyfy_of_all", FIRST_TOKEN)
@@ -159,13 +143,11 @@ def test_wait_in_the_triggerer_survives_a_restart_and_the_deletion_of_xcoms(depl
             return {key for (key,) in deployment.rows(f"SELECT key FROM xcom WHERE {of_dag_run}")}  # noqa: S608
 
         wait_until(lambda: "tallyfy_rendered" in keys(), TIMEOUT, "the arguments to be saved")
-        for triggerer in ("triggerer", "triggerer-2"):
-            deployment.airflow.kill(triggerer)
+        deployment.airflow.kill("triggerer")
         with database:
             database.execute(f"DELETE FROM xcom WHERE {of_dag_run} AND task_id = 'read_run'")  # noqa: S608
     following = deployment.sandbox.complete_next(run_id)
-    for triggerer in ("triggerer", "triggerer-2"):
-        deployment.airflow.start(triggerer)
+    deployment.airflow.start("triggerer")
 
     instance = dag_run.wait_for_task("wait", "success")
     assert (instance["try_number"], instance["pid"]) == (1, None)
@@ -200,61 +182,6 @@ def test_deferred_wait_ends_in_the_code_that_was_deployed_meanwhile(deployment: 
     # The run and the poke interval stay as they were when the wait began.
     assert (result["run_id"], result["from_task_id"]) == (run_id, first_id)
     assert result["next_task"] == following
-
-
-def test_waits_of_a_triggerer_that_dies_are_taken_over_by_another(deployment: Deployment) -> None:
-    sandbox = deployment.sandbox
-    first = {}
-    for number in range(MANY):
-        run_id = sandbox.launch(f"One of many {number}")
-        task = sandbox.next_task(run_id)
-        assert task is not None
-        first[run_id] = task["id"]
-    waits = [{"run_id": run_id, "from_task": task_id} for run_id, task_id in first.items()]
-    dag_run = deployment.airflow.trigger("wait_many", {"waits": waits})
-    held = wait_until(
-        lambda: _held_by_two(deployment), TIMEOUT, "all waits to be held, some by each triggerer"
-    )
-    assert max(held.values()) <= CAPACITY
-
-    deployment.airflow.kill("triggerer-2")
-    following = {run_id: sandbox.complete_next(run_id) for run_id in first}
-
-    assert dag_run.wait() == "success", dag_run.failures()
-    results = [
-        json.loads(value)
-        for (value,) in deployment.rows(
-            "SELECT value FROM xcom WHERE dag_id = 'wait_many' AND key = 'return_value'"
-        )
-    ]
-    assert {result["run_id"]: result["from_task_id"] for result in results} == first
-    assert {result["run_id"]: result["next_task"] for result in results} == following
-    assert set(deployment.rows("SELECT try_number FROM task_instance WHERE dag_id = 'wait_many'")) == {(1,)}
-    wait_until(lambda: len(_fired(deployment)) >= MANY, TIMEOUT, "the logs to be written")
-    fired = _fired(deployment)
-    assert len(fired) == MANY
-    assert len(set(fired)) == 1  # the job of the remaining triggerer
-    assert set(fired) < set(held)
-
-
-def _held_by_two(deployment: Deployment) -> dict[int, int] | None:
-    """Return how many of the waits each triggerer's job holds, once two hold them all."""
-    query = (
-        "SELECT trigger.triggerer_id, count(*) FROM trigger JOIN task_instance ON trigger.id = trigger_id "
-        "WHERE dag_id = 'wait_many' AND triggerer_id IS NOT NULL GROUP BY triggerer_id"
-    )
-    held = dict(deployment.rows(query))
-    return held if len(held) == 2 and sum(held.values()) == MANY else None
-
-
-def _fired(deployment: Deployment) -> list[int]:
-    """Return for each event that was fired which triggerer's job did, as the tasks' logs are named."""
-    logs = [path for path in deployment.airflow.logs.rglob("*.trigger.*") if "dag_id=wait_many" in str(path)]
-    return [
-        int(path.name.split(".trigger.")[1].split(".")[0])
-        for path in logs
-        for _ in range(path.read_text().count("Trigger fired event"))
-    ]
 
 
 def _status_with(sandbox: SandboxClient, token: str) -> int:

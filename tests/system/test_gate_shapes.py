@@ -99,7 +99,12 @@ def gates(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     write(*(name for name in SHAPES if not is_refused(name)), *SHAPES_OF_AIRFLOWS_OWN)
     with ExitStack() as stack:
         sandbox = stack.enter_context(running_sandbox())
-        environment = {"AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection()}
+        environment = {
+            "AIRFLOW_CONN_TALLYFY_DEFAULT": sandbox.connection(),
+            # There are many files. One that is new is processed at once all the same.
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
+            "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "300",
+        }
         backend = ProductionBackend() if request.config.getoption("production") else None
         airflow = stack.enter_context(
             RealAirflow(dags, environment=environment, parallelism=8, backend=backend)

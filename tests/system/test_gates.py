@@ -15,6 +15,25 @@ SOON = 300.0
 BEN = {"id": 1002, "name": "Ben Larsen", "email": "ben@example.com"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _waits_are_started(environment: Environment) -> None:
+    """Start the waits that hold no worker before the first test."""
+    for dag_id in (
+        "branch",
+        "end_of_run",
+        "approval",
+        "approval_nobody_in_time",
+        "approval_reminded",
+        "approval_strict",
+        "approval_of_ada",
+        "approval_of_the_owner",
+        "branch_by_decision",
+        "branch_by_field",
+        "approval",
+    ):
+        environment.start_wait(f"gates_{dag_id}", done=1)
+
+
 def decide(wait: Wait, *, is_approved: bool) -> None:
     """Let Ben decide on the approval that is next, with a remark."""
     assert wait.first is not None

@@ -39,10 +39,20 @@ def outage(environment: Environment) -> Iterator[tuple[Wait, Forwarder, float]]:
         yield wait, forwarder, time.monotonic()
 
 
+@pytest.fixture(scope="module")
+def deleted(environment: Environment) -> Wait:
+    """A wait whose run was deleted, which takes it half a minute to be certain of."""
+    wait = environment.wait_in("next_task_deferred")
+    wait.until("deferred")
+    wait.sandbox.archive(wait.run_id)
+    wait.sandbox.delete(wait.run_id)
+    return wait
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _waits_are_started(environment: Environment, outage: object) -> None:
-    """Start the outage and the waits that hold no worker before the first test."""
-    dags = ("deferred_timeout", "deferred_soft_fail", "reschedule_first_look", *["deferred"] * 3)
+def _waits_are_started(environment: Environment, outage: object, deleted: object) -> None:
+    """Start the outage, and the waits that hold no worker, before the first test."""
+    dags = ("deferred_timeout", "deferred_soft_fail", "reschedule_first_look", *["deferred"] * 5)
     for dag in dags:
         environment.start_wait(f"next_task_{dag}")
     environment.start_wait("next_task_deferred", done=2)
@@ -50,7 +60,7 @@ def _waits_are_started(environment: Environment, outage: object) -> None:
 
 
 def test_deferred_sensor_returns_the_documented_result_after_a_completion(environment: Environment) -> None:
-    wait = environment.wait_in("next_task_deferred")
+    wait = environment.wait_in("next_task_deferred_after_read")
     wait.until("deferred")
 
     following = wait.moves_on()
@@ -124,7 +134,7 @@ def test_mapped_sensors_keep_a_baseline_each(environment: Environment) -> None:
 
 
 def test_complete_run_ends_the_wait_immediately(environment: Environment) -> None:
-    wait = environment.wait_in("next_task_deferred", done=3)
+    wait = environment.wait_in("next_task_deferred_after_read", done=3)
 
     result = wait.result()
 
@@ -134,16 +144,11 @@ def test_complete_run_ends_the_wait_immediately(environment: Environment) -> Non
     assert result["run_status"] == "complete"
 
 
-def test_deleted_run_fails_the_task_without_retries(environment: Environment) -> None:
-    wait = environment.wait_in("next_task_deferred")
-    wait.until("deferred")
+def test_deleted_run_fails_the_task_without_retries(deleted: Wait) -> None:
+    instance = deleted.until("failed")
 
-    wait.sandbox.archive(wait.run_id)
-    wait.sandbox.delete(wait.run_id)
-
-    instance = wait.until("failed")
     assert (instance["try_number"], instance["max_tries"]) == (1, 2)
-    assert wait.run_id in wait.log()
+    assert deleted.run_id in deleted.log()
 
 
 def test_timeout_fails_the_deferred_task_as_any_sensor_timeout_does(environment: Environment) -> None:

@@ -61,7 +61,11 @@ with DAG("launch_mapped", schedule=None, params={"rows": Param([], type="array")
         return [run["id"] for run in runs]
 
     launch_each = TallyfyLaunchRunOperator.partial(
-        task_id="launch", checklist_id=RELEASE_CHECKLIST_ID, name="{{ dag_run.run_id }}", **SOON
+        task_id="launch",
+        checklist_id=RELEASE_CHECKLIST_ID,
+        name="{{ dag_run.run_id }}",
+        multiple_outputs=False,
+        **SOON,
     ).expand(kickoff=rows())
     collect(launch_each.output)
 
@@ -77,7 +81,9 @@ with DAG("launch_fails_after", schedule=None, params=PARAMS) as launch_fails_aft
                 raise RuntimeError("The worker is lost.")
             return run
 
-    FailsAfterwards(task_id="launch", checklist_id=RELEASE_CHECKLIST_ID, name=NAME, **SOON)
+    FailsAfterwards(
+        task_id="launch", checklist_id=RELEASE_CHECKLIST_ID, name=NAME, multiple_outputs=False, **SOON
+    )
 
 
 incident = TallyfyLaunchRunNotifier(

@@ -30,35 +30,42 @@ def run_ids(params: dict[str, Any]) -> list[str]:
     return list(params["run_ids"])
 
 
-def waiting_dag(name: str, run_id: Param | None = None, **sensor_arguments: Any) -> DAG:
-    params = {"run_id": run_id or Param("", type="string")}
-    with DAG(f"zero_worker_{name}", schedule=None, params=params) as dag:
+def dag_with_tasks_around(name: str, **sensor_arguments: Any) -> DAG:
+    with DAG(f"zero_worker_{name}", schedule=None, params={"run_id": Param("", type="string")}) as dag:
         read_run = TallyfyGetRunOperator(task_id="read_run", run_id=RUN_ID)
-        arguments = {"run_id": RUN_ID, "from_task": read_run.output["next_task"], **sensor_arguments}
-        wait = TallyfyNextTaskSensor(task_id="wait", **{**ZERO_WORKER, **arguments})
+        arguments = {"from_task": read_run.output["next_task"], **sensor_arguments}
+        wait = TallyfyNextTaskSensor(task_id="wait", run_id=RUN_ID, **{**ZERO_WORKER, **arguments})
         read_run >> wait
         follow_up(wait.output)
     return dag
 
 
-output = waiting_dag("output")
-template = waiting_dag(
+output = dag_with_tasks_around("output")
+template = dag_with_tasks_around(
     "template", from_task="{{ ti.xcom_pull('read_run', key='next_task', map_indexes=None)['id'] }}"
 )
+no_task_object = dag_with_tasks_around(
+    "no_task_object", from_task="{{ ti.xcom_pull('read_run', key='next_task', map_indexes=None) }}", retries=0
+)
+
+
+def waiting_dag(name: str, run_id: Param | None = None, **sensor_arguments: Any) -> DAG:
+    params = {"run_id": run_id or Param("", type="string"), "from_task": Param("", type="string")}
+    with DAG(f"zero_worker_{name}", schedule=None, params=params) as dag:
+        arguments = {"run_id": RUN_ID, "from_task": "{{ params.from_task }}", **sensor_arguments}
+        TallyfyNextTaskSensor(task_id="wait", **{**ZERO_WORKER, **arguments})
+    return dag
+
+
+alone = waiting_dag("alone")
 not_at_the_start = waiting_dag("not_at_the_start", start_from_trigger=False)
 not_at_the_end = waiting_dag("not_at_the_end", end_from_trigger=False)
 timeout = waiting_dag("timeout", timeout=5)
-no_task_object = waiting_dag(
-    "no_task_object", from_task="{{ ti.xcom_pull('read_run', key='next_task', map_indexes=None) }}", retries=0
-)
 # In the triggerer, this one would end Airflow's process.
 required_param = waiting_dag("required_param", run_id=Param(type="string"))
 
 with DAG("zero_worker_literal", schedule=None) as literal:
-    wait_for_anything = TallyfyNextTaskSensor(
-        task_id="wait", run_id=SEEDED_RUN_ID, from_task="another-task", **ZERO_WORKER
-    )
-    follow_up(wait_for_anything.output)
+    TallyfyNextTaskSensor(task_id="wait", run_id=SEEDED_RUN_ID, from_task="another-task", **ZERO_WORKER)
 
 with DAG("zero_worker_task_group", schedule=None, params={"run_ids": Param([], type="array")}) as group:
 
@@ -77,7 +84,9 @@ with DAG("zero_worker_task_group", schedule=None, params={"run_ids": Param([], t
 
 # Nor this one, as Airflow itself maps sensors.
 with DAG("zero_worker_mapped", schedule=None, params={"run_ids": Param(type="array")}) as mapped:
-    read_each = TallyfyGetRunOperator.partial(task_id="read_run").expand(run_id=run_ids())
+    read_each = TallyfyGetRunOperator.partial(task_id="read_run", multiple_outputs=False).expand(
+        run_id=run_ids()
+    )
     TallyfyNextTaskSensor.partial(task_id="wait", **ZERO_WORKER).expand_kwargs(
         read_each.output.map(lambda run: {"run_id": run["id"], "from_task": run["next_task"]})
     )

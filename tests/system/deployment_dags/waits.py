@@ -7,8 +7,6 @@ from airflow.sdk import DAG, Param
 from airflow_provider_tallyfy.operators.tallyfy import TallyfyGetRunOperator
 from airflow_provider_tallyfy.sensors.tallyfy import TallyfyNextTaskSensor
 
-MANY = 16
-
 for conn_id in ("tallyfy_of_all", "tallyfy_of_workers"):
     with DAG(f"wait_{conn_id}", schedule=None, params={"run_id": Param(type="string")}):
         TallyfyNextTaskSensor(
@@ -19,27 +17,17 @@ for conn_id in ("tallyfy_of_all", "tallyfy_of_workers"):
             poke_interval=2,
         )
 
-IN_TRIGGERER = {
-    "tallyfy_conn_id": "tallyfy_of_all",
-    "deferrable": True,
-    "start_from_trigger": True,
-    "end_from_trigger": True,
-    "poke_interval": 2,
-    "retries": 2,
-}
-
 with DAG("wait_in_triggerer", schedule=None, params={"run_id": Param("", type="string")}):
     run_id = "{{ params.run_id }}"
     read_run = TallyfyGetRunOperator(task_id="read_run", run_id=run_id, tallyfy_conn_id="tallyfy_of_all")
     read_run >> TallyfyNextTaskSensor(
-        task_id="wait", run_id=run_id, from_task=read_run.output["next_task"], **IN_TRIGGERER
+        task_id="wait",
+        run_id=run_id,
+        from_task=read_run.output["next_task"],
+        tallyfy_conn_id="tallyfy_of_all",
+        deferrable=True,
+        start_from_trigger=True,
+        end_from_trigger=True,
+        poke_interval=2,
+        retries=2,
     )
-
-with DAG("wait_many", schedule=None, params={"waits": Param([], type="array")}):
-    for number in range(MANY):
-        TallyfyNextTaskSensor(
-            task_id=f"wait_{number}",
-            run_id=f"{{{{ params.waits[{number}].run_id }}}}",
-            from_task=f"{{{{ params.waits[{number}].from_task }}}}",
-            **IN_TRIGGERER,
-        )
