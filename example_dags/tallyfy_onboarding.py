@@ -49,7 +49,9 @@ def tallyfy_onboarding() -> None:
         ]
 
     launch = TallyfyLaunchRunOperator.partial(
-        task_id="launch", checklist_id=CUSTOMER_ONBOARDING
+        task_id="launch",
+        checklist_id=CUSTOMER_ONBOARDING,
+        multiple_outputs=False,  # what follows takes whole processes
     ).expand_kwargs(read_customers())
 
     # [START howto_sensor_task]

@@ -211,7 +211,7 @@ class Completer:
             )
             if str(completed.get("id")) != task_id:
                 raise TallyfyIndeterminateError(
-                    f"The completion of task {task_id} was answered with something else than that task."
+                    f"The response to the completion of task {task_id} is not that task."
                 )
         except _CompletedMeanwhileError as error:
             return self._as_wanted(error.task)

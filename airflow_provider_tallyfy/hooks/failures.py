@@ -132,8 +132,8 @@ _ERRORS: Mapping[ErrorKind, tuple[type[exceptions.TallyfyError], str]] = {
     ),
     ErrorKind.PERMISSION: (
         exceptions.TallyfyPermissionError,
-        "The user behind the token of connection {conn_id!r} may not do this; ask an administrator of the "
-        "organization.",
+        "The user behind the token of connection {conn_id!r} may not do this, or is not a member of the organization "
+        "that its login names; ask an administrator of the organization.",
     ),
     ErrorKind.NOT_FOUND: (
         exceptions.TallyfyNotFoundError,

@@ -55,7 +55,8 @@ class TallyfyGetRunOperator(TallyfyOperator):
     :param form_fields_values: include the values of all form fields. Default: ``False``.
     :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
     :param multiple_outputs: push each field of the run under its own key too, so that downstream tasks can take
-        ``get_run.output["next_task"]``, ``get_run.output["status"]`` and so on. Default: ``True``.
+        ``get_run.output["next_task"]``, ``get_run.output["status"]`` and so on. Each of some 40 fields is a request to
+        Airflow's API server then, and a row of its database. Default: ``True``.
     :raises AirflowFailException: ``run_id`` or ``with_`` cannot be sent; the task fails without retries.
     :raises TallyfyNotFoundError: there is no such run, or the connection's user does not see it.
     """
@@ -124,7 +125,8 @@ class TallyfyLaunchRunOperator(TallyfyOperator):
     :param timeout: seconds for which it waits, above 0, or a ``timedelta``. Default: ``[sensors] default_timeout``.
     :param tallyfy_conn_id: id of the Airflow connection. Default: ``tallyfy_default``. (templated)
     :param multiple_outputs: push each field of the run under its own key too, so that downstream tasks can take
-        ``launch.output["id"]``, ``launch.output["next_task"]`` and so on. Default: ``True``.
+        ``launch.output["id"]``, ``launch.output["next_task"]`` and so on. Each of some 40 fields is a request to
+        Airflow's API server then, and a row of its database. Default: ``True``.
     :raises AirflowFailException: something cannot be sent; the task fails without retries, and nothing was sent. Or the
         run was waited for, and was archived or deleted before it was complete.
     :raises AirflowSensorTimeout: the run was waited for, and was not complete in time.
@@ -381,7 +383,7 @@ class TallyfyApiOperator(TallyfyOperator):
             )
         # A text itself is not logged: a user may have written it into a form.
         what = "a text" if isinstance(answer, str) else described(answer)
-        self.log.info("%s %s was answered with %s", self.method.upper(), self.endpoint, what)
+        self.log.info("%s %s returned %s", self.method.upper(), self.endpoint, what)
         return sanitize_payload(answer if self.response_filter is None else self.response_filter(answer))
 
 

@@ -153,6 +153,9 @@ def read_page(
     :param read: what is made of each item.
     :raises MalformedResponseError: it is no list of objects, or does not say whether a page follows.
     """
+    match body:
+        case {"data": {"id": _}}:
+            raise MalformedResponseError("it holds one object, and not a page of a list")
     items = read_list(body, read)
     meta = body.get("meta")
     if meta is None or meta in ({}, []):

@@ -66,7 +66,8 @@ def task_name(task: object) -> str:
     """
     name = plain_text(task) if isinstance(task, (int, float)) and not isinstance(task, bool) else task
     if not isinstance(name, str) or not name.strip():
-        raise InvalidValueError(f"task must be a task's id, alias or title, but is {described(task)}.")
+        hint = " Pass its id: ['id']." if isinstance(task, Mapping) and "id" in task else ""
+        raise InvalidValueError(f"task must be a task's id, alias or title, but is {described(task)}.{hint}")
     return name
 
 

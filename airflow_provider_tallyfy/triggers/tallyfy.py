@@ -95,7 +95,6 @@ class TallyfyTrigger(BaseTrigger):
     :param silent_fail: keep waiting even if Tallyfy refuses the connection's credentials.
     :param end_from_trigger: end the task as successful, without a worker. Any other outcome needs a worker.
     :param do_xcom_push: push the result then, and the URL of the process.
-    :param looked_at: the name of ``worker_polled_at`` in triggers that an older version deferred.
     """
 
     _own_arguments: tuple[str, ...] = ()
@@ -133,7 +132,6 @@ class TallyfyTrigger(BaseTrigger):
         silent_fail: bool = False,
         end_from_trigger: bool = False,
         do_xcom_push: bool = True,
-        looked_at: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tallyfy_conn_id = tallyfy_conn_id
@@ -143,7 +141,7 @@ class TallyfyTrigger(BaseTrigger):
         self.poke_interval = poke_interval
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
-        self.worker_polled_at = looked_at if worker_polled_at is None else worker_polled_at
+        self.worker_polled_at = worker_polled_at
         self.last_line = last_line
         self.last_updated = last_updated
         self.deferred_at = deferred_at

@@ -180,8 +180,7 @@ def from_event(event: object, condition_class: type[C], wait: str | None = None)
     """
     Return the outcome that a trigger's event carries, or ``None`` if it is about another wait or not understood.
 
-    SQLite gives a new trigger the id of a deleted one, so Airflow may hand over the last event of that one. Older
-    triggers did not name their wait, and sent the second name of an outcome.
+    SQLite gives a new trigger the id of a deleted one, so Airflow may hand over the last event of that one.
 
     :param condition_class: what was waited for.
     :param wait: the name of the wait.
@@ -189,15 +188,15 @@ def from_event(event: object, condition_class: type[C], wait: str | None = None)
     match event:
         case {"wait": other} if other != wait:
             return None
-        case {"outcome": "met" | "over", "result": result}:
+        case {"outcome": "met", "result": result}:
             return Met(result)
-        case {"outcome": "unreachable" | "lost", "reason": reason}:
+        case {"outcome": "unreachable", "reason": reason}:
             return Unreachable(reason)
         case {"outcome": "skipped", "reason": reason}:
             return Skipped(reason)
-        case {"outcome": "pending" | "waiting", "condition": Mapping() as condition}:
+        case {"outcome": "pending", "condition": Mapping() as condition}:
             return Pending(condition_class(**condition))
-        case {"outcome": "denied" | "refused", "error": name, "message": message}:
+        case {"outcome": "denied", "error": name, "message": message}:
             error_class = getattr(exceptions, name, TallyfyError)
             return Denied(error_class(message))
     return None

@@ -271,7 +271,7 @@ class TestOnce:
 
     def test_answer_about_another_task_is_no_evidence(self, sandbox, people):
         fault(sandbox, "status", COMPLETED, method="POST", status=200, body={"data": {"id": "x"}})
-        with pytest.raises(TallyfyIndeterminateError, match="something else"):
+        with pytest.raises(TallyfyIndeterminateError, match="is not that task"):
             complete(**APPROVAL, is_approved=True)
 
     def test_task_of_a_process_that_was_just_launched(self, sandbox, people):

@@ -32,30 +32,40 @@ TRIGGERS = "airflow_provider_tallyfy.triggers.tallyfy"
 # The arguments of triggers, by version and kind, for the sandbox's runs.
 NEXT_TASK_0_1_0 = """{
     "tallyfy_conn_id": "tallyfy_default", "run_id": "5eed5eed5eed5eed5eed5eed5eed5eed", "from_task": "%s",
-    "poke_interval": 60.0, "exponential_backoff": false, "max_wait": null, "looked_at": 1767225600.0,
-    "ends_at": null, "silent_fail": false, "end_from_trigger": false, "do_xcom_push": true
+    "poke_interval": 60.0, "exponential_backoff": false, "max_wait": null, "worker_polled_at": 1767225600.0,
+    "ends_at": null, "silent_fail": false, "end_from_trigger": false, "do_xcom_push": true,
+    "deferred_at": 1767225600.0, "last_line": 1, "last_updated": "2026-01-01T00:00:00.000Z",
+    "api_url": null, "organization": null
 }"""
 NEXT_TASK_UNKNOWN_0_1_0 = """{
     "tallyfy_conn_id": "tallyfy_default", "run_id": "5eed5eed5eed5eed5eed5eed5eed5eed", "from_task": null,
-    "poke_interval": 60.0, "exponential_backoff": true, "max_wait": 600.0, "looked_at": null,
-    "ends_at": 4102444800.0, "silent_fail": true, "end_from_trigger": false, "do_xcom_push": false
+    "poke_interval": 60.0, "exponential_backoff": true, "max_wait": 600.0, "worker_polled_at": null,
+    "ends_at": 4102444800.0, "silent_fail": true, "end_from_trigger": false, "do_xcom_push": false,
+    "deferred_at": null, "last_line": null, "last_updated": null,
+    "api_url": null, "organization": null
 }"""
 TASK_0_1_0 = """{
     "tallyfy_conn_id": "tallyfy_default", "run_id": "5eed5eed5eed5eed5eed5eed5eed5eed",
     "task_name": "%s", "on_skipped": "skip", "needs_decision": false,
-    "poke_interval": 60.0, "exponential_backoff": false, "max_wait": null, "looked_at": null,
-    "ends_at": null, "silent_fail": false, "end_from_trigger": false, "do_xcom_push": true
+    "poke_interval": 60.0, "exponential_backoff": false, "max_wait": null, "worker_polled_at": null,
+    "ends_at": null, "silent_fail": false, "end_from_trigger": false, "do_xcom_push": true,
+    "deferred_at": 1767225600.0, "last_line": 1, "last_updated": "2026-01-01T00:00:00.000Z",
+    "api_url": null, "organization": null
 }"""
 APPROVAL_0_1_0 = """{
     "tallyfy_conn_id": "tallyfy_default", "run_id": "5eed5eed5eed5eed5eed5eed5eed5eed",
     "task_name": "%s", "on_skipped": "succeed", "needs_decision": true,
-    "poke_interval": 60.0, "exponential_backoff": false, "max_wait": null, "looked_at": null,
-    "ends_at": null, "silent_fail": false, "end_from_trigger": false, "do_xcom_push": true
+    "poke_interval": 60.0, "exponential_backoff": false, "max_wait": null, "worker_polled_at": null,
+    "ends_at": null, "silent_fail": false, "end_from_trigger": false, "do_xcom_push": true,
+    "deferred_at": 1767225600.0, "last_line": 1, "last_updated": "2026-01-01T00:00:00.000Z",
+    "api_url": null, "organization": null
 }"""
 RUN_0_1_0 = """{
     "tallyfy_conn_id": "tallyfy_default", "run_id": "%s", "target_statuses": ["complete"],
-    "poke_interval": 60.0, "exponential_backoff": false, "max_wait": null, "looked_at": null,
-    "ends_at": null, "silent_fail": false, "end_from_trigger": false, "do_xcom_push": true
+    "poke_interval": 60.0, "exponential_backoff": false, "max_wait": null, "worker_polled_at": null,
+    "ends_at": null, "silent_fail": false, "end_from_trigger": false, "do_xcom_push": true,
+    "deferred_at": 1767225600.0, "last_line": 1, "last_updated": "2026-01-01T00:00:00.000Z",
+    "api_url": null, "organization": null
 }"""
 ALL_0_1_0 = [
     ("TallyfyNextTaskTrigger", NEXT_TASK_0_1_0),
@@ -66,16 +76,14 @@ ALL_0_1_0 = [
 ]
 
 # Events that one version fired, for a worker of another.
-MET_0_1_0 = """{"outcome": "over", "result": {
+MET_0_1_0 = """{"outcome": "met", "result": {
     "run_id": "5eed5eed5eed5eed5eed5eed5eed5eed", "from_task_id": "a", "next_task": {"id": "b", "title": "Sign"},
     "run_status": "active", "progress": {"complete": 1, "total": 2, "percent": 50}
 }}"""
-PENDING_0_1_0 = """{"outcome": "waiting", "condition": {"from_task_id": "a"}}"""
-UNREACHABLE_0_1_0 = """{"outcome": "lost", "reason": "Run r1 is archived."}"""
+PENDING_0_1_0 = """{"outcome": "pending", "condition": {"from_task_id": "a"}}"""
+UNREACHABLE_0_1_0 = """{"outcome": "unreachable", "reason": "Run r1 is archived."}"""
 SKIPPED_0_1_0 = """{"outcome": "skipped", "reason": "A rule hides it."}"""
-DENIED_0_1_0 = (
-    """{"outcome": "refused", "error": "TallyfyAuthError", "message": "GET /me was answered with 401"}"""
-)
+DENIED_0_1_0 = """{"outcome": "denied", "error": "TallyfyAuthError", "message": "GET /me returned 401"}"""
 
 # What the task state store keeps of a sensor, since Airflow 3.3.
 KEPT_0_1_0 = """{"tallyfy_from_task": {
@@ -107,7 +115,7 @@ def test_a_trigger_is_made_from_its_arguments_and_serializes_to_them(name, argum
     path, given_back = rebuilt(name, arguments).serialize()
     assert path == f"{TRIGGERS}.{name}"
     before = json.loads(arguments)
-    before["worker_polled_at"] = before.pop("looked_at")  # its name today
+    before["worker_polled_at"] = before.pop("worker_polled_at")  # its name today
     assert {name: value for name, value in given_back.items() if name in before} == before
 
 

@@ -17,7 +17,7 @@ PATH = "/organizations/acme/runs/r1"
         (400, exceptions.TallyfyValidationError, "correct what was sent"),
         (401, exceptions.TallyfyAuthError, "Check the credentials of connection 'tallyfy_default'"),
         (402, exceptions.TallyfyError, "check what was sent"),
-        (403, exceptions.TallyfyPermissionError, "may not do this; ask an administrator"),
+        (403, exceptions.TallyfyPermissionError, "may not do this, or is not a member of the organization"),
         (404, exceptions.TallyfyNotFoundError, "check the id, and the connection's organization and host"),
         (409, exceptions.TallyfyValidationError, "correct what was sent"),
         (410, exceptions.TallyfyNotFoundError, "check the id"),

@@ -72,7 +72,7 @@ def gate(context):
 
 def resume(gate, context, task):
     """Resume a gate whose trigger saw that a task was completed."""
-    event = {"outcome": "over", "result": task | {"form_values": {}}}
+    event = {"outcome": "met", "result": task | {"form_values": {}}}
     return gate.resume_execution("execute_complete", {"event": event}, context)
 
 

@@ -258,6 +258,10 @@ class TestPage:
         with pytest.raises(MalformedResponseError, match="a list of objects under 'data' was expected"):
             read_page(body, 1)
 
+    def test_one_object_is_no_page(self):
+        with pytest.raises(MalformedResponseError, match="it holds one object"):
+            read_page({"data": TASK}, 1)
+
     @pytest.mark.parametrize(
         "meta",
         [

@@ -119,6 +119,7 @@ class TestTask:
         ("arguments", "message"),
         [
             ({"task": ""}, "task must be a task's id, alias or title, but is the text ''"),
+            ({"task": {"id": "t1"}}, "but is a mapping of 1. Pass its id: ['id']."),
             ({"task": True}, "task must be a task's id, alias or title, but is true"),
             ({"run_id": "Release 3"}, "run_id must be a Tallyfy id"),
         ],
