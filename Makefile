@@ -47,7 +47,7 @@ IN_MATRIX = tests/system/test_every_airflow.py
 
 # They mostly wait, so there are more of them at a time than processors.
 test-system: $(INSTALLED)
-	$(RUN) -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder tests/system \
+	$(RUN) -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder tests/system \
 		$(addprefix --deselect=,tests/system/test_events.py $(IN_PRODUCTION) $(IN_MATRIX))
 
 # They kill parts of Airflow, so they have one of their own.
