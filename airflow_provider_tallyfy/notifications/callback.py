@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
+from functools import partial
 from hashlib import sha256
+from inspect import getclosurevars
 from json import dumps
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -162,13 +164,18 @@ def _stable(value: Any) -> Any:
         case date() | time() | timedelta() | Decimal() | UUID() | bytes():
             return [kind, str(value)]
         case FunctionType():
-            # Airflow puts a digest of the DAG file's path before the module's name.
+            # Airflow puts a digest of the DAG file's path before the module's name. All lambdas have one name.
             module = _PATH_OF_DAG_FILE.sub("", str(value.__module__))
-            return [
-                module,
-                value.__qualname__,
-                list(value.__code__.co_positions()),
-            ]  # all lambdas have one name
+            defaults = [value.__defaults__, value.__kwdefaults__]
+            captured = {
+                name: kept.__qualname__ if isinstance(kept, FunctionType) else kept  # which may be itself
+                for name, kept in getclosurevars(value).nonlocals.items()
+            }
+            return [module, value.__qualname__, value.__code__, defaults, captured]
+        case CodeType():
+            return [value.co_code.hex(), value.co_names, value.co_consts]
+        case partial():
+            return [value.func, value.args, value.keywords]
     return kind
 
 

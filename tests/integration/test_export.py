@@ -62,7 +62,10 @@ class Exports:
     def context(self, dag_run="scheduled__1", map_index=-1):
         ti = SimpleNamespace(dag_id="dag", task_id="export", run_id=dag_run, map_index=map_index)
         store = self.of_tasks.setdefault((dag_run, map_index), Store())
-        return {"ti": ti, "task_state_store": store, "asset_state_store": {ASSET: self.asset_state}}
+        context = {"ti": ti, "task_state_store": store}
+        if AIRFLOW_V_3_3_PLUS:  # before, an asset cannot be a key either
+            context["asset_state_store"] = {ASSET: self.asset_state}
+        return context
 
     def run(self, dag_run="scheduled__1", *, map_index=-1, path=None, **arguments):
         if arguments.get("since") is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from types import MappingProxyType, SimpleNamespace
 from uuid import UUID, uuid4
 
@@ -17,6 +18,13 @@ from airflow_provider_tallyfy.version_compat import AIRFLOW_V_3_0_PLUS
 STARTED = datetime(2026, 1, 5, 12, 0, 0, 123456, tzinfo=UTC)
 FIELDS = {"checklist_id": "c1", "name": "{{ dag.dag_id }} failed"}
 IDS = {"dag_id": "ingest", "run_id": "manual__1", "task_id": "load", "map_index": -1, "try_number": 1}
+
+
+def capturing(value):
+    def again(count):
+        return again(count - 1) if count else value
+
+    return again
 
 
 def context_of(state="failed", *, started=STARTED, more=None, **ids):
@@ -100,14 +108,15 @@ class TestOneEvent:
         assert key(context_of(), {"a": object()}) == key(context_of(), {"a": object()})
         assert key(context_of(), {"a": {"x", "y"}}) == key(context_of(), {"a": {"y", "x"}})
 
-    def test_path_of_the_dag_file_does_not_matter(self):
-        def keys(path):
+    def test_path_of_the_dag_file_and_lines_before_do_not_matter(self):
+        def keys(path, before):
             module = {"__name__": f"unusual_prefix_{path * 40}_dag"}
-            exec("def first(**_): pass\nsecond, third = lambda **_: 2, lambda **_: 3", module)  # noqa: S102 - as Airflow loads it
+            code = f"{before}def first(**_): pass\nsecond, third = lambda **_: 2, lambda **_: 3"
+            exec(code, module)  # noqa: S102 - as Airflow loads it
             return {key(context_of(), {"a": module[name]}) for name in ("first", "second", "third")}
 
-        assert len(keys("a")) == 3
-        assert keys("a") == keys("b")
+        assert len(keys("a", "")) == 3
+        assert keys("a", "") == keys("b", "import os\n")
 
     def test_start_without_time_zone_is_in_utc(self):
         recent = datetime.now(UTC) - timedelta(hours=1)
@@ -185,6 +194,14 @@ def test_each_notifier_has_a_key_of_its_own():
         ({date(2026, 1, 5)}, {date(2026, 1, 6)}),
         (MappingProxyType({"a": 1}), MappingProxyType({"a": 2})),
         (lambda **_: "a", lambda **_: "b"),
+        (lambda **_: {"a", "b"} & {1}, lambda **_: {"a", "c"} & {1}),
+        (lambda context: context["ti"].start, lambda context: context["ti"].end),
+        (lambda **_: [1 for _ in "a"], lambda **_: [2 for _ in "a"]),
+        (lambda a="a": a, lambda a="b": a),
+        (lambda *, a="a": a, lambda *, a="b": a),
+        (capturing("a"), capturing("b")),
+        (capturing(key), capturing(context_of)),
+        (partial(key, 1), partial(key, 2)),
         (key, context_of),
     ],
     ids=lambda value: type(value).__name__,

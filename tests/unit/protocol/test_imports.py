@@ -17,7 +17,8 @@ def modules_after(*programs: str) -> list[set[str]]:
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
-    return [set(json.loads(line)) for line in shown.stdout.splitlines()[-len(programs) :]]
+    # Airflow may log in between.
+    return [set(json.loads(line)) for line in shown.stdout.splitlines() if line.startswith('["')]
 
 
 PROTOCOL = [
