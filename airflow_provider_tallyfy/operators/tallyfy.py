@@ -410,8 +410,8 @@ class TallyfyApprovalOperator(GateOperator):
         mapping of lists under ``users``, ``guests`` and ``groups``, and under ``exclude`` those who may not, also
         ``"started_by"`` for the member who launched the run. A decision by anyone else, or by a user whom Tallyfy
         does not name, fails the task without retries. Default: everyone whom Tallyfy lets decide. (templated)
-    :param require_comment: fail the task without retries if the one who decided wrote no comment on the task, half a
-        minute later at most. Default: ``False``.
+    :param require_comment: fail the task without retries if the one who decided has written no comment on the task half
+        a minute after the decision. Default: ``False``.
     :param on_timeout: what to do without a decision before ``timeout``: ``fail`` without retries, ``skip`` this one and
         what is downstream, or go on as if the task were rejected (``reject``) or **approved** (``approve``). The result
         has ``timed_out`` then. A decision in the last moment counts. ``approve`` fails instead if Tallyfy cannot be

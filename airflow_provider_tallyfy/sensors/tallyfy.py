@@ -287,7 +287,7 @@ class TallyfyNextTaskSensor(TallyfySensor[NextTaskCondition]):
         that is not possible, as for a task with ``outlets``, a warning says why when the DAG is parsed.
     :raises AirflowFailException: the run is archived or gone, or ``run_id`` or ``from_task`` is no id; the task fails
         without retries.
-    :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
+    :raises TallyfyAuthError: 401, even after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
     :raises ValueError: on Airflow before 3.3, ``mode="reschedule"`` without ``from_task``, since there nothing keeps
         the task of the first poll from one poke to the next.
@@ -439,10 +439,10 @@ class TallyfyTaskSensor(TallyfySensor[TaskDoneCondition]):
         not possible, a warning says why when the DAG is parsed.
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result. If
         that is not possible, as for a task with ``outlets``, a warning says why when the DAG is parsed.
-    :raises AirflowFailException: the task will never be completed, the run is archived or gone, or ``run_id`` or
-        ``task`` names nothing.
+    :raises AirflowFailException: the task will never be completed, the run is archived or gone, or ``run_id`` is
+        no id or ``task`` is empty.
     :raises AirflowSkipException: a rule hides the task.
-    :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
+    :raises TallyfyAuthError: 401, even after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
     :raises ValueError: ``on_skipped`` is none of these.
     """
@@ -502,7 +502,7 @@ class TallyfyRunSensor(TallyfySensor[RunStatusCondition]):
     :param end_from_trigger: with ``deferrable``, let the triggerer end the task as successful and push the result. If
         that is not possible, as for a task with ``outlets``, a warning says why when the DAG is parsed.
     :raises AirflowFailException: the run will never have one of the statuses, or is gone.
-    :raises TallyfyAuthError: 401, and again after the connection was read again. Likewise
+    :raises TallyfyAuthError: 401, even after the connection was read again. Likewise
         :class:`~airflow_provider_tallyfy.exceptions.TallyfyPermissionError` (403).
     :raises ValueError: a status is none of Tallyfy's; the message lists them.
     """
