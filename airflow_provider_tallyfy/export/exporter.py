@@ -137,7 +137,9 @@ def parse_target(path: str, file_format: str, default_stem: str) -> tuple[str, s
     :param default_stem: names the files in a folder.
     :raises ValueError: it has the ending of another format.
     """
-    folder, _, name = path.rpartition("/")
+    folder, slash, name = path.rpartition("/")
+    if folder in ("", "file://"):
+        folder += slash or "."  # the root, or the current directory
     for known_format, endings in ENDINGS.items():
         ending = next(
             (each for each in sorted(endings, key=len, reverse=True) if name.lower().endswith(each)), None
@@ -145,7 +147,7 @@ def parse_target(path: str, file_format: str, default_stem: str) -> tuple[str, s
         if ending is not None and len(name) > len(ending):
             if known_format != file_format:
                 raise ValueError(f"path ends with {ending!r}, which is not file_format {file_format!r}.")
-            return folder or ".", name[: -len(ending)], name[-len(ending) :]
+            return folder, name[: -len(ending)], name[-len(ending) :]
     return path.rstrip("/") or "/", default_stem, ENDINGS[file_format][0]
 
 
