@@ -235,11 +235,10 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
 
         :raises AirflowSensorTimeout: it has not.
         """
-        self.run_id = identifier(self.run_id, "run_id")
-        return self._poller.finish_after_timeout(
-            self._first_condition(context),
-            lambda outcome: self._finish(context, outcome),
-        )
+        with fail_on_bad_input():
+            self.run_id = identifier(self.run_id, "run_id")
+            condition = self._first_condition(context)
+        return self._poller.finish_after_timeout(condition, lambda outcome: self._finish(context, outcome))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """
