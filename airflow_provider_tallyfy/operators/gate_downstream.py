@@ -102,7 +102,7 @@ class Downstream:
             return f"{name}, but trigger_rule={rule!r} may start it before the decision. Use 'all_success'."
         if rule in _RUN_AFTER_ANY_END and (reason := self._reason_to_fail()):
             return (
-                f"{name}, and {reason} fails that one, after which trigger_rule={rule!r} lets it run. Use "
+                f"{name}, and {reason} may fail the gate, after which trigger_rule={rule!r} lets it run. Use "
                 "'all_success', or 'all_failed' for what handles a rejection."
             )
         if task.task_id not in self.gate.downstream_task_ids:

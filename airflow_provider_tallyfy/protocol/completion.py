@@ -172,7 +172,7 @@ class Approvers:
         if self.excludes_starter:
             starter = parse_member_id(started_by.get("id") if isinstance(started_by, Mapping) else started_by)
             if starter is None:
-                return "but who launched the process is not known, and may not decide"
+                return "who may have launched the process: Tallyfy does not say who did"
             if starter == member or (guest is not None and guest == self.addresses.get(starter)):
                 return "who launched the process, and so may not decide"
         return None
