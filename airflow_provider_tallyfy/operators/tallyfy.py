@@ -401,8 +401,8 @@ class TallyfyApprovalOperator(GateOperator):
     no approval.
 
     If it is mapped, in a mapped task group or has ``outlets``, a rejection skips the operator itself too, after it
-    pushed its result. A DAG in which something directly downstream could run before the decision or after a rejection
-    is refused when it is parsed.
+    pushed its result; before Airflow 3.2.2, also if a task directly downstream is mapped. A DAG in which something
+    directly downstream could run before the decision or after a rejection is refused when it is parsed.
 
     :param run_id: id of the run. (templated)
     :param task: the task's id, alias or title. (templated)
@@ -471,8 +471,8 @@ class TallyfyBranchOperator(GateOperator):
     """
     Wait until a task of a run is completed, and run the branch that its decision or a value of its form names.
 
-    As with Airflow's branch operators, the tasks directly downstream that are of no branch that is followed are
-    skipped, but for one that is downstream of it too. A value that names no branch fails the task without retries, and
+    As with Airflow's branch operators, the tasks directly downstream are skipped, except those of a branch that is
+    followed, and those that are downstream of it too. A value that names no branch fails the task without retries, and
     so does a decision that does not count. Teardowns always run.
 
     Returns what a :class:`TallyfyApprovalOperator` does, with ``branches``, the task ids that it follows.

@@ -165,7 +165,7 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
     def _defer(
         self, context: Context, condition: C, ends_at: float, *, worker_polled_at: float | None
     ) -> NoReturn:
-        """Wait on in the triggerer; times are in seconds since the epoch."""
+        """Continue the wait in the triggerer; times are in seconds since the epoch."""
         self.defer(
             trigger=self._trigger_for(
                 condition,
