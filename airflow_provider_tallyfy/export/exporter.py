@@ -210,7 +210,7 @@ class Exporter:
         layout = layout_of(self._request.records, checklists)
         self._checklists = {str(each.get("id")): read_kickoff_fields(each) for each in checklists}
         known_since = str(fit((began_at - self._request.overlap).isoformat(), ColumnType.DATETIME))
-        # A list that lags may not show a record of the load before now, but later.
+        # A list that lags may leave out a record of the previous load now, and show it again later.
         known = {key: value for key, value in self._known_before.items() if value >= known_since}
         summary = _Summary(_LAST_UPDATED[self._request.records], known_since, known)
         if not self._staging.folder.exists(_COLLECTED):

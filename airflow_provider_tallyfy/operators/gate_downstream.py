@@ -255,7 +255,7 @@ class DownstreamSkipper:
         self._skip_gated()
 
     def follow(self, names: Sequence[str]) -> None:
-        """Skip what is downstream, but for some branches, now and when it is cleared alone."""
+        """Skip the tasks of branches that are not followed, now and when they are cleared alone."""
         skipped = self._downstream.not_followed(names)
         self._push_skipped(skipped)
         self._skip_waiting_instances(skipped)
