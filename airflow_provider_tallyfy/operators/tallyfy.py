@@ -234,7 +234,7 @@ class TallyfyLaunchRunOperator(TallyfyOperator):
 
     def _sensor(self, run_id: str) -> TallyfyRunSensor:
         return TallyfyRunSensor(
-            task_id=f"{self.task_id}__wait",
+            task_id=f"{self.task_id[-240:]}__wait",  # Airflow allows 250 characters
             run_id=run_id,
             tallyfy_conn_id=self.tallyfy_conn_id,
             deferrable=self.deferrable,
