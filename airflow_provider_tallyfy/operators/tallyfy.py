@@ -375,11 +375,12 @@ class TallyfyApiOperator(TallyfyOperator):
             raise AirflowFailException(
                 "paginate is only for GET without a body, since it asks for page after page."
             )
+        query = self.query or {}
         with fail_on_bad_input():
             answer = (
-                list(self.hook.paginate(self.endpoint, **(self.query or {})))
+                list(self.hook.paginate(self.endpoint, **{str(name): query[name] for name in query}))
                 if self.paginate
-                else self.hook.request(self.method, self.endpoint, params=self.query, json=self.json)
+                else self.hook.request(self.method, self.endpoint, params=query, json=self.json)
             )
         # A text itself is not logged: a user may have written it into a form.
         what = "a text" if isinstance(answer, str) else described(answer)
