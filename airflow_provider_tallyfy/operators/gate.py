@@ -377,7 +377,7 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
             if not pauses or isinstance(outcome, Denied):
                 raise AirflowSensorTimeout(
                     f"Task {self.task!r} of run {self.run_id} was not decided in time, as far as Tallyfy could be "
-                    "read, but it is not certain that it was not rejected, so on_timeout='approve' does not apply."
+                    "read, but a rejection could not be ruled out, so on_timeout='approve' does not apply."
                 )
             time.sleep(CONFIRMATION_SECONDS if was_open else pauses[0])
             pauses.pop(0)

@@ -207,7 +207,7 @@ class TallyfyLaunchRunOperator(TallyfyOperator):
         """
         Refuse a wait that would poll without pause, never, or without end.
 
-        :raises ValueError: its pace is not a number of seconds above zero and below a hundred years.
+        :raises ValueError: an argument is not a number of seconds above zero and below a hundred years.
         """
         for name in ("poke_interval", "timeout") if self.wait_for_completion else ():
             is_valid = is_number(getattr(self, name)) and 0 < getattr(self, name) < _MAX_SECONDS
@@ -421,8 +421,8 @@ class TallyfyApprovalOperator(GateOperator):
         reschedule, a retry or a restart. Before Airflow 3.3, only the first try calls them. Their templates can use
         ``tallyfy.run_id``, ``.task_id``, ``.title``, ``.deadline``, ``.url`` and ``.reminder``, the number of the
         reminder. One that fails does not end the wait. Default: none.
-    :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``. While the task
-        is deferred, the triggerer does that, without a worker. Default: ``None``, for no reminders.
+    :param remind_every: call them again at this interval, in seconds or as a ``timedelta``. While the task is deferred,
+        the triggerer does that, without a worker. Default: ``None``, for no reminders.
     :param max_reminders: how many reminders there are at most, from 1 to 1,000. Default: 10.
     :param fail_on_reject: fail the task on a rejection, without retries, instead of skipping what is downstream. Then
         trigger rules decide what runs downstream, as after any failed task. Default: ``False``.
@@ -495,8 +495,8 @@ class TallyfyBranchOperator(GateOperator):
         downstream, or, without ``field``, follow the branch of ``approved`` (``approve``) or of ``rejected``
         (``reject``). Default: ``fail``.
     :param notifiers: called once, when the wait begins, as for :class:`TallyfyApprovalOperator`. Default: none.
-    :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``. Default:
-        ``None``, for no reminders.
+    :param remind_every: call them again at this interval, in seconds or as a ``timedelta``. Default: ``None``, for no
+        reminders.
     :param max_reminders: how many reminders there are at most, from 1 to 1,000. Default: 10.
     :param on_skipped: what to do if a rule hides the task: ``skip`` this one and what is downstream, or ``fail``.
         Default: ``skip``.
