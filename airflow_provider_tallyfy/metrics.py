@@ -69,7 +69,7 @@ METRICS = (REQUESTS, POLLS, COMPLETIONS, DETECTION_LATENCY, ACTIVE_WAITS, DELAYE
 
 logger = logging.getLogger(__name__)
 
-_INVALID = re.compile(r"[^A-Za-z0-9_.-]")  # Airflow drops a tag with others, and warns every time
+_INVALID = re.compile(r"[^A-Za-z0-9_.-]")  # Airflow drops a tag with any of these, and warns every time
 
 
 def request_ended(conn_id: str, outcome: RequestOutcome) -> None:

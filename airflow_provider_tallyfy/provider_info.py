@@ -92,7 +92,7 @@ def get_provider_info() -> dict[str, Any]:
                     ),
                     "requests_per_hour": field(
                         "Requests per hour",
-                        "The most that each triggerer sends in an hour to poll, and each export; 0 for no ceiling. "
+                        "The most requests that each triggerer, and each export, sends in an hour; 0 for no ceiling. "
                         "Default: 900.",
                         "integer",
                         minimum=0,

@@ -37,7 +37,7 @@ def render(airflow_render: Callable[..., Any], template: Template, context: Any,
         parts_of = template.root_render_func
 
         def render_as_one(variables: Any) -> Iterator[_Rendered]:
-            yield _Rendered(_join(parts_of(variables)))  # Airflow returns as it is what is no text
+            yield _Rendered(_join(parts_of(variables)))  # Airflow returns unchanged what is no text
 
         template.environment.concat = _join  # type: ignore[assignment]  # for blocks within the template
         template.root_render_func = render_as_one  # type: ignore[assignment]

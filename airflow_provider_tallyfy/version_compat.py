@@ -93,7 +93,7 @@ def not_begun_before(context: Context) -> datetime | None:
 
 
 def is_trigger_timeout(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
-    """Return whether a task is resumed since its trigger ran out of time."""
+    """Return whether a task is resumed because its trigger timed out."""
     error = (next_kwargs or {}).get("error")
     return next_method == "__fail__" and getattr(error, "value", error) in (
         "Trigger timeout",
@@ -105,8 +105,8 @@ def dag_run_identity(context: Context) -> str:
     """
     Return what distinguishes a DAG run from a deleted one with the same id, and does not change when it is cleared.
 
-    In Airflow 3 a worker knows no more than ``run_after``: it is another one for a run that was triggered again, by a
-    user or an asset, but the same for a scheduled one. In Airflow 2 it is the number of the database row.
+    In Airflow 3 a worker knows no more than ``run_after``: it differs for a run that was triggered again, by a user
+    or an asset, but not for a scheduled one. In Airflow 2 it is the number of the database row.
     """
     dag_run = context.get("dag_run")
     run_after = getattr(dag_run, "run_after", None)
@@ -114,7 +114,7 @@ def dag_run_identity(context: Context) -> str:
 
 
 def started_at(context: Context) -> str:
-    """Return when the DAG run started; no other one with the same id did then, but a clear moves it."""
+    """Return when the DAG run started: different for each run with the same id, but a clear moves it."""
     start_date = getattr(context.get("dag_run"), "start_date", None)
     return "" if start_date is None else str(start_date.timestamp())
 

@@ -139,20 +139,20 @@ class AttemptStore:
         )
 
     def begin(self) -> None:
-        """Keep that an attempt began, and sent nothing yet."""
+        """Record that an attempt began, and has sent nothing yet."""
         if self._own() is None:
             self._keep(sent_at=None)
 
     def mark_sending(self, key: str | None = None) -> None:
-        """Keep that a request begins now."""
+        """Record that a request begins now."""
         self._keep(sent_at=time.time(), **({} if key is None else {"key": key}))
 
     def mark_declined(self) -> None:
-        """Keep that the request changed nothing."""
+        """Record that the request changed nothing."""
         self._keep_if_possible(sent_at=None)
 
     def mark_done(self, run_id: str | None = None) -> None:
-        """Keep that the write was applied, and what it launched."""
+        """Record that the write was applied, and which run it launched, if any."""
         self._keep_if_possible(**({} if run_id is None else {"launched": run_id}))
 
     def uploaded(self) -> Mapping[str, Any]:
@@ -161,7 +161,7 @@ class AttemptStore:
         return uploads
 
     def mark_uploaded(self, key: str, file: Mapping[str, Any]) -> None:
-        """Keep what Tallyfy returned for an upload."""
+        """Record what Tallyfy returned for an upload."""
         self._keep_if_possible(uploads={**self.uploaded(), key: dict(file)})
 
     def _stored(self) -> dict[str, Any] | None:
@@ -188,9 +188,9 @@ class AttemptStore:
 
 def polls(seconds: float) -> Iterator[float]:
     """
-    Yield the seconds that are left, at once and after each of ever longer pauses, the last time when none are.
+    Yield the seconds that are left: at once, after each of ever longer pauses, and at the end, when none are left.
 
-    The seconds are those of this process's monotonic clock, so that no jump of the wall clock makes it more.
+    They are counted on the monotonic clock, so that a jump of the wall clock does not prolong them.
     """
     ends_at = time.monotonic() + seconds
     for pause in _WINDOW_PAUSES:

@@ -6,8 +6,8 @@ task is read before each completion is sent, and no completion is sent while an 
 may yet be, carried out (:mod:`airflow_provider_tallyfy.actions.attempts`). A clear answer is the evidence that the task
 is completed; a read may lag behind it.
 
-One thing cannot be known: a user who completes the task at the same moment, or whose completion no read shows yet. A
-Tallyfy that accepts a second completion then gets one.
+A second completion is sent all the same if a user completes the task at the same moment, or if no read shows a user's
+completion yet.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from airflow_provider_tallyfy.protocol import forms, tasks
 from airflow_provider_tallyfy.protocol.completion import Person, completer, read_person
 from airflow_provider_tallyfy.protocol.formatting import described, one_line, quoted
 from airflow_provider_tallyfy.protocol.forms.fields import read_task_fields, stored_values
-from airflow_provider_tallyfy.protocol.responses import MalformedResponseError, is_id
+from airflow_provider_tallyfy.protocol.responses import MalformedResponseError
 from airflow_provider_tallyfy.protocol.validation import FormValuesError, InvalidValueError
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ def who_completed(task: Mapping[str, Any], hook: TallyfyHook, log: Log) -> Perso
     :param log: gets a warning if the name cannot be read; the completion stands, whoever did it.
     """
     person = completer(task)
-    if (
-        person is None or person.is_known or not is_id(task.get("completer_id"))
-    ):  # a guest's id is no member's
+    if person is None or person.is_known or person.is_guest:
         return person
     try:
         return read_person({"id": person.id, **hook.request("GET", f"users/{person.id}")["data"]})

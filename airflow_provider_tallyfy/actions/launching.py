@@ -10,7 +10,7 @@ log that begins with "Not launching another process" or "Not sending the launch 
    (:mod:`~airflow_provider_tallyfy.actions.attempts`).
 3. The launch got no clear answer. It is searched for in the same way, and sent once more only if there is none.
 
-Two things cannot be known: that a server carries out a request later than that, and that a user removed the key
+A second run is launched all the same if a server carries out a request later than that, or if a user removed the key
 from the run's notes.
 """
 
@@ -302,7 +302,7 @@ class Launcher:
         self, since: datetime | None, uncertain_for: float, key: str | None = None
     ) -> LaunchedRun | None:
         """Return the run with the key; ``None`` only if it is certain that there is none."""
-        # The first poll reads as far back as necessary. What later ones can show besides was created after it, or so
+        # The first search reads as far back as necessary. Later ones only look for a run that was created since, or so
         # shortly before that lists did not show it yet.
         recent = _now() - timedelta(seconds=attempts.INDETERMINATE_WINDOW)
         for left in attempts.polls(uncertain_for):

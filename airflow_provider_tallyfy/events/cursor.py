@@ -63,7 +63,11 @@ class Cursor:
         return self.completed.get(hash_of(task_id))
 
     def note_completion(self, task_id: str, completed_at: int) -> None:
-        """Record that a task is completed, unless it was reopened since, or the event for a reopening is not stored."""
+        """
+        Record that a task is completed, unless the event for its reopening is stored.
+
+        An earlier completion is kept until the event for the reopening after it is stored.
+        """
         known = self.completed_at(task_id)
         if known is not None and hash_of(reopened_id(task_id, known)) not in self.seen:
             return

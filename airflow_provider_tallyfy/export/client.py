@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_OUTAGE = 3600.0
 """Seconds without one response after which the task fails; its retry continues where it stopped."""
-_FIRST_PAUSE, _MAX_PAUSE = 2.0, 300.0
+_FIRST_PAUSE, _MAX_PAUSE = 4.0, 300.0
 _IDLE_INTERVAL = 15.0
 
 
@@ -88,7 +88,7 @@ class RetryingClient:
             failing_since = now if failing_since is None else failing_since
             failures += 1
             pause = max(
-                min(_FIRST_PAUSE * 2 ** min(failures, 10), _MAX_PAUSE), result.error.retry_after or 0.0
+                min(_FIRST_PAUSE * 2 ** min(failures - 1, 9), _MAX_PAUSE), result.error.retry_after or 0.0
             )
             if not result.is_transient or now + pause - failing_since > MAX_OUTAGE:
                 raise result.error

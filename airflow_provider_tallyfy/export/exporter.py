@@ -137,7 +137,9 @@ def parse_target(path: str, file_format: str, default_stem: str) -> tuple[str, s
     :param default_stem: names the files in a folder.
     :raises ValueError: it has the ending of another format.
     """
-    folder, _, name = path.rpartition("/")
+    folder, slash, name = path.rpartition("/")
+    if folder in ("", "file://"):
+        folder += slash or "."  # the root, or the current directory
     for known_format, endings in ENDINGS.items():
         ending = next(
             (each for each in sorted(endings, key=len, reverse=True) if name.lower().endswith(each)), None
@@ -145,7 +147,7 @@ def parse_target(path: str, file_format: str, default_stem: str) -> tuple[str, s
         if ending is not None and len(name) > len(ending):
             if known_format != file_format:
                 raise ValueError(f"path ends with {ending!r}, which is not file_format {file_format!r}.")
-            return folder or ".", name[: -len(ending)], name[-len(ending) :]
+            return folder, name[: -len(ending)], name[-len(ending) :]
     return path.rstrip("/") or "/", default_stem, ENDINGS[file_format][0]
 
 
@@ -208,7 +210,7 @@ class Exporter:
         layout = layout_of(self._request.records, checklists)
         self._checklists = {str(each.get("id")): read_kickoff_fields(each) for each in checklists}
         known_since = str(fit((began_at - self._request.overlap).isoformat(), ColumnType.DATETIME))
-        # A list that lags may not show a record of the load before now, but later.
+        # A list that lags may leave out a record of the previous load now, and show it again later.
         known = {key: value for key, value in self._known_before.items() if value >= known_since}
         summary = _Summary(_LAST_UPDATED[self._request.records], known_since, known)
         if not self._staging.folder.exists(_COLLECTED):

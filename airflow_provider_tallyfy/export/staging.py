@@ -99,7 +99,7 @@ class Folder:
         self._fs.invalidate_cache()
         for path in self._fs.find(self.path):
             self._fs.rm_file(path)
-        if self._fs.isdir(self.path):  # with folders only, which object stores do not have
+        if self._fs.isdir(self.path):  # only folders are left, which object stores do not have
             self._fs.rm(self.path, recursive=True)
 
     def _with_parent(self, path: str, make_file: Callable[[], Any]) -> Any:

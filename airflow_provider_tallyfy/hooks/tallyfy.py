@@ -158,7 +158,7 @@ class TallyfyHook(BaseHook):
 
         :param run_id: the run's id.
         :raises TallyfyNotFoundError: there is no such run, or the token's user does not see it.
-        :raises TallyfyResponseError: the response has no next task, not even none.
+        :raises TallyfyResponseError: the response has no field ``next_task``.
         """
         run = self.get_run(run_id)
         if "next_task" not in run:
@@ -516,7 +516,7 @@ class TallyfyHook(BaseHook):
         before_sending: Callable[[], object] = lambda: None,
         **content: Any,
     ) -> T:
-        self._credentials.token()  # if none is issued, another request for one would not help
+        self._credentials.token()  # outside of the try: a token that is refused is not requested again
         try:
             return self._transport.send(request, read, before_sending=before_sending, **content)
         except TallyfyAuthError:

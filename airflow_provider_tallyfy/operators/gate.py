@@ -63,7 +63,7 @@ ON_TIMEOUT = ("fail", "skip", "approve", "reject")
 MAX_REMINDERS = 1000
 """How many reminders can be sent; each one's text is rendered again to tell it from the comment of who decided."""
 _PAUSES_AT_TIMEOUT = (5.0, 10.0)
-"""Seconds between polls that failed when the time was up."""
+"""Seconds between polls after the timeout, if they fail."""
 
 
 class GateOperator(TallyfyTaskSensor, SkipMixin):
@@ -201,7 +201,7 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
         condition = self._first_condition(context)
         polled = self._poller.poll(condition)
         if not isinstance(polled, (Met, Unreachable, Skipped, Denied)):
-            self.log.warning("Tallyfy does not show the decision any more, still waiting for it")
+            self.log.warning("Another poll did not confirm the decision, still waiting for it")
             self._defer(context, condition, ends_at, worker_polled_at=None)
         return polled
 
@@ -286,7 +286,9 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
         except TallyfyError as error:
             if not PollError(error).is_transient:
                 raise
-            self.log.warning("Who may decide cannot be checked now, only after the decision: %s", error)
+            self.log.warning(
+                "The approvers cannot be checked now; they are checked after the decision: %s", error
+            )
 
     def _act_on_decision(
         self, context: Context, downstream: DownstreamSkipper, task: dict[str, Any]
@@ -359,7 +361,7 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
         :raises AirflowSensorTimeout: that is not certain, and ``on_timeout`` would approve.
         """
         condition = self._first_condition(context)
-        is_open_since: float | None = None
+        was_open = False
         pauses = [*_PAUSES_AT_TIMEOUT, CONFIRMATION_SECONDS]
         while True:
             outcome = self._poller.poll(condition)
@@ -369,15 +371,15 @@ class GateOperator(TallyfyTaskSensor, SkipMixin):
                 return None
             # A read may lag behind a rejection, so two of them have to agree.
             if isinstance(outcome, Pending):
-                if is_open_since is not None:
+                if was_open:
                     return None
-                is_open_since = time.time()
+                was_open = True
             if not pauses or isinstance(outcome, Denied):
                 raise AirflowSensorTimeout(
                     f"Task {self.task!r} of run {self.run_id} was not decided in time, as far as Tallyfy could be "
-                    "read, but it is not certain that it was not rejected, so on_timeout='approve' does not apply."
+                    "read, but a rejection could not be ruled out, so on_timeout='approve' does not apply."
                 )
-            time.sleep(CONFIRMATION_SECONDS if is_open_since is not None else pauses[0])
+            time.sleep(CONFIRMATION_SECONDS if was_open else pauses[0])
             pauses.pop(0)
 
     def _act_on_timeout(self, context: Context, downstream: DownstreamSkipper) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Downstream:
             return f"{name}, but trigger_rule={rule!r} may start it before the decision. Use 'all_success'."
         if rule in _RUN_AFTER_ANY_END and (reason := self._reason_to_fail()):
             return (
-                f"{name}, and {reason} fails that one, after which trigger_rule={rule!r} lets it run. Use "
+                f"{name}, and {reason} may fail the gate, after which trigger_rule={rule!r} lets it run. Use "
                 "'all_success', or 'all_failed' for what handles a rejection."
             )
         if task.task_id not in self.gate.downstream_task_ids:
@@ -255,7 +255,7 @@ class DownstreamSkipper:
         self._skip_gated()
 
     def follow(self, names: Sequence[str]) -> None:
-        """Skip what is downstream, but for some branches, now and when it is cleared alone."""
+        """Skip the tasks of branches that are not followed, now and when they are cleared alone."""
         skipped = self._downstream.not_followed(names)
         self._push_skipped(skipped)
         self._skip_waiting_instances(skipped)

@@ -207,7 +207,7 @@ class TallyfyLaunchRunOperator(TallyfyOperator):
         """
         Refuse a wait that would poll without pause, never, or without end.
 
-        :raises ValueError: its pace is not a number of seconds above zero and below a hundred years.
+        :raises ValueError: an argument is not a number of seconds above zero and below a hundred years.
         """
         for name in ("poke_interval", "timeout") if self.wait_for_completion else ():
             is_valid = is_number(getattr(self, name)) and 0 < getattr(self, name) < _MAX_SECONDS
@@ -234,7 +234,7 @@ class TallyfyLaunchRunOperator(TallyfyOperator):
 
     def _sensor(self, run_id: str) -> TallyfyRunSensor:
         return TallyfyRunSensor(
-            task_id=f"{self.task_id}__wait",
+            task_id=f"{self.task_id[-240:]}__wait",  # Airflow allows 250 characters
             run_id=run_id,
             tallyfy_conn_id=self.tallyfy_conn_id,
             deferrable=self.deferrable,
@@ -375,11 +375,12 @@ class TallyfyApiOperator(TallyfyOperator):
             raise AirflowFailException(
                 "paginate is only for GET without a body, since it asks for page after page."
             )
+        query = self.query or {}
         with fail_on_bad_input():
             answer = (
-                list(self.hook.paginate(self.endpoint, **(self.query or {})))
+                list(self.hook.paginate(self.endpoint, **{str(name): query[name] for name in query}))
                 if self.paginate
-                else self.hook.request(self.method, self.endpoint, params=self.query, json=self.json)
+                else self.hook.request(self.method, self.endpoint, params=query, json=self.json)
             )
         # A text itself is not logged: a user may have written it into a form.
         what = "a text" if isinstance(answer, str) else described(answer)
@@ -401,8 +402,8 @@ class TallyfyApprovalOperator(GateOperator):
     no approval.
 
     If it is mapped, in a mapped task group or has ``outlets``, a rejection skips the operator itself too, after it
-    pushed its result. A DAG in which something directly downstream could run before the decision or after a rejection
-    is refused when it is parsed.
+    pushed its result; before Airflow 3.2.2, also if a task directly downstream is mapped. A DAG in which something
+    directly downstream could run before the decision or after a rejection is refused when it is parsed.
 
     :param run_id: id of the run. (templated)
     :param task: the task's id, alias or title. (templated)
@@ -420,8 +421,8 @@ class TallyfyApprovalOperator(GateOperator):
         reschedule, a retry or a restart. Before Airflow 3.3, only the first try calls them. Their templates can use
         ``tallyfy.run_id``, ``.task_id``, ``.title``, ``.deadline``, ``.url`` and ``.reminder``, the number of the
         reminder. One that fails does not end the wait. Default: none.
-    :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``. While the task
-        is deferred, the triggerer does that, without a worker. Default: ``None``, for no reminders.
+    :param remind_every: call them again at this interval, in seconds or as a ``timedelta``. While the task is deferred,
+        the triggerer does that, without a worker. Default: ``None``, for no reminders.
     :param max_reminders: how many reminders there are at most, from 1 to 1,000. Default: 10.
     :param fail_on_reject: fail the task on a rejection, without retries, instead of skipping what is downstream. Then
         trigger rules decide what runs downstream, as after any failed task. Default: ``False``.
@@ -471,8 +472,8 @@ class TallyfyBranchOperator(GateOperator):
     """
     Wait until a task of a run is completed, and run the branch that its decision or a value of its form names.
 
-    As with Airflow's branch operators, the tasks directly downstream that are of no branch that is followed are
-    skipped, but for one that is downstream of it too. A value that names no branch fails the task without retries, and
+    As with Airflow's branch operators, the tasks directly downstream are skipped, except those of a branch that is
+    followed, and those that are downstream of it too. A value that names no branch fails the task without retries, and
     so does a decision that does not count. Teardowns always run.
 
     Returns what a :class:`TallyfyApprovalOperator` does, with ``branches``, the task ids that it follows.
@@ -494,8 +495,8 @@ class TallyfyBranchOperator(GateOperator):
         downstream, or, without ``field``, follow the branch of ``approved`` (``approve``) or of ``rejected``
         (``reject``). Default: ``fail``.
     :param notifiers: called once, when the wait begins, as for :class:`TallyfyApprovalOperator`. Default: none.
-    :param remind_every: call them again each time that so many seconds have passed, or a ``timedelta``. Default:
-        ``None``, for no reminders.
+    :param remind_every: call them again at this interval, in seconds or as a ``timedelta``. Default: ``None``, for no
+        reminders.
     :param max_reminders: how many reminders there are at most, from 1 to 1,000. Default: 10.
     :param on_skipped: what to do if a rule hides the task: ``skip`` this one and what is downstream, or ``fail``.
         Default: ``skip``.

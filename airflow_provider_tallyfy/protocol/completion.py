@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from html import unescape
 from typing import Any
 
@@ -41,11 +41,13 @@ class Person:
     :param id: a member's or a guest's id.
     :param name: the full name.
     :param email: the e-mail address.
+    :param is_guest: whether it is a guest's id.
     """
 
     id: int | str
     name: str | None = None
     email: str | None = None
+    is_guest: bool = False
 
     @property
     def is_known(self) -> bool:
@@ -55,27 +57,28 @@ class Person:
     @property
     def in_full(self) -> str:
         """Name and address, or id."""
+        kind = "guest" if self.is_guest else "member"
         if self.name is None:
-            return f"guest {self.email}" if self.email else f"member {self.id}"
-        return f"{self.name} <{self.email}>" if self.email else f"{self.name} (member {self.id})"
+            return f"{kind} {self.email or self.id}"
+        return f"{self.name} <{self.email}>" if self.email else f"{self.name} ({kind} {self.id})"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the person as plain JSON."""
-        return asdict(self)
+        """Return id, name and address as plain JSON."""
+        return {"id": self.id, "name": self.name, "email": self.email}
 
     def __str__(self) -> str:
         return self.name or self.email or f"user {self.id}"
 
 
 def completer(task: Mapping[str, Any]) -> Person | None:
-    """Return who completed a task; ``None`` if the task does not have that."""
+    """Return who completed a task; ``None`` if the task does not say."""
     if is_id(user_id := task.get("completer_id")):
         owner = next((each for each in _owners(task) if str(each.get("id")) == str(user_id)), {"id": user_id})
         return read_person(owner)
     guest = next(
         (task[key] for key in ("completer_guest", "completer_guest_id") if is_id(task.get(key))), None
     )
-    return None if guest is None else Person(guest, email=guest if is_email(guest) else None)
+    return None if guest is None else Person(guest, email=guest if is_email(guest) else None, is_guest=True)
 
 
 def read_person(member: Mapping[str, Any]) -> Person:
@@ -169,7 +172,7 @@ class Approvers:
         if self.excludes_starter:
             starter = parse_member_id(started_by.get("id") if isinstance(started_by, Mapping) else started_by)
             if starter is None:
-                return "but who launched the process is not known, and may not decide"
+                return "who may have launched the process: Tallyfy does not say who did"
             if starter == member or (guest is not None and guest == self.addresses.get(starter)):
                 return "who launched the process, and so may not decide"
         return None

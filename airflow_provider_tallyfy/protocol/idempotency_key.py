@@ -107,8 +107,8 @@ def find_launched(
 
     :param pages: one of the lists that :func:`search_filters` asks for, page by page.
     :param key: :attr:`IdempotencyKey.value` or :attr:`IdempotencyKey.prefix`.
-    :param since: when the first attempt to launch was made, in UTC if it has no zone; older pages are not read, but
-        for :data:`CLOCK_SKEW`. ``None`` reads all. A list in another order is read to its end.
+    :param since: when the first attempt to launch was made, in UTC if it has no zone. Pages that are older by more than
+        :data:`CLOCK_SKEW` are not read. ``None`` reads all. A list in another order is read to its end.
     """
     oldest = None if since is None else in_utc(since) - CLOCK_SKEW
     for page in pages:

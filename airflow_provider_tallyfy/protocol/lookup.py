@@ -25,7 +25,7 @@ class Rank(NamedTuple, Generic[T]):
     One kind of name.
 
     :param names: returns the names of this kind that a thing has; an empty one does not count.
-    :param key: what is made of a name before it is compared; :func:`normalized`, or nothing.
+    :param key: converts a name before it is compared: :func:`normalized`, or ``str`` to compare it as it is.
     """
 
     names: Callable[[T], Iterable[str]]
@@ -49,7 +49,7 @@ class Index(Generic[T]):
                     by_name[name].append(thing)
 
     def matches(self, name: str) -> tuple[T, ...]:
-        """Return what has this name, by the first kind of name by which anything has it."""
+        """Return the things with this name, by the first kind of name that matches any."""
         return next(
             (tuple(by_name[key]) for rank, by_name in self._ranks if (key := rank.key(name)) in by_name), ()
         )

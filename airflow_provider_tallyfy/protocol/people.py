@@ -253,7 +253,7 @@ def _kind_of(entry: Any, directory: Directory | None) -> str:
         )
     if directory is None:
         if "@" in entry:
-            raise InvalidValueError(f"whether {quoted(entry)} is a member's is not known without the members")
+            raise InvalidValueError(f"the address {quoted(entry)} cannot be looked up without the members")
         return "groups"
     members = directory.find_members(entry if member_id is None else str(member_id))
     groups = directory.find_groups(entry)

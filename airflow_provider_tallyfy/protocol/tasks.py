@@ -42,7 +42,7 @@ def find_task(
     """
     Return the task with this id, alias or title; ``None`` if there is none, or none yet.
 
-    Of several that match equally well, it is the only one that no rule hides.
+    If several match equally well, and rules hide all but one, it is that one.
 
     :param tasks: the tasks of one run, as Tallyfy has them, or an index of them.
     :param name: what the task is called; see :func:`task_name`.

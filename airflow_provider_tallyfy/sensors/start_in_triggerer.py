@@ -127,7 +127,9 @@ class StartInTriggererMixin(_Base):
         triggerer: see :func:`_check_airflow`.
         """
         if arguments.pop("start_from_trigger", False):
-            message = _STARTS_IN_A_WORKER.format(arguments.get("task_id"), "Airflow does not map that")
+            message = _STARTS_IN_A_WORKER.format(
+                arguments.get("task_id"), "Airflow starts no mapped task in the triggerer"
+            )
             warnings.warn(message, UserWarning, stacklevel=2)
         return super().partial(**arguments)
 

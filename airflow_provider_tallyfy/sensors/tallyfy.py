@@ -165,7 +165,7 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
     def _defer(
         self, context: Context, condition: C, ends_at: float, *, worker_polled_at: float | None
     ) -> NoReturn:
-        """Wait on in the triggerer; times are in seconds since the epoch."""
+        """Continue the wait in the triggerer; times are in seconds since the epoch."""
         self.defer(
             trigger=self._trigger_for(
                 condition,
@@ -235,11 +235,10 @@ class TallyfySensor(StartInTriggererMixin, TextPreservingTemplates, BaseSensorOp
 
         :raises AirflowSensorTimeout: it has not.
         """
-        self.run_id = identifier(self.run_id, "run_id")
-        return self._poller.finish_after_timeout(
-            self._first_condition(context),
-            lambda outcome: self._finish(context, outcome),
-        )
+        with fail_on_bad_input():
+            self.run_id = identifier(self.run_id, "run_id")
+            condition = self._first_condition(context)
+        return self._poller.finish_after_timeout(condition, lambda outcome: self._finish(context, outcome))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """

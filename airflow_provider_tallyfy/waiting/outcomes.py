@@ -85,7 +85,7 @@ class Unconfirmed:
 
 @dataclass(frozen=True, slots=True)
 class Condition(ABC):
-    """What a wait is for. Each kind is a frozen dataclass of plain values, and overrides what it needs more of."""
+    """What a wait is for. Each kind is a frozen dataclass of plain values, and overrides what does not fit it."""
 
     @property
     def with_(self) -> tuple[str, ...]:

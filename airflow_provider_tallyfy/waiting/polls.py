@@ -216,7 +216,7 @@ class FetchRun:
         return replace(snapshot, done_tasks=done) if done else snapshot
 
     def _with_all_tasks(self, hook: TallyfyHook, snapshot: RunSnapshot) -> RunSnapshot:
-        """Read the list of all tasks, after the run: one that was complete without a task had it not even then."""
+        """Read the list of all tasks after the run: a task that is not in it was not in the run before either."""
         if self.tasks_error is not None:
             return replace(snapshot, tasks_error=self.tasks_error)
         with_ = [name.removeprefix("tasks.") for name in self.with_ if name.startswith("tasks.")]

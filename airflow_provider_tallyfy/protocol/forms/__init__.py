@@ -29,7 +29,7 @@ class _Encoded:
     :param named: the field that each key names.
     :param problems: what is wrong, a sentence each.
     :param choices: the fields of the form, in lines, if a key names none of them.
-    :param values: encoded values by field id, ``None`` for those that are blank; none for a field with a wrong value.
+    :param values: encoded values by field id: ``None`` for a blank one, and no entry for one that is wrong.
     """
 
     named: dict[Any, FormField]

@@ -115,7 +115,7 @@ def _index(choices: Sequence[Choice]) -> Index[Choice]:
     """
     Return an index of options or columns by text, and by id.
 
-    If one of the texts is itself a number, such as ``10`` or ``5 %``, there are no ids in it: a number is a text then.
+    If one of the texts is itself a number, such as ``10`` or ``5 %``, the ids are left out: a number means a text then.
     """
 
     def text(choice: Choice) -> tuple[str, ...]:

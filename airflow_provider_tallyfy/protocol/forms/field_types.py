@@ -64,7 +64,8 @@ class FieldType:
     :param encode: returns what is sent for a value that is not blank, or raises ``InvalidValueError``.
     :param decode: returns what a stored value that is not blank reads as.
     :param blank: returns what an empty field reads as.
-    :param limit: how long a text may be (page "Update task"). Only free text has one, and may be an empty text.
+    :param limit: how long a text may be (page "Update task"). Only free text has one, and only there an empty text is
+        a value.
     """
 
     encode: Callable[[FormField, Any, Directory | None], Any]

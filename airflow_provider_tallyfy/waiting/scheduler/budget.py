@@ -4,8 +4,8 @@ Bounds the requests of a connection by a ceiling for each hour, and by the limit
 It belongs to the connection: all that polls through it shares it, and it outlives them.
 
 It is a token bucket. A fifth of the hourly ceiling may be sent at once, as after a start, or when many people complete
-their tasks within minutes; the rest is refilled over the hour. Together they stay below the ceiling in every hour, with
-room for fetches that need more than one request. Requests that can wait do not use the burst.
+their tasks within minutes; three quarters are refilled over the hour. Together they stay below the ceiling in every
+hour, with room for fetches that need more than one request. Requests that can wait use the burst only if it is ample.
 """
 
 from __future__ import annotations

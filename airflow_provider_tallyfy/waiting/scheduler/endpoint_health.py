@@ -30,7 +30,7 @@ class EndpointHealth:
         self._times_disabled = 0
         self._disabled_until = -inf
         self.retry_at = -inf
-        """When to try again after a failure."""
+        """When to use the endpoint again after a failure."""
         self.last_failed_at = -inf
         self._error: TallyfyError | None = None
 

@@ -142,8 +142,8 @@ class PollScheduler:
         if self._first_wait_at == inf or begins_at <= self._last_of_first_waits_at + STARTUP_GAP:
             self._first_wait_at = min(self._first_wait_at, begins_at)
             self._last_of_first_waits_at = max(self._last_of_first_waits_at, begins_at)
-        # Many waits come at once when a triggerer starts; the feed is best followed before they are polled. One that is
-        # followed may have to be polled sooner, at the pace of this wait.
+        # Many waits come at once when a triggerer starts; the feed is best followed before they are polled. A feed that
+        # is followed already may have to be polled sooner, at the pace of this wait.
         self._feed_due_at = min(self._feed_due_at, max(begins_at, self._feed_polled_at + wait.pause))
 
     def remove(self, wait: ScheduledWait) -> None:

@@ -112,9 +112,7 @@ class WatchedRun:
     run_id: str
     waits: list[ScheduledWait] = field(default_factory=list)
     has_activity: bool = False  # the feed named it
-    recheck_at: float = (
-        inf  # its last poll is not certain, or an entry of the feed was visible before the change
-    )
+    recheck_at: float = inf  # its last poll is not certain, or may not show yet what the feed named
     read_alone_at: float = -inf
     probed_at: float = -inf  # to find out whether there is an outage
     failures: int = 0

@@ -73,6 +73,13 @@ def test_paginate(connection, requests_mock):
     assert call(endpoint="users", paginate=True, response_filter=len) == 2
 
 
+@pytest.mark.parametrize("paginate", [False, True])
+def test_parameter_names_may_be_numbers(connection, requests_mock, paginate):
+    requests_mock.get(f"{API}/users", json={"data": []})
+    call(endpoint="users", paginate=paginate, query={2026: "a"})
+    assert requests_mock.last_request.qs["2026"] == ["a"]
+
+
 def test_paginate_with_any_parameter_name(connection, requests_mock):
     requests_mock.get(f"{API}/users", json={"data": []})
     assert call(endpoint="users", paginate=True, query={"endpoint": "a", "self": "b"}) == []

@@ -229,7 +229,7 @@ class TestShapes:
             ),
             (
                 lambda: branch() >> [work("ship"), work("repair", trigger_rule="all_done")],
-                "a value that names no branch fails that one",
+                "a value that names no branch may fail the gate",
             ),
             (
                 lambda: (

@@ -377,7 +377,7 @@ class TestTimeout:
     @pytest.mark.parametrize("status", [500, 403])
     def test_approve_fails_if_tallyfy_cannot_be_read(self, tallyfy, gate, context, status):
         tallyfy.polls(OPEN, {"status_code": status, "json": {"message": "no"}})
-        with pytest.raises(AirflowSensorTimeout, match="not certain that it was not rejected"):
+        with pytest.raises(AirflowSensorTimeout, match="a rejection could not be ruled out"):
             self.run(gate, context, "approve")
 
     @pytest.mark.parametrize("on_timeout", ["skip", "reject"])

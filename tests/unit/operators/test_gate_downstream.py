@@ -151,14 +151,14 @@ REFUSED = {
     **{
         f"fail_on_reject, {rule}": (
             lambda rule=rule: gate(fail_on_reject=True) >> work(trigger_rule=rule),
-            "fail_on_reject fails that one",
+            "fail_on_reject may fail the gate",
         )
         for rule in ("all_done", "all_done_setup_success", "none_skipped", "one_done")
     },
     **{
         f"{name}, all_done": (
             lambda name=name, value=value: gate(**{name: value}) >> work(trigger_rule="all_done"),
-            f"{name} fails that one",
+            f"{name} may fail the gate",
         )
         for name, value in {"approvers": "ada@example.com", "require_comment": True}.items()
     },
@@ -168,7 +168,7 @@ REFUSED = {
             >> work("a")
             >> work("publish", trigger_rule="all_done")
         ),
-        "approvers fails that one",
+        "approvers may fail the gate",
     ),
     "outlets, other rule": (
         lambda: gate(outlets=[Asset("approved")]) >> work(trigger_rule="none_failed"),
@@ -181,7 +181,7 @@ REFUSED = {
             )
             >> work(trigger_rule="none_skipped")
         ),
-        "approvers fails that one",
+        "approvers may fail the gate",
     ),
     **{
         f"gate mapped by {name}, fail_on_reject": (
@@ -189,7 +189,7 @@ REFUSED = {
                 TallyfyApprovalOperator.partial(task_id="gate", task="approve").expand_kwargs(value())
                 >> work(trigger_rule="none_skipped")
             ),
-            "fail_on_reject fails that one",
+            "fail_on_reject may fail the gate",
         )
         for name, value in {
             "a list of mappings": lambda: [{"run_id": "r1", "fail_on_reject": True}],
@@ -198,7 +198,7 @@ REFUSED = {
     },
     "mapped gate, fail_on_reject": (
         lambda: mapped_gate(fail_on_reject=True) >> work(trigger_rule="none_skipped"),
-        "fail_on_reject fails that one",
+        "fail_on_reject may fail the gate",
     ),
     "mapped over ignore_downstream_trigger_rules": (
         lambda: TallyfyApprovalOperator.partial(task_id="gate", task="approve", run_id="r1").expand(

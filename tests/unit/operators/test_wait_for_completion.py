@@ -72,6 +72,11 @@ def test_returns_the_run_when_it_is_complete(tallyfy, context, recorded_metrics)
     assert recorded_metrics.counts("tallyfy.polls") == {"succeeded": 3, "failed": 1}
 
 
+def test_task_id_may_be_as_long_as_airflow_allows(tallyfy, context):
+    tallyfy("complete")
+    assert launch(context, task_id="x" * 250)["status"] == "complete"
+
+
 def test_polls_a_last_time_at_the_timeout(tallyfy, context, clock, requests_mock):
     began = clock.now
     tallyfy("active")

@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tallyfy.protocol.completion import Approvers, check_approvers, read_approvers
+from airflow_provider_tallyfy.protocol.completion import (
+    Approvers,
+    check_approvers,
+    completer,
+    read_approvers,
+)
 from airflow_provider_tallyfy.protocol.people import read_directory
 from airflow_provider_tallyfy.protocol.validation import InvalidValueError
 
@@ -20,6 +25,19 @@ DIRECTORY = read_directory(
 )
 ADA, BEN, CHO = ({"completer_id": number} for number in (1001, 1002, 1003))
 CLIENT, STRANGER = ({"completer_guest": f"{name}@example.org"} for name in ("Client", "stranger"))
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        (ADA, "member 1001"),
+        ({**ADA, "owners": {"users": [{"id": 1001, "email": "ada@example.com"}]}}, "member ada@example.com"),
+        (CLIENT, "guest Client@example.org"),
+        ({"completer_guest_id": 77}, "guest 77"),
+    ],
+)
+def test_members_are_distinguished_from_guests(task, expected):
+    assert completer(task).in_full == expected
 
 
 def may(approvers, task, started_by=None):

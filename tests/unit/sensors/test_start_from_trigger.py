@@ -354,7 +354,9 @@ def test_a_mapped_sensor_starts_from_a_worker():
     """Airflow would not start it, but render it in the triggerer all the same, which might not survive that."""
     arguments = {"start_from_trigger": True, "end_from_trigger": True, "deferrable": True}
     with DAG("d", schedule=None) as dag:
-        with pytest.warns(UserWarning, match="'wait': start_from_trigger is not used.* map that") as warned:
+        with pytest.warns(
+            UserWarning, match="'wait': start_from_trigger is not used.* no mapped task"
+        ) as warned:
             mapped = TallyfyNextTaskSensor.partial(task_id="wait", from_task="a", **arguments)
         mapped.expand(run_id=["r1", "r2"])
     assert [warning.filename for warning in warned] == [__file__]

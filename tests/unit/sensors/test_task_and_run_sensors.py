@@ -182,6 +182,13 @@ class TestRun:
         with pytest.raises(AirflowSensorTimeout):
             run_sensor(deferrable=True).resume_execution("__fail__", {"error": message}, context)
 
+    def test_an_argument_that_is_rendered_to_nothing_fails_without_retries_after_a_timeout_too(self, context):
+        """The triggerer may have been down all the time."""
+        with pytest.raises(AirflowFailException, match="run_id must be a Tallyfy id"):
+            run_sensor(run_id="", deferrable=True).poll_after_timeout(context)
+        with pytest.raises(AirflowFailException, match="task must be a task's id"):
+            task_sensor(task="", deferrable=True).poll_after_timeout(context)
+
 
 @pytest.mark.parametrize(
     ("kind", "fields"),

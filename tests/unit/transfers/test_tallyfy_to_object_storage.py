@@ -101,6 +101,8 @@ def test_times_are_converted_to_utc(value):
         ("s3://b/x.JSONL", ("s3://b", "x", ".JSONL")),
         ("/data/v1.2", ("/data/v1.2", "stem", ".jsonl")),
         ("x.jsonl", (".", "x", ".jsonl")),
+        ("/x.jsonl", ("/", "x", ".jsonl")),
+        ("file:///x.jsonl", ("file:///", "x", ".jsonl")),
         ("s3://b/.jsonl", ("s3://b/.jsonl", "stem", ".jsonl")),
     ],
 )
