@@ -21,6 +21,7 @@ from airflow_provider_tallyfy import rendering
 from airflow_provider_tallyfy.actions.launching import LAUNCH_FIELDS, LaunchArguments, Launcher
 from airflow_provider_tallyfy.exceptions import TallyfyError, TallyfyIndeterminateError
 from airflow_provider_tallyfy.notifications.callback import Callback
+from airflow_provider_tallyfy.protocol.completion import without_html
 from airflow_provider_tallyfy.protocol.formatting import quoted
 from airflow_provider_tallyfy.protocol.forms import text_keys
 from airflow_provider_tallyfy.protocol.forms.fields import read_kickoff_fields
@@ -333,12 +334,13 @@ class TallyfyIssueNotifier(TallyfyNotifier):
         except TallyfyError as error:
             self.log.warning("Cannot read the issues that are open on task %s: %s", self.task_id, error)
             return False
-        return any(
-            thread.get("label") == "problem"
-            and not thread.get("resolve_id")
-            and str(thread.get("content")).strip() == str(self.content).strip()
+        reported = [
+            str(thread.get("content"))
             for thread in threads
-        )
+            if thread.get("label") == "problem" and not thread.get("resolve_id")
+        ]
+        sent = "".join(str(self.content).split())
+        return any(sent in ("".join(content.split()), without_html(content)) for content in reported)
 
 
 def _rendering_dag(context: Context) -> Any:

@@ -486,10 +486,23 @@ class TestIssue:
         assert len(sent(tallyfy)) == 1
         assert "The same issue is open on task t1 in Tallyfy already" in log.text
 
+    def test_open_issue_that_is_returned_as_html_is_not_reported_again(self, tallyfy, context):
+        thread = {
+            "label": "problem",
+            "content": "<p>No &lt;class&#x20;&#39;int&#39;&gt;</p>",
+            "resolve_id": None,
+        }
+        tallyfy.get(f"{API}/tasks/t1", json={"data": {"id": "t1", "threads": {"data": [thread]}}})
+        issue_notifier(content="No <class 'int'>")(context)
+        assert sent(tallyfy) == []
+        issue_notifier(content="No <class 'str'>")(context)
+        assert len(sent(tallyfy)) == 1
+
     @pytest.mark.parametrize(
         "thread",
         [
             {"label": "problem", "content": "Another one.", "resolve_id": None},
+            {"label": "problem", "content": "It is <b>not</b> empty.", "resolve_id": None},
             {"label": "problem", "content": "It is empty.", "resolve_id": "x1"},  # it was resolved
             {"label": "comment", "content": "It is empty."},
         ],
