@@ -101,7 +101,9 @@ def event_asset(
     Calls with the same arguments return the same asset, so several DAGs may use it. For the other parameters see
     :class:`~airflow_provider_tallyfy.triggers.tallyfy.TallyfyEventTrigger`.
 
-    :param name: the asset's name; by default it names the events and the filters.
+    :param name: the asset's name; by default it names the events, the filters and the connection. Two assets that
+        differ in nothing but ``since`` or ``poke_interval`` need names of their own: Airflow keeps the watcher of the
+        DAG that it parsed last.
     :raises TallyfyConfigurationError: this Airflow is older than 3.0, and has no asset watchers.
     :raises ValueError: for arguments that no event can match.
     """

@@ -42,9 +42,9 @@ class TallyfyToObjectStorageOperator(TallyfyOperator):
     Files appear complete or not at all. A retry continues where the previous attempt stopped, and leaves neither
     duplicates nor temporary files; give a full load that takes hours some ``retries``.
 
-    :param path: where the files go: a URL or path of a file that ends with ``.jsonl``, ``.jsonl.gz``, ``.csv``,
-        ``.csv.gz`` or ``.parquet``, or of a folder. In a folder, files are named by the task, and by the interval if
-        ``since`` and ``until`` are given, otherwise by the DAG run. (templated)
+    :param path: where the files go: a URL or path of a file that ends with ``.jsonl``, ``.ndjson`` or ``.csv``, each
+        also with ``.gz``, or with ``.parquet``; or of a folder. In a folder, files are named by the task, and by the
+        interval if ``since`` and ``until`` are given, otherwise by the DAG run. (templated)
     :param checklist_id: id of the template. Default: all templates, with the columns of each. (templated)
     :param records: ``runs`` or ``tasks``.
     :param file_format: ``jsonl``, ``csv``, or ``parquet``, which needs the extra ``[parquet]``.
