@@ -20,7 +20,7 @@ from airflow_provider_tallyfy.waiting.outcomes import Condition, Met, Pending, U
 from airflow_provider_tallyfy.waiting.polls import RunSnapshot
 from airflow_provider_tallyfy.waiting.run_status import is_complete
 
-CLOCK_SKEW = timedelta(seconds=2)
+SAME_CHANGE = timedelta(seconds=2)
 """Maximum difference of two of Tallyfy's times that belong to one change."""
 
 
@@ -74,7 +74,7 @@ class NextTaskCondition(Condition):
             return False
         done_at = parse_datetime(done[baseline])
         updated_at = parse_datetime(snapshot.run.get("last_updated"))
-        return done_at is None or updated_at is None or done_at - updated_at < CLOCK_SKEW
+        return done_at is None or updated_at is None or done_at - updated_at < SAME_CHANGE
 
     def describe_run(self, snapshot: RunSnapshot) -> str:
         """Describe how far the run is, and what is next."""

@@ -50,7 +50,7 @@ MAX_STALENESS = 300.0
 """Seconds after which a run is read by itself, whatever list and feed say of it."""
 LIST_SIZE_VALID = 3600.0
 """Seconds after which the number of pages of a list is found out again."""
-CLOCK_SKEW = 60.0
+WORKER_CLOCK_SKEW = 60.0
 """Seconds by which a worker's clock may differ from the triggerer's before it costs a request."""
 STARTUP_GAP = 1.0
 """Seconds between two waits that begin together: the first request is delayed for the later one."""
@@ -131,7 +131,7 @@ class PollScheduler:
         run = self._runs.get(wait.run_id)
         if run is None:
             run = self._runs[wait.run_id] = WatchedRun(wait.run_id)
-        since = polled_at - CLOCK_SKEW
+        since = polled_at - WORKER_CLOCK_SKEW
         if self._feed.covers(since) and not self._feed.has_named(run.run_id, since):
             wait.read_at = wait.read_with = polled_at
         wait.is_listable = set(wait.condition.with_) <= set(LISTED_FIELDS)
