@@ -6,6 +6,8 @@ import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+
 from dev.airflow_api import IN_AIRFLOW_2
 
 if TYPE_CHECKING:
@@ -89,10 +91,14 @@ class _ReactForm(ConnectionForm):
         self.group("Organization ID").wait_for()
 
     def show_extras(self) -> None:
-        self.frame.get_by_role("button", name="Extra Fields", exact=True).click()
-        self.frame.locator("[data-part=item-content][data-state=open]").filter(
-            has_text="Client secret"
-        ).wait_for()
+        button = self.frame.get_by_role("button", name="Extra Fields", exact=True)
+        fields = self.frame.locator("[data-part=item-content][data-state=open]")
+        button.click()
+        try:
+            fields.filter(has_text="Client secret").wait_for(timeout=15_000)
+        except PlaywrightTimeoutError:  # on a busy machine, the form is rendered again after the click
+            button.click()
+            fields.filter(has_text="Client secret").wait_for()
 
     def group(self, label: str) -> Locator:
         exact = re.compile(rf"^{re.escape(label)}\s*\*?\s*$")
