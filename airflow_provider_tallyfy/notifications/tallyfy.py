@@ -339,8 +339,8 @@ class TallyfyIssueNotifier(TallyfyNotifier):
             for thread in threads
             if thread.get("label") == "problem" and not thread.get("resolve_id")
         ]
-        sent = "".join(str(self.content).split())
-        return any(sent in ("".join(content.split()), without_html(content)) for content in reported)
+        sent = str(self.content).split()
+        return any(sent in (content.split(), without_html(content).split()) for content in reported)
 
 
 def _rendering_dag(context: Context) -> Any:

@@ -378,7 +378,7 @@ class TallyfyApiOperator(TallyfyOperator):
         query = self.query or {}
         with fail_on_bad_input():
             answer = (
-                list(self.hook.paginate(self.endpoint, **{str(name): query[name] for name in query}))
+                list(self.hook.paginate(self.endpoint, **{str(name): value for name, value in query.items()}))
                 if self.paginate
                 else self.hook.request(self.method, self.endpoint, params=query, json=self.json)
             )

@@ -100,18 +100,22 @@ def last_comment(task: Mapping[str, Any], person: Person) -> str | None:
 
 def without_comments(task: Mapping[str, Any], texts: Collection[str]) -> dict[str, Any]:
     """Return a task without the comments that hold one of the texts, whoever wrote them."""
-    plain_texts = list(map(without_html, texts))
+    plain_texts = list(map(_letters, texts))
     kept = [
         each
         for each in _objects(task.get("threads"))
-        if not any(text in without_html(str(each.get("content"))) for text in plain_texts)
+        if not any(text in _letters(str(each.get("content"))) for text in plain_texts)
     ]
     return {**task, "threads": kept}
 
 
 def without_html(text: str) -> str:
-    """Return text without HTML and white space: Tallyfy may return a comment as HTML, whatever was sent."""
-    return "".join(unescape(re.sub("<[^>]*>", "", text)).split())
+    """Return text without what makes HTML of it: Tallyfy may return a comment as HTML, whatever was sent."""
+    return unescape(re.sub("<[^>]*>", " ", text))
+
+
+def _letters(text: str) -> str:
+    return "".join(without_html(text).split())
 
 
 def _owners(task: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:

@@ -36,7 +36,7 @@ EACH_EVENT = Path(__file__).parent / "event_dags" / "each_event.py"
 COMPLETED = ("tallyfy_process_completed", "completed_processes")
 APPROVED = ("tallyfy_request_approved", "approved_requests")
 KILLS = 3
-LAG = 15.0  # seconds, in which there is a poll
+LAG = 20.0  # seconds, in which there are two polls
 
 
 class WatchedSandbox:
@@ -245,7 +245,7 @@ def test_outage_then_a_forbidden_feed_and_two_hundred_completions(watched):
         fault = {"path": "/activity-feeds", "action": "status", "status": 403, "times": None}
         faults("POST", "/faults", [{**fault, "body": {"message": "This action is unauthorized."}}])
         wait_until(lambda: runs <= stored().keys(), TIMEOUT, "all events to be stored")
-        watched.until_polled(of="/runs")
+        watched.until_polled(2, of="/runs")
         assert {count for run_id, count in stored().items() if run_id in runs} == {1}
     finally:
         faults("DELETE", "/faults")

@@ -33,7 +33,6 @@ def _waits_are_started(environment: Environment) -> None:
         "not_at_the_end",
         "required_param",
         "alone",
-        "timeout",
     ):
         environment.start_wait(f"zero_worker_{dag_id}")
     environment.start_wait("zero_worker_alone", done=3)
@@ -144,6 +143,7 @@ def test_archived_run_fails_the_task_without_retries(environment: Environment) -
 
 def test_timeout_is_the_sensor_s_own(environment: Environment) -> None:
     wait = environment.wait_in("zero_worker_timeout")
+    assert worker_of(wait.until("deferred")) == NO_WORKER
 
     instance = wait.until("failed")
 

@@ -489,7 +489,7 @@ class TestIssue:
     def test_open_issue_that_is_returned_as_html_is_not_reported_again(self, tallyfy, context):
         thread = {
             "label": "problem",
-            "content": "<p>No &lt;class&#x20;&#39;int&#39;&gt;</p>",
+            "content": "<p>No</p>\n<p>&lt;class&nbsp;&#39;int&#39;&gt;</p>",
             "resolve_id": None,
         }
         tallyfy.get(f"{API}/tasks/t1", json={"data": {"id": "t1", "threads": {"data": [thread]}}})
@@ -503,6 +503,8 @@ class TestIssue:
         [
             {"label": "problem", "content": "Another one.", "resolve_id": None},
             {"label": "problem", "content": "It is <b>not</b> empty.", "resolve_id": None},
+            {"label": "problem", "content": "<p>It is emp ty.</p>", "resolve_id": None},
+            {"label": "problem", "content": "Itis empty.", "resolve_id": None},
             {"label": "problem", "content": "It is empty.", "resolve_id": "x1"},  # it was resolved
             {"label": "comment", "content": "It is empty."},
         ],
